@@ -163,7 +163,8 @@ class Resolver:
         return found
 
     def _is_known(self, name: dns.name.Name, kind: str) -> bool:
-        kinds = (dns.rdatatype.from_text(kind), dns.rdatatype.ANY)  # of a name that does not exist, the latter is known
+        # The cache has ANY for a name that does not exist.
+        kinds = (dns.rdatatype.from_text(kind), dns.rdatatype.ANY)
         return any(self._cache.get((name, each, dns.rdataclass.IN)) for each in kinds)
 
     def _configured(self, cache: dns.resolver.LRUCache | None) -> dns.resolver.Resolver | None:

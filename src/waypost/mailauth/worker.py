@@ -1,6 +1,7 @@
 """The process that checks messages: `python -m waypost.mailauth.worker '[["127.0.0.1", 53]]'`.
 
-The process reads frames from standard input, and writes answers to standard output. It ends with standard input.
+The process reads frames from standard input, and writes answers to standard output. It ends
+when standard input is closed.
 """
 
 import json
@@ -27,7 +28,7 @@ LIMITS = {resource.RLIMIT_AS: 2**30, resource.RLIMIT_CORE: 0, resource.RLIMIT_FS
 
 
 class Worker:
-    """Collects messages from frames, and checks them on threads."""
+    """Collects messages from frames, and checks the messages on several threads."""
 
     def __init__(self, resolver: Resolver, answers: BinaryIO) -> None:
         self._resolver = resolver

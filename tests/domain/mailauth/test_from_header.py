@@ -51,7 +51,7 @@ def read(*values):
         ("ann@xn--bcher-kva.example", "xn--bcher-kva.example"),
         ("root@localhost", "localhost"),
         ("Root <root@localhost>", "localhost"),
-        # Malformed, but with one domain that any reader can show.
+        # Malformed fields with a single domain, which every mail reader can show.
         ("info@example.com <info@example.com>", "example.com"),
         ("Doe, John <john@example.com>", "example.com"),
         ("Doe; John <john@example.com>", "example.com"),
@@ -195,7 +195,7 @@ def addresses_of_a_parsed_message(value):
     try:
         found = email.message_from_bytes(octets, policy=email.policy.default)["From"]
         return [address.addr_spec for address in found.addresses] if found else []
-    except Exception:  # noqa: BLE001 - some fields are too much for it, on some versions
+    except Exception:  # noqa: BLE001 - the parser fails on some fields in some versions of Python
         return []
 
 

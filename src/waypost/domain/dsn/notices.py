@@ -4,8 +4,8 @@ A sender's notice is a delivery status notification (RFC 3461, 3464, 6522, 6533)
 delayed or was delivered. An owner's notice reports a mail loop.
 
 Senders must not learn the primary of an alias. So a notice for a forwarded copy names only the alias, and omits the
-next server and its reply text (see `redact`). Text from replies and headers is untrusted: a notice limits each piece
-of it to one line.
+next server and its reply text (see `redact`). Text from replies and headers is untrusted, so a notice limits each
+piece of it to one line.
 """
 
 import binascii
@@ -131,11 +131,11 @@ def may_bounce(
 
 
 def gives_whole(message: Message, action: Action, *, is_outside: bool) -> bool:
-    """Return whether a notice returns the whole message, and not only its header (RFC 3461 section 4.3).
+    """Return whether a notice includes the whole message, and not only its header (RFC 3461 section 4.3).
 
-    A notice of a failure returns the whole message if the sender asked for it, the message is small, and the sender has
-    an email address in this deployment. A sender outside the deployment never gets a body, because the message may be
-    spam with a forged sender.
+    A notice of a failure includes the whole message if the sender requested it, the message is small, and the sender
+    has an email address in this deployment. A sender outside the deployment never gets a body, because the message may
+    be spam with a forged sender.
     """
     return (
         action is Action.FAILED
@@ -158,7 +158,7 @@ def notice(
     """Compose the notice to the sender about a message and some of its recipients.
 
     All `outcomes` must have the same action. If `is_whole` is true, `original` must be the whole message, and the
-    notice returns all of it if possible. Otherwise `original` is the beginning of the message, and the notice returns
+    notice includes all of it if possible. Otherwise `original` is the beginning of the message, and the notice includes
     only the header. The notice is ASCII, unless the client declared SMTPUTF8 or the returned body has 8-bit bytes.
     """
     sender, action = message.envelope.sender, outcomes[0].fate.action
@@ -207,7 +207,7 @@ _OPENINGS = {
     Action.DELAYED: "Your message has not yet been delivered to:",
     Action.DELIVERED: "Your message was delivered to:",
     Action.RELAYED: "Your message was relayed to a server that does not confirm delivery, for:",
-    Action.EXPANDED: "Your message was delivered, and forwarded, for:",
+    Action.EXPANDED: "Your message was delivered and also forwarded for:",
 }
 """The line before the recipients, by action."""
 
@@ -284,7 +284,7 @@ def _for_programs(outcomes: Sequence[RecipientOutcome], message: Message, *, hos
 
 
 def _fields_of(outcome: RecipientOutcome, message: Message, *, is_utf8: bool) -> list[tuple[str, str]]:
-    """Return the names and values of one recipient's fields. An unknown value is empty."""
+    """Return the names and values of one recipient's fields. The value of an unknown field is empty."""
     fate, diagnostic = outcome.fate, _diagnostic(outcome)
     kind, _, original = outcome.wishes.orcpt.partition(";")
     return [

@@ -1,6 +1,4 @@
-"""Describes deliveries that are decided before they are stored, so that a message with many recipients is stored in
-parts.
-"""
+"""Deliveries that are decided before they are stored, so that a message with many recipients can be stored in parts."""
 
 from dataclasses import dataclass
 
@@ -12,8 +10,8 @@ from waypost.domain.mail.delivery import Reason
 class PlannedDelivery:
     """A delivery as it was decided when the message was accepted.
 
-    It contains everything that the delivery, its trace header and its first trace event need. So the delivery stays the
-    same if the directory or the routes change before it is stored.
+    A planned delivery has all data for the delivery, its trace header and its first trace event. So the delivery stays
+    the same if the directory or the routes change before it is stored.
     """
 
     email_address_id: str
@@ -21,21 +19,21 @@ class PlannedDelivery:
     address: Address
     reason: Reason
     sent_to: str
-    """The recipient as the sender wrote it."""
+    """The recipient's address as the sender wrote it."""
     alias_id: str = ""
     """The id of the alias that forwards the message; empty for a direct delivery."""
     alias: str = ""
-    """The address of that alias."""
+    """The address of the alias that forwards the message; empty for a direct delivery."""
     destination: str = ""
-    """The target of the route; empty for the inbox."""
+    """The destination of the route; empty for the inbox."""
     route: str = ""
-    """The match of the route; empty for the inbox."""
+    """The `match` of the route; empty for the inbox."""
     kept: bool = True
     """Whether the inbox keeps a copy."""
     because: str = ""
     """The reason for the delivery, as the trace shows it."""
     also_for: str = ""
-    """See `Delivery.also_for`."""
+    """The second address for which the delivery stands, as in `Delivery.also_for`."""
 
 
 @dataclass(frozen=True, slots=True)

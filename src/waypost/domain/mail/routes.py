@@ -173,7 +173,7 @@ def find(routes: Sequence[Route], address: addresses.Address, instance_id: str |
 def never_used(routes: Sequence[Route]) -> tuple[int, int] | None:
     """Return the index of a route that can never match, and the index of the earlier route that takes all of its mail.
 
-    The indexes begin with 0. The result is None if every route can match.
+    Indexes start at 0. The result is None if every route can match.
     """
     places: dict[str, int] = {}
     for place, route in enumerate(routes):

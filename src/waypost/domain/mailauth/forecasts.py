@@ -29,7 +29,7 @@ _SPACE = re.compile(r"\s+")
 class Expected(StrEnum):
     """The expected result of a check."""
 
-    PASS = "pass"  # noqa: S105 - no password
+    PASS = "pass"  # noqa: S105 - not a password
     FAIL = "fail"
     NONE = "none"
     """The message has nothing to check."""

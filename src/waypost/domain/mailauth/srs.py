@@ -124,16 +124,16 @@ def reverse(local_part: str, *, now: datetime, key_of: Callable[[int], bytes]) -
 
 
 def find_signer(local_part: str, keys: Iterable[Callable[[int], bytes]], *, now: datetime) -> int | None:
-    """Return the index of the key that signed an address; None if there is none, or the address has expired.
+    """Return the index of the key that signed an address; None if no key signed it, or the address has expired.
 
-    Each of the `keys` is a `key_of` as in `reverse`. A search among many keys parses the address only once.
+    Each of the `keys` is a function like `key_of` in `reverse`. A search among many keys parses the address only once.
     """
     read = _read(local_part)
     if read is None:
         return None
     kind, signed, body = read
     today = _days(now)
-    age = (today - _number(body["day"]) + 1) % _DAYS - 1  # if this server's clock is slow, the stamp can be of tomorrow
+    age = (today - _number(body["day"]) + 1) % _DAYS - 1  # if this server's clock is slow, the date can be tomorrow's
     if age > VALID_DAYS:
         return None
     period, octets = (today - age) // PERIOD_DAYS, _signed_octets(kind, signed["body"])

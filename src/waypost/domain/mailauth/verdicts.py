@@ -52,7 +52,7 @@ class Outcome(StrEnum):
     """The result of a check (RFC 8601 section 2.7)."""
 
     NONE = "none"
-    PASS = "pass"  # noqa: S105 - no password
+    PASS = "pass"  # noqa: S105 - not a password
     FAIL = "fail"
     SOFTFAIL = "softfail"
     NEUTRAL = "neutral"
