@@ -1,4 +1,6 @@
-"""What use cases promise beside their rules: values that are handed over stay as they are, nothing is read in vain."""
+"""Guarantees of the use cases beyond their rules: the trace gives the exact reason, and nothing is read
+unnecessarily.
+"""
 
 from dataclasses import replace
 
@@ -17,14 +19,14 @@ DEPLOYMENT = Deployment(hostname="mail.example", loop_key=b"k")
 FAILED = Fate(action=Action.FAILED, status="5.1.1")
 
 
-def test_why_a_sender_was_not_checked_is_in_the_trace():
+def test_the_trace_gives_the_reason_why_a_sender_was_not_checked():
     unchecked = enforcement.Unchecked(enforcement.Reason.DNS_SILENT)
     (accepted,) = trace.of_acceptance(a_message(), [], routes="r", found=unchecked, forged=1)
     assert accepted.detail.unchecked == "the DNS does not answer"
 
 
-class Reads:
-    """A transaction that counts how often octets are read, keeps the lines of the trace, and owes a notice."""
+class CountingTransaction:
+    """A transaction that counts the reads of message bytes, stores trace events, and has a notice that is due."""
 
     def __init__(self, message, delivery, octets=b"Subject: x\r\n\r\n"):
         self.reads, self.lines = 0, []
@@ -67,11 +69,11 @@ class Reads:
         ({}, {}, Bounces.ALWAYS, "no route for notices is set"),
     ],
 )
-def test_no_octets_are_read_for_a_notice_that_is_not_sent_anyway(envelope, of_delivery, mode, because):
+def test_no_message_bytes_are_read_if_no_notice_is_sent(envelope, of_delivery, mode, because):
     message = a_message()
     message = replace(message, envelope=replace(message.envelope, **envelope))
     delivery = a_delivery(**of_delivery)
-    tx, deployment = Reads(message, delivery), replace(DEPLOYMENT, bounces=mode)
+    tx, deployment = CountingTransaction(message, delivery), replace(DEPLOYMENT, bounces=mode)
     notify.owe(tx, delivery, FAILED, now=NOW)
     notify.write(tx, deployment, ports.Owing("m1", "failed"), new_id=lambda: "n", now=NOW)
     assert tx.reads == 0

@@ -1,4 +1,4 @@
-"""Long work in small steps: each is a transaction of its own, and the next begins where the one before ended."""
+"""Long work in small steps: each step is a separate transaction, and begins where the previous step ended."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from waypost.app.steps import Step, repeat_step, run_steps
 
 
 class Transactions:
-    """Runs use cases, as `Store.write` does, and counts them."""
+    """Runs use cases like `Store.write`, and counts the transactions."""
 
     def __init__(self):
         self.count = 0
@@ -26,7 +26,7 @@ def all_steps(write, step):
 
 
 @pytest.mark.parametrize(("number", "pages"), [(0, 1), (1, 1), (3, 1), (4, 2), (9, 3)])
-def test_each_step_begins_where_the_one_before_ended(number, pages):
+def test_each_step_begins_where_the_previous_step_ended(number, pages):
     transactions, work = Transactions(), list(range(number))
 
     def step(tx, position):
@@ -40,7 +40,7 @@ def test_each_step_begins_where_the_one_before_ended(number, pages):
     assert transactions.count == len(found) == pages
 
 
-def test_a_position_that_is_false_is_a_position():
+def test_a_falsy_position_does_not_end_the_work():
     asked = []
 
     def step(_, position):
@@ -63,13 +63,13 @@ def test_work_can_be_stopped_after_any_step():
     assert transactions.count == 3
 
 
-def test_a_step_is_repeated_until_it_has_done_nothing():
+def test_a_step_is_repeated_until_it_returns_zero():
     transactions, left = Transactions(), [3, 3, 1, 0]
     assert asyncio.run(repeat_step(transactions.write, lambda _: left.pop(0))) == 7
     assert transactions.count == 4
 
 
-def test_a_step_is_repeated_until_it_says_that_there_is_no_more():
+def test_a_step_is_repeated_until_it_returns_false():
     transactions, more = Transactions(), [True, True, False]
     asyncio.run(repeat_step(transactions.write, lambda _: more.pop(0)))
     assert transactions.count == 3

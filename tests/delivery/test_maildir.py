@@ -1,4 +1,6 @@
-"""Deliveries into a Maildir: whole files alone are seen, each once, also after a crash; and what each failure means."""
+"""Deliveries into a Maildir: readers see only complete files, each message once, even after a crash; and each failure
+has its meaning.
+"""
 
 import asyncio
 import errno
@@ -35,8 +37,8 @@ def deliver(path, parcel=None, *, hostname="mx.example", transport=None, **optio
     return asyncio.run(transport.attempt(parcel or a_parcel(), a_route(f"maildir:{path}", **options)))
 
 
-def in_lines(parcel, octets):
-    """What the file has: LF where every line of the message ends in CRLF, else the octets as they are."""
+def as_stored(parcel, octets):
+    """The expected content of the file: with LF if every line of the message ends in CRLF, otherwise unchanged."""
     whole = parcel.header + octets
     return whole.replace(b"\r\n", b"\n") if are_lines(whole) else whole
 
@@ -60,7 +62,7 @@ def path(tmp_path):
     return tmp_path / "Maildir"
 
 
-def test_the_file_is_our_lines_and_the_very_octets_of_the_message(path):
+def test_the_file_consists_of_the_trace_header_and_the_exact_bytes_of_the_message(path):
     parcel = a_parcel(b"\x00\r\n.\r\n\xff\nlast")
     result = deliver(path, parcel)
     assert (result.protocol, result.stage, result.peer) == (Protocol.MAILDIR, Stage.STORED, str(path))
@@ -72,49 +74,51 @@ def test_the_file_is_our_lines_and_the_very_octets_of_the_message(path):
 
 @settings(max_examples=examples(30))
 @given(st.binary(max_size=3 * PART))
-def test_any_octets_arrive_as_they_are(octets):
+def test_any_bytes_arrive_unchanged(octets):
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "Maildir"
         parcel = a_parcel(octets)
         assert deliver(path, parcel).stage is Stage.STORED
-        assert files(path)[0].read_bytes() == in_lines(parcel, octets)
+        assert files(path)[0].read_bytes() == as_stored(parcel, octets)
 
 
-# Line ends
+# Line endings
 
 LINES = b"Subject: Hello\r\n\r\n.\r\n\xff\r\n"
 AS_RECEIVED = "with the line ends as received, because not every line ends in CRLF"
 LINE_ENDS = {
     "every line ends in CRLF": (LINES, "with LF line ends"),
     "no body": (b"Subject: Hello\r\n", "with LF line ends"),
-    "nothing": (b"", "with LF line ends"),
+    "an empty message": (b"", "with LF line ends"),
     "an empty line": (b"\r\n", "with LF line ends"),
     "a NUL": (LINES + b"\x00\r\n", "with LF line ends"),
     "the last line has no end": (LINES + b"last", AS_RECEIVED),
-    "half a line end at the end": (LINES + b"last\r", AS_RECEIVED),
+    "a CR at the end": (LINES + b"last\r", AS_RECEIVED),
     "a bare LF": (LINES + b"a\nb\r\n", AS_RECEIVED),
     "a bare CR": (LINES + b"a\rb\r\n", AS_RECEIVED),
-    "a bare LF in front": (b"\n" + LINES, AS_RECEIVED),
+    "a bare LF at the beginning": (b"\n" + LINES, AS_RECEIVED),
     "a CR before CRLF": (LINES + b"a\r\r\n", AS_RECEIVED),
-    "LF alone": (LINES.replace(b"\r\n", b"\n"), AS_RECEIVED),
+    "only LF": (LINES.replace(b"\r\n", b"\n"), AS_RECEIVED),
 }
 
 
-@pytest.mark.parametrize(("octets", "told"), LINE_ENDS.values(), ids=LINE_ENDS)
+@pytest.mark.parametrize(("octets", "text"), LINE_ENDS.values(), ids=LINE_ENDS)
 @pytest.mark.parametrize("before", [0, PART - 1, PART, 3 * PART + 7])
-def test_lines_end_in_lf_if_every_line_of_the_message_ends_in_crlf_and_the_trace_says_which(path, octets, told, before):
+def test_lines_end_in_lf_only_if_every_line_of_the_message_ends_in_crlf_and_the_trace_says_so(
+    path, octets, text, before
+):
     octets = b"x" * (before - 2) + b"\r\n" + octets if before else octets
     parcel = a_parcel(octets)
     result = deliver(path, parcel)
     (file,) = files(path)
-    assert (result.stage, result.text) == (Stage.STORED, told)
-    assert file.read_bytes() == in_lines(parcel, octets)
-    assert (b"\r" in file.read_bytes()) is (told == AS_RECEIVED)
-    assert f"at stored: {told}" in decided(result).because
+    assert (result.stage, result.text) == (Stage.STORED, text)
+    assert file.read_bytes() == as_stored(parcel, octets)
+    assert (b"\r" in file.read_bytes()) is (text == AS_RECEIVED)
+    assert f"at stored: {text}" in decided(result).because
 
 
 @given(octets=st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"x"]), max_size=12).map(b"".join))
-def test_line_ends_are_the_same_wherever_the_octets_are_cut(octets):
+def test_the_conversion_of_line_endings_does_not_depend_on_how_the_message_is_split(octets):
     at_once, one_by_one = LfLines(), LfLines()
     whole = at_once.feed(octets)
     parts = b"".join(one_by_one.feed(octets[at : at + 1]) for at in range(len(octets)))
@@ -125,14 +129,14 @@ def test_line_ends_are_the_same_wherever_the_octets_are_cut(octets):
 
 
 @pytest.mark.parametrize("octets", [LINES, LINES + b"a\nb"], ids=["every line ends in CRLF", "a bare LF"])
-def test_octets_are_as_received_where_the_route_says_so(path, octets):
+def test_the_message_is_stored_unchanged_if_the_route_requires_it(path, octets):
     parcel = a_parcel(octets)
     result = deliver(path, parcel, line_ends=LineEnds.AS_RECEIVED)
     assert files(path)[0].read_bytes() == parcel.header + octets
-    assert result.text == "with the line ends as received, as the route says"
+    assert result.text == "with the line ends as received, as the route requires"
 
 
-def test_a_large_message_is_read_once_and_no_further_than_its_first_bare_line_end(path):
+def test_a_large_message_is_read_once_and_the_first_reading_ends_at_a_bare_line_ending(path):
     read = []
 
     def counted(octets):
@@ -169,7 +173,7 @@ PROCMAIL, DOVEADM = shutil.which("procmail"), shutil.which("doveadm")
 
 
 @pytest.mark.skipif(PROCMAIL is None, reason="procmail is not installed: apt-get install procmail")
-def test_procmail_finds_the_end_of_a_line_in_a_file_of_ours(path, tmp_path):
+def test_procmail_matches_a_header_line_in_a_delivered_file(path, tmp_path):
     deliver(path, a_parcel(LINES))
     (file,) = files(path)
     rules = tmp_path / "rules"
@@ -184,12 +188,12 @@ def test_procmail_finds_the_end_of_a_line_in_a_file_of_ours(path, tmp_path):
 
 
 @pytest.mark.skipif(DOVEADM is None, reason="Dovecot is not installed: apt-get install dovecot-core")
-@pytest.mark.skipif(os.geteuid() != 0, reason="Dovecot becomes the owner of mail as root alone")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start Dovecot with the mail owner's user id")
 @pytest.mark.parametrize("line_ends", LineEnds)
-def test_dovecot_reads_a_file_of_ours_with_either_line_ends(line_ends):
+def test_dovecot_reads_a_delivered_file_with_both_kinds_of_line_endings(line_ends):
     with tempfile.TemporaryDirectory() as directory:
         here = Path(directory)
-        here.chmod(0o755)  # mail of root is not read
+        here.chmod(0o755)  # Dovecot does not read root's mail
         deliver(here / "Maildir", a_parcel(LINES.replace(b"\xff", b"text")), line_ends=line_ends)
         for each in (here / "Maildir", *(here / "Maildir").rglob("*")):
             os.chown(each, NOBODY, NOBODY)
@@ -202,7 +206,7 @@ def test_dovecot_reads_a_file_of_ours_with_either_line_ends(line_ends):
     assert (found["hdr.subject"], found["body"].splitlines()) == ("Hello", [".", "text"])
 
 
-def test_a_program_that_knows_maildirs_reads_it(path):
+def test_the_mailbox_module_reads_the_maildir(path):
     deliver(path)
     deliver(path, a_parcel(b"Subject: second\r\n\r\n", number=2))
     box = mailbox.Maildir(path, create=False)
@@ -211,7 +215,7 @@ def test_a_program_that_knows_maildirs_reads_it(path):
     assert {message["Delivered-To"] for message in box} == {"support@example.com"}
 
 
-def test_only_its_owner_may_read_it(path):
+def test_only_the_owner_may_read_the_files_and_directories(path):
     deliver(path)
     assert {file.stat().st_mode & 0o777 for file in files(path)} == {0o600}
     assert {each.stat().st_mode & 0o777 for each in (path, *path.iterdir())} == {0o700}
@@ -220,32 +224,32 @@ def test_only_its_owner_may_read_it(path):
 @pytest.mark.parametrize(
     ("directory", "suffix"), [("new", ""), ("cur", ""), ("cur", ":2,S"), ("cur", ",S=90,W=94:2,RS"), ("cur", ":2,")]
 )
-def test_what_is_there_already_is_not_there_twice(path, directory, suffix):
-    """As after a crash, before anybody heard that it was stored."""
+def test_a_message_that_was_already_delivered_is_not_delivered_twice(path, directory, suffix):
+    """The situation after a crash, if the file was stored but the result was not recorded."""
     deliver(path)
     (file,) = files(path)
     file.rename(path / directory / (file.name + suffix))
     before = files(path)
     result = deliver(path)
     assert result.stage is Stage.STORED
-    assert result.text == "It was there already."
+    assert result.text == "The file already existed."
     assert decided(result).then is Then.DELIVERED
     assert files(path) == before
 
 
-def test_another_delivery_is_another_file(path):
+def test_each_delivery_has_its_own_file(path):
     for number in range(3):
         deliver(path, a_parcel(number=number))
     assert len(files(path, "new")) == 3
 
 
-def test_another_server_of_the_same_system_finds_it_there(path):
+def test_another_server_of_the_deployment_recognizes_a_delivered_file(path):
     deliver(path, hostname="one.example")
-    assert deliver(path, hostname="two.example/:" + 400 * "c").text == "It was there already."
+    assert deliver(path, hostname="two.example/:" + 400 * "c").text == "The file already existed."
     assert len(files(path, "new")) == 1
 
 
-def test_two_attempts_at_once_leave_one_file(path):
+def test_simultaneous_attempts_leave_one_file(path):
     async def scenario():
         transport = MaildirTransport("mx.example")
         route = a_route(f"maildir:{path}")
@@ -273,7 +277,7 @@ asyncio.run(MaildirTransport("mx.example").attempt(parcel, a_route(f"maildir:{sy
 """
 
 
-def test_who_is_killed_amid_the_writing_leaves_nothing_that_a_reader_sees(path):
+def test_a_server_that_is_killed_while_it_writes_leaves_no_file_that_readers_see(path):
     child = subprocess.Popen([sys.executable, "-c", KILLED, path], cwd=ROOT, stdout=subprocess.PIPE)
     assert child.stdout.readline() == b"written\n"
     os.kill(child.pid, signal.SIGKILL)
@@ -285,7 +289,7 @@ def test_who_is_killed_amid_the_writing_leaves_nothing_that_a_reader_sees(path):
     assert file.read_bytes().endswith(b"x" * 300_000)
 
 
-def test_an_attempt_that_is_cancelled_leaves_nothing(path):
+def test_a_cancelled_attempt_leaves_no_file(path):
     async def scenario():
         written = asyncio.Event()
         parcel = a_parcel()
@@ -307,7 +311,7 @@ def test_an_attempt_that_is_cancelled_leaves_nothing(path):
     assert files(path) == []
 
 
-# Failures: what each of them is, and what it means. It is never the mail that is to blame.
+# Failures, and the decisions that follow. No failure is attributed to the message.
 
 
 def no_parent(path, _):
@@ -341,26 +345,26 @@ def failing(what, number, path, monkeypatch):
 
 
 def no_permission(path, monkeypatch):
-    """As it is for all but root."""
+    """Simulate missing permissions, which root would not notice."""
     path.mkdir()
     failing("mkdir", errno.EACCES, path, monkeypatch)
 
 
 FAILURES = {
-    "the directory that it would be in is missing": (no_parent, Stage.CONNECT, "There is no such directory"),
-    "a file is in its place": (a_file_in_its_place, Stage.CONNECT, "There is something else than a directory"),
-    "a file is in the place of new/": (a_file_in_place_of_new, Stage.CONNECT, "something else than a directory: "),
-    "a link is in the place of tmp/": (a_link_in_place_of_tmp, Stage.CONNECT, "something else than a directory: "),
-    "a link that leads nowhere": (a_link_to_nothing, Stage.CONNECT, "There is something else than a directory"),
+    "the parent directory is missing": (no_parent, Stage.CONNECT, "The parent directory of the Maildir does not exist"),
+    "a file in place of the Maildir": (a_file_in_its_place, Stage.CONNECT, "The path is not a directory"),
+    "a file in place of new/": (a_file_in_place_of_new, Stage.CONNECT, "The path is not a directory: "),
+    "a link in place of tmp/": (a_link_in_place_of_tmp, Stage.CONNECT, "The path is not a directory: "),
+    "a broken link": (a_link_to_nothing, Stage.CONNECT, "The path is not a directory"),
     "no permission": (no_permission, Stage.CONNECT, "Permission denied: "),
-    "the disk is full at the first octet": (partial(failing, "write", errno.ENOSPC), Stage.CONNECT, "No space left"),
+    "the disk is full at the first byte": (partial(failing, "write", errno.ENOSPC), Stage.CONNECT, "No space left"),
     "the disk is broken": (partial(failing, "fsync", errno.EIO), Stage.CONNECT, "Input/output error"),
-    "a quota is reached at the end": (partial(failing, "rename", errno.EDQUOT), Stage.BODY, "Disk quota exceeded"),
+    "the quota is reached at the end": (partial(failing, "rename", errno.EDQUOT), Stage.BODY, "Disk quota exceeded"),
 }
 
 
 @pytest.mark.parametrize(("breaking", "stage", "text"), FAILURES.values(), ids=FAILURES)
-def test_what_fails_is_said_and_tried_again(path, monkeypatch, breaking, stage, text):
+def test_a_failure_is_reported_and_the_delivery_is_retried(path, monkeypatch, breaking, stage, text):
     broken = breaking(path, monkeypatch) or path
     result = deliver(broken)
     monkeypatch.undo()
@@ -374,8 +378,8 @@ def test_what_fails_is_said_and_tried_again(path, monkeypatch, breaking, stage, 
 
 
 @pytest.mark.parametrize("call", range(1, 8))
-def test_wherever_the_disk_fails_there_is_no_half_file_and_the_next_attempt_is_the_only_copy(path, monkeypatch, call):
-    """Four directories are made durable, then the file, then its name."""
+def test_a_disk_failure_leaves_no_incomplete_file_and_the_next_attempt_stores_one_copy(path, monkeypatch, call):
+    """The calls of fsync are for four directories, then for the file, and then for its name."""
     real, left = os.fsync, [call]
 
     def fsync(descriptor):
@@ -388,18 +392,18 @@ def test_wherever_the_disk_fails_there_is_no_half_file_and_the_next_attempt_is_t
     first = deliver(path)
     assert first.trouble is Trouble.FAILED
     made = [each.is_dir() for each in (path, path / "tmp", path / "new", path / "cur")]
-    assert made == [number < call for number in range(1, 5)], "what is not durable must be made again"
+    assert made == [number < call for number in range(1, 5)], "a directory that was not synced must be created again"
     assert not (path / "tmp").is_dir() or files(path, "tmp") == []
     assert deliver(path).stage is Stage.STORED
     (file,) = files(path)
-    assert file.read_bytes() == in_lines(a_parcel(), b"".join(asyncio.run(all_of(a_parcel()))))
+    assert file.read_bytes() == as_stored(a_parcel(), b"".join(asyncio.run(all_of(a_parcel()))))
 
 
 async def all_of(parcel):
     return [part async for part in parcel.octets()]
 
 
-def test_the_disk_fills_amid_the_message(path, monkeypatch):
+def test_a_disk_that_fills_while_the_message_is_written_leaves_no_file(path, monkeypatch):
     real, left = os.write, [3]
 
     def write(descriptor, octets):
@@ -415,7 +419,7 @@ def test_the_disk_fills_amid_the_message(path, monkeypatch):
     assert files(path) == []
 
 
-def test_a_write_that_takes_less_than_all_goes_on(path, monkeypatch):
+def test_a_partial_write_is_continued(path, monkeypatch):
     real = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, octets: real(descriptor, octets[:7]))
     parcel = a_parcel(b"0123456789" * 100)
@@ -424,14 +428,14 @@ def test_a_write_that_takes_less_than_all_goes_on(path, monkeypatch):
     assert files(path)[0].read_bytes() == parcel.header + b"0123456789" * 100
 
 
-def test_a_message_of_which_octets_are_missing_is_not_stored(path):
+def test_a_message_with_missing_bytes_is_not_stored(path):
     result = deliver(path, a_parcel(b"short", size=6))
     assert (result.stage, result.trouble) == (Stage.BODY, Trouble.FAILED)
-    assert "5 octets were read of a message of 6" in result.text
+    assert "5 bytes were read of a message of 6 bytes" in result.text
     assert files(path) == []
 
 
-def test_a_message_that_cannot_be_read_is_not_stored(path):
+def test_an_unreadable_message_is_not_stored(path):
     parcel = a_parcel()
 
     async def broken():
@@ -448,14 +452,14 @@ def test_a_message_that_cannot_be_read_is_not_stored(path):
     assert files(path) == []
 
 
-# Links: whoever has a Maildir cannot lead a server into directories where they could not write themselves
+# Links: the owner of a Maildir cannot redirect the server into directories in which the owner may not write
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to other users")
 OWNER, OTHER = 54321, 54322
 
 
 @pytest.mark.parametrize("name", ["tmp", "new", "cur"])
-def test_no_file_is_put_where_a_link_in_a_maildir_leads(path, tmp_path, name):
+def test_a_link_inside_a_maildir_is_not_followed(path, tmp_path, name):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     path.mkdir()
@@ -465,7 +469,7 @@ def test_no_file_is_put_where_a_link_in_a_maildir_leads(path, tmp_path, name):
     assert list(elsewhere.iterdir()) == []
 
 
-def test_a_directory_that_is_exchanged_for_a_link_during_a_delivery_leads_nowhere(path, tmp_path):
+def test_a_directory_that_is_replaced_by_a_link_during_a_delivery_does_not_redirect_it(path, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     parcel = a_parcel()
@@ -486,7 +490,9 @@ def test_a_directory_that_is_exchanged_for_a_link_during_a_delivery_leads_nowher
 @pytest.mark.parametrize(
     ("of_link", "of_directory", "is_used"), [(0, OWNER, True), (OWNER, OWNER, True), (OWNER, OTHER, False)]
 )
-def test_a_maildir_that_is_a_link_is_used_if_its_maker_may_lead_there(path, tmp_path, of_link, of_directory, is_used):
+def test_a_maildir_that_is_a_link_is_used_only_if_the_link_has_a_permitted_owner(
+    path, tmp_path, of_link, of_directory, is_used
+):
     real = tmp_path / "real"
     real.mkdir()
     os.chown(real, of_directory, of_directory)
@@ -496,12 +502,15 @@ def test_a_maildir_that_is_a_link_is_used_if_its_maker_may_lead_there(path, tmp_
     assert (result.trouble is None) is is_used
     assert bool(list(real.iterdir())) is is_used
     if not is_used:
-        assert result.text == f"It is a link, which its maker has led to a directory of another user: {path}"
+        assert (
+            result.text
+            == f"The path is a link, and the link's owner does not own the directory that the link points to: {path}"
+        )
 
 
 @pytest.fixture
 def home():
-    """A directory that other users may search and not read, as /home/bob often is, with the Maildir of one of them."""
+    """A home directory that other users may search but not read, as is common, with the Maildir of its user."""
     with tempfile.TemporaryDirectory() as above:
         Path(above).chmod(0o755)
         home = Path(above, "bob")
@@ -513,7 +522,7 @@ def home():
 
 
 @AS_ROOT
-def test_a_maildir_in_a_directory_that_can_be_searched_but_not_read_gets_its_mail(home):
+def test_mail_is_delivered_into_a_maildir_whose_parent_is_searchable_but_not_readable(home):
     maildir = home / "Maildir"
     with private_files.as_owner_of(maildir.stat()):
         assert why_not_usable(maildir) == ""
@@ -523,7 +532,7 @@ def test_a_maildir_in_a_directory_that_can_be_searched_but_not_read_gets_its_mai
 
 
 @AS_ROOT
-def test_a_link_in_a_directory_that_cannot_be_read_leads_to_a_maildir(home):
+def test_a_link_to_a_maildir_works_in_a_directory_that_is_not_readable(home):
     link = home / "link"
     link.symlink_to(home / "Maildir")
     with private_files.as_owner_of((home / "Maildir").stat()):
@@ -531,11 +540,11 @@ def test_a_link_in_a_directory_that_cannot_be_read_leads_to_a_maildir(home):
         assert deliver(link).stage is Stage.STORED
 
 
-def beside_it(home):
+def next_to_the_maildir(home):
     return home / "other"
 
 
-def below_what_cannot_be_searched(home):
+def below_a_directory_that_is_not_searchable(home):
     home.chmod(0o700)
     return home / "Maildir"
 
@@ -545,21 +554,21 @@ def without_new(home):
     return home / "Maildir"
 
 
-def with_a_new_of_somebody_else(home):
+def with_new_of_another_user(home):
     (home / "Maildir" / "new").mkdir()
     return home / "Maildir"
 
 
-def of_somebody_else(home):
+def of_another_user(home):
     other = home / "other"
     other.mkdir(mode=0o700)
     os.chown(other, OTHER, OTHER)
     return other
 
 
-def a_link_of_somebody_else(home):
+def a_link_of_another_user(home):
     link = home / "link"
-    link.symlink_to(of_somebody_else(home))
+    link.symlink_to(of_another_user(home))
     (home / "other").chmod(0o777)
     os.chown(link, OTHER + 1, OTHER + 1, follow_symlinks=False)
     return link
@@ -569,15 +578,15 @@ def a_link_of_somebody_else(home):
 @pytest.mark.parametrize(
     "unusable",
     [
-        beside_it,
-        below_what_cannot_be_searched,
+        next_to_the_maildir,
+        below_a_directory_that_is_not_searchable,
         without_new,
-        with_a_new_of_somebody_else,
-        of_somebody_else,
-        a_link_of_somebody_else,
+        with_new_of_another_user,
+        of_another_user,
+        a_link_of_another_user,
     ],
 )
-def test_the_check_of_a_route_says_what_a_delivery_would_fail_at(home, unusable):
+def test_the_check_of_a_route_gives_the_same_reason_as_a_failed_delivery(home, unusable):
     owner = (home / "Maildir").stat()
     maildir = unusable(home)
     with private_files.as_owner_of(owner):
@@ -588,7 +597,7 @@ def test_the_check_of_a_route_says_what_a_delivery_would_fail_at(home, unusable)
     assert found.partition(":")[0] == result.text.partition(":")[0]
 
 
-def test_the_check_of_a_route_makes_nothing(path):
+def test_the_check_of_a_route_creates_no_files(path):
     assert why_not_usable(path) == ""
     assert not path.exists()
     path.mkdir()
@@ -596,7 +605,7 @@ def test_the_check_of_a_route_makes_nothing(path):
     assert list(path.iterdir()) == []
 
 
-def test_an_attempt_has_no_more_files_open_than_the_server_counts_for_it(path):
+def test_an_attempt_opens_at_most_the_number_of_files_that_the_server_reserves(path):
     parcel, counts = a_parcel(), []
 
     async def counted():
@@ -604,7 +613,7 @@ def test_an_attempt_has_no_more_files_open_than_the_server_counts_for_it(path):
         yield b"x" * (parcel.message.size - 2) + b"\r\n"
         counts.append(open_descriptors())
 
-    deliver(path, a_parcel(number=2))  # which opens what the loop and its threads need
+    deliver(path, a_parcel(number=2))  # opens the files that the loop and its threads need
     object.__setattr__(parcel, "octets", counted)
 
     async def scenario():
@@ -621,7 +630,7 @@ def open_descriptors():
     return len(list(Path("/dev/fd").iterdir()))
 
 
-def test_no_descriptor_is_left_open(path):
+def test_no_file_descriptor_stays_open(path):
     deliver(path)
     before = open_descriptors()
     deliver(path, a_parcel(number=2))

@@ -1,4 +1,4 @@
-"""What a transport is given: the sender as the peer hears of it."""
+"""Parcels for transports: the sender and the DSN parameters that the peer gets."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from waypost.domain.mail.messages import Dsn, RecipientDsn
 from waypost.domain.mail.routes import Route
 
 MESSAGE_ID = "01a2083f-8f62-7000-ae8f-a7c825826d63"
-OURS = Deployment(
+DEPLOYMENT = Deployment(
     "mx.ours.example",
     b"",
     srs_domain="bounces.ours.example",
@@ -32,14 +32,14 @@ OURS = Deployment(
         ("", "mx:", ""),
     ],
 )
-def test_a_sender_is_rewritten_where_mail_leaves(sender, to, domain):
+def test_the_sender_is_rewritten_if_mail_leaves_the_server(sender, to, domain):
     message = a_message(MESSAGE_ID, envelope=replace(a_message().envelope, sender=sender))
     queued = Queued(delivery_id="d", attempts=0, queued_at=NOW)
     ready = Ready(
         ports.Claimed(delivery=a_delivery(message_id=MESSAGE_ID), message=message, queued=queued, claim="c"),
         Route(match="*", to=to),
     )
-    return_path = outgoing.make(ready, OURS, NOW, lambda: None).return_path
+    return_path = outgoing.make(ready, DEPLOYMENT, NOW, lambda: None).return_path
     assert return_path.rpartition("@")[2] == domain
     assert (return_path == sender) is sender.endswith(domain)
 
@@ -52,17 +52,17 @@ def test_a_sender_is_rewritten_where_mail_leaves(sender, to, domain):
         (("SUCCESS", "FAILURE"), "maildir:/mail", ("SUCCESS", "FAILURE")),
     ],
 )
-def test_a_next_hop_sends_no_notice_of_success_to_a_rewritten_sender(asked, to, passed_on):
+def test_the_next_server_is_not_asked_for_success_notices_to_a_rewritten_sender(asked, to, passed_on):
     delivery = a_delivery(message_id=MESSAGE_ID)
     wishes = Dsn(recipients=(RecipientDsn(notify=asked),))
     envelope = replace(a_message().envelope, recipients=(delivery.sent_to,), dsn=wishes)
     message = a_message(MESSAGE_ID, envelope=envelope)
     queued = Queued(delivery_id="d", attempts=0, queued_at=NOW)
     ready = Ready(ports.Claimed(delivery=delivery, message=message, queued=queued, claim="c"), Route(match="*", to=to))
-    assert outgoing.make(ready, OURS, NOW, lambda: None).notify == passed_on
+    assert outgoing.make(ready, DEPLOYMENT, NOW, lambda: None).notify == passed_on
 
 
-def test_every_protocol_has_its_transport():
+def test_every_protocol_has_a_transport():
     transports = outgoing.Transports(smtp="smtp", maildir="maildir", webhook="webhook")
     assert {protocol.value: transport for protocol, transport in transports.by_protocol().items()} == {
         "smtp": "smtp",

@@ -1,4 +1,4 @@
-"""Which addresses are public, and which are of a private network or of this machine."""
+"""The classification of IP addresses as public, private, or local to this machine."""
 
 import pytest
 
@@ -23,5 +23,5 @@ PUBLIC = [
 
 
 @pytest.mark.parametrize(("addresses", "expected"), [(PRIVATE, False), (PUBLIC, True)], ids=["private", "public"])
-def test_which_addresses_are_public(addresses, expected):
+def test_addresses_are_classified_as_public_or_private(addresses, expected):
     assert [address for address in addresses if is_public(address) is not expected] == []

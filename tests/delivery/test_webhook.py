@@ -1,4 +1,4 @@
-"""Deliveries by webhook: what a receiver gets, where nobody is connected to, and what each failure means."""
+"""Deliveries by webhook: the requests that receivers get, forbidden addresses, and the meaning of each failure."""
 
 import asyncio
 import email
@@ -46,18 +46,20 @@ from waypost.domain.mail.delivery import Policy, Protocol, Queued, Stage, Then, 
 
 ROOT = Path(__file__).parents[2]
 LARGE = a_parcel(b"x" * 16 * 1024 * 1024)
-"""More than the buffers of two sockets hold."""
+"""A message that is larger than the buffers of two sockets."""
 
 NO_CONNECTION = Timeouts(connect=0.1)
 NOT_TAKEN = Timeouts(part=0.1)
 NO_ANSWER = Timeouts(answer=0.1)
-"""For what is to be waited for in vain there, and nowhere else."""
+"""Short time limits for tests in which the stage with the short limit times out."""
 NOT_REACHED = Timeouts(answer=3 * PATIENCE)
-"""Where the answer, or what is wrong with it, is there at once. A test that waited for this limit would fail."""
+"""A time limit for tests in which the response, or its error, arrives immediately. A test that reached this limit would
+fail.
+"""
 
 
 class Names:
-    """Where hosts are, as a test says."""
+    """A resolver that returns the addresses that a test sets."""
 
     def __init__(self, *addresses, error=None):
         self.addresses, self.error, self.asked = addresses, error, 0
@@ -105,12 +107,12 @@ def decided(result):
     return decision.then, decision.is_of_destination
 
 
-# What a receiver gets
+# The requests that a receiver gets
 
 
 @pytest.fixture(scope="module")
 def page():
-    """The code of the page, as a receiver would have it."""
+    """The example code of the page on webhooks, as a receiver would use it."""
     text = (ROOT / "docs" / "how-to" / "webhooks.md").read_text(encoding="utf-8")
     code = {}
     for example in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
@@ -120,7 +122,7 @@ def page():
 
 @pytest.mark.parametrize("loop", LOOPS, ids=["asyncio", "uvloop"])
 @pytest.mark.parametrize("is_tls", [False, True], ids=["http", "https"])
-def test_a_receiver_gets_the_metadata_and_the_very_octets(page, is_tls, loop):
+def test_a_receiver_gets_the_metadata_and_the_exact_bytes(page, is_tls, loop):
     certificate = authority().issue() if is_tls else None
     result, receiver = run(to(answering("200 OK", b"taken\nand more"), certificate=certificate), loop)
     assert (result.protocol, result.stage, result.code, result.trouble) == (Protocol.WEBHOOK, Stage.END, 200, None)
@@ -149,14 +151,14 @@ def test_a_receiver_gets_the_metadata_and_the_very_octets(page, is_tls, loop):
 
 @settings(max_examples=examples(20))
 @given(st.binary(max_size=3 * PART))
-def test_any_octets_arrive_as_they_are(octets):
+def test_any_bytes_arrive_unchanged(octets):
     _, receiver = run(to(answering(), a_parcel(octets)))
     (request,) = receiver.requests
     assert request.body.count(a_parcel().header + octets + b"\r\n--") == 1
 
 
-def test_frameworks_read_the_form(page):
-    """The parser of the standard library, for all of them."""
+def test_web_frameworks_can_parse_the_form(page):
+    """The parser of the standard library stands in for the parsers of web frameworks."""
     _, receiver = run(to(answering()))
     (request,) = receiver.requests
     head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
@@ -169,7 +171,7 @@ def test_frameworks_read_the_form(page):
     assert page["parts"](request.headers, request.body)[0]["reason"] == "forwarded"
 
 
-def test_the_code_of_the_page_knows_what_is_ours(page):
+def test_the_example_code_accepts_only_requests_with_a_valid_signature(page):
     is_ours = page["is_from_waypost"]
     _, receiver = run(to(answering(), a_parcel(b"x" * 1_000_000)))
     (request,) = receiver.requests
@@ -184,7 +186,7 @@ def test_the_code_of_the_page_knows_what_is_ours(page):
     assert not is_ours({}, request.body, SECRET)
 
 
-def test_each_attempt_has_the_same_body_and_another_delivery_another_boundary():
+def test_attempts_of_one_delivery_have_the_same_body_and_different_deliveries_different_boundaries():
     _, receiver = run(to(answering(), times=2))
     first, second = receiver.requests
     assert first.body == second.body
@@ -192,7 +194,7 @@ def test_each_attempt_has_the_same_body_and_another_delivery_another_boundary():
     assert receiver.requests[0].headers["Content-Type"] != first.headers["Content-Type"]
 
 
-def test_the_boundary_cannot_be_known_by_who_writes_the_message():
+def test_the_author_of_a_message_cannot_predict_the_boundary():
     async def scenario():
         async with Receiver(answering()) as receiver:
             route = a_route(receiver.url)
@@ -204,7 +206,7 @@ def test_the_boundary_cannot_be_known_by_who_writes_the_message():
     assert first.headers["Content-Type"] != second.headers["Content-Type"]
 
 
-def test_a_connection_is_used_again():
+def test_a_connection_is_reused():
     _, receiver = run(to(answering("200 OK", b"x" * 100), times=3))
     assert (len(receiver.requests), receiver.connections) == (3, 1)
 
@@ -214,10 +216,14 @@ OTHER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize(
-    "cut", [len(OTHER), len(OTHER) - 2, len(OTHER) - 1, 0], ids=["behind it", "with the body", "in the body", "at once"]
+    "cut",
+    [len(OTHER), len(OTHER) - 2, len(OTHER) - 1, 0],
+    ids=["after the response", "after the headers", "inside the body", "all at once"],
 )
-def test_octets_behind_an_answer_are_not_the_answer_to_the_next_delivery(cut, loop):
-    """A receiver that says more than one answer at a time would have each delivery get the answer of another one."""
+def test_bytes_after_a_response_are_not_read_as_the_response_to_the_next_delivery(cut, loop):
+    """Otherwise, if a receiver sent several responses at once, each delivery would get the response to another
+    delivery.
+    """
 
     async def script(talk):
         await talk.request()
@@ -236,7 +242,7 @@ def test_octets_behind_an_answer_are_not_the_answer_to_the_next_delivery(cut, lo
             attempt = asyncio.create_task(transport.attempt(a_parcel(), route))
             if cut == len(OTHER):
                 await attempt
-            else:  # the head has been read, and the rest is waited for
+            else:  # the headers have been read, and the rest has not arrived yet
                 await until(lambda: receiver.requests and receiver.requests[0].body)
                 connector = transport._sessions[True].connector
                 await until(lambda: cut == 0 or any(proto.heads.is_over for proto in connector._acquired))
@@ -253,7 +259,7 @@ def test_octets_behind_an_answer_are_not_the_answer_to_the_next_delivery(cut, lo
     assert receiver.connections == 2
 
 
-def test_a_connection_with_an_answer_too_long_is_not_used_again():
+def test_a_connection_is_not_reused_after_a_response_that_is_too_long():
     _, receiver = run(to(answering("200 OK", b"x" * 3 * ANSWER_LIMIT), times=3))
     assert (len(receiver.requests), receiver.connections) == (3, 3)
 
@@ -294,8 +300,8 @@ asyncio.run(main())
 
 
 @pytest.mark.slow
-def test_a_message_is_never_whole_in_memory():
-    """In a process of its own, where memory was not used for anything else before."""
+def test_a_large_message_is_never_completely_in_memory():
+    """The test uses a separate process, in which nothing else has used memory before."""
     ran = subprocess.run(
         [sys.executable, "-c", LARGE_MESSAGE], cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
@@ -303,14 +309,14 @@ def test_a_message_is_never_whole_in_memory():
     assert int(ran.stdout) < 24 * 1024, f"{ran.stdout} KiB more for a message of 96 MiB"
 
 
-def test_the_library_is_not_loaded_before_there_is_a_webhook():
+def test_aiohttp_and_dnspython_are_not_imported_until_they_are_needed():
     modules = "waypost.delivery.webhook, waypost.delivery.smtp_client.dns"
     code = f"import sys, {modules}; print({{'aiohttp', 'dns'}} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout == "set()\n"
 
 
-def test_proxies_and_passwords_of_the_environment_are_not_used(monkeypatch, tmp_path):
+def test_proxies_and_passwords_from_the_environment_are_not_used(monkeypatch, tmp_path):
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     netrc = tmp_path / "netrc"
@@ -322,7 +328,7 @@ def test_proxies_and_passwords_of_the_environment_are_not_used(monkeypatch, tmp_
     assert "Authorization" not in receiver.requests[0].headers
 
 
-def test_what_is_behind_the_path_is_sent_and_not_told():
+def test_the_query_of_the_url_is_sent_but_not_shown():
     async def scenario():
         async with Receiver(answering()) as receiver:
             return await send(a_route(receiver.url + "?token=secret")), receiver
@@ -335,7 +341,7 @@ def test_what_is_behind_the_path_is_sent_and_not_told():
 @pytest.mark.parametrize(
     "answer", ["HTTP/1.1 nothing\r\n\r\n", "HTTP/1.1 503 no {target}\r\nContent-Length: 0\r\n\r\n"]
 )
-def test_no_text_about_an_answer_has_what_is_behind_the_path(answer):
+def test_no_text_about_a_response_contains_the_query_of_the_url(answer):
     async def script(talk):
         request = await talk.request()
         await talk.say(answer.format(target=request.line.split()[1]).encode())
@@ -349,16 +355,16 @@ def test_no_text_about_an_answer_has_what_is_behind_the_path(answer):
     assert result.text
 
 
-# Where nobody is connected to
+# Forbidden addresses
 
-ODD_SPELLINGS = [
+SPELLINGS_OF_THIS_MACHINE = [
     "127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "2130706433", "0x7f000001", "0x7f.1",
     "127.1", "0177.0.0.1", "0", "127.0.0.1.", "LOCALHOST.", "①②⑦.⓪.⓪.①",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("host", ODD_SPELLINGS)
-def test_this_machine_is_not_connected_to_however_it_is_written(host):
+@pytest.mark.parametrize("host", SPELLINGS_OF_THIS_MACHINE)
+def test_no_spelling_of_a_local_address_leads_to_a_connection(host):
     async def scenario():
         async with Receiver(answering()) as receiver:
             return await send(a_route(f"http://{host}:{receiver.port}/", allow_private=False)), receiver
@@ -369,7 +375,7 @@ def test_this_machine_is_not_connected_to_however_it_is_written(host):
     assert result.trouble in {Trouble.FORBIDDEN, Trouble.NO_SUCH_HOST, Trouble.DNS_FAILED, Trouble.FAILED}
     if host in {"127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]"}:
         assert result.trouble is Trouble.FORBIDDEN
-        assert result.text == "The host has a private address, and the route does not allow one"
+        assert result.text == "The host has a private address, and the route does not allow private addresses"
 
 
 @pytest.mark.parametrize(
@@ -380,7 +386,7 @@ def test_this_machine_is_not_connected_to_however_it_is_written(host):
         ("https://hook.example.:{}/", "hook.example"),
     ],
 )
-def test_a_host_may_have_an_underscore_or_a_final_dot(url, certified):
+def test_a_host_name_may_contain_an_underscore_or_end_in_a_dot(url, certified):
     async def scenario():
         async with Receiver(answering(), authority().issue(certified) if certified else None) as receiver:
             return await send(a_route(url.format(receiver.port)), resolver=Names("127.0.0.1"))
@@ -388,8 +394,10 @@ def test_a_host_may_have_an_underscore_or_a_final_dot(url, certified):
     assert run(scenario()).code == 200
 
 
-def test_it_is_the_address_that_is_connected_to_that_counts():
-    """A name that leads elsewhere each time it is asked for finds no gap between the look and the connection."""
+def test_the_check_applies_to_the_address_of_the_connection():
+    """A host name that resolves differently each time cannot bypass the check between the look-up and the
+    connection.
+    """
 
     async def scenario():
         names = Names(["192.0.2.1"], ["127.0.0.1"], ["127.0.0.1"])
@@ -402,7 +410,7 @@ def test_it_is_the_address_that_is_connected_to_that_counts():
     assert receiver.connections == 0
 
 
-def test_a_connection_that_was_allowed_is_not_used_for_a_route_that_does_not_allow_it():
+def test_a_connection_to_a_private_address_is_not_used_by_a_route_that_forbids_it():
     async def scenario():
         async with Receiver(answering()) as receiver:
             transport = WebhookTransport()
@@ -416,7 +424,7 @@ def test_a_connection_that_was_allowed_is_not_used_for_a_route_that_does_not_all
     assert len(receiver.requests) == 1
 
 
-# THE TABLE: how far it came, what went wrong or was said, and what that means
+# All outcomes: the stage that was reached, the error or the status, and the decision that follows
 
 
 def at_webhook(script, parcel=None, **options):
@@ -438,7 +446,7 @@ async def refused():
 
 
 async def never_accepted():
-    """A backlog that is full: the first steps of a connection are not answered."""
+    """Connect to a socket whose backlog is full, so that the TCP handshake is not answered."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         waiting = []
         for _ in range(3):
@@ -454,18 +462,18 @@ async def never_accepted():
 
 
 async def never_greeted():
-    """Somebody takes the connection and says nothing of TLS."""
+    """Connect to a server that accepts the connection but does not begin the TLS handshake."""
     async with Receiver(hanging) as receiver:
         return await send(a_route(receiver.url.replace("http:", "https:")), timeouts=NO_CONNECTION)
 
 
-async def in_clear():
+async def without_tls():
     async with Receiver(saying(b"")) as receiver:
-        receiver.script = speaking_clearly
+        receiver.script = answering_without_tls
         return await send(a_route(receiver.url.replace("http:", "https:")))
 
 
-async def speaking_clearly(talk):
+async def answering_without_tls(talk):
     await talk.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     await talk.reader.read()
 
@@ -489,87 +497,87 @@ def unreadable():
     return to(answering(), parcel)
 
 
-OF_DESTINATION, ALONE = True, False
+OF_DESTINATION, OF_DELIVERY = True, False
 AGAIN, DONE, NEVER = Then.RETRY, Then.DELIVERED, Then.GIVE_UP
 
 TROUBLES = {
     "connection refused": (refused, Stage.CONNECT, Trouble.UNREACHABLE, AGAIN, OF_DESTINATION),
-    "no answer to the connection": (never_accepted, Stage.CONNECT, Trouble.TIMEOUT, AGAIN, OF_DESTINATION),
+    "no reply to the connection request": (never_accepted, Stage.CONNECT, Trouble.TIMEOUT, AGAIN, OF_DESTINATION),
     "private address": (forbidden, Stage.CONNECT, Trouble.FORBIDDEN, AGAIN, OF_DESTINATION),
     "name not found": (
         by_name(socket.gaierror(socket.EAI_NONAME, "Name or service not known")),
         Stage.CONNECT, Trouble.NO_SUCH_HOST, AGAIN, OF_DESTINATION,
     ),
-    "the DNS does not say": (
+    "the DNS fails": (
         by_name(socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")),
         Stage.CONNECT, Trouble.DNS_FAILED, AGAIN, OF_DESTINATION,
     ),
-    "no TLS there": (in_clear, Stage.TLS, Trouble.BAD_TLS, AGAIN, OF_DESTINATION),
+    "no TLS on the port": (without_tls, Stage.TLS, Trouble.BAD_TLS, AGAIN, OF_DESTINATION),
     "silence instead of TLS": (never_greeted, Stage.CONNECT, Trouble.TIMEOUT, AGAIN, OF_DESTINATION),
-    "certificate of another name": (at_another_name, Stage.TLS, Trouble.BAD_TLS, AGAIN, OF_DESTINATION),
-    "certificate of a stranger": (
-        lambda: to(answering(), certificate=Authority("a stranger").issue()),
+    "certificate for another name": (at_another_name, Stage.TLS, Trouble.BAD_TLS, AGAIN, OF_DESTINATION),
+    "certificate of an unknown authority": (
+        lambda: to(answering(), certificate=Authority("an unknown authority").issue()),
         Stage.TLS, Trouble.BAD_TLS, AGAIN, OF_DESTINATION,
     ),
-    "disconnected at once": (
+    "disconnected immediately": (
         at_webhook(leaving_at_once, LARGE), Stage.BODY, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION),
-    "disconnected amid the body": (
+    "disconnected inside the body": (
         at_webhook(leaving_amid_the_body, LARGE), Stage.BODY, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION),
-    "body not taken": (
+    "body not read": (
         at_webhook(not_reading, LARGE, timeouts=NOT_TAKEN),
         Stage.BODY, Trouble.TIMEOUT, AGAIN, OF_DESTINATION,
     ),
-    "our own message cannot be read": (unreadable, Stage.BODY, Trouble.FAILED, AGAIN, ALONE),
-    "our own message is shorter than it was": (
-        at_webhook(answering(), a_parcel(b"short", size=6)), Stage.CONNECT, Trouble.FAILED, AGAIN, ALONE),
+    "the stored message is unreadable": (unreadable, Stage.BODY, Trouble.FAILED, AGAIN, OF_DELIVERY),
+    "the stored message is too short": (
+        at_webhook(answering(), a_parcel(b"short", size=6)), Stage.CONNECT, Trouble.FAILED, AGAIN, OF_DELIVERY),
     "disconnected after the body": (
         at_webhook(leaving_after_the_body), Stage.END, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION),
-    "no answer": (
+    "no response": (
         at_webhook(hanging, timeouts=NO_ANSWER), Stage.END, Trouble.TIMEOUT, AGAIN, OF_DESTINATION),
     "garbage": (at_webhook(saying(b"220 mail.example ESMTP\r\n")), Stage.END, Trouble.GARBAGE, AGAIN, OF_DESTINATION),
-    "a length that is none": (
+    "an invalid length": (
         at_webhook(saying(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n")),
         Stage.END, Trouble.GARBAGE, AGAIN, OF_DESTINATION,
     ),
-    "half a header": (
+    "an incomplete header": (
         at_webhook(saying(b"HTTP/1.1 200 OK\r\nContent-")), Stage.END, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION),
-    "header without end": (
+    "an endless header": (
         at_webhook(saying_without_end(b"HTTP/1.1 200 OK\r\n", b"X: " + b"y" * 4000 + b"\r\n")),
         Stage.END, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION,
     ),
-    "line without end": (
+    "an endless line": (
         at_webhook(saying_without_end(b"HTTP/1.1 200 OK\r\nX: ", b"y" * 4096)),
         Stage.END, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION,
     ),
-    "always about to answer": (
+    "endless interim responses": (
         at_webhook(saying_without_end(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100)),
         Stage.END, Trouble.DISCONNECTED, AGAIN, OF_DESTINATION,
     ),
 }  # fmt: skip
 
 ANSWERS = {
-    200: (DONE, ALONE), 201: (DONE, ALONE), 202: (DONE, ALONE), 204: (DONE, ALONE),
-    301: (AGAIN, ALONE), 302: (AGAIN, ALONE), 307: (AGAIN, ALONE), 308: (AGAIN, ALONE),
-    400: (AGAIN, ALONE), 401: (AGAIN, ALONE), 403: (AGAIN, ALONE), 404: (AGAIN, ALONE), 408: (AGAIN, ALONE),
-    409: (AGAIN, ALONE), 410: (NEVER, ALONE), 413: (NEVER, ALONE), 415: (NEVER, ALONE), 422: (NEVER, ALONE),
-    429: (AGAIN, OF_DESTINATION), 500: (AGAIN, ALONE), 502: (AGAIN, OF_DESTINATION), 503: (AGAIN, OF_DESTINATION),
-    504: (AGAIN, OF_DESTINATION), 599: (AGAIN, ALONE), 999: (AGAIN, ALONE),
-}  # fmt: skip
+    **dict.fromkeys((200, 201, 202, 204), (DONE, OF_DELIVERY)),
+    **dict.fromkeys((301, 302, 307, 308), (AGAIN, OF_DELIVERY)),
+    **dict.fromkeys((400, 401, 403, 404, 408, 409), (AGAIN, OF_DELIVERY)),
+    **dict.fromkeys((410, 413, 415, 422), (NEVER, OF_DELIVERY)),
+    **dict.fromkeys((429, 502, 503, 504), (AGAIN, OF_DESTINATION)),
+    **dict.fromkeys((500, 599, 999), (AGAIN, OF_DELIVERY)),
+}
 
 
-@pytest.mark.parametrize(("case", "stage", "trouble", "then", "whose"), TROUBLES.values(), ids=TROUBLES)
-def test_what_goes_wrong_and_what_it_means(case, stage, trouble, then, whose):
+@pytest.mark.parametrize(("case", "stage", "trouble", "then", "is_of_destination"), TROUBLES.values(), ids=TROUBLES)
+def test_each_failure_has_its_stage_trouble_and_decision(case, stage, trouble, then, is_of_destination):
     result = run(case())
     result = result[0] if isinstance(result, tuple) else result
     assert (result.stage, result.code) == (stage, None)
     assert result.trouble is trouble or (trouble is None and result.trouble in {Trouble.GARBAGE, Trouble.TIMEOUT})
     assert "\n" not in result.text
     assert len(result.text) <= 200
-    assert decided(result) == (then, whose)
+    assert decided(result) == (then, is_of_destination)
 
 
 @pytest.mark.parametrize(("code", "expected"), ANSWERS.items())
-def test_what_an_answer_means(code, expected):
+def test_each_status_leads_to_its_decision(code, expected):
     location = "Location: http://127.0.0.1:9/elsewhere"
     result, receiver = run(to(answering(f"{code} Words", b"" if code == 204 else b"because\r\n", location)))
     assert (result.stage, result.code, result.trouble) == (Stage.END, code, None)
@@ -579,7 +587,7 @@ def test_what_an_answer_means(code, expected):
 
 
 @pytest.mark.parametrize(("code", "then"), [(413, NEVER), (503, AGAIN), (401, AGAIN), (200, AGAIN)])
-def test_an_answer_amid_the_body_counts_but_nobody_has_what_was_not_sent(code, then):
+def test_a_status_before_the_end_of_the_body_counts_but_a_success_is_retried(code, then):
     result, _ = run(to(answering_amid_the_body(f"{code} Words"), LARGE))
     assert (result.stage, result.code, result.trouble) == (Stage.BODY, code, None)
     assert decided(result)[0] is then
@@ -601,9 +609,9 @@ def test_an_answer_amid_the_body_counts_but_nobody_has_what_was_not_sent(code, t
             saying_then_hanging(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nfirst\n"), 2, marks=pytest.mark.slow
         ),
     ],
-    ids=["a length beyond reason", "no length", "chunks", "cut off", "hanging"],
+    ids=["an excessive length", "no length", "chunks", "cut off", "hanging"],
 )  # fmt: skip
-def test_a_status_counts_whatever_becomes_of_the_body_behind_it(script, seconds):
+def test_a_status_counts_even_if_the_body_is_incomplete_or_too_long(script, seconds):
     result, _ = run(to(script, timeouts=Timeouts(answer=seconds)))
     assert (result.stage, result.code, result.text) == (Stage.END, 200, "OK: first")
     assert decided(result)[0] is DONE
@@ -611,24 +619,26 @@ def test_a_status_counts_whatever_becomes_of_the_body_behind_it(script, seconds)
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
-BEHIND = {
-    "a body just beyond the limit": OK + b"Content-Length: 70000\r\n\r\n" + b"z" * 70_000,
-    "a body far beyond the limit": OK + b"Content-Length: 300000\r\n\r\n" + b"z" * 300_000,
+AFTER_THE_STATUS = {
+    "a body just above the limit": OK + b"Content-Length: 70000\r\n\r\n" + b"z" * 70_000,
+    "a body far above the limit": OK + b"Content-Length: 300000\r\n\r\n" + b"z" * 300_000,
     "a body without length": OK + b"\r\n" + b"z" * 300_000,
     "a large body in one chunk": CHUNKED + b"493e0\r\n" + b"z" * 300_000 + b"\r\n0\r\n\r\n",
     "a chunk without size": CHUNKED + b"nonsense\r\n",
     "a bad trailer": CHUNKED + b"2\r\nok\r\n0\r\nbad trailer\r\n\r\n",
-    "more than the body": OK + b"Content-Length: 2\r\n\r\nokand more",
-    "a second answer": OK + b"Content-Length: 0\r\n\r\nHTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n",
+    "bytes after the body": OK + b"Content-Length: 2\r\n\r\nokand more",
+    "a second response": OK + b"Content-Length: 0\r\n\r\nHTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n",
     "lines that end in LF": b"HTTP/1.1 200 OK\nContent-Length: 2\n\nokand more",
-    "an interim answer before it": b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED + b"nonsense\r\n",
+    "a preceding interim response": b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED + b"nonsense\r\n",
     "a long field": OK + b"X: " + b"y" * 20_000 + b"\r\nContent-Length: 0\r\n\r\n",
     "many fields": OK + b"X: y\r\n" * 1_000 + b"Content-Length: 0\r\n\r\n",
 }
 
 
 def saying_at_once(octets, *, step=0):
-    """Takes all, and says these octets, all in one write, or in so many steps; then the connection is reset."""
+    """Return a script that reads the request, sends these bytes in one write or in steps of this size, and resets the
+    connection.
+    """
 
     async def script(talk):
         await talk.request()
@@ -641,8 +651,8 @@ def saying_at_once(octets, *, step=0):
 
 @pytest.mark.parametrize("loop", LOOPS, ids=["asyncio", "uvloop"])
 @pytest.mark.parametrize("is_tls", [False, True], ids=["http", "https"])
-@pytest.mark.parametrize("octets", BEHIND.values(), ids=BEHIND)
-def test_a_success_stays_one_whatever_comes_behind_its_head(octets, is_tls, loop):
+@pytest.mark.parametrize("octets", AFTER_THE_STATUS.values(), ids=AFTER_THE_STATUS)
+def test_a_success_remains_a_success_even_if_the_rest_of_the_response_is_invalid(octets, is_tls, loop):
     certificate = authority().issue() if is_tls else None
     result, _ = run(to(saying_at_once(octets), certificate=certificate, timeouts=NOT_REACHED), loop)
     assert (result.stage, result.code, result.trouble) == (Stage.END, 200, None)
@@ -650,13 +660,13 @@ def test_a_success_stays_one_whatever_comes_behind_its_head(octets, is_tls, loop
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
-@pytest.mark.parametrize("name", ["a bad trailer", "lines that end in LF", "an interim answer before it"])
-def test_the_end_of_a_head_is_found_wherever_it_is_cut(name, step):
-    result, _ = run(to(saying_at_once(BEHIND[name], step=step), timeouts=NOT_REACHED))
+@pytest.mark.parametrize("name", ["a bad trailer", "lines that end in LF", "a preceding interim response"])
+def test_the_end_of_the_headers_is_found_even_if_it_is_split(name, step):
+    result, _ = run(to(saying_at_once(AFTER_THE_STATUS[name], step=step), timeouts=NOT_REACHED))
     assert (result.stage, result.code) == (Stage.END, 200)
 
 
-def test_a_large_answer_is_not_read_to_its_end():
+def test_a_large_response_is_not_read_to_its_end():
     sent = 0
 
     async def script(talk):
@@ -670,16 +680,16 @@ def test_a_large_answer_is_not_read_to_its_end():
 
     result, _ = run(to(script))
     assert (result.stage, result.code) == (Stage.END, 200)
-    assert sent < 16 * 1024 * 1024, "more than the buffers of two sockets hold"
+    assert sent < 16 * 1024 * 1024, "more bytes were read than the buffers of two sockets can hold"
 
 
-def test_what_a_stranger_says_is_one_short_line_that_can_be_shown():
+def test_the_text_of_a_response_becomes_one_short_printable_line():
     result, _ = run(to(answering("500 Oh\tno", b"\xff\x1b[31m \xe2\x80\xae" + b"x" * 1000)))
     assert result.text.startswith("Oh no: ??[31m ?xxx".replace("?", "\N{REPLACEMENT CHARACTER}"))
     assert len(result.text) == 200
 
 
-def test_who_is_cancelled_leaves_no_connection():
+def test_a_cancelled_attempt_leaves_no_connection():
     has_come, has_gone = asyncio.Event(), asyncio.Event()
 
     async def waiting(talk):
@@ -702,7 +712,7 @@ def test_who_is_cancelled_leaves_no_connection():
     run(scenario())
 
 
-def test_many_attempts_at_once_do_not_wait_for_each_other():
+def test_simultaneous_attempts_do_not_wait_for_each_other():
     all_there, number = asyncio.Event(), 120
 
     async def waiting(talk):
@@ -725,6 +735,6 @@ def test_many_attempts_at_once_do_not_wait_for_each_other():
     assert len({request.headers["Idempotency-Key"] for request in receiver.requests}) == number
 
 
-def test_by_default_the_authorities_of_the_system_are_trusted():
+def test_by_default_the_system_s_certificate_authorities_are_trusted():
     result, _ = run(to(answering(), certificate=authority().issue(), tls=None))
     assert (result.stage, result.trouble) == (Stage.TLS, Trouble.BAD_TLS)

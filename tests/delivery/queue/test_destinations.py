@@ -1,4 +1,4 @@
-"""How much of a destination's mail is taken in hand: never more than there is room for, and never less than nothing."""
+"""The number of deliveries that are claimed for a destination: never more than the limit, and never negative."""
 
 from datetime import timedelta
 
@@ -20,7 +20,7 @@ def learn(lane, decision, connections=10):
     lane.learn(decision, connections=connections, now=NOW, pause=PAUSE)
 
 
-def test_a_new_destination_gets_one_and_more_with_each_that_works():
+def test_a_new_destination_gets_one_attempt_and_more_with_each_success():
     lane = Lane("x")
     assert lane.wanted(100) == 1
     found = []
@@ -30,13 +30,13 @@ def test_a_new_destination_gets_one_and_more_with_each_that_works():
     assert found == [(2, 22), (4, 24), (8, 28), (10, 30), (10, 30)]
 
 
-def test_a_destination_whose_route_allows_one_connection_works_too():
+def test_a_destination_whose_route_allows_one_connection_gets_one_attempt_at_a_time():
     lane = Lane("x")
     learn(lane, WORKED, connections=1)
     assert (lane.room, lane.is_working, lane.wanted(100)) == (1, True, 1 + AHEAD)
 
 
-def test_a_destination_that_fails_is_left_alone_until_its_own_next_attempt_is_due_and_gets_one_then():
+def test_a_failed_destination_gets_one_attempt_after_the_pause():
     lane = Lane("x")
     learn(lane, WORKED)
     learn(lane, GONE)
@@ -52,7 +52,7 @@ def test_a_destination_that_fails_is_left_alone_until_its_own_next_attempt_is_du
     free=st.integers(-5, 100),
     connections=st.integers(1, 50),
 )
-def test_nobody_ever_wants_less_than_nothing_nor_more_than_there_is_room_for(
+def test_the_number_of_deliveries_to_claim_is_never_negative_and_never_above_the_limit(
     decisions, running, pending, free, connections
 ):
     lane = Lane("x")
@@ -63,7 +63,7 @@ def test_nobody_ever_wants_less_than_nothing_nor_more_than_there_is_room_for(
     assert free > 0 or lane.wanted(free) == 0
 
 
-def test_lanes_without_mail_and_without_anything_in_hand_are_forgotten():
+def test_destinations_without_waiting_or_claimed_mail_are_dropped():
     lanes = Lanes()
     lanes.of("busy").running, lanes.of("held").pending = 1, type(Lane("x").pending)([1])
     lanes.of("works").is_working = True
@@ -77,7 +77,7 @@ def test_lanes_without_mail_and_without_anything_in_hand_are_forgotten():
     assert lanes.of("held").give_up_pending() == []
 
 
-def test_whether_a_destination_worked_is_remembered_when_nothing_waits_for_it():
+def test_a_destination_that_worked_is_remembered_when_no_mail_waits_for_it():
     lanes = Lanes()
     learn(lanes.of("works"), WORKED)
     learn(lanes.of("fails"), GONE)
@@ -92,7 +92,7 @@ def test_whether_a_destination_worked_is_remembered_when_nothing_waits_for_it():
     assert not lanes.of("works").is_working
 
 
-def test_of_those_that_worked_the_first_one_is_forgotten_first(monkeypatch):
+def test_the_destination_that_worked_longest_ago_is_forgotten_first(monkeypatch):
     monkeypatch.setattr("waypost.delivery.queue.destinations.REMEMBERED", 2)
     lanes = Lanes()
     for name in ("a", "b", "a", "c"):
@@ -101,6 +101,6 @@ def test_of_those_that_worked_the_first_one_is_forgotten_first(monkeypatch):
     assert [lanes.of(name).is_working for name in "abc"] == [True, False, True]
 
 
-def test_a_destination_whose_mail_leads_elsewhere_now_is_emptied_in_large_parts():
+def test_mail_that_new_routes_move_to_another_destination_is_claimed_in_large_parts():
     lane = Lane("x", leads_elsewhere=True)
     assert lane.wanted(100) == 1 + AHEAD

@@ -1,4 +1,4 @@
-"""The whole life of a message for a destination that never answers: five days of a clock that is moved."""
+"""The retries of a message for an unreachable destination over five days of a virtual clock."""
 
 import asyncio
 import itertools
@@ -41,7 +41,7 @@ def test_five_days_of_retries_pass_without_waiting(tmp_path):
     assert [notice.return_path for notice in notices] == ["", ""]
 
 
-def test_who_comes_back_on_the_third_day_gets_the_mail(tmp_path):
+def test_a_destination_that_recovers_on_the_third_day_gets_the_mail(tmp_path):
     async def live():
         async with a_system(tmp_path, Scripted(*[NOT_NOW] * 15, TAKEN)) as system:
             message_id = await system.send("support")

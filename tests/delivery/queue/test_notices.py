@@ -1,4 +1,6 @@
-"""What senders are told by a system with a store and a worker: when, of whom, at what cost, and after a crash."""
+"""Notices to senders, in a system with a store and a worker: their time, recipients and cost, and notices after a
+crash.
+"""
 
 import asyncio
 import email
@@ -33,20 +35,20 @@ def run(scenario):
     return asyncio.run(asyncio.wait_for(scenario, PATIENCE))
 
 
-def asking(count, *notify_, ret="", orcpt=""):
-    """What a sender asks for `count` recipients."""
+def requesting(count, *notify_, ret="", orcpt=""):
+    """The DSN parameters with which a sender requests notices for `count` recipients."""
     return Dsn(ret=ret, recipients=(RecipientDsn(notify_, orcpt),) * count)
 
 
-def the_groups(octets):
+def recipient_fields(octets):
     """The fields of each recipient in a notice."""
     notice = email.message_from_bytes(octets, policy=email.policy.default)
     _, *groups = notice.get_payload(1).get_payload()
     return [dict(group.items()) for group in groups]
 
 
-async def told(system, name="me"):
-    """The notices in an inbox, the oldest first."""
+async def notices_in(system, name="me"):
+    """Return the notices in an inbox, oldest first."""
     found = sorted((one for one in await system.inbox(name) if one.envelope.sender == ""), key=lambda one: one.id)
     return [
         await system.store.long_read(partial(_octets, message_id=one.id), what="the data of a test") for one in found
@@ -61,18 +63,18 @@ async def link(system, alias, primary):
     await system.store.write(lambda tx: tx.add_link(AliasLink(primary, alias, NOW)))
 
 
-# One notice tells of all.
+# One notice reports several recipients.
 
 
-def test_one_notice_tells_of_all_recipients_in_the_order_in_which_the_sender_named_them(tmp_path):
+def test_one_notice_reports_all_recipients_in_the_order_in_which_the_sender_named_them(tmp_path):
     async def scenario():
         names = ("me", "c", "a", "b")
         async with a_system(tmp_path, Scripted(NEVER), names=names, of_routes=TO_PEER) as system:
             dsn = Dsn(recipients=(RecipientDsn(), RecipientDsn(orcpt="rfc822;old@example.net"), RecipientDsn()))
             message_id = await system.send("c", "a", "b", sender=ME, dsn=dsn, octets=HELLO)
             await system.rest()
-            (octets,) = await told(system)
-            groups = the_groups(octets)
+            (octets,) = await notices_in(system)
+            groups = recipient_fields(octets)
             assert [group["Final-Recipient"] for group in groups] == [f"rfc822; {x}@example.com" for x in "cab"]
             assert [group.get("Original-Recipient") for group in groups] == [None, "rfc822; old@example.net", None]
             assert {group["Diagnostic-Code"] for group in groups} == {"smtp; 550 5.1.1 no such"}
@@ -84,20 +86,20 @@ def test_one_notice_tells_of_all_recipients_in_the_order_in_which_the_sender_nam
     run(scenario())
 
 
-def test_of_many_recipients_several_notices_tell(tmp_path):
+def test_many_recipients_are_reported_in_several_notices(tmp_path):
     async def scenario():
         names = [f"r{number}" for number in range(2 * notify.AT_ONCE + 1)]
         async with a_system(tmp_path, Scripted(NEVER), names=("me", *names), of_routes=TO_PEER) as system:
             await system.send(*names, sender=ME)
             await system.rest()
-            groups = [the_groups(octets) for octets in await told(system)]
+            groups = [recipient_fields(octets) for octets in await notices_in(system)]
             assert sorted(map(len, groups)) == [1, notify.AT_ONCE, notify.AT_ONCE]
             assert len({group["Final-Recipient"] for notice in groups for group in notice}) == len(names)
 
     run(scenario())
 
 
-def test_what_is_tried_again_later_holds_up_no_notice_and_gets_its_own(tmp_path):
+def test_a_delivery_that_is_retried_does_not_delay_a_notice_and_gets_a_separate_notice(tmp_path):
     def answer(parcel, _):
         return NEVER if parcel.recipient.startswith("a") or answer.is_later else NOT_NOW
 
@@ -106,39 +108,39 @@ def test_what_is_tried_again_later_holds_up_no_notice_and_gets_its_own(tmp_path)
         async with a_system(tmp_path, Scripted(answer=answer), names=("me", "a", "b"), of_routes=TO_PEER) as system:
             await system.send("a", "b", sender=ME)
             await system.rest()
-            assert [len(the_groups(octets)) for octets in await told(system)] == [1]
+            assert [len(recipient_fields(octets)) for octets in await notices_in(system)] == [1]
             answer.is_later = True
             await system.advance(minutes=5)
-            assert [len(the_groups(octets)) for octets in await told(system)] == [1, 1]
+            assert [len(recipient_fields(octets)) for octets in await notices_in(system)] == [1, 1]
 
     run(scenario())
 
 
-def test_a_success_is_told_once_for_all_whose_copies_are_in_the_inbox(tmp_path):
+def test_one_notice_reports_the_success_of_all_deliveries_to_inboxes(tmp_path):
     async def scenario():
         async with a_system(tmp_path, names=("me", "a", "b"), of_routes=()) as system:
-            await system.send("a", "b", sender=ME, dsn=asking(2, "SUCCESS"))
+            await system.send("a", "b", sender=ME, dsn=requesting(2, "SUCCESS"))
             await system.rest()
-            (octets,) = await told(system)
-            assert [group["Action"] for group in the_groups(octets)] == ["delivered", "delivered"]
+            (octets,) = await notices_in(system)
+            assert [group["Action"] for group in recipient_fields(octets)] == ["delivered", "delivered"]
 
     run(scenario())
 
 
-# What a notice costs.
+# The cost of notices.
 
 
 def test_accepting_a_message_writes_no_notice(tmp_path):
     async def scenario():
         async with a_system(tmp_path, names=("me", "a"), of_routes=(), start=False) as system:
-            await system.send("a", sender=ME, dsn=asking(1, "SUCCESS"))
-            assert await told(system) == []
+            await system.send("a", sender=ME, dsn=requesting(1, "SUCCESS"))
+            assert await notices_in(system) == []
             assert await system.store.read(partial(notify.next_owed, now=system.clock())) is not None
 
     run(scenario())
 
 
-def test_what_is_kept_of_an_attempt_until_the_notice_is_written_is_bounded(tmp_path):
+def test_the_size_of_the_stored_result_of_an_attempt_is_bounded_until_the_notice_is_written(tmp_path):
     long = AttemptResult(
         protocol=Protocol.SMTP,
         stage=Stage.RCPT,
@@ -155,7 +157,7 @@ def test_what_is_kept_of_an_attempt_until_the_notice_is_written_is_bounded(tmp_p
             async def keep(use_case):
                 if getattr(use_case, "func", None) is not notify.write:
                     return await write(use_case)
-                await asyncio.sleep(0)  # a write always lets the loop go on
+                await asyncio.sleep(0)  # a real write always yields to the event loop
                 return None
 
             await system.send("a", sender=ME)
@@ -171,7 +173,7 @@ def test_what_is_kept_of_an_attempt_until_the_notice_is_written_is_bounded(tmp_p
             system.deps.store.write = write
             await system.rest()
             assert rows[0][0] < 5_000
-            assert len(await told(system)) == 1
+            assert len(await notices_in(system)) == 1
 
     run(scenario())
 
@@ -182,15 +184,17 @@ LONG_HEADER = b"Subject: x\r\n" + b"".join(b"X-%03d: %s\r\n" % (number, b"y" * 9
 @pytest.mark.parametrize(
     ("octets", "ret"), [(LONG_HEADER + b"\r\nhi\r\n", "FULL"), (b"Subject: x\r\n\r\n" + b"y\r\n" * 4000, "FULL")]
 )
-def test_a_message_whose_recipients_all_fail_at_once_causes_little_more_than_its_size(tmp_path, octets, ret):
-    """A fixed amount for each recipient, and a few copies of the message, however many recipients it has."""
+def test_the_notices_of_a_message_whose_recipients_all_fail_are_little_larger_than_the_message(tmp_path, octets, ret):
+    """The size is a fixed amount for each recipient, plus a few copies of the message, for any number of recipients."""
 
     async def scenario():
         names = [f"r{number}" for number in range(40)]
         async with a_system(tmp_path, Scripted(NEVER), names=("me", *names), of_routes=TO_PEER) as system:
-            await system.send(*names, sender=ME, octets=octets, dsn=asking(40, "SUCCESS", "FAILURE", "DELAY", ret=ret))
+            await system.send(
+                *names, sender=ME, octets=octets, dsn=requesting(40, "SUCCESS", "FAILURE", "DELAY", ret=ret)
+            )
             await system.rest()
-            written = sum(map(len, await told(system)))
+            written = sum(map(len, await notices_in(system)))
             assert written < 2 * returned_content.WHOLE_LIMIT
             assert written < 3 * len(octets) + 4_000 * len(names)
 
@@ -205,8 +209,10 @@ HEADER_OF_6_KB = b"Subject: x\r\n" + b"".join(b"X-%03d: %s\r\n" % (number, b"y" 
 @pytest.mark.parametrize(
     "octets", [HEADER_OF_6_KB + b"\r\nhi\r\n", b"Subject: x\r\n\r\n" + b"y\r\n" * 2_000], ids=["header", "body"]
 )
-def test_recipients_that_fail_one_after_another_are_not_each_given_back_more(tmp_path, octets, ret):
-    """Of a message of 6 KB each of 40 recipients has a notice of failure of its own, and one that it is late."""
+def test_recipients_that_fail_one_after_another_do_not_each_return_the_message_again(tmp_path, octets, ret):
+    """The message has 6 KB and 40 recipients. Each recipient causes a separate notice of failure, and a notice of
+    delay.
+    """
 
     def answer(parcel, _):
         return NEVER if int(parcel.recipient[1:3]) < answer.gone else NOT_NOW
@@ -218,28 +224,30 @@ def test_recipients_that_fail_one_after_another_are_not_each_given_back_more(tmp
         async with a_system(
             tmp_path, Scripted(answer=answer), names=("me", *names), of_routes=TO_PEER, delay_warning=warning
         ) as system:
-            await system.send(*names, sender=ME, octets=octets, dsn=asking(40, "FAILURE", "DELAY", ret=ret))
+            await system.send(*names, sender=ME, octets=octets, dsn=requesting(40, "FAILURE", "DELAY", ret=ret))
             for answer.gone in range(1, 41):
                 await system.advance(hours=5)
             await system.rest()
-            notices_ = await told(system)
+            notices_ = await notices_in(system)
             parts = [email.message_from_bytes(notice).get_payload(2) for notice in notices_]
-            given_back = {"failed": 0, "delayed": 0}
+            returned_bytes = {"failed": 0, "delayed": 0}
             for notice, part in zip(notices_, parts, strict=True):
-                given_back[the_groups(notice)[0]["Action"]] += len(part.as_bytes()) - 200
+                returned_bytes[recipient_fields(notice)[0]["Action"]] += len(part.as_bytes()) - 200
             goes_whole = ret == "FULL"
             limit = returned_content.WHOLE_LIMIT if goes_whole else returned_content.HEADERS_LIMIT
-            assert given_back["failed"] < limit
-            assert given_back["delayed"] < returned_content.HEADERS_LIMIT
-            own = sum(map(len, notices_)) - sum(given_back.values())
+            assert returned_bytes["failed"] < limit
+            assert returned_bytes["delayed"] < returned_content.HEADERS_LIMIT
+            own = sum(map(len, notices_)) - sum(returned_bytes.values())
             assert own < 3_000 * 2 * len(names)
-            assert len([1 for notice in notices_ if the_groups(notice)[0]["Action"] == "failed"]) > 10
+            assert len([1 for notice in notices_ if recipient_fields(notice)[0]["Action"] == "failed"]) > 10
 
     run(scenario())
 
 
-def test_deliveries_that_end_as_loops_do_not_each_keep_all_of_a_long_path(tmp_path):
-    """Neither in the trace, nor in the notice to the owner. The sender has no address here, so nothing else is told."""
+def test_a_long_path_is_shortened_in_the_traces_and_notices_of_mail_loops(tmp_path):
+    """This applies to the trace, and to the notice to the owner. The sender is outside, so there are no other
+    notices.
+    """
     octets = (b"Received: by " + b"x" * 250 + b"\r\n") * 99 + HELLO
 
     async def scenario():
@@ -247,9 +255,9 @@ def test_deliveries_that_end_as_loops_do_not_each_keep_all_of_a_long_path(tmp_pa
         async with a_system(tmp_path, Scripted(LOOP), names=names) as system:
             message_id = await system.send(*names, octets=octets)
             await system.rest()
-            await system.rest()  # what the last attempt owes may be written by the second
+            await system.rest()  # the second call may write the notice that the last attempt made due
             paths = [one.detail.path for one in await system.trace(message_id) if one.kind == "dead"]
-            written = [len(notice) for name in names for notice in await told(system, name)]
+            written = [len(notice) for name in names for notice in await notices_in(system, name)]
             assert len(paths) == len(written) == len(names)
             assert max(map(len, paths)) < 1_200
             assert max(written) < 3_000
@@ -258,13 +266,13 @@ def test_deliveries_that_end_as_loops_do_not_each_keep_all_of_a_long_path(tmp_pa
     run(scenario())
 
 
-def test_a_small_message_that_failed_goes_back_whole_to_who_asked_for_it_and_a_large_one_does_not(tmp_path):
+def test_a_small_failed_message_is_returned_whole_if_the_sender_asked_for_it_but_a_large_one_is_not(tmp_path):
     async def scenario():
         async with a_system(tmp_path, Scripted(NEVER), names=("me", "a"), of_routes=TO_PEER) as system:
             for octets in (HELLO, HELLO + b"y\r\n" * returned_content.WHOLE_LIMIT):
-                await system.send("a", sender=ME, octets=octets, dsn=asking(1, ret="FULL"))
+                await system.send("a", sender=ME, octets=octets, dsn=requesting(1, ret="FULL"))
                 await system.rest()
-            small, large = await told(system)
+            small, large = await notices_in(system)
             assert b"Content-Type: message/rfc822\r\n" in small
             assert b"\r\nHello.\r\n" in small
             assert b"Content-Type: text/rfc822-headers\r\n" in large
@@ -273,32 +281,32 @@ def test_a_small_message_that_failed_goes_back_whole_to_who_asked_for_it_and_a_l
     run(scenario())
 
 
-def test_a_notice_about_a_header_that_is_too_long_to_be_looked_at_says_that_it_is_cut(tmp_path):
+def test_a_notice_with_a_very_long_header_states_that_the_header_is_truncated(tmp_path):
     octets = (b"Received: from a by " + b"b" * 900 + b"\r\n") * 40 + b"From: me@example.com\r\n" + HELLO
 
     async def scenario():
         async with a_system(tmp_path, Scripted(NEVER), names=("me", "a"), of_routes=TO_PEER) as system:
             await system.send("a", sender=ME, octets=octets)
             await system.rest()
-            (notice,) = await told(system)
+            (notice,) = await notices_in(system)
             assert b"\r\n\r\n" + returned_content.CUT in notice
 
     run(scenario())
 
 
-# Outside.
+# Outside senders.
 
 
-def test_an_outsider_is_told_of_failures_without_a_body_and_of_no_success(tmp_path):
+def test_an_outside_sender_gets_notices_of_failure_without_the_body_and_no_notices_of_success(tmp_path):
     def answer(parcel, route):
         if route.to == SMARTHOST.to:
-            return NOT_NOW  # so that its octets stay
+            return NOT_NOW  # so that the bytes of the notice stay
         return NEVER if parcel.recipient == "a@example.com" else TAKEN
 
     async def scenario():
         names = ("a", "b")
         async with a_system(tmp_path, Scripted(answer=answer), names=names, bounces_via=SMARTHOST) as system:
-            dsn = asking(2, "SUCCESS", "FAILURE", ret="FULL")
+            dsn = requesting(2, "SUCCESS", "FAILURE", ret="FULL")
             message_id = await system.send("a", "b", dsn=dsn, octets=HELLO)
             await system.rest()
             to_peer = [parcel for parcel in system.transport.parcels if parcel.recipient.endswith("@example.com")]
@@ -307,7 +315,7 @@ def test_an_outsider_is_told_of_failures_without_a_body_and_of_no_success(tmp_pa
             octets = await system.store.long_read(
                 partial(_octets, message_id=notice.message.id), what="the data of a test"
             )
-            assert [group["Action"] for group in the_groups(octets)] == ["failed"]
+            assert [group["Action"] for group in recipient_fields(octets)] == ["failed"]
             assert b"text/rfc822-headers" in octets
             assert b"Hello." not in octets
             (line,) = [event for event in await system.trace(message_id) if event.kind == "not notified"]
@@ -317,23 +325,23 @@ def test_an_outsider_is_told_of_failures_without_a_body_and_of_no_success(tmp_pa
     run(scenario())
 
 
-def test_an_outsider_is_told_of_success_where_the_settings_say_so(tmp_path):
+def test_an_outside_sender_gets_notices_of_success_if_the_settings_allow_them(tmp_path):
     async def scenario():
         transport = Scripted(answer=lambda _, route: NOT_NOW if route.to == SMARTHOST.to else TAKEN)
         async with a_system(tmp_path, transport, bounces_via=SMARTHOST, confirm_outside=True) as system:
-            await system.send("support", dsn=asking(1, "SUCCESS"))
+            await system.send("support", dsn=requesting(1, "SUCCESS"))
             await system.rest()
             direct, notice = system.transport.parcels
             assert direct.notify == ("SUCCESS",)
             octets = await system.store.long_read(
                 partial(_octets, message_id=notice.message.id), what="the data of a test"
             )
-            assert [group["Action"] for group in the_groups(octets)] == ["relayed"]
+            assert [group["Action"] for group in recipient_fields(octets)] == ["relayed"]
 
     run(scenario())
 
 
-def test_what_goes_outside_tells_each_account_of_its_own_recipients_alone(tmp_path):
+def test_notices_to_an_outside_sender_are_separate_for_each_account(tmp_path):
     async def scenario():
         async with a_system(tmp_path, Scripted(NEVER), names=("a", "b"), bounces_via=SMARTHOST) as system:
             other = "1" * 12
@@ -348,13 +356,13 @@ def test_what_goes_outside_tells_each_account_of_its_own_recipients_alone(tmp_pa
                 octets = await system.store.long_read(
                     partial(_octets, message_id=parcel.message.id), what="the data of a test"
                 )
-                found[parcel.delivery.account] = [group["Final-Recipient"] for group in the_groups(octets)]
+                found[parcel.delivery.account] = [group["Final-Recipient"] for group in recipient_fields(octets)]
             assert found == {TENANT.account: ["rfc822; a@example.com"], other: ["rfc822; b@example.com"]}
 
     run(scenario())
 
 
-# Who is behind an alias.
+# Notices do not reveal the primary of an alias.
 
 
 IDS = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -362,12 +370,12 @@ DATES = re.compile(rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d \w{3} \d{4} \d\d:\d\
 
 
 def comparable(octets, candidate):
-    """A notice without what differs in any case: ids, dates, and the candidate's name."""
+    """Return a notice without the parts that always differ: ids, dates, and the candidate's name."""
     return DATES.sub(b"DATE", IDS.sub(b"ID", octets)).replace(candidate.encode(), b"CANDIDATE")
 
 
 def greylisted(result):
-    """A peer that refuses each recipient at first for now, and then for good."""
+    """A peer that first refuses each recipient temporarily, and later permanently."""
     seen = set()
 
     def answer(parcel, _):
@@ -380,10 +388,10 @@ def greylisted(result):
 
 PEERS = {
     "refuses": lambda: lambda *_: NEVER,
-    "takes": lambda: lambda *_: TAKEN,
+    "accepts": lambda: lambda *_: TAKEN,
     "refuses later": lambda: greylisted(NEVER),
     "refuses for five days": lambda: lambda *_: NOT_NOW,
-    "says that it is a loop": lambda: lambda *_: LOOP,
+    "reports a loop": lambda: lambda *_: LOOP,
 }
 
 
@@ -392,7 +400,9 @@ PEERS = {
 def test_a_sender_gets_the_same_notices_whether_or_not_the_other_recipient_is_the_primary(
     tmp_path, peer, alias_is_routed
 ):
-    """`carol` is behind `press`; `david` is not. Mail to `press` and to one of them tells a sender nothing of that."""
+    """`carol` is the primary of `press`, and `david` is not. Mail to `press` and one of the two must not reveal
+    this.
+    """
 
     async def notices_for(candidate):
         routes = (*([] if alias_is_routed else [Route(match="press@example.com", to="inbox")]), *TO_PEER)
@@ -403,10 +413,10 @@ def test_a_sender_gets_the_same_notices_whether_or_not_the_other_recipient_is_th
         ) as system:
             await link(system, "press", "carol")
             for recipients in (("press", candidate), (candidate, "press")):
-                dsn = asking(2, "SUCCESS", "FAILURE", "DELAY", ret="FULL", orcpt="rfc822;x@example.net")
+                dsn = requesting(2, "SUCCESS", "FAILURE", "DELAY", ret="FULL", orcpt="rfc822;x@example.net")
                 await system.send(*recipients, sender=ME, octets=HELLO, dsn=dsn)
                 await system.advance(days=6)
-            return [comparable(octets, candidate) for octets in await told(system)]
+            return [comparable(octets, candidate) for octets in await notices_in(system)]
 
     async def scenario():
         return [await notices_for(candidate) for candidate in ("carol", "david")]
@@ -416,10 +426,10 @@ def test_a_sender_gets_the_same_notices_whether_or_not_the_other_recipient_is_th
     assert of_primary == of_another
 
 
-# Whatever happens.
+# Notices after crashes and failures.
 
 
-def test_a_notice_that_is_owed_when_the_server_dies_is_written_by_the_next_one(tmp_path):
+def test_a_notice_that_is_due_when_the_server_crashes_is_written_by_the_next_server(tmp_path):
     async def scenario():
         async with a_system(tmp_path, Scripted(NEVER), names=("me", "a"), of_routes=TO_PEER) as system:
             real = system.store.write
@@ -440,53 +450,53 @@ def test_a_notice_that_is_owed_when_the_server_dies_is_written_by_the_next_one(t
             system.store.write = real
             await system.worker.stop()
             assert (await system.delivery(message_id, "a")).status is Status.DEAD
-            assert await told(system) == []
+            assert await notices_in(system) == []
 
             next_one = Worker(system.deps)
             await next_one.start()
             await next_one.rest()
             await next_one.stop()
-            assert len(await told(system)) == 1
+            assert len(await notices_in(system)) == 1
             assert (await system.events(message_id))[-1] == "notified"
 
     run(scenario())
 
 
-def test_a_notice_that_cannot_be_made_is_told_of_in_the_trace_and_stops_no_other(tmp_path, monkeypatch):
+def test_the_trace_reports_a_notice_that_cannot_be_made_and_other_notices_are_written(tmp_path, monkeypatch):
     real = notices.notice
 
-    def sometimes(told, *args, **kwargs):
-        if told[0].recipient.startswith("a"):
-            raise RuntimeError("a mistake of ours")
-        return real(told, *args, **kwargs)
+    def failing_for_a(entries, *args, **kwargs):
+        if entries[0].recipient.startswith("a"):
+            raise RuntimeError("a bug")
+        return real(entries, *args, **kwargs)
 
-    monkeypatch.setattr(notices, "notice", sometimes)
+    monkeypatch.setattr(notices, "notice", failing_for_a)
 
     async def scenario():
         async with a_system(tmp_path, Scripted(NEVER), names=("me", "a", "b"), of_routes=TO_PEER) as system:
             first = await system.send("a", sender=ME)
             await system.send("b", sender=ME)
             await system.rest()
-            assert len(await told(system)) == 1
+            assert len(await notices_in(system)) == 1
             last = (await system.trace(first))[-1]
             assert (last.kind, last.detail.address) == ("not notified", "a@example.com")
-            assert "on our side" in last.detail.because
+            assert "an internal error" in last.detail.because
             failed = [event for event in system.emitted if isinstance(event, events.Failed)]
-            assert [str(event.cause) for event in failed] == ["a mistake of ours"]
+            assert [str(event.cause) for event in failed] == ["a bug"]
             system.emitted.clear()
 
     run(scenario())
 
 
-def test_a_notice_that_cannot_even_be_read_keeps_no_other_from_being_written(tmp_path):
+def test_an_unreadable_due_notice_does_not_prevent_other_notices(tmp_path):
     async def scenario():
         async with a_system(tmp_path, names=("me", "a"), of_routes=(), start=False) as system:
-            unreadable, good = [await system.send("a", sender=ME, dsn=asking(1, "SUCCESS")) for _ in range(2)]
+            unreadable, good = [await system.send("a", sender=ME, dsn=requesting(1, "SUCCESS")) for _ in range(2)]
             damage = "UPDATE notices_owed SET fate = 'no JSON' WHERE message_id = ?"
             await system.store.write(lambda tx: tx._ask(damage, (unreadable,)))
             await system.worker.start()
             await system.rest()
-            assert len(await told(system)) == 1
+            assert len(await notices_in(system)) == 1
             assert (await system.events(good))[-1] == "notified"
             assert await system.store.read(partial(notify.next_owed, now=system.clock())) is None
             failed = [event for event in system.emitted if isinstance(event, events.Failed)]
@@ -496,12 +506,12 @@ def test_a_notice_that_cannot_even_be_read_keeps_no_other_from_being_written(tmp
     run(scenario())
 
 
-def test_a_notice_goes_on_after_the_octets_of_a_message_that_was_sent_on_would_have_gone(tmp_path):
+def test_the_bytes_of_a_forwarded_message_are_kept_until_its_notice_is_written(tmp_path):
     async def scenario():
         async with a_system(tmp_path, Scripted(TAKEN), names=("me", "a"), of_routes=TO_PEER) as system:
-            message_id = await system.send("a", sender=ME, octets=HELLO, dsn=asking(1, "SUCCESS"))
+            message_id = await system.send("a", sender=ME, octets=HELLO, dsn=requesting(1, "SUCCESS"))
             await system.rest()
-            (octets,) = await told(system)
+            (octets,) = await notices_in(system)
             assert b"Subject: hello\r\n" in octets
             assert (
                 await system.store.long_read(partial(_octets, message_id=message_id), what="the data of a test") == b""
@@ -510,30 +520,30 @@ def test_a_notice_goes_on_after_the_octets_of_a_message_that_was_sent_on_would_h
     run(scenario())
 
 
-def test_a_notice_about_what_retention_has_let_go_of_is_not_written(tmp_path):
+def test_no_notice_is_written_about_a_message_that_retention_has_deleted(tmp_path):
     async def scenario():
         async with a_system(tmp_path, names=("me", "a"), of_routes=(), start=False) as system:
-            message_id = await system.send("a", sender=ME, dsn=asking(1, "SUCCESS"))
+            message_id = await system.send("a", sender=ME, dsn=requesting(1, "SUCCESS"))
 
-            def let_go(tx):
+            def delete_message(tx):
                 tx.remove_delivered(Inbox(TENANT.account, "a@example.com"), [message_id])
                 tx.end_messages([message_id], now=system.clock())
 
-            await system.store.write(let_go)
+            await system.store.write(delete_message)
             await system.worker.start()
             await system.rest()
-            assert await told(system) == []
+            assert await notices_in(system) == []
             assert await system.store.read(partial(notify.next_owed, now=system.clock())) is None
 
     run(scenario())
 
 
-def test_nobody_is_told_by_default_whose_address_nothing_proves(tmp_path):
+def test_by_default_a_sender_who_is_not_authenticated_gets_no_notice(tmp_path):
     async def scenario():
         async with a_system(tmp_path, Scripted(NEVER), names=("me", "a"), of_routes=TO_PEER) as system:
             message_id = await system.send("a", sender=ME, is_trusted=False)
             await system.rest()
-            assert await told(system) == []
+            assert await notices_in(system) == []
             assert "nothing proves" in (await system.trace(message_id))[-1].detail.because
 
     run(scenario())

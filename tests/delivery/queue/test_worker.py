@@ -1,4 +1,4 @@
-"""The worker: fair between destinations, patient with those that fail, and careful with what it has in hand."""
+"""The worker: a fair share for each destination, retries for failing destinations, and safe handling of claims."""
 
 import asyncio
 from dataclasses import replace
@@ -21,7 +21,7 @@ def run(scenario):
     return asyncio.run(asyncio.wait_for(scenario, 2 * PATIENCE))
 
 
-def test_what_a_route_takes_and_does_not_keep_is_not_in_the_inbox_and_its_octets_go(tmp_path):
+def test_mail_that_a_route_delivers_and_does_not_keep_is_not_in_the_inbox_and_its_bytes_are_deleted(tmp_path):
     async def scenario():
         async with a_system(tmp_path) as system:
             message_id = await system.send("support")
@@ -43,7 +43,7 @@ def test_what_a_route_takes_and_does_not_keep_is_not_in_the_inbox_and_its_octets
     run(scenario())
 
 
-def test_what_a_route_keeps_is_in_the_inbox_at_once_whatever_becomes_of_the_rest(tmp_path):
+def test_mail_that_a_route_keeps_is_in_the_inbox_immediately_even_if_its_delivery_fails_later(tmp_path):
     keeping = (Route(match="*", to=PEER, keep=True),)
 
     async def scenario():
@@ -57,7 +57,7 @@ def test_what_a_route_keeps_is_in_the_inbox_at_once_whatever_becomes_of_the_rest
     run(scenario())
 
 
-def test_one_recipient_that_fails_costs_the_other_nothing(tmp_path):
+def test_a_failure_for_one_recipient_does_not_affect_another_recipient(tmp_path):
     def answer(parcel, route):
         return NEVER if parcel.recipient.startswith("support") else TAKEN
 
@@ -72,7 +72,7 @@ def test_one_recipient_that_fails_costs_the_other_nothing(tmp_path):
     run(scenario())
 
 
-def test_a_destination_that_is_gone_is_asked_once_a_minute_however_much_waits(tmp_path):
+def test_an_unreachable_destination_is_tried_once_a_minute_for_any_amount_of_waiting_mail(tmp_path):
     async def scenario():
         async with a_system(tmp_path, Scripted(GONE)) as system:
             for _ in range(30):
@@ -83,7 +83,7 @@ def test_a_destination_that_is_gone_is_asked_once_a_minute_however_much_waits(tm
     run(scenario())
 
 
-def test_a_destination_that_comes_back_gets_all_that_waits(tmp_path):
+def test_a_destination_that_recovers_gets_all_waiting_mail(tmp_path):
     async def scenario():
         async with a_system(tmp_path, Scripted(GONE, GONE, TAKEN)) as system:
             sent = [await system.send("support") for _ in range(30)]
@@ -93,7 +93,7 @@ def test_a_destination_that_comes_back_gets_all_that_waits(tmp_path):
     run(scenario())
 
 
-def test_a_slow_destination_does_not_hold_up_another(tmp_path):
+def test_a_slow_destination_does_not_delay_another_destination(tmp_path):
     slow = Route(match="support@example.com", to="smtp://slow.example:25", connections=50)
     quick = Route(match="*", to=PEER)
     never = asyncio.Event
@@ -122,7 +122,7 @@ def test_a_slow_destination_does_not_hold_up_another(tmp_path):
     run(scenario())
 
 
-def test_many_destinations_that_never_answer_do_not_hold_up_one_that_worked_some_time_ago(tmp_path):
+def test_many_destinations_that_never_answer_do_not_delay_a_destination_that_worked_before(tmp_path):
     silent = [f"silent{number}" for number in range(60)]
     tarpits = [Route(match=f"{name}@example.com", to=f"smtp://{name}.example:25") for name in silent]
 
@@ -155,7 +155,7 @@ def test_many_destinations_that_never_answer_do_not_hold_up_one_that_worked_some
     run(scenario())
 
 
-def test_no_destination_gets_more_at_once_than_its_route_allows(tmp_path):
+def test_no_destination_gets_more_simultaneous_attempts_than_its_route_allows(tmp_path):
     async def scenario():
         enough = asyncio.Event()
 
@@ -176,7 +176,7 @@ def test_no_destination_gets_more_at_once_than_its_route_allows(tmp_path):
     run(scenario())
 
 
-def test_what_is_in_hand_when_the_server_stops_waits_for_the_next_one_and_no_attempt_is_counted(tmp_path, monkeypatch):
+def test_an_attempt_that_a_stop_of_the_server_interrupts_is_not_counted_and_is_repeated_later(tmp_path, monkeypatch):
     monkeypatch.setattr("waypost.delivery.queue.worker.STOP_SECONDS", 0.01)
 
     async def scenario():
@@ -200,7 +200,7 @@ def test_what_is_in_hand_when_the_server_stops_waits_for_the_next_one_and_no_att
     run(scenario())
 
 
-def test_of_two_who_have_one_delivery_because_a_lease_ran_out_the_later_one_counts(tmp_path):
+def test_if_a_lease_expired_only_the_result_of_the_later_claim_is_recorded(tmp_path):
     async def scenario():
         async with a_system(tmp_path, start=False) as system:
             message_id = await system.send("support")
@@ -242,7 +242,7 @@ def test_of_two_who_have_one_delivery_because_a_lease_ran_out_the_later_one_coun
     run(scenario())
 
 
-def test_mail_that_waits_follows_a_route_that_was_mended(tmp_path):
+def test_waiting_mail_follows_a_corrected_route(tmp_path):
     async def scenario():
         wrong = Route(match="*", to="smtp://wrong.example:25")
 
@@ -264,7 +264,7 @@ def test_mail_that_waits_follows_a_route_that_was_mended(tmp_path):
     run(scenario())
 
 
-def test_mail_that_waits_for_a_route_that_is_no_more_comes_into_the_inbox(tmp_path):
+def test_mail_that_waits_for_a_removed_route_is_delivered_to_the_inbox(tmp_path):
     async def scenario():
         async with a_system(tmp_path, Scripted(NOT_NOW)) as system:
             message_id = await system.send("support")
@@ -281,7 +281,7 @@ def test_mail_that_waits_for_a_route_that_is_no_more_comes_into_the_inbox(tmp_pa
     run(scenario())
 
 
-def test_a_dead_letter_is_redriven_whole(tmp_path):
+def test_a_redriven_dead_letter_is_delivered_completely(tmp_path):
     async def scenario():
         async with a_system(tmp_path, Scripted(NEVER, TAKEN)) as system:
             message_id = await system.send("support")
@@ -303,7 +303,7 @@ def test_a_dead_letter_is_redriven_whole(tmp_path):
     run(scenario())
 
 
-def test_what_an_alias_kept_is_forwarded_again_and_nothing_is_doubled_in_an_inbox(tmp_path):
+def test_a_replay_forwards_the_mail_of_an_alias_without_duplicates_in_the_inbox(tmp_path):
     async def scenario():
         async with a_system(tmp_path, names=("help", "support"), of_routes=()) as system:
             before = await system.send("help")

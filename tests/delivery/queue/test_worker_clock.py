@@ -1,4 +1,4 @@
-"""The clock goes back while mail waits: it is tried again soon all the same, and for no longer than it should be."""
+"""The clock is set back while mail waits: the mail is still retried soon, and expires on time."""
 
 import asyncio
 from datetime import timedelta
@@ -16,7 +16,7 @@ def run(scenario):
     return asyncio.run(asyncio.wait_for(scenario, 2 * PATIENCE))
 
 
-def test_what_was_deferred_while_the_clock_was_ahead_is_tried_again_soon_after_it_goes_back(tmp_path):
+def test_mail_that_was_deferred_while_the_clock_was_ahead_is_retried_soon_after_the_correction(tmp_path):
     async def scenario():
         async with a_system(tmp_path, Scripted(NOT_NOW, TAKEN), policy=POLICY) as system:
             system.clock._ahead += TEN_DAYS
@@ -29,7 +29,7 @@ def test_what_was_deferred_while_the_clock_was_ahead_is_tried_again_soon_after_i
     run(scenario())
 
 
-def test_what_was_queued_before_and_deferred_while_the_clock_was_ahead_waits_no_longer_than_the_longest_pause(tmp_path):
+def test_mail_that_was_deferred_while_the_clock_was_ahead_waits_at_most_the_longest_pause(tmp_path):
     async def scenario():
         async with a_system(tmp_path, Scripted(NOT_NOW, TAKEN), start=False, policy=POLICY) as system:
             message_id = await system.send("support")
@@ -43,7 +43,7 @@ def test_what_was_queued_before_and_deferred_while_the_clock_was_ahead_waits_no_
     run(scenario())
 
 
-def test_a_restart_after_the_clock_went_back_finds_what_was_deferred_before(tmp_path):
+def test_mail_that_was_deferred_before_the_clock_was_set_back_is_delivered_after_a_restart(tmp_path):
     async def scenario():
         async with a_system(tmp_path, Scripted(GONE, TAKEN), policy=POLICY) as system:
             system.clock._ahead += TEN_DAYS
@@ -60,7 +60,7 @@ def test_a_restart_after_the_clock_went_back_finds_what_was_deferred_before(tmp_
     run(scenario())
 
 
-def test_what_was_queued_while_the_clock_was_ahead_is_given_up_in_time(tmp_path):
+def test_mail_that_was_queued_while_the_clock_was_ahead_is_given_up_on_time(tmp_path):
     policy = Policy(retry_schedule=(timedelta(hours=1),), expire=timedelta(days=1))
 
     async def scenario():

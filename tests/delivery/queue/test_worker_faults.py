@@ -1,4 +1,6 @@
-"""What the worker does when the store is busy or gone, when a lease runs out, and when the routes have changed."""
+"""The worker's behaviour when the store is busy or unavailable, when a lease expires, and when the routes have
+changed.
+"""
 
 import asyncio
 from dataclasses import replace
@@ -29,7 +31,7 @@ def run(scenario):
 
 
 class Store:
-    """Stands before a store. `before` is awaited with the name of each use case that writes, and may raise."""
+    """Wraps a store. Before each write, `before` is awaited with the use case, and may raise an exception."""
 
     def __init__(self, store, before):
         self._store, self._before = store, before
@@ -43,7 +45,7 @@ class Store:
 
 
 def failing(name, *errors):
-    """Use cases of this name fail with these errors, one after the other, and then no more. Tells how often it came."""
+    """Make use cases of this name fail with these errors, one after the other. Also returns the list of calls."""
     left, came = list(errors), []
 
     async def before(use_case):
@@ -56,7 +58,7 @@ def failing(name, *errors):
 
 
 def hanging():
-    """A transport that waits until a test says so."""
+    """A transport that waits until the test sets an event."""
     go_on = asyncio.Event()
 
     async def hang():
@@ -67,7 +69,7 @@ def hanging():
 
 
 async def until(condition):
-    while not condition():  # noqa: ASYNC110 - what is waited for has no event
+    while not condition():  # noqa: ASYNC110 - the condition has no event
         await asyncio.sleep(0.001)
 
 
@@ -79,7 +81,7 @@ def emitted(system, kind):
 
 
 async def _drained(system, routes):
-    """Have another worker, with these routes, empty the queue; returns how often it looked."""
+    """Let another worker with these routes empty the queue. Returns how often the worker read the queue."""
     deployment = replace(system.deployment, routes=routes, routes_revision="2")
     worker = Worker(replace(system.deps, deployment=deployment))
     await worker.start()
@@ -88,21 +90,21 @@ async def _drained(system, routes):
     return worker._passes
 
 
-def test_a_queue_whose_route_was_removed_drains_at_once(tmp_path):
+def test_a_queue_whose_route_was_removed_is_emptied_immediately(tmp_path):
     async def scenario():
         async with a_system(tmp_path, start=False) as system:
             for _ in range(200):
                 await system.send("support")
-            looks = await _drained(system, routes=())
-            assert len(await system.inbox("support")) == 100  # as many as are listed
+            passes = await _drained(system, routes=())
+            assert len(await system.inbox("support")) == 100  # the maximum that is listed
             assert await system.store.read(lambda tx: tx.waiting()) == []
-            assert looks < 30
+            assert passes < 30
             assert system.transport.parcels == []
 
     run(scenario())
 
 
-def test_a_queue_whose_route_leads_elsewhere_now_is_moved_and_sent_at_once(tmp_path):
+def test_a_queue_whose_route_has_another_destination_now_is_moved_and_sent_immediately(tmp_path):
     async def scenario():
         async with a_system(tmp_path, start=False) as system:
             for _ in range(100):
@@ -117,8 +119,8 @@ def test_a_queue_whose_route_leads_elsewhere_now_is_moved_and_sent_at_once(tmp_p
 # Leases
 
 
-@pytest.mark.parametrize("error", [BUSY, StoreUnavailable("gone"), RuntimeError("a mistake")], ids=repr)
-def test_a_renewal_that_fails_is_logged_and_tried_again(tmp_path, monkeypatch, error):
+@pytest.mark.parametrize("error", [BUSY, StoreUnavailable("gone"), RuntimeError("a bug")], ids=repr)
+def test_a_failed_renewal_is_logged_and_retried(tmp_path, monkeypatch, error):
     monkeypatch.setattr(leases, "RENEW_EVERY", 0.001)
     monkeypatch.setattr(leases, "RENEW_AGAIN", 0.001)
     beside, renewals = failing("renew", error, error)
@@ -137,7 +139,7 @@ def test_a_renewal_that_fails_is_logged_and_tried_again(tmp_path, monkeypatch, e
     run(scenario())
 
 
-def test_a_renewal_that_fails_again_and_again_keeps_no_other_lease_from_being_renewed(tmp_path, monkeypatch):
+def test_a_renewal_that_fails_repeatedly_does_not_prevent_the_renewal_of_other_leases(tmp_path, monkeypatch):
     monkeypatch.setattr(leases, "RENEW_EVERY", 0.001)
     monkeypatch.setattr(leases, "RENEW_AGAIN", 0.001)
     came = []
@@ -167,7 +169,7 @@ def test_a_renewal_that_fails_again_and_again_keeps_no_other_lease_from_being_re
     run(scenario())
 
 
-def test_a_renewal_while_a_claim_is_being_made_does_not_take_it_for_lost(tmp_path, monkeypatch):
+def test_a_renewal_while_a_claim_is_being_made_does_not_treat_the_claim_as_lost(tmp_path, monkeypatch):
     monkeypatch.setattr(leases, "RENEW_EVERY", 0.001)
 
     renewals = 0
@@ -177,7 +179,7 @@ def test_a_renewal_while_a_claim_is_being_made_does_not_take_it_for_lost(tmp_pat
         nonlocal renewals
         renewals += 1
         if renewals == 5:
-            await asyncio.Event().wait()  # no renewal after the claim was made, which would repair it
+            await asyncio.Event().wait()  # prevent a renewal after the claim, which would hide the problem
         return await renew_all(of_worker)
 
     monkeypatch.setattr(Leases, "renew_all", counting)
@@ -203,7 +205,7 @@ def test_a_renewal_while_a_claim_is_being_made_does_not_take_it_for_lost(tmp_pat
     run(scenario())
 
 
-def test_an_outcome_after_another_server_has_claimed_the_delivery_is_not_recorded(
+def test_a_result_is_not_recorded_if_another_server_has_claimed_the_delivery(
     tmp_path,
 ):
     async def scenario():
@@ -263,8 +265,10 @@ def test_a_delivery_whose_lease_ended_before_its_attempt_is_not_sent_and_is_clai
     run(scenario())
 
 
-def test_what_another_server_took_of_a_claim_is_not_sent_though_the_rest_of_the_claim_was_renewed(tmp_path):
-    """As after a pause of this process: its leases had run out, and another server had room for some of them."""
+def test_deliveries_that_another_server_has_claimed_are_not_sent_even_if_the_rest_was_renewed(tmp_path):
+    """The situation after a pause of this process: its leases have expired, and another server has claimed some
+    deliveries.
+    """
 
     async def scenario():
         go_on = asyncio.Event()
@@ -293,7 +297,7 @@ def test_what_another_server_took_of_a_claim_is_not_sent_though_the_rest_of_the_
     run(scenario())
 
 
-def test_what_is_being_attempted_is_not_claimed_again_when_the_clock_is_set_forward(tmp_path):
+def test_a_delivery_that_is_being_attempted_is_not_claimed_again_when_the_clock_is_set_forward(tmp_path):
     async def scenario():
         go_on = asyncio.Event()
 
@@ -317,8 +321,8 @@ def test_what_is_being_attempted_is_not_claimed_again_when_the_clock_is_set_forw
     run(scenario())
 
 
-def test_what_is_being_attempted_is_not_given_up_when_the_clock_is_set_forward_amid_a_look(tmp_path):
-    """Its sender would be sent a bounce for mail that arrives."""
+def test_a_delivery_that_is_being_attempted_is_not_given_up_when_the_clock_is_set_forward_in_a_pass(tmp_path):
+    """Otherwise the sender would get a bounce for mail that is delivered."""
 
     async def scenario():
         go_on = asyncio.Event()
@@ -350,7 +354,7 @@ def test_what_is_being_attempted_is_not_given_up_when_the_clock_is_set_forward_a
     run(scenario())
 
 
-def test_what_could_not_be_given_back_is_not_renewed_any_more(tmp_path):
+def test_a_delivery_that_could_not_be_released_is_not_renewed_any_more(tmp_path):
     beside, _ = failing("give_back", BUSY)
 
     async def scenario():
@@ -375,11 +379,11 @@ def test_what_could_not_be_given_back_is_not_renewed_any_more(tmp_path):
     run(scenario())
 
 
-# A store that is busy or gone
+# A store that is busy or unavailable
 
 
 @pytest.mark.parametrize("error", [BUSY, StoreUnavailable("gone")], ids=repr)
-def test_an_outcome_that_the_store_does_not_take_is_recorded_later_whole_and_nothing_is_sent_again(
+def test_a_result_that_the_store_did_not_accept_is_recorded_later_and_nothing_is_sent_again(
     tmp_path, monkeypatch, error
 ):
     monkeypatch.setattr(worker_module, "PAUSE_AFTER_FAILURE", 0.001)
@@ -394,12 +398,12 @@ def test_an_outcome_that_the_store_does_not_take_is_recorded_later_whole_and_not
             assert len(system.transport.parcels) == 1
             told = await system.trace(message_id)
             assert [event.kind for event in told] == ["accepted", "queued", "dead", "not notified"]
-            assert "our side" not in told[-1].detail.because
+            assert "internal error" not in told[-1].detail.because
 
     run(scenario())
 
 
-def test_a_claim_that_fails_leaves_no_other_one_running_beside_the_next_look(tmp_path, monkeypatch):
+def test_after_a_failed_claim_the_next_pass_waits_for_all_other_claims(tmp_path, monkeypatch):
     monkeypatch.setattr(worker_module, "PAUSE_AFTER_FAILURE", 0)
 
     async def scenario():
@@ -429,7 +433,7 @@ def test_a_claim_that_fails_leaves_no_other_one_running_beside_the_next_look(tmp
             await system.worker.start()
             await failed.wait()
             system.worker.wake()
-            for _ in range(1_000):  # if it did not wait for the other claim, it would look again now
+            for _ in range(1_000):  # if the worker did not wait for the other claim, it would read the queue again now
                 await asyncio.sleep(0)
             assert sorted(claims) == [HELP, PEER]
             go_on.set()
@@ -440,11 +444,11 @@ def test_a_claim_that_fails_leaves_no_other_one_running_beside_the_next_look(tmp
     run(scenario())
 
 
-# The end
+# Stopping the worker
 
 
-@pytest.mark.parametrize("error", [BUSY, StoreUnavailable("gone"), RuntimeError("a mistake")], ids=repr)
-def test_a_stop_closes_all_transports_whatever_fails(tmp_path, monkeypatch, error):
+@pytest.mark.parametrize("error", [BUSY, StoreUnavailable("gone"), RuntimeError("a bug")], ids=repr)
+def test_a_stop_closes_all_transports_even_if_some_steps_fail(tmp_path, monkeypatch, error):
     monkeypatch.setattr(worker_module, "STOP_SECONDS", 0.001)
     beside, _ = failing("release", error)
 

@@ -1,4 +1,4 @@
-"""Which hosts take the mail of a domain, asked of a real DNS server."""
+"""Look-ups of the mail hosts of domains, with a real DNS server."""
 
 import asyncio
 import contextlib
@@ -57,11 +57,11 @@ def hosts(zone, domain, *, seed=0, seconds=PATIENCE, loop=LOOPS[1]):
         ("confused.example", ["mx.example"]),
     ],
 )
-def test_hosts_are_in_order_of_preference_and_a_domain_without_any_is_its_own(zone, domain, expected, loop):
+def test_hosts_are_in_order_of_preference_and_a_domain_without_mx_is_its_own_host(zone, domain, expected, loop):
     assert hosts(zone, domain, loop=loop) == expected
 
 
-def test_hosts_that_are_preferred_alike_come_in_any_order_and_the_others_behind_them():
+def test_hosts_with_equal_preference_are_in_random_order_before_less_preferred_hosts():
     with Zone(RECORDS) as zone:
         found = {tuple(hosts(zone, "alike.example", seed=seed)) for seed in range(40)}
     assert found == {
@@ -69,7 +69,7 @@ def test_hosts_that_are_preferred_alike_come_in_any_order_and_the_others_behind_
     }
 
 
-def test_only_so_many_hosts_are_named_and_they_are_the_best(zone):
+def test_only_the_most_preferred_hosts_are_returned_up_to_the_limit(zone):
     assert hosts(zone, "many.example") == [f"mx{n:02}.many.example" for n in range(MAX_HOSTS)]
 
 
@@ -85,17 +85,17 @@ def test_only_so_many_hosts_are_named_and_they_are_the_best(zone):
         ("broken.example", DnsFailed),
     ],
 )
-def test_a_domain_that_has_no_host(zone, domain, error):
+def test_a_domain_without_a_usable_host_raises_the_right_error(zone, domain, error):
     with pytest.raises(error):
         hosts(zone, domain)
 
 
-def test_nobody_waits_for_a_silent_server_for_longer_than_was_said(zone):
+def test_a_look_up_at_a_silent_server_ends_at_the_time_limit(zone):
     with pytest.raises(DnsFailed, match="did not answer in time"):
         hosts(zone, "silent.example", seconds=0.1)
 
 
-def test_without_any_server_it_is_not_known(monkeypatch):
+def test_a_look_up_without_any_name_server_fails(monkeypatch):
     import dns.asyncresolver
     import dns.resolver
 
@@ -107,7 +107,7 @@ def test_without_any_server_it_is_not_known(monkeypatch):
         asyncio.run(Resolver(seconds=PATIENCE, shuffler=random.Random(0)).mail_hosts("one.example"))
 
 
-def test_an_answer_is_kept_and_a_failure_is_not():
+def test_an_answer_is_cached_but_a_failure_is_not():
     async def scenario(resolver):
         for domain in ("one.example", "broken.example") * 3:
             with contextlib.suppress(DnsFailed):
@@ -133,7 +133,7 @@ def test_a_domain_is_found_again_as_soon_as_the_dns_works():
 
 @pytest.mark.parametrize("loop", LOOPS, ids=["asyncio", "uvloop"])
 def test_an_answer_that_is_too_long_is_not_read(zone, loop):
-    """An answer of 64 KiB would hold up the loop for a fifth of a second."""
+    """An answer of 64 KiB would block the event loop for a fifth of a second."""
     assert len(hosts(zone, "many.example", loop=loop)) == MAX_HOSTS
     with pytest.raises(DnsFailed):
         hosts(zone, "endless.example", loop=loop)

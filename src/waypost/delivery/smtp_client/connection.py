@@ -24,7 +24,11 @@ UNSENT = 256 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """The time limits of a peer, in seconds (RFC 5321 section 4.5.3.2)."""
+    """The time limits of a peer, in seconds.
+
+    The limits for the message and its reply are those of RFC 5321 section 4.5.3.2. The limits for the greeting and for
+    commands are shorter than the RFC's.
+    """
 
     connect: float = 30.0
     """Seconds to connect. The limit for connecting also applies to the address look-up, and to the TLS handshake."""

@@ -1,4 +1,6 @@
-"""What we say is read as it was meant: messages with dots, wherever they are cut, and the two spellings of DSN."""
+"""The encoding of commands and messages: lines with dots, split at any position, and the two encodings of DSN
+parameters.
+"""
 
 import pytest
 from hypothesis import example, given
@@ -9,7 +11,7 @@ from waypost.smtp.protocol import grammar
 
 
 def unstuffed(octets):
-    """What a server reads, up to the lone dot, and what is behind that (RFC 5321 section 4.5.2)."""
+    """Return the message that a server reads up to the final dot, and the bytes after it (RFC 5321 section 4.5.2)."""
     lines = octets.split(b"\r\n")
     end = lines.index(b".")
     return b"".join(line.removeprefix(b".") + b"\r\n" for line in lines[:end]), b"\r\n".join(lines[end + 1 :])
@@ -23,7 +25,7 @@ PIECES = st.lists(st.sampled_from([b"\r", b"\n", b".", b"\r\n", b"a", b"\r\n.\r\
 @example([b"a\r", b"\n", b".b"])
 @example([b"a\r\n", b".", b"\r\n"])
 @example([b".a\r", b"", b"\n", b"", b".\r\n"])
-def test_a_server_reads_what_was_sent_wherever_it_is_cut(parts):
+def test_a_server_reads_the_original_message_even_if_it_is_split_anywhere(parts):
     stuffer, whole = DotStuffer(), b"".join(parts)
     wire = b"".join(stuffer.feed(part) for part in parts) + stuffer.end()
     expected = whole if not whole or whole.endswith(b"\r\n") else whole + b"\r\n"
@@ -47,6 +49,6 @@ def test_unitext(text, encoded):
 
 
 @given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E)))
-def test_our_server_reads_xtext_as_it_was_meant(text):
+def test_the_server_decodes_xtext_and_unitext_to_the_original_text(text):
     assert (grammar.decode_xtext(xtext(text)) or "") == text
     assert (grammar.decode_unitext(unitext(text.replace(" ", "_"))) or "") == text.replace(" ", "_")

@@ -1,4 +1,4 @@
-"""What a peer says is read the same wherever it is cut, and what is no reply is none."""
+"""The parsing of replies: they can be split anywhere, and bytes that are not a reply are detected."""
 
 import pytest
 
@@ -26,7 +26,7 @@ from waypost.delivery.smtp_client.protocol.replies import REPLY_LIMIT, REPLY_LIN
         (b"250-x\r\n" * (REPLY_LIMIT - 1) + b"250 x\r\n", Reply(250, ("x",) * REPLY_LIMIT)),
     ],
 )
-def test_replies(octets, reply):
+def test_replies_are_parsed_even_if_they_are_split(octets, reply):
     for step in (1, 7, len(octets)):
         reader = ReplyReader()
         for start in range(0, len(octets), step):
@@ -51,7 +51,7 @@ def test_replies(octets, reply):
         (b"550-5.1.1 no\r\n550", Reply(550, ("no",), "5.1.1")),
     ],
 )
-def test_of_a_reply_without_end_the_code_is_known(octets, reply):
+def test_the_code_of_an_incomplete_reply_is_known(octets, reply):
     reader = ReplyReader()
     reader.receive(octets)
     assert reader.next_reply() is None
@@ -71,7 +71,7 @@ def test_of_a_reply_without_end_the_code_is_known(octets, reply):
         (b"x" * REPLY_LINE_LIMIT, None),
     ],
 )
-def test_the_code_before_what_is_no_reply_is_known_unless_another_one_contradicts_it(octets, code):
+def test_the_code_before_invalid_bytes_is_known_unless_another_code_contradicts_it(octets, code):
     with pytest.raises(NotAReply) as found:
         read_all(octets, len(octets))
     assert (found.value.begun and found.value.begun.code) == code
@@ -103,7 +103,7 @@ def read_all(octets, step):
         b"x" * REPLY_LINE_LIMIT,
     ],
 )
-def test_what_is_no_reply(octets):
+def test_bytes_that_are_not_a_reply_raise_an_error(octets):
     for step in (1, 7, len(octets)):
         with pytest.raises(NotAReply):
             read_all(octets, step)
