@@ -395,7 +395,7 @@ def test_a_host_name_may_contain_an_underscore_or_end_in_a_dot(url, certified):
 
 
 def test_the_check_applies_to_the_address_of_the_connection():
-    """A host name that resolves differently each time cannot bypass the check between the look-up and the
+    """A host name that resolves differently each time cannot bypass the check between the lookup and the
     connection.
     """
 

@@ -198,7 +198,7 @@ def test_a_check_that_failed_is_told_and_logged_without_the_secret_of_a_webhook(
 
 def test_a_maildir_needs_a_directory_to_be_in(tmp_path):
     look(f"maildir:{tmp_path}/new")
-    with pytest.raises(Refused, match=r"There is no such directory to make it in: .*/nowhere/new"):
+    with pytest.raises(Refused, match=r"The parent directory of the Maildir does not exist: .*/nowhere/new"):
         look(f"maildir:{tmp_path}/nowhere/new")
 
 

@@ -90,12 +90,12 @@ def test_a_domain_without_a_usable_host_raises_the_right_error(zone, domain, err
         hosts(zone, domain)
 
 
-def test_a_look_up_at_a_silent_server_ends_at_the_time_limit(zone):
+def test_a_lookup_at_a_silent_server_ends_at_the_time_limit(zone):
     with pytest.raises(DnsFailed, match="did not answer in time"):
         hosts(zone, "silent.example", seconds=0.1)
 
 
-def test_a_look_up_without_any_name_server_fails(monkeypatch):
+def test_a_lookup_without_any_name_server_fails(monkeypatch):
     import dns.asyncresolver
     import dns.resolver
 

@@ -1,4 +1,4 @@
-"""The transport of SMTP and LMTP on real connections: kept ones, TLS, which host, exact octets."""
+"""The SMTP and LMTP transport on real connections: idle connections, exact bytes, TLS, and the choice of hosts."""
 
 import asyncio
 import os
@@ -48,18 +48,18 @@ from waypost.domain.mail.delivery import Protocol, Stage, Trouble
 from waypost.domain.mail.routes import Tls
 
 GOODBYE = replace(LONG, goodbye=PATIENCE)
-"""For peers that answer QUIT."""
+"""Time limits for peers that reply to QUIT."""
 SINK = shutil.which("smtp-sink", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
 async def send(transport, route, *raw, **options):
-    """Send a parcel, which has to be taken."""
+    """Send a parcel, and check that the peer accepted it."""
     result = await transport.attempt(a_parcel(*raw, **options), route)
     assert (result.stage, result.code, result.trouble) == (Stage.END, 250, None), result
     return result
 
 
-# Connections that are kept
+# Idle connections
 
 
 @on_both_loops
@@ -75,7 +75,7 @@ async def test_a_connection_is_kept_for_the_next_parcel():
 
 
 @on_both_loops
-async def test_after_a_refusal_the_connection_is_good_for_others():
+async def test_a_connection_is_reused_after_a_refusal():
     async with a_peer({"RCPT": "550 5.1.1 no"}) as peer, a_transport() as transport:
         assert (await transport.attempt(a_parcel(), a_route(peer.url))).code == 550
         peer.script = {}
@@ -84,7 +84,7 @@ async def test_after_a_refusal_the_connection_is_good_for_others():
 
 
 @on_both_loops
-async def test_a_connection_carries_so_many_parcels_and_no_more():
+async def test_a_connection_is_closed_after_the_maximum_number_of_parcels():
     async with a_peer(offer=CHUNKS) as peer, a_transport(GOODBYE) as transport:
         for _ in range(TRANSACTIONS + 1):
             await send(transport, a_route(peer.url))
@@ -93,7 +93,7 @@ async def test_a_connection_carries_so_many_parcels_and_no_more():
 
 
 @on_both_loops
-async def test_a_connection_that_nobody_needs_is_ended():
+async def test_an_idle_connection_is_closed_after_the_time_limit():
     async with a_peer() as peer, a_transport(replace(GOODBYE, idle=0.05)) as transport:
         await send(transport, a_route(peer.url))
         await until(lambda: not peer.open)
@@ -104,7 +104,7 @@ async def test_a_connection_that_nobody_needs_is_ended():
 
 
 @on_both_loops
-async def test_no_more_connections_are_kept_than_the_route_wants():
+async def test_no_more_idle_connections_are_kept_than_the_route_allows():
     async with a_peer() as peer, a_transport() as transport:
         route = a_route(peer.url, connections=2)
         await asyncio.gather(*(send(transport, route) for _ in range(5)))
@@ -114,7 +114,7 @@ async def test_no_more_connections_are_kept_than_the_route_wants():
 
 
 @on_both_loops
-async def test_each_destination_user_and_kind_of_tls_has_connections_of_its_own():
+async def test_each_destination_user_and_tls_mode_has_separate_connections():
     async with (
         a_peer(tls=server_context(), offer=("AUTH PLAIN",)) as peer,
         a_peer() as other,
@@ -134,7 +134,7 @@ async def test_each_destination_user_and_kind_of_tls_has_connections_of_its_own(
 
 
 @on_both_loops
-async def test_a_connection_that_ended_while_it_was_kept_is_not_used():
+async def test_a_connection_that_ended_while_it_was_idle_is_not_used():
     async with a_peer() as peer, a_transport() as transport:
         await send(transport, a_route(peer.url))
         peer.end()
@@ -145,7 +145,7 @@ async def test_a_connection_that_ended_while_it_was_kept_is_not_used():
 
 
 @on_both_loops
-async def test_a_peer_that_says_goodbye_to_a_kept_connection_is_left_alone():
+async def test_a_connection_on_which_the_peer_sent_421_is_not_reused():
     async with a_peer({"END": "250 taken\r\n421 bye"}) as peer, a_transport() as transport:
         await send(transport, a_route(peer.url))
         await send(transport, a_route(peer.url))
@@ -153,7 +153,7 @@ async def test_a_peer_that_says_goodbye_to_a_kept_connection_is_left_alone():
 
 
 @on_both_loops
-async def test_who_gives_up_waiting_leaves_no_connection_behind():
+async def test_a_cancelled_attempt_leaves_no_connection():
     for script in ({"GREETING": HANG}, {"MAIL": HANG}, {"END": HANG}, {"HANDSHAKE": HANG}):
         async with a_peer(script, tls=server_context()) as peer, a_transport() as transport:
             tls = Tls.REQUIRE if "HANDSHAKE" in script else Tls.NONE
@@ -166,11 +166,11 @@ async def test_who_gives_up_waiting_leaves_no_connection_behind():
             assert not transport._idle
 
 
-# Octets
+# Exact bytes
 
 
 @on_both_loops
-async def test_the_peer_gets_our_header_and_then_the_very_octets():
+async def test_the_peer_gets_the_trace_header_and_then_the_exact_bytes():
     raw = b".\r\n..\r\n\r\n.a\r\n" + bytes(range(128, 256)) + b"\r\n.\r\n"
     for offer in ((), CHUNKS):
         async with a_peer(offer=offer) as peer, a_transport() as transport:
@@ -179,7 +179,7 @@ async def test_the_peer_gets_our_header_and_then_the_very_octets():
 
 
 @on_both_loops
-async def test_what_is_sent_in_chunks_stays_exact_also_without_a_line_end_or_with_bare_ones():
+async def test_a_message_in_chunks_arrives_unchanged_even_with_bare_line_endings():
     raw = os.urandom(3 * PIECE + 7)
     async with a_peer(offer=CHUNKS) as peer, a_transport() as transport:
         result = await send(transport, a_route(peer.url), raw, body="BINARYMIME")
@@ -190,7 +190,7 @@ async def test_what_is_sent_in_chunks_stays_exact_also_without_a_line_end_or_wit
 
 @settings(max_examples=examples(20))
 @given(st.lists(st.sampled_from([b"\r\n", b".", b"a", b"\r\n.\r\n", b"x" * 9]), max_size=30), st.integers(1, 9))
-def test_a_real_server_reads_what_was_sent_however_it_comes_from_the_store(words, size):
+def test_a_real_server_reads_the_exact_message_however_the_store_splits_it(words, size):
     raw = b"".join(words)
 
     async def octets():
@@ -209,7 +209,7 @@ def test_a_real_server_reads_what_was_sent_however_it_comes_from_the_store(words
 
 @pytest.mark.slow
 @on_both_loops
-async def test_a_large_message_takes_no_memory():
+async def test_a_large_message_is_not_kept_in_memory():
     size = 40 * 1024 * 1024
     piece = (b"0123456789abcd\r\n" * (PIECE // 16))[:PIECE]
 
@@ -235,7 +235,7 @@ async def test_a_large_message_takes_no_memory():
 
 @asynccontextmanager
 async def counting(offer):
-    """A peer that keeps nothing, and counts the octets of one message."""
+    """A peer that stores nothing, and counts the bytes of one message."""
     octets = 0
 
     async def serve(reader, writer):
@@ -266,8 +266,8 @@ async def counting(offer):
         yield f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}", lambda: octets
 
 
-class Slow:
-    """A transport with so many octets that the peer has not read, at one look after the other."""
+class SlowTransport:
+    """A transport whose write buffer has these sizes, one after the other."""
 
     def __init__(self, *unread):
         self.unread = list(unread)
@@ -280,30 +280,30 @@ class Slow:
 
 
 @on_both_loops
-async def test_a_peer_that_reads_slowly_is_not_given_up_while_it_reads():
-    for later, is_given_up in ((299_999, False), (300_000, True)):
+async def test_the_connection_to_a_slow_peer_stays_open_while_the_peer_reads():
+    for later, is_closed in ((299_999, False), (300_000, True)):
         options = SessionOptions(protocol=Protocol.SMTP, hostname="mail.example", tls=Tls.NONE)
         connection = Connection(options, host="peer.example", timeouts=replace(LONG, data=0.01), context=None)
-        connection.connection_made(Slow(300_000, later))
+        connection.connection_made(SlowTransport(300_000, later))
         connection.data_received(b"220 peer\r\n")
         connection.data_received(b"250 peer\r\n")
         connection.dialogue.begin(a_parcel())
         await connection._wait(0.01)
-        assert connection.dialogue.is_over is is_given_up
+        assert connection.dialogue.is_over is is_closed
 
 
 @on_both_loops
-async def test_a_peer_that_goes_while_the_store_is_read_is_not_written_to():
-    heard_of_it = asyncio.Event()
+async def test_nothing_is_written_to_a_peer_that_disconnects_while_the_store_is_read():
+    connection_was_lost = asyncio.Event()
 
     class Watched(Connection):
         def connection_lost(self, exc):
             super().connection_lost(exc)
-            heard_of_it.set()
+            connection_was_lost.set()
 
     async def octets():
         yield b"x" * PIECE
-        await heard_of_it.wait()
+        await connection_was_lost.wait()
         yield b"x" * PIECE
 
     with pytest.MonkeyPatch.context() as patch:
@@ -314,7 +314,7 @@ async def test_a_peer_that_goes_while_the_store_is_read_is_not_written_to():
 
 
 @on_both_loops
-async def test_a_store_that_fails_in_the_midst_does_not_end_the_message():
+async def test_a_message_is_not_completed_if_the_store_fails_during_the_transfer():
     async def breaks():
         yield b"x" * PIECE
         raise OSError("the disk is gone")
@@ -340,7 +340,7 @@ async def test_a_store_that_fails_in_the_midst_does_not_end_the_message():
 
 
 @on_both_loops
-async def test_tls_is_spoken_from_the_beginning_where_the_route_says_so():
+async def test_smtps_routes_use_implicit_tls():
     listener = {"is_tls": True}
     with tls_setup() as setup:
         options = {"listener": listener, "of_server": {"certificates": setup.certificates}}
@@ -353,20 +353,20 @@ async def test_tls_is_spoken_from_the_beginning_where_the_route_says_so():
 
 
 @on_both_loops
-async def test_over_smtps_a_certificate_that_is_not_verified_is_taken_only_where_the_route_says_so():
+async def test_over_smtps_an_unverified_certificate_is_accepted_only_if_the_route_says_require():
     with tls_setup() as setup:
         options = {"listener": {"is_tls": True}, "of_server": {"certificates": setup.certificates}}
         async with serving(**options) as served, a_transport(hostname="us.example") as transport:
             url = f"smtps://127.0.0.1:{served.address[1]}"
-            for tls in (Tls.NONE, Tls.OPPORTUNISTIC, Tls.VERIFY):  # as some earlier version has stored them
+            for tls in (Tls.NONE, Tls.OPPORTUNISTIC, Tls.VERIFY):  # as an earlier version may have stored them
                 result = await transport.attempt(a_parcel(), a_route(url, tls=tls))
                 assert (result.stage, result.trouble) == (Stage.TLS, Trouble.BAD_TLS)
-                assert "certificate was not accepted" in result.text
+                assert "certificate was rejected" in result.text
             await send(transport, a_route(url, tls=Tls.REQUIRE))
 
 
 @on_both_loops
-async def test_where_tls_is_expected_from_the_beginning_a_greeting_in_clear_is_not_taken():
+async def test_a_greeting_without_tls_is_refused_on_an_smtps_connection():
     async with a_peer() as peer, a_transport(LONG) as transport:
         url = peer.url.replace("smtp:", "smtps:")
         result = await transport.attempt(a_parcel(), a_route(url, tls=Tls.OPPORTUNISTIC))
@@ -376,7 +376,7 @@ async def test_where_tls_is_expected_from_the_beginning_a_greeting_in_clear_is_n
 
 
 @on_both_loops
-async def test_a_peer_that_goes_right_after_the_handshake_is_known_to_be_gone():
+async def test_a_disconnection_immediately_after_the_handshake_is_detected():
     async def serve(_reader, writer):
         writer.close()
 
@@ -388,7 +388,7 @@ async def test_a_peer_that_goes_right_after_the_handshake_is_known_to_be_gone():
 
 
 @on_both_loops
-async def test_a_certificate_has_to_be_good_for_the_name_of_the_host():
+async def test_a_certificate_must_be_valid_for_the_name_of_the_host():
     async with a_peer(tls=server_context()) as peer, a_transport(context=trusting) as transport:
         url = peer.url.replace("127.0.0.1", "localhost")
         result = await transport.attempt(a_parcel(), a_route(url, tls=Tls.VERIFY))
@@ -398,7 +398,7 @@ async def test_a_certificate_has_to_be_good_for_the_name_of_the_host():
 
 
 @on_both_loops
-async def test_certificates_are_checked_against_the_authorities_of_the_system():
+async def test_certificates_are_verified_with_the_system_s_authorities():
     with in_files(authority=authority().pem) as here, pytest.MonkeyPatch.context() as patch:
         async with a_peer(tls=server_context()) as peer:
             route = a_route(peer.url, tls=Tls.VERIFY)
@@ -410,8 +410,8 @@ async def test_certificates_are_checked_against_the_authorities_of_the_system():
                 assert (await send(transport, route)).tls
 
 
-class Listening:
-    """A server on a thread of its own, which makes one blocking handshake, and keeps what it hears of its failure."""
+class TlsServer:
+    """A server in a thread, which does one blocking TLS handshake and records the alert if the handshake fails."""
 
     def __init__(self, context, *, implicit):
         self.context, self.implicit = context, implicit
@@ -447,7 +447,7 @@ class Listening:
 
 
 def of_version(version, certificate=None):
-    """A server that speaks this version of TLS alone."""
+    """Return a server context that supports only this version of TLS."""
     context = server_context(certificate)
     context.minimum_version = context.maximum_version = version
     return context
@@ -457,32 +457,32 @@ def expired():
     return authority().issue(begins=-timedelta(days=3), ends=-timedelta(days=2))
 
 
-NOT_ACCEPTED = {
+REJECTED = {
     "of an unknown authority": (lambda: None, smtp.client_context, "127.0.0.1", "TLSV1_ALERT_UNKNOWN_CA"),
     "expired": (expired, trusting, "127.0.0.1", "SSLV3_ALERT_CERTIFICATE_EXPIRED"),
     "for another name": (lambda: None, trusting, "localhost", "SSLV3_ALERT_BAD_CERTIFICATE"),
 }
 
 
-@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "from the beginning"])
+@pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "implicit TLS"])
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["TLS 1.2", "TLS 1.3"])
-@pytest.mark.parametrize("what", NOT_ACCEPTED)
+@pytest.mark.parametrize("case", REJECTED)
 @pytest.mark.parametrize("loop", LOOPS, ids=["asyncio", "uvloop"])
-def test_a_peer_whose_certificate_is_not_accepted_gets_an_alert(loop, what, version, implicit):
-    make, context, host, alert = NOT_ACCEPTED[what]
+def test_a_peer_whose_certificate_is_rejected_gets_an_alert(loop, case, version, implicit):
+    make, context, host, alert = REJECTED[case]
 
     async def scenario(port):
         async with a_transport(context=context) as transport:
             route = a_route(f"{'smtps' if implicit else 'smtp'}://{host}:{port}", tls=Tls.VERIFY)
             return await transport.attempt(a_parcel(), route)
 
-    with Listening(of_version(version, make()), implicit=implicit) as peer, asyncio.Runner(loop_factory=loop) as runner:
+    with TlsServer(of_version(version, make()), implicit=implicit) as peer, asyncio.Runner(loop_factory=loop) as runner:
         result = runner.run(scenario(peer.port))
     assert (result.stage, result.trouble) == (Stage.TLS, Trouble.BAD_TLS)
     assert peer.alert == alert
 
 
-def test_old_versions_of_tls_are_not_spoken():
+def test_old_versions_of_tls_are_not_supported():
     for verifies in (True, False):
         context = smtp.client_context(verifies=verifies)
         assert context.minimum_version is ssl.TLSVersion.TLSv1_2
@@ -491,7 +491,7 @@ def test_old_versions_of_tls_are_not_spoken():
 
 
 @on_both_loops
-async def test_a_peer_whose_tls_is_broken_gets_it_in_clear_on_a_new_connection_where_tls_is_only_welcome():
+async def test_with_opportunistic_tls_mail_is_sent_without_tls_on_a_new_connection_if_tls_fails():
     async with a_peer({"HANDSHAKE": CLOSE}, tls=server_context()) as peer, a_transport() as transport:
         result = await send(transport, a_route(peer.url, tls=Tls.OPPORTUNISTIC))
         assert result.tls == ""
@@ -499,7 +499,7 @@ async def test_a_peer_whose_tls_is_broken_gets_it_in_clear_on_a_new_connection_w
 
 
 @on_both_loops
-async def test_a_password_never_goes_over_a_connection_in_clear():
+async def test_a_password_is_never_sent_over_a_connection_without_tls():
     offer = ("AUTH PLAIN LOGIN",)
     async with a_peer({"HANDSHAKE": CLOSE}, tls=server_context(), offer=offer) as peer, a_transport() as transport:
         for tls in (Tls.NONE, Tls.OPPORTUNISTIC, Tls.VERIFY):
@@ -508,12 +508,12 @@ async def test_a_password_never_goes_over_a_connection_in_clear():
         assert not any(command.startswith(("AUTH", "MAIL")) for command in peer.heard)
 
 
-# Which host
+# The choice of hosts
 
 
 @asynccontextmanager
 async def known(**addresses):
-    """Names that have these addresses while it lasts."""
+    """A context in which host names have these addresses."""
     loop = asyncio.get_running_loop()
 
     async def getaddrinfo(host, port, **_):
@@ -523,7 +523,7 @@ async def known(**addresses):
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
 
     class Loop:
-        """The loop, which knows other names."""
+        """The event loop with another name resolution."""
 
         def __getattr__(self, name):
             return getattr(loop, name)
@@ -537,7 +537,7 @@ async def known(**addresses):
 
 @asynccontextmanager
 async def mail_servers(*scripts, **options):
-    """Mail servers at 127.0.0.1, 127.0.0.2 and so on, at one port, and the target that means that port."""
+    """Mail servers at 127.0.0.1, 127.0.0.2 and so on, with the same port, to which all targets then lead."""
     listeners, peers = [], []
     port = 0
     for number, script in enumerate(scripts, 1):
@@ -561,7 +561,7 @@ MX = {f"mx{number}_example": [f"127.0.0.{number}"] for number in range(1, 8)}
 THREE = Hosts(example_com=["mx1.example", "mx2.example", "mx3.example"])
 
 
-NOT_WELL = [
+FAULTY_SCRIPTS = [
     {"CONNECT": CLOSE},
     {"GREETING": "421 4.3.2 busy"},
     {"GREETING": "554 5.3.2 no"},
@@ -572,8 +572,8 @@ NOT_WELL = [
 
 
 @on_both_loops
-async def test_if_a_mail_server_is_not_well_the_next_is_asked():
-    for script in NOT_WELL:
+async def test_if_a_mail_server_fails_the_next_one_is_tried():
+    for script in FAULTY_SCRIPTS:
         async with mail_servers(script, {}, {}) as peers, known(**MX), a_transport(hosts=THREE) as transport:
             result = await send(transport, a_route("mx:", allow_private=True))
             assert result.peer.startswith("mx2.example [127.0.0.2]:")
@@ -582,13 +582,13 @@ async def test_if_a_mail_server_is_not_well_the_next_is_asked():
             assert [peer.connections for peer in peers] == [1, 1, 0]
 
 
-INSIDE = ["127.0.0.1", "10.0.0.1", "169.254.169.254", "192.168.0.1", "::1", "fd00::1", "::ffff:127.0.0.1"]
+PRIVATE_ADDRESSES = ["127.0.0.1", "10.0.0.1", "169.254.169.254", "192.168.0.1", "::1", "fd00::1", "::ffff:127.0.0.1"]
 
 
 @on_both_loops
-async def test_a_domain_of_the_outside_cannot_have_us_connect_to_a_private_address():
+async def test_an_external_domain_cannot_cause_a_connection_to_a_private_address():
     for target in ("mx:", "mx:example.com"):
-        for address in INSIDE:
+        for address in PRIVATE_ADDRESSES:
             hosts = Hosts(example_com=["mx1.example"])
             async with mail_servers({}) as peers, known(mx1_example=[address]), a_transport(hosts=hosts) as transport:
                 result = await transport.attempt(a_parcel(), a_route(target))
@@ -598,7 +598,7 @@ async def test_a_domain_of_the_outside_cannot_have_us_connect_to_a_private_addre
 
 
 @on_both_loops
-async def test_a_private_address_of_a_mail_server_is_passed_over_and_the_next_is_tried():
+async def test_a_private_address_of_a_mail_server_is_skipped_and_the_next_address_is_tried():
     hosts, names = Hosts(example_com=["mx1.example"]), {"mx1_example": ["127.0.0.1", "127.0.0.2"]}
     async with mail_servers({}, {}) as peers, known(**names), a_transport(hosts=hosts) as transport:
         with pytest.MonkeyPatch.context() as patch:
@@ -616,7 +616,7 @@ async def test_a_host_that_the_route_names_may_have_a_private_address():
 
 
 @on_both_loops
-async def test_a_connection_to_a_private_address_is_not_used_for_a_route_that_does_not_allow_one():
+async def test_a_connection_to_a_private_address_is_not_used_by_a_route_that_forbids_it():
     async with mail_servers({}) as peers, known(**MX), a_transport(hosts=THREE) as transport:
         await send(transport, a_route("mx:", allow_private=True))
         result = await transport.attempt(a_parcel(), a_route("mx:"))
@@ -625,7 +625,7 @@ async def test_a_connection_to_a_private_address_is_not_used_for_a_route_that_do
 
 
 @on_both_loops
-async def test_a_mail_server_that_is_not_there_is_passed_over():
+async def test_an_unreachable_mail_server_is_skipped():
     hosts = Hosts(example_com=["gone.example", "mx7.example", "mx1.example"])
     async with mail_servers({}) as peers, known(**MX), a_transport(hosts=hosts) as transport:
         await send(transport, a_route("mx:", allow_private=True))
@@ -633,14 +633,14 @@ async def test_a_mail_server_that_is_not_there_is_passed_over():
 
 
 @on_both_loops
-async def test_what_a_mail_server_says_of_the_message_is_not_asked_of_the_next():
+async def test_the_next_mail_server_is_not_tried_after_a_reply_about_the_message():
     async with mail_servers({"MAIL": "451 later"}, {}) as peers, known(**MX), a_transport(hosts=THREE) as transport:
         assert (await transport.attempt(a_parcel(), a_route("mx:", allow_private=True))).code == 451
         assert peers[1].connections == 0
 
 
 @on_both_loops
-async def test_no_more_than_five_mail_servers_are_asked():
+async def test_at_most_five_mail_servers_are_tried():
     hosts = Hosts(example_com=[f"mx{number}.example" for number in range(1, 8)])
     scripts = [{"GREETING": f"421 number {number}"} for number in range(1, 7)]
     async with mail_servers(*scripts) as peers, known(**MX), a_transport(hosts=hosts) as transport:
@@ -658,7 +658,7 @@ async def test_each_address_of_a_host_is_tried():
 
 
 @on_both_loops
-async def test_a_host_with_a_final_dot_is_looked_up_with_it_and_has_a_certificate_without():
+async def test_a_host_with_a_final_dot_is_looked_up_with_the_dot_and_verified_without_it():
     asked = server_context(authority().issue("mx.example"))
     async with mail_servers({}, tls=asked) as peers, known(mx_example_=["127.0.0.1"]):
         async with a_transport(context=trusting) as transport:
@@ -668,7 +668,7 @@ async def test_a_host_with_a_final_dot_is_looked_up_with_it_and_has_a_certificat
 
 
 @on_both_loops
-async def test_a_service_of_docker_compose_is_a_host():
+async def test_a_service_name_of_docker_compose_is_a_valid_host():
     async with mail_servers({}) as peers, known(mail_server=["127.0.0.1"]):
         async with a_transport() as transport:
             result = await send(transport, a_route("smtp://mail_server"))
@@ -677,7 +677,7 @@ async def test_a_service_of_docker_compose_is_a_host():
 
 
 @on_both_loops
-async def test_a_certificate_is_checked_for_the_name_of_the_mail_server():
+async def test_a_certificate_is_verified_for_the_name_of_the_mail_server():
     hosts = Hosts(example_com=["mail.example", "mx1.example"])
     options = {"tls": server_context(authority().issue("mx1.example"))}
     names = {"mail_example": ["127.0.0.1"]} | MX
@@ -689,7 +689,7 @@ async def test_a_certificate_is_checked_for_the_name_of_the_mail_server():
 
 
 @on_both_loops
-async def test_we_are_not_asked_ourselves_nor_who_is_preferred_less():
+async def test_this_server_and_less_preferred_mail_servers_are_not_tried():
     hosts = Hosts(example_com=["mx1.example", "Mail.example", "mx2.example"], we_example=["mail.example"])
     async with mail_servers({"GREETING": "421 busy"}, {}) as peers, known(**MX), a_transport(hosts=hosts) as transport:
         assert (await transport.attempt(a_parcel(), a_route("mx:", allow_private=True))).code == 421
@@ -699,7 +699,7 @@ async def test_we_are_not_asked_ourselves_nor_who_is_preferred_less():
 
 
 @on_both_loops
-async def test_a_mail_server_of_another_name_in_the_dns_that_says_our_own_gets_mail():
+async def test_a_mail_server_that_only_announces_this_server_s_name_gets_mail():
     async with mail_servers({}, {}, hostname="mail.example") as peers, known(**MX), a_transport(hosts=THREE) as ours:
         result = await ours.attempt(a_parcel(), a_route("mx:", allow_private=True))
         assert (result.code, result.trouble) == (250, None)
@@ -707,7 +707,7 @@ async def test_a_mail_server_of_another_name_in_the_dns_that_says_our_own_gets_m
 
 
 @on_both_loops
-async def test_a_final_dot_makes_no_other_host_of_us():
+async def test_this_server_s_name_is_recognized_with_and_without_a_final_dot():
     for named, own in (("mail.example", "mail.example."), ("MAIL.example.", "mail.Example")):
         async with a_transport(hosts=Hosts(example_com=[named]), hostname=own) as transport:
             assert (
@@ -715,7 +715,7 @@ async def test_a_final_dot_makes_no_other_host_of_us():
             ).trouble is Trouble.IS_OURSELVES
 
 
-SAID_OF_DOMAIN = [
+DOMAIN_ANSWERS = [
     (NullMx("takes none"), Trouble.NULL_MX),
     (NoSuchDomain("not there"), Trouble.NO_SUCH_HOST),
     (DnsFailed("no answer"), Trouble.DNS_FAILED),
@@ -724,15 +724,15 @@ SAID_OF_DOMAIN = [
 
 
 @on_both_loops
-async def test_what_the_dns_says_of_a_domain_is_told():
-    for answer, trouble in SAID_OF_DOMAIN:
+async def test_each_failed_lookup_of_a_domain_has_its_trouble():
+    for answer, trouble in DOMAIN_ANSWERS:
         async with a_transport(hosts=Hosts(example_com=answer)) as transport:
             result = await transport.attempt(a_parcel(), a_route("mx:", allow_private=True))
             assert (result.stage, result.trouble, result.peer) == (Stage.CONNECT, trouble, "example.com")
             assert result.text
 
 
-SAID_OF_HOST = [
+HOST_ANSWERS = [
     (socket.gaierror(socket.EAI_NONAME, "unknown"), Trouble.NO_SUCH_HOST),
     (socket.gaierror(socket.EAI_AGAIN, "try again"), Trouble.DNS_FAILED),
     (UnicodeError("too long"), Trouble.NO_SUCH_HOST),
@@ -741,8 +741,8 @@ SAID_OF_HOST = [
 
 
 @on_both_loops
-async def test_what_the_dns_says_of_a_host_is_told():
-    for answer, trouble in SAID_OF_HOST:
+async def test_each_failed_lookup_of_a_host_has_its_trouble():
+    for answer, trouble in HOST_ANSWERS:
         async with known(host_example=answer), a_transport() as transport:
             result = await transport.attempt(a_parcel(), a_route("smtp://host.example"))
             assert (result.stage, result.trouble, result.peer) == (Stage.CONNECT, trouble, "host.example")
@@ -763,7 +763,7 @@ async def test_mail_for_different_domains_does_not_share_connections():
 
 
 @on_both_loops
-async def test_a_mail_store_at_a_socket():
+async def test_mail_is_delivered_by_lmtp_over_a_unix_socket():
     with tempfile.TemporaryDirectory() as here:
         path = f"{here}/lmtp"
         async with a_peer(path=path, is_lmtp=True, tls=server_context()) as peer, a_transport() as transport:
@@ -774,7 +774,7 @@ async def test_a_mail_store_at_a_socket():
 
 
 @on_both_loops
-async def test_our_own_server_takes_what_we_send():
+async def test_a_waypost_server_accepts_the_mail():
     for lmtp in (False, True):
         store = FakeStore()
         async with (
@@ -795,7 +795,7 @@ async def test_our_own_server_takes_what_we_send():
 
 
 @on_both_loops
-async def test_aiosmtpd_takes_what_we_send():
+async def test_aiosmtpd_accepts_the_mail():
     got = []
 
     class Handler:
@@ -816,18 +816,19 @@ async def test_aiosmtpd_takes_what_we_send():
 
 @pytest.mark.skipif(not SINK, reason="Postfix's smtp-sink is not installed")
 @on_both_loops
-async def test_the_sink_of_postfix_takes_what_we_send():
+async def test_postfix_smtp_sink_accepts_the_mail():
     raw = b"Subject: x\r\n\r\n.\r\n..dots\r\nend\r\n"
     for kind in ("smtp", "lmtp"):
         with tempfile.TemporaryDirectory() as here:
-            os.chmod(here, 0o777)  # noqa: PTH101 - it may have to give up being root
+            os.chmod(here, 0o777)  # noqa: PTH101 - smtp-sink may have to drop root privileges
             path, dumped = f"{here}/socket", f"{here}/message."
             options = ["-L"] if kind == "lmtp" else []
             user = ["-u", "nobody"] if os.getuid() == 0 else []
             sink = await asyncio.create_subprocess_exec(SINK, *options, *user, "-d", dumped, f"unix:{path}", "10")
             try:
-                await until_somebody_listens(path)
-                # No smtp:// leads to a socket, and a free port nobody can tell it: so a relay stands before it.
+                await until_a_server_listens(path)
+                # A URL with smtp:// cannot name a socket, and smtp-sink cannot choose a free port, so a relay connects
+                # them.
                 async with relay(path) as port, a_transport() as transport:
                     for _ in range(3):
                         await send(transport, a_route(f"{kind}://127.0.0.1:{port}"), raw)
@@ -841,8 +842,8 @@ async def test_the_sink_of_postfix_takes_what_we_send():
             assert all(expected in each.replace(b"\r\n", b"\n") for each in kept)
 
 
-async def until_somebody_listens(path):
-    """Wait until a socket can be connected to: it is there a moment before."""
+async def until_a_server_listens(path):
+    """Wait until a connection to a socket is possible, which is a moment after the socket file appears."""
     async with asyncio.timeout(PATIENCE):
         while True:
             with suppress(FileNotFoundError, ConnectionRefusedError):
@@ -858,7 +859,7 @@ def dumped_in(directory):
 
 @asynccontextmanager
 async def relay(path):
-    """A port that leads to a socket."""
+    """A port that forwards connections to a Unix socket."""
     tasks = set()
 
     async def copy(reader, writer):
@@ -880,7 +881,7 @@ async def relay(path):
         await until(lambda: not tasks)
 
 
-def test_the_times_are_those_of_the_rfc():
+def test_each_stage_has_its_time_limit():
     times = Timeouts()
     table = {
         (Need.REPLY, Stage.GREETING): 60,

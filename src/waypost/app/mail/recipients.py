@@ -13,7 +13,7 @@ from waypost.domain.mail.routing import Recipient
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The result of a look-up of a message's recipients."""
+    """The result of a lookup of a message's recipients."""
 
     present: list[Recipient]
     """The recipients that have an email address on this server, in the order in which the caller passed them."""

@@ -31,7 +31,7 @@ class Timeouts:
     """
 
     connect: float = 30.0
-    """Seconds to connect. The limit for connecting also applies to the address look-up, and to the TLS handshake."""
+    """Seconds to connect. The limit for connecting also applies to the address lookup, and to the TLS handshake."""
     greeting: float = 60.0
     command: float = 60.0
     data: float = 180.0

@@ -1,4 +1,4 @@
-"""Find the mail hosts of a domain (RFC 5321 section 5.1). The time of a look-up and the number of hosts are limited."""
+"""Find the mail hosts of a domain (RFC 5321 section 5.1). The time of a lookup and the number of hosts are limited."""
 
 import asyncio
 import random

@@ -193,7 +193,7 @@ class SmtpTransport:
             return hop.trouble(Trouble.DNS_FAILED, str(error))
 
     async def _places(self, hop: "_NextHop", host: str) -> "list[_Place] | list[AttemptResult]":
-        """Return the addresses of a host, or a list with the result of the failed look-up."""
+        """Return the addresses of a host, or a list with the result of the failed lookup."""
         target = hop.target
         if target.path:
             return [_Place(host="localhost", address="", peer=target.path)]

@@ -1,4 +1,6 @@
-"""The dialogue with a peer, as tables: what it says, what we say, and what came of it. Cut anywhere, it is the same."""
+"""The dialogue with a peer, as tables of replies, commands and results. The results do not depend on how replies are
+split.
+"""
 
 import pytest
 from hypothesis import given
@@ -19,18 +21,18 @@ OK3 = "250 2.1.0 ok|250 2.1.5 ok|354 go ahead"
 
 
 def offering(*words, name="peer.example"):
-    """The reply to EHLO."""
+    """Return the reply to EHLO that offers these extensions."""
     lines = [name, *words]
     return "|".join(f"250{' ' if line is lines[-1] else '-'}{line}" for line in lines)
 
 
 def octets_of(replies):
-    """Replies as they are written here, as they come."""
+    """Convert replies from the notation of this file to bytes."""
     return replies if isinstance(replies, bytes) else (replies.replace("|", "\r\n") + "\r\n").encode("latin-1")
 
 
 class Played:
-    """A dialogue that was played: what was said in each turn, and what came of each parcel."""
+    """A dialogue that has been played, with the commands of each turn and the result of each parcel."""
 
     def __init__(self, replies, *, parcels=(), parts=None, step=0, **options):
         self.dialogue = Dialogue(SessionOptions(**{"protocol": Protocol.SMTP, "hostname": "mail.example"} | options))
@@ -42,7 +44,7 @@ class Played:
             pass
 
     def go_on(self):
-        """Do what the dialogue needs. Returns whether there is more to do."""
+        """Give the dialogue the input that it needs. Returns whether there is more to do."""
         dialogue = self.dialogue
         said = dialogue.output()
         if said:
@@ -62,7 +64,7 @@ class Played:
         return True
 
     def begin_next(self):
-        """Note what came of one parcel, and begin with the next."""
+        """Record the result of one parcel, and begin the next."""
         if self.dialogue.result:
             self.results.append(self.dialogue.result)
         if self.dialogue.is_over or not self.parcels:
@@ -74,23 +76,25 @@ class Played:
 
     @property
     def facts(self):
-        """Of the last result."""
+        """The main values of the last result."""
         result = self.results[-1]
         return result.stage, result.code, result.enhanced, result.trouble
 
 
 def play(replies, **options):
-    """Play it whole, byte by byte, and in threes: it is the same."""
+    """Play a dialogue with whole replies, byte by byte, and in pieces of three bytes, and check that the results are
+    equal.
+    """
     plays = [Played(replies, step=step, **options) for step in (0, 1, 3)]
     assert plays[0].said == plays[1].said == plays[2].said
     assert plays[0].results == plays[1].results == plays[2].results
     return plays[0]
 
 
-# What we say
+# Commands
 
 
-def test_an_old_peer_gets_one_command_after_the_other():
+def test_a_peer_without_extensions_gets_one_command_at_a_time():
     played = play([GREETING, "250 peer.example", "250 ok", "250 ok", "354 go ahead", TAKEN], parcels=[a_parcel()])
     assert played.said == [
         "EHLO mail.example\r\n",
@@ -103,7 +107,7 @@ def test_an_old_peer_gets_one_command_after_the_other():
     assert not played.dialogue.is_over
 
 
-def test_a_peer_with_pipelining_gets_all_up_to_data_at_once_and_a_reset_before_the_next():
+def test_with_pipelining_all_commands_up_to_data_are_sent_together_with_rset_before_the_next_mail():
     turns = [GREETING, offering("PIPELINING"), OK3, TAKEN, f"250 reset|{OK3}", TAKEN]
     played = play(turns, parcels=[a_parcel(), a_parcel()])
     assert played.said[1] == f"{MAIL}\r\n{RCPT}\r\nDATA\r\n"
@@ -111,19 +115,19 @@ def test_a_peer_with_pipelining_gets_all_up_to_data_at_once_and_a_reset_before_t
     assert [result.code for result in played.results] == [250, 250]
 
 
-def test_a_small_message_goes_with_its_commands_where_chunks_are_taken():
+def test_with_chunking_a_small_message_is_sent_together_with_its_commands():
     replies = [GREETING, offering("PIPELINING", "CHUNKING"), f"250 ok|250 ok|{TAKEN}"]
     played = play(replies, parcels=[a_parcel()])
     assert played.said[1] == f"{MAIL}\r\n{RCPT}\r\nBDAT {len(SENT)} LAST\r\n{SENT}"
     assert played.facts == (Stage.END, 250, "2.0.0", None)
 
 
-def test_without_pipelining_a_chunk_waits_for_the_recipient():
+def test_without_pipelining_a_chunk_is_sent_after_the_reply_to_rcpt():
     played = play([GREETING, offering("CHUNKING"), "250 ok", "250 ok", TAKEN], parcels=[a_parcel()])
     assert played.said[1:] == [f"{MAIL}\r\n", f"{RCPT}\r\n", f"BDAT {len(SENT)} LAST\r\n{SENT}"]
 
 
-def test_a_chunk_that_is_not_small_waits_for_the_recipient():
+def test_a_large_chunk_is_sent_after_the_reply_to_rcpt():
     large = Part(b"x" * (AT_ONCE + 1), is_last=True)
     replies = [GREETING, offering("CHUNKING", "PIPELINING"), "250 ok|250 ok", TAKEN]
     played = play(replies, parcels=[a_parcel()], parts=[large])
@@ -131,22 +135,22 @@ def test_a_chunk_that_is_not_small_waits_for_the_recipient():
     assert played.said[2].startswith(f"BDAT {AT_ONCE + 1} LAST\r\nxxx")
 
 
-def test_each_part_is_a_chunk_and_each_chunk_is_answered():
+def test_each_part_is_a_chunk_and_each_chunk_gets_a_reply():
     parts = [Part(b"a\r\n.", is_last=False), Part(b"", is_last=False), Part(b".\r\nb", is_last=True)]
     replies = [GREETING, offering("CHUNKING", "PIPELINING"), "250 ok|250 ok", "250 4", "250 0", TAKEN]
     played = play(replies, parcels=[a_parcel()], parts=parts)
     assert played.said[2:] == ["BDAT 4\r\na\r\n.", "BDAT 0\r\n", "BDAT 4 LAST\r\n.\r\nb"]
 
 
-@pytest.mark.parametrize("greeting", ["220 MAIL.example ESMTP", GREETING], ids=["same name", "says it back"])
-def test_a_peer_that_says_our_own_name_gets_mail(greeting):
+@pytest.mark.parametrize("greeting", ["220 MAIL.example ESMTP", GREETING], ids=["same name", "repeats the name"])
+def test_a_peer_with_this_server_s_own_name_gets_mail(greeting):
     dialogue = Dialogue(SessionOptions(protocol=Protocol.SMTP, hostname="mail.example", tls=Tls.NONE))
     dialogue.receive(octets_of(greeting))
     dialogue.receive(octets_of(offering("PIPELINING", name="MAIL.example")))
     assert (dialogue.need, dialogue.result, dialogue.is_over) == (Need.NOTHING, None, False)
 
 
-def test_lmtp_says_lhlo_and_a_store_may_bear_our_name():
+def test_lmtp_uses_lhlo_and_the_peer_may_have_this_server_s_name():
     replies = [GREETING, offering("PIPELINING", name="mail.example"), OK3, TAKEN]
     played = play(replies, parcels=[a_parcel()], protocol=Protocol.LMTP)
     assert played.said[0] == "LHLO mail.example\r\n"
@@ -170,13 +174,13 @@ SIZE = len(SENT)
     [
         pytest.param([], {}, MAIL, RCPT, id="nothing offered"),
         pytest.param(["SIZE"], {}, f"{MAIL} SIZE={SIZE}", RCPT, id="size without a limit"),
-        pytest.param(["SIZE 0"], {}, f"{MAIL} SIZE={SIZE}", RCPT, id="size without limit, said as zero"),
-        pytest.param(["SIZE many"], {}, f"{MAIL} SIZE={SIZE}", RCPT, id="size that is no number"),
+        pytest.param(["SIZE 0"], {}, f"{MAIL} SIZE={SIZE}", RCPT, id="size without a limit, given as zero"),
+        pytest.param(["SIZE many"], {}, f"{MAIL} SIZE={SIZE}", RCPT, id="size that is not a number"),
         pytest.param([f"size {SIZE}"], {}, f"{MAIL} SIZE={SIZE}", RCPT, id="size that is just enough"),
-        pytest.param(["SIZE " + "9" * 99], {}, f"{MAIL} SIZE={SIZE}", RCPT, id="size beyond reason"),
+        pytest.param(["SIZE " + "9" * 99], {}, f"{MAIL} SIZE={SIZE}", RCPT, id="excessive size"),
         pytest.param(["8BITMIME"], {}, MAIL, RCPT, id="7bit needs no body parameter"),
         pytest.param(["8BITMIME"], {"body": "8BITMIME"}, f"{MAIL} BODY=8BITMIME", RCPT, id="8bit"),
-        pytest.param([], {"body": "8BITMIME"}, MAIL, RCPT, id="8bit goes as it is where it is not offered"),
+        pytest.param([], {"body": "8BITMIME"}, MAIL, RCPT, id="8bit is sent unchanged if it is not offered"),
         pytest.param([], {"sender": ""}, "MAIL FROM:<>", RCPT, id="null sender"),
         pytest.param(
             [], {"sender": '"a> b"@client.example'}, 'MAIL FROM:<"a> b"@client.example>', RCPT, id="quoted local part"
@@ -186,19 +190,20 @@ SIZE = len(SENT)
             {"sender": "grün@client.example"},
             "MAIL FROM:<grün@client.example> BODY=8BITMIME SMTPUTF8",
             RCPT,
-            id="sender beyond ASCII",
+            id="sender with non-ASCII characters",
         ),
         pytest.param(
-            ["SMTPUTF8", "8BITMIME"], {"protocol": "UTF8SMTPS"}, MAIL, RCPT, id="SMTPUTF8 declared and not needed"
+            ["SMTPUTF8", "8BITMIME"], {"protocol": "UTF8SMTPS"}, MAIL, RCPT, id="SMTPUTF8 declared but not needed"
         ),
         pytest.param([], {"protocol": "UTF8SMTP"}, MAIL, RCPT, id="SMTPUTF8 declared, not needed and not offered"),
-        pytest.param([], {"protocol": "UTF8LMTP", "sender": ""}, "MAIL FROM:<>", RCPT, id="the same, null sender"),
+        pytest.param([], {"protocol": "UTF8LMTP", "sender": ""}, "MAIL FROM:<>", RCPT, id="SMTPUTF8, null sender"),
         pytest.param(
             [], {"sender": "a@bücher.example", "protocol": "UTF8SMTP"},
-            "MAIL FROM:<a@xn--bcher-kva.example>", RCPT, id="domain of the sender beyond ASCII",
+            "MAIL FROM:<a@xn--bcher-kva.example>", RCPT, id="sender with a non-ASCII domain",
         ),
         pytest.param(
-            [], {"to": "x@bücher.example"}, MAIL, "RCPT TO:<x@xn--bcher-kva.example>", id="domain beyond ASCII"
+            [], {"to": "x@bücher.example"}, MAIL,
+            "RCPT TO:<x@xn--bcher-kva.example>", id="recipient with a non-ASCII domain",
         ),
         pytest.param([], DSN, MAIL, RCPT, id="dsn not offered"),
         pytest.param(
@@ -210,20 +215,20 @@ SIZE = len(SENT)
         ),
         pytest.param(
             ["DSN"], {"orcpt": "utf-8;gr\u00fcn\\@example.org"}, MAIL,
-            f"{RCPT} ORCPT=utf-8;gr\\x{{FC}}n\\x{{5C}}@example.org", id="dsn beyond ASCII",
+            f"{RCPT} ORCPT=utf-8;gr\\x{{FC}}n\\x{{5C}}@example.org", id="dsn with non-ASCII characters",
         ),
         pytest.param(
             ["DSN"],
             {"notify": ("SOMETIMES",), "ret": "ALL", "envid": "a\r\nb", "orcpt": "rfc 822;a@b"},
             MAIL,
             RCPT,
-            id="dsn that is none",
+            id="invalid dsn parameters",
         ),
         pytest.param(["DSN"], {"envid": "grün", "orcpt": "rfc822;grün@b"}, MAIL, RCPT, id="dsn that is not ASCII"),
-        pytest.param(["DSN"], {"orcpt": "utf-8;"}, MAIL, RCPT, id="original recipient that is empty"),
+        pytest.param(["DSN"], {"orcpt": "utf-8;"}, MAIL, RCPT, id="empty original recipient"),
     ],
 )  # fmt: skip
-def test_what_mail_and_rcpt_say(offer, parcel, mail, rcpt):
+def test_the_parameters_of_mail_and_rcpt(offer, parcel, mail, rcpt):
     replies = [GREETING, offering(*offer), "250 ok", "250 ok", "354 go", TAKEN]
     played = play(replies, parcels=[a_parcel(**parcel)])
     assert played.said[1:3] == [f"{mail}\r\n", f"{rcpt}\r\n"]
@@ -231,30 +236,30 @@ def test_what_mail_and_rcpt_say(offer, parcel, mail, rcpt):
 
 
 UTF8 = {"protocol": "UTF8SMTP"}
-BEYOND = "Subject: Grüße\r\n\r\nHello.\r\n".encode()
+UTF8_HEADER = "Subject: Grüße\r\n\r\nHello.\r\n".encode()
 LATIN = b"Subject: Gr\xfc\xdfe\r\n\r\nHello.\r\n"
-BODY_BEYOND = "Subject: hello\r\n\r\nContent-Description: Grüße\r\n".encode()
-OUR_LINE = "Delivered-To: grün@example.com\r\n".encode()
+UTF8_BODY = "Subject: hello\r\n\r\nContent-Description: Grüße\r\n".encode()
+UTF8_TRACE_HEADER = "Delivered-To: grün@example.com\r\n".encode()
 NEEDED, NOT_NEEDED = " SMTPUTF8", ""
 
 
 @pytest.mark.parametrize(
     ("parcel", "raw", "parts", "expected"),
     [
-        pytest.param(UTF8, HELLO, 1, NOT_NEEDED, id="declared, all is ASCII"),
-        pytest.param(UTF8, BEYOND, 1, NEEDED, id="declared, the header is not ASCII"),
+        pytest.param(UTF8, HELLO, 1, NOT_NEEDED, id="declared, everything is ASCII"),
+        pytest.param(UTF8, UTF8_HEADER, 1, NEEDED, id="declared, the header is not ASCII"),
         pytest.param(UTF8, LATIN, 1, NOT_NEEDED, id="declared, the header is in another charset"),
-        pytest.param(UTF8, BODY_BEYOND, 1, NOT_NEEDED, id="declared, the body is not ASCII"),
-        pytest.param({}, BEYOND, 1, NOT_NEEDED, id="not declared, the header is not ASCII"),
+        pytest.param(UTF8, UTF8_BODY, 1, NOT_NEEDED, id="declared, the body is not ASCII"),
+        pytest.param({}, UTF8_HEADER, 1, NOT_NEEDED, id="not declared, the header is not ASCII"),
         pytest.param({}, LATIN, 1, NOT_NEEDED, id="not declared, the header is in another charset"),
-        pytest.param({"header": OUR_LINE}, HELLO, 1, NEEDED, id="not declared, a line of ours is not ASCII"),
+        pytest.param({"header": UTF8_TRACE_HEADER}, HELLO, 1, NEEDED, id="not declared, the trace header is not ASCII"),
         pytest.param(UTF8, "\r\nGrüße\r\n".encode(), 1, NOT_NEEDED, id="declared, no header"),
         pytest.param(UTF8, b"Subject: no body\r\n", 1, NOT_NEEDED, id="declared, no body"),
-        pytest.param(UTF8, BODY_BEYOND, 2, NOT_NEEDED, id="declared, the first part ends in the body"),
+        pytest.param(UTF8, UTF8_BODY, 2, NOT_NEEDED, id="declared, the first part ends in the body"),
         pytest.param(UTF8, b"Subject: hello\r\n" * 9, 2, NEEDED, id="declared, the first part ends in the header"),
     ],
 )
-def test_smtputf8_is_asked_for_if_what_is_sent_needs_it(parcel, raw, parts, expected):
+def test_smtputf8_is_requested_only_if_the_addresses_or_the_header_need_it(parcel, raw, parts, expected):
     parcel = a_parcel(raw, **parcel)
     octets = parcel.header + raw
     cut = len(octets) if parts == 1 else len(octets) - 9
@@ -267,7 +272,7 @@ def test_smtputf8_is_asked_for_if_what_is_sent_needs_it(parcel, raw, parts, expe
         assert played.results[-1].trouble is (Trouble.NEEDS_UTF8 if expected else None)
 
 
-def test_a_binary_message_is_said_to_be_one():
+def test_a_binary_message_is_declared_as_binarymime():
     replies = [GREETING, offering(*ALL), f"250 ok|250 ok|{TAKEN}"]
     played = play(replies, parcels=[a_parcel(body="BINARYMIME")])
     assert f"{MAIL} SIZE={SIZE} BODY=BINARYMIME\r\n" in played.said[1]
@@ -282,7 +287,7 @@ def test_a_binary_message_is_said_to_be_one():
         ([], DSN, False),
     ],
 )
-def test_a_peer_that_knows_of_notifications_takes_them_over(offer, parcel, notifies):
+def test_a_peer_with_dsn_takes_over_requested_success_notices(offer, parcel, notifies):
     replies = [GREETING, offering(*offer), "250 ok", "250 ok", "354 go", TAKEN]
     assert play(replies, parcels=[a_parcel(**parcel)]).results[-1].notifies is notifies
 
@@ -293,13 +298,15 @@ def test_a_peer_that_knows_of_notifications_takes_them_over(offer, parcel, notif
         pytest.param([], {"body": "BINARYMIME"}, Trouble.NEEDS_BINARY, id="binary"),
         pytest.param(["BINARYMIME"], {"body": "BINARYMIME"}, Trouble.NEEDS_BINARY, id="binary without chunks"),
         pytest.param(["CHUNKING"], {"body": "BINARYMIME"}, Trouble.NEEDS_BINARY, id="chunks that are not binary"),
-        pytest.param([], {"to": "grün@example.com"}, Trouble.NEEDS_UTF8, id="recipient beyond ASCII"),
-        pytest.param([], {"sender": "a@grün..x"}, Trouble.NEEDS_UTF8, id="domain that has no A-labels"),
-        pytest.param([], {"header": OUR_LINE}, Trouble.NEEDS_UTF8, id="a line of ours beyond ASCII"),
+        pytest.param([], {"to": "grün@example.com"}, Trouble.NEEDS_UTF8, id="recipient with non-ASCII characters"),
+        pytest.param([], {"sender": "a@grün..x"}, Trouble.NEEDS_UTF8, id="domain without A-labels"),
+        pytest.param(
+            [], {"header": UTF8_TRACE_HEADER}, Trouble.NEEDS_UTF8, id="trace header with non-ASCII characters"
+        ),
         pytest.param([f"SIZE {SIZE - 1}"], {}, Trouble.TOO_BIG, id="too big"),
     ],
 )
-def test_what_a_peer_cannot_take_is_not_said_to_it(offer, parcel, trouble):
+def test_a_message_that_the_peer_cannot_accept_is_not_sent_to_it(offer, parcel, trouble):
     replies = [GREETING, offering(*offer), "250 ok", "250 ok", "354 go", TAKEN]
     played = play(replies, parcels=[a_parcel(**parcel)])
     assert played.facts == (Stage.MAIL, None, "", trouble)
@@ -307,20 +314,20 @@ def test_what_a_peer_cannot_take_is_not_said_to_it(offer, parcel, trouble):
     assert not played.dialogue.is_over
 
 
-# TLS and passwords
+# TLS and authentication
 
 TLS_OFFER = offering("STARTTLS", "PIPELINING")
 
 
 @pytest.mark.parametrize("tls", [Tls.OPPORTUNISTIC, Tls.REQUIRE, Tls.VERIFY])
-def test_tls_is_spoken_where_it_is_offered_and_what_was_offered_before_it_is_forgotten(tls):
+def test_offered_tls_is_used_and_the_capabilities_from_before_are_discarded(tls):
     replies = [GREETING, TLS_OFFER, "220 go", offering("DSN"), "250 ok", "250 ok", "354 go", TAKEN]
     played = play(replies, parcels=[a_parcel()], tls=tls)
     assert played.said[:4] == ["EHLO mail.example\r\n", "STARTTLS\r\n", "EHLO mail.example\r\n", f"{MAIL}\r\n"]
     assert played.results[-1].tls == "TLSv1.3 A-CIPHER"
 
 
-def test_tls_from_the_beginning_comes_before_the_greeting():
+def test_implicit_tls_begins_before_the_greeting():
     replies = [GREETING, TLS_OFFER, OK3, TAKEN]
     played = play(replies, parcels=[a_parcel()], tls=Tls.REQUIRE, is_tls=True)
     assert played.said[:2] == ["EHLO mail.example\r\n", f"{MAIL}\r\n{RCPT}\r\nDATA\r\n"]
@@ -328,13 +335,13 @@ def test_tls_from_the_beginning_comes_before_the_greeting():
 
 
 @pytest.mark.parametrize("offer", [TLS_OFFER, offering("PIPELINING")])
-def test_tls_is_not_spoken_where_the_route_wants_none(offer):
+def test_tls_is_not_used_if_the_route_disables_it(offer):
     played = play([GREETING, offer, OK3, TAKEN], parcels=[a_parcel()], tls=Tls.NONE)
     assert played.results[-1].tls == ""
     assert len(played.said) == 3
 
 
-def test_where_tls_is_only_welcome_its_refusal_does_not_matter():
+def test_if_tls_is_opportunistic_a_refusal_of_starttls_is_ignored():
     played = play([GREETING, TLS_OFFER, "454 not now", OK3, TAKEN], parcels=[a_parcel()])
     assert played.facts == (Stage.END, 250, "2.0.0", None)
     assert played.results[-1].tls == ""
@@ -353,17 +360,17 @@ SECURE = [GREETING, TLS_OFFER, "220 go"]
         pytest.param(
             [offering("AUTH=LOGIN"), "334 VXNlcm5hbWU6", "334 UGFzc3dvcmQ6", "235 ok"],
             ["AUTH LOGIN\r\n", "bWU=\r\n", "Z2Vo4oKsaW0=\r\n"],
-            id="login, offered as of old",
+            id="login, offered in the old form",
         ),
     ],
 )
-def test_how_a_password_is_said(replies, said):
+def test_the_password_is_sent_with_the_best_offered_mechanism(replies, said):
     played = play([*SECURE, *replies, "250 ok", "250 ok", "354 go", TAKEN], parcels=[a_parcel()], **AUTH)
     assert played.said[3 : 3 + len(said)] == said
     assert played.facts == (Stage.END, 250, "2.0.0", None)
 
 
-# What can go wrong
+# Failures
 
 READY = [GREETING, offering("PIPELINING")]
 ONE_BY_ONE = [GREETING, offering()]
@@ -375,10 +382,10 @@ TWO_PARTS = [Part(b"a\r\n", is_last=False), Part(b"b\r\n", is_last=True)]
     ("replies", "facts"),
     [
         pytest.param(["554 5.7.1 go away"], (Stage.GREETING, 554, "5.7.1", None), id="greeting refused"),
-        pytest.param(["354 go"], (Stage.GREETING, 354, "", Trouble.GARBAGE), id="greeting of another kind"),
+        pytest.param(["354 go"], (Stage.GREETING, 354, "", Trouble.GARBAGE), id="greeting with an unexpected code"),
         pytest.param([], (Stage.GREETING, None, "", Trouble.DISCONNECTED), id="gone before the greeting"),
-        pytest.param(["HTTP/1.1 400"], (Stage.GREETING, None, "", Trouble.GARBAGE), id="no mail server"),
-        pytest.param([GREETING, "421 4.3.2 not now"], (Stage.HELLO, 421, "4.3.2", None), id="hello put off"),
+        pytest.param(["HTTP/1.1 400"], (Stage.GREETING, None, "", Trouble.GARBAGE), id="not a mail server"),
+        pytest.param([GREETING, "421 4.3.2 not now"], (Stage.HELLO, 421, "4.3.2", None), id="hello deferred"),
         pytest.param([GREETING, "500 what", "554 no"], (Stage.HELLO, 554, "", None), id="hello refused twice"),
         pytest.param([GREETING], (Stage.HELLO, None, "", Trouble.DISCONNECTED), id="gone at hello"),
         pytest.param([*READY, "451 4.3.0 x|503 y|503 z"], (Stage.MAIL, 451, "4.3.0", None), id="mail, in a group"),
@@ -402,32 +409,36 @@ TWO_PARTS = [Part(b"a\r\n", is_last=False), Part(b"b\r\n", is_last=True)]
             [*CHUNKING, "250 x|550 5.1.1 y|503 z"], (Stage.RCPT, 550, "5.1.1", None), id="rcpt, before a chunk"
         ),
         pytest.param([*CHUNKING, "250 x|250 y|554 5.6.0 z"], (Stage.END, 554, "5.6.0", None), id="last chunk refused"),
-        pytest.param([*CHUNKING, "250 x"], (Stage.END, None, "", Trouble.DISCONNECTED), id="gone, though all was sent"),
-        pytest.param([*CHUNKING, "huh"], (Stage.END, None, "", Trouble.GARBAGE), id="garbage, though all was sent"),
+        pytest.param(
+            [*CHUNKING, "250 x"], (Stage.END, None, "", Trouble.DISCONNECTED), id="gone after everything was sent"
+        ),
+        pytest.param(
+            [*CHUNKING, "huh"], (Stage.END, None, "", Trouble.GARBAGE), id="garbage after everything was sent"
+        ),
     ],
 )
-def test_what_comes_of_it_when(replies, facts):
+def test_each_failure_has_its_stage_code_and_trouble(replies, facts):
     assert play(replies, parcels=[a_parcel()]).facts == facts
 
 
 LONG = b"x" * 5_000
-ENDLESS = {
-    "the end does not come": b"250-2.0.0 taken\r\n",
-    "the end of the line does not come": b"250 2.0.0 taken",
+INCOMPLETE = {
+    "no last line": b"250-2.0.0 taken\r\n",
+    "no line ending": b"250 2.0.0 taken",
     "garbage": b"250-2.0.0 taken\r\nhuh\r\n",
-    "garbage behind the end": b"250 2.0.0 taken\r\nhuh\r\n",
+    "garbage after the reply": b"250 2.0.0 taken\r\nhuh\r\n",
     "a line that is too long": b"250 2.0.0 " + LONG + b"\r\n",
     "a second line that is too long": b"250-2.0.0 taken\r\n250 " + LONG + b"\r\n",
     "too many lines": b"250-2.0.0 taken\r\n" * 101 + b"250 2.0.0 taken\r\n",
 }
 
 
-@pytest.mark.parametrize("octets", ENDLESS.values(), ids=ENDLESS)
-def test_a_peer_that_has_said_250_after_the_dot_has_the_message_whatever_follows(octets):
+@pytest.mark.parametrize("octets", INCOMPLETE.values(), ids=INCOMPLETE)
+def test_a_250_after_the_dot_means_delivery_even_if_the_rest_of_the_reply_is_invalid(octets):
     for replies in ([*READY, OK3, octets], [*CHUNKING, b"250 x\r\n250 y\r\n" + octets]):
         for protocol in (Protocol.SMTP, Protocol.LMTP):
             played = play(replies, parcels=[a_parcel(), a_parcel()], protocol=protocol)
-            assert len(played.results) == 1, "nothing more is said on this connection"
+            assert len(played.results) == 1, "no further transaction begins on this connection"
             assert played.facts == (Stage.END, 250, "2.0.0", None)
             assert played.dialogue.is_over
 
@@ -436,8 +447,8 @@ def test_a_peer_that_has_said_250_after_the_dot_has_the_message_whatever_follows
     ("replies", "facts"),
     [
         pytest.param([*READY, OK3, b"554-5.7.1 no\r\n"], (Stage.END, 554, "5.7.1", None), id="refused"),
-        pytest.param([*READY, OK3, b"451 4.3.0 " + LONG], (Stage.END, 451, "4.3.0", None), id="put off"),
-        pytest.param([*READY, OK3, b"354 more"], (Stage.END, 354, "", Trouble.GARBAGE), id="of another kind"),
+        pytest.param([*READY, OK3, b"451 4.3.0 " + LONG], (Stage.END, 451, "4.3.0", None), id="deferred"),
+        pytest.param([*READY, OK3, b"354 more"], (Stage.END, 354, "", Trouble.GARBAGE), id="unexpected code"),
         pytest.param([*READY, OK3, b"250-a\r\n550 b\r\n"], (Stage.END, None, "", Trouble.GARBAGE), id="two codes"),
         pytest.param([*READY, OK3, b"25"], (Stage.END, None, "", Trouble.DISCONNECTED), id="no code"),
         pytest.param(
@@ -448,7 +459,7 @@ def test_a_peer_that_has_said_250_after_the_dot_has_the_message_whatever_follows
         ),
     ],
 )
-def test_of_a_reply_without_end_the_code_counts_after_the_dot_alone(replies, facts):
+def test_the_code_of_an_incomplete_reply_counts_only_after_the_dot(replies, facts):
     played = play(replies, parcels=[a_parcel()])
     assert played.facts == facts
     assert played.dialogue.is_over
@@ -458,40 +469,44 @@ def test_of_a_reply_without_end_the_code_counts_after_the_dot_alone(replies, fac
     ("replies", "facts"),
     [
         pytest.param([GREETING, offering()], (Stage.TLS, None, "", Trouble.NO_TLS), id="not offered"),
-        pytest.param([GREETING, "502 x", "250 x"], (Stage.TLS, None, "", Trouble.NO_TLS), id="known to HELO alone"),
-        pytest.param([GREETING, TLS_OFFER, "454 4.7.0 x"], (Stage.TLS, 454, "4.7.0", None), id="put off"),
-        pytest.param([GREETING, TLS_OFFER, "354 x"], (Stage.TLS, 354, "", Trouble.GARBAGE), id="of another kind"),
+        pytest.param([GREETING, "502 x", "250 x"], (Stage.TLS, None, "", Trouble.NO_TLS), id="only HELO is supported"),
+        pytest.param([GREETING, TLS_OFFER, "454 4.7.0 x"], (Stage.TLS, 454, "4.7.0", None), id="deferred"),
+        pytest.param([GREETING, TLS_OFFER, "354 x"], (Stage.TLS, 354, "", Trouble.GARBAGE), id="unexpected code"),
         pytest.param([GREETING, TLS_OFFER], (Stage.TLS, None, "", Trouble.DISCONNECTED), id="gone"),
         pytest.param(
             [GREETING, TLS_OFFER, "220 go|250-evil|250 AUTH"], (Stage.TLS, None, "", Trouble.GARBAGE), id="injection"
         ),
         pytest.param([*SECURE, "421 x"], (Stage.HELLO, 421, "", None), id="second hello"),
-        pytest.param([*SECURE, offering()], (Stage.AUTH, None, "", Trouble.NO_AUTH), id="no way to log in"),
-        pytest.param([*SECURE, offering("AUTH NTLM")], (Stage.AUTH, None, "", Trouble.NO_AUTH), id="unknown way"),
+        pytest.param([*SECURE, offering()], (Stage.AUTH, None, "", Trouble.NO_AUTH), id="no mechanism offered"),
+        pytest.param([*SECURE, offering("AUTH NTLM")], (Stage.AUTH, None, "", Trouble.NO_AUTH), id="unknown mechanism"),
         pytest.param([*SECURE, offering("AUTH PLAIN"), "535 5.7.8 x"], (Stage.AUTH, 535, "5.7.8", None), id="wrong"),
         pytest.param(
-            [*SECURE, offering("AUTH PLAIN"), "334 x"], (Stage.AUTH, 334, "", Trouble.GARBAGE), id="more than plain"
+            [*SECURE, offering("AUTH PLAIN"), "334 x"],
+            (Stage.AUTH, 334, "", Trouble.GARBAGE),
+            id="unexpected challenge to plain",
         ),
-        pytest.param([*SECURE, offering("AUTH LOGIN"), "504 x"], (Stage.AUTH, 504, "", None), id="login after all not"),
+        pytest.param(
+            [*SECURE, offering("AUTH LOGIN"), "504 x"], (Stage.AUTH, 504, "", None), id="login offered but refused"
+        ),
         pytest.param(
             [*SECURE, offering("AUTH LOGIN"), "334 x", "535 x"], (Stage.AUTH, 535, "", None), id="unknown user"
         ),
     ],
 )
-def test_where_tls_and_a_password_are_needed_what_comes_of_it_when(replies, facts):
+def test_each_failure_of_required_tls_and_authentication_ends_the_dialogue(replies, facts):
     played = play(replies, parcels=[a_parcel()], **AUTH)
     assert played.facts == facts
     assert played.dialogue.is_over
 
 
 @pytest.mark.parametrize("tls", [Tls.NONE, Tls.OPPORTUNISTIC])
-def test_a_password_is_never_sent_in_clear(tls):
+def test_a_password_is_never_sent_without_tls(tls):
     played = play([GREETING, offering("AUTH PLAIN LOGIN")], parcels=[a_parcel()], **AUTH | {"tls": tls})
     assert played.facts == (Stage.AUTH, None, "", Trouble.NO_AUTH)
     assert "AUTH" not in "".join(played.said)
 
 
-def test_lmtp_has_no_helo():
+def test_lmtp_does_not_fall_back_to_helo():
     played = play([GREETING, "500 what?"], parcels=[a_parcel()], protocol=Protocol.LMTP)
     assert played.facts == (Stage.HELLO, 500, "", None)
 
@@ -501,14 +516,14 @@ def test_lmtp_has_no_helo():
     [
         pytest.param(["452 4.2.2 full"], (Stage.DATA, 452, "4.2.2", None), id="refused"),
         pytest.param(["421 bye"], (Stage.DATA, 421, "", None), id="goodbye"),
-        pytest.param(["354 go on"], (Stage.DATA, 354, "", Trouble.GARBAGE), id="of another kind"),
+        pytest.param(["354 go on"], (Stage.DATA, 354, "", Trouble.GARBAGE), id="unexpected code"),
         pytest.param([], (Stage.BODY, None, "", Trouble.DISCONNECTED), id="gone"),
-        pytest.param(["250 a", "554 5.6.0 b"], (Stage.END, 554, "5.6.0", None), id="refused at the last"),
-        pytest.param(["250 a", "452 c"], (Stage.END, 452, "", None), id="put off at the last"),
-        pytest.param(["250 a"], (Stage.END, None, "", Trouble.DISCONNECTED), id="gone after the last"),
+        pytest.param(["250 a", "554 5.6.0 b"], (Stage.END, 554, "5.6.0", None), id="last chunk refused"),
+        pytest.param(["250 a", "452 c"], (Stage.END, 452, "", None), id="last chunk deferred"),
+        pytest.param(["250 a"], (Stage.END, None, "", Trouble.DISCONNECTED), id="gone after the last chunk"),
     ],
 )
-def test_what_comes_of_a_chunk_when(replies, facts):
+def test_each_reply_to_a_chunk_has_its_result(replies, facts):
     played = Played([*CHUNKING, "250 ok|250 ok", *replies], parcels=[a_parcel()], parts=TWO_PARTS)
     assert played.facts == facts
 
@@ -517,12 +532,12 @@ def test_what_comes_of_a_chunk_when(replies, facts):
     ("reply", "facts"),
     [
         pytest.param("552 5.3.4 too big", (Stage.BODY, 552, "5.3.4", None), id="refused"),
-        pytest.param("250 taken", (Stage.BODY, 250, "", Trouble.GARBAGE), id="taken before it was sent"),
+        pytest.param("250 taken", (Stage.BODY, 250, "", Trouble.GARBAGE), id="accepted before it was sent"),
         pytest.param("huh", (Stage.BODY, None, "", Trouble.GARBAGE), id="garbage"),
-        pytest.param(b"25", (Stage.BODY, None, "", Trouble.GARBAGE), id="half a reply"),
+        pytest.param(b"25", (Stage.BODY, None, "", Trouble.GARBAGE), id="incomplete reply"),
     ],
 )
-def test_what_a_peer_says_into_the_message_ends_it(reply, facts):
+def test_a_reply_during_the_message_ends_the_dialogue(reply, facts):
     parts = [Part(b"a", is_last=False), ..., Part(b"b", is_last=True)]
     played = play([*READY, OK3, reply], parcels=[a_parcel()], parts=parts)
     assert played.facts == facts
@@ -530,7 +545,7 @@ def test_what_a_peer_says_into_the_message_ends_it(reply, facts):
     assert played.said[-1] == "a"
 
 
-def test_a_peer_that_waits_for_a_message_without_a_recipient_gets_none():
+def test_no_message_is_sent_to_a_peer_that_replies_354_after_it_refused_the_recipient():
     played = play([*READY, "250 x|550 5.1.1 y|354 z"], parcels=[a_parcel()])
     assert played.dialogue.is_over
     assert played.said[-1].endswith("DATA\r\n")
@@ -546,20 +561,20 @@ def test_a_peer_that_waits_for_a_message_without_a_recipient_gets_none():
         pytest.param([*CHUNKING, "250 x|250 y", "250 a|250 b"], TWO_PARTS, Stage.BODY, id="chunk"),
     ],
 )
-def test_a_peer_that_says_more_than_it_was_asked_is_not_understood_any_more(replies, parts, stage):
+def test_a_reply_without_a_command_ends_the_dialogue(replies, parts, stage):
     played = Played(replies, parcels=[a_parcel()], parts=parts)
     assert (played.facts[0], played.facts[3]) == (stage, Trouble.GARBAGE)
     assert played.dialogue.is_over
 
 
-def test_what_a_peer_says_before_the_message_ends_it_too():
+def test_a_reply_before_the_message_ends_the_dialogue():
     dialogue = Played(READY).dialogue
     dialogue.begin(a_parcel())
     dialogue.receive(b"421 4.4.2 idle for too long\r\n")
     assert (dialogue.result.stage, dialogue.result.code, dialogue.is_over) == (Stage.MAIL, 421, True)
 
 
-# Connections that are kept
+# Idle connections
 
 
 @pytest.mark.parametrize(
@@ -570,23 +585,23 @@ def test_what_a_peer_says_before_the_message_ends_it_too():
         pytest.param(["421 idle"], True, id="goodbye to RSET"),
         pytest.param(["250 reset|421 too many"], True, id="goodbye to MAIL"),
         pytest.param(["250 reset|250 ok"], False, id="gone after MAIL"),
-        pytest.param(["250 reset|451 no|503 x|503 x"], False, id="MAIL put off"),
+        pytest.param(["250 reset|451 no|503 x|503 x"], False, id="MAIL deferred"),
         pytest.param(["250 reset|250 ok|421 bye"], False, id="goodbye to RCPT"),
         pytest.param(["huh"], False, id="garbage"),
     ],
 )
-def test_a_kept_connection_is_stale_if_it_ended_before_the_peer_heard_of_the_message(replies, is_stale):
+def test_an_idle_connection_is_stale_if_it_ended_before_the_peer_replied_to_mail(replies, is_stale):
     played = play([*READY, OK3, TAKEN, *replies], parcels=[a_parcel(), a_parcel()])
     assert played.dialogue.is_stale is is_stale
 
 
-def test_a_connection_is_not_stale_if_all_was_sent_and_nobody_said_a_word():
+def test_a_connection_is_not_stale_if_everything_was_sent_and_no_reply_came():
     played = play([*CHUNKING, f"250 ok|250 ok|{TAKEN}"], parcels=[a_parcel(), a_parcel()])
     assert played.facts == (Stage.END, None, "", Trouble.DISCONNECTED)
     assert not played.dialogue.is_stale
 
 
-def test_though_all_was_sent_a_goodbye_to_mail_says_that_it_was_not_taken():
+def test_a_421_reply_to_mail_means_that_the_message_was_not_accepted_even_if_everything_was_sent():
     played = play([*CHUNKING, f"250 ok|250 ok|{TAKEN}", "250 reset|421 bye"], parcels=[a_parcel(), a_parcel()])
     assert played.facts == (Stage.MAIL, 421, "", None)
     assert played.dialogue.is_stale
@@ -596,12 +611,12 @@ def test_a_new_connection_is_never_stale():
     assert not play(READY, parcels=[a_parcel()]).dialogue.is_stale
 
 
-def test_what_a_peer_says_to_rset_does_not_matter():
+def test_the_reply_to_rset_is_ignored():
     turns = [*READY, OK3, TAKEN, f"502 what?|{OK3}", TAKEN]
     assert play(turns, parcels=[a_parcel(), a_parcel()]).facts == (Stage.END, 250, "2.0.0", None)
 
 
-def test_a_peer_that_says_more_after_the_message_is_not_spoken_with_again():
+def test_a_connection_is_not_reused_if_the_peer_sends_more_after_its_last_reply():
     for more in (b"421 bye\r\n", b"4"):
         dialogue = Played([*READY, OK3, TAKEN], parcels=[a_parcel()]).dialogue
         dialogue.receive(more)
@@ -611,7 +626,7 @@ def test_a_peer_that_says_more_after_the_message_is_not_spoken_with_again():
     assert played.dialogue.is_over
 
 
-def test_a_goodbye_is_said_once_and_only_to_who_is_there():
+def test_quit_is_sent_once_and_only_on_a_usable_connection():
     dialogue = Played(READY).dialogue
     dialogue.quit()
     dialogue.quit()
@@ -622,7 +637,7 @@ def test_a_goodbye_is_said_once_and_only_to_who_is_there():
     assert (gone.output(), gone.result) == (b"", None)
 
 
-def test_clear_text_in_the_place_of_the_handshake_ends_it():
+def test_clear_text_in_place_of_the_tls_handshake_ends_the_dialogue():
     dialogue = Played([GREETING, TLS_OFFER]).dialogue
     assert dialogue.is_over
     dialogue = Dialogue(SessionOptions(protocol=Protocol.SMTP, hostname="mail.example", is_tls=True))
@@ -635,7 +650,7 @@ def test_clear_text_in_the_place_of_the_handshake_ends_it():
 
 @pytest.mark.parametrize("bad", [chr(n) for n in (*range(0x20), 0x7F, 0x85, 0x9F, 0xD800)], ids=ascii)
 @pytest.mark.parametrize("where", ["sender", "to"])
-def test_no_control_character_gets_into_a_command(bad, where):
+def test_no_control_character_is_sent_in_a_command(bad, where):
     for address in (f"a{bad}QUIT@example.com", f'"a{bad}QUIT"@example.com'):
         parcel = a_parcel(**{where: address})
         played = Played([GREETING, offering("SMTPUTF8", "PIPELINING")], parcels=[parcel])
@@ -644,25 +659,25 @@ def test_no_control_character_gets_into_a_command(bad, where):
 
 
 @pytest.mark.parametrize("bad", ["a@b> SIZE=1", "a b@c.example", "<a@b", "a@b\\", 'a"@b', '"a" b@c'])
-def test_no_address_is_a_parameter_as_well(bad):
+def test_no_address_can_add_a_parameter(bad):
     played = Played(READY, parcels=[a_parcel(sender=bad)])
     assert played.facts == (Stage.MAIL, None, "", Trouble.FAILED)
     assert played.said == ["EHLO mail.example\r\n"]
 
 
-def test_a_host_name_that_would_be_two_commands_is_not_said():
+def test_a_host_name_with_a_line_ending_is_not_sent():
     dialogue = Dialogue(SessionOptions(protocol=Protocol.SMTP, hostname="a\r\nQUIT"))
     dialogue.receive(b"220 hello\r\n")
     assert (dialogue.result.trouble, dialogue.output(), dialogue.is_over) == (Trouble.FAILED, b"", True)
 
 
 @given(st.text(), st.text(), st.text(), st.text())
-def test_a_parcel_never_makes_more_commands_than_it_should(sender, to, envid, orcpt):
+def test_no_parcel_can_inject_a_command(sender, to, envid, orcpt):
     parcel = a_parcel(sender=sender, to=to, envid=envid, orcpt=orcpt, notify=("FAILURE",))
     dialogue = Played([GREETING, offering("DSN", "SMTPUTF8")]).dialogue
     dialogue.begin(parcel)
     dialogue.give(Part(b"", is_last=True))
-    if dialogue.need is Need.REPLY:  # else it could not be said
+    if dialogue.need is Need.REPLY:  # otherwise the command could not be sent
         mail = dialogue.output()
         dialogue.receive(b"250 ok\r\n")
         rcpt = dialogue.output()
@@ -671,10 +686,10 @@ def test_a_parcel_never_makes_more_commands_than_it_should(sender, to, envid, or
             assert not any(octet < 0x20 or octet == 0x7F for octet in command[:-2])
 
 
-# Words
+# The text of replies
 
 
-def test_the_words_of_a_peer_are_one_line_without_controls():
+def test_the_text_of_a_reply_becomes_one_line_without_control_characters():
     replies = [GREETING, "554-5.7.1 a\x1b[31m|554-5.7.1 \tb\r|554 5.7.1 " + "c" * 2000]
     (result,) = play([*replies[:1], "500 x", replies[1]]).results
     assert result.text.startswith("a [31m b ccc")
