@@ -52,7 +52,7 @@ class OpenConnections:
         return self.count > CROWDED * self._total
 
     def is_at_limit(self, peer: str) -> bool:
-        """Whether this address, or the network that it belongs to, has reached its limit of connections."""
+        """Whether this address, or the network that it belongs to, has reached its connection limit."""
         found = networks.of(peer)
         if found.is_ipv6 and self._by_site[found.site] >= self._of_site:
             return True

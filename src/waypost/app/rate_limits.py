@@ -26,7 +26,7 @@ class Buckets:
         self._full_at: dict[Hashable, float] = {}
 
     def take(self, key: Hashable, now: datetime) -> rates.Admission:
-        """Take one token from a key's bucket."""
+        """Consume one token from a key's bucket."""
         seconds = now.timestamp()
         admission = rates.admit(self._full_at.get(key, 0), seconds, self._rate, patience=self._patience)
         self._full_at[key] = admission.full_at
@@ -37,7 +37,7 @@ class Buckets:
     def wait(self, key: Hashable, now: datetime) -> float:
         """Return the seconds until a key's bucket is no longer overdrawn; 0 if it is not overdrawn.
 
-        This method takes no token.
+        This method consumes no token.
         """
         full_at = self._full_at.get(key)
         if full_at is None:  # the common case

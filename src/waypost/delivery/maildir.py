@@ -122,7 +122,7 @@ class _File:
     """
 
     def __init__(self, maildir: Path, *, name: str, temporary: str, lines: LfLines | None) -> None:
-        """If `lines` is given, lines are written with LF."""
+        """If `lines` is given, the message is written with LF line endings."""
         self._maildir, self._name, self._lines = maildir, name, lines
         self._temporary = temporary
         self._directories: dict[str, int] = {}

@@ -53,12 +53,12 @@ class Parcel:
 
     @property
     def is_binary(self) -> bool:
-        """Whether the message must not be sent as lines (RFC 3030)."""
+        """Whether the message is binary, so that it must not be sent as lines (RFC 3030)."""
         return self.message.envelope.body == "BINARYMIME"
 
 
 def make(ready: Ready, deployment: Deployment, now: datetime, octets: Octets) -> Parcel:
-    """Make the parcel of a delivery for its route."""
+    """Prepare a delivery for its route."""
     delivery, message, route = ready.claimed.delivery, ready.claimed.message, ready.route
     ends_here = route.target.protocol is Spoken.MAILDIR
     return_path = _return_path(ready, deployment, now)
@@ -99,8 +99,8 @@ def _wishes(
 
     The delivery of a forwarded copy is never reported as a success, because the alias and the primary each have a copy
     (RFC 3461 section 5.2.7.2). If the sender is rewritten, notices from the next server return to this server. So this
-    server reports success itself. If a forwarded copy keeps the original sender, the next server must not send a
-    notice, because the notice would reveal the primary to the sender.
+    server itself sends the notice of success. If a forwarded copy keeps the original sender, the next server must not
+    send a notice, because the notice would reveal the primary to the sender.
     """
     if delivery.reason is Reason.NOTICE or (delivery.reason is Reason.FORWARDED and not is_rewritten):
         return (Notify.NEVER,), ""

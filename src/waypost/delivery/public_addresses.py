@@ -1,4 +1,4 @@
-"""Decide which IP addresses are public. A delivery to any other address is allowed only if the route permits it."""
+"""Decide which IP addresses are public. Deliveries to private addresses are allowed only if the route permits them."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 

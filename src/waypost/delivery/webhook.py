@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SAID_LIMIT = 64 * 1024
 """The maximum number of bytes of a receiver's response that are read. After `SAID_LIMIT` bytes of a response, Waypost
-closes the connection. If these bytes contain a status, the status determines the result.
+closes the connection. If the received bytes contain the HTTP status, that status determines the result.
 """
 
 ANSWER_LIMIT = 4 * 1024
@@ -117,7 +117,7 @@ class WebhookTransport:
             response.close()  # keeps the connection open if the response is complete
 
     def _session(self, *, is_private_allowed: bool) -> "aiohttp.ClientSession":
-        """Return the HTTP session that all routes with this setting of `allow_private` share.
+        """Return the HTTP session that is shared by all routes with the same `allow_private` setting.
 
         The sessions are separate, so that a connection to a private address is never used by a route that forbids
         private addresses.

@@ -160,7 +160,7 @@ def test_dead_letters_that_are_not_there_are_named_and_none_is_redriven(late):
     late.settle()
     (letter,) = late.dead_ids(address)
     answer = late.post("dead-letters/redrive", {"ids": [letter, "x.y"]})
-    assert (answer.status, answer.json()["error"]) == (404, "No dead letter x.y in account 000000000000.")
+    assert (answer.status, answer.json()["error"]) == (404, "There is no dead letter x.y in account 000000000000.")
     assert late.dead_ids(address) == [letter]
 
 

@@ -41,7 +41,7 @@ def test_mail_with_a_subaddress_arrives_and_everything_says_by_which_rule(subadd
     (kept,), (forwarded,) = subaddressed.inbox(alias), subaddressed.inbox(primary)
     assert (kept["id"], kept["to"]) == (forwarded["id"], forwarded["to"]) == (message_id, sent_to)
     assert f"\r\n\tfor <{sent_to}>".encode() in subaddressed.raw(message_id, alias).replace(b"\r\n  ", b"\r\n\t")
-    rule = f"{sent_to} is {alias} with a subaddress (--subaddressing is on for example.com)."
+    rule = f"{sent_to} is a subaddress of {alias} (--subaddressing is on for example.com)."
     for command in (("explain", sent_to), ("trace", sent_to), ("trace", message_id)):
         done = waypost(*command, "--data", subaddressed.server.data)
         assert (done.returncode, done.stderr) == (0, "")

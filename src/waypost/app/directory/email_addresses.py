@@ -30,8 +30,8 @@ class Domains:
     owner: str = ""
     """The account of the server's owner."""
     of_server: frozenset[str] = frozenset()
-    """Domains of the server itself: its host name, and the domain of rewritten senders. These domains belong to the
-    server's owner.
+    """Domains of the server itself: its host name, and the domain of rewritten senders. The domains of the server
+    belong to the server's owner.
     """
 
     def are_shared(self, domain: str) -> bool:
@@ -55,7 +55,7 @@ def create(
     domains: Domains = ONE_ACCOUNT_EACH,
     call: idempotency.TokenedCall | None = None,
 ) -> str:
-    """Create an email address in an instance of the tenant, and return its id. The time of the call is `created_at`.
+    """Create an email address in an instance of the tenant, and return its id. `created_at` is the call's time.
 
     `quota` is the maximum number of email addresses in an instance; None means no limit. Raises `errors.NotFound` if
     the instance does not exist, `errors.Conflict` if the domain belongs to another account, and `errors.Duplicate` if
@@ -111,7 +111,8 @@ def _refuse_domain_of_another(tx: ports.WriteTx, account: str, address: addresse
         return
     if domain in domains.of_server and account != domains.owner:
         raise errors.Conflict(
-            f"Domain {domain} belongs to this server. Only the server's owner can have email addresses in it. Use "
+            f"Domain {domain} belongs to this server. Only the server's owner can have email addresses in this domain. "
+            "Use "
             "another domain, or ask the operator of this server to add it to --shared-domains."
         )
     if tx.others_have_address_in(account, domain):

@@ -29,7 +29,7 @@ def create(
     tags: Mapping[str, str],
     call: idempotency.TokenedCall | None = None,
 ) -> str:
-    """Create the instance, and return its id. The time of the call is `instance.created_at`.
+    """Create the instance, and return its id. `instance.created_at` is used as the time of the call.
 
     Raises `errors.Duplicate` if the instance alias is already in use, `errors.Invalid` for an invalid tag, and
     `errors.TokenReused`.

@@ -40,7 +40,7 @@ has (docs/decisions/0036-deliveries-in-parts.md).
 """
 
 FORGOTTEN_AT_ONCE = 8
-"""The number of pieces that one transaction deletes."""
+"""The maximum number of pieces that one transaction deletes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class Original:
 
 
 def find(tx: ports.ReadTx, deployment: Deployment, address: Address, now: datetime) -> Original | None:
-    """Return the message that a rewritten sender stands for, and its delivery.
+    """Return the message and the delivery that a rewritten sender stands for.
 
     Return None if the address is not a rewritten sender, has expired, or is forged. Also return None if the delivery
     already has `BOUNCES_TAKEN` bounces.

@@ -66,7 +66,7 @@ class Explanation:
     is_return: bool = False
     """Whether the mail is a bounce for a message that was forwarded with a rewritten sender."""
     is_full: bool = False
-    """Whether the disk is too full for mail."""
+    """Whether the disk is too full to accept mail."""
 
     @property
     def is_accepted(self) -> bool:
@@ -81,7 +81,7 @@ NO_ROOM = (
 
 
 def without_room(found: Explanation) -> Explanation:
-    """Return the explanation for a server whose disk is too full for mail."""
+    """Return the explanation for a server whose disk is too full to accept mail."""
     return replace(found, is_full=True, because=[NO_ROOM, *found.because]) if found.is_accepted else found
 
 

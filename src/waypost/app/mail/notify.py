@@ -48,8 +48,8 @@ ELSEWHERE = "notice"
 """The placeholder for the email address id in the delivery of a notice to an outside sender."""
 
 AT_ONCE = 10
-"""The maximum number of recipients in one notice, which keeps the transaction short. Further recipients are reported in
-further notices.
+"""The maximum number of recipients in one notice, which keeps the transaction short. Additional recipients are reported
+in separate notices.
 """
 
 SOON = timedelta(minutes=1)
@@ -195,7 +195,7 @@ def write(
 
 
 def drop(tx: ports.WriteTx, owing: ports.Owing) -> None:
-    """Delete a due notice that can never be written, because stored data is unreadable.
+    """Delete a notice that is due but can never be written, because stored data is unreadable.
 
     Otherwise `next_owed` would return the same notice each time, and no other notice would be written.
     """

@@ -31,8 +31,8 @@ PURGED_AT_ONCE = 100
 """The maximum number of deliveries that one transaction deletes."""
 
 OCTETS_AT_ONCE = 2 * 1024 * 1024
-"""The maximum number of message bytes that one transaction deletes. The bytes of further messages are deleted in
-further transactions.
+"""The maximum number of message bytes that one transaction deletes. Bytes beyond this limit are deleted in later
+transactions.
 """
 
 

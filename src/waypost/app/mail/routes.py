@@ -26,7 +26,7 @@ def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_route
     taker = next((each for each in file_routes if routes.never_used((each, route))), None)
     if taker:
         raise errors.Conflict(
-            f"No mail would take the route for {route.match}. The settings file has a route for {taker.match}. That "
+            f"The route for {route.match} would be unused. The settings file has a route for {taker.match}. That "
             "route matches all of this mail, and comes before all routes that are set by command."
         )
     tx.hold("routes")
@@ -37,7 +37,7 @@ def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_route
     if useless:
         never, because = useless
         raise errors.Conflict(
-            f"No mail would take route {never + 1}, for {found[never].match}. Route {because + 1}, for "
+            f"Route {never + 1}, for {found[never].match}, would be unused. Route {because + 1}, for "
             f"{found[because].match}, comes first. That route matches all of this mail. Choose a position with "
             "--before, or remove one of the two routes."
         )

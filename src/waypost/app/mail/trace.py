@@ -127,7 +127,7 @@ def message_details(tx: ports.ReadTx, account: str, message_id: str) -> MessageD
     """Everything about a message that an account may see. Raises `errors.NotFound`."""
     message = tx.message(account, message_id)
     if message is None:
-        raise errors.NotFound(f"No message {message_id} was delivered in account {account}.")
+        raise errors.NotFound(f"No message {message_id} was delivered to account {account}.")
     deliveries = tx.deliveries_of(account, message_id)
     theirs = {delivery.address.text for delivery in deliveries}
     events = [event for event in tx.trace(message_id) if address_of(event.detail) in {"", *theirs}]
@@ -158,8 +158,8 @@ def find(
 ) -> Found:
     """Find messages and refusals. `what` is a message's id, its Message-ID, or an address to which it was sent.
 
-    In a domain where subaddresses are enabled, an address with a subaddress also finds mail for the email address
-    without the subaddress.
+    In a domain where subaddresses are enabled, a search for a subaddress also finds mail for the email address without
+    the tag.
 
     A refusal since `since` is returned to the account that owned the address when the refusal happened. If no account
     owned the address, the refusal is returned only to `servers_owner`, the account of the server's owner. Raises
@@ -224,12 +224,12 @@ def _owns(tx: ports.ReadTx, account: str, address: addresses.Address) -> bool:
 
 
 def because(destination: routing.Destination) -> str:
-    """The reason for a destination, in one or two sentences."""
+    """Explain in one or two sentences why a message goes to a destination."""
     addressed = (destination.alias or destination.email_address).address
     if destination.sent_to.key == addressed.key:
         return _why_there(destination)
     domain = addressed.key.rpartition("@")[2]
-    by_rule = f"{destination.sent_to} is {addressed} with a subaddress (--subaddressing is on for {domain})."
+    by_rule = f"{destination.sent_to} is a subaddress of {addressed} (--subaddressing is on for {domain})."
     return f"{by_rule} {_why_there(destination)}"
 
 

@@ -37,7 +37,9 @@ from waypost.domain.mail.trace_events import (
 )
 
 CLOCKS_DIFFER = timedelta(hours=1)
-"""The maximum difference between two servers' clocks for which a server does not shorten the other server's leases."""
+"""The maximum clock difference between two servers. If the difference is larger, one server shortens the other's
+leases.
+"""
 
 CORRECTED_AT_ONCE = 500
 """The maximum number of deliveries whose times one transaction corrects."""

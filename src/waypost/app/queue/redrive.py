@@ -85,7 +85,7 @@ def replay(
     owners = tx.owners([alias.key])
     own, primary = owners.found.get(alias.key, (None, None))
     if own is None or own.account != account:
-        raise errors.NotFound(f"No email address {alias} in account {account}.")
+        raise errors.NotFound(f"There is no email address {alias} in account {account}.")
     if primary is None:
         raise errors.Conflict(f"There is no address to forward the mail to, because {alias} is not an alias.")
     in_force = deployment.routes_in_force(tx, owners.routes_revision)
@@ -134,7 +134,7 @@ def _dead_letter(tx: ports.WriteTx, account: str, delivery_id: str) -> Delivery:
     message_id, _, email_address_id = delivery_id.partition(".")
     found = tx.lock_delivery(message_id, email_address_id)
     if found is None or found.account != account or found.status is not Status.DEAD:
-        raise errors.NotFound(f"No dead letter {delivery_id} in account {account}.")
+        raise errors.NotFound(f"There is no dead letter {delivery_id} in account {account}.")
     return found
 
 

@@ -111,8 +111,8 @@ class Leases:
         return True
 
     async def follow_the_clock(self, now: datetime) -> bool:
-        """Renew all leases if the clock was set forward or back. Returns whether all leases are valid by the present
-        clock.
+        """Renew all leases if the clock was set forward or back. Returns whether all leases are valid according to the
+        current clock.
 
         If a lease is not valid, a delivery that is being attempted may seem free, so it could be claimed and attempted
         a second time.

@@ -218,7 +218,8 @@ class Worker:
 
         Between the steps, and after a failed step, the worker attempts deliveries that are due.
         """
-        if self._next_sweep and now < self._next_sweep <= now + SWEEP_EVERY:  # a later time means a clock set back
+        # If the next sweep is later than the interval allows, the clock was set back, so the sweep begins now.
+        if self._next_sweep and now < self._next_sweep <= now + SWEEP_EVERY:
             return
         self._is_sweeping = False
         try:

@@ -238,5 +238,5 @@ def why(error: BaseException | None) -> str:
     if isinstance(error, ConnectionResetError) and not error.strerror:
         return "the connection was closed"
     if isinstance(error, OSError) and error.errno and error.errno > 0:
-        return os.strerror(error.errno)  # asyncio's message has other words
+        return os.strerror(error.errno)  # asyncio's own message is worded differently
     return str(error) or type(error).__name__

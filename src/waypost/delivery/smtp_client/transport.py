@@ -223,7 +223,7 @@ class SmtpTransport:
         return await self._connect(hop, place, Tls.NONE)
 
     async def _connect(self, hop: "_NextHop", place: "_Place", tls: Tls) -> Connection | AttemptResult:
-        """Connect, and wait until the peer is ready for a message. Otherwise, return the result of the failed
+        """Connect, and return the connection when the peer is ready for a message, or the result of the failed
         attempt.
         """
         options = SessionOptions(
@@ -265,7 +265,7 @@ class _Place:
     """
     address: str
     peer: str
-    """The name of the peer, as results show it."""
+    """The name of the peer, as shown in results."""
 
     @classmethod
     def of(cls, host: str, address: str, port: int) -> "_Place":

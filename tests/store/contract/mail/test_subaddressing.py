@@ -17,7 +17,7 @@ from waypost.domain.mail.trace_events import SparedEvent
 
 WITH_SUBADDRESSES = replace(DEPLOYMENT, subaddressed=frozenset({"example.com"}))
 RAW = b"Subject: Hello\r\n\r\nHi\r\n"
-BY_RULE = "Support+Order@Example.com is support@example.com with a subaddress (--subaddressing is on for example.com). "
+BY_RULE = "Support+Order@Example.com is a subaddress of support@example.com (--subaddressing is on for example.com). "
 
 
 def address(text):

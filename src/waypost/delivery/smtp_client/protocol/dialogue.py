@@ -51,7 +51,7 @@ class SessionOptions:
     hostname: str
     """The server's own name."""
     peer: str = ""
-    """The name of the peer, as results show it."""
+    """The name of the peer, as shown in results."""
     tls: Tls = Tls.OPPORTUNISTIC
     is_tls: bool = False
     """Whether the TLS handshake begins immediately after the connection is established."""
