@@ -143,7 +143,7 @@ def test_explain_says_what_would_happen(system):
 
 def test_explain_says_what_would_be_refused(system):
     done = waypost("explain", "unknown@example.com", "--data", system.server.data)
-    said = "Mail for unknown@example.com would be refused: unknown@example.com is no email address of account "
+    said = "Mail for unknown@example.com would be refused: unknown@example.com is not an email address of account "
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout == f"{said}000000000000.\n"
 
