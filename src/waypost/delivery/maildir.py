@@ -32,7 +32,8 @@ the flags that mail readers add.
 class MaildirTransport:
     """Delivers parcels into Maildirs, with the trace header before the message.
 
-    The name of a file in new/ depends only on the delivery. So a repeated attempt after a crash creates no second file.
+    The name of a file in new/ depends only on the delivery, so that a repeated attempt after a crash creates no second
+    file.
     """
 
     def __init__(self, hostname: str) -> None:
@@ -99,7 +100,7 @@ class LfLines:
 
     @property
     def are_whole(self) -> bool:
-        """Whether every line ended in CRLF. The value is final after the last call of `feed`."""
+        """Whether every line ended in CRLF. The value is final after the last call to `feed`."""
         return self.is_lossless and self._has_ended and not self._held
 
     def feed(self, octets: bytes) -> bytes:
@@ -118,7 +119,7 @@ class _File:
     """One file during its delivery into a Maildir. The methods of this class block on disk I/O, and run one at a time.
 
     The directories of the Maildir are opened once, and the file is created, found and renamed relative to the open
-    directories. So the owner of the Maildir cannot redirect the delivery with a symbolic link.
+    directories. This prevents the owner of the Maildir from redirecting the delivery with a symbolic link.
     """
 
     def __init__(self, maildir: Path, *, name: str, temporary: str, lines: LfLines | None) -> None:

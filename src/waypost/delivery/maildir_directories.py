@@ -23,13 +23,13 @@ def opened_maildir(maildir: Path) -> int:
 
     The parent directory of the Maildir must exist, so that a typing error in a path creates no directories. If the
     Maildir is a symbolic link, the link must belong to root, to this server's user, or to the owner of the link's
-    target. So no user can redirect mail into another user's Maildir.
+    target. These rules prevent users from redirecting mail into another user's Maildir.
     """
     with _parent(maildir) as parent:
-        maker = _maker_of_link(maildir.name, within=parent)
-        if maker is None:
+        link_owner = _owner_of_link(maildir.name, within=parent)
+        if link_owner is None:
             return opened_directory(maildir.name, maildir, within=parent)
-    return _opened_link(maildir, maker)
+    return _opened_link(maildir, link_owner)
 
 
 def opened_directory(name: str, path: Path, *, within: int) -> int:
@@ -37,7 +37,7 @@ def opened_directory(name: str, path: Path, *, within: int) -> int:
 
     A link is refused.
     """
-    with _about(path):
+    with _naming_errors(path):
         with suppress(FileNotFoundError):
             return _opened(name, within=within)
         with suppress(FileExistsError):  # another process has created the directory
@@ -56,16 +56,20 @@ def why_not_usable(maildir: Path) -> str:
     """
     try:
         with _parent(maildir) as parent:
-            maker = _maker_of_link(maildir.name, within=parent)
-            with _about(maildir):
+            link_owner = _owner_of_link(maildir.name, within=parent)
+            with _naming_errors(maildir):
                 try:
-                    descriptor = _opened(maildir.name, within=parent) if maker is None else _opened_link(maildir, maker)
+                    descriptor = (
+                        _opened(maildir.name, within=parent)
+                        if link_owner is None
+                        else _opened_link(maildir, link_owner)
+                    )
                 except FileNotFoundError:
-                    _must_allow_making(parent)
+                    _check_writable(parent)
                     return ""
         try:
             for name in NAMES:
-                _look_at(name, maildir / name, within=descriptor)
+                _check_directory(name, maildir / name, within=descriptor)
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -97,7 +101,7 @@ def _parent(maildir: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _maker_of_link(name: str, *, within: int) -> int | None:
+def _owner_of_link(name: str, *, within: int) -> int | None:
     """Return the user id of a symbolic link's owner; None if the path is not a link or does not exist."""
     try:
         found = os.stat(name, dir_fd=within, follow_symlinks=False)
@@ -106,13 +110,13 @@ def _maker_of_link(name: str, *, within: int) -> int | None:
     return found.st_uid if stat.S_ISLNK(found.st_mode) else None
 
 
-def _opened_link(maildir: Path, maker: int) -> int:
+def _opened_link(maildir: Path, link_owner: int) -> int:
     """Open the target of a link. Raises `PermissionError` if the link's owner may not redirect mail to the target."""
     try:
         descriptor = os.open(maildir, _DIRECTORY)
     except (FileNotFoundError, NotADirectoryError):
         raise _no_directory(maildir) from None
-    if maker in {0, os.geteuid(), os.fstat(descriptor).st_uid}:
+    if link_owner in {0, os.geteuid(), os.fstat(descriptor).st_uid}:
         return descriptor
     os.close(descriptor)
     raise PermissionError(
@@ -133,29 +137,29 @@ def _sync(directory: int) -> None:
         os.close(descriptor)
 
 
-def _look_at(name: str, path: Path, *, within: int) -> None:
+def _check_directory(name: str, path: Path, *, within: int) -> None:
     """Raise `OSError` if a delivery could not use or create a directory of a Maildir."""
-    with _about(path):
+    with _naming_errors(path):
         try:
             descriptor = _opened(name, within=within)
         except FileNotFoundError:
-            _must_allow_making(within)
+            _check_writable(within)
             return
         try:
             if name != "cur":  # a delivery only reads cur/
-                _must_allow_making(descriptor)
+                _check_writable(descriptor)
         finally:
             os.close(descriptor)
 
 
-def _must_allow_making(directory: int) -> None:
+def _check_writable(directory: int) -> None:
     """Raise `PermissionError` if no file can be created, and synced to disk, in an open directory."""
     if not os.access(".", os.R_OK | os.W_OK | os.X_OK, dir_fd=directory, effective_ids=True):
         raise PermissionError(0, "Permission denied")
 
 
 @contextmanager
-def _about(path: Path) -> Iterator[None]:
+def _naming_errors(path: Path) -> Iterator[None]:
     """Add the full path of the file or directory to every `OSError` in the block."""
     try:
         yield

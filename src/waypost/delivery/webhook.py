@@ -95,7 +95,7 @@ class WebhookTransport:
                 await self._post(progress, route)
         except Exception as error:  # noqa: BLE001 - any error only makes this attempt fail
             if progress.code is None:
-                return _result(route, *_what_happened(progress, error))
+                return _result(route, *_describe_failure(progress, error))
         said = ": ".join(filter(None, (progress.reason, _first_line(progress.answer))))
         return _result(route, progress.stage, None, said, code=progress.code)
 
@@ -175,9 +175,9 @@ class _Heads:
 def _bounded() -> "type[ResponseHandler]":
     """Return the class of a connection that reads at most `SAID_LIMIT` bytes of a response.
 
-    The parser of aiohttp drops a response if an error follows in the same read, for example in the body's chunks. So
-    the parser gets the headers of each response separately. The number of interim responses is not limited, but their
-    bytes count towards `SAID_LIMIT`.
+    The parser of aiohttp drops a response if an error follows in the same read, for example in the body's chunks.
+    Therefore, the parser gets the headers of each response separately. The number of interim responses is not limited,
+    but their bytes count towards `SAID_LIMIT`.
 
     If bytes follow a complete response, the connection is closed. Otherwise aiohttp would keep the connection, and
     would read these bytes as the response to the next request.
@@ -278,7 +278,7 @@ class _Progress:
         """Yield the form part by part, as fast as the connection accepts the parts."""
         self.stage = Stage.BODY
         try:
-            async for part in self.form.but_its_end():
+            async for part in self.form.all_but_the_end():
                 self.wait(self.timeouts.part)
                 yield part
         except Exception as error:
@@ -310,7 +310,7 @@ class _Form:
         ).encode() + parcel.header
         self.end = f"\r\n--{self._boundary}--\r\n".encode()
 
-    async def but_its_end(self) -> AsyncIterator[bytes]:
+    async def all_but_the_end(self) -> AsyncIterator[bytes]:
         """Yield the whole form except its last line, part by part."""
         yield self._start
         size = 0
@@ -324,7 +324,7 @@ class _Form:
     async def signed_headers(self, now: int) -> dict[str, str]:
         """Return the headers that identify and sign the delivery. This method reads the whole message once."""
         mac = hmac.new(self._secret, f"{now}.".encode(), sha256)
-        async for part in self.but_its_end():
+        async for part in self.all_but_the_end():
             mac.update(part)
         mac.update(self.end)
         return {
@@ -357,7 +357,7 @@ def _first_line(answer: bytes) -> str:
     return answer.decode("utf-8", "replace").strip().partition("\n")[0]
 
 
-def _what_happened(progress: _Progress, error: Exception) -> tuple[Stage, Trouble, str]:
+def _describe_failure(progress: _Progress, error: Exception) -> tuple[Stage, Trouble, str]:
     import aiohttp  # noqa: PLC0415 - as above
 
     stage, words = progress.stage, str(error) or type(error).__name__

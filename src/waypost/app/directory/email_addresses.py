@@ -55,12 +55,12 @@ def create(
     domains: Domains = ONE_ACCOUNT_EACH,
     call: idempotency.TokenedCall | None = None,
 ) -> str:
-    """Create an email address in an instance of the tenant, and return its id. `created_at` is the call's time.
+    """Create an email address in an instance of the tenant, and return its id.
 
-    `quota` is the maximum number of email addresses in an instance; None means no limit. Raises `errors.NotFound` if
-    the instance does not exist, `errors.Conflict` if the domain belongs to another account, and `errors.Duplicate` if
-    the address exists anywhere in this deployment. Raises `errors.QuotaExceeded`, `errors.Invalid` for an invalid tag,
-    and `errors.TokenReused`.
+    `email_address.created_at` is used as the time of the call. `quota` is the maximum number of email addresses in an
+    instance; None means no limit. Raises `errors.NotFound` if the instance does not exist, `errors.Conflict` if the
+    domain belongs to another account, and `errors.Duplicate` if the address exists anywhere in this deployment. Raises
+    `errors.QuotaExceeded`, `errors.Invalid` for an invalid tag, and `errors.TokenReused`.
     """
     tagging.refuse_reserved(tags)
 
@@ -181,7 +181,8 @@ def update_metadata(
 
 
 def delete(tx: ports.WriteTx, tenant: Tenant, instance_id: str, email_address_id: str) -> None:
-    """Delete an email address together with its alias link, if it is an alias or a primary; delivered mail stays.
+    """Delete an email address, and the alias link in which it is the alias or the primary, if any; delivered mail
+    stays.
 
     Raises `errors.NotFound`, which names the missing resource.
     """

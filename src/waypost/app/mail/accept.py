@@ -148,7 +148,7 @@ def accept_message(
     if {address.key for address in known.unknown} - {original.address.key for original in originals}:
         raise errors.RecipientsChanged("A recipient was deleted during the transfer of the message; please try again")
     plan = routing.plan(known.present, deployment.routes_in_force(tx, known.routes_revision))
-    plan = without_circles(content.facts, known.present, plan, deployment)
+    plan = without_loops(content.facts, known.present, plan, deployment)
     message = Message(
         id=message_id,
         envelope=envelope,
@@ -221,7 +221,7 @@ def _warn_at(message: Message, deployment: Deployment) -> datetime | None:
     return message.received_at + deployment.delay_warning if deployment.delay_warning else None
 
 
-def without_circles(
+def without_loops(
     facts: HeaderFacts, present: Sequence[routing.Recipient], plan: routing.Plan, deployment: Deployment
 ) -> routing.Plan:
     """Return the plan, in which forwarded copies that would loop stay in the inbox.

@@ -90,7 +90,7 @@ rewritten sender could send any number of bounces.
 """
 
 
-def _why_not_told(report: reports.Report | None, *, is_first: bool) -> str:
+def _why_no_notice(report: reports.Report | None, *, is_first: bool) -> str:
     """The reason why the sender gets no notice of a bounce; empty if the sender gets a notice."""
     if report is None:
         return "the bounce is not a delivery report (RFC 3464), so it does not say that the message failed"
@@ -112,8 +112,8 @@ def attach(
     *,
     now: datetime,
 ) -> None:
-    """Record a bounce in the traces of the messages that it is about. If the bounce reports a failure, record that the
-    senders of these messages are due a notice.
+    """Record a bounce in the traces of the messages that it is about. If the bounce reports a failure, record that
+    notices to the senders of these messages are due.
 
     A bounce can be about several messages, because it can have several rewritten senders as recipients. `report` is the
     delivery report that the bounce contains; None if it contains none.
@@ -144,7 +144,7 @@ def _attach(
     if report:
         came_back = replace(came_back, action=report.action, status=report.status, reply=report.diagnostic)
     tell(tx, delivery, came_back, now=now)
-    why_not = _why_not_told(report, is_first=is_first)
+    why_not = _why_no_notice(report, is_first=is_first)
     if report is None or why_not:
         not_notified = NotNotifiedEvent(address=address, what=Action.FAILED.value, because=why_not)
         tell(tx, delivery, not_notified, now=now)

@@ -103,7 +103,7 @@ def explain(tx: ports.ReadTx, deployment: Deployment, account: str, asked: Asked
         facts = messages.read_header(asked.header)
         received_lines = facts.received_lines
         try:
-            plan = accept.without_circles(facts, present, plan, deployment)
+            plan = accept.without_loops(facts, present, plan, deployment)
         except errors.MailLoop as error:
             loop = error.message
     return Explanation(

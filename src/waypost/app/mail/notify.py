@@ -59,7 +59,9 @@ LONGEST_WAIT = timedelta(minutes=2)
 """The longest time that a notice waits for other deliveries of its message."""
 
 _ASKED_AS = {Action.FAILED: Notify.FAILURE, Action.DELAYED: Notify.DELAY}
-"""The NOTIFY keyword that requests a notice of each action (RFC 3461 section 4.1). All other actions are successes."""
+"""The NOTIFY keyword that requests a notice of each action (RFC 3461 section 4.1). All other actions report a
+success.
+"""
 
 _About = tuple[ports.Owed, Delivery]
 
@@ -68,7 +70,7 @@ _About = tuple[ports.Owed, Delivery]
 
 
 def owe(tx: ports.WriteTx, delivery: Delivery, fate: Fate, *, now: datetime) -> None:
-    """Record that the sender is due a notice about a delivery.
+    """Record that a notice to the sender about a delivery is due.
 
     If the message was addressed to an email address and also to its alias, the sender is notified about both
     recipients. Otherwise the number of notified recipients would reveal which primary the alias has.
@@ -82,7 +84,7 @@ def owe(tx: ports.WriteTx, delivery: Delivery, fate: Fate, *, now: datetime) -> 
 def owe_successes(
     tx: ports.WriteTx, deliveries: Sequence[Delivery], message: Message, action: Action, *, now: datetime
 ) -> bool:
-    """Record that the sender is due a notice about successful deliveries, if the sender requested such a notice.
+    """Record that a notice to the sender about successful deliveries is due, if the sender requested such a notice.
 
     Returns whether a notice is due. The delivery of a forwarded copy is never reported (RFC 3461 section 5.2.7.2).
     """
@@ -102,7 +104,7 @@ def owe_successes(
 
 
 def owe_owner(tx: ports.WriteTx, delivery: Delivery, *, now: datetime) -> None:
-    """Record that the owner of an email address is due a notice about a mail loop."""
+    """Record that a notice about a mail loop to the owner of an email address is due."""
     if delivery.reason is not Reason.NOTICE:
         tx.owe([_owed(delivery, "", ports.OWNER_OF_LOOP, {}, now)])
 
@@ -185,12 +187,12 @@ def write(
         return
     about = [(one, found) for one in owed if (found := tx.delivery(one.message_id, one.email_address_id))]
     if new_id is None:
-        _not_told(tx, owing, about, "an internal error occurred; the log has the details", now)
+        _record_no_notice(tx, owing, about, "an internal error occurred; the log has the details", now)
     elif tells_owner:
         for _, delivery in about:
-            _tell_owner(tx, deployment, delivery, message, new_id=new_id, now=now)
+            _notify_owner(tx, deployment, delivery, message, new_id=new_id, now=now)
     elif about:
-        _tell_sender(tx, deployment, message, about, new_id=new_id, now=now)
+        _notify_sender(tx, deployment, message, about, new_id=new_id, now=now)
     tx.remove_octets_if_spent(message.id)
 
 
@@ -202,7 +204,7 @@ def drop(tx: ports.WriteTx, owing: ports.Owing) -> None:
     tx.drop_owed(owing, limit=1 if owing.action == ports.OWNER_OF_LOOP else AT_ONCE)
 
 
-def _tell_owner(
+def _notify_owner(
     tx: ports.WriteTx, deployment: Deployment, delivery: Delivery, message: Message, *, new_id: NewId, now: datetime
 ) -> None:
     """Put a notice into the inbox of an email address whose mail loops, at most once a day."""
@@ -210,7 +212,7 @@ def _tell_owner(
         return
     notice_id, path = new_id(), trace.path(tx, delivery)
     octets = notices.owner_notice(delivery, message, path, hostname=deployment.hostname, notice_id=notice_id, now=now)
-    told = _message(notice_id, delivery.address.text, octets, deployment, now)
+    notice = _message(notice_id, delivery.address.text, octets, deployment, now)
     kept = Delivery(
         message_id=notice_id,
         email_address_id=delivery.email_address_id,
@@ -222,12 +224,12 @@ def _tell_owner(
         status=Status.DELIVERED,
         trace_header=b"",
     )
-    _add(tx, told, octets, kept, about=message.id, what="a mail loop", now=now)
-    told_owner = NotifiedEvent(address=delivery.address.text, what="a mail loop", whom="owner", notice=notice_id)
-    tell(tx, delivery, told_owner, now=now)
+    _add(tx, notice, octets, kept, about=message.id, what="a mail loop", now=now)
+    notified = NotifiedEvent(address=delivery.address.text, what="a mail loop", whom="owner", notice=notice_id)
+    tell(tx, delivery, notified, now=now)
 
 
-def _tell_sender(
+def _notify_sender(
     tx: ports.WriteTx,
     deployment: Deployment,
     message: Message,
@@ -254,34 +256,34 @@ def _tell_sender(
             confirms_outside=deployment.confirm_outside,
         )
 
-    told = []
+    reported = []
     for one in about:
         given = permission(one)
         if given.granted:
-            told.append(one)
+            reported.append(one)
         else:
-            _not_told(tx, owing, [one], given.because, now)
-    if not told:
+            _record_no_notice(tx, owing, [one], given.because, now)
+    if not reported:
         return
     via = deployment.bounces_via
     if address is None or (ours is None and (via is None or via.is_inbox)):
         because = "no route for notices is set (bounces_via), and the sender has no email address here"
-        _not_told(tx, owing, told, because, now)
+        _record_no_notice(tx, owing, reported, because, now)
         return
     is_whole = notices.gives_whole(message, action, is_outside=ours is None)
     limit = returned_content.WHOLE_LIMIT if is_whole else returned_content.READ
     original = tx.octets(message.id, start=0, limit=limit)  # only now are the bytes of the message needed
     header = original[: messages.end_of_header(original)]
     if reports.is_report(header):
-        _not_told(tx, owing, told, permission(told[0], is_report=True).because, now)
+        _record_no_notice(tx, owing, reported, permission(reported[0], is_report=True).because, now)
         return
-    account = ours.account if ours else told[0][1].account
+    account = ours.account if ours else reported[0][1].account
     if ours is None:  # the notice will be in the queue of one account, which may see only its own mail
-        tx.owe([one for one, delivery in told if delivery.account != account])
-        told = [one for one in told if one[1].account == account]
+        tx.owe([one for one, delivery in reported if delivery.account != account])
+        reported = [one for one in reported if one[1].account == account]
     notice_id = new_id()
     octets = notices.notice(
-        _in_order(told, envelope),
+        _in_order(reported, envelope),
         message,
         original=original if is_whole else header,
         is_whole=is_whole,
@@ -304,19 +306,19 @@ def _tell_sender(
     )
     written = _message(notice_id, envelope.sender, octets, deployment, now)
     _add(tx, written, octets, goes_to, about=message.id, what=action.value, now=now)
-    for delivery in _deliveries_of(told):
+    for delivery in _deliveries_of(reported):
         notified = NotifiedEvent(address=delivery.address.text, what=action.value, whom="sender", notice=notice_id)
         tell(tx, delivery, notified, now=now)
 
 
-def _in_order(told: Sequence[_About], envelope: Envelope) -> list[RecipientOutcome]:
+def _in_order(reported: Sequence[_About], envelope: Envelope) -> list[RecipientOutcome]:
     """The notice's entry for each recipient, in the order in which the sender named them.
 
     If an alias's own copy and its forwarded copy both failed, the notice reports the alias's own copy, because
     forwarding is confidential.
     """
     of_recipient: dict[str, RecipientOutcome] = {}
-    for owed, delivery in told:
+    for owed, delivery in reported:
         is_forwarded = delivery.reason is not Reason.DIRECT or owed.recipient != delivery.sent_to
         if owed.recipient not in of_recipient or not is_forwarded:
             of_recipient[owed.recipient] = RecipientOutcome(
@@ -347,7 +349,9 @@ def is_outside(tx: ports.ReadTx, deployment: Deployment, envelope: Envelope) -> 
     return _sender_of(tx, deployment, envelope)[1] is None
 
 
-def _not_told(tx: ports.WriteTx, owing: ports.Owing, about: Sequence[_About], because: str, now: datetime) -> None:
+def _record_no_notice(
+    tx: ports.WriteTx, owing: ports.Owing, about: Sequence[_About], because: str, now: datetime
+) -> None:
     for delivery in _deliveries_of(about):
         not_notified = NotNotifiedEvent(address=delivery.address.text, what=owing.action, because=because)
         tell(tx, delivery, not_notified, now=now)
@@ -380,7 +384,7 @@ def _message(notice_id: str, to: str, octets: bytes, deployment: Deployment, now
 
 
 def _add(
-    tx: ports.WriteTx, told: Message, octets: bytes, delivery: Delivery, *, about: str, what: str, now: datetime
+    tx: ports.WriteTx, notice: Message, octets: bytes, delivery: Delivery, *, about: str, what: str, now: datetime
 ) -> None:
     address, because = delivery.address.text, f"a notice about message {about}: {what}"
     detail: TraceDetail
@@ -388,4 +392,4 @@ def _add(
         detail = DeliveredEvent(address=address, because=because)
     else:
         detail = QueuedEvent(address=address, because=because, destination=delivery.destination)
-    tx.add_message(told, octets, [delivery], [TraceEvent(now, detail)])
+    tx.add_message(notice, octets, [delivery], [TraceEvent(now, detail)])

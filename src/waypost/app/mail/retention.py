@@ -24,7 +24,7 @@ Position = TypeVar("Position")
 INBOXES_AT_ONCE = 100
 """The maximum number of inboxes that one read lists."""
 
-LOOKED_AT_ONCE = 500
+READ_AT_ONCE = 500
 """The maximum number of deliveries that one read covers, because other long reads wait for the read."""
 
 PURGED_AT_ONCE = 100
@@ -76,7 +76,7 @@ def due(
     *,
     now: datetime,
     last: Due | None = None,
-    limit: int = LOOKED_AT_ONCE,
+    limit: int = READ_AT_ONCE,
 ) -> Due:
     """The deliveries to delete in the part of an inbox that follows `last`; the newest part comes first."""
     rule = retention.find(rules, Address(inbox.address_key, inbox.address_key), _instance_of(tx, inbox))
@@ -125,7 +125,9 @@ async def plan(store: ports.Store, rules: Sequence[Rule], *, now: datetime) -> A
 
 
 async def purge(store: ports.Store, rules: Sequence[Rule], *, now: datetime) -> AsyncIterator[Purge]:
-    """Delete all mail that exceeds the rules, inbox by inbox. Yields the totals of the deleted mail of each inbox."""
+    """Delete all mail that exceeds the limits of the rules, inbox by inbox. Yields the totals of the deleted mail of
+    each inbox.
+    """
     async for inbox in _inboxes(store):
         whole = Purge(inbox)
         async for part in _parts(store, rules, inbox, now=now):
@@ -145,7 +147,7 @@ async def _inboxes(store: ports.Store) -> AsyncIterator[Inbox]:
         found = addresses_with_mail(tx, after=after, limit=limit)
         return Step(found, found[-1] if found else None)
 
-    async for found in _looks(store, step, INBOXES_AT_ONCE, what="the addresses with mail"):
+    async for found in _run_reads(store, step, INBOXES_AT_ONCE, what="the addresses with mail"):
         for inbox in found:
             yield inbox
 
@@ -156,15 +158,15 @@ async def _parts(
     """Yield the deliveries to delete in an inbox, part by part, the newest part first."""
 
     def step(tx: ports.ReadTx, last: Due | None, *, limit: int) -> Step[Due, Due]:
-        look = due(tx, rules, inbox, now=now, last=last, limit=limit)
-        return Step(look, look if look.before else None)
+        part = due(tx, rules, inbox, now=now, last=last, limit=limit)
+        return Step(part, part if part.before else None)
 
-    async for look in _looks(store, step, LOOKED_AT_ONCE, what="the mail of an address"):
-        if look.going:
-            yield look.going
+    async for part in _run_reads(store, step, READ_AT_ONCE, what="the mail of an address"):
+        if part.going:
+            yield part.going
 
 
-def _looks(
+def _run_reads(
     store: ports.Store, step: Callable[..., Step[Done, Position]], limit: int, *, what: str
 ) -> AsyncIterator[Done]:
     """Yield the results of read steps, and halve the row limit whenever a slow store cannot read a step in time.
@@ -173,12 +175,12 @@ def _looks(
     """
     allowed = limit
 
-    async def run(look: Callable[[ports.ReadTx], Step[Done, Position]]) -> Step[Done, Position]:
+    async def run(read: Callable[[ports.ReadTx], Step[Done, Position]]) -> Step[Done, Position]:
         nonlocal allowed
         allowed = limit
         while True:
             try:
-                return await store.long_read(look, what=what)
+                return await store.long_read(read, what=what)
             except ports.TookTooLong:
                 if allowed == 1:
                     raise

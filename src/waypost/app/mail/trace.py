@@ -227,13 +227,13 @@ def because(destination: routing.Destination) -> str:
     """Explain in one or two sentences why a message goes to a destination."""
     addressed = (destination.alias or destination.email_address).address
     if destination.sent_to.key == addressed.key:
-        return _why_there(destination)
+        return _reason_for_destination(destination)
     domain = addressed.key.rpartition("@")[2]
     by_rule = f"{destination.sent_to} is a subaddress of {addressed} (--subaddressing is on for {domain})."
-    return f"{by_rule} {_why_there(destination)}"
+    return f"{by_rule} {_reason_for_destination(destination)}"
 
 
-def _why_there(destination: routing.Destination) -> str:
+def _reason_for_destination(destination: routing.Destination) -> str:
     address = destination.email_address.address
     if destination.would_circle:
         return (

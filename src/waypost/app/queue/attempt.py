@@ -1,6 +1,6 @@
 """The queue: claim deliveries for attempts, and record the results, each in one transaction.
 
-The transaction that makes a delivery a dead letter also records that the sender is due a notice. The module `notify`
+The transaction that makes a delivery a dead letter also records that a notice to the sender is due. The module `notify`
 writes the notice.
 """
 
@@ -93,8 +93,8 @@ def claim(
 ) -> Taken:
     """Claim up to `limit` deliveries that are due at a destination.
 
-    If the current routes lead a delivery elsewhere, the delivery is moved, delivered to the inbox, or made a dead
-    letter.
+    If the current routes give a delivery another destination, the delivery is moved, delivered to the inbox, or made a
+    dead letter.
     """
     found = tx.claim(destination, claim=claim, now=now, lease_until=now + lease, limit=limit)
     in_force = deployment.routes_in_force(tx, tx.routes_revision()) if found else ()
@@ -142,8 +142,7 @@ def record(
     result: AttemptResult,
     now: datetime,
 ) -> Outcome:
-    """Record an attempt's result: the delivery's new status, its trace events, and a due notice if the sender needs
-    one.
+    """Record an attempt's result: the delivery's new status, its trace events, and a notice that is due, if any.
 
     If the lease expired and another worker has claimed the delivery, nothing is recorded, because the other worker
     records its own result.
@@ -205,7 +204,7 @@ def correct_times(tx: ports.WriteTx, deployment: Deployment, *, now: datetime, l
 
 
 def warn_of_delays(tx: ports.WriteTx, deployment: Deployment, *, now: datetime) -> int:
-    """Record that some senders are due notices of delay. Returns the number of delayed deliveries."""
+    """Record that notices of delay to some senders are due. Returns the number of delayed deliveries."""
     found = tx.take_late(now=now, limit=AT_ONCE)
     for held in found:
         because = held.because or "its destination has not been reached yet"

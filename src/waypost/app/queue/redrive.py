@@ -52,14 +52,14 @@ def redrive(
     because = "the dead letter was redriven on request"
     if ids:
         for delivery in [_dead_letter(tx, account, delivery_id) for delivery_id in dict.fromkeys(ids)]:
-            _again(tx, delivery, now, because)
+            _redrive_delivery(tx, delivery, now, because)
         return Step(len(set(ids)), None)
     found = [one.delivery for one in dead_letters(tx, account, address=address, since=since, after=after)]
     count = 0
     for seen in found:
         held = tx.lock_delivery(seen.message_id, seen.email_address_id)
         if held and held.status is Status.DEAD:  # otherwise another call has redriven it
-            _again(tx, held, now, because)
+            _redrive_delivery(tx, held, now, because)
             count += 1
     return Step(count, found[-1].id if len(found) == AT_ONCE else None)
 
@@ -126,7 +126,7 @@ def _forward_again(
         return True
     if not present.destination or present.status is Status.QUEUED:
         return False
-    _again(tx, present, now, because)
+    _redrive_delivery(tx, present, now, because)
     return True
 
 
@@ -138,7 +138,7 @@ def _dead_letter(tx: ports.WriteTx, account: str, delivery_id: str) -> Delivery:
     return found
 
 
-def _again(tx: ports.WriteTx, delivery: Delivery, now: datetime, because: str) -> None:
+def _redrive_delivery(tx: ports.WriteTx, delivery: Delivery, now: datetime, because: str) -> None:
     redriven = RedrivenEvent(address=delivery.address.text, destination=delivery.destination, because=because)
     happened(tx, delivery, redriven, now=now)
     tx.enqueue(delivery, now=now)

@@ -1,7 +1,7 @@
 """The leases of a worker: the claims that the worker holds, and when each lease ends.
 
-Another worker can claim a delivery whose lease has ended. So a worker renews each lease until all of the claim's
-deliveries are finished.
+Another worker can claim a delivery whose lease has ended. Therefore, a worker renews each lease until all of the
+claim's deliveries are finished.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ class Leases:
         self._leases: dict[str, _Lease] = {}
         """The leases, by the name of their claim."""
         self._worker, self._numbers = str(uuid.uuid4()), itertools.count(1)
-        self._looked_at = clock(), monotonic()
+        self._last_check = clock(), monotonic()
 
     def begin(self) -> str:
         """Return the name of a new claim, whose lease begins now. The claim holds no deliveries yet, but `release_all`
@@ -118,11 +118,11 @@ class Leases:
         a second time.
         """
         seconds = self._monotonic()
-        looked_at, looked_at_seconds = self._looked_at
-        set_by = (now - looked_at).total_seconds() - (seconds - looked_at_seconds)
+        checked_at, checked_at_seconds = self._last_check
+        set_by = (now - checked_at).total_seconds() - (seconds - checked_at_seconds)
         if abs(set_by) >= CLOCK_WAS_SET and not await self.renew_all():
             return False
-        self._looked_at = now, seconds
+        self._last_check = now, seconds
         return True
 
     async def release_all(self) -> None:

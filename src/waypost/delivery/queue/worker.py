@@ -159,7 +159,7 @@ class Worker:
         while True:
             self._woken.clear()
             try:
-                pause = await self._look()
+                pause = await self._begin_due_work()
             except Exception as error:  # noqa: BLE001 - a bug is logged, and must not end the worker permanently
                 self._failed(error)
                 pause = PAUSE_AFTER_FAILURE
@@ -170,7 +170,7 @@ class Worker:
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
 
-    async def _look(self) -> float:
+    async def _begin_due_work(self) -> float:
         """Begin all work that can begin now. Returns the seconds until there is more work, unless the worker is woken
         earlier.
         """
@@ -348,7 +348,7 @@ class Worker:
                 await asyncio.sleep(PAUSE_AFTER_FAILURE)
 
     async def _write_notice(self, owing: ports.Owing, now: datetime) -> None:
-        """Write a notice. If a bug prevents this, record in the trace that there is no notice, and do not retry.
+        """Write a notice. If a bug prevents the notice, record in the trace that there is none, and do not retry.
 
         If stored data is unreadable, even the record in the trace can fail. In that case, the failure is only logged,
         and the notice is deleted, because a notice that can never be written must not block other notices.

@@ -132,7 +132,7 @@ class Connection(asyncio.Protocol):
                     await self._wait(self._timeouts.of(dialogue.need, dialogue.stage))
                 else:
                     assert parts
-                    await self._hand_on(parts)
+                    await self._give_next_part(parts)
             self._flush()
         except BaseException:
             self.abort()
@@ -164,7 +164,7 @@ class Connection(asyncio.Protocol):
         if self._transport:
             self._transport.abort()
 
-    async def _hand_on(self, parts: AsyncGenerator[Part, None]) -> None:
+    async def _give_next_part(self, parts: AsyncGenerator[Part, None]) -> None:
         dialogue = self.dialogue
         try:
             part = await anext(parts)

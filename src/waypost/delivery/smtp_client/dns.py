@@ -94,7 +94,9 @@ class Resolver:
         raise failed or NoSuchDomain(f"{domain} has neither a mail server nor an address")
 
     async def _ask(self, name: str, kind: str) -> tuple[Any, ...]:
-        """Return a name's records of this kind. The result is empty if the name has only records of other kinds."""
+        """Return the records of one kind that a name has. The result is empty if the name has only records of other
+        kinds.
+        """
         import dns.exception  # noqa: PLC0415 - it takes memory, and few routes need it
         import dns.resolver  # noqa: PLC0415
 

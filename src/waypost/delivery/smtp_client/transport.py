@@ -93,14 +93,14 @@ class SmtpTransport:
         reached = await self._reach(_NextHop.of(route, domain))
         if isinstance(reached, AttemptResult):
             return reached
-        self._let_go(reached)
+        self._end_connection(reached)
         return None
 
     async def close(self) -> None:
         """Send QUIT on all idle connections, and close them."""
         for connections in list(self._idle.values()):
             for connection in list(connections):
-                self._let_go(connection)
+                self._end_connection(connection)
         self._idle.clear()
         if self._closing:
             await asyncio.wait([connection.lost for connection in self._closing], timeout=self._timeouts.goodbye)
@@ -140,16 +140,16 @@ class SmtpTransport:
     def _keep(self, connection: Connection, hop: "_NextHop") -> None:
         connections = self._idle.setdefault(hop.key, deque())
         if not connection.is_usable or len(connections) >= hop.route.connections:
-            self._let_go(connection)
+            self._end_connection(connection)
             return
         connections.append(connection)
-        connection.keep(self._timeouts.idle, partial(self._has_waited, connection, hop))
+        connection.keep(self._timeouts.idle, partial(self._expire, connection, hop))
 
-    def _has_waited(self, connection: Connection, hop: "_NextHop") -> None:
+    def _expire(self, connection: Connection, hop: "_NextHop") -> None:
         self._forget(connection, hop)
-        self._let_go(connection)
+        self._end_connection(connection)
 
-    def _let_go(self, connection: Connection) -> None:
+    def _end_connection(self, connection: Connection) -> None:
         connection.close()
         if not connection.lost.done():
             self._closing.add(connection)

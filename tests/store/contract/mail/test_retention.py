@@ -169,7 +169,7 @@ def test_batches_that_are_smaller_than_an_inbox_give_the_same_result(system, mon
     ids = [keep(system, "a", number=number) for number in range(25)]
     monkeypatch.setattr(retention, "PURGED_AT_ONCE", 3)
     monkeypatch.setattr(retention, "INBOXES_AT_ONCE", 1)
-    monkeypatch.setattr(retention, "LOOKED_AT_ONCE", 4)
+    monkeypatch.setattr(retention, "READ_AT_ONCE", 4)
     assert purge(system, Rule("*", size=7 * 22 + 21)) == {"a": (18, 18 * 22)}
     assert kept(system, "a") == ids[:17:-1]
     assert purge(system, Rule("*", age=DAY), now=NOW + 2 * DAY) == {"a": (7, 7 * 22)}

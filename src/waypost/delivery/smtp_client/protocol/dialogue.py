@@ -60,7 +60,7 @@ class SessionOptions:
 
 
 _Steps = Generator[Need, Reply | Part | None, AttemptResult | None]
-_Hearing = Generator[Need, Reply | Part | None, Reply]
+_Reading = Generator[Need, Reply | Part | None, Reply]
 
 
 class _Over(Exception):
@@ -97,7 +97,7 @@ class Dialogue:
         self.heard = 0
         """The number of replies that were received so far."""
         self._steps = self._opening()
-        self._go_on(None)
+        self._advance(None)
 
     @property
     def is_stale(self) -> bool:
@@ -115,7 +115,7 @@ class Dialogue:
         self._refused = self.result = None
         self.transactions += 1
         self._steps = self._transaction(parcel)
-        self._go_on(None)
+        self._advance(None)
 
     def receive(self, octets: bytes) -> None:
         """Process bytes from the peer."""
@@ -131,18 +131,18 @@ class Dialogue:
             if reply is None:
                 return
             self.heard += 1
-            self._go_on(reply)
+            self._advance(reply)
         if not self._reader.is_empty:
             self.is_over = True  # the peer ended the session, or sent a reply without a command
 
     def give(self, part: Part) -> None:
         """Give the dialogue the next part of the message."""
-        self._go_on(part)
+        self._advance(part)
 
     def tls_started(self, tls: str) -> None:
         """Continue after the TLS handshake. `tls` is the TLS version and the cipher."""
         self.tls = tls
-        self._go_on(None)
+        self._advance(None)
 
     def fail(self, trouble: Trouble, text: str) -> None:
         """End the dialogue because the connection was lost, a time limit has passed, or this side cannot continue."""
@@ -153,7 +153,7 @@ class Dialogue:
         accepted the message.
         """
         if begun and self.need is Need.REPLY and self.stage is Stage.END:
-            self._go_on(begun)
+            self._advance(begun)
         elif self.need is not Need.NOTHING:
             self._steps.close()
             self.need = Need.NOTHING
@@ -172,7 +172,7 @@ class Dialogue:
         self._output.clear()
         return octets
 
-    def _go_on(self, given: Reply | Part | None) -> None:
+    def _advance(self, given: Reply | Part | None) -> None:
         try:
             self.need = self._steps.send(given)
         except StopIteration as end:
@@ -186,8 +186,8 @@ class Dialogue:
 
     def _opening(self) -> _Steps:
         if self._options.is_tls:
-            yield from self._shake_hands()
-        yield from self._be_accepted(Stage.GREETING)
+            yield from self._do_handshake()
+        yield from self._expect_success(Stage.GREETING)
         yield from self._hello()
         if self._options.tls is not Tls.NONE and not self.tls:
             yield from self._start_tls()
@@ -198,11 +198,11 @@ class Dialogue:
     def _hello(self) -> _Steps:
         hostname, is_lmtp = self._options.hostname, self._options.protocol is Protocol.LMTP
         self._write(commands.line(f"{'LHLO' if is_lmtp else 'EHLO'} {hostname}"))
-        reply = yield from self._hear(Stage.HELLO)
+        reply = yield from self._read_reply(Stage.HELLO)
         is_extended = reply.code < 500 or is_lmtp
         if not is_extended:
             self._write(commands.line(f"HELO {hostname}"))  # RFC 5321 section 3.2: the peer may be an old server
-            reply = yield from self._hear(Stage.HELLO)
+            reply = yield from self._read_reply(Stage.HELLO)
         self._accept(Stage.HELLO, reply)
         # The name in the peer's reply is not compared with this server's name: another mail server on this machine has
         # the same name, many machines have a default name, and some proxies return the name that they were given.
@@ -217,17 +217,17 @@ class Dialogue:
                 raise _Over(self._trouble(Trouble.NO_TLS, "the peer does not offer STARTTLS"))
             return None
         self._write(b"STARTTLS\r\n")
-        reply = yield from self._hear(Stage.TLS)
+        reply = yield from self._read_reply(Stage.TLS)
         if reply.code >= 400 and reply.code != 421 and not is_needed:
             return None
         self._accept(Stage.TLS, reply)
         if not self._reader.is_empty:  # an attacker could inject data that would be treated as received over TLS
             raise _Over(self._trouble(Trouble.GARBAGE, _IN_CLEAR))
-        yield from self._shake_hands()
+        yield from self._do_handshake()
         yield from self._hello()  # capabilities that were offered without TLS are discarded (RFC 3207 section 4.2)
         return None
 
-    def _shake_hands(self) -> _Steps:
+    def _do_handshake(self) -> _Steps:
         self.stage = Stage.TLS
         yield Need.TLS
         return None
@@ -244,11 +244,11 @@ class Dialogue:
         elif "LOGIN" in ways:
             for line in (b"AUTH LOGIN\r\n", commands.base64(user)):
                 self._write(line)
-                self._accept(Stage.AUTH, (yield from self._hear(Stage.AUTH)), 3)
+                self._accept(Stage.AUTH, (yield from self._read_reply(Stage.AUTH)), 3)
             self._write(commands.base64(secret))
         else:
             raise _Over(self._trouble(Trouble.NO_AUTH, "the peer supports neither AUTH PLAIN nor AUTH LOGIN"))
-        yield from self._be_accepted(Stage.AUTH)
+        yield from self._expect_success(Stage.AUTH)
         return None
 
     # A transaction
@@ -280,22 +280,22 @@ class Dialogue:
             return self._finish(reply, parcel)
         return (yield from self._send_chunks(part, parcel) if has_chunks else self._send_data(part, parcel))
 
-    def _converse(self, group: list[tuple[Stage, bytes]]) -> _Hearing:
+    def _converse(self, group: list[tuple[Stage, bytes]]) -> _Reading:
         """Send all commands of a group, and then read the reply to each command. Returns the last reply."""
         self._write(b"".join(command for _, command in group))
         self._all_sent = group[-1][0] is Stage.END
         for stage, command in group:
-            reply = yield from self._hear(stage)
+            reply = yield from self._read_reply(stage)
             if command is _RSET:
                 if reply.code == 421:
-                    raise _Over(self._said(stage, reply))
+                    raise _Over(self._result_of_reply(stage, reply))
                 continue  # any other reply to RSET is ignored, because the reply to MAIL decides
             self._is_answered = reply.code != 421 or stage is not Stage.MAIL
             expected = 3 if stage is Stage.DATA else 2
             if self._refused and reply.code == 354:
                 raise _Over(self._refused)  # the peer waits for a message, but it has refused the recipient
             if not self._refused and reply.code // 100 != expected:
-                self._refused = self._said(stage, reply)
+                self._refused = self._result_of_reply(stage, reply)
             if self._refused and (reply.code == 421 or self._refused.trouble):
                 raise _Over(self._refused)
         return reply
@@ -308,23 +308,23 @@ class Dialogue:
             part = yield from self._next_part()
         self._write(stuffer.feed(part.octets) + stuffer.end())
         self._all_sent = True
-        return self._finish((yield from self._hear(Stage.END)), parcel)
+        return self._finish((yield from self._read_reply(Stage.END)), parcel)
 
     def _send_chunks(self, part: Part, parcel: Parcel) -> _Steps:
         while not part.is_last:
             self._write(commands.chunk(part))
-            reply = yield from self._hear(Stage.BODY)
+            reply = yield from self._read_reply(Stage.BODY)
             if reply.code // 100 != 2:
                 return self._refuse(Stage.DATA, reply)
             part = yield from self._next_part()
         self._write(commands.chunk(part))
         self._all_sent = True
-        return self._finish((yield from self._hear(Stage.END)), parcel)
+        return self._finish((yield from self._read_reply(Stage.END)), parcel)
 
     def _next_part(self) -> Generator[Need, Reply | Part | None, Part]:
         given = yield Need.OCTETS
         if isinstance(given, Reply):  # a reply without a command: the peer aborts the message, or it is faulty
-            raise _Over(self._said(self.stage, given))
+            raise _Over(self._result_of_reply(self.stage, given))
         assert isinstance(given, Part)
         return given
 
@@ -332,11 +332,13 @@ class Dialogue:
         """Return the result that follows from the reply to the whole message."""
         if reply.code // 100 != 2:
             return self._refuse(Stage.END, reply)
-        return self._said(Stage.END, reply, notifies="SUCCESS" in parcel.notify and "DSN" in self._capabilities)
+        return self._result_of_reply(
+            Stage.END, reply, notifies="SUCCESS" in parcel.notify and "DSN" in self._capabilities
+        )
 
     def _refuse(self, stage: Stage, reply: Reply) -> AttemptResult:
         """Return the result of a refused message. Raises `_Over` if the connection is not usable any more."""
-        result = self._said(stage, reply)
+        result = self._result_of_reply(stage, reply)
         if reply.code == 421 or result.trouble:
             raise _Over(result)
         return result
@@ -349,21 +351,21 @@ class Dialogue:
             raise _Over(self._trouble(Trouble.GARBAGE, "the peer sent a reply without a command"))
         self._output += octets
 
-    def _hear(self, stage: Stage) -> _Hearing:
+    def _read_reply(self, stage: Stage) -> _Reading:
         self.stage = stage
         reply = yield Need.REPLY
         assert isinstance(reply, Reply)
         return reply
 
-    def _be_accepted(self, stage: Stage) -> _Steps:
-        self._accept(stage, (yield from self._hear(stage)))
+    def _expect_success(self, stage: Stage) -> _Steps:
+        self._accept(stage, (yield from self._read_reply(stage)))
         return None
 
     def _accept(self, stage: Stage, reply: Reply, expected: int = 2) -> None:
         if reply.code // 100 != expected:
-            raise _Over(self._said(stage, reply))
+            raise _Over(self._result_of_reply(stage, reply))
 
-    def _said(self, stage: Stage, reply: Reply, *, notifies: bool = False) -> AttemptResult:
+    def _result_of_reply(self, stage: Stage, reply: Reply, *, notifies: bool = False) -> AttemptResult:
         is_good = reply.code // 100 == 2 and stage is Stage.END
         return AttemptResult(
             protocol=self._options.protocol,
