@@ -21,9 +21,9 @@ directories often do not grant to other users.
 def opened_maildir(maildir: Path) -> int:
     """Return a descriptor of the Maildir, which is created if it is missing. Raises `OSError`.
 
-    The parent directory of the Maildir must exist, so that a typing error in a path creates no directories. If the
-    Maildir is a symbolic link, the link must belong to root, to this server's user, or to the owner of the link's
-    target. These rules prevent users from redirecting mail into another user's Maildir.
+    The parent directory of the Maildir must exist, so that a typo in a path creates no directories. If the Maildir is a
+    symbolic link, the link must belong to root, to this server's user, or to the owner of the link's target. These
+    rules prevent users from redirecting mail into another user's Maildir.
     """
     with _parent(maildir) as parent:
         link_owner = _owner_of_link(maildir.name, within=parent)

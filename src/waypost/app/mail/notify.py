@@ -104,7 +104,7 @@ def owe_successes(
 
 
 def owe_owner(tx: ports.WriteTx, delivery: Delivery, *, now: datetime) -> None:
-    """Record that a notice about a mail loop to the owner of an email address is due."""
+    """Record that a notice to the owner of an email address about a mail loop is due."""
     if delivery.reason is not Reason.NOTICE:
         tx.owe([_owed(delivery, "", ports.OWNER_OF_LOOP, {}, now)])
 

@@ -1,8 +1,8 @@
 """Delete mail that exceeds the age or the amount that the rules of `domain.mail.retention` allow.
 
 A purge uses many small transactions, so that it does not delay mail and API calls. A purge can be stopped after any
-transaction. Deleting a delivery deletes its row. When the last delivery of a message is deleted, the message's trace
-and bytes are deleted too.
+transaction. Deleting a delivery removes the delivery's row from the store. When the last delivery of a message is
+deleted, the message's trace and bytes are deleted too.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence

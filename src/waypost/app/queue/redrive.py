@@ -43,7 +43,7 @@ def redrive(
     after: str = "",
     now: datetime,
 ) -> Step[int, str]:
-    """Redrive the dead letters with these `ids`.
+    """Redrive the dead letters with the given `ids`.
 
     If `ids` is empty, redrive the first matching dead letters after the cursor `after`. This function is a step for
     `run_steps`. The dead letters are attempted like new deliveries, over the route that applies at the time of the

@@ -97,7 +97,7 @@ class Worker:
         self._next_sweep: datetime | None = None
         self._is_sweeping = False
         self._is_rerouting = False
-        """Whether more deliveries may wait that the current routes would move to other destinations."""
+        """Whether the queue may contain more deliveries that the current routes would move to other destinations."""
         self._next_due: datetime | None = None
         self._owes = False
         """Whether more notices can be written now."""

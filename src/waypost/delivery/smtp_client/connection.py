@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
     # Operations
 
     async def converse(self, parts: AsyncGenerator[Part, None] | None = None) -> AttemptResult | None:
-        """Continue the dialogue until it needs nothing more. Returns the dialogue's result."""
+        """Continue the dialogue until it needs no more input. Returns the dialogue's result."""
         dialogue = self.dialogue
         try:
             while dialogue.need is not Need.NOTHING:

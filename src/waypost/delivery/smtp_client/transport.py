@@ -60,8 +60,8 @@ class SmtpTransport:
         resolve: MailHosts,
         context: Callable[..., ssl.SSLContext] = client_context,
     ) -> None:
-        """`context` makes the TLS context. The argument `verifies` is true if the peer must have a valid
-        certificate.
+        """`context` is a function that creates the TLS context. The argument `verifies` is true if the peer must have a
+        valid certificate.
         """
         self._hostname = hostname
         self._timeouts = timeouts
@@ -85,7 +85,7 @@ class SmtpTransport:
         return await self._carry(reached, parcel, hop)
 
     async def look(self, route: Route, domain: str) -> AttemptResult | None:
-        """Connect to a peer until the peer is ready for a message, and send QUIT.
+        """Connect to a peer, wait until the peer is ready for a message, and send QUIT.
 
         Returns the result of a failed attempt, or None if the peer was ready. `domain` is the domain of the recipient,
         which a route to the recipient's mail servers looks up in the DNS.
