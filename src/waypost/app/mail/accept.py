@@ -35,8 +35,8 @@ LISTED_AT_ONCE = 100
 """The maximum number of abandoned messages that one query lists."""
 
 STORED_AT_ONCE = 20
-"""The most deliveries that one transaction stores, so that it takes less than 5 ms however many recipients a message
-has (docs/decisions/0036-deliveries-in-parts.md).
+"""The maximum number of deliveries that one transaction stores, so that the transaction takes less than 5 ms for any
+number of recipients (docs/decisions/0036-deliveries-in-parts.md).
 """
 
 FORGOTTEN_AT_ONCE = 8
@@ -50,7 +50,7 @@ class Accepted:
     message: Message
     has_work: bool
     is_complete: bool = True
-    """Whether all deliveries are stored. If not, call `store_planned` until it returns 0."""
+    """Whether all deliveries are stored. If this is false, call `store_planned` until it returns 0."""
 
 
 def check_recipient(tx: ports.ReadTx, deployment: Deployment, address: Address, *, sender: str, now: datetime) -> None:
@@ -97,9 +97,10 @@ def examine(
 ) -> Content:
     """Examine the header of a message, and the first `messages.HEADER_LIMIT` bytes of a bounce.
 
-    Call it before the transaction, because a hostile header takes milliseconds. `authserv_id` is this server's name in
-    `Authentication-Results`, or empty if a trusted mail server hands the message over. `found` contains the results of
-    the sender checks. `is_trusted` is true if a setting names the client's network, so that its senders are believed.
+    Call this function before the transaction, because a malicious header can take milliseconds to parse. `authserv_id`
+    is this server's name in `Authentication-Results`, or empty if a trusted mail server hands the message over. `found`
+    contains the results of the sender checks. `is_trusted` is true if a setting names the client's network, so that its
+    senders are believed.
     """
     results: Sequence[str] = ()
     if isinstance(found, Verdicts):
@@ -136,9 +137,9 @@ def accept_message(
     result of `examine`. `originals` are the results of `bounces.find` for recipients that are rewritten senders. `raw`
     contains the bytes that follow the first `kept` bytes, which `keep_octets` has already stored.
 
-    When the transaction commits, this server becomes responsible for the mail, and all deliveries are decided. More
-    than `STORED_AT_ONCE` deliveries are stored only as a plan, because other writes wait for the transaction: call
-    `store_all_planned` next.
+    When the transaction commits, this server becomes responsible for the mail, and all deliveries are decided. If there
+    are more than `STORED_AT_ONCE` deliveries, they are stored only as a plan, because other writes wait for the
+    transaction. In that case, call `store_all_planned` next.
 
     Raises `errors.MailLoop` if the message is in a mail loop. Raises `errors.RecipientsChanged` if an address was
     deleted after RCPT, so that the client tries again.
@@ -205,7 +206,7 @@ def store_planned(tx: ports.WriteTx, deployment: Deployment, *, message_id: str,
 async def store_all_planned(write: Write, deployment: Deployment, *, message_id: str, now: datetime) -> None:
     """Store all planned deliveries of an accepted message, one part after the other. `write` is `Store.write`.
 
-    If it raises an exception, the message's plan stays in the store, and a later call continues.
+    If this function raises an exception, the message's plan stays in the store, and a later call continues.
     """
     await repeat_step(write, partial(store_planned, deployment=deployment, message_id=message_id, now=now))
 
