@@ -1,4 +1,4 @@
-"""The line of a key in a settings file is that where it begins, whatever stands before it."""
+"""The line of a key in a settings file is the line on which the key begins."""
 
 import pytest
 
@@ -53,13 +53,13 @@ connections = 0
         (("retention", 0), None),
     ],
 )
-def test_a_key_is_in_the_line_where_it_begins(at, line):
+def test_the_line_of_a_key_is_the_line_on_which_it_begins(at, line):
     assert line_of(FILE, at) == line
 
 
-def test_lines_that_end_in_crlf_are_counted_as_well():
+def test_lines_that_end_in_crlf_are_counted():
     assert line_of(FILE.replace("\n", "\r\n"), ("smtp_memory",)) == 6
 
 
-def test_what_is_no_toml_before_the_line_does_not_matter_for_those_above():
+def test_invalid_toml_after_a_key_does_not_change_the_line_of_the_key():
     assert line_of("a = 1\nb = 2\nc = = 3\n", ("b",)) == 2

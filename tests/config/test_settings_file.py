@@ -1,4 +1,4 @@
-"""The settings file: what it says is understood, and each mistake is one sentence that names its place."""
+"""The settings file: its contents are read, and the message for each mistake is one sentence with file and line."""
 
 import re
 from datetime import timedelta
@@ -19,7 +19,7 @@ INSTANCE = "instance:11111111-2222-4333-8444-555555555555"
 
 @pytest.fixture
 def read(tmp_path):
-    """Read a settings file with this text."""
+    """A function that reads a settings file with a given text."""
 
     def read(text):
         file = tmp_path / "waypost.toml"
@@ -30,24 +30,24 @@ def read(tmp_path):
 
 
 @pytest.fixture
-def refused(read, tmp_path):
-    """What is said of a settings file with this text, behind the name of the file and the line."""
+def message_for(read, tmp_path):
+    """A function that returns the error message for a settings file, without the file name and the line."""
 
-    def refused(text):
+    def message_for(text):
         with pytest.raises(BadSetting) as error:
             read(text)
-        said = str(error.value)
-        assert said.startswith(f"{tmp_path / 'waypost.toml'}")
-        assert "\n" not in said
-        said = said.removeprefix(f"{tmp_path / 'waypost.toml'}")
-        return re.sub(r"^, line [0-9]+", "", said).removeprefix(": ")
+        message = str(error.value)
+        assert message.startswith(f"{tmp_path / 'waypost.toml'}")
+        assert "\n" not in message
+        message = message.removeprefix(f"{tmp_path / 'waypost.toml'}")
+        return re.sub(r"^, line [0-9]+", "", message).removeprefix(": ")
 
-    return refused
+    return message_for
 
 
 @pytest.fixture
 def secret(tmp_path):
-    """A file in the directory of the settings file, for its owner alone."""
+    """A function that writes a secret file next to the settings file, which only its owner can access."""
 
     def secret(octets=b"a secret of some length\n", mode=0o600, name="secret"):
         (tmp_path / name).write_bytes(octets)
@@ -57,11 +57,11 @@ def secret(tmp_path):
     return secret
 
 
-def test_an_empty_file_says_nothing(read):
+def test_an_empty_file_has_no_settings(read):
     assert read("") == read("# nothing\n") == SettingsFile()
 
 
-def test_settings_of_serve_are_as_their_options_take_them(read, tmp_path):
+def test_settings_of_serve_have_the_form_of_their_options(read, tmp_path):
     found = read(
         """
         hostname = "mail.example.com"
@@ -69,7 +69,7 @@ def test_settings_of_serve_are_as_their_options_take_them(read, tmp_path):
         smtp-memory = 256
         tls_required = true
         lmtp = ""
-        data = "kept"
+        data = "mail"
         tls_certificate = "/etc/tls/cert.pem"
         tls_key = ""
         account = 123456789012
@@ -81,7 +81,7 @@ def test_settings_of_serve_are_as_their_options_take_them(read, tmp_path):
         "smtp_memory": "256",
         "tls_required": "yes",
         "lmtp": "",
-        "data": str(tmp_path / "kept"),
+        "data": str(tmp_path / "mail"),
         "tls_certificate": "/etc/tls/cert.pem",
         "tls_key": "",
         "account": "123456789012",
@@ -94,11 +94,11 @@ def test_the_password_of_a_database_is_not_shown(read):
     assert "hunter2" not in repr(read('database = "postgresql://me:hunter2@db.example/waypost"'))
 
 
-def test_a_certificate_of_our_own_making_is_no_path(read):
+def test_the_value_self_signed_of_a_certificate_is_not_a_path(read):
     assert read('tls_certificate = "self-signed"').values == {"tls_certificate": "self-signed"}
 
 
-def test_routes_are_read_in_their_order(read, secret):
+def test_routes_are_read_in_the_order_of_the_file(read, secret):
     secret()
     secret(b"hunter2", name="password", mode=0o400)
     found = read(
@@ -155,7 +155,7 @@ def test_routes_are_read_in_their_order(read, secret):
     assert "hunter2" not in repr(found)
 
 
-def test_how_mail_is_sent_on_is_read(read):
+def test_the_settings_of_delivery_are_read(read):
     found = read(
         """
         [delivery]
@@ -183,7 +183,7 @@ def test_how_mail_is_sent_on_is_read(read):
     )
 
 
-def test_notices_may_have_a_route_with_a_password(read, monkeypatch):
+def test_the_route_for_notices_may_have_a_password(read, monkeypatch):
     monkeypatch.setenv("RELAY_PASSWORD", "hunter2")
     found = read(
         """
@@ -199,7 +199,7 @@ def test_notices_may_have_a_route_with_a_password(read, monkeypatch):
     )
 
 
-def test_what_is_kept_is_read(read):
+def test_the_rules_of_retention_are_read(read):
     found = read(
         """
         [[retention]]
@@ -218,11 +218,11 @@ def test_what_is_kept_is_read(read):
     )
 
 
-def test_the_defaults_of_the_reference_are_the_real_ones(read, monkeypatch):
+def test_the_defaults_in_the_reference_are_the_real_defaults(read, monkeypatch):
     monkeypatch.setenv("SECRET", "a secret of some length")
 
     def written(table, name):
-        """The key as the reference writes it."""
+        """Return the key with its default as the reference shows it."""
         return f"{name} = {TABLES[table][name].default}\n" if TABLES[table][name].default else ""
 
     route = '[[route]]\nmatch = "*"\nto = "https://hooks.example.net"\nsecret_env = "SECRET"\n'
@@ -234,31 +234,31 @@ def test_the_defaults_of_the_reference_are_the_real_ones(read, monkeypatch):
 
 ROUTE = '[[route]]\nmatch = "*"\nto = "smtp://a"\n'
 WEBHOOK = '[[route]]\nmatch = "*"\nto = "https://a/b"\n'
-A_VALUE = "must be a string or a number; several are one string, with commas, not"
-A_SIZE = "must be a number with KiB, MiB or GiB, as in 256MiB, or a number of octets, more than 0, not"
+A_VALUE = "must be a string or a number; several values are one string, with commas, not"
+A_SIZE = "must be a number with KiB, MiB or GiB, as in 256MiB, or a number of bytes, more than 0, not"
 MISTAKES = {
     # Names
-    "hostnam = 1": "there is no key `hostnam`; the nearest is `hostname`",
-    "[deliver]": "there is no table `deliver`; the nearest is `delivery`",
-    "[[routes]]": "there is no table `routes`; the nearest is `route`",
-    '[[route]]\nmatch = "*"\nt = "inbox"': "route 1: there is no key `t`; the nearest is `to`",
-    f"{ROUTE}{ROUTE}password = 'hunter2'": "route 2: `password`: no secret is in the file; use `secret_file` or ",
-    f"{WEBHOOK}secret = 'hunter2'": "route 1: `secret`: no secret is in the file; use `secret_file` or `secret_env`",
+    "hostnam = 1": "there is no key `hostnam`; did you mean `hostname`?",
+    "[deliver]": "there is no table `deliver`; did you mean `delivery`?",
+    "[[routes]]": "there is no table `routes`; did you mean `route`?",
+    '[[route]]\nmatch = "*"\nt = "inbox"': "route 1: there is no key `t`; did you mean `to`?",
+    f"{ROUTE}{ROUTE}password = 'hunter2'": "route 2: `password`: the file may not have secrets; use `secret_file` or ",
+    f"{WEBHOOK}secret = 'hunter2'": "route 1: `secret`: the file may not have secrets; use `secret_file` or ",
     "[[retention]]\nsecret = 'a'": "retention 1: there is no key `secret`; ",
-    "expire = '5d'": "`expire` belongs to [delivery], below that line",
-    "retry-schedule = ['1m']": "`retry_schedule` belongs to [delivery], below that line",
-    "[delivery]\nexpires = '5d'": "delivery: there is no key `expires`; the nearest is `expire`",
-    "[delivery]\nzzz = 1": "delivery: there is no key `zzz`; known are retry_schedule, expire, bounces, bounces_via, ",
-    "[[retention]]\nages = 1": "retention 1: there is no key `ages`; the nearest is `age`",
+    "expire = '5d'": "`expire` must be below the line [delivery]",
+    "retry-schedule = ['1m']": "`retry_schedule` must be below the line [delivery]",
+    "[delivery]\nexpires = '5d'": "delivery: there is no key `expires`; did you mean `expire`?",
+    "[delivery]\nzzz = 1": "delivery: there is no key `zzz`; the valid names are retry_schedule, expire, ",
+    "[[retention]]\nages = 1": "retention 1: there is no key `ages`; did you mean `age`?",
     "[delivery.bounces_via]\nkeep = true": "delivery.bounces_via: there is no key `keep`; ",
     f"{ROUTE}hostname = 'a'": "route 1: `hostname` is a setting of `waypost serve`, which must be above ",
-    "tls-key = 'a'\ntls_key = 'a'": "`tls_key` is there twice, with a hyphen and with an underscore",
+    "tls-key = 'a'\ntls_key = 'a'": "`tls_key` is given twice, with a hyphen and with an underscore",
     # Tables
-    "[route]": "`route` must be written [[route]] above its keys: there may be several",
-    "route = 1": "`route` must be written [[route]] above its keys: there may be several",
-    "route = [1]": "`route` must be written [[route]] above its keys: there may be several",
-    "[retention]": "`retention` must be written [[retention]] above its keys: there may be several",
-    "[[delivery]]": "`delivery` must be written [delivery] above its keys, once",
+    "[route]": "`route` must be written [[route]] above its keys, once for each table",
+    "route = 1": "`route` must be written [[route]] above its keys, once for each table",
+    "route = [1]": "`route` must be written [[route]] above its keys, once for each table",
+    "[retention]": "`retention` must be written [[retention]] above its keys, once for each table",
+    "[[delivery]]": "`delivery` must be written [delivery] above its keys, only once",
     # Types
     "hostname = true": f"`hostname` {A_VALUE} true",
     "smtp = ['a:1']": f'`smtp` {A_VALUE} ["a:1"]',
@@ -303,18 +303,18 @@ MISTAKES = {
     "[[retention]]\nmatch = '*'\nsize = 0": f"retention 1: `size` {A_SIZE} 0",
     "[[retention]]\nmatch = '*'\nsize = true": f"retention 1: `size` {A_SIZE} true",
     "[[retention]]\nmatch = '*'\nsize = -1": f"retention 1: `size` {A_SIZE} -1",
-    # What must be there, and what cannot be together
+    # Required keys, and keys that contradict each other
     "[[route]]\nto = 'inbox'": "route 1: `match` is missing",
     "[[route]]\nmatch = '*'": "route 1: `to` is missing",
     "[delivery.bounces_via]\ntls = 'none'": "delivery.bounces_via: `to` is missing",
     "[[retention]]\nage = '1d'": "retention 1: `match` is missing",
-    "[[retention]]\nmatch = '*'": "retention 1: `age` or `size` must be there, or both",
-    "[delivery]\nbounces_via = 'inbox'": "delivery.bounces_via: `to` must lead away from here: ",
-    "[delivery]\ndelay_warning = '5d'": "delivery: `delay_warning` must be shorter than `expire`, or nobody ",
-    # What the rules of routes say
+    "[[retention]]\nmatch = '*'": "retention 1: `age`, `size` or both must be given",
+    "[delivery]\nbounces_via = 'inbox'": "delivery.bounces_via: `to` must be outside this server, ",
+    "[delivery]\ndelay_warning = '5d'": "delivery: `delay_warning` must be shorter than `expire`, or no warning ",
+    # The rules of routes
     "[[route]]\nmatch = 'a@'\nto = 'inbox'": "route 1: `match`: 'a@' is not an email address: use ",
     "[[route]]\nmatch = '@a.example'\nto = 'inbox'": (
-        "route 1: `match`: '@a.example' matches nothing; say '*@a.example' for all of a domain"
+        "route 1: `match`: '@a.example' matches nothing; '*@a.example' matches all addresses in the domain"
     ),
     "[[route]]\nmatch = 'instance:1'\nto = 'inbox'": "route 1: `match`: 'instance:1' must be 'instance:' followed by ",
     f"{ROUTE}[[route]]\nmatch = '*'\nto = 'gopher://a'": "route 2: `to`: 'gopher://a' is not a target: use inbox, ",
@@ -329,9 +329,9 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize(("text", "said"), MISTAKES.items(), ids=lambda value: re.sub(r"\s+", " ", value)[:60])
-def test_a_mistake_is_told_with_its_place(refused, text, said):
-    assert refused(text).startswith(said)
+@pytest.mark.parametrize(("text", "expected"), MISTAKES.items(), ids=lambda value: re.sub(r"\s+", " ", value)[:60])
+def test_the_message_for_a_mistake_names_the_table_and_the_key(message_for, text, expected):
+    assert message_for(text).startswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -345,83 +345,82 @@ def test_a_mistake_is_told_with_its_place(refused, text, said):
         ("\n\nhostnam = 1", "line 3"),
     ],
 )
-def test_a_mistake_is_told_with_its_line(read, tmp_path, text, place):
+def test_the_message_for_a_mistake_names_the_line(read, tmp_path, text, place):
     with pytest.raises(BadSetting, match=re.escape(f"{tmp_path / 'waypost.toml'}, {place}: ")):
         read(text)
 
 
 @pytest.mark.parametrize("name", ["a@example.com", "*@example.com", "*"])
-def test_a_secret_in_the_file_is_not_repeated(refused, name):
-    said = refused(f'[[route]]\nmatch = "{name}"\nto = "smtp://a"\nsecret = "hunter2"\n')
-    assert "`secret`: no secret is in the file" in said
-    assert "hunter2" not in said
+def test_the_message_does_not_repeat_a_secret_in_the_file(message_for, name):
+    message = message_for(f'[[route]]\nmatch = "{name}"\nto = "smtp://a"\nsecret = "hunter2"\n')
+    assert "`secret`: the file may not have secrets" in message
+    assert "hunter2" not in message
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660, 0o620, 0o601])
-def test_a_secret_that_others_may_read_is_refused(refused, secret, tmp_path, mode):
-    said = refused(f'{WEBHOOK}secret_file = "{secret(mode=mode)}"')
+def test_a_secret_file_that_other_users_can_access_is_refused(message_for, secret, tmp_path, mode):
+    message = message_for(f'{WEBHOOK}secret_file = "{secret(mode=mode)}"')
     path = tmp_path / "secret"
-    assert (
-        said
-        == f"route 1: `secret_file`: others may read {path} (mode {mode:04o}). Take that right away: chmod 600 {path}"
+    assert message == (
+        f"route 1: `secret_file`: other users can access {path} (mode {mode:04o}). Run: chmod 600 {path}"
     )
 
 
 @pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n"])
-def test_a_secret_is_a_line(read, secret, ending):
+def test_a_secret_is_the_one_line_of_its_file(read, secret, ending):
     (route,) = read(f'{WEBHOOK}secret_file = "{secret("mit Ümlaut und Leerzeichen ".encode() + ending)}"').routes
     assert route.secret == "mit Ümlaut und Leerzeichen "
 
 
 @pytest.mark.parametrize("octets", [b"", b"\n", b"two\nlines of some length\n", b"some\0length, and a zero"])
-def test_a_secret_that_is_no_line_is_refused(refused, secret, octets):
-    said = refused(f'{WEBHOOK}secret_file = "{secret(octets)}"')
-    assert said == "route 1: `secret_file` must lead to one line of text, the secret; that of secret is none"
+def test_a_secret_that_is_not_exactly_one_line_is_refused(message_for, secret, octets):
+    message = message_for(f'{WEBHOOK}secret_file = "{secret(octets)}"')
+    assert message == "route 1: `secret_file`: the secret in secret must be exactly one line of text"
 
 
-def test_a_secret_may_be_anywhere(read, secret, tmp_path, monkeypatch):
+def test_the_path_of_a_secret_may_be_relative_or_absolute(read, secret, tmp_path, monkeypatch):
     name = secret()
     monkeypatch.chdir("/")
     for path in (name, f"../{tmp_path.name}/{name}", tmp_path / name):
         assert read(f'{WEBHOOK}secret_file = "{path}"').routes[0].secret == "a secret of some length"
 
 
-def test_a_secret_that_is_not_there_is_told(refused, tmp_path, monkeypatch):
+def test_the_message_for_a_missing_secret_names_its_file_or_variable(message_for, tmp_path, monkeypatch):
     monkeypatch.delenv("NO_SUCH", raising=False)
     monkeypatch.setenv("EMPTY", "")
     path = tmp_path / "none"
-    said = refused(f'{WEBHOOK}secret_file = "none"')
-    assert said == f"route 1: `secret_file`: {path} cannot be read: No such file or directory"
-    assert refused(f'{WEBHOOK}password_file = "."').endswith("cannot be read: Is a directory")
-    said = refused(f'{WEBHOOK}secret_env = "NO_SUCH"')
-    assert said == "route 1: `secret_env`: there is no NO_SUCH in the environment"
-    said = refused(f'{WEBHOOK}secret_env = "EMPTY"')
-    assert said == "route 1: `secret_env` must lead to one line of text, the secret; that of EMPTY is none"
+    message = message_for(f'{WEBHOOK}secret_file = "none"')
+    assert message == f"route 1: `secret_file`: {path} cannot be read: No such file or directory"
+    assert message_for(f'{WEBHOOK}password_file = "."').endswith("cannot be read: Is a directory")
+    message = message_for(f'{WEBHOOK}secret_env = "NO_SUCH"')
+    assert message == "route 1: `secret_env`: NO_SUCH is not in the environment"
+    message = message_for(f'{WEBHOOK}secret_env = "EMPTY"')
+    assert message == "route 1: `secret_env`: the secret in EMPTY must be exactly one line of text"
 
 
-def test_a_secret_in_place_of_the_name_of_its_variable_is_not_repeated(refused):
-    said = refused(f'{WEBHOOK}secret_env = "hunter-2 hunter-2"')
-    assert said == "route 1: `secret_env` must be the name of an environment variable, and is none"
+def test_the_message_does_not_repeat_a_secret_that_is_given_as_the_name_of_a_variable(message_for):
+    message = message_for(f'{WEBHOOK}secret_env = "hunter-2 hunter-2"')
+    assert message == "route 1: `secret_env` must be the name of an environment variable"
 
 
-def test_one_secret_has_one_place(refused):
-    said = refused(f'{WEBHOOK}secret_file = "a"\nsecret_env = "b"')
-    assert said == "route 1: `secret_file` and `secret_env` are two places for one secret: say one"
+def test_a_secret_cannot_be_given_twice(message_for):
+    message = message_for(f'{WEBHOOK}secret_file = "a"\nsecret_env = "b"')
+    assert message == "route 1: `secret_file` and `secret_env` cannot be given together: a route has one secret"
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path):
+def test_the_message_for_an_unreadable_settings_file_has_the_reason(tmp_path):
     (tmp_path / "latin").write_bytes(b"hostname = '\xe4'")
-    for name, said in {
+    for name, message in {
         "none": " cannot be read: No such file or directory",
         ".": " cannot be read: Is a directory",
-        "latin": " is no text in UTF-8",
+        "latin": " is not UTF-8 text",
     }.items():
         with pytest.raises(BadSetting) as error:
             settings_file.read(tmp_path / name)
-        assert str(error.value) == f"{tmp_path / name}{said}"
+        assert str(error.value) == f"{tmp_path / name}{message}"
 
 
-def test_a_route_of_a_command_names_no_file():
+def test_the_message_for_a_route_on_the_command_line_names_no_file():
     with pytest.raises(BadSetting) as error:
         settings_file.route({"match": "*", "to": "smtp://a", "connections": 0})
     assert str(error.value) == "`connections` must be a number from 1 to 1000, not 0"
@@ -429,10 +428,10 @@ def test_a_route_of_a_command_names_no_file():
 
 
 @pytest.mark.parametrize(
-    ("place", "said"), [(1, "1st"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (13, "13th"), (22, "22nd")]
+    ("place", "message"), [(1, "1st"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (13, "13th"), (22, "22nd")]
 )
-def test_the_entry_that_is_wrong_is_named_by_its_place(refused, place, said):
-    assert f"; its {said}, 7, must be " in refused(f"[delivery]\nretry_schedule = {['1m'] * (place - 1) + [7]}")
+def test_the_message_for_a_wrong_element_has_its_position(message_for, place, message):
+    assert f"; its {message}, 7, must be " in message_for(f"[delivery]\nretry_schedule = {['1m'] * (place - 1) + [7]}")
 
 
 @pytest.mark.parametrize(
@@ -446,7 +445,7 @@ def test_the_entry_that_is_wrong_is_named_by_its_place(refused, place, said):
         ('"a\\u0000b" = 1', "has a NUL character in a string"),
     ],
 )
-def test_what_no_setting_can_be_is_a_sentence_and_no_traceback(tmp_path, text, why):
+def test_the_message_for_a_value_that_no_setting_can_have_is_one_sentence(tmp_path, text, why):
     path = tmp_path / "waypost.toml"
     path.write_text(text)
     with pytest.raises(BadSetting) as refused:

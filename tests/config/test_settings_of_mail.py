@@ -1,4 +1,4 @@
-"""Settings of the mail edge: what cannot be is refused with the name of the option, and what can be is understood."""
+"""The settings of the mail edge: valid values are parsed, and the message for an invalid value names the option."""
 
 from datetime import timedelta
 from ipaddress import ip_network
@@ -31,7 +31,7 @@ CASES = [(name, value) for name, values in BAD.items() for value in values]
 
 
 @pytest.mark.parametrize(("name", "value"), CASES)
-def test_a_value_that_cannot_be_is_refused_with_the_name_of_the_option(name, value):
+def test_the_message_for_an_invalid_value_names_the_option(name, value):
     option = f"--{name.replace('_', '-')}"
     with pytest.raises(BadSetting) as refused:
         from_options(**TLS | {name: value})
@@ -47,12 +47,12 @@ def test_a_value_that_cannot_be_is_refused_with_the_name_of_the_option(name, val
         ({"tls_required": "yes"}, "--tls-required yes needs --tls-certificate"),
         (
             TLS | {"tls_key": "key.pem"},
-            "--tls-key cannot be given with --tls-certificate self-signed, which makes a key of its own",
+            "--tls-key cannot be given with --tls-certificate self-signed, which makes its own key",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_what_needs_a_certificate_says_so(given, said):
+def test_the_message_for_a_setting_without_its_certificate_names_both(given, said):
     with pytest.raises(BadSetting) as refused:
         from_options(**given)
     assert str(refused.value) == said
@@ -75,18 +75,18 @@ def test_what_needs_a_certificate_says_so(given, said):
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_a_value_of_the_wrong_form_is_told_what_to_write(given, said):
+def test_the_message_for_a_malformed_value_describes_a_valid_value(given, said):
     with pytest.raises(BadSetting) as refused:
         from_options(**given)
     assert str(refused.value) == said
 
 
-def test_the_words_of_resolvers_and_networks_have_examples():
+def test_the_descriptions_of_resolvers_and_networks_have_examples():
     assert "192.0.2.53 or 192.0.2.53:53" in RESOLVERS.words
     assert "for loopback 127.0.0.0/8,::1" in NETWORKS.words
 
 
-def test_good_values_are_understood():
+def test_valid_values_are_parsed():
     settings = from_options(
         **TLS,
         smtps="[::1]:465",
@@ -112,7 +112,7 @@ def test_good_values_are_understood():
     assert settings.greeting_delay == timedelta(seconds=2)
 
 
-def test_by_default_there_is_no_tls_no_lmtp_and_nobody_is_believed():
+def test_by_default_there_is_no_tls_no_lmtp_and_no_trusted_client():
     settings = Settings()
     assert settings.smtps == settings.lmtp == settings.proxy_networks == settings.trusted_networks == settings.dns == ()
     assert (settings.tls_certificate, settings.tls_required) == (None, False)
@@ -132,11 +132,11 @@ MAIL_IS_CHECKED = [
 
 
 @pytest.mark.parametrize(("given", "is_checked"), MAIL_IS_CHECKED, ids=str)
-def test_record_asks_no_dns_while_only_this_machine_can_connect(given, is_checked):
+def test_senders_are_not_checked_with_record_if_only_this_machine_can_connect(given, is_checked):
     assert from_options(**given).checks_senders is is_checked
 
 
-def test_shared_domains_are_compared_as_a_labels_and_an_asterisk_is_all():
+def test_shared_domains_are_stored_as_a_labels_and_an_asterisk_means_all():
     assert Settings().shared_domains == frozenset()
     assert from_options(shared_domains="Example.com, Bücher.example").shared_domains == {
         "example.com",
@@ -145,7 +145,7 @@ def test_shared_domains_are_compared_as_a_labels_and_an_asterisk_is_all():
     assert from_options(shared_domains="*").shared_domains == {"*"}
 
 
-def test_domains_with_subaddresses_are_compared_as_a_labels():
+def test_domains_with_subaddresses_are_stored_as_a_labels():
     assert Settings().subaddressing == frozenset()
     found = from_options(subaddressing="Example.com, Bücher.example").subaddressing
     assert found == {"example.com", "xn--bcher-kva.example"}
@@ -154,5 +154,5 @@ def test_domains_with_subaddresses_are_compared_as_a_labels():
 @pytest.mark.parametrize(
     ("hostname", "domain"), [("MX.Example.com", "mx.example.com"), ("mx.example.com.", "mx.example.com"), ("a..b", "")]
 )
-def test_the_name_of_the_server_is_a_domain_if_an_address_can_have_it(hostname, domain):
+def test_the_host_name_is_an_email_domain_if_an_address_can_have_it(hostname, domain):
     assert from_options(hostname=hostname).domain_of_hostname == domain

@@ -1,4 +1,4 @@
-"""Where a setting of `waypost serve` is from: the command line, the environment, the file, or it is the default."""
+"""The sources of the settings of `waypost serve`: the command line, the environment, the file, and the defaults."""
 
 import sys
 from datetime import timedelta
@@ -13,8 +13,8 @@ from waypost.domain.mail.routes import Route
 from waypost.server import service as services
 
 
-class Given(SystemExit):
-    """What a service was made of; nothing is started."""
+class NotStarted(SystemExit):
+    """Raised instead of starting a service. It has the settings of that service."""
 
     def __init__(self, settings):
         super().__init__(0)
@@ -23,10 +23,10 @@ class Given(SystemExit):
 
 @pytest.fixture
 def serve(monkeypatch):
-    """Run `waypost serve` as far as to its settings."""
+    """A function that runs `waypost serve` until the settings are complete, without starting the server."""
 
     def service(settings, **_):
-        raise Given(settings)
+        raise NotStarted(settings)
 
     def serve(*arguments, **environment):
         with monkeypatch.context() as patch:
@@ -43,7 +43,7 @@ def serve(monkeypatch):
 
 @pytest.fixture
 def file(tmp_path):
-    """A settings file with this text."""
+    """A function that writes a settings file with a given text."""
 
     def file(text):
         path = tmp_path / "waypost.toml"
@@ -53,11 +53,11 @@ def file(tmp_path):
     return file
 
 
-def test_without_a_file_all_is_as_by_default(serve):
+def test_without_a_file_all_settings_have_their_defaults(serve):
     assert serve().settings == Settings()
 
 
-def test_the_command_line_wins_over_the_environment_and_that_over_the_file(serve, file):
+def test_the_command_line_overrides_the_environment_which_overrides_the_file(serve, file):
     path = file('hostname = "file.example"')
     assert serve("--config", path).settings.hostname == "file.example"
     assert serve("--config", path, HOSTNAME="environment.example").settings.hostname == "environment.example"
@@ -65,37 +65,37 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(serve
     assert given.settings.hostname == "line.example"
 
 
-def test_our_own_name_has_no_final_dot(serve):
+def test_the_host_name_of_the_server_has_no_final_dot(serve):
     assert serve("--hostname", "mail.example.com.").settings.real_hostname == "mail.example.com"
 
 
-def test_what_the_file_does_not_say_is_as_by_default(serve, file):
+def test_settings_that_are_not_in_the_file_have_their_defaults(serve, file):
     path = file("smtp-memory = 64\ntls_required = false\n")
     assert serve("--config", path).settings == Settings(config=path, smtp_memory=64 * 2**20)
 
 
-def test_the_file_may_be_named_in_the_environment(serve, file):
+def test_the_settings_file_may_be_given_in_the_environment(serve, file):
     path = file('clock = "virtual"')
     assert serve(CONFIG=path).settings == Settings(config=path, clock=Clock.VIRTUAL)
 
 
-def test_the_rest_of_the_file_reaches_the_service(serve, file):
+def test_the_routes_of_the_file_reach_the_service(serve, file):
     path = file('[[route]]\nmatch = "*"\nto = "smtp://a"\n')
     assert serve("--config", path).settings == Settings(config=path, routes=(Route(match="*", to="smtp://a"),))
 
 
-def test_a_value_that_cannot_be_is_told_with_where_it_is_from(serve, file, capsys):
+def test_the_message_for_an_invalid_value_names_its_source(serve, file, capsys):
     path = file('clock = "real"\n\nsmtp-memory = 9\n')
-    said = "must be a number of MiB from 16 to 1000000, not '9'\n"
+    message = "must be a number of MiB from 16 to 1000000, not '9'\n"
     assert serve("--config", path).code == 1
-    assert capsys.readouterr().err == f"waypost: {path}, line 3: `smtp_memory` {said}"
+    assert capsys.readouterr().err == f"waypost: {path}, line 3: `smtp_memory` {message}"
     assert serve("--config", path, SMTP_MEMORY="9").code == 1
-    assert capsys.readouterr().err == f"waypost: WAYPOST_SERVE_SMTP_MEMORY {said}"
+    assert capsys.readouterr().err == f"waypost: WAYPOST_SERVE_SMTP_MEMORY {message}"
     assert serve("--config", path, "--smtp-memory", "9", SMTP_MEMORY="256").code == 1
-    assert capsys.readouterr().err == f"waypost: --smtp-memory {said}"
+    assert capsys.readouterr().err == f"waypost: --smtp-memory {message}"
 
 
-def test_a_setting_that_does_not_go_with_another_is_told_with_where_it_is_from(serve, file, capsys):
+def test_the_message_for_contradicting_settings_names_the_source(serve, file, capsys):
     path = file('\nsmtps = "127.0.0.1:0"\n')
     assert serve("--config", path).code == 1
     assert capsys.readouterr().err == f"waypost: {path}, line 2: `smtps` needs --tls-certificate\n"
@@ -103,7 +103,7 @@ def test_a_setting_that_does_not_go_with_another_is_told_with_where_it_is_from(s
     assert capsys.readouterr().err == "waypost: WAYPOST_SERVE_TLS_REQUIRED yes needs --tls-certificate\n"
 
 
-def test_the_url_of_a_database_is_not_repeated_wherever_it_is_from(serve, file, capsys):
+def test_the_message_for_an_invalid_database_url_does_not_repeat_it(serve, file, capsys):
     url = "mysql://me:hunter2@db.example/waypost"
     for given, variables in (
         (("--config", file(f'database = "{url}"')), {}),
@@ -111,13 +111,13 @@ def test_the_url_of_a_database_is_not_repeated_wherever_it_is_from(serve, file, 
         (("--database", url), {}),
     ):
         assert serve(*given, **variables).code == 1
-        said = capsys.readouterr().err
-        assert "must be a URL such as postgresql://USER@HOST/NAME" in said
-        assert "hunter2" not in said
+        message = capsys.readouterr().err
+        assert "must be a URL such as postgresql://USER@HOST/NAME" in message
+        assert "hunter2" not in message
     assert "hunter2" not in repr(from_options(database="postgresql://me:hunter2@db.example/waypost"))
 
 
-def test_a_file_that_is_not_there_is_told(serve, tmp_path, capsys):
+def test_the_message_for_a_missing_settings_file_names_it(serve, tmp_path, capsys):
     assert serve("--config", tmp_path / "none").code == 1
     assert capsys.readouterr().err == f"waypost: {tmp_path / 'none'} cannot be read: No such file or directory\n"
 
@@ -133,14 +133,14 @@ BAD = {
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
-def test_a_value_that_cannot_be_is_refused_with_the_name_of_the_option(name, value):
+def test_the_message_for_an_invalid_value_names_the_option(name, value):
     with pytest.raises(BadSetting) as refused:
         from_options(**{name: value})
     assert str(refused.value).startswith(f"--{name.replace('_', '-')} must be ")
     assert repr(value) in str(refused.value)
 
 
-def test_good_values_are_understood():
+def test_valid_values_are_parsed():
     settings = from_options(clock="virtual", disk_reserve="0", trace_refusals="90m")
     assert (settings.clock, settings.disk_reserve) == (Clock.VIRTUAL, 0)
     assert settings.trace_refusals == timedelta(minutes=90)
@@ -149,10 +149,10 @@ def test_good_values_are_understood():
 
 
 @pytest.mark.parametrize(
-    ("text", "octets"), [("0", 0), ("1", 1), ("1048576", 2**20), ("3KiB", 3072), ("2MiB", 2**21), ("1GiB", 2**30)]
+    ("text", "size"), [("0", 0), ("1", 1), ("1048576", 2**20), ("3KiB", 3072), ("2MiB", 2**21), ("1GiB", 2**30)]
 )
-def test_a_size_is_in_octets_or_in_binary_units(text, octets):
-    assert SIZE.read(text) == octets
+def test_a_size_is_in_bytes_or_in_binary_units(text, size):
+    assert SIZE.read(text) == size
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("12h", 43200), ("7d", 604800)])

@@ -76,7 +76,7 @@ class Client:
 
         try:
             await self.application(scope, receive, send)
-        except* events.AlreadyTold:  # the HTTP server closes the connection then
+        except* events.AlreadyReported:  # the HTTP server closes the connection then
             is_whole = False
         else:
             is_whole = True

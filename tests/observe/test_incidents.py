@@ -1,4 +1,4 @@
-"""An incident: the log has the cause under an id, and the caller learns nothing but the id."""
+"""Incidents: the log has the cause of a failure under an id, and the caller gets only the id."""
 
 import uuid
 
@@ -14,7 +14,7 @@ SECRET = "secret at /var/lib"
 
 
 def reported(error, **given):
-    """The incident of an error, and the one event that tells of it."""
+    """Report an error. Return the incident, and the one event about it."""
     emitted = []
     incident = Incidents(emitted.append, of_store=STORE_FAILURES).report(error, where="smtp", **given)
     (event,) = emitted
@@ -26,22 +26,22 @@ def reported(error, **given):
     [ports.StoreUnavailable(SECRET), ports.TookTooLong("old mail", 5), errors.Busy(SECRET)],
     ids=["gone", "slow", "busy"],
 )
-def test_a_store_that_could_not_do_its_work_is_worth_a_retry(error):
+def test_the_caller_is_asked_to_try_again_if_the_store_has_failed(error):
     incident, event = reported(error)
     assert event == events.StoreFailed(where="smtp", id=incident.id, cause=error)
     assert incident.is_of_store
-    assert incident.sentence == f"The store is not available (id {incident.id}); please try again."
+    assert incident.sentence == f"The store is not available (id {incident.id}). Please try again."
 
 
 @pytest.mark.parametrize("error", [RuntimeError(SECRET), errors.Conflict(SECRET), KeyError(SECRET)])
-def test_every_other_error_is_a_failure_of_ours_and_its_words_are_told_to_nobody(error):
+def test_the_caller_does_not_see_the_text_of_an_internal_error(error):
     incident, event = reported(error)
     assert event == events.Failed(where="smtp", id=incident.id, cause=error)
     assert not incident.is_of_store
     assert incident.sentence == f"Something went wrong on our side (id {incident.id})."
 
 
-def test_an_incident_has_an_id_of_its_own_unless_the_caller_knows_one():
+def test_an_incident_has_a_new_id_unless_the_caller_gives_one():
     ids = {reported(RuntimeError())[0].id for _ in range(3)}
     assert len({uuid.UUID(each) for each in ids}) == 3
     incident, event = reported(RuntimeError(), incident_id="a request")

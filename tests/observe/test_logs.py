@@ -1,4 +1,4 @@
-"""The log says what happened, and never what was in it."""
+"""The log contains all events, but no secrets, no local variables, and no control characters."""
 
 import io
 import json
@@ -15,19 +15,19 @@ from waypost.observe import events, logs
 
 
 class Stream(io.StringIO):
-    """A standard error that is a terminal, or not."""
+    """A replacement for standard error, which claims to be a terminal or not."""
 
     def __init__(self, *, terminal):
         super().__init__()
         self.terminal = terminal
         self.buffer = self
-        self.told = ""
+        self.written = ""
 
     def isatty(self):
         return self.terminal
 
     def write(self, text):
-        self.told += text if isinstance(text, str) else text.decode()
+        self.written += text if isinstance(text, str) else text.decode()
 
 
 @pytest.fixture(params=[True, False], ids=["terminal", "json"])
@@ -53,30 +53,30 @@ def test_a_failure_is_logged_with_its_cause_and_no_local_variables(log):
     log.emit(events.Failed(where="smtp", id="an-id", cause=failure()))
     log.close()
 
-    assert "no space" in stream.told
-    assert "an-id" in stream.told
-    assert "BODY-SECRET" not in stream.told
+    assert "no space" in stream.written
+    assert "an-id" in stream.written
+    assert "BODY-SECRET" not in stream.written
 
 
 def test_every_line_that_is_not_for_a_terminal_is_json(log):
     log, stream = log
     log.emit(events.MessageAccepted(id="an-id", peer="192.0.2.1", size=1, recipients=1))
-    library, complaints = logging.getLogger("uvicorn.error"), logs.Complaints(log.emit)
-    library.addHandler(complaints)
-    library.error("it went wrong")
+    library, handler = logging.getLogger("uvicorn.error"), logs.LibraryErrors(log.emit)
+    library.addHandler(handler)
+    library.error("something failed")
     library.warning("Invalid HTTP request received.")
-    library.removeHandler(complaints)
+    library.removeHandler(handler)
     log.close()
 
     if stream.terminal:
-        assert "message_accepted" in stream.told
+        assert "message_accepted" in stream.written
     else:
-        told = [json.loads(line) for line in stream.told.splitlines()]
-        assert [line["event"] for line in told] == ["message_accepted", "failed"]
-        assert told[1]["where"] == "uvicorn.error"
+        logged = [json.loads(line) for line in stream.written.splitlines()]
+        assert [line["event"] for line in logged] == ["message_accepted", "failed"]
+        assert logged[1]["where"] == "uvicorn.error"
 
 
-def test_the_text_of_an_error_moves_no_cursor_and_makes_no_line_of_the_log(log):
+def test_the_text_of_an_error_cannot_move_the_cursor_or_forge_a_log_line(log):
     log, stream = log
     log.emit(
         events.Failed(where="smtp", id="an-id", cause=ValueError("red \x1b[31m\x9b\a\n2026-01-01 [info] stopped\r"))
@@ -84,13 +84,15 @@ def test_the_text_of_an_error_moves_no_cursor_and_makes_no_line_of_the_log(log):
     log.emit(events.TlsFailed(peer="192.0.2.1", reason="red \x1b[31m\n2026-01-01 [info] stopped"))
     log.close()
     colours = re.compile(r"\x1b\[[0-9;]*m")
-    ours = colours.sub("", stream.told) if stream.terminal else stream.told
+    ours = colours.sub("", stream.written) if stream.terminal else stream.written
     assert all(letter.isprintable() or letter == "\n" for letter in ours)
-    assert stream.told.count("\x1b[31m") == stream.told.count("[\x1b[31m\x1b[1merror")  # the colour of a failure
+    assert stream.written.count("\x1b[31m") == stream.written.count(
+        "[\x1b[31m\x1b[1merror"
+    )  # only our own colour of a failure
     assert not [line for line in ours.splitlines() if line.startswith("2026-01-01")]
 
 
-def test_a_log_that_cannot_be_written_holds_nobody_up(log, monkeypatch):
+def test_a_log_that_cannot_be_written_delays_and_fails_nothing(log, monkeypatch):
     log, stream = log
     monkeypatch.setattr(stream, "write", lambda _: (_ for _ in ()).throw(BrokenPipeError))
     for _ in range(3):
@@ -98,21 +100,21 @@ def test_a_log_that_cannot_be_written_holds_nobody_up(log, monkeypatch):
     log.emit(None)
 
 
-def told(stream):
-    return [json.loads(line) for line in stream.told.splitlines()]
+def lines_of(stream):
+    return [json.loads(line) for line in stream.written.splitlines()]
 
 
 @pytest.mark.parametrize("log", [False], indirect=True, ids=["json"])
-def test_an_event_that_cannot_be_written_as_a_line_is_counted(log):
+def test_an_event_that_cannot_be_encoded_is_counted_as_dropped(log):
     log, stream = log
     log.emit(events.Listening(edge=object(), address="x"))
     log.emit(None)
     log.close()
-    assert [(line["event"], line["count"]) for line in told(stream)] == [("lines_dropped", 2)]
+    assert [(line["event"], line["count"]) for line in lines_of(stream)] == [("lines_dropped", 2)]
 
 
 @pytest.mark.parametrize("log", [False], indirect=True, ids=["json"])
-def test_lines_that_were_lost_with_a_failed_write_are_counted_when_one_succeeds(log, monkeypatch):
+def test_lines_that_were_lost_in_a_failed_write_are_counted_by_the_next_write(log, monkeypatch):
     log, stream = log
     write, failed = stream.write, threading.Event()
 
@@ -126,7 +128,10 @@ def test_lines_that_were_lost_with_a_failed_write_are_counted_when_one_succeeds(
     assert failed.wait(60)
     log.emit(events.Stopped())
     log.close()
-    assert [(line["event"], line.get("count")) for line in told(stream)] == [("stopped", None), ("lines_dropped", 1)]
+    assert [(line["event"], line.get("count")) for line in lines_of(stream)] == [
+        ("stopped", None),
+        ("lines_dropped", 1),
+    ]
 
 
 def test_lines_that_do_not_fit_are_dropped_and_counted(log, monkeypatch):
@@ -139,22 +144,22 @@ def test_lines_that_do_not_fit_are_dropped_and_counted(log, monkeypatch):
         log.emit(events.Stopped())
     gate.set()
     log.close()
-    assert stream.told.count("stopped") == 1 + logs.BACKLOG
-    assert "lines_dropped" in stream.told
-    assert "100" in stream.told.splitlines()[-1]
+    assert stream.written.count("stopped") == 1 + logs.BACKLOG
+    assert "lines_dropped" in stream.written
+    assert "100" in stream.written.splitlines()[-1]
 
 
-SAMPLES = {str: "a text", int: 57, bool: True, BaseException: RuntimeError("a mistake")}
-"""A value of each kind that an event may have."""
+SAMPLES = {str: "a text", int: 57, bool: True, BaseException: RuntimeError("a bug")}
+"""A value for each type of an event's fields."""
 
 
 @pytest.mark.parametrize("kind", get_args(events.Event), ids=lambda kind: kind.__name__)
-def test_each_event_is_written_with_all_that_it_tells(log, kind):
+def test_each_event_is_written_with_all_of_its_fields(log, kind):
     log, stream = log
-    told = {name: SAMPLES[of] for name, of in get_type_hints(kind).items()}
-    log.emit(kind(**told))
+    fields = {name: SAMPLES[of] for name, of in get_type_hints(kind).items()}
+    log.emit(kind(**fields))
     log.close()
-    assert logs.name_of(kind) in stream.told
-    for name, value in told.items():
-        assert str(value) in stream.told or json.dumps(value) in stream.told
-        assert name in stream.told or name == "cause"
+    assert logs.name_of(kind) in stream.written
+    for name, value in fields.items():
+        assert str(value) in stream.written or json.dumps(value) in stream.written
+        assert name in stream.written or name == "cause"

@@ -1,4 +1,4 @@
-"""Background tasks: none ends unnoticed, and what follows the error that ended one is as declared."""
+"""Background tasks: an error that ends a task is always logged, and the reaction to it is as declared."""
 
 import asyncio
 from functools import partial
@@ -17,7 +17,7 @@ from waypost.smtp.protocol import replies
 
 
 class Failing:
-    """A task that an error ends, as often as it is run, until it has run so often."""
+    """A task that fails with an error in each of its first `times` runs."""
 
     def __init__(self, error=None, times=1_000):
         self.error, self.times, self.runs = error or RuntimeError("a bug"), times, 0
@@ -28,11 +28,11 @@ class Failing:
             raise self.error
 
 
-async def waits_for_ever():
+async def never_ends():
     await asyncio.Event().wait()
 
 
-def test_a_task_that_dies_is_logged_and_is_over():
+def test_a_task_that_fails_is_logged_and_not_restarted():
     emitted, failing = [], Failing()
 
     async def scenario():
@@ -46,7 +46,7 @@ def test_a_task_that_dies_is_logged_and_is_over():
 def test_a_task_that_fails_while_it_is_cancelled_is_not_restarted():
     emitted = []
 
-    async def fails_at_its_end():
+    async def fails_when_cancelled():
         try:
             await asyncio.Event().wait()
         finally:
@@ -54,7 +54,7 @@ def test_a_task_that_fails_while_it_is_cancelled_is_not_restarted():
 
     async def scenario():
         tasks = supervised(emitted.append, pause=0)
-        tasks.start(fails_at_its_end, where="x", on_error=OnError.RESTART)
+        tasks.start(fails_when_cancelled, where="x", on_error=OnError.RESTART)
         await asyncio.sleep(0)
         await asyncio.wait_for(tasks.stop(), PATIENCE)
 
@@ -62,17 +62,17 @@ def test_a_task_that_fails_while_it_is_cancelled_is_not_restarted():
     assert [(type(event), event.where) for event in emitted] == [(events.Failed, "x")]
 
 
-def test_a_task_whose_future_is_cancelled_by_others_does_not_end_unnoticed():
+def test_a_task_that_ends_because_its_future_was_cancelled_is_logged():
     emitted = []
 
-    async def waits_for_what_is_cancelled():
+    async def waits_for_a_cancelled_future():
         future = asyncio.get_running_loop().create_future()
         future.cancel()
         await future
 
     async def scenario():
         tasks = supervised(emitted.append)
-        tasks.start(waits_for_what_is_cancelled, where="x", on_error=OnError.END_SERVER)
+        tasks.start(waits_for_a_cancelled_future, where="x", on_error=OnError.END_SERVER)
         return await asyncio.wait_for(tasks.failed(), PATIENCE)
 
     where, _ = asyncio.run(scenario())
@@ -80,7 +80,7 @@ def test_a_task_whose_future_is_cancelled_by_others_does_not_end_unnoticed():
     assert [type(event) for event in emitted] == [events.Failed]
 
 
-def test_a_task_that_the_store_fails_is_logged_as_a_failure_of_the_store():
+def test_a_store_error_that_ends_a_task_is_logged_as_a_failure_of_the_store():
     emitted, failing = [], Failing(ports.StoreUnavailable("gone"))
 
     async def scenario():
@@ -90,7 +90,7 @@ def test_a_task_that_the_store_fails_is_logged_as_a_failure_of_the_store():
     assert [type(event) for event in emitted] == [events.StoreFailed]
 
 
-def test_a_task_that_dies_is_run_again_after_a_pause_and_each_death_is_logged():
+def test_a_task_that_fails_is_restarted_after_a_pause_and_each_failure_is_logged():
     emitted, failing = [], Failing(times=3)
 
     async def scenario():
@@ -101,7 +101,7 @@ def test_a_task_that_dies_is_run_again_after_a_pause_and_each_death_is_logged():
     assert len(emitted) == 3
 
 
-def test_a_task_that_is_stopped_in_its_pause_is_not_run_again():
+def test_a_task_that_is_stopped_during_its_pause_is_not_restarted():
     emitted, failing = [], Failing()
 
     async def scenario():
@@ -114,12 +114,12 @@ def test_a_task_that_is_stopped_in_its_pause_is_not_run_again():
     assert failing.runs == 1
 
 
-def test_a_task_that_the_server_needs_ends_the_server_when_it_dies():
+def test_the_server_ends_if_a_task_that_it_needs_fails():
     emitted, failing = [], Failing()
 
     async def scenario():
         tasks = supervised(emitted.append)
-        tasks.start(waits_for_ever, where="y", on_error=OnError.END_SERVER)
+        tasks.start(never_ends, where="y", on_error=OnError.END_SERVER)
         tasks.start(failing.run, where="x", on_error=OnError.END_SERVER)
         async with asyncio.timeout(PATIENCE):
             found = await tasks.failed()
@@ -132,18 +132,18 @@ def test_a_task_that_the_server_needs_ends_the_server_when_it_dies():
 
 
 @pytest.mark.parametrize("on_error", OnError)
-def test_a_task_that_comes_to_its_end_or_is_cancelled_is_no_failure(on_error):
+def test_a_task_that_completes_or_is_cancelled_is_not_a_failure(on_error):
     emitted = []
 
     async def scenario():
         tasks = supervised(emitted.append)
         await tasks.start(Failing(times=0).run, where="x", on_error=on_error)
-        cancelled = tasks.start(waits_for_ever, where="x", on_error=on_error)
+        cancelled = tasks.start(never_ends, where="x", on_error=on_error)
         await asyncio.sleep(0)
         cancelled.cancel()
         await asyncio.wait([cancelled])
-        tasks.start(waits_for_ever, where="x", on_error=on_error)
-        left = tasks.start(waits_for_ever, where="x", on_error=on_error)
+        tasks.start(never_ends, where="x", on_error=on_error)
+        left = tasks.start(never_ends, where="x", on_error=on_error)
         await tasks.stop()
         assert left.cancelled()
         assert not tasks._has_failed.is_set()
@@ -152,21 +152,21 @@ def test_a_task_that_comes_to_its_end_or_is_cancelled_is_no_failure(on_error):
     assert emitted == []
 
 
-def test_what_a_mail_server_does_in_the_background_does_not_end_unnoticed():
+def test_errors_in_the_background_tasks_of_the_mail_edge_are_logged():
     emitted = []
 
-    def mistake(*_):
-        raise RuntimeError("a mistake")
+    def fails(*_):
+        raise RuntimeError("a bug")
 
     async def scenario():
         tasks = supervised(emitted.append, pause=1_000)
-        refusals = Refusals(None, lambda: None, mistake, tasks)
-        refusals._flush = mistake
-        aborted_transfers = AbortedTransfers(None, failed=mistake, tasks=tasks)
+        refusals = Refusals(None, lambda: None, fails, tasks)
+        refusals._flush = fails
+        aborted_transfers = AbortedTransfers(None, failed=fails, tasks=tasks)
         aborted_transfers.add("a message")
         start_task = partial(tasks.start, where="authentication", on_error=OnError.RESTART)
         checker = Checker(start_task=start_task)
-        checker._probe = mistake
+        checker._probe = fails
         await checker.start()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("waypost.smtp.backend.refusals.EVERY", 0)

@@ -1,4 +1,4 @@
-"""A data directory whose database was lost, emptied or damaged never becomes an empty server: that refuses all mail."""
+"""A server whose database was lost, emptied or damaged never starts empty, because it would then refuse all mail."""
 
 import asyncio
 import base64
@@ -26,13 +26,13 @@ from waypost.server import service as services
 pytestmark = pytest.mark.slow
 
 KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
-COPIED = (
+OLD_CREDENTIALS = (
     b"[default]\naws_access_key_id = AKIAONE\naws_secret_access_key = one\naws_account_id = 000000000000\nregion = x\n"
 )
 
 
-def started(path, **settings):
-    """Start a server and stop it again."""
+def start_and_stop(path, **settings):
+    """Start a server on a data directory, and stop it again."""
 
     async def start():
         service = services.Service(from_options(data=str(path), http="127.0.0.1:0", smtp="127.0.0.1:0", **settings))
@@ -42,22 +42,22 @@ def started(path, **settings):
     asyncio.run(start())
 
 
-def kept(path):
-    """The files with something in them, but for what SQLite makes whenever it looks at a database."""
+def contents(path):
+    """The contents of all files, except the index file that SQLite creates whenever it opens a database."""
     return {file.name: file.read_bytes() for file in path.iterdir() if not file.name.endswith("-shm")}
 
 
-def refused(path, **settings):
-    """The sentence with which a server does not start; it has changed nothing then."""
-    before = kept(path)
+def refusal(path, **settings):
+    """The message of a server that does not start. The start must not change any file."""
+    before = contents(path)
     with pytest.raises((opening.CannotStart, DataDirectoryError)) as caught:
-        started(path, **settings)
-    assert {name: octets for name, octets in kept(path).items() if octets or name in before} == before
+        start_and_stop(path, **settings)
+    assert {name: octets for name, octets in contents(path).items() if octets or name in before} == before
     return str(caught.value)
 
 
-def opened(path, use_case=lambda _: None, **options):
-    """Run a use case on the store, opened as a server does it."""
+def with_store(path, use_case=lambda _: None, **options):
+    """Run a use case on the store, which is opened as a server opens it."""
 
     async def run():
         store = opening.open_store(DataDirectory(path), **options)
@@ -71,14 +71,14 @@ def opened(path, use_case=lambda _: None, **options):
 
 @pytest.fixture
 def data(tmp_path):
-    """A data directory of a server that has stopped."""
-    started(tmp_path / "data")
+    """The data directory of a server that has stopped."""
+    start_and_stop(tmp_path / "data")
     return tmp_path / "data"
 
 
 @pytest.fixture
 def killed(tmp_path):
-    """A data directory with a database whose server was killed before anything was copied out of the log."""
+    """The data directory of a server that was killed before SQLite copied anything from its write-ahead log."""
     code = (
         "import asyncio, os, sys, pathlib\n"
         "from tests.kit.values import make_instance\n"
@@ -97,53 +97,54 @@ def killed(tmp_path):
     return path
 
 
-# Lost
+# A lost database
 
 
-def test_a_server_does_not_start_on_a_database_that_is_missing(data):
+def test_a_server_does_not_start_if_its_database_is_missing(data):
     (data / "waypost.sqlite3").unlink()
-    assert refused(data) == (
-        f"{data}/waypost.sqlite3 is missing, but a server has kept its data there, as lock and credentials in "
-        f"{data} show. Restore the database from your backup. If the data is in PostgreSQL, name the database with "
-        f"--database. To start anew, without email addresses and mail, remove {data}/lock and {data}/credentials."
+    assert refusal(data) == (
+        f"{data}/waypost.sqlite3 is missing, but a server has stored data there, as lock and credentials in {data} "
+        "show. Restore the database from your backup. If the data is in PostgreSQL, name the database with "
+        "--database. To start with an empty database, without email addresses and mail, remove "
+        f"{data}/lock and {data}/credentials."
     )
 
 
-def test_a_server_does_not_start_on_a_database_that_is_empty(data):
+def test_a_server_does_not_start_if_its_database_is_empty(data):
     os.truncate(data / "waypost.sqlite3", 0)
-    assert refused(data).startswith(f"{data}/waypost.sqlite3 is empty, but a server has kept its data there, as ")
+    assert refusal(data).startswith(f"{data}/waypost.sqlite3 is empty, but a server has stored data there, as ")
 
 
 def test_a_server_does_not_start_on_a_database_without_tables(data):
     (data / "waypost.sqlite3").unlink()
     with contextlib.closing(sqlite3.connect(data / "waypost.sqlite3")) as other:
         other.executescript("PRAGMA journal_mode = WAL; CREATE TABLE t (x); DROP TABLE t")
-    said = refused(data)
-    assert said.startswith(
-        f"{data}/waypost.sqlite3 has no tables of Waypost, but a server has kept its data there, as "
+    message = refusal(data)
+    assert message.startswith(
+        f"{data}/waypost.sqlite3 has no tables of Waypost, but a server has stored data there, as "
     )
-    assert said.endswith(f"remove {data}/lock and {data}/credentials.")
+    assert message.endswith(f"remove {data}/lock and {data}/credentials.")
 
 
-@pytest.mark.parametrize("left", ["lock", "credentials"])
-def test_one_file_that_only_a_server_writes_shows_that_it_had_a_database(data, left):
+@pytest.mark.parametrize("remaining", ["lock", "credentials"])
+def test_one_file_that_only_a_server_writes_proves_that_there_was_a_database(data, remaining):
     for file in data.iterdir():
-        if file.name != left:
+        if file.name != remaining:
             file.unlink()
-    said = refused(data)
-    assert f"as {left} in {data} show" in said
-    assert said.endswith(f"remove {data}/{left}.")
+    message = refusal(data)
+    assert f"as {remaining} in {data} show" in message
+    assert message.endswith(f"remove {data}/{remaining}.")
 
 
-def test_the_removal_of_the_named_files_starts_anew(data):
+def test_a_server_starts_with_an_empty_database_after_the_removal_of_the_named_files(data):
     (data / "waypost.sqlite3").unlink()
-    assert refused(data).endswith(f"remove {data}/lock and {data}/credentials.")
+    assert refusal(data).endswith(f"remove {data}/lock and {data}/credentials.")
     (data / "lock").unlink()
     (data / "credentials").unlink()
-    started(data)
+    start_and_stop(data)
 
 
-def test_a_command_does_not_make_a_database_that_was_lost(data):
+def test_a_command_does_not_create_a_database_in_place_of_a_lost_one(data):
     (data / "waypost.sqlite3").unlink()
     for make in (False, True):
         with pytest.raises(DataDirectoryError, match=r"waypost\.sqlite3 is missing"):
@@ -151,85 +152,85 @@ def test_a_command_does_not_make_a_database_that_was_lost(data):
     assert not (data / "waypost.sqlite3").exists()
 
 
-def test_a_write_ahead_log_that_is_missing_after_a_kill_is_noticed(killed):
+def test_a_server_does_not_start_if_the_write_ahead_log_of_a_killed_server_is_missing(killed):
     (killed / "waypost.sqlite3-wal").unlink()
-    said = refused(killed)
-    assert said.startswith(f"{killed}/waypost.sqlite3-wal is missing. A server that did not end in order had its last ")
-    assert said.endswith(f"To start without these changes, remove {killed}/waypost.sqlite3-shm.")
+    message = refusal(killed)
+    assert message.startswith(f"{killed}/waypost.sqlite3-wal is missing. A server that did not stop cleanly had its ")
+    assert message.endswith(f"To start without these changes, remove {killed}/waypost.sqlite3-shm.")
     (killed / "waypost.sqlite3-shm").unlink()
-    assert f"{killed}/waypost.sqlite3 has no tables of Waypost" in refused(killed)
+    assert f"{killed}/waypost.sqlite3 has no tables of Waypost" in refusal(killed)
 
 
-def test_a_write_ahead_log_that_was_cut_opens_or_is_refused_in_a_sentence(killed):
+def test_a_server_starts_with_a_truncated_write_ahead_log_but_not_with_an_empty_database(killed):
     log = killed / "waypost.sqlite3-wal"
     os.truncate(log, log.stat().st_size * 2 // 3)
     (killed / "waypost.sqlite3-shm").unlink()
-    started(killed)  # all that was committed in what is left of the log
+    start_and_stop(killed)  # with everything that the rest of the log has committed
     os.truncate(killed / "waypost.sqlite3", 0)
-    assert "is empty" in refused(killed)
+    assert "is empty" in refusal(killed)
 
 
-def test_a_server_that_was_killed_has_its_data_at_the_next_start(killed):
-    assert opened(killed, lambda tx: tx.instance(TENANT, "i") is not None)
+def test_the_data_of_a_killed_server_is_there_after_the_next_start(killed):
+    assert with_store(killed, lambda tx: tx.instance(TENANT, "i") is not None)
 
 
-# Damaged
+# A damaged database
 
 
-def test_a_database_that_was_cut_to_half_is_named_with_what_to_do(data):
+def test_the_message_for_a_truncated_database_names_it_and_says_what_to_do(data):
     os.truncate(data / "waypost.sqlite3", (data / "waypost.sqlite3").stat().st_size // 2)
-    said = refused(data)
-    assert said.startswith(f"{data}/waypost.sqlite3 cannot be opened: ")
-    assert "The file is damaged. Restore it from your backup." in said
-    assert f"`sqlite3 {data}/waypost.sqlite3 .recover`" in said
+    message = refusal(data)
+    assert message.startswith(f"{data}/waypost.sqlite3 cannot be opened: ")
+    assert "The file is damaged. Restore it from your backup." in message
+    assert f"`sqlite3 {data}/waypost.sqlite3 .recover`" in message
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_database_with_random_octets_opens_or_is_refused_in_a_sentence(data, seed):
-    opened(data, make_instance)
-    some = random.Random(seed)
+def test_a_database_with_random_bytes_opens_or_is_refused_with_a_message(data, seed):
+    with_store(data, make_instance)
+    generator = random.Random(seed)
     with (data / "waypost.sqlite3").open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
         for _ in range(40):
-            file.seek(some.randrange(8192, size - 64))
-            file.write(some.randbytes(64))
+            file.seek(generator.randrange(8192, size - 64))
+            file.write(generator.randbytes(64))
     with contextlib.suppress(opening.CannotStart, ports.StoreUnavailable):
-        assert opened(data, lambda tx: tx.instance(TENANT, "i"))  # where the octets fell, nothing was
+        assert with_store(data, lambda tx: tx.instance(TENANT, "i"))  # the random bytes have hit unused space
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_database_with_random_pages_is_named_with_what_to_do(data, seed):
-    some = random.Random(seed)
+def test_the_message_for_a_database_with_random_pages_says_what_to_do(data, seed):
+    generator = random.Random(seed)
     with (data / "waypost.sqlite3").open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
-        for page in some.sample(range(1, size // 4096), 5):
+        for page in generator.sample(range(1, size // 4096), 5):
             file.seek(page * 4096)
-            file.write(some.randbytes(4096))
-    assert "The file is damaged. Restore it from your backup." in refused(data)
+            file.write(generator.randbytes(4096))
+    assert "The file is damaged. Restore it from your backup." in refusal(data)
 
 
-def test_a_file_of_which_one_page_is_damaged_is_found_out_at_the_start(data):
+def test_the_start_finds_one_damaged_page_in_a_database(data):
     with contextlib.closing(sqlite3.connect(data / "waypost.sqlite3")) as other:
         ((page,),) = other.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'messages'").fetchall()
         ((size,),) = other.execute("PRAGMA page_size").fetchall()
     with (data / "waypost.sqlite3").open("r+b") as file:
         file.seek((page - 1) * size)
         file.write(b"\xff" * size)
-    assert "The file is damaged." in refused(data)
+    assert "The file is damaged." in refusal(data)
 
 
-def test_a_large_file_is_looked_at_for_a_while_only(data, monkeypatch):
+def test_the_start_checks_a_large_database_only_for_a_limited_time(data, monkeypatch):
     set_limits(monkeypatch, damage_check=-1.0)
     monkeypatch.setattr("waypost.store.sqlite.file.STEPS_BETWEEN_CHECKS", 1)
-    started(data)
+    start_and_stop(data)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "somewhere", "\xff"])
-def test_a_file_database_without_a_url_ends_the_start(tmp_path, text):
+def test_a_server_does_not_start_if_the_file_database_has_no_url(tmp_path, text):
     (tmp_path / "database").write_bytes(text.encode("latin-1"))
-    assert refused(tmp_path) == (
+    assert refusal(tmp_path) == (
         f"{tmp_path}/database must have the URL of a PostgreSQL database, without its password. Restore it from your "
-        "backup, or write that URL into it."
+        "backup, or write the URL into it."
     )
 
 
@@ -238,66 +239,66 @@ def test_a_file_database_without_a_url_ends_the_start(tmp_path, text):
     [
         (b"", " has no profile."),
         (b"[default]\n", ": the profile [default] lacks aws_access_key_id."),
-        (COPIED[:38], ": the profile [default] lacks aws_secret_access_key."),
-        (b"\xff", " is no AWS shared-credentials file."),
-        (b"aws", " is no AWS shared-credentials file."),
+        (OLD_CREDENTIALS[:38], ": the profile [default] lacks aws_secret_access_key."),
+        (b"\xff", " is not an AWS credentials file."),
+        (b"aws", " is not an AWS credentials file."),
     ],
 )
-def test_a_credentials_file_that_was_cut_is_named_with_what_to_do(data, octets, fault):
+def test_the_message_for_a_truncated_credentials_file_names_it_and_says_what_to_do(data, octets, fault):
     (data / "credentials").write_bytes(octets)
-    said = refused(data)
-    assert said == (
-        f"{data}/credentials{fault} Restore it from your backup, or remove it: the next start writes it again, with "
+    message = refusal(data)
+    assert message == (
+        f"{data}/credentials{fault} Restore it from your backup. Or remove it: the next start writes it again, with "
         "the owner's access key."
     )
     (data / "credentials").unlink()
-    started(data)
+    start_and_stop(data)
     assert DataDirectory(data).profiles()
 
 
 @pytest.mark.parametrize("text", ["", "cut", None])
-def test_a_master_key_that_is_not_there_whole_is_named_with_what_to_do(data, text):
+def test_the_message_for_a_missing_or_truncated_master_key_names_it_and_says_what_to_do(data, text):
     if text is None:
         (data / "master.key").unlink()
     else:
         (data / "master.key").write_text(text)
-    said = refused(data)
-    assert said.startswith(f"{data}/master.key ")
-    assert "Restore it from your backup" in said
+    message = refusal(data)
+    assert message.startswith(f"{data}/master.key ")
+    assert "Restore it from your backup" in message
 
 
-# New
+# A new database
 
 
-def test_a_credentials_file_from_before_keys_were_stored_is_adopted(tmp_path):
-    (tmp_path / "credentials").write_bytes(COPIED)
-    started(tmp_path)
-    assert opened(tmp_path, lambda tx: tx.access_key("AKIAONE") is not None)
+def test_the_keys_of_a_credentials_file_from_an_older_version_are_stored(tmp_path):
+    (tmp_path / "credentials").write_bytes(OLD_CREDENTIALS)
+    start_and_stop(tmp_path)
+    assert with_store(tmp_path, lambda tx: tx.access_key("AKIAONE") is not None)
 
 
-def test_a_master_key_that_was_put_there_before_the_first_start_is_used(tmp_path):
-    (tmp_path / "lock").touch()  # by a start that failed
+def test_a_master_key_that_was_written_before_the_first_start_is_used(tmp_path):
+    (tmp_path / "lock").touch()  # as after a start that failed
     (tmp_path / "master.key").write_text(f"{KEY}\n")
-    started(tmp_path)
+    start_and_stop(tmp_path)
     assert (tmp_path / "master.key").read_text() == f"{KEY}\n"
 
 
-def test_an_empty_file_in_a_new_directory_is_not_taken_for_a_lost_database(tmp_path, monkeypatch):
+def test_an_empty_file_in_a_new_directory_is_not_treated_as_a_lost_database(tmp_path, monkeypatch):
     monkeypatch.setenv(MASTER_KEY_VARIABLE, KEY)
     (tmp_path / "waypost.sqlite3").touch()
-    started(tmp_path)
+    start_and_stop(tmp_path)
 
 
-def test_a_directory_of_an_earlier_version_opens_and_is_marked(data):
+def test_a_directory_of_an_earlier_version_opens_and_gets_the_line_in_its_lock_file(data):
     os.truncate(data / "lock", 0)
-    started(data)
+    start_and_stop(data)
     assert (data / "lock").read_bytes() == b"A server has kept its data here.\n"
 
 
-def test_a_database_of_an_earlier_version_that_was_lost_is_known_by_its_credentials(data):
+def test_the_credentials_file_proves_that_an_earlier_version_had_a_database(data):
     os.truncate(data / "lock", 0)
     (data / "waypost.sqlite3").unlink()
-    assert f"as credentials in {data} show" in refused(data)
+    assert f"as credentials in {data} show" in refusal(data)
 
 
 _STEPS = (
@@ -312,31 +313,31 @@ _STEPS = (
 
 
 class Killed(BaseException):
-    """The process ends here."""
+    """Stands for the kill of the process at this point."""
 
 
 @pytest.mark.parametrize(("owner", "name"), _STEPS, ids=[name for _, name in _STEPS])
 def test_a_first_start_that_was_killed_can_be_repeated(tmp_path, monkeypatch, owner, name):
-    def dies(*_, **__):
+    def killed_here(*_, **__):
         raise Killed
 
     path = tmp_path / "data"
     with monkeypatch.context() as patched:
-        patched.setattr(owner, name, dies)
-        # What the dying process would clean up stays, as it does after a kill.
+        patched.setattr(owner, name, killed_here)
+        # A killed process cannot remove its temporary files, so `unlink` does nothing.
         patched.setattr(os, "unlink", lambda *_, **__: None)
         with pytest.raises(Killed):
-            started(path)
-    started(path)
+            start_and_stop(path)
+    start_and_stop(path)
     assert {file.name for file in path.iterdir()} == {"waypost.sqlite3", "credentials", "master.key", "lock"}
 
 
 @pytest.mark.parametrize("statement", range(1, 60, 3))
-def test_a_first_start_that_was_killed_in_a_migration_can_be_repeated(tmp_path, monkeypatch, statement):
+def test_a_first_start_that_was_killed_during_a_migration_can_be_repeated(tmp_path, monkeypatch, statement):
     connect = sqlite3.connect
     count = 0
 
-    class Dying(sqlite3.Connection):
+    class KilledConnection(sqlite3.Connection):
         def execute(self, *arguments):
             nonlocal count
             count += 1
@@ -345,17 +346,17 @@ def test_a_first_start_that_was_killed_in_a_migration_can_be_repeated(tmp_path, 
             return super().execute(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(sqlite3, "connect", lambda *args, **kwargs: connect(*args, factory=Dying, **kwargs))
+        patched.setattr(sqlite3, "connect", lambda *args, **kwargs: connect(*args, factory=KilledConnection, **kwargs))
         with pytest.raises(Killed):
-            opened(tmp_path)
-    opened(tmp_path)
+            with_store(tmp_path)
+    with_store(tmp_path)
 
 
 # A full disk
 
 
 @pytest.mark.parametrize("name", ["master.key", "credentials", "run.json", "certificate-key.pem"])
-def test_a_full_disk_at_the_first_start_is_an_error_message(tmp_path, monkeypatch, name):
+def test_the_message_for_a_full_disk_at_the_first_start_names_the_file(tmp_path, monkeypatch, name):
     real = os.open
 
     def full(path, *arguments, **options):
@@ -367,12 +368,12 @@ def test_a_full_disk_at_the_first_start_is_an_error_message(tmp_path, monkeypatc
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", full)
         with pytest.raises(DataDirectoryError, match=rf"/{name} cannot be written: No space left on device\."):
-            started(path, tls_certificate="self-signed")
-    started(path, tls_certificate="self-signed")
+            start_and_stop(path, tls_certificate="self-signed")
+    start_and_stop(path, tls_certificate="self-signed")
 
 
 @pytest.mark.parametrize("octets", [0, 100, 4096, 60_000])
-def test_a_first_start_without_disk_space_says_so_and_the_next_one_works(tmp_path, octets):
+def test_a_first_start_without_disk_space_fails_with_a_message_and_the_next_start_works(tmp_path, octets):
     path = tmp_path / "data"
     ports = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0", "--authentication", "off")
     done = subprocess.run(
@@ -381,13 +382,13 @@ def test_a_first_start_without_disk_space_says_so_and_the_next_one_works(tmp_pat
         text=True,
         timeout=100,
         check=False,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},  # or it would leave a part of a compiled module in src
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},  # otherwise it leaves a truncated compiled module in src
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (octets, octets)),
     )
     assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (1, "", False)
-    (said,) = [line for line in done.stderr.splitlines() if not line.startswith("{")]
-    assert said.startswith(f"waypost: {path}/")
-    started(path)
+    (message,) = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert message.startswith(f"waypost: {path}/")
+    start_and_stop(path)
 
 
 # PostgreSQL
@@ -402,57 +403,57 @@ def database():
 
 @pytest.fixture
 def node(tmp_path, database):
-    """A data directory of a server on PostgreSQL that has stopped."""
-    started(tmp_path / "node", database=database)
+    """The data directory of a server on PostgreSQL that has stopped."""
+    start_and_stop(tmp_path / "node", database=database)
     return tmp_path / "node"
 
 
-def test_a_server_does_not_start_on_a_postgresql_database_that_was_emptied(node, database):
+def test_a_server_does_not_start_if_its_postgresql_database_was_emptied(node, database):
     other = postgresql.new_database()
     (node / "database").write_text(f"{other}\n")
     try:
-        said = refused(node)
+        message = refusal(node)
         assert (
-            "has no tables of Waypost, but a server has kept its data there, as database, lock and credentials in "
-            in said
+            "has no tables of Waypost, but a server has stored data there, as database, lock and credentials in "
+            in message
         )
-        assert "Restore the database from your backup, or name the database that has its data." in said
-        assert said.endswith(f"remove {node}/database, {node}/lock and {node}/credentials.")
+        assert "Restore the database from your backup, or name the database that has the data." in message
+        assert message.endswith(f"remove {node}/database, {node}/lock and {node}/credentials.")
         (node / "database").unlink()
-        assert refused(node, database=other).endswith(f"remove {node}/lock and {node}/credentials.")
+        assert refusal(node, database=other).endswith(f"remove {node}/lock and {node}/credentials.")
         (node / "lock").unlink()
         (node / "credentials").unlink()
-        started(node, database=other)
+        start_and_stop(node, database=other)
     finally:
         postgresql.drop_database(other)
 
 
-def test_a_directory_of_postgresql_whose_file_database_was_removed_gets_no_sqlite_file(node, database):
+def test_no_sqlite_file_is_created_if_the_file_database_of_a_postgresql_node_was_removed(node, database):
     (node / "database").unlink()
-    assert "waypost.sqlite3 is missing" in refused(node)
-    started(node, database=database)
+    assert "waypost.sqlite3 is missing" in refusal(node)
+    start_and_stop(node, database=database)
 
 
-def test_a_directory_whose_data_was_moved_to_postgresql_starts_there(data, node, database):
+def test_a_server_whose_data_was_moved_to_postgresql_starts_on_postgresql(data, node, database):
     for name in ("master.key", "credentials"):
         (data / name).write_bytes((node / name).read_bytes())
     (data / "waypost.sqlite3").unlink()
-    started(data, database=database)
+    start_and_stop(data, database=database)
 
 
 def test_a_first_start_on_postgresql_that_was_killed_can_be_repeated(tmp_path, database, monkeypatch):
-    def dies(*_, **__):
+    def killed_here(*_, **__):
         raise Killed
 
     for name in ("remember_database", "write_credentials"):
         with monkeypatch.context() as patched:
-            patched.setattr(DataDirectory, name, dies)
+            patched.setattr(DataDirectory, name, killed_here)
             with pytest.raises(Killed):
-                started(tmp_path / "node", database=database)
-    started(tmp_path / "node", database=database)
+                start_and_stop(tmp_path / "node", database=database)
+    start_and_stop(tmp_path / "node", database=database)
 
 
-def test_a_further_node_may_be_given_the_master_key_before_its_first_start(node, database, tmp_path):
-    (tmp_path / "further").mkdir()
-    (tmp_path / "further" / "master.key").write_bytes((node / "master.key").read_bytes())
-    started(tmp_path / "further", database=database)
+def test_the_master_key_can_be_copied_to_another_node_before_its_first_start(node, database, tmp_path):
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "master.key").write_bytes((node / "master.key").read_bytes())
+    start_and_stop(tmp_path / "second", database=database)

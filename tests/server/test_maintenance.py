@@ -1,4 +1,4 @@
-"""The periodic maintenance: no job that fails keeps the others, or the next round, from being done."""
+"""The periodic maintenance: a job that fails does not stop the other jobs or the next round."""
 
 import asyncio
 from datetime import timedelta
@@ -15,7 +15,7 @@ from waypost.server import maintenance
 
 JOBS = {
     "forget_calls_and_keys": "expired tokens and sessions",
-    "forget_left_over": "unfinished messages",
+    "delete_unfinished_messages": "unfinished messages",
     "store_planned": "planned deliveries",
     "forget_refusals": "old refusals",
     "purge": "purge",
@@ -23,21 +23,21 @@ JOBS = {
 
 
 class Idle(Exception):
-    """All jobs had their turn."""
+    """All jobs of a round have run."""
 
 
 @pytest.mark.parametrize(
     ("raised", "kind"),
     [
         (ports.TookTooLong("old mail", 5), events.StoreFailed),
-        (Busy("Others change the same."), events.StoreFailed),
+        (Busy("Other calls change the same resource."), events.StoreFailed),
         (RuntimeError("a bug"), events.Failed),
     ],
     ids=["too slow", "busy", "bug"],
 )
 @pytest.mark.parametrize("method", JOBS)
-def test_a_job_that_fails_is_logged_by_name_and_the_others_are_done(monkeypatch, method, raised, kind):
-    done, told = [], []
+def test_a_job_that_fails_is_logged_by_name_and_the_other_jobs_run(monkeypatch, method, raised, kind):
+    done, logged = [], []
 
     def job(name):
         async def do(_, *__):
@@ -53,10 +53,10 @@ def test_a_job_that_fails_is_logged_by_name_and_the_others_are_done(monkeypatch,
     for each in JOBS:
         monkeypatch.setattr(maintenance.Maintenance, each, job(each))
     monkeypatch.setattr(maintenance.asyncio, "sleep", ends)
-    keeping = maintenance.Maintenance(
+    service_maintenance = maintenance.Maintenance(
         store=None,
         deployment=None,
-        incidents=Incidents(told.append, of_store=STORE_FAILURES),
+        incidents=Incidents(logged.append, of_store=STORE_FAILURES),
         real_clock=lambda: NOW,
         mail_clock=lambda: NOW,
         token_retention=timedelta(hours=2),
@@ -65,6 +65,6 @@ def test_a_job_that_fails_is_logged_by_name_and_the_others_are_done(monkeypatch,
         begun_before=NOW,
     )
     with pytest.raises(Idle):
-        asyncio.run(keeping.run())
+        asyncio.run(service_maintenance.run())
     assert done == list(JOBS)
-    assert [(type(event), event.where) for event in told] == [(kind, JOBS[method])]
+    assert [(type(event), event.where) for event in logged] == [(kind, JOBS[method])]

@@ -24,7 +24,7 @@ LOCAL = {"authentication": "off", "trusted_networks": "127.0.0.0/8"}
 
 
 class Running:
-    """A service on a data directory, and all that it has emitted."""
+    """A service on a data directory, and all events that it has emitted."""
 
     def __init__(self, directory, roles=ALL_ROLES, *, routes=(), **settings):
         self.emitted = []
@@ -43,18 +43,18 @@ class Running:
 
     @property
     def edges(self):
-        """The edges that listen."""
+        """The names of the edges that listen."""
         return {event.edge for event in self.emitted_of(events.Listening)}
 
     async def add_address(self, name):
-        """Add an email address to the owner's instance, as a call of the API would."""
+        """Add an email address to the owner's instance, as an API call would."""
         settings = self.service.settings
         address = an_email_address(name, self.service.instance_id)
         add = partial(_add, address=address)
         await opening.administer(self.service.directory, add, database=settings.database)
 
     async def send(self, name):
-        """Send a message to this name by SMTP, from another thread."""
+        """Send a message to this local part over SMTP, from another thread."""
         await asyncio.to_thread(_send, self.run.smtp, f"{name}@example.com")
 
     async def health(self):
@@ -72,7 +72,7 @@ def _send(smtp, recipient):
 
 
 def on_one_loop(scenario, *services):
-    """Run a scenario with services that are started before and stopped after it, and have not failed at its end."""
+    """Start services, run a scenario and stop the services. Check that none of them has logged a failure."""
 
     async def run():
         async with asyncio.timeout(PATIENCE):
@@ -108,7 +108,7 @@ def test_two_services_run_on_one_loop_and_each_has_its_own_mail(tmp_path):
         assert len(service.emitted_of(events.MessageAccepted)) == 1
 
 
-def test_a_service_with_the_role_api_listens_for_calls_alone_and_claims_nothing(tmp_path):
+def test_a_service_with_only_the_api_role_listens_only_for_calls_and_claims_nothing(tmp_path):
     api = Running(tmp_path / "data", {Role.API})
 
     async def scenario():
@@ -119,7 +119,7 @@ def test_a_service_with_the_role_api_listens_for_calls_alone_and_claims_nothing(
     assert (api.run.smtp, api.run.lmtp, api.run.listeners) == ("", "", [])
 
 
-def test_a_service_without_the_role_api_takes_mail_and_sends_it_on(tmp_path):
+def test_a_service_without_the_api_role_accepts_and_delivers_mail(tmp_path):
     route = Route(match="*", to=f"maildir:{tmp_path / 'maildir'}")
     mail = Running(tmp_path / "data", {Role.SMTP, Role.DELIVERY}, routes=(route,))
 
@@ -134,20 +134,20 @@ def test_a_service_without_the_role_api_takes_mail_and_sends_it_on(tmp_path):
     assert len(list((tmp_path / "maildir" / "new").iterdir())) == 1
 
 
-def test_without_the_role_delivery_mail_waits_for_a_service_that_has_it(tmp_path):
+def test_mail_waits_in_the_queue_until_a_service_with_the_delivery_role_runs(tmp_path):
     route = Route(match="*", to=f"maildir:{tmp_path / 'maildir'}")
-    taking = Running(tmp_path / "data", {Role.SMTP}, routes=(route,))
+    receiving = Running(tmp_path / "data", {Role.SMTP}, routes=(route,))
     sending = Running(tmp_path / "data", {Role.DELIVERY}, routes=(route,))
 
-    async def take():
-        await taking.add_address("support")
-        await taking.send("support")
+    async def receive():
+        await receiving.add_address("support")
+        await receiving.send("support")
 
     async def send():
         await until(lambda: sending.emitted_of(events.Delivered))
 
-    on_one_loop(take, taking)
-    assert len(taking.emitted_of(events.MessageAccepted)) == 1
+    on_one_loop(receive, receiving)
+    assert len(receiving.emitted_of(events.MessageAccepted)) == 1
     assert not (tmp_path / "maildir").exists()
     on_one_loop(send, sending)
     assert sending.edges == set()
@@ -161,7 +161,7 @@ def database():
     postgresql.drop_database(url)
 
 
-def test_services_that_share_a_database_share_the_work_by_their_roles(tmp_path, database, monkeypatch):
+def test_services_that_share_a_database_each_do_the_work_of_their_roles(tmp_path, database, monkeypatch):
     monkeypatch.setenv(MASTER_KEY_VARIABLE, MASTER_KEY)
     route = Route(match="*", to=f"maildir:{tmp_path / 'maildir'}")
     common = {"routes": (route,), "database": database, "database_connections": "4"}
@@ -180,14 +180,14 @@ def test_services_that_share_a_database_share_the_work_by_their_roles(tmp_path, 
     assert len(list((tmp_path / "maildir" / "new").iterdir())) == 1
 
 
-def test_a_service_whose_http_server_dies_cannot_go_on_and_says_so(tmp_path, monkeypatch):
+def test_a_service_reports_that_its_http_server_has_failed(tmp_path, monkeypatch):
     is_ready = asyncio.Event()
 
-    async def dies(_):
+    async def fails(_):
         await is_ready.wait()
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(HttpServer, "main_loop", dies)
+    monkeypatch.setattr(HttpServer, "main_loop", fails)
     api = Running(tmp_path / "data", {Role.API})
 
     async def scenario():

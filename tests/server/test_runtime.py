@@ -1,4 +1,4 @@
-"""What a server changes of its process, and what ends it."""
+"""The process-wide settings of a server, and the signals and errors that end it."""
 
 import asyncio
 import gc
@@ -27,7 +27,7 @@ def _garbage_collector():
 
 
 class Server:
-    """A server that tells what is done with it, and does nothing."""
+    """A server that records the calls of its methods, and does nothing else."""
 
     def __init__(self, when_started=lambda: None):
         self.done = []
@@ -44,7 +44,7 @@ class Server:
     async def start(self):
         self.done.append("start")
         asyncio.get_running_loop().call_soon(self._when_started)
-        return "where it is"
+        return "the addresses"
 
     async def stop(self):
         self.done.append("stop")
@@ -63,12 +63,12 @@ def file_mode(path):
     return path.stat().st_mode & 0o777
 
 
-def test_the_process_of_a_server_is_set_up_and_left_as_it_was(tmp_path, capsys):
+def test_the_process_of_a_server_is_set_up_and_restored_afterwards(tmp_path, capsys):
     root = logging.getLogger()
     handlers, umask = root.handlers[:], os.umask(0o022)
     try:
         with runtime.process_of_a_server() as process:
-            logging.getLogger("asyncio").error("it went wrong")
+            logging.getLogger("asyncio").error("something failed")
             process.emit(events.Stopped())
             assert file_mode(tmp_path / "inside") == 0o600
             assert process.files >= 1
@@ -80,7 +80,7 @@ def test_the_process_of_a_server_is_set_up_and_left_as_it_was(tmp_path, capsys):
     assert [(line["event"], line.get("where")) for line in lines] == [("failed", "asyncio"), ("stopped", None)]
 
 
-def test_the_log_is_written_to_its_end_when_a_start_fails(capsys):
+def test_the_log_is_written_completely_when_a_start_fails(capsys):
     with suppress(RuntimeError), runtime.process_of_a_server() as process:
         process.emit(events.Stopped())
         raise RuntimeError
@@ -88,19 +88,19 @@ def test_the_log_is_written_to_its_end_when_a_start_fails(capsys):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_the_server_in_order(number):
-    server, told = Server(lambda: os.kill(os.getpid(), number)), []
-    run(server, told.append)
-    assert told == ["where it is"]
+def test_a_signal_stops_the_server_gracefully(number):
+    server, reported = Server(lambda: os.kill(os.getpid(), number)), []
+    run(server, reported.append)
+    assert reported == ["the addresses"]
     assert server.done == ["start", "stop"]
     assert server.emitted == [events.Stopping(signal=number.name)]
 
 
-def test_a_task_that_the_server_needs_and_that_dies_ends_the_server_which_says_where_the_cause_is():
-    async def dies():
+def test_the_server_ends_with_a_reference_to_the_log_if_a_task_that_it_needs_fails():
+    async def fails():
         raise RuntimeError("a bug")
 
-    server = Server(lambda: server.tasks.start(dies, where="http", on_error=OnError.END_SERVER))
+    server = Server(lambda: server.tasks.start(fails, where="http", on_error=OnError.END_SERVER))
     with pytest.raises(runtime.ServerFailed, match="http") as raised:
         run(server)
     (failed,) = server.emitted
@@ -108,7 +108,7 @@ def test_a_task_that_the_server_needs_and_that_dies_ends_the_server_which_says_w
     assert server.done == ["start", "stop"]
 
 
-def test_a_server_whose_readiness_cannot_be_told_is_stopped():
+def test_the_server_stops_if_reporting_its_readiness_fails():
     def fails(_):
         raise OSError("no reader")
 
@@ -118,20 +118,20 @@ def test_a_server_whose_readiness_cannot_be_told_is_stopped():
     assert server.done == ["start", "stop"]
 
 
-def test_the_limit_of_open_files_is_raised_as_far_as_the_system_allows(monkeypatch):
-    asked = []
+def test_the_limit_of_open_files_is_raised_to_the_maximum_of_the_system(monkeypatch):
+    requested = []
     limits = SimpleNamespace(
         RLIMIT_NOFILE=7,
         RLIM_INFINITY=-1,
         getrlimit=lambda _: (100, 5_000),
-        setrlimit=lambda *wanted: asked.append(wanted),
+        setrlimit=lambda *wanted: requested.append(wanted),
     )
     monkeypatch.setattr(runtime, "resource", limits)
     assert runtime.most_files() == 5_000
-    assert asked == [(7, (5_000, 5_000))]
+    assert requested == [(7, (5_000, 5_000))]
 
 
-def test_where_the_system_refuses_more_open_files_the_limit_stays(monkeypatch):
+def test_the_limit_of_open_files_is_unchanged_if_the_system_refuses_more(monkeypatch):
     def refuses(*_):
         raise ValueError
 

@@ -1,4 +1,4 @@
-"""The service as a whole: what is left of a start that fails, and what is forgotten in the background."""
+"""The service as a whole: its start, a start that fails, and its maintenance in the background."""
 
 import asyncio
 import errno
@@ -37,7 +37,7 @@ def test_a_start_that_fails_leaves_nothing_open(tmp_path):
 @pytest.mark.parametrize(
     ("number", "why"), [(socket.EAI_NONAME, "no such host"), (socket.EAI_AGAIN, "Temporary failure in name resolution")]
 )
-def test_a_host_to_listen_on_that_has_no_address_is_said_in_words(tmp_path, number, why):
+def test_the_message_for_a_host_without_an_address_is_in_plain_words(tmp_path, number, why):
     service = Service(from_options(data=str(tmp_path / "data")))
 
     async def start(*_):
@@ -52,8 +52,8 @@ def test_a_host_to_listen_on_that_has_no_address_is_said_in_words(tmp_path, numb
 
 
 @pytest.mark.parametrize("host", ["127.0..1", "a..b"])
-def test_a_bad_host_of_the_api_is_said_in_words(tmp_path, host):
-    """It was `Unknown error -2`."""
+def test_the_message_for_an_invalid_api_host_is_in_plain_words(tmp_path, host):
+    """The message used to be `Unknown error -2`."""
     settings = from_options(data=str(tmp_path / "data"), http=f"{host}:0", smtp="127.0.0.1:0")
     with pytest.raises(opening.CannotStart) as refused:
         asyncio.run(Service(settings).start())
@@ -62,10 +62,8 @@ def test_a_bad_host_of_the_api_is_said_in_words(tmp_path, host):
     )
 
 
-def test_a_route_that_leads_back_ends_the_start_before_connections_are_accepted_or_mail_is_claimed(
-    tmp_path, monkeypatch
-):
-    with socket.create_server(("127.0.0.1", 0)) as taken:  # a port that is free when it has been closed
+def test_a_route_that_leads_back_ends_the_start_before_the_server_listens_or_claims_mail(tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # a port that is free after the socket is closed
         port = taken.getsockname()[1]
     begun = []
     monkeypatch.setattr(Worker, "start", lambda _: begun.append("worker"))
@@ -78,7 +76,7 @@ def test_a_route_that_leads_back_ends_the_start_before_connections_are_accepted_
     assert [event for event in begun if not isinstance(event, events.Stopped)] == []
 
 
-def test_run_json_has_what_a_command_needs_to_check_a_route(tmp_path):
+def test_run_json_has_the_values_that_a_command_needs_to_check_a_route(tmp_path):
     settings = from_options(
         data=str(tmp_path / "data"),
         http="127.0.0.1:0",
@@ -91,14 +89,14 @@ def test_run_json_has_what_a_command_needs_to_check_a_route(tmp_path):
 
     async def scenario():
         service = Service(settings)
-        told = await service.start()
+        started = await service.start()
         found = DataDirectory(tmp_path / "data").running()
         await service.stop()
-        return told, found
+        return started, found
 
-    told, found = asyncio.run(scenario())
+    started, found = asyncio.run(scenario())
     assert [address.partition(":")[0] for address in found.listeners] == ["127.0.0.1", "127.0.0.2", "127.0.0.1"]
-    assert {told.smtp, told.lmtp} <= set(found.listeners)
+    assert {started.smtp, started.lmtp} <= set(found.listeners)
     assert (found.hostname, found.dns, found.config) == (
         "our.example",
         "192.0.2.53:53",
@@ -106,10 +104,10 @@ def test_run_json_has_what_a_command_needs_to_check_a_route(tmp_path):
     )
 
 
-def test_a_route_set_by_command_that_cannot_be_reached_is_logged_at_the_start(tmp_path):
+def test_the_start_logs_an_unreachable_route_that_was_set_by_command(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         gone = f"smtp://127.0.0.1:{taken.getsockname()[1]}"
-    told = []
+    logged = []
 
     async def scenario():
         settings = from_options(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0")
@@ -117,7 +115,7 @@ def test_a_route_set_by_command_that_cannot_be_reached_is_logged_at_the_start(tm
             found = asyncio.Event()
 
             def emit(event, found=found):
-                told.append(event)
+                logged.append(event)
                 if isinstance(event, events.RouteUnreachable):
                     found.set()
 
@@ -132,40 +130,40 @@ def test_a_route_set_by_command_that_cannot_be_reached_is_logged_at_the_start(tm
             await service.stop()
 
     asyncio.run(scenario())
-    (unreachable,) = [event for event in told if isinstance(event, events.RouteUnreachable)]
+    (unreachable,) = [event for event in logged if isinstance(event, events.RouteUnreachable)]
     assert unreachable.reason == "connect: unreachable"
 
 
 def test_a_start_that_fails_does_not_log_that_it_stopped(tmp_path):
-    told = []
+    logged = []
 
     async def start():
         with socket.create_server(("127.0.0.1", 0)) as taken:
             smtp = f"127.0.0.1:{taken.getsockname()[1]}"
             settings = from_options(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp=smtp)
-            service = Service(settings, emit=told.append)
+            service = Service(settings, emit=logged.append)
             with pytest.raises(opening.CannotStart):
                 await service.start()
 
     asyncio.run(start())
-    assert not [event for event in told if isinstance(event, events.Stopped)]
+    assert not [event for event in logged if isinstance(event, events.Stopped)]
 
 
-def test_the_last_line_of_the_log_says_that_the_server_has_stopped(tmp_path):
-    told = []
+def test_the_last_log_line_says_that_the_server_has_stopped(tmp_path):
+    logged = []
 
     async def start():
         settings = from_options(data=str(tmp_path / "data"), http="127.0.0.1:0", smtp="127.0.0.1:0")
-        service = Service(settings, emit=told.append)
+        service = Service(settings, emit=logged.append)
         await service.start()
         await service.stop()
 
     asyncio.run(start())
-    assert told[-1] == events.Stopped()
+    assert logged[-1] == events.Stopped()
 
 
 @pytest.mark.parametrize("fails", ["access", "unlink"])
-def test_a_directory_that_cannot_be_prepared_is_not_kept_locked(tmp_path, monkeypatch, fails):
+def test_a_directory_that_cannot_be_prepared_is_unlocked_again(tmp_path, monkeypatch, fails):
     directory = DataDirectory(tmp_path / "data")
     directory.make()
     directory.database.touch()
@@ -184,8 +182,8 @@ def test_a_directory_that_cannot_be_prepared_is_not_kept_locked(tmp_path, monkey
         pass
 
 
-def test_a_mistake_while_forgetting_is_told_and_the_next_round_comes(tmp_path, monkeypatch):
-    rounds, told = [], []
+def test_an_error_in_the_maintenance_is_logged_and_the_next_round_still_runs(tmp_path, monkeypatch):
+    rounds, logged = [], []
     loop = third = None
 
     def purge(tx, *, now, retention):
@@ -193,7 +191,7 @@ def test_a_mistake_while_forgetting_is_told_and_the_next_round_comes(tmp_path, m
         if len(rounds) == 3:
             loop.call_soon_threadsafe(third.set)
         if len(rounds) == 1:
-            raise RuntimeError("a mistake of ours")
+            raise RuntimeError("a bug")
         return False
 
     monkeypatch.setattr(idempotency, "purge", purge)
@@ -203,7 +201,7 @@ def test_a_mistake_while_forgetting_is_told_and_the_next_round_comes(tmp_path, m
     async def run():
         nonlocal loop, third
         loop, third = asyncio.get_running_loop(), asyncio.Event()
-        service = Service(settings, emit=told.append)
+        service = Service(settings, emit=logged.append)
         await service.start()
         async with asyncio.timeout(PATIENCE):
             await third.wait()
@@ -211,4 +209,4 @@ def test_a_mistake_while_forgetting_is_told_and_the_next_round_comes(tmp_path, m
 
     asyncio.run(run())
     assert rounds[0][1] == timedelta(hours=2)
-    assert [event.where for event in told if isinstance(event, events.Failed)] == ["expired tokens and sessions"]
+    assert [event.where for event in logged if isinstance(event, events.Failed)] == ["expired tokens and sessions"]

@@ -1,1 +1,1 @@
-"""The settings: their table, and the readers of command line, environment and file."""
+"""The settings: the table of all settings, and the readers for the command line, the environment and the file."""

@@ -1,20 +1,21 @@
-"""The settings file of `waypost serve --config FILE`, which is TOML. What each key takes is in `tables`.
+"""Reads the settings file of `waypost serve --config FILE`, which is TOML. `tables` has the valid values of each key.
 
     hostname = "mail.example.com"       any setting of `waypost serve`, above all tables
 
-    [[route]]                           where mail goes; the first that matches wins
+    [[route]]                           where mail goes; the first route that matches wins
     match = "*@example.com"
     to = "smtp://127.0.0.1:2600"
 
-    [delivery]                          how long it is tried, and what its senders are told
+    [delivery]                          how long to attempt deliveries, and which notices senders get
     expire = "5d"
 
-    [[retention]]                       how long inboxes keep it
+    [[retention]]                       how long inboxes keep mail
     match = "*"
     age = "30d"
 
-A mistake is one sentence with the file, the line, the table and the key. Paths in the file are relative to its
-directory. Secrets are not in it: they are read from files of their own, or from the environment.
+The error message for a mistake is one sentence with the file, the line, the table and the key. Paths in the file are
+relative to the directory of the file. The file has no secrets: Waypost reads them from separate files, or from the
+environment.
 """
 
 import difflib
@@ -42,11 +43,11 @@ from waypost.host.private_files import UnsafeFile, refuse_replaceable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsFile:
-    """The contents of a settings file. Made by hand it is empty."""
+    """The contents of a settings file. By default, it is an empty file."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Settings of `waypost serve` by their names, as texts of their options; paths are relative to the working
-    directory."""
+    """The settings of `waypost serve` by name, as strings in the form of the command line. Paths are relative to the
+    working directory."""
     routes: tuple[Route, ...] = ()
     delivery: Delivery = field(default_factory=Delivery)
     retention: tuple[Rule, ...] = ()
@@ -54,12 +55,12 @@ class SettingsFile:
     text: str = field(default="", compare=False, repr=False)
 
     def place(self, name: str) -> str:
-        """Where a setting stands, for people."""
+        """Return the file, the line and the name of a setting, for error messages."""
         return f"{_place(self.path, self.text, (name,))}: `{name}`"
 
 
 _NAMES = {"route": True, "delivery": False, "retention": True}
-"""The tables of the file, and whether there may be several."""
+"""The names of the tables in the file, and whether a file may have several tables of the name."""
 
 _SETTINGS = {name: row for name, row in ROWS.items() if row.in_file}
 
@@ -70,11 +71,11 @@ def read(path: Path) -> SettingsFile:
         refuse_replaceable(path)
         text = path.read_bytes().decode()
     except UnsafeFile as error:
-        raise BadSetting(f"The settings file is not used: {error}") from error
+        raise BadSetting(f"The settings file cannot be used: {error}") from error
     except OSError as error:
         raise BadSetting(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise BadSetting(f"{path} is no text in UTF-8") from error
+        raise BadSetting(f"{path} is not UTF-8 text") from error
     try:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -82,7 +83,7 @@ def read(path: Path) -> SettingsFile:
         raise BadSetting(f"{path} is not valid TOML: {str(error).replace('(at end of document)', end)}") from error
     except RecursionError as error:
         raise BadSetting(f"{path} has arrays or tables nested too deeply") from error
-    except ValueError as error:  # a number of thousands of digits
+    except ValueError as error:  # a number with thousands of digits
         raise BadSetting(f"{path} has a number with too many digits") from error
     if unusable := _unusable(found):
         raise BadSetting(f"{path} has {unusable}")
@@ -90,28 +91,28 @@ def read(path: Path) -> SettingsFile:
 
 
 def route(table: Mapping[str, Any]) -> Route:
-    """The route that a table with the keys of `[[route]]` describes. Raises `BadSetting`."""
+    """Return the route that a table with the keys of `[[route]]` describes. Raises `BadSetting`."""
     return _Reader("", "", Path()).route(table)
 
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads one table, and those in it."""
+    """Reads one table, and the tables inside it."""
 
     path: str
-    """The file; empty for a table of no file."""
+    """The path of the file; empty if the table is not from a file."""
     text: str
     directory: Path
-    """The directory that paths are relative to."""
+    """The directory to which paths in the table are relative."""
     table: tuple[str | int, ...] = ()
-    """Which table of the file it is: its name, and which of several, counted from 0."""
+    """The path of the table in the file: names, and indexes in arrays of tables, counted from 0."""
 
     def file(self, given: Mapping[str, Any]) -> SettingsFile:
-        """The whole file."""
+        """Return the settings from the whole file."""
         found = self._spelled(given)
         for name, value in found.items():
             if name in DELIVERY:
-                raise self.wrong(f"`{name}` belongs to [delivery], below that line", name)
+                raise self.wrong(f"`{name}` must be below the line [delivery]", name)
             if name not in _SETTINGS and name not in _NAMES:
                 raise self._unknown(name, [*_NAMES, *_SETTINGS], is_table=_is_table(value))
         tables = {name: self._tables(name, found.get(name)) for name in _NAMES}
@@ -120,7 +121,7 @@ class _Reader:
         if useless:
             never, because = (f"route {place + 1} ({all_routes[place].match})" for place in useless)
             raise self.wrong(
-                f"{never} would never be used: {because} comes before it, and takes all of that mail",
+                f"{never} would never be used, because {because} comes first and matches all of its mail",
                 "route",
                 useless[0],
             )
@@ -134,7 +135,7 @@ class _Reader:
         )
 
     def route(self, given: Mapping[str, Any], keys: Mapping[str, Key] = ROUTE) -> Route:
-        """One `[[route]]`."""
+        """Return the route that a `[[route]]` table describes."""
         found = self._keys(given, keys)
         secret = self._secret({name: found.pop(name) for name in SECRETS if name in found})
         try:
@@ -143,63 +144,63 @@ class _Reader:
             raise self.wrong(error.message) from error
 
     def delivery(self, given: Mapping[str, Any]) -> Delivery:
-        """The `[delivery]`."""
+        """Return the settings in the `[delivery]` table."""
         found = self._keys(given, DELIVERY)
         if "bounces_via" in found:
             reader = self._inner("bounces_via")
             found["bounces_via"] = reader.route(found["bounces_via"], VIA)
             if found["bounces_via"].is_inbox:
                 raise reader.wrong(
-                    "`to` must lead away from here: senders with an email address here are told anyway", "to"
+                    "`to` must be outside this server, whose own email addresses get notices anyway", "to"
                 )
         delivery = Delivery(**found)
         if delivery.delay_warning and delivery.delay_warning >= delivery.expire:
             raise self.wrong(
-                "`delay_warning` must be shorter than `expire`, or nobody would be warned", "delay_warning"
+                "`delay_warning` must be shorter than `expire`, or no warning would be sent", "delay_warning"
             )
         return delivery
 
     def rule(self, given: Mapping[str, Any]) -> Rule:
-        """One `[[retention]]`."""
+        """Return the rule that a `[[retention]]` table describes."""
         found = self._keys(given, RETENTION)
         if len(found) < 2:
-            raise self.wrong("`age` or `size` must be there, or both")
+            raise self.wrong("`age`, `size` or both must be given")
         return Rule(**found)
 
     def wrong(self, sentence: str, *at: str | int) -> BadSetting:
-        """Make the error for this table; `at` is the path from there to the key or table."""
+        """Return an error about this table. `at` is the path from the table to the wrong key or table."""
         place = [_place(self.path, self.text, (*self.table, *at))] if self.path else []
         return BadSetting(": ".join([*place, *([self._title] if self.table else []), sentence]))
 
     @property
     def _title(self) -> str:
-        """The table, for people."""
+        """The path of the table, for error messages."""
         named = (f" {each + 1}" if isinstance(each, int) else f".{each}" for each in self.table)
         return "".join(named).removeprefix(".")
 
     def _tables(self, name: str, found: Any) -> list[tuple["_Reader", Mapping[str, Any]]]:
-        """The tables of a name, each with its reader."""
+        """Return the tables with a name, each with its reader."""
         if found is None:
             return []
         if _NAMES[name]:
             if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-                raise self.wrong(f"`{name}` must be written [[{name}]] above its keys: there may be several", name)
+                raise self.wrong(f"`{name}` must be written [[{name}]] above its keys, once for each table", name)
             return [(self._inner(name, place), each) for place, each in enumerate(found)]
         if not isinstance(found, dict):
-            raise self.wrong(f"`{name}` must be written [{name}] above its keys, once", name)
+            raise self.wrong(f"`{name}` must be written [{name}] above its keys, only once", name)
         return [(self._inner(name), found)]
 
     def _inner(self, *table: str | int) -> "_Reader":
         return replace(self, table=(*self.table, *table))
 
     def _keys(self, given: Mapping[str, Any], keys: Mapping[str, Key]) -> dict[str, Any]:
-        """The values of a table, parsed."""
+        """Return the parsed values of a table."""
         found = self._spelled(given)
         for name in found:
             if name in _SETTINGS and name not in keys and self.path:
                 raise self.wrong(f"`{name}` is a setting of `waypost serve`, which must be above the first table", name)
             if name in {"secret", "password"} and "secret_file" in keys:
-                raise self.wrong(f"`{name}`: no secret is in the file; use `secret_file` or `secret_env`", name)
+                raise self.wrong(f"`{name}`: the file may not have secrets; use `secret_file` or `secret_env`", name)
             if name not in keys:
                 raise self._unknown(name, list(keys))
         for name, key in keys.items():
@@ -219,24 +220,25 @@ class _Reader:
             raise self.wrong(f"`{name}`: {error.message}", name) from error
 
     def _spelled(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The same with underscores for hyphens in names."""
+        """Return the table with underscores instead of hyphens in the names."""
         found: dict[str, Any] = {}
         for spelling, value in given.items():
             name = spelling.replace("-", "_")
             if name in found:
-                raise self.wrong(f"`{name}` is there twice, with a hyphen and with an underscore", name)
+                raise self.wrong(f"`{name}` is given twice, with a hyphen and with an underscore", name)
             found[name] = value
         return found
 
     def _setting(self, name: str, value: Any) -> str:
-        """A setting of `waypost serve`, as its option takes it."""
+        """Return the value of a setting as a string in the form of the command line."""
         row = _SETTINGS[name]
         if isinstance(value, bool) and row.type.is_flag:
             return "yes" if value else "no"
         if isinstance(value, int | float) and not isinstance(value, bool):
             return str(value)
         if not isinstance(value, str):
-            kind = "true or false" if row.type.is_flag else "a string or a number; several are one string, with commas"
+            several = "several values are one string, with commas"
+            kind = "true or false" if row.type.is_flag else f"a string or a number; {several}"
             found = "" if row.is_secret else f", not {_shown(value)}"
             raise self.wrong(f"`{name}` must be {kind}{found}", name)
         return str(self.directory / value) if row.type.is_path and value not in {"", str(SELF_SIGNED)} else value
@@ -244,21 +246,21 @@ class _Reader:
     def _secret(self, given: Mapping[str, str]) -> str:
         if len(given) > 1:
             raise self.wrong(
-                f"{' and '.join(f'`{name}`' for name in given)} are two places for one secret: say one",
+                f"{' and '.join(f'`{name}`' for name in given)} cannot be given together: a route has one secret",
                 *list(given)[:1],
             )
         for name, value in given.items():
             secret = self._from_environment(value) if name == "secret_env" else self._from_file(name, value)
             if not secret or re.search(r"[\x00-\x1f\x7f]", secret):
-                raise self.wrong(f"`{name}` must lead to one line of text, the secret; that of {value} is none", name)
+                raise self.wrong(f"`{name}`: the secret in {value} must be exactly one line of text", name)
             return secret
         return ""
 
     def _from_environment(self, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):  # it is not told, because it may be the secret itself
-            raise self.wrong("`secret_env` must be the name of an environment variable, and is none", "secret_env")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):  # not quoted, because it may be the secret
+            raise self.wrong("`secret_env` must be the name of an environment variable", "secret_env")
         if name not in os.environ:
-            raise self.wrong(f"`secret_env`: there is no {name} in the environment", "secret_env")
+            raise self.wrong(f"`secret_env`: {name} is not in the environment", "secret_env")
         return os.environ[name]
 
     def _from_file(self, name: str, value: str) -> str:
@@ -273,13 +275,13 @@ class _Reader:
         except OSError as error:
             raise self.wrong(f"`{name}`: {path} cannot be read: {error.strerror}", name) from error
         if mode & 0o077:
-            mend = f"chmod 600 {shlex.quote(str(path))}"
-            raise self.wrong(f"`{name}`: others may read {path} (mode {mode:04o}). Take that right away: {mend}", name)
+            repair = f"chmod 600 {shlex.quote(str(path))}"
+            raise self.wrong(f"`{name}`: other users can access {path} (mode {mode:04o}). Run: {repair}", name)
         return octets.decode(errors="replace").removesuffix("\n").removesuffix("\r")
 
     def _unknown(self, name: str, known: list[str], *, is_table: bool = False) -> BadSetting:
         nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f"the nearest is `{nearest[0]}`" if nearest else f"known are {', '.join(known)}"
+        hint = f"did you mean `{nearest[0]}`?" if nearest else f"the valid names are {', '.join(known)}"
         return self.wrong(f"there is no {'table' if is_table else 'key'} `{name}`; {hint}", name)
 
 
@@ -288,13 +290,16 @@ def _is_table(value: Any) -> bool:
 
 
 def _ordinal(number: int) -> str:
-    """A place in a list, counted from 1."""
+    """Return a position in a list, counted from 1, as an ordinal number such as 2nd."""
     ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in {11, 12, 13} else "th"
     return f"{number}{ending}"
 
 
 def _unusable(value: Any) -> str:
-    """What no value of a setting may have: numbers of more than 64 bits, NUL characters; empty if there is nothing."""
+    """Describe a value that no setting may have: a number of more than 64 bits, or a string with a NUL character.
+
+    Looks into arrays and tables. Returns an empty string if all values are allowed.
+    """
     if isinstance(value, int) and value.bit_length() > 64:
         return "a number of more than 64 bits"
     if isinstance(value, str) and "\0" in value:
@@ -306,11 +311,11 @@ def _unusable(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as the file has it, or its kind."""
+    """Return a value in TOML, for error messages; of a table, a date or a time, only the kind."""
     if isinstance(value, bool | int | float | str):
         # A URL may have a password or another secret in it.
-        told = routes.shown(value) if isinstance(value, str) and "://" in value else value
-        text = json.dumps(told, ensure_ascii=False)
+        shown = routes.shown(value) if isinstance(value, str) and "://" in value else value
+        text = json.dumps(shown, ensure_ascii=False)
         return text if len(text) <= 80 else f"{text[:80]}…"
     if isinstance(value, list):
         return f"[{', '.join(_shown(each) for each in value[:10])}]"
@@ -318,7 +323,7 @@ def _shown(value: Any) -> str:
 
 
 def _place(path: str, text: str, at: Sequence[str | int]) -> str:
-    """A file, and the line of a key or table in it, for people."""
-    ways = (at[:end] for end in range(len(at), 0, -1))
-    line = next(filter(None, (line_of(text, way) for way in ways)), None)
+    """Return a file, and the line of a key or table in it, for error messages."""
+    prefixes = (at[:end] for end in range(len(at), 0, -1))
+    line = next(filter(None, (line_of(text, prefix) for prefix in prefixes)), None)
     return f"{path}, line {line}" if line else path

@@ -1,4 +1,4 @@
-"""Finds the line of a key in a TOML text, for messages: the standard library's reader does not report it."""
+"""Finds the line of a key in a TOML file, for error messages, because Python's TOML parser does not report lines."""
 
 import tomllib
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from typing import Any
 
 
 def line_of(text: str, at: Sequence[str | int]) -> int | None:
-    """The line where a key or a table begins, counted from 1; None if it cannot be told, as in an inline table.
+    """Return the line where a key or a table begins, counted from 1. Return None if the line cannot be determined.
 
-    `at` is the path to it: names, with underscores for hyphens, and places in arrays, counted from 0. It is looked for
-    in the lines with its name: a line is that of the key if the text before it is without the key, and with the line,
-    and those that its value goes on for, it has the key.
+    `at` is the path to the key: names, with underscores instead of hyphens, and indexes in arrays, counted from 0. A
+    line belongs to the key if the lines before it do not define the key, but do so together with this line and the
+    lines on which its value continues. Inside an inline table the line cannot be determined.
     """
     name = next(each for each in reversed(at) if isinstance(each, str))
     lines = text.replace("\r\n", "\n").split("\n")
@@ -30,7 +30,7 @@ def line_of(text: str, at: Sequence[str | int]) -> int | None:
 
 
 def _parsed(lines: Sequence[str]) -> dict[str, Any] | None:
-    """The parsed lines; None if they end within a value."""
+    """Return the parsed lines, or None if they end in the middle of a value."""
     try:
         return tomllib.loads("\n".join(lines))
     except tomllib.TOMLDecodeError:
@@ -38,7 +38,7 @@ def _parsed(lines: Sequence[str]) -> dict[str, Any] | None:
 
 
 def _has(found: Any, at: Sequence[str | int]) -> bool:
-    """Whether the path exists."""
+    """Whether the path `at` exists in a parsed value."""
     if not at:
         return True
     first, *rest = at

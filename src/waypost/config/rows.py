@@ -1,4 +1,4 @@
-"""A row of the table of settings, and the names of a setting on the command line and elsewhere."""
+"""The rows of the table of settings, and the names of settings on the command line and in the environment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -14,45 +14,45 @@ class Row:
     """One setting of `waypost serve`."""
 
     name: str = ""
-    """As in the settings file."""
+    """The name of the setting in the settings file."""
     type: Type[Any]
     default: str
-    """The default as a person would write it; empty for none."""
+    """The default as it would be written on the command line; empty if there is none."""
     help: str
     in_file: bool = True
-    """Whether a settings file may have it."""
+    """Whether a settings file may have this setting."""
     is_secret: bool = False
-    """Whether a message must not quote it."""
+    """Whether messages must not show the value."""
 
     @property
     def option(self) -> str:
-        """Its option on the command line."""
+        """The command-line option of this setting."""
         return option_name(self.name)
 
     @property
     def variable(self) -> str:
-        """Its environment variable."""
+        """The environment variable of this setting."""
         return environment_name(self.name)
 
 
 def setting(type_: Type[T], default: str, text: str, *, in_file: bool = True, is_secret: bool = False) -> T:
-    """A row as the field of a dataclass, whose value is the parsed one, and by default the parsed default."""
+    """Return a dataclass field for a row of the table. Its default value is the parsed default of the row."""
     row = Row(type=type_, default=default, help=text, in_file=in_file, is_secret=is_secret)
     value: T = field(default=type_.read(default), metadata={"row": row}, repr=not is_secret)
     return value
 
 
 def rows_of(table: type[Any]) -> Mapping[str, Row]:
-    """All rows of such a dataclass, by the names of their settings."""
+    """Return all rows of a dataclass whose fields come from `setting`, by the names of the settings."""
     found = {each.name: each.metadata["row"] for each in fields(table) if "row" in each.metadata}
     return {name: replace(row, name=name) for name, row in found.items()}
 
 
 def option_name(name: str) -> str:
-    """The command-line option of a setting."""
+    """Return the command-line option of a setting."""
     return f"--{name.replace('_', '-')}"
 
 
 def environment_name(name: str) -> str:
-    """The environment variable of a setting."""
+    """Return the environment variable of a setting."""
     return f"WAYPOST_SERVE_{name.upper()}"

@@ -1,4 +1,4 @@
-"""Reads the settings: the command line overrides the environment, and that the settings file."""
+"""Reads the settings. The command line overrides the environment, and the environment overrides the settings file."""
 
 from collections.abc import Mapping
 
@@ -9,10 +9,10 @@ from waypost.config.types import BadSetting, Unfit, refusal
 
 
 def read(options: Mapping[str, str], environment: Mapping[str, str], file: SettingsFile) -> Settings:
-    """The settings from options, environment and file; all others have their defaults.
+    """Return the settings from options, environment and file. Settings that none of them gives have their defaults.
 
-    `options` are those that were given on the command line, by the names of the settings. An empty variable counts as
-    not set. Raises `BadSetting`.
+    `options` has the values from the command line, by the names of the settings. An empty environment variable is
+    treated as not set. Raises `BadSetting`.
     """
     values = {}
     for name, row in ROWS.items():
@@ -30,9 +30,9 @@ def read(options: Mapping[str, str], environment: Mapping[str, str], file: Setti
 
 
 def from_options(**options: str) -> Settings:
-    """The settings of a server that is started with these options alone.
+    """Return the settings of a server that is started with only these options.
 
-    Raises `BadSetting`, and `KeyError` for a name that no setting has.
+    Raises `BadSetting`, and `KeyError` if a name is not the name of a setting.
     """
     if unknown := options.keys() - ROWS.keys():
         raise KeyError(*sorted(unknown))
@@ -40,19 +40,19 @@ def from_options(**options: str) -> Settings:
 
 
 def check(name: str, text: str) -> None:
-    """Raise `BadSetting` for a text that a setting cannot have, for commands that take one of them as an option."""
+    """Raise `BadSetting` if a string is not a valid value of a setting. For commands with such an option."""
     from_options(**{name: text})
 
 
 def _text(row: Row, options: Mapping[str, str], environment: Mapping[str, str], file: SettingsFile) -> str | None:
-    """The text of a setting; None if it is not given."""
+    """Return the value of a setting as a string, or None if the setting is not given."""
     if row.name in options:
         return options[row.name]
     return environment.get(row.variable) or file.values.get(row.name)
 
 
 def _place(row: Row, options: Mapping[str, str], environment: Mapping[str, str], file: SettingsFile) -> str:
-    """The source of a setting, for people."""
+    """Return the source of a setting for error messages: an option, a variable, or a line of the file."""
     if row.name in options:
         return row.option
     return row.variable if environment.get(row.variable) else file.place(row.name)

@@ -1,6 +1,6 @@
-"""The tables of a settings file, a row for each key: its type, its default and its help.
+"""The tables of a settings file, with one row for each key: its type, its default and its help.
 
-The reader of the file and the reference page are made of them.
+The reader of the settings file and the reference page both use these tables.
 """
 
 import json
@@ -22,23 +22,23 @@ T = TypeVar("T")
 
 
 class UnfitEntry(Unfit):
-    """One of several values has the wrong type."""
+    """One value in a list of values has the wrong type."""
 
     def __init__(self, place: int, words: str) -> None:
         super().__init__()
         self.place = place
-        """Counted from 1."""
+        """The position of the wrong value, counted from 1."""
         self.words = words
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key of a table."""
+    """A key of a table in the settings file."""
 
     type: Type[Any]
     text: str
     default: str = ""
-    """As it would stand in the file; empty for none."""
+    """The default as it would be written in the file; empty if there is none."""
     is_required: bool = False
 
 
@@ -56,7 +56,7 @@ def _is_flag(value: Any) -> bool:
 
 def _is_match(value: Any) -> str:
     if re.match("@.", _is_text(value)):
-        raise errors.Invalid(f"{value!r} matches nothing; say '*{value}' for all of a domain")
+        raise errors.Invalid(f"{value!r} matches nothing; '*{value}' matches all addresses in the domain")
     return routes.checked(Route(match=_is_text(value), to=routes.INBOX)).match
 
 
@@ -93,7 +93,7 @@ def _whole(least: int, most: int) -> Type[Any]:
 
 
 def _one_of(choices: Iterable[Any]) -> Type[Any]:
-    """One of the members of a `StrEnum`; a hyphen in place of a space will do."""
+    """Return the type of a member of a `StrEnum`. A value may have a hyphen instead of a space."""
     known = {str(choice): choice for choice in choices}
 
     def read(value: Any) -> Any:
@@ -107,7 +107,7 @@ def _one_of(choices: Iterable[Any]) -> Type[Any]:
 
 
 def _some(type_: Type[Any], words: str, into: Callable[[Iterable[Any]], Any]) -> Type[Any]:
-    """An array with at least one of a type_."""
+    """Return the type of an array with at least one element, where each element has the type `type_`."""
 
     def read(value: Any) -> Any:
         if not isinstance(value, list) or not value:
@@ -130,7 +130,7 @@ A_DOMAIN = Type(DOMAIN.words, _is_domain)
 
 
 def written(value: Any) -> str:
-    """A value as it would stand in a settings file; empty for none."""
+    """Return a value as it would be written in a settings file; an empty string if there is no value."""
     if value in {None, "", ()} or value == frozenset():
         return ""
     if isinstance(value, timedelta):
@@ -141,7 +141,7 @@ def written(value: Any) -> str:
 
 
 def _of(made: type[Any], keys: Mapping[str, Key]) -> Mapping[str, Key]:
-    """The keys of a table, each with the default that it has in the dataclass which is made of the table."""
+    """Return the keys of a table, each with its default in the dataclass `made`, which is made from the table."""
     defaults = {member.name: member.default for member in fields(made)}
     return {
         name: replace(key, is_required=True)
@@ -152,7 +152,7 @@ def _of(made: type[Any], keys: Mapping[str, Key]) -> Mapping[str, Key]:
 
 
 def key(type_: Type[Any], default: T, text: str) -> T:
-    """A row of a table, as the field of a dataclass."""
+    """Return a dataclass field for a key of a table."""
     value: T = field(default=default, metadata={"key": Key(type_, text, written(default))})
     return value
 
@@ -160,25 +160,26 @@ def key(type_: Type[Any], default: T, text: str) -> T:
 SECRETS = {
     "secret_file": Key(
         TEXT,
-        "A file with the password of the user, or with the key that signs what a webhook gets: one line, and nobody "
-        "but its owner may read it.",
+        "A file with the user's password, or with the key that signs the requests to a webhook. It must have exactly "
+        "one line, and only its owner may have access to it.",
     ),
     "password_file": Key(TEXT, "The same as `secret_file`."),
-    "secret_env": Key(TEXT, "The name of an environment variable that has it, in place of a file."),
+    "secret_env": Key(TEXT, "The name of an environment variable that has the secret, instead of a file."),
 }
 
 _HOW = {
     "tls": Key(
         _one_of(Tls),
-        "TLS with an SMTP or LMTP peer: none; opportunistic, if it is offered, whatever the certificate; require, "
-        "whatever the certificate; verify, with a certificate that is good for the name of the host, which is the "
-        "default with smtps://.",
+        "TLS with an SMTP or LMTP peer. none never uses TLS. opportunistic uses TLS if the peer offers it, with any "
+        "certificate. require refuses to send without TLS, and accepts any certificate. verify refuses to send without "
+        "TLS and a certificate that is valid for the host name; it is the default with smtps://.",
     ),
-    "user": Key(TEXT, 'SMTP AUTH user name; needs a secret, and tls = "verify" or smtps://.'),
+    "user": Key(TEXT, 'The user name for SMTP AUTH. It needs a secret, and tls = "verify" or smtps://.'),
     **SECRETS,
     "allow_private": Key(
         FLAG,
-        "Whether a webhook, or a mail server that the DNS names (mx:), may be in a private network or on this machine.",
+        "Whether a webhook, or a mail server that was found in the DNS (mx:), may be in a private network or on this "
+        "machine.",
     ),
     "connections": Key(_whole(1, 1000), "Simultaneous connections to this destination."),
 }
@@ -188,94 +189,99 @@ ROUTE = _of(
     {
         "match": Key(
             Type("a string", _is_match),
-            "Which email addresses it is for: support@example.com, \\*@example.com, instance:ID, or \\* for all.",
+            "The email addresses to which the route applies: support@example.com, \\*@example.com, instance:ID, or \\* "
+            "for all.",
         ),
         "to": Key(
             Type("a string", _is_target),
-            "The target: inbox, smtp://HOST:PORT, smtps://HOST:PORT, mx: or mx:DOMAIN, lmtp://HOST:PORT, "
+            "The target of the route: inbox, smtp://HOST:PORT, smtps://HOST:PORT, mx: or mx:DOMAIN, lmtp://HOST:PORT, "
             "lmtp:///PATH, maildir:/PATH, https://HOST/PATH.",
         ),
-        "keep": Key(FLAG, "Whether there is a copy in the inbox, too."),
+        "keep": Key(FLAG, "Whether the inbox keeps a copy, too."),
         **_HOW,
-        "rewrite_sender": Key(FLAG, "Whether the sender is rewritten (SRS) when mail leaves this server's domains."),
+        "rewrite_sender": Key(FLAG, "Whether the server rewrites the sender (SRS) of mail for another mail server."),
         "line_ends": Key(
             _one_of(LineEnds),
-            "How lines end in a Maildir: lf, if every line of the message ends in CRLF, else as received; or as "
-            "received.",
+            "The line ends in a Maildir. lf converts CRLF to LF if every line of the message ends in CRLF, and "
+            "otherwise keeps the line ends as received. as received never converts them.",
         ),
-        "fault": Key(_one_of(Fault), "For tests: a fault to inject at each attempt."),
+        "fault": Key(_one_of(Fault), "For tests: the fault to inject at each attempt."),
     },
 )
-"""What `[[route]]` may have."""
+"""The keys of a `[[route]]` table."""
 
 VIA = {name: ROUTE[name] for name in ("to", *_HOW)}
-"""What `[delivery.bounces_via]` may have."""
+"""The keys of a `[delivery.bounces_via]` table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """The settings of delivery: the keys of `[delivery]`, a row each. Made by hand it holds the defaults."""
+    """The settings of delivery: one field for each key of `[delivery]`. Without arguments, each has its default."""
 
     retry_schedule: tuple[timedelta, ...] = key(
         _some(TIME, 'an array of durations, as in ["1m", "5m", "1h"]', tuple),
         Policy().retry_schedule,
-        "The pause after the first attempt, after the second, and so on; the last repeats.",
+        "The pauses after the first attempt, the second attempt, and so on. The last pause repeats.",
     )
-    expire: timedelta = key(TIME, Policy().expire, "How long the server attempts to deliver a message.")
+    expire: timedelta = key(TIME, Policy().expire, "How long the server tries to deliver a message.")
     bounces: Bounces = key(
         _one_of(Bounces),
         Bounces.AUTHENTICATED,
-        "Which senders are told that their mail was not delivered: always all; authenticated, those that are sure to "
-        "be who they say; never any.",
+        "Which senders get a bounce if the server cannot deliver their mail. always means all senders, authenticated "
+        "means only senders whose address is authenticated, and never means none.",
     )
     bounces_via: Route | None = key(
         Type("a string or a table", _is_via),
         None,
-        "Where notices to senders go: a target, as `to` of a route, or a table of its own. Without it, only senders "
-        "with an email address here are told.",
+        "The route for notices to senders: a target, as in `to` of a route, or a table with the keys below. Without "
+        "such a route, only senders with an email address in this deployment get notices.",
     )
     confirm_outside: bool = key(
         FLAG,
         False,
-        "Whether a sender without an email address here is told that their mail has arrived, if they ask for it "
-        "(NOTIFY=SUCCESS) and are sure to be who they say.",
+        "Whether a sender without an email address in this deployment gets a confirmation of delivery, if the sender "
+        "asked for it (NOTIFY=SUCCESS) and the sender's address is authenticated.",
     )
     delay_warning: timedelta | None = key(
-        TIME, None, "After how long a sender gets a notice that mail is delayed; by default never."
+        TIME, None, "The delay after which a sender gets a notice that mail is delayed. By default, never."
     )
     srs_domain: str = key(
         A_DOMAIN,
         "",
-        "The domain of rewritten senders (SRS), whose mail comes back to this server; by default no sender is "
-        "rewritten.",
+        "The domain of rewritten senders (SRS). Mail to this domain must arrive at this server. By default, the server "
+        "rewrites no senders.",
     )
     own_domains: frozenset[str] = key(
         _some(A_DOMAIN, 'an array of domains, as in ["example.com"]', frozenset),
         frozenset(),
-        "Domains that let this server send for them, by SPF: their senders are never rewritten.",
+        "Domains whose SPF records allow this server to send. The server never rewrites senders in these domains.",
     )
-    connections: int = key(_whole(1, 10_000), 100, "Simultaneous connections to all destinations together.")
+    connections: int = key(_whole(1, 10_000), 100, "The most simultaneous connections to all destinations together.")
 
     @property
     def policy(self) -> Policy:
-        """How long, and how often, deliveries are attempted."""
+        """The policy of delivery: how long and how often the server attempts deliveries."""
         return Policy(retry_schedule=self.retry_schedule, expire=self.expire)
 
 
 DELIVERY: Mapping[str, Key] = {member.name: member.metadata["key"] for member in fields(Delivery)}
-"""What `[delivery]` may have."""
+"""The keys of the `[delivery]` table."""
 
 RETENTION = _of(
     Rule,
     {
-        "match": Key(Type("a string", _is_match), "Whose inboxes it is for, as in a route; the first that matches."),
-        "age": Key(TIME, "The server deletes what it received longer ago than this."),
+        "match": Key(
+            Type("a string", _is_match),
+            "The inboxes to which the rule applies, as in a route. The first rule that matches wins.",
+        ),
+        "age": Key(TIME, "The server deletes messages that it received longer ago than this."),
         "size": Key(
-            Type(f"{SIZE.words}, more than 0", _is_size), "What an inbox keeps; the server deletes the oldest first."
+            Type(f"{SIZE.words}, more than 0", _is_size),
+            "The most mail that an inbox keeps. The server deletes the oldest messages first.",
         ),
     },
 )
-"""What `[[retention]]` may have."""
+"""The keys of a `[[retention]]` table."""
 
 TABLES = {
     "[[route]]": ROUTE,
@@ -283,4 +289,4 @@ TABLES = {
     "[delivery.bounces_via]": VIA,
     "[[retention]]": RETENTION,
 }
-"""All tables, as they are written."""
+"""All tables of a settings file, by their headings."""

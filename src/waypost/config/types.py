@@ -1,4 +1,4 @@
-"""The types of settings: each reads a text once, into a value that the program uses as it is."""
+"""The types of settings. Each type parses a string once, into a value that the program can use directly."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -21,14 +21,14 @@ E = TypeVar("E", bound=StrEnum)
 
 
 class BadSetting(Exception):
-    """A setting has a value that cannot be used. The message names the setting, its source, and what is right."""
+    """A setting has an invalid value. The message names the setting and its source, and describes a valid value."""
 
 
 class Unfit(Exception):
-    """A value is not of its type."""
+    """A value does not have the type of its setting."""
 
     def __init__(self, entry: str | None = None, reason: str = "") -> None:
-        """`entry` is the wrong part, if it is one of several; `reason` says more about it."""
+        """`entry` is the wrong element if the value is a list. `reason` has more about the mistake."""
         super().__init__(entry, reason)
         self.entry, self.reason = entry, reason
 
@@ -38,44 +38,44 @@ class Type(Generic[T_co]):
     """The type of a setting."""
 
     words: str
-    """What a value must be, as in "a number from 1 to 10"."""
+    """A description of valid values, such as "a number from 1 to 10"."""
     read: Callable[[Any], T_co]
-    """Raises `Unfit`; or `errors.Invalid`, if there is more to say."""
+    """Parses a value. Raises `Unfit`, or `errors.Invalid` if the error needs a message of its own."""
     is_flag: bool = False
-    """Whether it is yes or no: true or false in a settings file."""
+    """Whether the value is yes or no on the command line, and true or false in a settings file."""
     is_path: bool = False
-    """Whether it is a path, which in a settings file is relative to the directory of that file."""
+    """Whether the value is a path. In a settings file, a path is relative to the directory of that file."""
 
 
 class Endpoint(NamedTuple):
-    """An address to listen on, or to connect to."""
+    """A host and a port to listen on, or to connect to."""
 
     host: str
-    """A name or an IP address, without brackets."""
+    """A host name or an IP address, without brackets."""
     port: int
 
     def __str__(self) -> str:
-        """HOST:PORT, with brackets around an IPv6 address."""
+        """Return HOST:PORT, with brackets around an IPv6 address."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can connect to it."""
+        """Whether only this machine can connect to the endpoint."""
         return ip_address(self.host).is_loopback if _is_address(self.host) else self.host == "localhost"
 
 
 Network = IPv4Network | IPv6Network
 
 LONGEST = timedelta(days=3650)
-"""The longest duration that can be set."""
+"""The longest duration that a setting can have."""
 
 SELF_SIGNED = Path("self-signed")
-"""In place of a file: the server makes the certificate in the data directory."""
+"""A value of `--tls-certificate` that is not a file: the server makes a certificate in the data directory."""
 
 DNS_PORT = 53
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}", re.ASCII)
-"""With an underscore, as names of containers have it."""
+"""A host name. It may have underscores, because the names of containers can have them."""
 
 _OWN_NAME = re.compile(r"([A-Za-z0-9-][A-Za-z0-9.-]{0,254})?")
 
@@ -85,7 +85,7 @@ _OCTETS = {None: 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def whole_number(least: int, most: int, *, unit: str = "", times: int = 1) -> Type[int]:
-    """A whole number within bounds; `times` is what it is multiplied by, as with MiB that are kept as octets."""
+    """Return the type of a whole number between bounds, which is multiplied by `times`, as from MiB to bytes."""
 
     def read(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) or not least <= int(text) <= most:
@@ -96,7 +96,7 @@ def whole_number(least: int, most: int, *, unit: str = "", times: int = 1) -> Ty
 
 
 def choice(choices: Mapping[str, T]) -> Type[T]:
-    """One of several words, each with what it means."""
+    """Return the type of a word from a list, where each word stands for a value."""
 
     def read(text: str) -> T:
         if text not in choices:
@@ -108,12 +108,12 @@ def choice(choices: Mapping[str, T]) -> Type[T]:
 
 
 def one_of(members: type[E]) -> Type[E]:
-    """One of the members of an enumeration."""
+    """Return the type of a member of an enumeration."""
     return choice({str(member): member for member in members})
 
 
 def duration(most: timedelta = LONGEST, *, example: str = "7d", empty: timedelta | None = None) -> Type[timedelta]:
-    """A duration of more than 0; `empty` is what an empty text means, if it may be empty."""
+    """Return the type of a duration above 0. An empty string means `empty`; it is invalid if `empty` is None."""
 
     def read(text: str) -> timedelta:
         if not text and empty is not None:
@@ -137,9 +137,9 @@ def _size(text: str) -> int:
 def several(
     one: Callable[[str], T], words: str, into: Callable[[Iterable[T]], Any], *, skips_empty: bool = False
 ) -> Type[Any]:
-    """Texts with commas between them, each read by `one`; none if the text is empty.
+    """Return the type of a list with commas, where `one` parses each element. An empty string is an empty list.
 
-    With `skips_empty` parts may be empty.
+    With `skips_empty`, elements may be empty and are ignored.
     """
 
     def read(text: str) -> Any:
@@ -156,7 +156,7 @@ def several(
 
 
 def at_least_one(type_: Type[tuple[T, ...]]) -> Type[tuple[T, ...]]:
-    """The same, but not empty."""
+    """Return the type of a list like `type_` that must have at least one element."""
 
     def read(text: str) -> tuple[T, ...]:
         found = type_.read(text)
@@ -168,7 +168,7 @@ def at_least_one(type_: Type[tuple[T, ...]]) -> Type[tuple[T, ...]]:
 
 
 def all_or(type_: Type[frozenset[str]]) -> Type[frozenset[str]]:
-    """The same, or an asterisk for all."""
+    """Return a type like `type_` that also accepts an asterisk for all."""
     return Type(f"{type_.words}, or * for all", lambda text: frozenset({"*"}) if text == "*" else type_.read(text))
 
 
@@ -240,7 +240,7 @@ def _region(text: str) -> str:
 def _database(url: str) -> str:
     scheme, _, rest = url.partition("://")
     authority, _, path = rest.partition("/")
-    # With an at sign or a slash in it, libpq would take a part of a password for a host.
+    # If a password contains an unescaped at sign or slash, libpq reads a part of the password as a host.
     if url and (scheme not in {"postgresql", "postgres"} or authority.count("@") > 1 or "@" in path.partition("?")[0]):
         raise Unfit
     return url
@@ -248,7 +248,7 @@ def _database(url: str) -> str:
 
 FLAG = Type("yes or no", choice({"yes": True, "no": False}).read, is_flag=True)
 DURATION = duration()
-SIZE = Type("a number with KiB, MiB or GiB, as in 256MiB, or a number of octets", _size)
+SIZE = Type("a number with KiB, MiB or GiB, as in 256MiB, or a number of bytes", _size)
 DIRECTORY = Type("a directory", Path, is_path=True)
 FILE: Type[Path | None] = Type("a file", lambda text: Path(text) if text else None, is_path=True)
 ENDPOINT = Type("HOST:PORT, with a port from 0 to 65535", _endpoint)
@@ -277,7 +277,7 @@ DATABASE = Type(
 
 
 def understood(type_: Type[T], text: str, where: str) -> T:
-    """What a text means. Raises `BadSetting`, which says `where` it stands."""
+    """Parse a string. Raises `BadSetting`, whose message says `where` the string was given."""
     try:
         return type_.read(text)
     except Unfit as error:
@@ -285,7 +285,7 @@ def understood(type_: Type[T], text: str, where: str) -> T:
 
 
 def refusal(type_: Type[Any], text: str, error: Unfit, where: str, *, is_secret: bool = False) -> BadSetting:
-    """The message for a text that is not of a type. The text is not quoted if it `is_secret`."""
+    """Return the error for a string that does not have a type. The message quotes the string unless it `is_secret`."""
     found = text if error.entry is None else error.entry
-    said = "" if is_secret else f", not {found!r}{f': {error.reason}' if error.reason else ''}"
-    return BadSetting(f"{where} must be {type_.words}{said}")
+    instead = "" if is_secret else f", not {found!r}{f': {error.reason}' if error.reason else ''}"
+    return BadSetting(f"{where} must be {type_.words}{instead}")

@@ -1,1 +1,1 @@
-"""What Waypost uses of its machine: the data directory, sealed keys, certificates, disk space, the clock."""
+"""The resources of the machine: the data directory, sealed keys, certificates, disk space, and the clock."""

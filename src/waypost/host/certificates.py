@@ -1,4 +1,4 @@
-"""A self-signed certificate for development, made in the data directory and replaced before it expires."""
+"""Makes and checks the self-signed certificate for development, which the server replaces before it expires."""
 
 import ipaddress
 from datetime import datetime, timedelta
@@ -10,17 +10,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 VALID = timedelta(days=397)
-"""How long a certificate is valid."""
+"""The time for which a new certificate is valid."""
 
 RENEWED_BEFORE = timedelta(days=30)
-"""How long before its end a start makes a new one."""
+"""The remaining validity below which a server makes a new certificate when it starts."""
 
 _EARLIER = timedelta(hours=1)
-"""Clocks differ."""
+"""The time by which the validity begins earlier, because the clocks of clients differ."""
 
 
 def self_signed(hostname: str, now: datetime) -> tuple[bytes, bytes]:
-    """A certificate for this name and for this machine's own, and its key, as PEM."""
+    """Make a certificate for a host name, localhost and the loopback addresses. Return it and its key, both as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
     names: list[x509.GeneralName] = [x509.DNSName(hostname), x509.DNSName("localhost")]
@@ -37,14 +37,14 @@ def self_signed(hostname: str, now: datetime) -> tuple[bytes, bytes]:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
-    key_octets = key.private_bytes(
+    key_pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return certificate.public_bytes(serialization.Encoding.PEM), key_octets
+    return certificate.public_bytes(serialization.Encoding.PEM), key_pem
 
 
 def is_good(certificate: Path, key: Path, hostname: str, now: datetime) -> bool:
-    """Whether there is a certificate for this name, valid now and for a while, with its key."""
+    """Whether a certificate file and its key file exist and match, for a host name, and need not be replaced yet."""
     try:
         found = x509.load_pem_x509_certificate(certificate.read_bytes())
         private = serialization.load_pem_private_key(key.read_bytes(), password=None)
@@ -52,5 +52,5 @@ def is_good(certificate: Path, key: Path, hostname: str, now: datetime) -> bool:
     except (OSError, ValueError, TypeError, x509.ExtensionNotFound):
         return False
     is_ours = hostname in names.get_values_for_type(x509.DNSName) and private.public_key() == found.public_key()
-    # One that is good only later was made while the clock was ahead.
+    # A certificate that is not valid yet was made while the clock was ahead.
     return is_ours and found.not_valid_before_utc <= now < found.not_valid_after_utc - RENEWED_BEFORE

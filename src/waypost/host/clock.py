@@ -1,34 +1,32 @@
-"""The clock: the real one, or a virtual one that can be advanced, so that a test sees the fifth day of retries
-today.
-"""
+"""The real clock, and a virtual clock that can be advanced, so that a test need not wait days for the last retry."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 LONGEST_STEP = timedelta(hours=6)
-"""The clock advances from one due event to the next, and at most by this."""
+"""The longest step of the virtual clock, which advances from one due event to the next."""
 
 
 def now() -> datetime:
-    """The clock of the real world, to the millisecond, as it is stored."""
+    """Return the real time in UTC, in whole milliseconds, because the store has that precision."""
     moment = datetime.now(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 class VirtualClock:
-    """It runs as the real one does, and can be advanced. It governs mail; signatures of calls use the real one."""
+    """A clock that runs at the speed of the real clock, and can be advanced. Mail uses it, but API calls do not."""
 
     def __init__(self) -> None:
         self._ahead = timedelta(0)
 
     def __call__(self) -> datetime:
-        """The present moment of this clock."""
+        """Return the current time of this clock."""
         return now() + self._ahead
 
     async def advance(self, by: timedelta, rest: Callable[[], Awaitable[datetime | None]]) -> datetime:
-        """Advance the clock, and let everything that becomes due on the way happen at its time.
+        """Advance the clock in steps, so that every event on the way happens at its time. Return the new time.
 
-        `rest` waits until there is nothing to do at that moment, and returns when something is due next.
+        `rest` waits until no event is due at the current time, and returns the time of the next event, if any.
         """
         until = self() + by
         while True:

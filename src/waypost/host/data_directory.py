@@ -1,12 +1,12 @@
-"""The data directory: its files, and how each is written and read.
+"""The data directory: reads and writes its files.
 
-waypost.sqlite3     all email addresses, mail, and access keys, their secrets sealed. Not there if that is in PostgreSQL
-database            where that is in PostgreSQL: its URL, without the password. Not there if it is here
-credentials         the owner's access key, as an AWS shared-credentials file; only for the owner's eyes
-master.key          32 octets that seal the secrets in the database; only for the owner's eyes. Not there if
-                    WAYPOST_MASTER_KEY has it
-run.json            where the running server is; there only while it runs
-lock                held by the running server; empty until there is a database, see `first_start`
+waypost.sqlite3     all email addresses, mail, and access keys with sealed secrets; only without PostgreSQL
+database            the URL of the PostgreSQL database, without the password; only with PostgreSQL
+credentials         the owner's access key, as an AWS shared-credentials file; only the owner can read it
+master.key          the 32 bytes that seal the secrets in the database; only the owner can read it. It does not exist if
+                    WAYPOST_MASTER_KEY has the key
+run.json            the addresses of the running server; it exists only while the server runs
+lock                locked by the running server; empty until there is a database, see `first_start`
 """
 
 import base64
@@ -32,12 +32,12 @@ from waypost.host import private_files
 from waypost.host.private_files import Exposure, PrivateDirectory, UnsafeFile
 
 MASTER_KEY_VARIABLE = "WAYPOST_MASTER_KEY"
-"""The environment variable with the master key, in place of the file: 32 octets in base64url."""
+"""The environment variable that can have the master key instead of the file: 32 bytes in base64url."""
 
-_MASTER_KEY_OCTETS = 32
+_MASTER_KEY_BYTES = 32
 
-_HALF_WRITTEN = r"[0-9a-f]{8}\.new"
-"""The end of the name of a file that is being written and will replace another one, as a regular expression."""
+_TEMPORARY = r"[0-9a-f]{8}\.new"
+"""The end of the name of a temporary file that will replace another file, as a regular expression."""
 
 _DATABASE = "waypost.sqlite3"
 
@@ -48,24 +48,24 @@ _FILES = frozenset(
 
 
 def _is_ours(name: str) -> bool:
-    """Whether a file of the directory is one of Waypost's, by its name."""
-    return name in _FILES or _is_left(name)
+    """Whether a file in the directory belongs to Waypost, by its name."""
+    return name in _FILES or _is_temporary(name)
 
 
-def _is_left(name: str) -> bool:
-    """Whether a file was being written by a server that was killed."""
-    return re.fullmatch(rf".+\.{_HALF_WRITTEN}", name) is not None
+def _is_temporary(name: str) -> bool:
+    """Whether a file is a temporary file, by its name. Without a running server, a killed server has left it."""
+    return re.fullmatch(rf".+\.{_TEMPORARY}", name) is not None
 
 
 OWN_CREDENTIALS = "# The owner's access key for Waypost."
-"""The beginning of a credentials file that a server has written."""
+"""The first words of every credentials file that a server has written."""
 
-_RESTORE = "Restore it from your backup, or remove it: the next start writes it again, with the owner's access key."
-"""What to do about a credentials file that cannot be used."""
+_RESTORE = "Restore it from your backup. Or remove it: the next start writes it again, with the owner's access key."
+"""The advice to an operator whose credentials file cannot be used."""
 
 
 class DataDirectoryError(Exception):
-    """The data directory cannot be used. The message names the file and says what to do."""
+    """The data directory cannot be used. The error message names the file and says what to do."""
 
 
 class NotRunning(DataDirectoryError):
@@ -74,37 +74,37 @@ class NotRunning(DataDirectoryError):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Where the running server is: addresses as HOST:PORT."""
+    """The addresses of the running server, as HOST:PORT, and the settings that commands need."""
 
     http: str
     smtp: str
     smtps: str = ""
     lmtp: str = ""
     certificate: str = ""
-    """The file of the certificate that was made here, for clients to trust."""
+    """The file of the self-signed certificate, which clients can trust; empty if the server has not made one."""
     listeners: Sequence[str] = ()
     """All addresses of the mail listeners: SMTP, SMTP over TLS, and LMTP."""
     hostname: str = ""
     """The server's host name."""
     dns: str = ""
-    """The DNS resolvers of its setting `dns`; empty for the system's."""
+    """The server's `dns` setting; empty if it uses the system's resolvers."""
     config: str = ""
-    """Its settings file, if it has one."""
+    """The path of the server's settings file; empty if it has none."""
     routes: list[dict[str, Any]] = field(default_factory=list)
-    """Those of its settings file, without secrets."""
+    """The routes of the server's settings file, without secrets."""
     pid: int = field(default_factory=os.getpid, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One profile of the credentials file."""
+    """A profile of the credentials file."""
 
     key: AccessKey
     region: str
 
 
 class DataDirectory:
-    """One data directory."""
+    """A data directory, whether or not it exists and a server is running on it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -118,7 +118,7 @@ class DataDirectory:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock during the block, so that no server runs meanwhile. Raises `DataDirectoryError` if one does."""
+        """Hold the lock during the block, so that no server can start. Raises `DataDirectoryError` if one runs now."""
         self.prepare()
         try:
             yield
@@ -127,30 +127,33 @@ class DataDirectory:
 
     @contextmanager
     def of_its_owner(self) -> Iterator[None]:
-        """If the user is root, work with the rights of the owner of the database, or else of the directory.
+        """If the process runs as root, continue with the permissions of the database's owner, until the block ends.
 
-        Raises `DataDirectoryError`.
+        Without a database file, the owner of the directory is used. Raises `DataDirectoryError`.
         """
         with ExitStack() as changed:
             try:
                 with suppress(FileNotFoundError):
-                    changed.enter_context(private_files.as_owner_of(self._of_whom()))
+                    changed.enter_context(private_files.as_owner_of(self._owned_by_server_user()))
             except OSError as error:
                 raise self.unusable(error) from error
             yield
 
-    def _of_whom(self) -> os.stat_result:
-        """A file or directory that belongs to the user who runs the server. Raises `OSError`."""
+    def _owned_by_server_user(self) -> os.stat_result:
+        """Return the status of a file or directory that belongs to the user who runs the server. Raises `OSError`."""
         with suppress(FileNotFoundError):
             return self.database.lstat()
         return self.path.stat()
 
     def make(self) -> None:
-        """Make the directory if it is not there. Raises `DataDirectoryError`, as `refuse_others` does."""
+        """Create the directory if it does not exist. Raises `DataDirectoryError`, like `refuse_others`."""
         self._refuse_others(make=True)
 
     def refuse_others(self) -> None:
-        """Raise `DataDirectoryError` if another user could have put files into the directory. It may be missing."""
+        """Raise `DataDirectoryError` if another user could have created files in the directory.
+
+        If the directory does not exist, nothing is raised.
+        """
         with suppress(FileNotFoundError):
             self._refuse_others(make=False)
 
@@ -161,13 +164,13 @@ class DataDirectory:
         except FileNotFoundError:
             if not make:
                 raise
-            raise DataDirectoryError(f"The data directory {self.path} was removed while it was being made.") from None
+            raise DataDirectoryError(f"The data directory {self.path} was removed during its creation.") from None
         except OSError as error:
             raise self.unusable(error) from error
 
     @contextmanager
     def _opened(self, *, make: bool = False) -> Iterator[PrivateDirectory]:
-        """The directory, to work with its files. Raises `DataDirectoryError` for unsafe files, `OSError`."""
+        """Open the directory to use its files. Raises `DataDirectoryError` for unsafe files, and `OSError`."""
         try:
             with private_files.opened(self.path, make=make) as directory:
                 yield directory
@@ -175,20 +178,21 @@ class DataDirectory:
             raise DataDirectoryError(str(error)) from error
 
     def prepare(self) -> list[Exposure]:
-        """Make the directory and take its lock. Returns what other users can do with it, or could do until now.
+        """Create the directory if necessary, and lock it. Return the risks from other users, now or until now.
 
-        Raises `DataDirectoryError` if a server has it already, or if another user could have put files there.
+        Raises `DataDirectoryError` if a server is running on the directory, or if another user could have created files
+        in it.
         """
         self.make()
         try:
             with self._opened() as directory, ExitStack() as opened:
                 lock = opened.enter_context(directory.open_lock(self.lock.name))
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # SQLite has not opened the database yet: its locks would end when we close the same file.
+                # SQLite must not have opened the database yet: closing the same file here would release SQLite's locks.
                 found = directory.make_private(_is_ours)
                 if self.database.exists() and not os.access(self.database, os.W_OK):
                     raise DataDirectoryError(f"{self.database} cannot be written.")
-                for left in (self._run.name, *filter(_is_left, directory.names())):
+                for left in (self._run.name, *filter(_is_temporary, directory.names())):
                     directory.remove(left)
                 opened.pop_all()
         except BlockingIOError as error:
@@ -201,9 +205,9 @@ class DataDirectory:
         return found
 
     def forget_killed_server(self) -> None:
-        """Delete the `run.json` of a server that was killed. Nothing happens while one runs.
+        """Delete the `run.json` of a server that was killed. If a server is running, do nothing.
 
-        `prepare` does so too. This is for the moment at which a server starts, before it has loaded all that it needs.
+        `prepare` does this, too. This method exists for the very beginning of a start, before all modules are loaded.
         """
         with suppress(OSError, DataDirectoryError), self._opened() as directory:
             directory.refuse_others(_is_ours)
@@ -212,20 +216,21 @@ class DataDirectory:
                 directory.remove(self._run.name)
 
     def where(self, database: str) -> str:
-        """Which PostgreSQL database this directory's data is in: the one asked for, or else the remembered one, or "".
+        """Return the URL of the PostgreSQL database with this directory's data; empty if the data is in SQLite.
 
-        It may have moved to another host. Raises `DataDirectoryError` if one with another name is asked for, or a
-        directory that has its own: the server would start empty by mistake.
+        `database` is the URL that the operator gave; if it is empty, the method returns the remembered URL. The given
+        database may be on another host than the remembered database. Raises `DataDirectoryError` if it has another
+        name, or if the directory has a SQLite database, because the server would then start with an empty database.
         """
         if database and self._remembered and _name_of(database) != _name_of(self._remembered):
             raise DataDirectoryError(
                 f"{self.path} belongs to a server on {self._remembered}, which is another database. Choose another "
-                f"directory with --data; or remove {self.elsewhere}, if the data is there now."
+                f"directory with --data. Or, if you have moved the data to this database, remove {self.elsewhere}."
             )
         if database and self.database.exists():
             raise DataDirectoryError(
-                f"{self.path} has a database of its own, {self.database.name}. Choose another directory with --data "
-                "for a server on PostgreSQL."
+                f"{self.path} has its own database, {self.database.name}. For a server on PostgreSQL, choose another "
+                "directory with --data."
             )
         return database or self._remembered
 
@@ -239,29 +244,30 @@ class DataDirectory:
             raise DataDirectoryError(f"{self.elsewhere} cannot be read: {error.strerror}.") from error
         except UnicodeDecodeError:
             remembered = ""
-        if not remembered.startswith(("postgresql://", "postgres://")):  # or an empty file of a database would be made
+        if not remembered.startswith(("postgresql://", "postgres://")):  # else an empty SQLite file would be created
             raise DataDirectoryError(
                 f"{self.elsewhere} must have the URL of a PostgreSQL database, without its password. Restore it from "
-                "your backup, or write that URL into it."
+                "your backup, or write the URL into it."
             )
         return remembered
 
     def remember_database(self, url: str) -> None:
-        """Record the PostgreSQL database of this directory's server, without the password.
+        """Record the URL of the PostgreSQL database of this directory's server, without the password.
 
-        A later start or command then uses it without being told, and never begins with an empty database.
+        A later start or command then uses this database by default, and never starts with an empty database.
         """
         self._write(self.elsewhere, _without_password(url) + "\n")
 
     def _read(self, file: Path) -> str:
-        """The text of a file. Raises `DataDirectoryError` if it could be another user's, `OSError`, `UnicodeError`."""
+        """Return a file's text. Raises `OSError` and `UnicodeError`, and `DataDirectoryError` if the file is unsafe."""
         with self._opened() as directory:
             return directory.read(file.name).decode()
 
     def _write(self, file: Path, text: str, *, replace: bool = True) -> None:
-        """Write a file that only its owner can read, whole or not at all, durably.
+        """Write a file atomically and durably. Only its owner can read the file.
 
-        If `replace` is false, one that is there stays. Raises `DataDirectoryError`.
+        If `replace` is false and the file already exists, the method keeps the existing file. Raises
+        `DataDirectoryError`.
         """
         try:
             with self._opened() as directory:
@@ -271,27 +277,28 @@ class DataDirectory:
 
     @property
     def data_at(self) -> str:
-        """Where all data is, for people."""
+        """The location of all data, for messages: the URL of the database or the path of the SQLite file."""
         return self._remembered or str(self.database)
 
     def note_database(self) -> None:
-        """Record in the lock file, if it is locked, that there is a database from now on. Raises
-        `DataDirectoryError`.
+        """Record in the lock file that the directory has a database. Does nothing if this process has no lock.
+
+        Raises `DataDirectoryError`.
         """
         try:
             if self._lock_file and not os.fstat(self._lock_file.fileno()).st_size:
                 self._lock_file.write(b"A server has kept its data here.\n")
-                os.fsync(self._lock_file.fileno())  # so that it is known after a power cut, too
+                os.fsync(self._lock_file.fileno())  # so that the record survives a power failure
         except OSError as error:
             raise self.unusable(error) from error
 
     @property
     def has_database(self) -> bool:
-        """Whether there is a database in this directory, or one in PostgreSQL is remembered."""
+        """Whether this directory has a SQLite database, or remembers a PostgreSQL database."""
         return self.database.exists() or self.elsewhere.exists()
 
     def write_credentials(self, key: AccessKey, *, region: str) -> None:
-        """Write the owner's access key where `waypost env` and AWS tools find it."""
+        """Write the owner's access key to the credentials file, which `waypost env` and AWS tools read."""
         profile = (
             f"{OWN_CREDENTIALS} It is not used for anything else.\n"
             "[default]\n"
@@ -304,29 +311,32 @@ class DataDirectory:
 
     @property
     def certificate(self) -> Path:
-        """The certificate that was made for development; its key is beside it."""
+        """The path of the self-signed certificate for development."""
         return self.path / "certificate.pem"
 
     @property
     def certificate_key(self) -> Path:
-        """The key of that certificate."""
+        """The path of the private key of the self-signed certificate."""
         return self.path / "certificate-key.pem"
 
     def write_certificate(self, certificate: bytes, key: bytes) -> None:
-        """Write a certificate that was made for development."""
+        """Write the self-signed certificate for development, and its private key."""
         self._write(self.certificate_key, key.decode())
         self._write(self.certificate, certificate.decode())
 
     def profiles(self) -> list[Profile]:
-        """All profiles of the credentials file, in its order; at least one. Raises `DataDirectoryError`."""
+        """Return all profiles of the credentials file, in the order of the file. There is at least one profile.
+
+        Raises `DataDirectoryError`.
+        """
         parser = configparser.RawConfigParser(default_section="", interpolation=None)
         try:
             parser.read_string(self._read(self.credentials))
             profiles = _each_key_once([_profile(parser[name]) for name in parser.sections()])
         except OSError as error:
             raise DataDirectoryError(f"{self.credentials} cannot be read: {error.strerror}.") from error
-        except (UnicodeDecodeError, configparser.Error) as error:  # whose text would show what is in the file
-            raise DataDirectoryError(f"{self.credentials} is no AWS shared-credentials file. {_RESTORE}") from error
+        except (UnicodeDecodeError, configparser.Error) as error:  # their text could show secrets from the file
+            raise DataDirectoryError(f"{self.credentials} is not an AWS credentials file. {_RESTORE}") from error
         except _BadProfile as error:
             raise DataDirectoryError(f"{self.credentials}: {error} {_RESTORE}") from error
         if not profiles:
@@ -334,25 +344,25 @@ class DataDirectory:
         return profiles
 
     def derived_key(self, purpose: str) -> bytes:
-        """A secret key for one purpose, the same for this deployment forever. Raises `DataDirectoryError`."""
+        """Return a secret key for one purpose, which never changes in a deployment. Raises `DataDirectoryError`."""
         if encoded := os.environ.get(MASTER_KEY_VARIABLE):
             master, where = _decoded(encoded), MASTER_KEY_VARIABLE
         else:
             master, where = self._master_key_in_file(), str(self.master_key)
-        if len(master) != _MASTER_KEY_OCTETS:
+        if len(master) != _MASTER_KEY_BYTES:
             raise DataDirectoryError(
-                f"{where} must be {_MASTER_KEY_OCTETS} octets in base64url. Restore it from your backup."
+                f"{where} must be {_MASTER_KEY_BYTES} bytes in base64url. Restore it from your backup."
             )
         return hmac.digest(master, purpose.encode(), hashlib.sha256)
 
     def _master_key_in_file(self) -> bytes:
-        """The master key of this directory; made with a new database."""
+        """Return the master key of this directory. If the directory has no database yet, make a new key."""
         if not self.master_key.exists():
             if self.has_database:
                 raise DataDirectoryError(
                     f"{self.master_key} is missing. Restore it from your backup, or set {MASTER_KEY_VARIABLE}."
                 )
-            made = secrets.token_bytes(_MASTER_KEY_OCTETS)
+            made = secrets.token_bytes(_MASTER_KEY_BYTES)
             self._write(self.master_key, base64.urlsafe_b64encode(made).decode() + "\n", replace=False)
         try:
             return _decoded(self._read(self.master_key))
@@ -362,25 +372,26 @@ class DataDirectory:
             return b""
 
     def announce(self, run: Run) -> None:
-        """Write where the server is, once it is ready. Raises `DataDirectoryError`."""
+        """Write the addresses of the server to `run.json`, when the server is ready. Raises `DataDirectoryError`."""
         self._write(self._run, json.dumps(asdict(run)) + "\n")
 
     def running(self) -> Run:
-        """Where the running server can be connected to. Raises `NotRunning`, `DataDirectoryError`."""
+        """Return the addresses to connect to the running server. Raises `NotRunning` and `DataDirectoryError`."""
         try:
-            told = json.loads(self._read(self._run))
-            run = Run(**{one.name: told[one.name] for one in fields(Run) if one.name in told})  # a newer one tells more
+            stored = json.loads(self._read(self._run))
+            # A newer server may have written more fields.
+            run = Run(**{one.name: stored[one.name] for one in fields(Run) if one.name in stored})
             _refuse_foreign(run)
         except FileNotFoundError as error:
-            whole = self.path.absolute()  # so that the reader sees it if this is the wrong folder
+            whole = self.path.absolute()  # the whole path, because it may be the wrong directory
             raise NotRunning(
-                f"No Waypost is running on {whole}. Name the data directory of one that is running with --data, "
-                f"or start one with: waypost serve --data {shlex.quote(str(whole))}"
+                f"No Waypost is running on {whole}. Name the data directory of a running server with --data, "
+                f"or start a server with: waypost serve --data {shlex.quote(str(whole))}"
             ) from error
         except OSError as error:
             raise DataDirectoryError(f"{self._run} cannot be read: {error.strerror}.") from error
         except (ValueError, TypeError, RecursionError) as error:
-            raise DataDirectoryError(f"{self._run} is damaged. Start Waypost again, which writes it anew.") from error
+            raise DataDirectoryError(f"{self._run} is damaged. Restart Waypost, which replaces the file.") from error
         return replace(
             run,
             http=_reachable(run.http),
@@ -390,14 +401,14 @@ class DataDirectory:
         )
 
     def unusable(self, error: OSError) -> DataDirectoryError:
-        """The error for a directory that cannot be used."""
+        """Return the error that says why the directory cannot be used."""
         reason = "it is not a directory" if isinstance(error, NotADirectoryError) else error.strerror
         return DataDirectoryError(f"The data directory {self.path} cannot be used: {reason}.")
 
     def release(self) -> None:
         """Delete `run.json` and release the lock."""
         try:
-            with suppress(OSError):  # the next start removes it
+            with suppress(OSError):  # otherwise, the next start removes the file
                 self._run.unlink(missing_ok=True)
         finally:
             if self._lock_file:
@@ -409,18 +420,21 @@ _ADDRESS = re.compile(r"(?:[^\s\[\]:]+|\[[^\s\[\]]+\]):[0-9]{1,5}", re.ASCII)
 
 
 def _refuse_foreign(run: Run) -> None:
-    """Raise `TypeError` or `ValueError` for values that no Waypost server has written."""
+    """Raise `TypeError` or `ValueError` if no Waypost server could have written these values."""
     addresses = [run.http, run.smtp, run.smtps, run.lmtp, *run.listeners]
     texts = [*addresses, run.certificate, run.hostname, run.dns, run.config]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError(run)
     if not all(map(_ADDRESS.fullmatch, filter(None, addresses))):
         raise ValueError(run)
-    os.fsencode("".join(texts))  # which refuses half a character, and takes the names of files that are no UTF-8
+    os.fsencode("".join(texts))  # refuses half a character, but allows file names that are not UTF-8
 
 
 def _reachable(address: str) -> str:
-    """HOST:PORT to connect to, on this machine, for an address of a listener: 0.0.0.0 and :: are no destinations."""
+    """Return the HOST:PORT to which a client on this machine connects to reach a listener.
+
+    0.0.0.0 and :: are not valid destinations, so they become the loopback address.
+    """
     host, _, port = address.rpartition(":")
     with suppress(ValueError):
         found = ip_address(host.strip("[]"))
@@ -430,7 +444,7 @@ def _reachable(address: str) -> str:
 
 
 class _BadProfile(Exception):
-    """A profile of the credentials file lacks something, or has an invalid value."""
+    """A profile of the credentials file lacks a value, or has an invalid value."""
 
 
 def _profile(section: configparser.SectionProxy) -> Profile:
@@ -448,21 +462,21 @@ def _profile(section: configparser.SectionProxy) -> Profile:
 
 
 def _each_key_once(profiles: list[Profile]) -> list[Profile]:
-    """The profiles without repeated access keys: AWS tools let two profiles share one."""
+    """Return the profiles without repeated access keys, because AWS tools allow two profiles with the same key."""
     first: dict[str, Profile] = {}
     for profile in profiles:
         if first.setdefault(profile.key.id, profile).key != profile.key:
-            raise _BadProfile(f"two profiles have access key {profile.key.id}, and differ in its secret or account.")
+            raise _BadProfile(f"two profiles have access key {profile.key.id}, but different secrets or accounts.")
     return list(first.values())
 
 
 def is_master_key_in_environment() -> bool:
-    """Whether the master key comes from the environment, so that no file is looked for."""
+    """Whether the master key comes from the environment and not from a file."""
     return bool(os.environ.get(MASTER_KEY_VARIABLE))
 
 
 def _without_password(url: str) -> str:
-    """A database URL as it may be shown, without a password before the host or in the query. libpq reads it so, too."""
+    """Return a database URL without passwords before the host or in the query. libpq parses the URL in the same way."""
     scheme, _, rest = url.partition("://")
     authority = rest.partition("/")[0]
     user, at, _ = authority.rpartition("@")
@@ -472,13 +486,13 @@ def _without_password(url: str) -> str:
 
 
 def _name_of(url: str) -> str:
-    """The name of the database in a URL; empty if it is left to the user's name."""
+    """Return the name of the database in a URL; empty if the URL has none, so that the user's name is the default."""
     path = url.partition("://")[2].partition("?")[0].partition("/")[2]
     return unquote(path)
 
 
 def _decoded(encoded: str) -> bytes:
-    """Octets from base64url, with or without its padding; none if it is something else."""
+    """Decode base64url, with or without padding. Return no bytes if the string is not valid base64url."""
     text = encoded.strip().rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

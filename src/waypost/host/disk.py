@@ -1,6 +1,4 @@
-"""The disk guard: before the disk is full, the server refuses mail for a while, so that stored mail can still be
-delivered.
-"""
+"""The disk guard: the server refuses mail before the disk is full, so that it can still deliver the stored mail."""
 
 import shutil
 import time
@@ -10,24 +8,24 @@ from pathlib import Path
 from waypost.app.ports import StoreUnavailable
 from waypost.observe import events
 
-LOOK_EVERY = 1.0
-"""Seconds between two checks of the disk. Mail that arrives meanwhile has room in the reserve."""
+CHECK_EVERY = 1.0
+"""Seconds between two checks of the disk. The reserve has space for the mail that arrives between them."""
 
 FREED_AT = 1.05
-"""A full disk counts as free again with this many times the reserve free. Otherwise a few octets would turn mail on and
-off."""
+"""The multiple of the reserve that must be free before a full disk counts as free again. With a multiple of 1, a few
+bytes could turn mail on and off repeatedly."""
 
 BARE_SHARE = 4
-"""This part of the reserve must be free on the disk itself, for the write-ahead log of the database."""
+"""One part in this many of the reserve must be free on the disk itself, for the database's write-ahead log."""
 
 
 def free_octets(directory: Path) -> int:
-    """Octets that may be written where a directory is. Raises `OSError`."""
+    """Return the free bytes on the disk of a directory. Raises `OSError`."""
     return shutil.disk_usage(directory).free
 
 
 class DiskGuard:
-    """Knows whether the disk of a directory has less than a reserve free."""
+    """Checks whether the disk of a directory has less free space than a reserve."""
 
     def __init__(
         self,
@@ -39,30 +37,33 @@ class DiskGuard:
         reusable: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`free` asks the disk, and may raise `OSError`; `reusable` tells what files have room for without growing."""
+        """`free` returns the free bytes of the disk, and may raise `OSError`.
+
+        `reusable` returns the bytes that the database can store without making its files larger.
+        """
         self._directory = directory
         self._reserve = reserve_octets
         self._emit = emit
         self._free = free
         self._reusable = reusable
         self._clock = clock
-        self._looked_at = float("-inf")
+        self._checked_at = float("-inf")
         self._is_full = False
 
     def is_full(self) -> bool:
-        """Whether mail should not be taken now. It checks the disk once in a while, however often it is called."""
+        """Whether the server should refuse mail now. Checks the disk at most every `CHECK_EVERY` seconds."""
         now = self._clock()
-        if now - self._looked_at >= LOOK_EVERY:
-            self._looked_at = now
-            self._look()
+        if now - self._checked_at >= CHECK_EVERY:
+            self._checked_at = now
+            self._check()
         return self._is_full
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         try:
             bare = self._free(self._directory)
             free = bare + self._reusable()
         except (OSError, StoreUnavailable):
-            return  # nobody knows; whether it can be written is found out by whoever writes
+            return  # the free space is unknown, so the last answer stays; a write will fail if the disk is full
         wanted = self._reserve * (FREED_AT if self._is_full else 1)
         is_full = free < wanted or bare < wanted / BARE_SHARE
         if is_full == self._is_full:

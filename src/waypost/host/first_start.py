@@ -1,7 +1,8 @@
-"""Decides whether the database of a data directory may be created, because this is the first start, or was lost.
+"""Decides whether a data directory's missing database may be created, or has been lost.
 
-A server on an empty database refuses all mail, so none is created where a server has had one. Some files are written
-only after the database exists, and prove that: so a first start that was killed can be repeated.
+At the first start, the server creates the database. Later it does not, because a server on an empty database refuses
+all mail. The server writes some files only after the database exists, and those files prove that a database existed. So
+a first start that was killed can be repeated.
 """
 
 from collections.abc import Iterable
@@ -11,10 +12,10 @@ from waypost.host.data_directory import OWN_CREDENTIALS, DataDirectory, DataDire
 
 
 def may_make_database(directory: DataDirectory, database: str) -> bool:
-    """Whether the database may be created, if it does not exist.
+    """Whether the database may be created if it does not exist.
 
-    `database` is the URL of the PostgreSQL database, or "" for the file of the directory. Raises `DataDirectoryError`
-    if that file was lost, or a part of it.
+    `database` is the URL of the PostgreSQL database, or "" for the directory's SQLite file. Raises `DataDirectoryError`
+    if the SQLite file, or its write-ahead log, was lost.
     """
     try:
         is_first = not signs_of_database(directory)
@@ -26,7 +27,7 @@ def may_make_database(directory: DataDirectory, database: str) -> bool:
 
 
 def signs_of_database(directory: DataDirectory) -> list[Path]:
-    """The files that prove that a server has had a database here. Raises `DataDirectoryError`."""
+    """Return the files that prove that a server of this directory had a database. Raises `DataDirectoryError`."""
     try:
         signs = [file for file in (directory.elsewhere, directory.lock) if _size(file)]
         return [*signs, directory.credentials] if _is_own(directory.credentials) else signs
@@ -35,38 +36,39 @@ def signs_of_database(directory: DataDirectory) -> list[Path]:
 
 
 def lost(directory: DataDirectory, what: str, database: str) -> DataDirectoryError:
-    """The refusal to start without the database that existed. `what` names it and says so."""
+    """Return the error for a database that existed and was lost. `what` says which database is missing or empty."""
     signs = signs_of_database(directory)
-    others = ", or name the database that has its data" if database else ""
+    others = ", or name the database that has the data" if database else ""
     hint = "" if database else " If the data is in PostgreSQL, name the database with --database."
     return DataDirectoryError(
-        f"{what}, but a server has kept its data there, as {_listed(file.name for file in signs)} in {directory.path} "
-        f"show. Restore the database from your backup{others}.{hint} To start anew, without email addresses and mail, "
-        f"remove {_listed(map(str, signs))}."
+        f"{what}, but a server has stored data there, as {_listed(file.name for file in signs)} in {directory.path} "
+        f"show. Restore the database from your backup{others}.{hint} To start with an empty database, without email "
+        f"addresses and mail, remove {_listed(map(str, signs))}."
     )
 
 
 def _refuse_lost_file(directory: DataDirectory, *, is_first: bool) -> None:
-    """Raise `DataDirectoryError` if the file of the database, or its write-ahead log, was lost."""
+    """Raise `DataDirectoryError` if the SQLite file, or its write-ahead log, was lost."""
     file = directory.database
     log, index = (file.with_name(f"{file.name}{end}") for end in ("-wal", "-shm"))
     if not is_first and not file.exists():
         raise lost(directory, f"{file} is missing", "")
     if not is_first and not _size(file):
         raise lost(directory, f"{file} is empty", "")
-    # SQLite makes the log before its index, and a server that ends in order removes the index before the log. The log
-    # is looked for on both sides of the index, because another server may make both just now.
+    # SQLite creates the log before its index, and a server that stops cleanly removes the index before the log. The
+    # check for the log runs before and after the check for the index, because another server may be creating both now.
     if _size(file) and not log.exists() and index.exists() and not log.exists():
         raise DataDirectoryError(
-            f"{log} is missing. A server that did not end in order had its last changes there, perhaps all. Restore "
-            f"it, or the whole database from your backup. To start without these changes, remove {index}."
+            f"{log} is missing. A server that did not stop cleanly had its last changes in that file, perhaps all of "
+            f"them. Restore the file, or the whole database from your backup. To start without these changes, remove "
+            f"{index}."
         )
 
 
 def _is_own(credentials: Path) -> bool:
-    """Whether a server has written a credentials file together with a database.
+    """Whether a server that also had a database has written a credentials file.
 
-    Versions that kept no access keys in the database wrote it without this first line.
+    Versions that kept no access keys in the database wrote the file without the first line `OWN_CREDENTIALS`.
     """
     try:
         with credentials.open("rb") as file:
@@ -76,7 +78,7 @@ def _is_own(credentials: Path) -> bool:
 
 
 def _size(file: Path) -> int:
-    """Octets in a file; none if it is not there. Raises `OSError`."""
+    """Return the size of a file in bytes, or 0 if it does not exist. Raises `OSError`."""
     try:
         return file.stat().st_size
     except FileNotFoundError:
@@ -84,6 +86,6 @@ def _size(file: Path) -> int:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Names as a list in a sentence."""
+    """Return names as a list with commas and "and", for a sentence."""
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last

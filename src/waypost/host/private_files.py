@@ -1,10 +1,10 @@
-"""Directories of files that no other user of this machine may change: refuses unsafe ones, and opens their files.
+"""Directories whose files no other user of the machine may change: refuses unsafe directories, and opens files in them.
 
-Whoever can write to a directory can put a file or a link of their own there: another database, a key that they know, or
-a link to a file that would be overwritten. So a directory and its files must belong to the user who uses them, or to
-root. The rules are functions of an owner and a mode, as `os.stat` has them. `opened` checks the directory and all
-directories above it, and opens it once: files are opened within it, never through a link, so that what was checked is
-what is used.
+A user who can write to a directory can put a file or a link there: another database, a key that this user knows, or a
+link to a file that Waypost would overwrite. So a directory and its files must belong to the user who runs Waypost, or
+to root. The rules are functions of an owner and a mode from `os.stat`. `opened` checks the directory and all
+directories above it, and opens the directory once. Files are then opened relative to the open directory, and never
+through a link, so the program uses exactly the files that it checked.
 """
 
 import errno
@@ -23,33 +23,33 @@ from pathlib import Path
 from typing import IO
 
 ROOT = 0
-"""The user id of the superuser, who can change every file anyway."""
+"""The user id of root, who can change every file anyway."""
 
 PRIVATE = 0o600
-"""The mode of a file that only its owner may read and write."""
+"""The mode of a file that only its owner can read and write."""
 
 Names = Callable[[str], bool]
-"""Whether a file name is one of Waypost's. A directory may have others, which are left alone."""
+"""Whether a file belongs to Waypost, by its name. Waypost ignores other files in the directory."""
 
 _LINKS = 40
-"""Symbolic links that one path may lead through, as on Linux."""
+"""The most symbolic links in one path; Linux has the same limit."""
 
 
 class UnsafeFile(Exception):
-    """Another user could have changed a file, or put it there. The message names it and says what to do."""
+    """Another user could have created or changed a file. The error message names the file and says what to do."""
 
 
 class Fault(Enum):
-    """Why a file or directory is not used."""
+    """The reason why a file or directory is not safe to use."""
 
     LINK = "it is a link"
-    WRONG_KIND = "it is something else than a file, or a directory where one is needed"
+    WRONG_KIND = "it is not a regular file, or not a directory where a directory is needed"
     OF_ANOTHER_USER = "it belongs to another user"
-    WRITABLE_BY_ALL = "every user may write to it"
+    WRITABLE_BY_ALL = "every user can write to it"
 
 
 def fault_of_directory(mode: int, owner: int, *, user: int) -> Fault | None:
-    """Why `user` must not keep files in a directory; None if it is safe from all but root and its group."""
+    """Return why `user` must not keep files in a directory, or None if only root and the group could change them."""
     if not stat.S_ISDIR(mode):
         return Fault.WRONG_KIND
     if owner not in {ROOT, user}:
@@ -58,20 +58,26 @@ def fault_of_directory(mode: int, owner: int, *, user: int) -> Fault | None:
 
 
 def fault_of_directory_above(mode: int) -> Fault | None:
-    """Why nothing in a directory is safe. With the sticky bit, as in /tmp, a user can replace only their own files."""
+    """Return why no entry of a directory is safe, or None if the entries are safe.
+
+    With the sticky bit, as in /tmp, a user can replace only their own files, so entries are safe.
+    """
     return Fault.WRITABLE_BY_ALL if mode & stat.S_IWOTH and not mode & stat.S_ISVTX else None
 
 
 def is_replaceable_by_group(mode: int, group: int, *, own: Collection[int]) -> bool:
-    """Whether members of a directory's group can put something else in the place of what is in it.
+    """Whether members of a directory's group can replace entries that belong to other users.
 
-    `own` are groups that nobody else is in. With the sticky bit, members can replace only their own files.
+    `own` has the ids of groups without other members. With the sticky bit, members can replace only their own files.
     """
     return bool(mode & stat.S_IWGRP) and not mode & stat.S_ISVTX and group not in own
 
 
 def own_groups(user: int) -> set[int]:
-    """The ids of groups that a user need not fear: root's, and their own, as many systems make one for each user."""
+    """Return the ids of groups without other users: root's group, and the user's own group if it has no other members.
+
+    Many systems make such a group for each user.
+    """
     own = {ROOT}
     with suppress(KeyError):
         entry = pwd.getpwuid(user)
@@ -82,12 +88,15 @@ def own_groups(user: int) -> set[int]:
 
 
 def fault_of_link(owner: int, *, user: int) -> Fault | None:
-    """Why a symbolic link on the way to a directory is not followed: who made it can make it lead elsewhere."""
+    """Return why a symbolic link in a path is not safe to follow, or None if it is safe.
+
+    The owner of a link can change its target at any time.
+    """
     return None if owner in {ROOT, user} else Fault.OF_ANOTHER_USER
 
 
 def fault_of_file(mode: int, owner: int, *, user: int) -> Fault | None:
-    """Why `user` must not use a file of a directory."""
+    """Return why `user` must not use a file, or None if the file is safe to use."""
     if stat.S_ISLNK(mode):
         return Fault.LINK
     if not stat.S_ISREG(mode):
@@ -98,61 +107,62 @@ def fault_of_file(mode: int, owner: int, *, user: int) -> Fault | None:
 
 
 def is_open_to_others(mode: int) -> bool:
-    """Whether the group or all users may do anything with a file."""
+    """Whether the group, or other users, have any permission on a file."""
     return bool(stat.S_IMODE(mode) & ~stat.S_IRWXU)
 
 
 class Risk(Enum):
-    """A risk from other users for a directory that is used all the same."""
+    """A risk from other users for a data directory that Waypost uses despite that risk."""
 
     REPLACED = "a directory above it belongs to another user"
-    REPLACED_BY_GROUP = "the group of a directory above it may write to that"
-    SHARED = "its group may write to it"
-    MENDED = "others could use a file, and cannot any more"
-    EXPOSED = "others can use a file, and its mode could not be changed"
+    REPLACED_BY_GROUP = "the group of a directory above it can write to that directory"
+    SHARED = "its group can write to it"
+    REPAIRED = "other users could access a file, and now they cannot"
+    EXPOSED = "other users can access a file, and Waypost could not change its mode"
 
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """A file or directory that other users can reach, with the risk."""
+    """A file or directory that other users can access or replace, with the risk."""
 
     risk: Risk
     path: Path
     mode: int
-    """Its permission bits, before they were changed."""
+    """The permission bits of the file, before Waypost changed them."""
     owner: int
     group: int
 
     @property
     def sentence(self) -> str:
-        """The sentence about it, for people."""
+        """A sentence about the risk, for the person who starts the server."""
         if self.risk is Risk.REPLACED:
             return (
-                f"The data directory is in {self.path}, which belongs to {user_name(self.owner)}: that user can put "
-                "another directory in the place of the data directory."
+                f"The data directory is in {self.path}, which belongs to {user_name(self.owner)}. That user can "
+                "replace the data directory with another directory."
             )
         if self.risk is Risk.REPLACED_BY_GROUP:
             return (
-                f"The data directory is in {self.path}, and the group of that may write to it (group id {self.group}, "
-                f"mode {self.mode:04o}): its members can put another directory in the place of the data directory. "
-                f"If nothing needs that: chmod g-w {self.path}"
+                f"The data directory is in {self.path}, and the group of that directory can write to it (group id "
+                f"{self.group}, mode {self.mode:04o}). Members of the group can replace the data directory with "
+                f"another directory. If they need not, run: chmod g-w {self.path}"
             )
         if self.risk is Risk.SHARED:
             return (
-                f"The group of the data directory may write to it (group id {self.group}, mode {self.mode:04o}): its "
-                f"members can replace files. If nothing needs that: chmod g-w {self.path}"
+                f"The group of the data directory can write to it (group id {self.group}, mode {self.mode:04o}), so "
+                f"members of the group can replace its files. If they need not, run: chmod g-w {self.path}"
             )
-        if self.risk is Risk.MENDED:
-            return f"Other users could use {self.path} (mode {self.mode:04o}); now only its owner can."
+        if self.risk is Risk.REPAIRED:
+            return f"Other users could access {self.path} (mode {self.mode:04o}). Now only its owner can."
         return (
-            f"Other users can use {self.path} (mode {self.mode:04o}), and its mode cannot be changed from here: "
+            f"Other users can access {self.path} (mode {self.mode:04o}), and Waypost may not change its mode. Run: "
             f"chmod 600 {self.path}"
         )
 
 
 class PrivateDirectory:
-    """An open directory. It stays the same directory, even if its path is replaced later. Its methods raise
-    `OSError`.
+    """An open directory. The object refers to the same directory even if another directory later gets its path.
+
+    All methods raise `OSError`.
     """
 
     def __init__(self, path: Path, descriptor: int, *, user: int, above: tuple[Exposure, ...] = ()) -> None:
@@ -162,19 +172,19 @@ class PrivateDirectory:
         self._user = user
 
     def refuse_others(self, is_ours: Names) -> None:
-        """Raise `UnsafeFile` if the directory, or a file of it that is ours by its name, could be another user's."""
+        """Raise `UnsafeFile` if another user could have created or changed the directory, or one of Waypost's files."""
         found = os.fstat(self._descriptor)
         if fault := fault_of_directory(found.st_mode, found.st_uid, user=self._user):
             raise UnsafeFile(_words(fault, f"The data directory {self.path}", self.path, found, self._user))
         for name in self._files(is_ours):
-            with suppress(FileNotFoundError):  # a server removes its own files
+            with suppress(FileNotFoundError):  # a running server can remove its files at any time
                 found = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
                 if fault := fault_of_file(found.st_mode, found.st_uid, user=self._user):
                     path = self.path / name
                     raise UnsafeFile(_words(fault, str(path), path, found, self._user))
 
     def make_private(self, is_ours: Names) -> list[Exposure]:
-        """Remove the rights of others from Waypost's files. Returns what others can do, or could do before."""
+        """Remove other users' permissions on Waypost's files. Return the risks from other users, now or until now."""
         found, facts = list(self._above), os.fstat(self._descriptor)
         if facts.st_mode & stat.S_IWGRP:
             found.append(_exposure(Risk.SHARED, self.path, facts))
@@ -182,15 +192,15 @@ class PrivateDirectory:
             with suppress(FileNotFoundError), self._opened(name, os.O_RDONLY) as descriptor:
                 facts = os.fstat(descriptor)
                 if is_open_to_others(facts.st_mode):
-                    is_mended = _has_mode(descriptor, stat.S_IMODE(facts.st_mode) & stat.S_IRWXU)
-                    risk = Risk.MENDED if is_mended else Risk.EXPOSED
+                    is_repaired = _has_mode(descriptor, stat.S_IMODE(facts.st_mode) & stat.S_IRWXU)
+                    risk = Risk.REPAIRED if is_repaired else Risk.EXPOSED
                     found.append(_exposure(risk, self.path / name, facts))
         return found
 
     def read(self, name: str) -> bytes:
-        """The octets of a file. Raises `UnsafeFile` if it is a link, or belongs to another user.
+        """Return the contents of a file. Raises `UnsafeFile` if the file is a link or belongs to another user.
 
-        Root may read the files of all users, so that its commands work on the directory of a server of any user.
+        Root can read files of any owner, so that root can run commands on the data directory of any user's server.
         """
         with (
             self._opened(name, os.O_RDONLY, any_owner=self._user == ROOT) as descriptor,
@@ -199,9 +209,9 @@ class PrivateDirectory:
             return file.read()
 
     def write(self, name: str, text: str, *, replace: bool = True) -> None:
-        """Write a file that only its owner can read, whole or not at all; it is there after a power cut, too.
+        """Write a file atomically and durably, so that it survives a power failure. Only its owner can read the file.
 
-        If `replace` is false, one that is there stays.
+        If `replace` is false and the file already exists, the method keeps the existing file.
         """
         temporary, at = f"{Path(name).stem}.{secrets.token_hex(4)}.new", self._descriptor
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -214,14 +224,14 @@ class PrivateDirectory:
             if replace:
                 os.replace(temporary, name, src_dir_fd=at, dst_dir_fd=at)
             else:
-                with suppress(FileExistsError):  # another process was quicker
+                with suppress(FileExistsError):  # another process has just created the file
                     os.link(temporary, name, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
         finally:
             self.remove(temporary)
         self.sync()
 
     def open_lock(self, name: str, *, make: bool = True) -> IO[bytes]:
-        """A file to be locked and appended to; with `make` it is made if it is not there, durably."""
+        """Open a file for locking and appending. With `make`, create the file durably if it does not exist."""
         flags = os.O_RDWR | os.O_APPEND | (os.O_CREAT if make else 0)
         with self._opened(name, flags) as descriptor:
             lock = os.fdopen(os.dup(descriptor), "ab", buffering=0)
@@ -229,21 +239,21 @@ class PrivateDirectory:
         return lock
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file if it exists."""
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._descriptor)
 
     def names(self) -> list[str]:
-        """What is in it."""
+        """Return the names of all entries of the directory."""
         with os.scandir(self._descriptor) as entries:
             return [entry.name for entry in entries]
 
     def sync(self) -> None:
-        """Sync it, so that changes in it survive a power cut."""
+        """Sync the directory to disk, so that changes to its entries survive a power failure."""
         os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Use it no more."""
+        """Close the directory."""
         os.close(self._descriptor)
 
     def _files(self, is_ours: Names) -> list[str]:
@@ -251,7 +261,7 @@ class PrivateDirectory:
 
     @contextmanager
     def _opened(self, name: str, flags: int, *, any_owner: bool = False) -> Iterator[int]:
-        """A file that was checked after it was opened. Opening a pipe does not block."""
+        """Open a file, then check that it is safe. Opening a pipe does not block. Raises `UnsafeFile`."""
         path, flags = self.path / name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             descriptor = os.open(name, flags, PRIVATE, dir_fd=self._descriptor)
@@ -272,9 +282,9 @@ class PrivateDirectory:
 
 @contextmanager
 def opened(path: Path, *, make: bool = False) -> Iterator[PrivateDirectory]:
-    """Open a directory, if no other user can replace it. With `make` it is made if it is not there.
+    """Open a directory for the duration of a `with` block. With `make`, create the directory if it does not exist.
 
-    Raises `UnsafeFile`, `OSError`.
+    Raises `UnsafeFile` if another user could replace the directory, and `OSError`.
     """
     directory = open_directory(path, make=make)
     try:
@@ -284,7 +294,7 @@ def opened(path: Path, *, make: bool = False) -> Iterator[PrivateDirectory]:
 
 
 def open_directory(path: Path, *, make: bool = False) -> PrivateDirectory:
-    """The same; the caller closes it."""
+    """Open a directory like `opened`, but leave it to the caller to close it."""
     user = os.geteuid()
     real, above = _walked(path, user=user, make=make)
     try:
@@ -302,37 +312,38 @@ def open_directory(path: Path, *, make: bool = False) -> PrivateDirectory:
 
 
 def refuse_replaceable(file: Path) -> None:
-    """Raise `UnsafeFile` if every user may write to a file, or may put another one in its place.
+    """Raise `UnsafeFile` if every user can write to a file, or can replace it with another file.
 
-    For files whose place and owner are the administrator's choice: settings, and secrets that they name. A path that is
-    not a file, such as a pipe, is not checked. Raises `OSError` if it is not there.
+    This is for files whose location and owner the operator chooses: the settings file, and the secret files that it
+    names. A path that is not a regular file, such as a pipe, is not checked. Raises `OSError` if the file does not
+    exist.
     """
     found = file.stat()
     if not stat.S_ISREG(found.st_mode):
         return
     if found.st_mode & stat.S_IWOTH:
-        raise UnsafeFile(f"every user may write to {file}. Take that right away: chmod o-w {file}")
+        raise UnsafeFile(f"every user can write to {file}. Run: chmod o-w {file}")
     for directory in (file.absolute().parent, file.resolve().parent):
         if fault_of_directory_above(directory.stat().st_mode):
             raise UnsafeFile(
-                f"every user may replace {file}, because all may write to {directory}. Put it elsewhere, or: "
+                f"every user can replace {file}, because every user can write to {directory}. Move the file, or run: "
                 f"chmod o-w {directory}"
             )
 
 
 @contextmanager
 def as_owner_of(file: os.stat_result) -> Iterator[None]:
-    """If the user is root, work with the rights of the owner and group of a file. Nothing changes for other users.
+    """If the process runs as root, continue with the permissions of a file's owner and group, until the block ends.
 
-    New files belong to that user then, and a link leads root no further than that user could go. It holds for the whole
-    process. Raises `OSError`.
+    So new files belong to that owner, and a link cannot lead root to files that the owner could not reach. The change
+    applies to the whole process. For other users, nothing changes. Raises `OSError`.
     """
     if os.geteuid() != ROOT or file.st_uid == ROOT:
         yield
         return
     group, groups = os.getegid(), os.getgroups()
     try:
-        # Only while this user id is root's may the groups be changed.
+        # A process may change its groups only while its user id is root's.
         os.setgroups([file.st_gid])
         os.setegid(file.st_gid)
         os.seteuid(file.st_uid)
@@ -344,7 +355,7 @@ def as_owner_of(file: os.stat_result) -> Iterator[None]:
 
 
 def user_name(user: int) -> str:
-    """A user, for people."""
+    """Return the name and id of a user, for messages."""
     try:
         return f"{pwd.getpwuid(user).pw_name} (user id {user})"
     except KeyError:
@@ -352,11 +363,10 @@ def user_name(user: int) -> str:
 
 
 def _walked(path: Path, *, user: int, make: bool) -> tuple[Path, list[Exposure]]:
-    """The real path, and the directories on the way in which others can replace entries.
+    """Return the real path of a directory, and the directories above it in which other users can replace entries.
 
-    Raises `UnsafeFile`, `OSError`.
-
-    It goes from the top down: what was checked cannot be replaced by others later.
+    The walk starts at the root directory, so other users cannot replace a directory after it was checked. Raises
+    `UnsafeFile` and `OSError`.
     """
     here, rest, links = Path("/"), deque(path.absolute().parts[1:]), 0
     above: list[Exposure] = []
@@ -364,8 +374,8 @@ def _walked(path: Path, *, user: int, make: bool) -> tuple[Path, list[Exposure]]
         found = here.stat()
         if fault_of_directory_above(found.st_mode):
             raise UnsafeFile(
-                f"The data directory {path} is not safe in {here}, where every user may put another in its place (mode "
-                f"{_octal(found.st_mode)}). Name a directory elsewhere with --data, or: chmod o-w {here}"
+                f"The data directory {path} is not safe in {here}, where every user can replace it (mode "
+                f"{_octal(found.st_mode)}). Name a directory elsewhere with --data, or run: chmod o-w {here}"
             )
         if found.st_uid not in {ROOT, user}:
             above.append(_exposure(Risk.REPLACED, here, found))
@@ -375,7 +385,7 @@ def _walked(path: Path, *, user: int, make: bool) -> tuple[Path, list[Exposure]]
             above.append(_exposure(Risk.REPLACED_BY_GROUP, here, found))
         name = rest.popleft()
         if name == "..":
-            here = here.parent  # which is where it leads: there is no link in it
+            here = here.parent  # correct, because all links in `here` are already resolved
             continue
         at = here / name
         if make and not os.path.lexists(at):
@@ -389,8 +399,8 @@ def _walked(path: Path, *, user: int, make: bool) -> tuple[Path, list[Exposure]]
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
         if fault_of_link(found.st_uid, user=user):
             raise UnsafeFile(
-                f"The data directory {path} is reached by the link {at}, which belongs to {user_name(found.st_uid)}: "
-                "that user can make it lead elsewhere. Name the directory that it leads to with --data."
+                f"The path {path} of the data directory contains the link {at}, which belongs to "
+                f"{user_name(found.st_uid)}. That user can change the link. Use --data with the link's target instead."
             )
         target = at.readlink()
         rest.extendleft(reversed(target.parts[1:] if target.is_absolute() else target.parts))
@@ -399,8 +409,8 @@ def _walked(path: Path, *, user: int, make: bool) -> tuple[Path, list[Exposure]]
 
 
 def _make(directory: Path) -> None:
-    """Create a directory durably."""
-    with suppress(FileExistsError):  # another process was quicker
+    """Create a directory, and sync it to disk."""
+    with suppress(FileExistsError):  # another process has just created the directory
         directory.mkdir(0o700)
     descriptor = os.open(directory.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -410,10 +420,10 @@ def _make(directory: Path) -> None:
 
 
 def _has_mode(descriptor: int, mode: int) -> bool:
-    """Change the mode of an open file, and say whether it has it now: some file systems have no modes."""
+    """Change the mode of an open file. Return whether it now has that mode, which not all file systems support."""
     try:
         os.fchmod(descriptor, mode)
-    except OSError:  # it is root's, or on a file system that is read-only
+    except OSError:  # the file belongs to root, or the file system is read-only
         return False
     return stat.S_IMODE(os.fstat(descriptor).st_mode) == mode
 
@@ -427,20 +437,21 @@ def _octal(mode: int) -> str:
 
 
 def _words(fault: Fault, subject: str, path: Path, found: os.stat_result, user: int) -> str:
-    """A refusal, for people: what is wrong with a file or directory, and what to do."""
+    """Return the message for a fault of a file or directory: what is wrong, and what to do."""
     if fault is Fault.LINK:
-        return f"{subject} is a link, and Waypost follows none there. Put the file itself in its place, or remove it."
+        return f"{subject} is a link, which Waypost does not follow. Replace it with the file itself, or remove it."
     if fault is Fault.WRONG_KIND:
-        return f"{subject} is no file. Remove it, or name another directory with --data."
+        return f"{subject} is not a regular file. Remove it, or name another directory with --data."
     if fault is Fault.WRITABLE_BY_ALL:
         is_directory = stat.S_ISDIR(found.st_mode)
-        happened = "put files there" if is_directory else "changed it"
-        mend = f"chmod {'700' if is_directory else '600'} {shlex.quote(str(path))}"
+        happened = "created files in it" if is_directory else "changed it"
+        repair = f"chmod {'700' if is_directory else '600'} {shlex.quote(str(path))}"
         return (
-            f"Every user can write to {subject.replace('The ', 'the ', 1)} (mode {_octal(found.st_mode)}), so others "
-            f"may have {happened}. Check its contents, then run: {mend}"
+            f"Every user can write to {subject.replace('The ', 'the ', 1)} (mode {_octal(found.st_mode)}), so another "
+            f"user may have {happened}. Check its contents, then run: {repair}"
         )
     return (
         f"{subject} belongs to {user_name(found.st_uid)}, but this program runs as {user_name(user)}. Run it as that "
-        f"user; or, if you know who put it there: chown {'-R ' if stat.S_ISDIR(found.st_mode) else ''}{user} {path}"
+        f"user. If you know where it comes from, you can instead run: "
+        f"chown {'-R ' if stat.S_ISDIR(found.st_mode) else ''}{user} {path}"
     )

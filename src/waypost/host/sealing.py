@@ -1,4 +1,4 @@
-"""Makes access keys, and seals their secrets, so that the database alone does not reveal them."""
+"""Makes access keys, and seals their secrets, so that the database alone does not reveal the secrets."""
 
 import secrets
 import string
@@ -10,37 +10,38 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from waypost.domain.iam import policies
 from waypost.domain.iam.access_keys import AccessKey, digest_of_session_token
 
-_NONCE_OCTETS = 12
+_NONCE_BYTES = 12
 _LETTERS = string.ascii_letters + string.digits
 _ID_LETTERS = string.ascii_uppercase + "234567"
 
 
 class SealBroken(Exception):
-    """A secret was sealed with another master key, or changed since."""
+    """A secret cannot be unsealed: it was sealed with another master key, or changed afterwards."""
 
 
 class Keyring:
-    """Seals and unseals secrets by AES-256-GCM. Each sealed secret is bound to its access key, so that none can be
-    swapped.
+    """Seals and unseals secrets with AES-256-GCM.
+
+    Each sealed secret is bound to the access key or route that it belongs to, so that nobody can swap two secrets.
     """
 
     def __init__(self, key: bytes) -> None:
-        """`key` has 32 octets."""
+        """`key` must have 32 bytes."""
         self._cipher = AESGCM(key)
 
     def seal(self, secret: str, of: str) -> bytes:
-        """The sealed form, which may be written to disk."""
-        nonce = secrets.token_bytes(_NONCE_OCTETS)
+        """Return the sealed form of a secret, which may be written to disk. `of` names its access key or route."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, secret.encode(), of.encode())
 
     def unseal(self, sealed: bytes, of: str) -> str:
-        """The secret again. Raises `SealBroken`."""
+        """Return the secret from its sealed form. `of` must be as it was in `seal`. Raises `SealBroken`."""
         try:
-            return self._cipher.decrypt(sealed[:_NONCE_OCTETS], sealed[_NONCE_OCTETS:], of.encode()).decode()
+            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], of.encode()).decode()
         except (InvalidTag, ValueError) as error:
             raise SealBroken(
-                f"What is sealed in this database ({of}) was sealed with another master key. Start with the "
-                "master.key, or the WAYPOST_MASTER_KEY, that it was made with."
+                f"The secrets in this database ({of}) were sealed with another master key. Start Waypost with the "
+                "master.key or the WAYPOST_MASTER_KEY that this database was created with."
             ) from error
 
 
@@ -52,10 +53,13 @@ def new_access_key(
     policy: str | None = None,
     lifetime: timedelta | None = None,
 ) -> tuple[AccessKey, str | None]:
-    """A new access key; one with a lifetime has a session token. Without a policy it allows everything."""
+    """Make an access key. Return the key, and its session token if it has a lifetime, else None.
+
+    Without a policy, the key allows everything.
+    """
     token = _random(_LETTERS, 64) if lifetime else None
     key = AccessKey(
-        # The letters that AWS uses, so that tools which look for leaked keys find these too.
+        # The prefixes that AWS uses, so that tools that search for leaked keys find this key, too.
         id=("ASIA" if lifetime else "AKIA") + _random(_ID_LETTERS, 16),
         secret=_random(_LETTERS, 40),
         account=account,

@@ -234,9 +234,9 @@ class _Pages:
                 part = await self._store.long_read(octets, what="the octets of the message", account=account)
             except Exception as error:  # noqa: BLE001 - as in the guard, but for the answer, which is under way
                 self._report(error)
-                raise events.AlreadyTold from None
+                raise events.AlreadyReported from None
             if len(part) < min(PART, copy.size - start):
-                raise events.AlreadyTold
+                raise events.AlreadyReported
             yield part
 
     async def _long_read(self, account: str, use_case: Callable[[ports.ReadTx], T], what: str, instead: str) -> T:

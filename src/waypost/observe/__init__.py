@@ -1,1 +1,1 @@
-"""What happens, as events, and who is told of it."""
+"""Events, incidents and the log, and the supervision of background tasks."""

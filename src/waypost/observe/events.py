@@ -1,7 +1,8 @@
-"""The closed list of events that may be logged and counted.
+"""The complete list of events that may be logged and counted.
 
-Every event has typed fields and no free text. Nothing here holds an address, a subject, a body or a secret: the trace,
-which is for the owner of the mail, has those. An edge gets an `Emit` and calls it.
+Every event has typed fields and no free text. Events contain no email addresses, subjects, bodies or secrets. Only the
+trace, which is for the owner of the mail, contains email addresses and subjects. An edge gets an `Emit` and calls it
+with each event.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
-    """An edge listens at this address."""
+    """An edge listens on this address."""
 
     edge: str
     address: str
@@ -18,12 +19,12 @@ class Listening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reopened:
-    """The server got SIGHUP, has read its certificate files again, if it has any, and keeps running."""
+    """The server has received SIGHUP, has read its certificate files, if any, again, and keeps running."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping:
-    """The server accepts no new connections, and finishes its work."""
+    """The server accepts no new connections, and finishes running work."""
 
     signal: str
 
@@ -35,7 +36,7 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageAccepted:
-    """A message was accepted: it is on disk, and the sender got 250."""
+    """The server has accepted a message: the message is on disk, and the client gets the reply 250."""
 
     id: str
     peer: str
@@ -45,17 +46,17 @@ class MessageAccepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRefused:
-    """A message was refused at MAIL, or at its end; it stays with the sender."""
+    """The server has refused a message at MAIL, or at the end of its data. The message stays with the client."""
 
     peer: str
     reply: str
     verdicts: str = ""
-    """The results of SPF, DKIM and DMARC, if they are the reason."""
+    """The results of SPF, DKIM and DMARC, if they are the reason for the refusal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientRefused:
-    """A recipient was refused at RCPT."""
+    """The server has refused a recipient at RCPT."""
 
     peer: str
     reply: str
@@ -63,7 +64,10 @@ class RecipientRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionClosed:
-    """The server ended an SMTP session that broke the protocol or was silent for too long; with its last reply."""
+    """The server has ended an SMTP session because the client broke the protocol or was idle for too long.
+
+    `reply` is the server's last reply.
+    """
 
     peer: str
     reply: str
@@ -72,8 +76,9 @@ class SessionClosed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionsRefused:
-    """The number of connections that were refused in the last seconds, because there were too many; and the client of
-    the last one.
+    """The server has refused connections because a limit on connections was reached.
+
+    `count` is their number in the last seconds, and `peer` is the client of the last refused connection.
     """
 
     reply: str
@@ -83,21 +88,21 @@ class ConnectionsRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionsLimited:
-    """The system lets this process open too few files for the connections in the settings. The connections that are
-    possible now, of mail clients and of HTTP clients. Raise the limit of open files (`ulimit -n`, `LimitNOFILE=`), or
-    set fewer connections.
+    """The system lets this process open too few files for the connections in the settings. The fields have the numbers
+    of connections that are possible. Raise the limit of open files (`ulimit -n`, `LimitNOFILE=`), or set fewer
+    connections.
     """
 
     connections: int
-    """Of mail clients."""
+    """The possible connections of mail clients."""
     http_connections: int
     files: int
-    """The files that this process may have open."""
+    """The number of files that this process may have open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpConnectionClosed:
-    """The server ended an HTTP connection because its client took too long, with the step that it was at."""
+    """The server has closed an HTTP connection because the client took too long. `reason` names the step."""
 
     peer: str
     reason: str
@@ -105,7 +110,7 @@ class HttpConnectionClosed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsFailed:
-    """A TLS handshake with a client failed, with the reason. The sender still has the mail, if any."""
+    """A TLS handshake with a client has failed. `reason` is the cause. The client still has its mail."""
 
     peer: str
     reason: str
@@ -113,14 +118,16 @@ class TlsFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateRefused:
-    """The certificate or key has changed and cannot be used. The previous one stays in use; fix the files."""
+    """The certificate or key has changed and cannot be used. The server keeps the previous certificate. Correct the
+    files.
+    """
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyHeaderRefused:
-    """A connection from a proxy network had no valid PROXY header. It was cut."""
+    """The server has closed a connection from a proxy network because it had no valid PROXY header."""
 
     peer: str
     reason: str
@@ -128,22 +135,23 @@ class ProxyHeaderRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DnsChanged:
-    """The DNS works, or does not work, or the checking process cannot start: `reason` says which. While it does not
-    work, no sender is checked, and all mail of untrusted clients is deferred with `enforce`.
+    """The DNS has stopped working, works again, or the process that checks senders cannot start. `reason` says which.
+    While the DNS does not work, the server checks no senders, and with `enforce` it defers all mail from untrusted
+    clients.
     """
 
     works: bool
     reason: str = ""
-    """Why senders are not checked; empty while the DNS works."""
+    """The reason why the server checks no senders; empty while the DNS works."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Attempted:
-    """The fields of an event about an attempt."""
+    """The fields that all events about an attempt have."""
 
     id: str
     destination: str
-    """As by `domain.routes.log_destination`."""
+    """The destination without its path, as `log_destination` writes it."""
     attempt: int
     stage: str
     code: int
@@ -152,23 +160,26 @@ class _Attempted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered(_Attempted):
-    """The destination of a delivery has accepted it."""
+    """The destination has accepted a delivery."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryDeferred(_Attempted):
-    """An attempt failed, and there will be another one. The trace of the message says when, and why."""
+    """An attempt has failed, and the server will try again. The trace of the message has the time and the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenUp(_Attempted):
-    """A delivery is a dead letter: it was refused for good, or its time for attempts has passed. It can be redriven."""
+    """A delivery has become a dead letter, because the destination refused it permanently or the time for attempts has
+    passed. The dead letter can be redriven.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseLost:
-    """A lease could not be renewed in time, so the delivery is attempted again. The result of this server's attempt is
-    not recorded: if it had sent the message, the destination gets it twice, with the same delivery id.
+    """The server could not renew a lease in time, so the delivery is attempted again. The result of this server's
+    attempt is not recorded. If the attempt has sent the message, the destination gets it twice, with the same delivery
+    id.
     """
 
     id: str
@@ -177,67 +188,69 @@ class LeaseLost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteUnreachable:
-    """The destination of a route cannot be reached now. Mail for it waits."""
+    """The destination of a route cannot be reached now. Mail for this destination waits in the queue."""
 
     route: str
-    """Its `log_name`."""
+    """The route's `log_name`."""
     destination: str
-    """As by `domain.routes.log_destination`."""
+    """The destination without its path, as `log_destination` writes it."""
     reason: str
-    """In Waypost's words: a peer's could name an email address."""
+    """The reason without text from the peer, because that text could contain an email address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataDirectoryShared:
-    """The group of the data directory may write to it, so its members can replace its files. Volumes of containers need
-    that.
+    """The group of the data directory can write to it, so members of the group can replace its files. The volumes of
+    containers need this permission.
     """
 
     directory: str
     mode: str
-    """Octal, as `chmod` takes it."""
+    """The permission bits, in octal as for `chmod`."""
     group: int
-    """Its id."""
+    """The id of the group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataDirectoryReplaceable:
-    """A directory above the data directory belongs to another user, or its group may write to it. That user, or the
-    members of that group, can put another directory in the place of the data directory.
+    """A directory above the data directory belongs to another user, or its group can write to it. That user, or the
+    members of that group, can replace the data directory with another directory.
     """
 
     above: str
     owner: int
-    """The id of the user it belongs to."""
+    """The id of the user who owns the directory."""
     mode: str
-    """Octal, as `chmod` takes it."""
+    """The permission bits of the directory, in octal as for `chmod`."""
     group: int
-    """The id of its group."""
+    """The id of the directory's group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileMadePrivate:
-    """Other users could use a file of the data directory, as after a restore. Now only its owner can."""
+    """Other users could access a file of the data directory, for example after a restore. Now only its owner can."""
 
     file: str
     mode: str
-    """What it was, octal."""
+    """The permission bits before the change, in octal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileExposed:
-    """Other users can use a file that should be private, and the server cannot change its mode, or must not: a file of
-    the data directory, or the key of the certificate.
+    """Other users can access a file that should be private, and the server cannot or must not change its mode. The file
+    is in the data directory, or it is the private key of the certificate.
     """
 
     file: str
     mode: str
-    """Octal."""
+    """The permission bits, in octal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskFull:
-    """The disk has less free than the reserve, in bytes: the server refuses mail until there is more."""
+    """The disk has less free space than the reserve. The server refuses mail until more space is free. Both sizes are
+    in bytes.
+    """
 
     free: int
     reserve: int
@@ -245,7 +258,7 @@ class DiskFull:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskFreed:
-    """There is room on the disk again, and the server accepts mail."""
+    """The disk has enough free space again, and the server accepts mail."""
 
     free: int
     reserve: int
@@ -253,7 +266,7 @@ class DiskFreed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFailed:
-    """The store failed. The caller got a temporary failure with this id."""
+    """The store has failed. The caller gets a temporary failure with this id."""
 
     where: str
     id: str
@@ -262,7 +275,7 @@ class StoreFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """An internal error (bug). The caller got only this id."""
+    """An internal error (a bug in Waypost) has occurred. The caller gets only this id."""
 
     where: str
     id: str
@@ -271,7 +284,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinesDropped:
-    """The log could not be written for a while. This many lines, or parts of them, are missing."""
+    """The server could not write the log for some time. This many lines, or parts of lines, are missing."""
 
     count: int
 
@@ -325,11 +338,11 @@ WARNINGS = frozenset(
         RouteUnreachable,
     }
 )
-"""Events that need attention, though nothing has failed."""
+"""Events that need the operator's attention, although nothing has failed."""
 
 
-class AlreadyTold(Exception):
-    """Ends a response that can be neither completed nor replaced. Its cause has been emitted, or is not a failure."""
+class AlreadyReported(Exception):
+    """Ends a response that can be neither completed nor replaced. The cause is already logged, or is not a failure."""
 
 
 Emit = Callable[[Event], None]

@@ -1,6 +1,7 @@
-"""An incident: something failed that is not the caller's fault. The log gets the cause, the caller only an id.
+"""Incidents: failures that are not the caller's fault. The log gets the cause; the caller gets only an id.
 
-Every edge reports here, so that ids, events and the sentence for callers are the same everywhere.
+All edges report their failures to this module, so that ids, events and the sentences for callers are the same in all
+edges.
 """
 
 import uuid
@@ -11,36 +12,37 @@ from waypost.observe import events
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """A failure that was reported."""
+    """A failure that has been reported to the log."""
 
     id: str
-    """The log has the cause under this id."""
+    """The id of the incident, under which the log has the cause."""
     is_of_store: bool
-    """Whether the store could not do its work. The same request may succeed later."""
+    """Whether the store failed. In that case, the same request may succeed later."""
 
     @property
     def sentence(self) -> str:
-        """The text for the caller, which does not name the cause."""
+        """A sentence for the caller, which does not name the cause."""
         if self.is_of_store:
-            return f"The store is not available (id {self.id}); please try again."
+            return f"The store is not available (id {self.id}). Please try again."
         return f"Something went wrong on our side (id {self.id})."
 
 
 class Incidents:
-    """Reports the failures of one part of the server to its log."""
+    """Reports failures in one part of the server to the log."""
 
     def __init__(self, emit: events.Emit, *, of_store: tuple[type[Exception], ...]) -> None:
-        """`of_store` are the errors with which the store reports its own failures.
+        """`of_store` has the exception types with which the store reports its own failures.
 
-        They are `app.ports.failures.STORE_FAILURES`, which this package cannot import.
+        The callers pass `app.ports.failures.STORE_FAILURES`, which this package may not import.
         """
         self._emit = emit
         self._of_store = of_store
 
     def report(self, error: BaseException, *, where: str, incident_id: str = "") -> Incident:
-        """Emit `StoreFailed`, or `Failed` for every other error, and return the incident for the caller.
+        """Emit `StoreFailed` for an error of the store, or `Failed` for any other error. Return the incident.
 
-        `where` names the part of the server. `incident_id` is an id that the caller knows already; empty for a new one.
+        `where` names the part of the server. `incident_id` is the id that the caller already knows; if it is empty, the
+        incident gets a new id.
         """
         is_of_store = isinstance(error, self._of_store)
         incident = Incident(incident_id or str(uuid.uuid4()), is_of_store)

@@ -1,4 +1,4 @@
-"""Writes events to the log: lines for people on a terminal, JSON elsewhere, always on standard error."""
+"""Writes events to the log on standard error: as readable lines on a terminal, otherwise as JSON."""
 
 import dataclasses
 import io
@@ -19,23 +19,23 @@ from waypost.observe import events
 from waypost.observe.incidents import Incidents
 
 Render = Callable[[str, Any], bytes]
-"""A level and the fields of a line, as octets."""
+"""Returns a log line as bytes, from its level and its fields."""
 
 BACKLOG = 10_000
-"""Lines that wait to be written. Beyond that lines are dropped, and counted: a log must never hold up mail."""
+"""The most lines that wait to be written. The log drops and counts further lines, because it must never delay mail."""
 
 WRITE_EVERY = 0.1
-"""Seconds between two checks for waiting lines. Waking the thread for each line would slow down mail."""
+"""Seconds between two checks for waiting lines. Waking the log's thread for each line would slow down mail."""
 
 
 class Log:
-    """Writes events as lines, on a thread of its own."""
+    """Writes events as lines, on its own thread."""
 
     def __init__(self) -> None:
         self._lines: deque[bytes] = deque()
         self._dropped = 0
         self._counting = threading.Lock()
-        """Held while the dropped lines are counted: events are emitted on several threads."""
+        """The lock for the count of dropped lines, because several threads emit events."""
         self._closing = threading.Event()
         self._file = sys.stderr.buffer
         self._render = _terminal() if sys.stderr.isatty() else _json()
@@ -43,7 +43,7 @@ class Log:
         self._thread.start()
 
     def emit(self, event: events.Event) -> None:
-        """Log an event. Never raises and never waits, whatever happened to the log."""
+        """Log an event. This method never raises and never waits, even if the log cannot be written."""
         try:
             if len(self._lines) < BACKLOG:
                 self._lines.append(self._line(event))
@@ -57,7 +57,7 @@ class Log:
             self._dropped += count
 
     def close(self) -> None:
-        """Write the waiting lines, unless that takes too long."""
+        """Write the waiting lines, and stop the thread. Returns after two seconds even if lines still wait."""
         self._closing.set()
         self._thread.join(timeout=2)
 
@@ -67,22 +67,20 @@ class Log:
         fields = {field: getattr(event, field) for field in field_names}
         cause = fields.pop("cause", None)
         if cause is None:
-            is_good = fields.get("works", False)
-            level = "warning" if kind in events.WARNINGS and not is_good else "info"
+            is_recovery = fields.get("works", False)
+            level = "warning" if kind in events.WARNINGS and not is_recovery else "info"
             return self._render(level, {"event": name, **fields})
         return self._render("error", {"event": name, "exc_info": cause, **fields})
 
     def _write(self) -> None:
-        """The thread: write the waiting lines, again and again."""
+        """Write the waiting lines repeatedly until the log is closed. This is the main function of the thread."""
         closing = False
         while not closing:
             closing = self._closing.wait(WRITE_EVERY)
             self._write_waiting()
 
     def _write_waiting(self) -> None:
-        """Write all lines that wait. Lines that cannot be written are dropped, and counted in the next line that
-        can.
-        """
+        """Write all waiting lines. If that fails, drop them, and log their number as soon as the log can be written."""
         waiting = [self._lines.popleft() for _ in range(len(self._lines))]
         count = len(waiting)
         with self._counting:
@@ -98,17 +96,17 @@ class Log:
             self._drop(count + dropped)
 
 
-class Complaints(logging.Handler):
-    """Turns errors that the HTTP server and the event loop log into events; their other lines are dropped."""
+class LibraryErrors(logging.Handler):
+    """A handler for the logs of the HTTP server and the event loop. It turns errors into events, and drops the rest."""
 
     def __init__(self, emit: events.Emit) -> None:
         super().__init__(logging.ERROR)
         self._incidents = Incidents(emit, of_store=())
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Called by logging."""
+        """Report the error of a log record as an incident. Called by the `logging` module."""
         cause = record.exc_info[1] if record.exc_info else None
-        if isinstance(cause, events.AlreadyTold):
+        if isinstance(cause, events.AlreadyReported):
             return
         cause = cause or RuntimeError(record.getMessage())
         self._incidents.report(cause, where=record.name)
@@ -116,12 +114,12 @@ class Complaints(logging.Handler):
 
 @cache
 def _described(kind: type[Any]) -> tuple[str, tuple[str, ...]]:
-    """The name of an event in the log, and its fields."""
+    """Return the name of an event in the log, and the names of its fields."""
     return name_of(kind), tuple(field.name for field in dataclasses.fields(kind))
 
 
 def name_of(kind: type[Any]) -> str:
-    """The name of an event in the log."""
+    """Return the name of an event in the log, from its class."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
 
 
@@ -131,10 +129,11 @@ def _terminal() -> Render:
 
 
 def _traceback(out: TextIO, exc_info: Any) -> None:
-    """Write a traceback for a terminal.
+    """Write a plain traceback for a terminal.
 
-    A plain one: the pretty ones show local variables, and those hold messages and secrets. The text of an error may
-    have words of others in it, so its lines are indented, and look like no others; and nothing in it moves the cursor.
+    Pretty tracebacks show local variables, which can contain messages and secrets. The text of an error can come from a
+    client, so its lines are indented and cannot look like other log lines. Control characters are replaced, so that the
+    text cannot move the cursor.
     """
     written = io.StringIO()
     structlog.dev.plain_traceback(written, exc_info)
@@ -145,10 +144,10 @@ def _traceback(out: TextIO, exc_info: Any) -> None:
 
 def _json() -> Render:
     def encode(_logger: Any, _method: str, line: structlog.typing.EventDict) -> bytes:
-        octets = msgspec.json.encode(line)
-        if not octets.isascii():  # there are control characters among the others, and logs are read on terminals
-            octets = json.dumps(msgspec.json.decode(octets)).encode()
-        return octets + b"\n"
+        encoded = msgspec.json.encode(line)
+        if not encoded.isascii():  # non-ASCII includes control characters, and people read logs on terminals
+            encoded = json.dumps(msgspec.json.decode(encoded)).encode()
+        return encoded + b"\n"
 
     return _renderer([structlog.processors.format_exc_info, encode])
 

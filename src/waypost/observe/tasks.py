@@ -1,6 +1,7 @@
-"""The background tasks of a server: one supervised group. No task ends unnoticed, and none outlives the group.
+"""The background tasks of a server, as one supervised group. An error that ends a task is always logged.
 
-Tasks that belong to one object, such as a connection or an attempt, are not here: that object ends them.
+The group ends all of its tasks when it stops. Tasks that belong to one object, such as a connection or an attempt, are
+not in the group, because that object ends them.
 """
 
 import asyncio
@@ -11,28 +12,28 @@ from typing import Any
 from waypost.observe.incidents import Incident, Incidents
 
 PAUSE = 1.0
-"""Seconds between the error that ended a task and its next run."""
+"""Seconds between the error that ended a task and the next run of the task."""
 
 Run = Callable[[], Coroutine[Any, Any, None]]
-"""A function that makes the coroutine of a task. It is called once for each run."""
+"""A function that makes the coroutine of a task. The group calls it once for each run."""
 
 
 class OnError(Enum):
-    """What follows when an error ends a task. It is logged in any case."""
+    """The reaction to an error that ends a task. The error is always logged."""
 
     LEAVE = auto()
-    """Nothing: the task runs once, and the server continues without it."""
+    """The task is not restarted, and the server continues without it."""
     RESTART = auto()
-    """The task is restarted after a pause: the server always needs it."""
+    """The task is restarted after a pause, because the server always needs it."""
     END_SERVER = auto()
-    """The server stops: without this task it cannot answer its clients, and a supervisor should restart it."""
+    """The server stops, because it cannot answer its clients without this task. A supervisor should restart it."""
 
 
 class Tasks:
     """The background tasks of one server."""
 
     def __init__(self, incidents: Incidents, *, pause: float = PAUSE) -> None:
-        """`pause` is in seconds."""
+        """`pause` is the pause in seconds before a task is restarted."""
         self._incidents = incidents
         self._pause = pause
         self._running = set[asyncio.Task[None]]()
@@ -40,9 +41,9 @@ class Tasks:
         self._has_failed = asyncio.Event()
 
     def start(self, run: Run, *, where: str, on_error: OnError) -> "asyncio.Task[None]":
-        """Begin a task. Whoever starts it may cancel it and wait for it; `stop` does so for all that are left.
+        """Start a task. The caller may cancel the task and wait for it; `stop` does so for all tasks that still run.
 
-        `where` is for the log, and names what the task does or the part of the server that it belongs to.
+        `where` is for the log. It names the purpose of the task, or the part of the server to which the task belongs.
         """
         task = asyncio.create_task(self._supervise(run, where, on_error))
         self._running.add(task)
@@ -50,14 +51,14 @@ class Tasks:
         return task
 
     async def failed(self) -> tuple[str, Incident]:
-        """Wait until an error has ended a task that the server needs. Returns where that was, and the incident."""
+        """Wait until an error has ended a task that the server needs. Return the task's `where`, and the incident."""
         await self._has_failed.wait()
         assert self._failure
         return self._failure
 
     async def stop(self) -> None:
         """Cancel all tasks, and wait until they have ended."""
-        while running := list(self._running):  # a task that ends may start another one
+        while running := list(self._running):  # a task may start another task as it ends
             for task in running:
                 task.cancel()
             await asyncio.wait(running)
@@ -70,8 +71,8 @@ class Tasks:
             except asyncio.CancelledError as error:
                 if _is_cancelled():
                     raise
-                incident = self._incidents.report(error, where=where)  # something that it waited for was cancelled
-            except Exception as error:  # noqa: BLE001 - whatever it was, it is logged, and what follows is declared
+                incident = self._incidents.report(error, where=where)  # something else was cancelled
+            except Exception as error:  # noqa: BLE001 - `on_error` decides about every error
                 incident = self._incidents.report(error, where=where)
                 if _is_cancelled():
                     return
@@ -84,6 +85,6 @@ class Tasks:
 
 
 def _is_cancelled() -> bool:
-    """Whether somebody has cancelled the present task, and not only what it waits for."""
+    """Whether the current task itself was cancelled, and not only something that it waits for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

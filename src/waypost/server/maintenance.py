@@ -15,10 +15,10 @@ from waypost.domain.mail.retention import Rule
 from waypost.observe.incidents import Incidents
 
 EVERY = 600.0
-"""Seconds between two rounds."""
+"""Seconds from the end of one round of maintenance to the start of the next round."""
 
-FORGOTTEN_AT_ONCE = 1_000
-"""Refusals that one transaction deletes."""
+MOST_REFUSALS = 1_000
+"""The largest number of refusals that one transaction deletes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,69 +29,69 @@ class Maintenance:
     deployment: Deployment
     incidents: Incidents
     real_clock: ports.Clock
-    """For calls of the API."""
+    """The clock for API calls and access keys."""
     mail_clock: ports.Clock
-    """For mail; perhaps a virtual one."""
+    """The clock for mail, which can be a virtual clock."""
     token_retention: timedelta
     refusal_retention: timedelta
     rules: Sequence[Rule]
     begun_before: datetime
-    """Messages whose transfer began before this moment cannot be in transfer any more."""
+    """The transfer of every message that began before this moment has ended, complete or not."""
 
     async def run(self) -> None:
-        """Run all jobs again and again, until cancelled. A job that fails is logged; the others run all the same."""
+        """Run all maintenance jobs in rounds, until cancelled. If a job fails, log the error and run the other jobs."""
         begun_before = self.begun_before
         while True:
             for where, job in (
                 ("expired tokens and sessions", self.forget_calls_and_keys),
-                ("unfinished messages", partial(self.forget_left_over, begun_before)),
+                ("unfinished messages", partial(self.delete_unfinished_messages, begun_before)),
                 ("planned deliveries", self.store_planned),
                 ("old refusals", self.forget_refusals),
                 ("purge", self.purge),
             ):
                 try:
                     await job()
-                except Exception as error:  # noqa: BLE001 - whatever it was, it must not keep the other jobs from running
+                except Exception as error:  # noqa: BLE001 - the other jobs must run, whatever the error is
                     self.incidents.report(error, where=where)
             begun_before = self.mail_clock() - accept.LONGEST_TRANSFER
             await asyncio.sleep(EVERY)
 
     async def forget_calls_and_keys(self) -> None:
-        """Delete client tokens that have expired, and sessions that ended long ago."""
+        """Delete expired client tokens and long-expired sessions."""
         now = self.real_clock()
         await self.store.write(partial(access_keys.purge, now=now))
         expired = partial(idempotency.purge, retention=self.token_retention, now=now)
         await repeat_step(self.store.write, expired)
 
-    async def forget_left_over(self, begun_before: datetime) -> None:
-        """Delete pieces of messages that will never be complete."""
-        left_over = partial(accept.left_over, begun_before=begun_before)
-        while found := await self.store.long_read(left_over, what="unfinished messages"):
+    async def delete_unfinished_messages(self, begun_before: datetime) -> None:
+        """Delete the stored pieces of messages that will never be complete."""
+        unfinished = partial(accept.left_over, begun_before=begun_before)
+        while found := await self.store.long_read(unfinished, what="unfinished messages"):
             for message_id in found:
                 await repeat_step(self.store.write, partial(accept.forget_octets, message_id=message_id))
 
     async def store_planned(self) -> None:
-        """Store planned deliveries that were not stored when their message was accepted, such as those of a server that
-        was killed. A message whose deliveries cannot be stored is reported, and does not delay the others.
+        """Store planned deliveries that were not stored when their message was accepted, for example because the server
+        was killed. If the deliveries of a message cannot be stored, log the error and continue with the other messages.
         """
-        is_well = True
-        while is_well and (found := await self.store.long_read(accept.planned, what="planned deliveries")):
+        all_stored = True
+        while all_stored and (found := await self.store.long_read(accept.planned, what="planned deliveries")):
             for message_id in found:
                 try:
                     await accept.store_all_planned(
                         self.store.write, self.deployment, message_id=message_id, now=self.mail_clock()
                     )
-                except Exception as error:  # noqa: BLE001 - the others must not wait for it
-                    is_well = False
+                except Exception as error:  # noqa: BLE001 - other messages must not wait for this one
+                    all_stored = False
                     self.incidents.report(error, where="planned deliveries")
 
     async def forget_refusals(self) -> None:
-        """Delete refusals that are older than the trace keeps them."""
+        """Delete refusals that are older than the retention time of refusals."""
         before = self.mail_clock() - self.refusal_retention
-        await repeat_step(self.store.write, lambda tx: tx.forget_refusals(before=before, limit=FORGOTTEN_AT_ONCE))
+        await repeat_step(self.store.write, lambda tx: tx.forget_refusals(before=before, limit=MOST_REFUSALS))
 
     async def purge(self) -> None:
-        """Delete mail that exceeds the rules of retention."""
+        """Delete mail that the retention rules no longer keep."""
         if self.rules:
             async for _ in retention.purge(self.store, self.rules, now=self.mail_clock()):
                 pass

@@ -1,32 +1,33 @@
-"""Computes how many connections are possible with the files that this process may open; each connection is one file."""
+"""Computes the possible number of connections from the number of files that this process may open."""
 
 from typing import NamedTuple
 
 OWN_FILES = 100
-"""Files for other uses: the database, the log, the listeners, modules, and pipes."""
+"""The number of files for other uses: the database, the log, the listeners, modules, and pipes."""
 
 FILES_OF_AN_ATTEMPT = 5
-"""The most files that one attempt has open: a delivery into a Maildir has four directories and the file itself."""
+"""The most files that one attempt has open: delivery into a Maildir opens four directories and the message file."""
 
 FEWEST = 10
-"""Connections of each kind that are always possible, however few files there are."""
+"""The number of SMTP connections, and of HTTP connections, that are always allowed, even with too few files."""
 
 HTTP_SHARE = 4
-"""If not all fit, one in this many is for HTTP, and the others are for mail."""
+"""If the files are too few for all connections, one connection in four is for HTTP, and the rest are for mail."""
 
 
 class Connections(NamedTuple):
-    """The limits of client connections at the same time."""
+    """The most client connections at the same time, for mail and for HTTP."""
 
     smtp: int
     http: int
 
 
 def connections_within(files: float, wanted: Connections, *, others: int) -> Connections:
-    """The connections that are possible with this many open files.
+    """Return the numbers of connections that are possible with this many open files. Each connection uses one file.
 
-    `others` are files for the server's own connections, to destinations and to a database. Each kind has a part that
-    the other kind cannot take: so SMTP answers when HTTP is full, and the other way round.
+    `others` is the number of files for the server's own connections to destinations and to a database. Mail and HTTP
+    each have a share of their own. So SMTP still accepts connections when all HTTP connections are in use, and HTTP
+    when all SMTP connections are in use.
     """
     free = files - OWN_FILES - others
     if wanted.smtp + wanted.http <= free:

@@ -1,4 +1,4 @@
-"""Opens the store of a data directory, for a server, or for a command that works on it directly."""
+"""Opens the store of a data directory, for a server or for a command that reads and writes the store itself."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
@@ -20,11 +20,11 @@ T = TypeVar("T")
 
 
 class CannotStart(Exception):
-    """The service cannot be started. The message says why, and what to do."""
+    """The service cannot start. The error message says why, and what to do."""
 
 
 class Refused(Exception):
-    """The command cannot be carried out. The message says why."""
+    """The command cannot do what was asked. The error message says why."""
 
 
 def open_store(
@@ -34,10 +34,11 @@ def open_store(
     connections: int = Settings().database_connections,
     only_new: bool = False,
 ) -> ports.Store:
-    """The store of a data directory, on the running event loop: the PostgreSQL `database`, or a file of its own.
+    """Open the store of a data directory, on the running event loop.
 
-    With `only_new` a schema of an older Waypost is left as it is: raises `SchemaTooOld` then. Raises `CannotStart`,
-    `DataDirectoryError`.
+    The store is the PostgreSQL database at the URL `database`, or the data directory's SQLite file if it is empty. If
+    the database has the schema of an older Waypost, the function migrates it. With `only_new` it raises `SchemaTooOld`
+    instead. Raises `CannotStart` and `DataDirectoryError`.
     """
     may_make = first_start.may_make_database(directory, database)
     seal = sealing.Keyring(directory.derived_key("sealed secrets"))
@@ -55,15 +56,15 @@ def open_store(
 
 
 def _postgres(database: str, seal: sealing.Keyring, connections: int, *, only_new: bool, may_make: bool) -> ports.Store:
-    """The store on PostgreSQL, whose driver is loaded, and must be installed, only if it is used."""
+    """Open the store on PostgreSQL. Only here is the PostgreSQL driver imported, so it may be missing otherwise."""
     try:
         from waypost.store.postgres.connection import BadDatabase  # noqa: PLC0415
-        from waypost.store.postgres.store import PostgresStore  # noqa: PLC0415 - as said above
+        from waypost.store.postgres.store import PostgresStore  # noqa: PLC0415 - see the docstring
     except ImportError as error:
         raise CannotStart(
             "PostgreSQL needs a driver that is not installed here. Install it with: pip install 'psycopg[binary]'"
         ) from error
-    runtime.silence("psycopg")  # it quotes rows, and all it says is raised as well
+    runtime.silence("psycopg")  # its log lines quote rows of data, and it raises every error that it logs
     try:
         return PostgresStore(database, seal, connections=connections, only_new=only_new, may_make=may_make)
     except BadDatabase as error:
@@ -71,7 +72,10 @@ def _postgres(database: str, seal: sealing.Keyring, connections: int, *, only_ne
 
 
 def adopting(directory: data_directory.DataDirectory) -> Callable[[ports.WriteTx], None]:
-    """Set up a new store: it adopts the keys of an older Waypost that kept them only in its credentials file."""
+    """Return a function that stores the keys of the credentials file, once for each deployment.
+
+    An older Waypost kept its keys only in the credentials file.
+    """
     keys = [profile.key for profile in directory.profiles()] if directory.credentials.exists() else []
     return partial(access_keys.adopt, keys=keys, now=now())
 
@@ -80,13 +84,14 @@ def adopting(directory: data_directory.DataDirectory) -> Callable[[ports.WriteTx
 async def administering(
     directory: data_directory.DataDirectory, *, database: str = "", make: bool = False
 ) -> AsyncIterator[ports.Store]:
-    """The store of a data directory, for commands, whether a server is running on it or not.
+    """Open the store of a data directory for a command, whether or not a server is running on the directory.
 
-    With `make` the directory is created if it does not exist. Raises `CannotStart`, `Refused`, `DataDirectoryError`;
-    what is refused inside is `Refused`, too.
+    With `make`, the data directory is created if it does not exist. Raises `CannotStart`, `Refused` and
+    `DataDirectoryError`. Errors of the rules or the store inside the `async with` block are raised as `Refused`.
     """
     database = directory.where(database)
-    # The database server knows root by another name and password than the owner of the directory, which is read alone.
+    # With PostgreSQL, the process keeps the rights of its user: PostgreSQL may know root by another name and password
+    # than the owner of the directory, and the command only reads the directory.
     rights = nullcontext() if database else directory.of_its_owner()
     with rights, runtime.new_files_are_private():
         if make and not database:
@@ -99,7 +104,7 @@ async def administering(
         except SchemaTooOld as error:
             if database:
                 raise Refused(f"{error} Start a server of this version on it first.") from error
-            with directory.held():  # so that no server of that version runs on it meanwhile
+            with directory.held():  # so that no server of the older version runs on the data directory meanwhile
                 store = open_store(directory)
         try:
             await store.write(adopting(directory))
@@ -111,7 +116,7 @@ async def administering(
 
 
 def _refuse_missing(directory: data_directory.DataDirectory, database: str, *, make: bool) -> None:
-    """Raise `Refused` if a directory has never had a server, and must not get one."""
+    """Raise `Refused` if the data directory has never belonged to a server and may not be created."""
     if make and not database:
         return
     if database and data_directory.is_master_key_in_environment():
@@ -128,6 +133,6 @@ async def administer(
     database: str = "",
     make: bool = False,
 ) -> T:
-    """Run one use case as `administering` would."""
+    """Run one use case in a write transaction on the store that `administering` opens."""
     async with administering(directory, database=database, make=make) as store:
         return await store.write(use_case)

@@ -1,4 +1,4 @@
-"""The owner of a server: the access key of its credentials file, and the first instance. The first start makes both."""
+"""The owner of a server: the access key in the credentials file, and the first instance. The first start makes both."""
 
 import uuid
 from datetime import datetime
@@ -15,10 +15,10 @@ from waypost.server.opening import adopting
 
 
 async def find_or_make(store: ports.Store, directory: DataDirectory, settings: Settings) -> Tenant:
-    """The account and region of the owner's access key.
+    """Return the account and region of the owner's access key.
 
-    The first start makes the key, and writes it to the credentials file. Raises `DataDirectoryError`, and what the
-    store raises.
+    The first start makes the key, and writes it to the credentials file. Raises `DataDirectoryError`, and the errors
+    of the store.
     """
     await store.write(adopting(directory))
     if not directory.credentials.exists():
@@ -30,7 +30,7 @@ async def find_or_make(store: ports.Store, directory: DataDirectory, settings: S
 
 
 def first_instance(tx: ports.WriteTx, *, tenant: Tenant, now: datetime) -> str:
-    """The id of the tenant's oldest instance; made if there is none yet."""
+    """Return the id of the tenant's oldest instance. Create an instance if the tenant has none yet."""
     tx.hold("the first instance")
     oldest = instances.oldest(tx, tenant)
     if oldest:

@@ -1,4 +1,4 @@
-"""Checks, when a route is set, that its target can be reached and does not lead back to this server."""
+"""Checks that the target of a route can be reached, and that the route does not lead back to this server."""
 
 import asyncio
 import random
@@ -28,28 +28,28 @@ from waypost.observe.incidents import Incidents
 from waypost.server.opening import Refused
 
 SECONDS = 10.0
-"""Seconds that a host may take to answer."""
+"""Seconds that the target of a route may take to answer."""
 
 SMTP_PORT = 25
-"""The port at which a mail host of the DNS is tried."""
+"""The port on which deliveries connect to a mail host that they found in the DNS."""
 
 Address = IPv4Address | IPv6Address
 
 
 class LeadsBack(Refused):
-    """Mail would go in a loop."""
+    """The route leads back to this server, so mail would go in a loop."""
 
     reason = "it leads back to this server"
-    """For the log."""
+    """The reason in the log event."""
 
 
 class Unreachable(Refused):
-    """The target of a route does not exist, or is not usable. The message says why."""
+    """The target of a route does not exist, or cannot be used. The error message gives the reason."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
-        """The text for the log, without a path or the words of a peer."""
+        """The reason in the log event, without file paths or text from the peer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,35 +57,38 @@ class OurServer:
     """The server for which a route is checked."""
 
     hostname: str
-    """What it calls itself."""
+    """The host name with which the server introduces itself."""
     listeners: Collection[str]
-    """All addresses where it takes mail, as HOST:PORT. A host may be a name, or one for all of this machine."""
+    """All addresses on which the server accepts mail, as HOST:PORT.
+
+    The host can be a host name, an IP address, or an unspecified address (0.0.0.0 or ::).
+    """
     resolver: Resolver
 
     @classmethod
     def of(cls, settings: Settings) -> "OurServer":
-        """A server with these settings."""
+        """Return a description of the server that these settings would start."""
         listeners = [str(endpoint) for endpoints in settings.mail_endpoints.values() for endpoint in endpoints]
         resolver = Resolver(settings.dns, shuffler=random.SystemRandom())
         return cls(hostname=settings.real_hostname, listeners=listeners, resolver=resolver)
 
     @classmethod
     def running(cls, run: data_directory.Run) -> "OurServer":
-        """The server that is running."""
+        """Return a description of a running server."""
         settings = Settings(hostname=run.hostname, dns=understood(RESOLVERS, run.dns, "dns"))
         return replace(cls.of(settings), listeners=run.listeners)
 
 
 async def refuse_circles(routes: Sequence[Route], server: OurServer) -> None:
-    """Raise `LeadsBack` if a route leads to this server, before mail goes in a loop."""
-    looking = (refuse_circle(route, server.listeners) for route in routes)
-    for found in await asyncio.gather(*looking, return_exceptions=True):
+    """Raise `LeadsBack` if any of these routes leads to this server."""
+    checks = (refuse_circle(route, server.listeners) for route in routes)
+    for found in await asyncio.gather(*checks, return_exceptions=True):
         if found:
             raise found
 
 
-async def tell(routes: Sequence[Route], server: OurServer, emit: events.Emit) -> None:
-    """Log which routes cannot be reached now, or lead back to this server. Mail for them waits."""
+async def log_unreachable(routes: Sequence[Route], server: OurServer, emit: events.Emit) -> None:
+    """Log the routes that cannot be reached now, or that lead back to this server. Their mail stays in the queue."""
     for route in routes:
         try:
             await check(route, server)
@@ -95,34 +98,39 @@ async def tell(routes: Sequence[Route], server: OurServer, emit: events.Emit) ->
                     route=route.log_name, destination=log_destination(route.to), reason=error.reason
                 )
             )
-        except Exception as error:  # noqa: BLE001 - a bug of ours; the other routes are checked all the same
+        except Exception as error:  # noqa: BLE001 - a bug in Waypost must not stop the checks of the other routes
             Incidents(emit, of_store=()).report(error, where="routes")
 
 
 async def check_route(route: Route, server: OurServer) -> None:
-    """Check that the target of a route exists. Raises `Refused`, saying what to do."""
+    """Check that the target of a route exists. Raises `Refused` with a message that says what to do."""
     try:
         await check(route, server)
     except LeadsBack:
         raise
     except Refused as error:
-        raise Refused(f"{error}. Fix that first, or set the route with --unchecked: its mail waits.") from error
+        raise Refused(
+            f"{error}. Fix that first, or set the route with --unchecked; its mail then waits in the queue."
+        ) from error
 
 
 async def check(route: Route, server: OurServer) -> None:
-    """Raise `Refused` with the reason if the target of a route does not exist; `LeadsBack` if it is this server."""
+    """Check that a route can be used now.
+
+    Raises `LeadsBack` if the target is this server, and `Unreachable` if the target does not exist or cannot be used.
+    """
     if route.is_inbox or route.fault:
         return
     await refuse_circle(route, server.listeners)
     target = route.target
     match target.protocol:
         case Protocol.SMTP | Protocol.LMTP:
-            found, reason = await _look_at_server(route, server)
+            found, reason = await _check_server(route, server)
         case Protocol.MAILDIR:
             found = await asyncio.to_thread(maildir_directories.why_not_usable, Path(target.path))
-            reason = "its directory is not there, or cannot be used"
+            reason = "its directory does not exist, or cannot be used"
         case Protocol.WEBHOOK:
-            found = reason = await _look_at_webhook(route)
+            found = reason = await _check_webhook(route)
         case never:
             assert_never(never)
     if found:
@@ -130,9 +138,10 @@ async def check(route: Route, server: OurServer) -> None:
 
 
 async def refuse_circle(route: Route, listeners: Collection[str]) -> None:
-    """Raise `LeadsBack` if a route names a host and port of one of these listeners, however it is spelled.
+    """Raise `LeadsBack` if the host and port of a route belong to one of these listeners.
 
-    `listeners` are HOST:PORT each. Names are resolved. A host that cannot be resolved does not lead back.
+    Each of the `listeners` is HOST:PORT. The function resolves host names, so it recognizes a listener under any name
+    or address. A route whose host cannot be resolved is not treated as leading back.
     """
     target = None if route.is_inbox else route.target
     if target and target.host and await _is_answered_here(target.host, target.port, listeners):
@@ -140,21 +149,21 @@ async def refuse_circle(route: Route, listeners: Collection[str]) -> None:
 
 
 async def _is_answered_here(host: str, port: int, listeners: Collection[str]) -> bool:
-    """Whether one of this server's listeners accepts a connection to a host and port."""
+    """Whether a connection to a host and port reaches one of this server's listeners."""
     ours = _at_port(port, listeners)
     if not ours:
         return False
-    heard = [address for each in ours for address in await _addresses(each, port)]
-    return any(answers(asked, heard, _is_of_this_machine) for asked in await _addresses(host, port))
+    bound = [address for each in ours for address in await _addresses(each, port)]
+    return any(answers(target, bound, _is_of_this_machine) for target in await _addresses(host, port))
 
 
 def _at_port(port: int, listeners: Collection[str]) -> list[str]:
-    """The hosts of those that listen at a port."""
+    """Return the hosts of the listeners that use a port."""
     return [host for host, number in map(ENDPOINT.read, listeners) if number == port]
 
 
 async def _addresses(host: str, port: int) -> list[Address]:
-    """All addresses of a host; none if they cannot be resolved in time."""
+    """Return all IP addresses of a host, or an empty list if the host cannot be resolved in time."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(SECONDS):
@@ -164,25 +173,25 @@ async def _addresses(host: str, port: int) -> list[Address]:
     return [ip_address(str(each[4][0]).partition("%")[0]) for each in found]
 
 
-def answers(asked: Address, heard: Collection[Address], is_here: Callable[[Address], bool]) -> bool:
-    """Whether a listener on one of these addresses of this machine accepts a connection to an address.
+def answers(target: Address, bound: Collection[Address], is_here: Callable[[Address], bool]) -> bool:
+    """Whether a listener that is bound to the addresses `bound` accepts a connection to the address `target`.
 
-    `is_here` tells whether an address belongs to this machine. A listener on all addresses of one version of IP accepts
-    none of the other: 0.0.0.0 and :: differ. A connection to them, as Linux makes it, is one to the loopback address,
-    and one to an IPv4-mapped address (RFC 4291 section 2.5.5.2) one over IPv4.
+    `is_here` tells whether an address belongs to this machine. A listener on 0.0.0.0 accepts only IPv4 connections, and
+    a listener on :: accepts only IPv6 connections. On Linux, a connection to 0.0.0.0 or :: goes to the loopback
+    address, and a connection to an IPv4-mapped address (RFC 4291 section 2.5.5.2) uses IPv4.
     """
-    if isinstance(asked, IPv6Address) and asked.ipv4_mapped:
-        asked = asked.ipv4_mapped
-    if asked.is_unspecified:
-        asked = ip_address("127.0.0.1" if asked.version == 4 else "::1")
-    if asked in heard:
+    if isinstance(target, IPv6Address) and target.ipv4_mapped:
+        target = target.ipv4_mapped
+    if target.is_unspecified:
+        target = ip_address("127.0.0.1" if target.version == 4 else "::1")
+    if target in bound:
         return True
-    listens_on_all = any(each.is_unspecified and each.version == asked.version for each in heard)
-    return listens_on_all and is_here(asked)
+    listens_on_all = any(each.is_unspecified and each.version == target.version for each in bound)
+    return listens_on_all and is_here(target)
 
 
 def _is_of_this_machine(address: Address) -> bool:
-    """Whether a process can listen on an address, which it can only on those of this machine."""
+    """Whether an address belongs to this machine: a process can listen only on addresses of its own machine."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family) as listener:
@@ -194,15 +203,19 @@ def _is_of_this_machine(address: Address) -> bool:
 
 def _circle(route: Route) -> LeadsBack:
     return LeadsBack(
-        f"The route for {route.match} leads back to this server ({shown(route.to)}): mail would go in a circle."
+        f"The route for {route.match} leads back to this server ({shown(route.to)}), so mail would go in a loop."
     )
 
 
-async def _look_at_server(route: Route, server: OurServer) -> tuple[str, str]:
-    """Connect to a mail server until it is ready for a message. Returns the obstacle, in its words and in Waypost's."""
+async def _check_server(route: Route, server: OurServer) -> tuple[str, str]:
+    """Connect to a mail server, and check that it is ready for a message.
+
+    Returns the problem twice: with the server's own reply for people, and without it for the log. Both strings are
+    empty if there is no problem.
+    """
     domain = route.match.rpartition("@")[2]
     if route.to == "mx:" and not re.fullmatch(r"[^:*]+", domain):
-        return "", ""  # it depends on the address
+        return "", ""  # the mail host depends on the domain of each address
     if route.target.mx is not None and await _is_mail_host(route.target.mx or domain, server):
         raise _circle(route)
     timeouts = Timeouts(connect=SECONDS, greeting=SECONDS, command=SECONDS)
@@ -220,18 +233,21 @@ async def _look_at_server(route: Route, server: OurServer) -> tuple[str, str]:
 
 
 async def _is_mail_host(domain: str, server: OurServer) -> bool:
-    """Whether the first mail host of a domain is this server, under any name."""
+    """Whether the preferred mail host of a domain is this server, under any of its names."""
     if not _at_port(SMTP_PORT, server.listeners):
         return False
     try:
         best, *_ = await server.resolver.mail_hosts(domain)
-    except (NullMx, NoSuchDomain, DnsFailed):  # the attempt to connect, which comes next, says so
+    except (NullMx, NoSuchDomain, DnsFailed):  # the connection attempt that follows reports the DNS failure
         return False
     return await _is_answered_here(best, SMTP_PORT, server.listeners)
 
 
-async def _look_at_webhook(route: Route) -> str:
-    """Connect to a webhook, as far as TLS; it is sent nothing. Only addresses that a delivery would use are tried."""
+async def _check_webhook(route: Route) -> str:
+    """Connect to a webhook, including the TLS handshake, but send no request. Return the problem, or an empty string.
+
+    The check connects only to addresses that a delivery would use.
+    """
     target = route.target
     try:
         async with asyncio.timeout(SECONDS):
@@ -254,7 +270,10 @@ async def _look_at_webhook(route: Route) -> str:
 
 
 async def _connected(addresses: Sequence[str], target: Target) -> asyncio.StreamWriter:
-    """A connection to the first of these addresses that takes one. Raises `OSError` of the last, if none does."""
+    """Connect to the first of these addresses that accepts a connection.
+
+    If every address fails, raises the `OSError` of the last one.
+    """
     context = ssl.create_default_context() if target.is_tls else None
     name = target.host.removesuffix(".") if target.is_tls else None
     *others, last = addresses

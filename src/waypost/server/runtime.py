@@ -1,14 +1,14 @@
-"""Everything process-wide, in one place: how the process of a server is set up, run and ended.
+"""Everything process-wide, in one place: sets up, runs and ends the process of a server.
 
-- New files are for their owner alone (umask), and as many files may be open as the system allows.
-- The log lines of libraries go to the log of the server. The garbage collector runs less often.
-- SIGTERM and SIGINT stop the server in order, and so does a terminal that goes away.
+- Only the owner of a new file can access it (umask). The process may open as many files as the system allows.
+- The log lines of libraries go to the server's log. The garbage collector runs less often.
+- SIGTERM, SIGINT, and the loss of the terminal stop the server gracefully.
 
-SIGHUP has two meanings: the kernel or the shell says that the terminal is gone, or a program that rotates logs or
-renews certificates asks to read files again. The first is meant if the process had a terminal at its start and has
-none now. Under `nohup` SIGHUP stays ignored.
+SIGHUP has two meanings. Either the kernel or the shell reports that the terminal is gone, or a program that rotates
+logs or renews certificates asks the server to read its files again. If the process had a terminal at its start and has
+none now, SIGHUP means that the terminal is gone. Under `nohup`, the process keeps ignoring SIGHUP.
 
-A `Service` changes nothing of this by itself, so that tests may run several in one process.
+A `Service` does not change process-wide settings, so tests can run several services in one process.
 """
 
 import asyncio
@@ -27,25 +27,25 @@ from waypost.observe import events, logs
 from waypost.observe.tasks import Tasks
 
 COLLECT_AFTER = 20_000
-"""New objects after which the garbage collector runs; Python's default is 700."""
+"""The number of new objects after which the garbage collector runs. Python's default is 700."""
 
 
 class ServerFailed(Exception):
-    """The server cannot go on. The message says what failed, and where the log has the cause."""
+    """The server must end. The error message says what failed, and which log line has the cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """The resources of the process for a server."""
+    """The resources that the process gives to a server."""
 
     emit: events.Emit
-    """Writes to the log."""
+    """Writes an event to the log."""
     files: float
-    """Files that may be open at once."""
+    """The number of files that the process may have open at the same time."""
 
 
 class Runs(Protocol):
-    """A server, as `Service` is one."""
+    """The part of `Service` that `run` uses."""
 
     tasks: Tasks
 
@@ -54,7 +54,7 @@ class Runs(Protocol):
         ...
 
     async def start(self) -> Run:
-        """Start it; returns where it is."""
+        """Start the server. Return its addresses."""
         ...
 
     async def stop(self) -> None:
@@ -62,16 +62,19 @@ class Runs(Protocol):
         ...
 
     def reopen(self) -> None:
-        """Read files again that may have been replaced."""
+        """Read the files again that another program may have replaced."""
         ...
 
 
 @contextmanager
 def process_of_a_server() -> Iterator[Process]:
-    """Set this process up for a server, before the server is made. The log is written to its end before this ends."""
+    """Set up this process for a server. Enter this context before the server is created.
+
+    At its end, the context waits until all log lines are written.
+    """
     root = logging.getLogger()
     log, handlers = logs.Log(), root.handlers[:]
-    root.handlers[:] = [logs.Complaints(log.emit)]
+    root.handlers[:] = [logs.LibraryErrors(log.emit)]
     try:
         with new_files_are_private():
             yield Process(log.emit, most_files())
@@ -82,7 +85,7 @@ def process_of_a_server() -> Iterator[Process]:
 
 @contextmanager
 def new_files_are_private() -> Iterator[None]:
-    """Only the owner may read mail and keys, also in a directory that others may enter."""
+    """Let only the owner access new files, so that mail and keys stay private even in a shared directory."""
     before = os.umask(0o077)
     try:
         yield
@@ -91,24 +94,24 @@ def new_files_are_private() -> Iterator[None]:
 
 
 def most_files() -> float:
-    """How many files this process may have open, after it has asked for as many as the system allows it."""
+    """Raise the process's limit of open files to the system's maximum. Return the number of files it may now open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # where the system says no, the soft limit stays
+    with suppress(ValueError, OSError):  # if the system refuses, the soft limit remains in force
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     return soft if soft != resource.RLIM_INFINITY else float("inf")
 
 
 def silence(library: str) -> None:
-    """Let a library log nothing. Its errors are raised as well, and its other lines are not needed."""
+    """Stop a library from logging. The library also raises its errors, and its other log lines are not needed."""
     logging.getLogger(library).disabled = True
 
 
 def collect_less_garbage() -> None:
-    """Call it after the start: from then on the garbage collector finds little.
+    """Make the garbage collector run less often. Call this function after the server has started.
 
-    Objects made so far stay for ever, so they need not be scanned again. Objects of a call or a message nearly never
-    need the collector.
+    Objects that exist by then live until the process ends, so the collector need not scan them again. The objects of a
+    call or a message nearly never need the collector.
     """
     gc.collect()
     gc.freeze()
@@ -116,44 +119,45 @@ def collect_less_garbage() -> None:
 
 
 async def run(server: Runs, when_ready: Callable[[Run], None]) -> None:
-    """Start a server, report where it is, and stop it when a signal asks for that.
+    """Start a server, report its addresses to `when_ready`, and stop the server on a signal.
 
-    Raises the errors of its start, and `ServerFailed` when a task that the server needs has ended.
+    Raises the errors of the start, and `ServerFailed` if a task that the server needs has ended.
     """
-    asked = Signals(server.reopen)
-    found = await server.start()
-    # Before, there is nothing to finish: a signal ends the process at once, also while another server migrates.
-    asked.obey()
+    signals = Signals(server.reopen)
+    started = await server.start()
+    # Before this call there is no work to finish, so a signal ends the process immediately, even while the start
+    # waits for another server's migration.
+    signals.handle_stop_signals()
     collect_less_garbage()
     failed = asyncio.ensure_future(server.tasks.failed())
     try:
-        when_ready(found)
-        either: list[asyncio.Future[Any]] = [asked.stop, failed]
+        when_ready(started)
+        either: list[asyncio.Future[Any]] = [signals.stop, failed]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not asked.stop.done():
+        if not signals.stop.done():
             where, incident = failed.result()
-            raise ServerFailed(f"A task of the server ({where}) ended by an error: see id {incident.id} in the log.")
-        server.emit(events.Stopping(signal=asked.stop.result()))
+            raise ServerFailed(f"A task of the server ({where}) ended with an error. See id {incident.id} in the log.")
+        server.emit(events.Stopping(signal=signals.stop.result()))
     finally:
         failed.cancel()
         await server.stop()
 
 
 class Signals:
-    """The signals of one process, on the running event loop."""
+    """Handles the signals of the process, on the running event loop."""
 
     def __init__(self, reopen: Callable[[], None]) -> None:
-        """From now on SIGHUP calls `reopen`, or asks the server to stop. Where SIGHUP is ignored, it stays so."""
+        """Begin to handle SIGHUP, which calls `reopen` or stops the server. An ignored SIGHUP stays ignored."""
         self._loop = asyncio.get_running_loop()
         self.stop: asyncio.Future[str] = self._loop.create_future()
-        """Done when the server should stop; its result is the name of the signal."""
+        """Done when the server should stop. The result is the name of the signal."""
         self._reopen = reopen
         self._had_terminal = _has_terminal()
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
 
-    def obey(self) -> None:
-        """From now on SIGTERM and SIGINT stop the server in order; before, they end the process at once."""
+    def handle_stop_signals(self) -> None:
+        """Begin to stop the server gracefully on SIGTERM and SIGINT, which until now end the process immediately."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop, number)
 
@@ -169,7 +173,7 @@ class Signals:
 
 
 def _has_terminal() -> bool:
-    """Whether this process has a controlling terminal that is still there."""
+    """Whether this process has a controlling terminal that still exists."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
     except OSError:

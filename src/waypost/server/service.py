@@ -1,4 +1,4 @@
-"""A service: everything that one server runs on one event loop, started and stopped in order."""
+"""A service: everything that one server runs on one event loop. It starts and stops its parts in a fixed order."""
 
 import os
 import socket
@@ -37,17 +37,17 @@ from waypost.server.owner import find_or_make, first_instance
 from waypost.smtp.backend.ids import Ids
 from waypost.smtp.server import tls
 
-Start = Callable[[str, int], Awaitable[tuple[str, int]]]
-"""Starts an edge on a host and port; returns the real ones. Raises `OSError`."""
+StartListening = Callable[[str, int], Awaitable[tuple[str, int]]]
+"""Starts an edge on a host and port. Returns the host and port on which the edge really listens. Raises `OSError`."""
 
 
 class Role(StrEnum):
-    """A part of the work of a server. Several services that share a database can have different ones."""
+    """One kind of work that a server can do. Services that share a database can have different roles."""
 
     API = "api"
-    """The API and the inspection API, by HTTP."""
+    """Serves the API and the inspection API over HTTP."""
     SMTP = "smtp"
-    """Receives mail, by SMTP and LMTP."""
+    """Receives mail over SMTP and LMTP."""
     DELIVERY = "delivery"
     """Delivers mail over its routes, and writes notices."""
 
@@ -58,7 +58,8 @@ ALL_ROLES = frozenset(Role)
 class Service:
     """One server: the edges of its roles, and its maintenance, on one store.
 
-    It changes nothing of its process, so that several can run on one event loop; for that, see `runtime`.
+    A service does not change process-wide settings, so several services can run on one event loop. The process-wide
+    settings are in `runtime`.
     """
 
     def __init__(
@@ -70,9 +71,9 @@ class Service:
         files: float = float("inf"),
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`files` is how many files the service may have open; each connection is one.
+        """`files` is the number of files that the service may have open. Each connection uses one file.
 
-        `warn` gets sentences for the person who starts the server.
+        The service calls `warn` with each warning for the person who starts the server.
         """
         self.settings = settings
         self.roles = frozenset(roles)
@@ -81,26 +82,26 @@ class Service:
         self.incidents = Incidents(emit, of_store=STORE_FAILURES)
         self.tasks = Tasks(self.incidents)
         self.instance_id = ""
-        """The oldest instance of the owner's account; known when it has started."""
+        """The id of the oldest instance of the owner's account. It is empty until the service has started."""
         self._files = files
         self._warn = warn
         self._virtual_clock = VirtualClock() if settings.clock is Clock.VIRTUAL else None
         self._set_routes = routes_of_settings(settings)
         self._checked_for = routes_check.OurServer.of(settings)
         self._certificates: tls.Certificates | None = None
-        """Those in use."""
+        """The TLS certificates in use, if any."""
         self._opened = AsyncExitStack()
-        """Everything that must be closed, the last opened first."""
+        """Everything that the service must close, in the reverse order of opening."""
 
     @property
     def where(self) -> str:
-        """Where the data is, for people."""
+        """The location of the data, as text for people."""
         return self.directory.data_at
 
     async def start(self) -> data_directory.Run:
-        """Open the store and start the edges of all roles; returns where they are.
+        """Open the store and start the edges of all roles. Return the addresses of the edges.
 
-        Raises `CannotStart`, `DataDirectoryError`; what was opened by then is closed again.
+        Raises `CannotStart` or `DataDirectoryError`, after closing everything that the start had already opened.
         """
         try:
             async with AsyncExitStack() as opened:
@@ -111,20 +112,21 @@ class Service:
         return run
 
     async def stop(self) -> None:
-        """Finish running work, then close everything, the last opened first."""
+        """Finish running work, then close everything in the reverse order of opening."""
         await self._opened.aclose()
         self.emit(events.Stopped())
 
     def reopen(self) -> None:
-        """Read the certificate files again, as after a change; nothing else is kept open that can be replaced."""
+        """Read the certificate files again. No other file that the service keeps open can be replaced."""
         if self._certificates:
             self._certificates.reload()
         self.emit(events.Reopened())
 
     async def _start(self, opened: AsyncExitStack) -> data_directory.Run:
-        """The steps of a start, in order. `opened` closes what they open, the last first.
+        """Run the steps of a start, in order. `opened` later closes what the steps opened, in reverse order.
 
-        No step listens or claims mail before routes are known not to lead back here, nor before all parts are made.
+        The service does not listen and claims no deliveries until it has checked that no route leads back to it, and
+        has made all of its parts.
         """
         self._take_directory(opened)
         await self._refuse_circular_routes()
@@ -145,10 +147,10 @@ class Service:
         self.directory.announce(run)
         return run
 
-    # The steps
+    # The steps of a start
 
     def _take_directory(self, opened: AsyncExitStack) -> None:
-        """Lock the data directory, and report what other users can do with it."""
+        """Lock the data directory. Log and warn about everything that other users of the machine can do with it."""
         exposures = self.directory.prepare()
         opened.callback(self.directory.release)
         for exposure in exposures:
@@ -162,7 +164,10 @@ class Service:
         await routes_check.refuse_circles(self._set_routes, self._checked_for)
 
     def _open_store(self, database: str, opened: AsyncExitStack) -> ports.Store:
-        """Open the database: the one of this URL, or the directory's own; all tasks end before it is closed."""
+        """Open the PostgreSQL database at the URL `database`, or the data directory's own SQLite file if it is empty.
+
+        When the service stops, it ends all tasks before it closes the database.
+        """
         store = open_store(self.directory, database, connections=self.settings.database_connections)
         opened.push_async_callback(store.close)
         opened.push_async_callback(self.tasks.stop)
@@ -171,7 +176,7 @@ class Service:
         return store
 
     async def _find_owner(self, store: ports.Store) -> Tenant:
-        """The account and region of the owner's access key. The first start makes both that key and an instance."""
+        """Return the account and region of the owner's access key. The first start makes the key and an instance."""
         owner = await find_or_make(store, self.directory, self.settings)
         self.instance_id = await store.write(partial(first_instance, tenant=owner, now=now()))
         return owner
@@ -205,7 +210,7 @@ class Service:
             token_retention=self.settings.token_retention,
             refusal_retention=self.settings.trace_refusals,
             rules=self.settings.retention,
-            # On a file of its own, nothing else can be taking in what was begun before this server.
+            # With its own SQLite file, no other server can still be receiving messages from before this start.
             begun_before=moment - accept.LONGEST_TRANSFER if common.is_shared else moment,
         )
 
@@ -232,7 +237,7 @@ class Service:
             opened.push_async_callback(worker.stop)
 
     async def _listen_for_calls(self, server: HttpServer | None, opened: AsyncExitStack) -> str:
-        """Where the API is; empty without that role."""
+        """Listen for API calls. Return the address of the API, or an empty string if the service has no API role."""
         if server is None:
             return ""
         address = await self._listen("http", self.settings.http, server.start)
@@ -240,7 +245,10 @@ class Service:
         return address
 
     async def _listen_for_mail(self, edge: SmtpEdge | None, opened: AsyncExitStack) -> dict[str, str]:
-        """The first address of each kind of listener; empty for those that are not set, or without that role."""
+        """Listen for mail. Return the first address of each kind of listener.
+
+        The address is empty if no such listener is set, or if the service has no SMTP role.
+        """
         addresses = dict.fromkeys(("smtp", "smtps", "lmtp"), "")
         if edge is None:
             return addresses
@@ -255,7 +263,7 @@ class Service:
         opened.callback(self.tasks.start(maintenance.run, where="upkeep", on_error=OnError.RESTART).cancel)
 
     def _found(self, calls_at: str, mail_at: Mapping[str, str], edge: SmtpEdge | None) -> data_directory.Run:
-        """Where everything is, for clients and commands."""
+        """Return the addresses and files of the running service, for clients and commands."""
         settings = self.settings
         return data_directory.Run(
             calls_at,
@@ -271,13 +279,14 @@ class Service:
         )
 
     async def _begin_to_check_routes(self, store: ports.Store, run: data_directory.Run, opened: AsyncExitStack) -> None:
-        """Start a task that logs which routes cannot be reached now."""
+        """Start a task that logs the routes whose destination cannot be reached now."""
         checked = [*self._set_routes, *await store.read(list_routes)]
-        check = partial(routes_check.tell, checked, replace(self._checked_for, listeners=run.listeners), self.emit)
+        server = replace(self._checked_for, listeners=run.listeners)
+        check = partial(routes_check.log_unreachable, checked, server, self.emit)
         opened.callback(self.tasks.start(check, where="routes", on_error=OnError.LEAVE).cancel)
 
-    async def _listen(self, edge: str, endpoint: Endpoint, start: Start) -> str:
-        """Listen; returns the real HOST:PORT, also for port 0. Raises `CannotStart`."""
+    async def _listen(self, edge: str, endpoint: Endpoint, start: StartListening) -> str:
+        """Listen on an endpoint. Return the real HOST:PORT, also if the given port is 0. Raises `CannotStart`."""
         try:
             real = Endpoint(*await start(endpoint.host, endpoint.port))
         except (socket.gaierror, UnicodeError) as error:
@@ -287,20 +296,22 @@ class Service:
             ) from error
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
-            raise CannotStart(f"Cannot listen on {endpoint}: {reason}. Choose another with --{edge}.") from error
+            raise CannotStart(
+                f"Cannot listen on {endpoint}: {reason}. Choose another address with --{edge}."
+            ) from error
         self.emit(events.Listening(edge=edge, address=str(real)))
         return str(real)
 
 
 def _event_of(exposure: Exposure) -> events.Event:
-    """What other users can do with the data directory, for the log."""
+    """Return the log event for something that other users can do with the data directory or a file in it."""
     path, mode = str(exposure.path), f"{exposure.mode:04o}"
     match exposure.risk:
         case Risk.SHARED:
             return events.DataDirectoryShared(directory=path, mode=mode, group=exposure.group)
         case Risk.REPLACED | Risk.REPLACED_BY_GROUP:
             return events.DataDirectoryReplaceable(above=path, owner=exposure.owner, mode=mode, group=exposure.group)
-        case Risk.MENDED:
+        case Risk.REPAIRED:
             return events.FileMadePrivate(file=path, mode=mode)
         case Risk.EXPOSED:
             return events.FileExposed(file=path, mode=mode)

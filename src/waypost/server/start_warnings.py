@@ -1,4 +1,4 @@
-"""Warnings for the person who starts a server: about settings that are allowed, but seldom meant."""
+"""Warnings for the person who starts a server, about settings that are valid but probably not intended."""
 
 import difflib
 from collections.abc import Iterable
@@ -26,23 +26,26 @@ _NOT_PUBLIC = [
 
 
 def of_settings(settings: Settings) -> list[str]:
-    """Warnings about settings."""
+    """Return warnings about the values of settings."""
     found = [
-        f"--trusted-networks has {network}, a network with public addresses: whoever has one of them is believed to "
-        "send for any address. Name only machines of your own."
+        f"--trusted-networks contains {network}, a network with public addresses. A client at any of these addresses "
+        "can send mail in the name of any sender. List only your own machines."
         for network in settings.trusted_networks
         if network.num_addresses > 1 and not _is_private(network)
     ]
     if "." not in settings.real_hostname and not all(each.is_loopback for each in (*settings.smtp, *settings.smtps)):
         found.append(
-            f"The host name {settings.real_hostname!r} has no domain, and other mail servers see it in the greeting "
-            "and in Received lines. Set --hostname, such as mail.example.com."
+            f"The host name {settings.real_hostname!r} has no domain, but other mail servers see it in the greeting "
+            "and in Received fields. Set --hostname to a full name, such as mail.example.com."
         )
     return found
 
 
 def of_environment(names: Iterable[str]) -> list[str]:
-    """Warnings about variables that look like settings but are not, each with the one that may be meant."""
+    """Return warnings about environment variables that are named like settings but match none.
+
+    Each warning names the setting with the most similar name, if there is one.
+    """
     prefix = environment_name("")
     known = [environment_name(name).removeprefix(prefix) for name in ROWS]
     found = []
@@ -50,24 +53,27 @@ def of_environment(names: Iterable[str]) -> list[str]:
         if name.startswith(prefix) and name.removeprefix(prefix) not in known:
             near = difflib.get_close_matches(name.removeprefix(prefix), known, n=1)
             meant = f" Did you mean {prefix}{near[0]}?" if near else ""
-            found.append(f"{name} is in the environment, but there is no such setting: it is ignored.{meant}")
+            found.append(f"The environment has {name}, but there is no such setting. The server ignores it.{meant}")
     return found
 
 
 def of_connections(possible: Connections, *, files: int, wanted: int) -> str:
-    """The warning that fewer connections than set are possible; `wanted` are the files for all of them."""
+    """Return the warning that the possible connections are fewer than the settings allow.
+
+    `files` is the number of files that the process may open. `wanted` is the number that all connections would need.
+    """
     return (
-        f"The system allows {files} open files, so at most {possible.smtp} mail and {possible.http} HTTP connections "
-        f"are taken. Raise it to {wanted} (`ulimit -n`, `LimitNOFILE=`), or lower --smtp-connections and "
-        "--http-connections."
+        f"The system allows {files} open files, so the server accepts at most {possible.smtp} mail connections and "
+        f"{possible.http} HTTP connections. Raise the limit to {wanted} open files (`ulimit -n`, `LimitNOFILE=`), or "
+        "lower --smtp-connections and --http-connections."
     )
 
 
 def of_disk(directory: str, *, free: int, reserve: int) -> str:
-    """The warning that the disk has less free than the reserve, both in octets."""
+    """Return the warning that the disk has less free space than the reserve. Both sizes are in bytes."""
     return (
-        f"The disk of {directory} has {free // 2**20} MiB free, which is not enough for --disk-reserve "
-        f"({reserve // 2**20} MiB): no mail is taken until more is free."
+        f"The disk of {directory} has {free // 2**20} MiB free, which is less than --disk-reserve "
+        f"({reserve // 2**20} MiB). The server refuses mail until more space is free."
     )
 
 

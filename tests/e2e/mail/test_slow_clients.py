@@ -76,7 +76,7 @@ def test_a_request_octet_by_octet_is_ended_with_408_and_others_are_served_meanwh
     with connected(system, head) as client:
         assert is_serving_others(system)
         assert octet_by_octet(client).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
-    wait_until(lambda: f"the {what} of the request did not come in time" in reasons(system))
+    wait_until(lambda: f"the {what} of the request did not arrive in time" in reasons(system))
 
 
 def test_a_client_that_does_not_read_its_download_is_cut_off_and_others_are_served_meanwhile(system):

@@ -67,7 +67,7 @@ class Served:
     def seconds(self, count):
         """So many seconds pass for the clients."""
         for _ in range(count):
-            self.on_loop(self._server.look)
+            self.on_loop(self._server.second_passed)
 
     @property
     def connections(self):

@@ -1,4 +1,4 @@
-"""Every octet of a response arrives as it is, in every client, whatever the octets are and however they are cut."""
+"""Every byte of a response arrives unchanged in every client, also if the body looks like HTTP or is split anywhere."""
 
 import shutil
 
@@ -9,7 +9,7 @@ from tests.kit.servers.http_server import all_of, answer, read_body, served, unt
 
 ADVERSARIAL = {
     "a response": b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
-    "a head without its end": b"HTTP/1.1 200 OK\r\nx-amzn-RequestId: x\r\n",
+    "a header without its end": b"HTTP/1.1 200 OK\r\nx-amzn-RequestId: x\r\n",
     "100 Continue": b"HTTP/1.1 100 Continue\r\n\r\n",
     "chunks": b"5\r\nhello\r\n0\r\n\r\n",
     "line ends": b"\r\n\r\n\n\r\r\n",
@@ -19,7 +19,7 @@ FRAMINGS = ("length", "chunked")
 
 
 async def application(scope, receive, send):
-    """Answers /CONTENT/FRAMING/CUT with a content that is written in two parts, or octet by octet at `each`."""
+    """Answers /CONTENT/FRAMING/CUT with a body that is written in two parts, or byte by byte if CUT is `each`."""
     await read_body(receive)
     if scope["path"] == "/after":
         await answer(send, b"after")
@@ -40,7 +40,7 @@ def server():
 
 
 def paths(name, framing):
-    """A path for every place at which the content can be cut."""
+    """Return a path for every position at which the body can be split."""
     cuts = [*range(len(ADVERSARIAL[name]) + 1), "each"]
     return [f"/{name.replace(' ', '_')}/{framing}/{cut}" for cut in cuts]
 
@@ -48,16 +48,16 @@ def paths(name, framing):
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("framing", FRAMINGS)
 @pytest.mark.parametrize("name", ADVERSARIAL)
-def test_a_body_arrives_as_it_is_wherever_it_is_cut(server, name, framing, client):
+def test_a_body_arrives_unchanged_wherever_it_is_split(server, name, framing, client):
     if client == "curl" and not shutil.which("curl"):
         pytest.skip("curl is not installed")
-    asked = [each for path in paths(name, framing) for each in (path, "/after")]
+    requested = [each for path in paths(name, framing) for each in (path, "/after")]
     opened = server.opened
-    assert list(CLIENTS[client](server.address, asked, {})) == [ADVERSARIAL[name], b"after"] * (len(asked) // 2)
+    assert list(CLIENTS[client](server.address, requested, {})) == [ADVERSARIAL[name], b"after"] * (len(requested) // 2)
     assert server.opened == opened + 1
 
 
-def test_the_head_and_the_beginning_of_the_body_are_one_write(server):
+def test_the_header_and_the_beginning_of_the_body_are_sent_in_one_write(server):
     client = server.client(b"GET /after HTTP/1.1\r\nHost: x\r\n\r\n")
     assert until(client, b"after").count(b"HTTP/1.1") == 1
     written = []
@@ -74,14 +74,14 @@ def test_the_head_and_the_beginning_of_the_body_are_one_write(server):
 
     connection.transport = Counted()
     client.sendall(b"GET /a_response/length/7 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    said = all_of(client)
-    head, _, body = said.partition(b"\r\n\r\n")
+    response = all_of(client)
+    head, _, body = response.partition(b"\r\n\r\n")
     assert body == ADVERSARIAL["a response"]
     assert written[0] == head + b"\r\n\r\n" + body[:7]
     client.close()
 
 
-def test_100_continue_comes_before_the_head_and_not_behind_it(server):
+def test_100_continue_is_sent_before_the_header_of_the_response(server):
     head = b"POST /chunks/length/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
     client = server.client(head)
     assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -90,13 +90,13 @@ def test_100_continue_comes_before_the_head_and_not_behind_it(server):
     client.close()
 
 
-async def fails_after_the_head(scope, receive, send):
+async def fails_after_the_header(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
     raise RuntimeError("on purpose")
 
 
-def test_a_head_whose_body_never_comes_is_sent_and_the_connection_closed():
-    with served(fails_after_the_head) as server, server.client(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") as client:
-        said = all_of(client)
-    assert said.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert said.endswith(b"\r\n\r\n")
+def test_a_header_without_a_body_is_sent_and_the_connection_is_closed():
+    with served(fails_after_the_header) as server, server.client(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") as client:
+        response = all_of(client)
+    assert response.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert response.endswith(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""How many connections there may be, in all and from one address, and what is said to one more."""
+"""The limits on connections, in total and from one address, and the response to a connection beyond a limit."""
 
 import asyncio
 import contextlib
@@ -8,14 +8,14 @@ import pytest
 from tests.kit.patience import wait_until
 from tests.kit.servers.http_server import all_of, echo, is_open, served, until
 from waypost.observe import events
-from waypost.server.http.limits import FULL, TELL_EVERY, TOO_MANY, HttpAdmission, HttpBounds
+from waypost.server.http.limits import FULL, LOG_EVERY, TOO_MANY, HttpAdmission, HttpBounds
 from waypost.server.open_files import FEWEST, OWN_FILES, Connections, connections_within
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def waiting(server, count):
-    """So many clients, whose connections the server has taken."""
+def connected_clients(server, count):
+    """Connect this many clients, and wait until the server has accepted their connections."""
     clients = [server.client() for _ in range(count)]
     wait_until(lambda: len(server.connections) == count)
     return clients
@@ -25,12 +25,14 @@ def waiting(server, count):
     ("bounds", "why"),
     [(HttpBounds(connections=3), FULL), (HttpBounds(connections=100, connections_each=3), TOO_MANY)],
 )
-def test_one_connection_more_is_answered_with_503_and_the_others_go_on(bounds, why):
+def test_a_connection_beyond_the_limit_gets_503_and_the_other_connections_continue(bounds, why):
     with served(echo, bounds) as server, contextlib.ExitStack() as stack:
-        first, *_ = [stack.enter_context(client) for client in waiting(server, 3)]
-        # It has sent more than any buffer holds, and still gets to read why.
-        with server.client(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n" + b"x" * 500_000) as late:
-            said = all_of(late)
+        first, *_ = [stack.enter_context(client) for client in connected_clients(server, 3)]
+        # The client sends more than any buffer can store, and still can read the response.
+        with server.client(
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n" + b"x" * 500_000
+        ) as refused_client:
+            said = all_of(refused_client)
         head, _, body = said.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
         assert b"\r\nConnection: close" in head
@@ -43,20 +45,20 @@ def test_one_connection_more_is_answered_with_503_and_the_others_go_on(bounds, w
         with server.client(GET) as next_one:
             assert until(next_one, b"GET / ").startswith(b"HTTP/1.1 200 ")
         assert server.emitted == []
-        server.seconds(TELL_EVERY)
+        server.seconds(LOG_EVERY)
         assert server.emitted == [events.ConnectionsRefused(reply=f"503 {why}", count=1, peer="127.0.0.1")]
 
 
-def test_another_address_is_served_when_one_has_all_that_it_may_have():
+def test_another_address_is_served_when_one_address_has_reached_its_limit():
     with served(echo, HttpBounds(connections_each=1)) as server, server.client(), server.client(source="127.9.9.9"):
         wait_until(lambda: len(server.connections) == 2)
         assert all(connection._is_admitted for connection in server.connections)
 
 
-def test_a_refused_client_that_stays_is_cut_off_after_a_moment_and_few_may():
+def test_the_server_lets_few_refused_clients_stay_and_closes_their_connections_after_a_moment():
     bounds = HttpBounds(connections=1)
     with served(echo, bounds) as server, contextlib.ExitStack() as stack:
-        (first,) = [stack.enter_context(client) for client in waiting(server, 1)]
+        (first,) = [stack.enter_context(client) for client in connected_clients(server, 1)]
         refused = [stack.enter_context(server.client()) for _ in range(bounds.refused + 3)]
         for client in refused:
             assert until(client, b"\n").startswith(b"HTTP/1.1 503 ")
@@ -67,31 +69,31 @@ def test_a_refused_client_that_stays_is_cut_off_after_a_moment_and_few_may():
         assert is_open(first)
 
 
-def test_a_client_that_was_refused_may_say_what_it_likes_and_is_not_answered():
+def test_the_server_ignores_further_requests_of_a_refused_client():
     with served(echo, HttpBounds(connections=1)) as server:
-        (first,) = waiting(server, 1)
-        with server.client() as late:
-            assert until(late, b"again.\n").startswith(b"HTTP/1.1 503 ")
+        (first,) = connected_clients(server, 1)
+        with server.client() as refused_client:
+            assert until(refused_client, b"again.\n").startswith(b"HTTP/1.1 503 ")
             with contextlib.suppress(ConnectionError):
-                late.sendall(GET * 100)
-            assert all_of(late) == b""
+                refused_client.sendall(GET * 100)
+            assert all_of(refused_client) == b""
         assert is_open(first)
         first.close()
 
 
-def test_addresses_of_one_ipv6_network_count_as_one():
-    told = []
-    admission = HttpAdmission(HttpBounds(connections_each=2), told.append)
+def test_addresses_in_one_ipv6_network_count_as_one_address():
+    logged = []
+    admission = HttpAdmission(HttpBounds(connections_each=2), logged.append)
     assert [admission.enter(f"2001:db8:0:1::{number}") for number in range(3)] == [None, None, TOO_MANY]
     assert admission.enter("2001:db8:0:2::1") is None
     assert admission.enter("::ffff:192.0.2.1") is None
     admission.leave("2001:db8:0:1:ffff::")
     assert admission.enter("2001:db8:0:1::9") is None
-    admission.tell()
-    assert told == [events.ConnectionsRefused(reply=f"503 {TOO_MANY}", count=1, peer="2001:db8:0:1::2")]
+    admission.log_refused()
+    assert logged == [events.ConnectionsRefused(reply=f"503 {TOO_MANY}", count=1, peer="2001:db8:0:1::2")]
 
 
-def test_the_networks_of_one_ipv6_customer_have_half_of_the_connections_together():
+def test_the_networks_of_one_ipv6_customer_together_get_half_of_the_connections():
     admission = HttpAdmission(HttpBounds(connections=10, connections_each=2), lambda _: None)
     assert [admission.enter(f"2001:db8:7:{number:x}::1") for number in range(6)] == [None] * 5 + [TOO_MANY]
     assert [admission.enter(f"2001:db8:8:{number:x}::1") for number in range(4)] == [None] * 4
@@ -101,7 +103,7 @@ def test_the_networks_of_one_ipv6_customer_have_half_of_the_connections_together
     assert admission.enter("2001:db8:7:ffff::1") is None
 
 
-def test_a_client_that_is_gone_before_its_address_is_known_counts_nowhere():
+def test_a_client_that_disconnects_before_its_address_is_known_is_not_counted():
     with served(echo) as server:
         made = server.on_loop(
             lambda: server._server.config.http_protocol_class(
@@ -140,18 +142,18 @@ WANTED = Connections(smtp=15_000, http=1_000)
         (64, Connections(smtp=FEWEST, http=FEWEST)),
     ],
 )
-def test_each_kind_of_connection_has_files_that_the_other_cannot_take(files, possible):
+def test_mail_and_http_each_have_a_share_of_the_files_that_the_other_cannot_use(files, possible):
     found = connections_within(files, WANTED, others=200)
     assert found == possible
     assert sum(found) + OWN_FILES + 200 <= files or found == (FEWEST, FEWEST)
 
 
-def test_few_that_are_wanted_are_not_made_more():
+def test_a_low_limit_in_the_settings_is_not_raised():
     assert connections_within(600, Connections(smtp=20, http=500), others=200) == Connections(smtp=20, http=75)
     assert connections_within(600, Connections(smtp=500, http=20), others=200) == Connections(smtp=280, http=20)
 
 
-def test_seconds_pass_by_themselves():
+def test_the_server_counts_the_seconds_itself():
     with served(echo, HttpBounds(head=1), ticks_a_second=1) as server, server.client() as client:
         assert all_of(client) == b""
         assert asyncio.run_coroutine_threadsafe(asyncio.sleep(0), server._loop).result() is None

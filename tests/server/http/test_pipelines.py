@@ -1,4 +1,4 @@
-"""Requests that come before the last one was answered; ones that name another protocol; and bodies of two lengths."""
+"""Pipelined requests, requests with an Upgrade field, and requests with an ambiguous body length."""
 
 import asyncio
 
@@ -23,15 +23,15 @@ def server():
         yield server
 
 
-def bodies(said):
-    """The bodies of responses, each of which has a Content-Length."""
+def bodies(responses):
+    """Return the bodies of several responses, each of which has a Content-Length."""
     found = []
-    while said:
-        head, _, said = said.partition(b"\r\n\r\n")
+    while responses:
+        head, _, responses = responses.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 "), head
         (size,) = [int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length:")]
-        found.append(said[:size])
-        said = said[size:]
+        found.append(responses[:size])
+        responses = responses[size:]
     return found
 
 
@@ -41,20 +41,20 @@ def in_pieces(octets, size):
 
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
 @pytest.mark.parametrize("upgrade", UPGRADES.values(), ids=UPGRADES)
-def test_requests_behind_an_upgrade_are_answered_in_order(server, upgrade, size):
-    said = GET % (b"1", upgrade) + GET % (b"2", b"") + GET % (b"3", upgrade) + GET % (b"4", CLOSE)
+def test_requests_after_an_upgrade_are_answered_in_order(server, upgrade, size):
+    requests = GET % (b"1", upgrade) + GET % (b"2", b"") + GET % (b"3", upgrade) + GET % (b"4", CLOSE)
     with server.client() as client:
-        for piece in in_pieces(said, size):
+        for piece in in_pieces(requests, size):
             client.sendall(piece)
         assert bodies(all_of(client)) == [b"GET /1 ", b"GET /2 ", b"GET /3 ", b"GET /4 "]
 
 
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
 @pytest.mark.parametrize("upgrade", UPGRADES.values(), ids=UPGRADES)
-def test_the_body_of_a_request_with_an_upgrade_is_its_body_and_no_other_request(server, upgrade, size):
+def test_the_body_of_a_request_with_an_upgrade_is_not_read_as_another_request(server, upgrade, size):
     hidden = GET % (b"hidden", b"")
     chunks = b"%x\r\n%s\r\n0\r\nx-trailer: y\r\n\r\n" % (len(hidden), hidden)
-    said = b"".join(
+    requests = b"".join(
         [
             b"POST /1 HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n%s" % (upgrade, len(hidden), hidden),
             GET % (b"2", b""),
@@ -64,13 +64,13 @@ def test_the_body_of_a_request_with_an_upgrade_is_its_body_and_no_other_request(
         ]
     )
     with server.client() as client:
-        for piece in in_pieces(said, size):
+        for piece in in_pieces(requests, size):
             client.sendall(piece)
         found = bodies(all_of(client))
     assert found == [b"POST /1 " + hidden, b"GET /2 ", b"POST /3 " + hidden, b"POST /4 ", b"GET /5 "]
 
 
-def test_a_client_that_asks_to_go_on_before_the_body_of_an_upgrade_is_told_so(server):
+def test_a_client_that_expects_100_continue_before_the_body_of_an_upgrade_gets_it(server):
     head = b"POST /1 HTTP/1.1\r\nHost: x\r\n%sContent-Length: 2\r\nExpect: 100-continue\r\n\r\n" % UPGRADES["h2c"]
     with server.client(head) as client:
         assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -79,11 +79,11 @@ def test_a_client_that_asks_to_go_on_before_the_body_of_an_upgrade_is_told_so(se
 
 
 @pytest.mark.parametrize("target", [b"x:443", b"/x"])
-def test_connect_is_refused_and_what_follows_it_is_not_read(server, target):
+def test_connect_is_refused_and_the_data_after_it_is_not_read(server, target):
     with server.client(b"CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\n" % target + GET % (b"2", b"")) as client:
-        said = all_of(client)
-    assert said.split(b" ")[1] in (b"400", b"501")
-    assert said.count(b"HTTP/1.1 ") == 1
+        response = all_of(client)
+    assert response.split(b" ")[1] in (b"400", b"501")
+    assert response.count(b"HTTP/1.1 ") == 1
 
 
 SMUGGLED = GET % (b"smuggled", b"")
@@ -96,15 +96,15 @@ AMBIGUOUS = {
     "Content-Length with a hexadecimal number": b"Content-Length: 0x0\r\n\r\n",
     "Content-Length with an empty value": b"Content-Length:\r\n\r\n",
     "Content-Length beyond 64 bits": b"Content-Length: 18446744073709551616\r\n\r\n",
-    "both": BOTH + b"\r\n0\r\n\r\n",
-    "both, the other way round": b"Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\n",
-    "both, with an upgrade": UPGRADES["h2c"] + BOTH + b"\r\n0\r\n\r\n",
+    "both fields": BOTH + b"\r\n0\r\n\r\n",
+    "both fields, in the other order": b"Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\n",
+    "both fields, with an upgrade": UPGRADES["h2c"] + BOTH + b"\r\n0\r\n\r\n",
     "a space before the colon": b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
     "a folded line": b"Transfer-Encoding:\r\n chunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\n",
     "a line end in a header": b"X: y\rTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "an unknown coding": b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
     "a coding with a tab in it": b"Transfer-Encoding: chun\tked\r\n\r\n0\r\n\r\n",
-    "chunked, and another": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    "chunked, and another coding": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
     "a chunk without a size": b"Transfer-Encoding: chunked\r\n\r\n\r\n0\r\n\r\n",
     "a chunk whose size has a sign": b"Transfer-Encoding: chunked\r\n\r\n-1\r\n0\r\n\r\n",
     "a chunk whose size is too large": b"Transfer-Encoding: chunked\r\n\r\n10000000000000000\r\n0\r\n\r\n",
@@ -115,19 +115,19 @@ AMBIGUOUS = {
 
 
 @pytest.mark.parametrize("rest", AMBIGUOUS.values(), ids=AMBIGUOUS)
-def test_a_request_that_another_server_could_end_elsewhere_is_refused_and_nothing_behind_it_answered(server, rest):
+def test_a_request_of_ambiguous_length_is_refused_and_the_data_after_it_is_not_answered(server, rest):
     with server.client(b"POST /1 HTTP/1.1\r\nHost: x\r\n" + rest + SMUGGLED) as client:
-        said = all_of(client)
-    assert b"/smuggled" not in said
-    assert said == b"" or said.split(b" ")[1] in (b"400", b"501"), said
-    assert said.count(b"HTTP/1.1 ") <= 1
+        response = all_of(client)
+    assert b"/smuggled" not in response
+    assert response == b"" or response.split(b" ")[1] in (b"400", b"501"), response
+    assert response.count(b"HTTP/1.1 ") <= 1
 
 
 class Slow:
-    """An application whose first response stops half way until the test goes on."""
+    """An application whose first response stops halfway until the test sets `may_finish`."""
 
     def __init__(self):
-        self.go_on = asyncio.Event()
+        self.may_finish = asyncio.Event()
 
     async def __call__(self, scope, receive, send):
         await read_body(receive)
@@ -136,28 +136,28 @@ class Slow:
             return
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"8")]})
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
-        await self.go_on.wait()
+        await self.may_finish.wait()
         await send({"type": "http.response.body", "body": b"half"})
 
 
 @pytest.mark.parametrize(
     "garbage", [b"\0\r\n\r\n", b"POST /2 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 1\r\n\r\n"]
 )
-def test_a_refusal_is_never_written_into_a_response(garbage):
-    """Whoever reads the response by its length would take the refusal for a part of it."""
+def test_a_refusal_is_never_written_into_another_response(garbage):
+    """A client that reads the response by its length would read the refusal as a part of that response."""
     with served(Slow()) as server, server.client(GET % (b"slow", b"")) as client:
-        said = until(client, b"half")
+        response = until(client, b"half")
         client.sendall(garbage)
-        said += all_of(client)
-    assert said.endswith(b"\r\n\r\nhalf")
-    assert said.count(b"HTTP/1.1 ") == 1
+        response += all_of(client)
+    assert response.endswith(b"\r\n\r\nhalf")
+    assert response.count(b"HTTP/1.1 ") == 1
 
 
 def test_a_refusal_is_never_written_before_the_response_to_an_earlier_request():
     application = Slow()
 
     async def waits(scope, receive, send):
-        await application.go_on.wait()
+        await application.may_finish.wait()
         await application(scope, receive, send)
 
     with served(waits) as server, server.client(GET % (b"1", b"")) as client:
@@ -166,27 +166,27 @@ def test_a_refusal_is_never_written_before_the_response_to_an_earlier_request():
         assert all_of(client) == b""
 
 
-def test_a_chunk_that_cannot_be_read_is_refused_and_the_application_told():
-    told = []
+def test_an_invalid_chunk_is_refused_and_the_application_is_notified():
+    received = []
 
     async def application(scope, receive, send):
-        told.append(await read_body(receive))
+        received.append(await read_body(receive))
 
     head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     with served(application) as server, server.client(head + b"1\r\nx\r\nz") as client:
         assert all_of(client).startswith(b"HTTP/1.1 400 Bad Request\r\n")
-        wait_until(lambda: told)
-    assert told == [None]
+        wait_until(lambda: received)
+    assert received == [None]
 
 
-def test_as_many_requests_as_may_be_sent_ahead_are_answered(server):
-    said = b"".join(GET % (b"%d" % number, b"") for number in range(PIPELINED)) + GET % (b"end", CLOSE)
-    with server.client(said) as client:
+def test_all_requests_up_to_the_pipelining_limit_are_answered(server):
+    requests = b"".join(GET % (b"%d" % number, b"") for number in range(PIPELINED)) + GET % (b"end", CLOSE)
+    with server.client(requests) as client:
         assert bodies(all_of(client)) == [b"GET /%d " % number for number in range(PIPELINED)] + [b"GET /end "]
 
 
 @pytest.mark.parametrize("upgrade", [b"", UPGRADES["h2c"]])
-def test_a_client_that_sends_many_more_requests_ahead_is_cut_off(upgrade):
+def test_the_connection_of_a_client_beyond_the_pipelining_limit_is_closed(upgrade):
     application = Slow()
     with served(application) as server, server.client(GET % (b"slow", b"")) as client:
         until(client, b"half")
@@ -194,14 +194,14 @@ def test_a_client_that_sends_many_more_requests_ahead_is_cut_off(upgrade):
         assert all_of(client) == b""
 
 
-def test_a_client_that_leaves_while_several_of_its_requests_wait_leaves_nothing_behind():
+def test_nothing_remains_of_a_client_that_disconnects_while_its_requests_wait():
     application = Slow()
     with served(application) as server:
         with server.client(GET % (b"slow", b"") + GET % (b"2", b"")) as client:
             until(client, b"half")
             wait_until(lambda: server.connection.pipeline)
         wait_until(lambda: not server.connections)
-        server.on_loop(application.go_on.set)
+        server.on_loop(application.may_finish.set)
         wait_until(lambda: not server.on_loop(lambda: list(server._server.server_state.tasks)))
         assert server._server._admission.connections.count == 0
         with server.client(GET % (b"3", CLOSE)) as client:

@@ -22,7 +22,7 @@ class Disk:
         served.server.backend = served.backend = replace(served.backend, is_full=guard.is_full)
 
     def _later(self):
-        self._now += disk.LOOK_EVERY
+        self._now += disk.CHECK_EVERY
         return self._now
 
 

@@ -1,1 +1,1 @@
-"""Makes the parts of a service from its settings, a file for each role. Nothing made here has begun to work yet."""
+"""Makes the parts of a service from its settings, with one module for each role. It does not start the parts."""

@@ -1,4 +1,4 @@
-"""The values that all parts of one service share, and those that the use cases of mail need."""
+"""The values that all parts of one service share, and the values that the use cases for mail need."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -30,27 +30,27 @@ class Common:
     directory: DataDirectory
     store: ports.Store
     is_shared: bool
-    """Whether other servers may work on the same database."""
+    """Whether other servers may use the same database."""
     owner: Tenant
     """The account and region of the access key of the server's owner."""
     deployment: Deployment
     connections: Connections
     disk_guard: DiskGuard
     virtual_clock: VirtualClock | None
-    """The clock of mail, unless that is the real one."""
+    """The virtual clock that mail uses; None if mail uses the real clock."""
     ids: Ids
-    """Ids of messages."""
+    """The generator of message ids."""
     emit: events.Emit
     tasks: Tasks
 
     @property
     def mail_clock(self) -> ports.Clock:
-        """The clock by which mail goes. Calls of the API and access keys go by the real one."""
+        """The clock that mail uses. API calls and access keys always use the real clock."""
         return self.virtual_clock or now
 
 
 def deployment(settings: Settings, directory: DataDirectory, *, owner: str) -> Deployment:
-    """The values that the use cases of mail need. `owner` is the account of the server's owner."""
+    """Return the values that the use cases for mail need. `owner` is the account of the server's owner."""
     delivery = settings.delivery
     return Deployment(
         hostname=settings.real_hostname,
@@ -71,7 +71,7 @@ def deployment(settings: Settings, directory: DataDirectory, *, owner: str) -> D
 
 
 def routes_of_settings(settings: Settings) -> Sequence[Route]:
-    """All routes of the settings, with the one for notices."""
+    """Return all routes of the settings, including the route for notices."""
     via = settings.delivery.bounces_via
     return [*settings.routes, *([via] if via else [])]
 
@@ -79,10 +79,11 @@ def routes_of_settings(settings: Settings) -> Sequence[Route]:
 def connections(
     settings: Settings, *, files: float, is_shared: bool, emit: events.Emit, warn: Callable[[str], None]
 ) -> Connections:
-    """The limits of client connections. The log and `warn` say so if they are fewer than set.
+    """Return the limits for client connections, which may be lower than the settings if too few files may be open.
 
-    `files` is how many files may be open. `is_shared` is as in `Common`. `warn` is given sentences for the person who
-    starts the server.
+    In that case the function logs an event, and calls `warn` with a warning for the person who starts the server.
+    `files` is the number of files that the process may open. `is_shared` tells whether other servers may use the same
+    database.
     """
     wanted = Connections(settings.smtp_connections, settings.http_connections)
     others = FILES_OF_AN_ATTEMPT * settings.delivery.connections + (settings.database_connections if is_shared else 0)
@@ -97,7 +98,7 @@ def connections(
 def disk_guard(
     settings: Settings, directory: DataDirectory, store: ports.Store, *, emit: events.Emit, warn: Callable[[str], None]
 ) -> DiskGuard:
-    """The guard that refuses mail while the disk is too full. If it is full already, `warn` is given a sentence."""
+    """Return the guard that refuses mail while the disk is too full. If the disk is too full now, call `warn`."""
     guard = DiskGuard(directory.path, settings.disk_reserve, emit=emit, reusable=store.reusable_octets)
     if guard.is_full():
         with suppress(OSError):
@@ -107,9 +108,9 @@ def disk_guard(
 
 
 def waking(worker: Worker | None) -> Callable[[], None]:
-    """The function to call when there is mail to deliver. `worker` is None where other services send the mail."""
-    return worker.wake if worker else _nobody_to_wake
+    """Return the function to call when there is mail to deliver. `worker` is None if other services send the mail."""
+    return worker.wake if worker else _wake_no_worker
 
 
-def _nobody_to_wake() -> None:
-    """Workers of other services look at the queue every few seconds."""
+def _wake_no_worker() -> None:
+    """Do nothing, because the workers of other services check the queue every few seconds."""

@@ -1,4 +1,4 @@
-"""The sending edge: a worker that takes deliveries from the queue, and a transport for each protocol."""
+"""The sending edge: a worker that claims deliveries from the queue, and a transport for each protocol."""
 
 import random
 
@@ -13,7 +13,7 @@ from waypost.server.assembly.common import Common
 
 
 def worker(common: Common) -> Worker:
-    """The worker of a service, which claims nothing before it is started."""
+    """Return the worker of a service. The worker claims no deliveries before its `start` is called."""
     hostname = common.settings.real_hostname
     resolver = Resolver(common.settings.dns, shuffler=random.SystemRandom())
     smtp = SmtpTransport(hostname=hostname, timeouts=Timeouts(), resolve=resolver)

@@ -1,4 +1,4 @@
-"""The HTTP edge: the API of Amazon Connect and the inspection API, on one server."""
+"""The HTTP edge: the Amazon Connect API and the inspection API, on one HTTP server."""
 
 import asyncio
 import uuid
@@ -21,11 +21,11 @@ from waypost.server.http.server import HttpServer
 from waypost.server.maintenance import Maintenance
 
 Advance = Callable[[timedelta], Awaitable[datetime]]
-"""Advances the clock of mail; returns its time then."""
+"""Advances the mail clock by a duration. Returns the new time."""
 
 
 async def server(common: Common, *, worker: Worker | None, maintenance: Maintenance) -> HttpServer:
-    """The HTTP server of a service, which does not listen yet. `worker` is None where others send the mail."""
+    """Return the HTTP server of a service, not listening yet. `worker` is None if other services send the mail."""
     settings = common.settings
     failures = FailedSignatures()
     api = Api(
@@ -55,7 +55,7 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
 
 
 def _terms(common: Common) -> Terms:
-    """The values that the operations of the API need."""
+    """Return the values that the operations of the API need."""
     settings = common.settings
     own = {settings.domain_of_hostname, settings.delivery.srs_domain} - {""}
     return Terms(
@@ -73,7 +73,7 @@ def _terms(common: Common) -> Terms:
 
 
 def _advance(common: Common, worker: Worker | None, maintenance: Maintenance) -> Advance | None:
-    """The function that advances the mail clock; None if mail uses the real time."""
+    """Return the function that advances the mail clock, or None if mail uses the real time."""
     clock = common.virtual_clock
     if clock is None:
         return None
@@ -81,7 +81,7 @@ def _advance(common: Common, worker: Worker | None, maintenance: Maintenance) ->
 
     async def advance(by: timedelta) -> datetime:
         async with one_at_a_time:
-            moment = await clock.advance(by, worker.rest if worker else _nothing_due)
+            moment = await clock.advance(by, worker.rest if worker else _rest_without_worker)
             await maintenance.forget_refusals()
             await maintenance.purge()
             return moment
@@ -89,13 +89,13 @@ def _advance(common: Common, worker: Worker | None, maintenance: Maintenance) ->
     return advance
 
 
-async def _nothing_due() -> datetime | None:
-    """The next due moment of a service without a worker: none."""
+async def _rest_without_worker() -> datetime | None:
+    """Return the time of the next delivery attempt: always None, because the service has no worker."""
     return None
 
 
 def _by_path(inspected: ASGIApp, api: ASGIApp) -> ASGIApp:
-    """One ASGI application of two: Waypost's own paths, and AWS's."""
+    """Combine two ASGI applications: requests for Waypost's own paths go to `inspected`, all others to `api`."""
     prefix = f"{inspection.PREFIX}/".encode()
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:

@@ -32,10 +32,10 @@ class SmtpEdge:
 
     server: SmtpServer
     checker: Checker | None
-    """The checker of SPF, DKIM and DMARC; None if the settings turn it off."""
+    """The checker for SPF, DKIM and DMARC; None if the settings turn it off."""
 
     async def begin(self, opened: AsyncExitStack) -> None:
-        """Get ready to listen. `opened` stops everything, the server first."""
+        """Start the sender checks, so that the server can listen. `opened` later stops the server, then the checks."""
         if self.checker:
             await self.checker.start()
             opened.push_async_callback(self.checker.stop)
@@ -44,10 +44,10 @@ class SmtpEdge:
 
 
 def edge(common: Common, *, worker: Worker | None, warn: Callable[[str], None]) -> SmtpEdge:
-    """The receiving edge of a service, which does not listen yet.
+    """Return the receiving edge of a service, not listening yet.
 
-    `worker` is None where other services send the mail. `warn` is given sentences for the person who starts the server.
-    Raises `CannotStart`.
+    `worker` is None if other services send the mail. The function calls `warn` with warnings for the person who starts
+    the server. Raises `CannotStart`.
     """
     certificates = _certificates(common, warn)
     checker = _checker(common)
@@ -100,7 +100,7 @@ def _server(
 
 
 def listeners(settings: Settings) -> list[Listener]:
-    """The kinds of listeners: the protocol of each, and its clients."""
+    """Return the kinds of listeners, with the protocol of each kind and whether its clients are trusted."""
     capabilities = Capabilities(
         hostname=settings.real_hostname,
         offers_tls=bool(settings.tls_certificate),
@@ -115,16 +115,16 @@ def listeners(settings: Settings) -> list[Listener]:
 
 
 def _certificates(common: Common, warn: Callable[[str], None]) -> tls.Certificates | None:
-    """The certificate for TLS: the one that was set, or a self-signed one; None if there is no TLS.
+    """Load the certificate for TLS: from the file in the settings, or self-signed. Return None if TLS is off.
 
-    `warn` is given sentences for the person who starts the server. Raises `CannotStart`.
+    The function calls `warn` with warnings for the person who starts the server. Raises `CannotStart`.
     """
     settings, directory = common.settings, common.directory
     certificate = settings.tls_certificate
     if certificate is None:
         return None
     if certificate == SELF_SIGNED:
-        from waypost.host import certificates as self_made  # noqa: PLC0415 - it takes memory, and few make one
+        from waypost.host import certificates as self_made  # noqa: PLC0415 - it needs memory, and few servers use it
 
         hostname = settings.real_hostname
         certificate, key = directory.certificate, directory.certificate_key
@@ -140,14 +140,17 @@ def _certificates(common: Common, warn: Callable[[str], None]) -> tls.Certificat
     except tls.BadCertificate as error:
         raise CannotStart(str(error)) from error
     if settings.tls_certificate != SELF_SIGNED:
-        _warn_of_readable(key, common.emit, warn)  # now that there is a key in it
+        _warn_of_readable(key, common.emit, warn)  # only now is the file known to contain a key
     return found
 
 
 def _warn_of_readable(key: Path, emit: events.Emit, warn: Callable[[str], None]) -> None:
-    """Warn if every user can read the key of the certificate. Its group may: distributions have one for that."""
-    with suppress(OSError):  # it is said when the key is loaded
+    """Warn if every user of the machine can access the private key of the certificate.
+
+    The group of the file may read the key, because Linux distributions have a group for that purpose.
+    """
+    with suppress(OSError):  # an unreadable key is reported when it is loaded
         mode = stat.S_IMODE(key.stat().st_mode)
         if mode & stat.S_IRWXO:
             emit(events.FileExposed(file=str(key), mode=f"{mode:04o}"))
-            warn(f"Every user can use {key}, the key of the certificate (mode {mode:04o}): chmod o= {key}")
+            warn(f"Every user can access {key}, the certificate's private key (mode {mode:04o}). Run: chmod o= {key}")

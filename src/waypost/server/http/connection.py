@@ -1,7 +1,7 @@
 """One HTTP connection: uvicorn's HTTP/1.1, with limits on what a client may send and how long it may take.
 
-Some of what is used here is not part of uvicorn's public interface: `tests/test_library_internals.py` lists it, and
-`pyproject.toml` has an upper bound for that reason.
+This module uses names that are not part of uvicorn's public interface. `tests/test_library_internals.py` lists those
+names, and `pyproject.toml` sets an upper bound on the version of uvicorn because of them.
 """
 
 import asyncio
@@ -17,35 +17,35 @@ from waypost.observe import events
 from waypost.server.http.limits import HttpAdmission
 
 HEAD_OCTETS = 64 * 1024
-"""Request line and headers. AWS SDKs send about one thousand octets."""
+"""The largest size in bytes of a request line with its header fields. AWS SDKs send about 1,000 bytes."""
 
 REST_OCTETS = 1024 * 1024
-"""Octets after the head: the body, which the application limits further, its chunks, and trailers."""
+"""The most bytes after the header: body, chunk framing and trailers. The application has a lower limit for the body."""
 
 PIPELINED = 100
-"""Requests of one client that wait for the response to an earlier one (RFC 9112 section 9.3.2)."""
+"""The most requests of one connection that may wait for responses to earlier requests (RFC 9112 section 9.3.2)."""
 
 
 class Expected(Enum):
-    """What the server expects of the client next."""
+    """The part of a request that the server expects next from the client."""
 
     HEAD = auto()
-    """The rest of a header, or another request."""
+    """The rest of a request header, or the start of another request."""
     BODY = auto()
-    """The rest of a body."""
+    """The rest of a request body."""
     NOTHING = auto()
-    """The request is complete; it is the server's turn."""
+    """Nothing: the request is complete, and the server must respond."""
 
 
 class TooManyRequests(Exception):
-    """A client sends requests without waiting for responses."""
+    """The client has sent too many requests without waiting for the responses: more than `PIPELINED` are waiting."""
 
 
 class HttpConnection(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 within bounds.
+    """One HTTP/1.1 connection by uvicorn, with limits on size and time.
 
-    Time is counted in calls of `look`, one a second, so no clock that is set can change a deadline, and a server that
-    is busy does not count against its clients.
+    The connection counts time in calls of `check_time`, one each second. So a change of the system clock does not move
+    a deadline, and clients do not lose time while the server is busy.
     """
 
     def __init__(self, *, admission: HttpAdmission, **of_uvicorn: Any) -> None:
@@ -55,24 +55,24 @@ class HttpConnection(HttpToolsProtocol):
         self._peer = ""
         self._is_admitted = False
         self._may_linger = False
-        """Whether a refused connection is one of those that stay open for a moment."""
+        """Whether this refused connection stays open for a moment, so that the client can read the response."""
         self._is_over = False
-        """Whether the server has ended the connection, and reads and writes nothing more."""
+        """Whether the server has ended the connection and no longer parses input or writes responses."""
         self._expected = Expected.HEAD
         self._head_octets = self._rest_octets = 0
         self._seconds = 0
-        """Seconds that the server has waited for what it expects."""
+        """Seconds for which the server has waited for the part of the request that it expects."""
         self._sent = 0
-        """Octets of the present response, and of what the client had not read before it."""
+        """Bytes written for the current response, plus the bytes of earlier responses that were still unread."""
         self._unread_seconds = 0
-        """Seconds that the client has had some of it to read."""
+        """Seconds during which bytes of the response were waiting for the client to read them."""
         self._framing: list[tuple[bytes, bytes]] = []
-        """The headers that say where the body ends, of a request with a body that names another protocol."""
+        """The Content-Length and Transfer-Encoding fields of a request that has a body and an Upgrade field."""
 
-    # What the loop tells
+    # Callbacks of the event loop
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Called by the loop: a client has connected."""
+        """Admit or refuse a client that has connected. Called by the event loop."""
         super().connection_made(transport)
         if self.client is None:  # the client is gone already
             self._is_over = True
@@ -89,7 +89,7 @@ class HttpConnection(HttpToolsProtocol):
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Called by the loop with what a client has sent."""
+        """Parse bytes that the client has sent, up to the size limits. Called by the event loop."""
         self._unset_keepalive_if_required()
         if self._is_over:
             return
@@ -97,7 +97,7 @@ class HttpConnection(HttpToolsProtocol):
             self._head_octets += len(data)
         else:
             self._rest_octets += len(data)
-            if self._rest_octets > REST_OCTETS:  # the application has answered long ago, or waits for trailers
+            if self._rest_octets > REST_OCTETS:  # the application has already responded, or waits for trailers
                 self._abort()
                 return
         self._parse(data)
@@ -105,7 +105,7 @@ class HttpConnection(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"The header has more than {HEAD_OCTETS} octets.")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the loop: the connection has ended."""
+        """Release everything that the connection has used. Called by the event loop when the connection has ended."""
         self._is_over = True
         if self._is_admitted:
             self._admission.leave(self._peer)
@@ -114,25 +114,25 @@ class HttpConnection(HttpToolsProtocol):
         self._is_admitted = self._may_linger = False
         super().connection_lost(exc)
         if not self._is_answering:
-            self.cycle = None  # type: ignore[assignment]  # each refers to the other
+            self.cycle = None  # type: ignore[assignment]  # the connection and the cycle refer to each other
 
-    # What the parser tells
+    # Callbacks of the parser
 
     def on_message_begin(self) -> None:
-        """Called by the parser at the first octet of a request."""
-        if self._expected is not Expected.HEAD:  # it has come together with the end of the one before
+        """Begin a request. Called by the parser at the first byte of the request."""
+        if self._expected is not Expected.HEAD:  # the same read has ended the previous request
             self._expected = Expected.HEAD
             self._head_octets = 0
         self._rest_octets = self._seconds = 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by the parser with a header, or with a trailer."""
-        if self._expected is Expected.HEAD:  # nobody has asked for trailers, and nothing depends on them
+        """Store a header field, and ignore a trailer field. Called by the parser with each field."""
+        if self._expected is Expected.HEAD:  # the server does not use trailers
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Called by the parser. Raises `TooManyRequests`."""
+        """Begin the response. Called by the parser at the end of a header. Raises `TooManyRequests`."""
         if len(self.pipeline) >= PIPELINED:
             raise TooManyRequests
         super().on_headers_complete()
@@ -145,32 +145,32 @@ class HttpConnection(HttpToolsProtocol):
         self.cycle.on_response = answer.complete
 
     def on_message_complete(self) -> None:
-        """Called by the parser at the end of a request."""
-        if self._framing:  # httptools says so of a request that names another protocol, before its body
+        """Expect no more of this request. Called by the parser at the end of a request."""
+        if self._framing:  # for a request with an Upgrade field, httptools calls this before the body
             return
         self._expected = Expected.NOTHING
         super().on_message_complete()
         self._expect_another()
 
-    # What uvicorn's cycle tells
+    # Callbacks of uvicorn's request-response cycle
 
     def on_response_complete(self) -> None:
-        """Called when a response is complete."""
+        """Reset the time for reading a response. Called when a response is complete."""
         self._unread_seconds = 0
         self._sent = self.transport.get_write_buffer_size()
         super().on_response_complete()
         self._expect_another()
 
     def write_out(self, octets: bytes) -> None:
-        """Write octets of a response."""
+        """Write bytes of a response, unless the connection is closing."""
         if not (self._is_over or self.transport.is_closing()):
             self._sent += len(octets)
             self.transport.write(octets)
 
     # Time
 
-    def look(self) -> None:
-        """Check whether the client has taken too long. Called once a second."""
+    def check_time(self) -> None:
+        """End the connection if the client has taken too long. Called once a second."""
         bounds, is_crowded = self._bounds, self._admission.is_crowded
         if self._is_over:
             self._seconds += 1
@@ -181,7 +181,7 @@ class HttpConnection(HttpToolsProtocol):
         if unread:
             self._unread_seconds += 1
             if self._unread_seconds > bounds.answer_time(max(0, self._sent - unread), is_crowded=is_crowded):
-                self._tell("the client did not read the response in time")
+                self._log_closed("the client did not read the response in time")
                 self._abort()
             return
         if self._expected is Expected.NOTHING or self.flow.read_paused or self.transport.is_closing():
@@ -189,22 +189,23 @@ class HttpConnection(HttpToolsProtocol):
         self._seconds += 1
         if self._expected is Expected.BODY:
             if self._seconds > bounds.body_time(self._rest_octets, is_crowded=is_crowded):
-                self._tell("the body of the request did not come in time")
-                self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The body of the request did not come in time.")
+                self._log_closed("the body of the request did not arrive in time")
+                self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The body of the request did not arrive in time.")
         elif self._seconds > bounds.head_time(is_crowded=is_crowded):
             if self._head_octets:
-                self._tell("the header of the request did not come in time")
-                self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The header of the request did not come in time.")
+                self._log_closed("the header of the request did not arrive in time")
+                self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The header of the request did not arrive in time.")
             else:
                 self.transport.close()
 
     # The parser
 
     def _parse(self, data: bytes | memoryview) -> None:
-        """Pass received octets to the parser.
+        """Pass received bytes to the parser.
 
-        A request that names another protocol (`Upgrade`) is answered as if it did not, and so is what follows it (RFC
-        9110 section 7.8). httptools stops at the end of its header, body or not, and says where.
+        The server ignores the Upgrade field of a request (RFC 9110 section 7.8). It handles the request, and the
+        requests after it, as HTTP/1.1. httptools stops at the end of the header of such a request, whether a body
+        follows or not, and reports the position.
         """
         rest = data
         try:
@@ -222,22 +223,22 @@ class HttpConnection(HttpToolsProtocol):
 
     @property
     def _is_answering(self) -> bool:
-        """Whether the response to a request is due or under way."""
+        """Whether the response to a request is pending or in progress."""
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
 
     def _expect_another(self) -> None:
-        """Wait for another request, if this one is complete and answered."""
+        """Wait for another request, if the current request and its response are complete."""
         if self._expected is Expected.NOTHING and not self._is_answering:
             self._expected = Expected.HEAD
             self._head_octets = self._seconds = 0
 
-    # The end
+    # End of the connection
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
-        """End the connection with an error response, unless a response to an earlier request is pending or in progress.
+        """End the connection, with an error response unless a response to an earlier request is pending or in progress.
 
-        Otherwise the client would take this for that response, or for a part of it.
+        In that case the client would read the error response as the response to the earlier request, or a part of it.
         """
         if self._expected is Expected.HEAD:
             may_answer = not self._is_answering
@@ -250,10 +251,11 @@ class HttpConnection(HttpToolsProtocol):
             self.transport.close()
 
     def _end(self, status: HTTPStatus, text: str) -> None:
-        """Send an error response, and end the connection.
+        """Send an error response, and close the connection after a moment.
 
-        Closing at once, with octets unread, would make the system send a reset, and the client might never see the
-        answer. So the server ends its side, and reads on for a moment without looking.
+        If the server closed the connection immediately, with bytes unread, the operating system would send a TCP reset,
+        and the client might never see the response. So the server shuts down only its sending side, and for a moment
+        reads and discards further bytes.
         """
         body = f"{text}\n".encode()
         lines = [
@@ -274,22 +276,22 @@ class HttpConnection(HttpToolsProtocol):
         self.transport.abort()
 
     def _over(self) -> None:
-        """Stop reading and writing; the application learns that the rest of a request will not come."""
+        """Stop reading and writing. Tell the application that the rest of a request will not arrive."""
         self._is_over = True
         self._seconds = 0
         if self._is_answering:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
 
-    def _tell(self, reason: str) -> None:
+    def _log_closed(self, reason: str) -> None:
         self._admission.emit(events.HttpConnectionClosed(peer=self._peer, reason=reason))
 
 
 class Answer:
-    """The transport of one response. It holds the head until the body comes, and sends both together.
+    """The transport of one response. It buffers the header until the body arrives, and sends the two together.
 
-    uvicorn writes them one by one, which is two packets, and wakes the client twice. The head is known by the moment of
-    the write, never by its octets: it is the first write after uvicorn has begun the response.
+    uvicorn writes header and body separately, which makes two packets and wakes the client twice. The header is the
+    first write after uvicorn has begun the response, so this class recognizes the header by its time, not its bytes.
     """
 
     __slots__ = ("_connection", "_cycle", "_head")
@@ -297,11 +299,11 @@ class Answer:
     def __init__(self, connection: HttpConnection, cycle: RequestResponseCycle) -> None:
         self._connection = connection
         self._cycle: RequestResponseCycle | None = cycle
-        """Until the response has begun."""
+        """The request-response cycle, until its response has begun; None after that."""
         self._head = b""
 
     def write(self, octets: bytes) -> None:
-        """Called by uvicorn with `100 Continue`, the head, or a part of the body."""
+        """Write `100 Continue`, the response header, or a part of the body. Called by uvicorn."""
         if self._cycle is None:
             if self._head:
                 octets, self._head = self._head + octets, b""
@@ -313,21 +315,21 @@ class Answer:
             self._connection.write_out(octets)
 
     def complete(self) -> None:
-        """Called by uvicorn when the response is complete."""
+        """Send the rest of the response. Called by uvicorn when the response is complete."""
         self._flush()
         self._connection.on_response_complete()
 
     def close(self) -> None:
-        """Called by uvicorn behind the last response of a connection, or when the application has failed."""
+        """Close the connection. Called by uvicorn after the last response, or when the application has failed."""
         self._flush()
         self._connection.transport.close()
 
     def is_closing(self) -> bool:
-        """Called by uvicorn before it says `100 Continue`."""
+        """Whether the connection is closing. Called by uvicorn before it sends `100 Continue`."""
         return self._connection.transport.is_closing()
 
     def _flush(self) -> None:
-        if self._head:  # there is no body
+        if self._head:  # the response has no body
             self._connection.write_out(self._head)
             self._head = b""
 
@@ -343,20 +345,20 @@ _KEPT_ALIVE = b"\r\nConnection: keep-alive" + _REQUEST_ID
 
 
 def as_aws_writes(head: bytes) -> bytes:
-    """The head of a response as AWS's documentation has it.
+    """Return the header of a response in the form that the AWS documentation shows.
 
-    uvicorn makes small letters of all names, and says of a connection only that it ends. It refuses values with a line
-    end in them, so what follows one is a name.
+    uvicorn writes all field names in lower case, and sends a Connection field only if it closes the connection. uvicorn
+    refuses values that contain a line end, so a field name follows each line end.
     """
-    for small, ours in _NAMES:
-        head = head.replace(small, ours, 1)
+    for uvicorns, aws in _NAMES:
+        head = head.replace(uvicorns, aws, 1)
     if _CLOSING not in head:
         head = head.replace(_REQUEST_ID, _KEPT_ALIVE, 1)
     return head
 
 
-class _BehindHead:
-    """The events of a parser: of the first request only its body, of the others everything."""
+class _FromBodyOn:
+    """Parser callbacks that forward only the body of the first request, and everything about later requests."""
 
     def __init__(self, connection: HttpConnection) -> None:
         self._connection = connection
@@ -385,9 +387,9 @@ class _BehindHead:
 
 
 def _parser_of_body(connection: HttpConnection, framing: list[tuple[bytes, bytes]]) -> httptools.HttpRequestParser:
-    """A parser that has read a header with this framing, and continues with the body."""
-    parser = httptools.HttpRequestParser(_BehindHead(connection))
-    parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's parser, which `refusal` relies on
+    """Return a parser that has already read a header with these framing fields, and expects the body next."""
+    parser = httptools.HttpRequestParser(_FromBodyOn(connection))
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)  # like uvicorn's parser; `refusal` relies on it
     fields = b"".join(b"%s: %s\r\n" % each for each in framing)
     parser.feed_data(b"POST / HTTP/1.1\r\nHost: x\r\n%s\r\n" % fields)
     return parser

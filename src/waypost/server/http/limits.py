@@ -1,4 +1,4 @@
-"""Limits of HTTP clients: times, and numbers of connections."""
+"""Limits for HTTP clients: times, and numbers of connections."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -6,57 +6,59 @@ from dataclasses import dataclass
 from waypost.app.connections import OpenConnections
 from waypost.observe import events
 
-TELL_EVERY = 10
-"""Seconds between two lines in the log about refused connections: there may be thousands a second."""
+LOG_EVERY = 10
+"""Seconds between two log lines about refused connections, because a server can refuse thousands each second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpBounds:
-    """The limits of one server. Times are in seconds, sizes in octets.
+    """The limits of one HTTP server. Times are in seconds, sizes in bytes.
 
-    Only the time in which the server waits for the client counts.
+    Only the time during which the server waits for the client counts towards a limit.
     """
 
     connections: int = 1_000
-    """At once."""
+    """The most connections at the same time."""
     connections_each: int = 200
-    """Connections at the same time from one address, or one /64 network with IPv6."""
+    """The most connections at the same time from one IPv4 address or one IPv6 /64 network."""
     head: float = 30.0
-    """Seconds to the first octet of a request, and from there to the end of its header (RFC 9112 section 2.1)."""
+    """The most seconds until the first byte of a request, and from that byte until the end of the header (RFC 9112
+    section 2.1).
+    """
     body_start: float = 30.0
-    """Seconds for a body of which nothing was received yet; octets that arrive add time."""
+    """Seconds for the body of a request before any of it has arrived. Bytes that arrive add time."""
     body: float = 300.0
-    """The most seconds for a body."""
+    """The most seconds for the body of a request."""
     answer_start: float = 60.0
-    """Seconds for a response of which the client has read nothing yet; octets that it reads add time."""
+    """Seconds for a client to read a response before it has read any of it. Bytes that the client reads add time."""
     answer: float = 3600.0
-    """The most seconds for a response."""
+    """The most seconds for a client to read a response."""
     slowest: float = 1_000.0
-    """Octets that add one second."""
+    """The number of bytes that add one second to the time for a body or a response."""
     start_when_crowded: float = 10.0
-    """The most for a header, and in place of `body_start` and `answer_start`, when three quarters of the connections
+    """The most seconds for `head`, `body_start` and `answer_start` while more than three quarters of the connections
     are in use."""
     linger: float = 2.0
-    """Seconds for a client to read the last response on a connection that the server ends."""
+    """Seconds for a client to read the last response on a connection that the server closes."""
 
     def head_time(self, *, is_crowded: bool) -> float:
-        """Seconds for a header."""
+        """Return the most seconds that a client may take for the header of a request."""
         return min(self.head, self.start_when_crowded) if is_crowded else self.head
 
     def body_time(self, octets: int, *, is_crowded: bool) -> float:
-        """Seconds that a body may have taken when this many octets were received."""
+        """Return the most seconds that a body may have taken when this many bytes of it have arrived."""
         start = min(self.body_start, self.start_when_crowded) if is_crowded else self.body_start
         return min(self.body, start + octets / self.slowest)
 
     def answer_time(self, octets: int, *, is_crowded: bool) -> float:
-        """Seconds that a client may have taken when it has read this many octets of a response."""
+        """Return the most seconds that a client may have taken to read this many bytes of a response."""
         start = min(self.answer_start, self.start_when_crowded) if is_crowded else self.answer_start
         return min(self.answer, start + octets / self.slowest)
 
     @property
     def refused(self) -> int:
-        """The most refused connections that stay open until the client has read the response. Others are closed at
-        once.
+        """The most refused connections that stay open until the client has read the response. The server closes all
+        further refused connections immediately.
         """
         return max(4, self.connections // 20)
 
@@ -66,7 +68,7 @@ TOO_MANY = "This address has reached its limit of HTTP connections (--http-conne
 
 
 class HttpAdmission:
-    """Counts connections, and logs refused ones."""
+    """Counts connections, decides whether to accept a new connection, and logs the refused connections."""
 
     def __init__(self, bounds: HttpBounds, emit: events.Emit) -> None:
         self.bounds = bounds
@@ -74,16 +76,16 @@ class HttpAdmission:
         self.connections = OpenConnections(bounds.connections, bounds.connections_each)
         self._refused: Counter[str] = Counter()
         self._last_refused = ""
-        self._untold_seconds = 0
+        self._unlogged_seconds = 0
         self._lingering = 0
 
     @property
     def is_crowded(self) -> bool:
-        """Whether connections are about to run out."""
+        """Whether more than three quarters of the possible connections are in use."""
         return self.connections.is_crowded
 
     def enter(self, peer: str) -> str | None:
-        """Count a connection, or return why it is refused."""
+        """Count a new connection and return None, or return the reason why it is refused."""
         refusal = None
         if self.connections.is_full:
             refusal = FULL
@@ -97,30 +99,30 @@ class HttpAdmission:
         return None
 
     def linger(self) -> bool:
-        """Count in a refused connection that stays open for a moment; returns whether there may be one more."""
+        """Try to count a refused connection that stays open for a moment. Return whether the limit allows it."""
         if self._lingering >= self.bounds.refused:
             return False
         self._lingering += 1
         return True
 
     def lingered(self) -> None:
-        """Count such a connection as closed."""
+        """Count a refused connection as closed after it has stayed open for a moment."""
         self._lingering -= 1
 
     def leave(self, peer: str) -> None:
-        """Count a connection as closed that was counted as opened."""
+        """Count an accepted connection as closed."""
         self.connections.remove(peer)
 
     def second_passed(self) -> None:
-        """Log refused connections, from time to time. Called once a second."""
+        """Log the refused connections if the last log line is `LOG_EVERY` seconds old. Called once a second."""
         if self._refused:
-            self._untold_seconds += 1
-            if self._untold_seconds >= TELL_EVERY:
-                self.tell()
+            self._unlogged_seconds += 1
+            if self._unlogged_seconds >= LOG_EVERY:
+                self.log_refused()
 
-    def tell(self) -> None:
-        """Tell the log about connections that were refused."""
+    def log_refused(self) -> None:
+        """Log the connections that were refused since the last call, and reset their counts."""
         for refusal, count in self._refused.items():
             self.emit(events.ConnectionsRefused(reply=f"503 {refusal}", count=count, peer=self._last_refused))
         self._refused.clear()
-        self._untold_seconds = 0
+        self._unlogged_seconds = 0

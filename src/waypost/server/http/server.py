@@ -1,7 +1,7 @@
-"""uvicorn inside Waypost's event loop, and the check of the HTTP form of requests.
+"""The HTTP server: uvicorn inside Waypost's event loop, with a check that requests are valid HTTP.
 
-Some of what is used here is not part of uvicorn's public interface: `tests/test_library_internals.py` lists it, and
-`pyproject.toml` has an upper bound for that reason.
+This module uses names that are not part of uvicorn's public interface. `tests/test_library_internals.py` lists those
+names, and `pyproject.toml` sets an upper bound on the version of uvicorn because of them.
 """
 
 import asyncio
@@ -21,26 +21,26 @@ from waypost.server.http.connection import HttpConnection
 from waypost.server.http.limits import HttpAdmission, HttpBounds
 
 TICK_SECONDS = 0.1
-"""Seconds between two of uvicorn's checks of the time. Ten of them make a new Date header."""
+"""Seconds between two calls of uvicorn's `on_tick`, which makes a new Date header at every tenth call."""
 
 TICKS_A_SECOND = 10
 
 _HOST = re.compile(rb"([A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Za-z:.]+\])(:[0-9]*)?")
-"""The value of a Host field (RFC 9110 section 7.2): a name, an IPv4 address or an IPv6 address, and perhaps a port."""
+"""The value of a Host field (RFC 9110 section 7.2): a host name or IP address, and optionally a port."""
 
 
 def refusal(scope: Scope) -> tuple[int, str] | None:
-    """Why a request is refused for its HTTP form, as status and text; None if its form is right.
+    """Check that a request is valid HTTP. Return the status and text of the refusal, or None if it is valid.
 
-    The parser has already refused what it cannot read, such as a body with two lengths. Source: RFC 9110 section
-    15.6.6 (version), RFC 9112 sections 3.2 (Host) and 6.1 (Transfer-Encoding).
+    The parser has already refused every request that it cannot parse, such as a request with two body lengths.
+    Source: RFC 9110 section 15.6.6 (version), RFC 9112 sections 3.2 (Host) and 6.1 (Transfer-Encoding).
     """
     version, headers = scope["http_version"], scope["headers"]
     names = [name for name, _ in headers]
     hosts, codings = names.count(b"host"), names.count(b"transfer-encoding")
     host = headers[names.index(b"host")][1] if hosts else b""
     is_connect = scope["method"] == "CONNECT"
-    if version == "1.1" and hosts == 1 and not codings and not is_connect and _HOST.fullmatch(host):  # as nearly always
+    if version == "1.1" and hosts == 1 and not codings and not is_connect and _HOST.fullmatch(host):  # usual
         return None
     if version not in ("1.1", "1.0"):
         return 505, f"This server speaks HTTP/1.1 and HTTP/1.0, not HTTP/{version}."
@@ -51,16 +51,16 @@ def refusal(scope: Scope) -> tuple[int, str] | None:
     if not _HOST.fullmatch(host.strip(b" \t")):
         return 400, "The Host header is not a host name or an IP address, with or without a port."
     if is_connect:
-        return 501, "This server is not a proxy: it does not have the method CONNECT."
+        return 501, "This server is not a proxy, so it does not support the CONNECT method."
     if codings and version == "1.0":
         return 400, "The request has a Transfer-Encoding header, which HTTP/1.0 does not have."
     if codings > 1 or (codings and headers[names.index(b"transfer-encoding")][1].strip(b" \t").lower() != b"chunked"):
-        return 501, "The only transfer coding that this server takes is chunked."
+        return 501, "The only transfer coding that this server supports is chunked."
     return None
 
 
 def only_well_formed(application: ASGIApp) -> ASGIApp:
-    """The application, behind a check of the HTTP form of each request. A refusal closes the connection."""
+    """Return the application behind a check that each request is valid HTTP. A refusal closes the connection."""
 
     def checked(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         refused = refusal(scope)
@@ -80,7 +80,7 @@ async def _refuse(send: Send, status: int, text: str) -> None:
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn inside Waypost's event loop, which handles the signals itself."""
+    """uvicorn inside Waypost's event loop. Waypost handles the signals of the process, so uvicorn must not."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class HttpServer(uvicorn.Server):
         tasks: Tasks,
         ticks_a_second: int = TICKS_A_SECOND,
     ) -> None:
-        """`ticks_a_second` changes the length of the seconds that limit clients."""
+        """`ticks_a_second` is the number of ticks that count as one second for the limits on clients."""
         self._admission = HttpAdmission(bounds or HttpBounds(), emit)
         self._tasks = tasks
         self._ticks_a_second = ticks_a_second
@@ -104,7 +104,7 @@ class HttpServer(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # or a client on loopback could say it is someone else
+            proxy_headers=False,  # otherwise, a client on loopback could claim another address
             timeout_graceful_shutdown=10,
         )
         super().__init__(config)
@@ -112,11 +112,13 @@ class HttpServer(uvicorn.Server):
         self._stopping = asyncio.Event()
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Listen; returns the real address, also for port 0. Raises `OSError` if it is taken."""
+        """Listen on a host and port. Return the real host and port, also if the given port is 0.
+
+        Raises `OSError` if the server cannot listen on that address, for example because it is in use.
+        """
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        socket.getaddrinfo(
-            host, port
-        )  # raises `socket.gaierror`, which `create_server` turns into an `OSError` of no name
+        # For an unknown host, this raises `socket.gaierror`, where `create_server` would raise a bare `OSError`.
+        socket.getaddrinfo(host, port)
         listener = socket.create_server((host, port), family=family, backlog=1024)
         serve = partial(self.serve, sockets=[listener])
         self._serving = self._tasks.start(serve, where="http", on_error=OnError.END_SERVER)
@@ -124,40 +126,43 @@ class HttpServer(uvicorn.Server):
         await asyncio.wait([self._serving, ready], return_when=asyncio.FIRST_COMPLETED)
         if self._serving.done():
             ready.cancel()
-            raise RuntimeError("The HTTP server ended before it was ready; the log says why.")
+            raise RuntimeError("The HTTP server ended before it was ready. The log has the reason.")
         address: tuple[str, int] = listener.getsockname()[:2]
         return address
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Called by uvicorn; tells `start` when it is done."""
+        """Start as uvicorn does, then let `start` return. Called by uvicorn."""
         await super().startup(sockets)
         self._ready.set()
 
     async def main_loop(self) -> None:
-        """Called by uvicorn, which would check only ten times a second whether it should stop."""
+        """Call uvicorn's `on_tick` ten times a second, and end when `stop` is called. Called by uvicorn.
+
+        uvicorn's own loop would not notice before its next tick that it should stop.
+        """
         ticks = 0
         while not await self.on_tick(ticks):
             ticks += 1
             if ticks % self._ticks_a_second == 0:
-                self.look()
+                self.second_passed()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_SECONDS):
                     await self._stopping.wait()
 
-    def look(self) -> None:
-        """A second has passed: end the connections of clients that have taken too long."""
+    def second_passed(self) -> None:
+        """End the connections of clients that have taken too long, and log refusals. Called once a second."""
         for connection in list(self.server_state.connections):
-            cast(HttpConnection, connection).look()
+            cast(HttpConnection, connection).check_time()
         self._admission.second_passed()
 
     async def stop(self) -> None:
-        """Complete the requests that were received, and close."""
+        """Complete the requests that have arrived, then close."""
         self.should_exit = True
         self._stopping.set()
         await self._serving
-        self._admission.tell()
+        self._admission.log_refused()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Called by uvicorn, which would take the signals."""
+        """Leave the signals to Waypost. Called by uvicorn, whose own method would handle them."""
         yield
