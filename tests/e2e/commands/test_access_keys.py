@@ -311,14 +311,14 @@ def test_the_master_key_may_come_from_elsewhere(own_keys, spelling):
 )
 def test_a_master_key_of_another_length_is_refused(own_keys, value):
     said = own_keys.refused("create", WAYPOST_MASTER_KEY=value)
-    assert said.startswith("WAYPOST_MASTER_KEY must be 32 octets in base64url.")
+    assert said.startswith("WAYPOST_MASTER_KEY must be 32 bytes in base64url.")
     assert value not in said.removeprefix("WAYPOST_MASTER_KEY")
 
 
 def test_a_master_key_file_that_was_cut_is_refused(own_keys):
     own_keys.create()
     (own_keys.data / "master.key").write_text("cut")
-    assert f"{own_keys.data / 'master.key'} must be 32 octets" in own_keys.refused("list")
+    assert f"{own_keys.data / 'master.key'} must be 32 bytes" in own_keys.refused("list")
 
 
 @pytest.mark.parametrize("command", ["list", "deactivate", "activate", "delete"])
@@ -326,7 +326,7 @@ def test_another_master_key_than_the_database_s_is_refused(own_keys, command):
     made = own_keys.create(WAYPOST_MASTER_KEY=ONE_MASTER_KEY)
     arguments = () if command == "list" else (made["AccessKeyId"],)
     said = own_keys.refused(command, *arguments, WAYPOST_MASTER_KEY=ANOTHER)
-    assert "was sealed with another master key" in said
+    assert "were sealed with another master key" in said
     assert "was made with" in said
     assert made["SecretAccessKey"] not in said
 

@@ -146,7 +146,7 @@ class _Unavailable(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(503)
         self.end_headers()
-        self.wfile.write(b'{"error": "The store is not available (id 1); please try again."}')
+        self.wfile.write(b'{"error": "The store is not available (id 1). Please try again."}')
 
     def log_message(self, *_):
         pass
@@ -162,7 +162,7 @@ def test_a_failure_of_the_server_has_another_exit_code_than_a_refusal(late, tmp_
         server.shutdown()
         thread.join()
     assert (code, out) == (Exit.NO_SERVER, "")
-    assert err == "waypost: The store is not available (id 1); please try again.\n"
+    assert err == "waypost: The store is not available (id 1). Please try again.\n"
 
 
 def test_the_help_of_inbox_shows_its_argument_in_one_pair_of_brackets():

@@ -92,8 +92,8 @@ def test_a_directory_that_all_may_write_is_refused_and_left_as_it_is(place):
     data.mkdir()
     data.chmod(0o777)
     assert refused(data) == (
-        f"waypost: Every user can write to the data directory {data} (mode 0777), so others may have put files there. "
-        f"Check its contents, then run: chmod 700 {data}"
+        f"waypost: Every user can write to the data directory {data} (mode 0777), so another user may have created files "
+        f"in it. Check its contents, then run: chmod 700 {data}"
     )
     assert list(data.iterdir()) == []
 
@@ -101,7 +101,7 @@ def test_a_directory_that_all_may_write_is_refused_and_left_as_it_is(place):
 def test_a_place_where_all_may_exchange_the_directory_is_refused(place):
     (place / "open").mkdir()
     (place / "open").chmod(0o777)
-    assert f"is not safe in {place}/open, where every user may put another in its place" in refused(place / "open/data")
+    assert f"is not safe in {place}/open, where every user can replace it" in refused(place / "open/data")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -110,7 +110,7 @@ def test_a_link_in_place_of_a_file_is_refused_and_what_it_leads_to_stays(place, 
     data.mkdir(0o700)
     victim.write_text("precious")
     (data / name).symlink_to(victim)
-    assert refused(data).startswith(f"waypost: {data / name} is a link, and Waypost follows none there.")
+    assert refused(data).startswith(f"waypost: {data / name} is a link, which Waypost does not follow.")
     assert victim.read_text() == "precious"
     for words in (["keys", "list"], ["routes", "list"]):
         ended = waypost(*words, "--data", data)
@@ -146,7 +146,8 @@ def test_modes_are_private_again_after_a_restore_and_the_log_tells_so(new_server
     ]
     assert told == [(name, "0644") for name in names]
     said = new_server.log.read_text(encoding="utf-8")
-    assert f"waypost: Other users could use {new_server.data}/master.key (mode 0644); now only its owner can." in said
+    key = new_server.data / "master.key"
+    assert f"waypost: Other users could access {key} (mode 0644). Now only its owner can." in said
 
 
 def test_files_are_private_from_the_beginning_whatever_the_umask(new_server):
@@ -170,7 +171,7 @@ def test_a_directory_that_its_group_may_write_starts_with_a_warning(new_server):
     new_server.stop()
     (told,) = [line for line in events_of(new_server) if line["event"] == "data_directory_shared"]
     assert (told["directory"], told["mode"], told["level"]) == (str(new_server.data), "2770", "warning")
-    assert "waypost: The group of the data directory may write to it" in new_server.log.read_text(encoding="utf-8")
+    assert "waypost: The group of the data directory can write to it" in new_server.log.read_text(encoding="utf-8")
 
 
 def test_a_directory_that_is_reached_by_a_link_of_its_user_starts(new_server, tmp_path):
@@ -192,7 +193,7 @@ def test_root_does_not_start_in_the_directory_of_another_user(place):
     os.chown(data, USER, USER)
     assert refused(data) == (
         f"waypost: The data directory {data} belongs to the user with id {USER}, but this program runs as root (user "
-        f"id 0). Run it as that user; or, if you know who put it there: chown -R 0 {data}"
+        f"id 0). Run it as that user. If you know where it comes from, you can instead run: chown -R 0 {data}"
     )
     assert list(data.iterdir()) == []
 

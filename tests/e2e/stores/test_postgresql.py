@@ -172,7 +172,7 @@ def test_a_node_with_a_wrong_master_key_or_none_says_so_and_touches_nothing(pair
     refused = waypost_process("serve", "--data", tmp_path / "third", "--database", url, **{MASTER_KEY_VARIABLE: key})
     assert refused.returncode == 1
     *_, sentence = refused.stderr.splitlines()
-    assert sentence.startswith("waypost: What is sealed in this database (seal check) was sealed with another master")
+    assert sentence.startswith("waypost: The secrets in this database (seal check) were sealed with another master")
     assert "Traceback" not in refused.stderr
     assert "password" not in refused.stdout + refused.stderr
     assert everything(admin) == before
@@ -182,7 +182,7 @@ def test_a_node_with_a_wrong_master_key_or_none_says_so_and_touches_nothing(pair
 @pytest.mark.parametrize(
     ("key", "sentence"),
     [
-        (OTHER_KEY, "What is sealed in this database (seal check) was sealed with another master key."),
+        (OTHER_KEY, "The secrets in this database (seal check) were sealed with another master key."),
         ("", "There is no Waypost in "),
     ],
     ids=["wrong", "missing"],
@@ -201,8 +201,8 @@ def test_access_keys_are_not_made_with_a_wrong_master_key_or_none(told, url, adm
 def test_a_directory_with_a_database_of_its_own_refuses_another(told, url, tmp_path):
     (tmp_path / "waypost.sqlite3").touch()
     sentence = (
-        f"waypost: {tmp_path} has a database of its own, waypost.sqlite3. Choose another directory with --data for a "
-        "server on PostgreSQL.\n"
+        f"waypost: {tmp_path} has its own database, waypost.sqlite3. For a server on PostgreSQL, choose another "
+        "directory with --data.\n"
     )
     assert told("keys", "list", "--data", tmp_path, "--database", url) == sentence
     refused = waypost_process("serve", "--data", tmp_path, "--database", url, **{MASTER_KEY_VARIABLE: MASTER_KEY})
