@@ -229,8 +229,8 @@ def test_the_start_checks_a_large_database_only_for_a_limited_time(data, monkeyp
 def test_a_server_does_not_start_if_the_file_database_has_no_url(tmp_path, text):
     (tmp_path / "database").write_bytes(text.encode("latin-1"))
     assert refusal(tmp_path) == (
-        f"{tmp_path}/database must have the URL of a PostgreSQL database, without its password. Restore it from your "
-        "backup, or write the URL into it."
+        f"{tmp_path}/database must have the URL of a PostgreSQL database, without its password. Restore the file from "
+        "your backup, or write the URL into the file."
     )
 
 
@@ -248,8 +248,8 @@ def test_the_message_for_a_truncated_credentials_file_names_it_and_says_what_to_
     (data / "credentials").write_bytes(octets)
     message = refusal(data)
     assert message == (
-        f"{data}/credentials{fault} Restore it from your backup. Or remove it: the next start writes it again, with "
-        "the owner's access key."
+        f"{data}/credentials{fault} Restore the file from your backup. If you remove the file, the next start writes a "
+        "new one with the owner's access key."
     )
     (data / "credentials").unlink()
     start_and_stop(data)
@@ -264,7 +264,8 @@ def test_the_message_for_a_missing_or_truncated_master_key_names_it_and_says_wha
         (data / "master.key").write_text(text)
     message = refusal(data)
     assert message.startswith(f"{data}/master.key ")
-    assert "Restore it from your backup" in message
+    assert "Restore the " in message
+    assert " from your backup" in message
 
 
 # A new database

@@ -43,11 +43,11 @@ from waypost.host.private_files import UnsafeFile, refuse_replaceable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsFile:
-    """The contents of a settings file. By default, it is an empty file."""
+    """The contents of a settings file. The defaults are the contents of an empty file."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The settings of `waypost serve` by name, as strings in the form of the command line. Paths are relative to the
-    working directory."""
+    """The settings of `waypost serve` by name, as strings in the form of the command line. Paths in these settings are
+    relative to the working directory."""
     routes: tuple[Route, ...] = ()
     delivery: Delivery = field(default_factory=Delivery)
     retention: tuple[Rule, ...] = ()
@@ -55,12 +55,12 @@ class SettingsFile:
     text: str = field(default="", compare=False, repr=False)
 
     def place(self, name: str) -> str:
-        """Return the file, the line and the name of a setting, for error messages."""
+        """Return the name of a setting, with its file and line, for error messages."""
         return f"{_place(self.path, self.text, (name,))}: `{name}`"
 
 
 _NAMES = {"route": True, "delivery": False, "retention": True}
-"""The names of the tables in the file, and whether a file may have several tables of the name."""
+"""The names of the tables in a settings file, each with whether the file may have several tables of that name."""
 
 _SETTINGS = {name: row for name, row in ROWS.items() if row.in_file}
 
@@ -108,7 +108,7 @@ class _Reader:
     """The path of the table in the file: names, and indexes in arrays of tables, counted from 0."""
 
     def file(self, given: Mapping[str, Any]) -> SettingsFile:
-        """Return the settings from the whole file."""
+        """Parse the whole settings file, and return its contents."""
         found = self._spelled(given)
         for name, value in found.items():
             if name in DELIVERY:
@@ -168,7 +168,7 @@ class _Reader:
         return Rule(**found)
 
     def wrong(self, sentence: str, *at: str | int) -> BadSetting:
-        """Return an error about this table. `at` is the path from the table to the wrong key or table."""
+        """Return an error about this table. `at` is the path from this table to the wrong key or table."""
         place = [_place(self.path, self.text, (*self.table, *at))] if self.path else []
         return BadSetting(": ".join([*place, *([self._title] if self.table else []), sentence]))
 
@@ -179,7 +179,7 @@ class _Reader:
         return "".join(named).removeprefix(".")
 
     def _tables(self, name: str, found: Any) -> list[tuple["_Reader", Mapping[str, Any]]]:
-        """Return the tables with a name, each with its reader."""
+        """Return all tables with a given name, each together with a reader for that table."""
         if found is None:
             return []
         if _NAMES[name]:
@@ -194,7 +194,7 @@ class _Reader:
         return replace(self, table=(*self.table, *table))
 
     def _keys(self, given: Mapping[str, Any], keys: Mapping[str, Key]) -> dict[str, Any]:
-        """Return the parsed values of a table."""
+        """Parse all values of a table, and check its keys."""
         found = self._spelled(given)
         for name in found:
             if name in _SETTINGS and name not in keys and self.path:
@@ -298,7 +298,7 @@ def _ordinal(number: int) -> str:
 def _unusable(value: Any) -> str:
     """Describe a value that no setting may have: a number of more than 64 bits, or a string with a NUL character.
 
-    Looks into arrays and tables. Returns an empty string if all values are allowed.
+    The function also checks the elements of arrays and tables, and returns an empty string if all are allowed.
     """
     if isinstance(value, int) and value.bit_length() > 64:
         return "a number of more than 64 bits"
@@ -311,7 +311,7 @@ def _unusable(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Return a value in TOML, for error messages; of a table, a date or a time, only the kind."""
+    """Return a value in TOML syntax, for error messages. For a table, a date or a time, return only its kind."""
     if isinstance(value, bool | int | float | str):
         # A URL may have a password or another secret in it.
         shown = routes.shown(value) if isinstance(value, str) and "://" in value else value
@@ -323,7 +323,7 @@ def _shown(value: Any) -> str:
 
 
 def _place(path: str, text: str, at: Sequence[str | int]) -> str:
-    """Return a file, and the line of a key or table in it, for error messages."""
+    """Return the path of a file, and the line of a key or table in that file, for error messages."""
     prefixes = (at[:end] for end in range(len(at), 0, -1))
     line = next(filter(None, (line_of(text, prefix) for prefix in prefixes)), None)
     return f"{path}, line {line}" if line else path

@@ -1,4 +1,4 @@
-"""Finds the line of a key in a TOML file, for error messages, because Python's TOML parser does not report lines."""
+"""Finds the line of a key in a TOML file for error messages, because Python's TOML parser does not report lines."""
 
 import tomllib
 from collections.abc import Sequence
@@ -8,9 +8,10 @@ from typing import Any
 def line_of(text: str, at: Sequence[str | int]) -> int | None:
     """Return the line where a key or a table begins, counted from 1. Return None if the line cannot be determined.
 
-    `at` is the path to the key: names, with underscores instead of hyphens, and indexes in arrays, counted from 0. A
-    line belongs to the key if the lines before it do not define the key, but do so together with this line and the
-    lines on which its value continues. Inside an inline table the line cannot be determined.
+    `at` is the path to the key: names, with underscores instead of hyphens, and indexes in arrays, counted from 0. The
+    function parses the beginning of the text up to each line that contains the name of the key. The first line with
+    which the parsed text contains the key is the line of the key. The line of a key in an inline table cannot be
+    determined.
     """
     name = next(each for each in reversed(at) if isinstance(each, str))
     lines = text.replace("\r\n", "\n").split("\n")

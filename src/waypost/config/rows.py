@@ -17,12 +17,12 @@ class Row:
     """The name of the setting in the settings file."""
     type: Type[Any]
     default: str
-    """The default as it would be written on the command line; empty if there is none."""
+    """The default value in the form of the command line; empty if the setting has no default."""
     help: str
     in_file: bool = True
     """Whether a settings file may have this setting."""
     is_secret: bool = False
-    """Whether messages must not show the value."""
+    """Whether error messages must not show the value of this setting."""
 
     @property
     def option(self) -> str:
@@ -36,14 +36,14 @@ class Row:
 
 
 def setting(type_: Type[T], default: str, text: str, *, in_file: bool = True, is_secret: bool = False) -> T:
-    """Return a dataclass field for a row of the table. Its default value is the parsed default of the row."""
+    """Return a dataclass field for a row of the table. The default of the field is the parsed default of the row."""
     row = Row(type=type_, default=default, help=text, in_file=in_file, is_secret=is_secret)
     value: T = field(default=type_.read(default), metadata={"row": row}, repr=not is_secret)
     return value
 
 
 def rows_of(table: type[Any]) -> Mapping[str, Row]:
-    """Return all rows of a dataclass whose fields come from `setting`, by the names of the settings."""
+    """Return all rows of a dataclass whose fields were made by `setting`, by the names of the settings."""
     found = {each.name: each.metadata["row"] for each in fields(table) if "row" in each.metadata}
     return {name: replace(row, name=name) for name, row in found.items()}
 

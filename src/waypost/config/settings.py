@@ -76,7 +76,7 @@ class Contradiction(BadSetting):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings of `waypost serve`. Without arguments, each setting has its default.
+    """All settings of `waypost serve`. The default of each field is the default of its setting.
 
     Sizes are in bytes. Raises `Contradiction` if settings contradict each other.
     """
@@ -89,7 +89,9 @@ class Settings:
         in_file=False,
     )
     data: Path = setting(
-        DIRECTORY, "./waypost-data", "The data directory, where Waypost stores all data. The first start creates it."
+        DIRECTORY,
+        "./waypost-data",
+        "The data directory, where Waypost stores all data. The first start creates this directory.",
     )
     http: Endpoint = setting(
         ENDPOINT,
@@ -99,13 +101,13 @@ class Settings:
     http_connections: int = setting(
         whole_number(10, 1_000_000),
         "1000",
-        "Simultaneous connections of HTTP clients. The server answers further connections with 503.",
+        "The most simultaneous connections of HTTP clients. The server answers further connections with 503.",
     )
     http_connections_each: int = setting(
         whole_number(1, 1_000_000),
         "200",
-        "Simultaneous connections per client IP address (per /64 network with IPv6). Behind a proxy, all "
-        "connections come from the proxy's address.",
+        "The most simultaneous HTTP connections from one client IP address (one /64 network with IPv6). Behind a "
+        "proxy, all connections come from the proxy's address.",
     )
     http_names: frozenset[str] = setting(
         HOST_NAMES,
@@ -116,27 +118,30 @@ class Settings:
     smtp: tuple[Endpoint, ...] = setting(
         at_least_one(ENDPOINTS),
         "127.0.0.1:1025",
-        "HOST:PORT for incoming mail, or several with commas, as in 0.0.0.0:25,[::]:25. Port 0 selects any free port.",
+        "One or more HOST:PORT for incoming mail, separated by commas, as in 0.0.0.0:25,[::]:25. Port 0 selects any "
+        "free port.",
     )
     smtps: tuple[Endpoint, ...] = setting(
-        ENDPOINTS, "", "HOST:PORT for incoming mail over implicit TLS (RFC 8314). There is no such listener by default."
+        ENDPOINTS,
+        "",
+        "HOST:PORT for incoming mail over implicit TLS (RFC 8314). By default, mail cannot arrive in this way.",
     )
     lmtp: tuple[Endpoint, ...] = setting(
         ENDPOINTS,
         "",
-        "HOST:PORT for mail that another mail server has checked and delivers by LMTP. There is no such listener by "
-        "default.",
+        "HOST:PORT for mail that another mail server has checked and delivers by LMTP. By default, the server does "
+        "not accept LMTP.",
     )
     tls_certificate: Path | None = setting(
         FILE,
         "",
-        "A PEM file with the server's certificate and its chain. The value self-signed makes the server create a "
+        "A PEM file with the server's certificate and its chain. With the value self-signed, the server makes a "
         "certificate in the data directory, for development. With a certificate, the server offers STARTTLS.",
     )
     tls_key: Path | None = setting(
         FILE, "", "A PEM file with the certificate's private key. By default, the key is in the certificate file."
     )
-    tls_required: bool = setting(FLAG, "no", "yes refuses SMTP without TLS. LMTP is exempt.")
+    tls_required: bool = setting(FLAG, "no", "Whether the server refuses SMTP without TLS (LMTP is exempt).")
     tls_clients: Path | None = setting(
         FILE,
         "",
@@ -147,7 +152,7 @@ class Settings:
         NETWORKS,
         "",
         "Networks of load balancers, as in 10.0.0.0/8,192.0.2.7. Each connection from these networks must begin with "
-        "a PROXY protocol header, version 2, which has the client's address.",
+        "a PROXY protocol header, version 2, that contains the client's address.",
     )
     trusted_networks: tuple[Network, ...] = setting(
         NETWORKS,
@@ -156,42 +161,51 @@ class Settings:
         "notices to those senders, and sets no limit on unknown recipients. By default, no client is trusted, not even "
         "on loopback.",
     )
-    smtp_connections: int = setting(whole_number(10, 1_000_000), "15000", "Simultaneous connections of mail clients.")
+    smtp_connections: int = setting(
+        whole_number(10, 1_000_000), "15000", "The most simultaneous connections of mail clients."
+    )
     smtp_connections_each: int = setting(
-        whole_number(1, 1_000_000), "100", "Simultaneous connections per client IP address (per /64 network with IPv6)."
+        whole_number(1, 1_000_000),
+        "100",
+        "The most simultaneous connections from one mail client's IP address (one /64 network with IPv6).",
     )
     smtp_new_connections_each: int = setting(
-        whole_number(0, 1_000_000), "0", "New connections a minute per client IP address. 0 means no limit."
+        whole_number(0, 1_000_000),
+        "0",
+        "The most new connections per minute from one client IP address. 0 means no limit.",
     )
     smtp_messages_each: int = setting(
-        whole_number(0, 1_000_000), "0", "Messages a minute per client IP address. 0 means no limit."
+        whole_number(0, 1_000_000), "0", "The most messages per minute from one client IP address. 0 means no limit."
     )
     smtp_unknown_recipients: int = setting(
         whole_number(1, 1_000_000),
         "20",
-        "Unknown recipients in a session after which the server ends the session, because the client is probably "
+        "The number of unknown recipients after which the server ends a session, because the client is probably "
         "guessing addresses.",
     )
     smtp_memory: int = setting(
         whole_number(16, 1_000_000, unit="MiB", times=2**20),
         "128",
-        "MiB of memory for incoming mail. The server writes the rest to disk.",
+        "The memory for incoming mail, in MiB. The server writes mail that exceeds this memory to disk.",
     )
     greeting_delay: timedelta = setting(
         duration(timedelta(minutes=1), example="2s", empty=timedelta(0)),
         "",
-        "How long the server waits before its greeting, as in 2s. It refuses clients that send data during the delay. "
-        "By default, there is no delay.",
+        "How long the server waits before its greeting, as in 2s. The server refuses clients that send data during "
+        "this delay. By default, there is no delay.",
     )
     authentication: Authentication = setting(
         one_of(Authentication),
         "record",
-        "SPF, DKIM and DMARC checks of mail from untrusted clients. record stores the results, enforce also refuses "
-        "mail as the DMARC policy of its domain demands, and off checks nothing. With record, a server that listens "
+        "SPF, DKIM and DMARC checks of mail from untrusted clients: record stores the results, enforce also refuses "
+        "mail if the DMARC policy of its domain says so, and off checks nothing. With record, a server that listens "
         "only on loopback checks nothing.",
     )
     dns: tuple[Endpoint, ...] = setting(
-        RESOLVERS, "", "IP or IP:PORT of the DNS resolver, or several with commas. By default, the system's resolvers."
+        RESOLVERS,
+        "",
+        "One or more DNS resolvers as IP or IP:PORT, separated by commas. By default, the server uses the system's "
+        "resolvers.",
     )
     hostname: str = setting(
         HOST_NAME,
@@ -207,7 +221,7 @@ class Settings:
     shared_domains: frozenset[str] = setting(
         all_or(DOMAINS),
         "",
-        "Domains, with commas, in which every account may have email addresses. * means all domains except the "
+        "Domains, separated by commas, in which every account may have email addresses. * means all domains except the "
         "server's own. By default, a domain belongs to the account that has email addresses in it.",
     )
     database: str = setting(
@@ -244,8 +258,8 @@ class Settings:
     clock: Clock = setting(
         one_of(Clock),
         "real",
-        "real, or virtual for tests. A virtual clock runs at normal speed, and POST /_waypost/clock/advance moves it "
-        "forward.",
+        "The clock for mail: real, or virtual for tests. A virtual clock runs at normal speed, and POST "
+        "/_waypost/clock/advance moves a virtual clock forward.",
     )
 
     routes: tuple[Route, ...] = ()
@@ -273,16 +287,16 @@ class Settings:
 
     @property
     def own_http_names(self) -> frozenset[str]:
-        """Host names by which clients may call the inspection API, in lower case."""
+        """The host names, in lower case, by which clients may call the inspection API."""
         return self.http_names | {self.real_hostname.lower()}
 
     @property
     def checks_senders(self) -> bool:
-        """Whether the server checks the senders of mail: with `enforce` always, with `record` if others can connect.
+        """Whether the server checks the senders of mail.
 
-        With `record`, a server to which only its own machine can connect checks nothing, because no domain lists a
-        loopback address in its SPF record. So a server on a laptop makes no DNS queries for each message, and is as
-        fast without a network. Such mail still counts as unauthenticated, not as trusted.
+        With `enforce`, the server always checks senders. With `record`, it does so only if other machines can connect,
+        because no domain lists a loopback address in its SPF record. So a server on a laptop makes no DNS queries for
+        each message, and is as fast without a network. Mail that is not checked counts as unauthenticated.
         """
         is_reached = bool(self.proxy_networks) or not all(each.is_loopback for each in (*self.smtp, *self.smtps))
         return self.authentication is Authentication.ENFORCE or (

@@ -9,7 +9,7 @@ from waypost.config.types import BadSetting, Unfit, refusal
 
 
 def read(options: Mapping[str, str], environment: Mapping[str, str], file: SettingsFile) -> Settings:
-    """Return the settings from options, environment and file. Settings that none of them gives have their defaults.
+    """Return the settings from options, environment and file. A setting that is in none of them has its default.
 
     `options` has the values from the command line, by the names of the settings. An empty environment variable is
     treated as not set. Raises `BadSetting`.
@@ -40,7 +40,7 @@ def from_options(**options: str) -> Settings:
 
 
 def check(name: str, text: str) -> None:
-    """Raise `BadSetting` if a string is not a valid value of a setting. For commands with such an option."""
+    """Check a value that a command got for one of its options. Raise `BadSetting` if the setting cannot have it."""
     from_options(**{name: text})
 
 

@@ -93,7 +93,7 @@ def _whole(least: int, most: int) -> Type[Any]:
 
 
 def _one_of(choices: Iterable[Any]) -> Type[Any]:
-    """Return the type of a member of a `StrEnum`. A value may have a hyphen instead of a space."""
+    """Return the type of a member of a `StrEnum`. The value may have hyphens instead of spaces."""
     known = {str(choice): choice for choice in choices}
 
     def read(value: Any) -> Any:
@@ -160,8 +160,8 @@ def key(type_: Type[Any], default: T, text: str) -> T:
 SECRETS = {
     "secret_file": Key(
         TEXT,
-        "A file with the user's password, or with the key that signs the requests to a webhook. It must have exactly "
-        "one line, and only its owner may have access to it.",
+        "A file with the user's password, or with the key that signs the requests to a webhook. The file must have "
+        "exactly one line, and only its owner may have access to the file.",
     ),
     "password_file": Key(TEXT, "The same as `secret_file`."),
     "secret_env": Key(TEXT, "The name of an environment variable that has the secret, instead of a file."),
@@ -170,18 +170,21 @@ SECRETS = {
 _HOW = {
     "tls": Key(
         _one_of(Tls),
-        "TLS with an SMTP or LMTP peer. none never uses TLS. opportunistic uses TLS if the peer offers it, with any "
-        "certificate. require refuses to send without TLS, and accepts any certificate. verify refuses to send without "
-        "TLS and a certificate that is valid for the host name; it is the default with smtps://.",
+        "TLS with an SMTP or LMTP peer. With none, the server never uses TLS. With opportunistic, the server uses TLS "
+        "if the peer offers it, and accepts any certificate. With require, the server sends only over TLS, and accepts "
+        "any certificate. With verify, the server sends only over TLS, and the certificate must be valid for the host "
+        "name. The default with smtps:// is verify.",
     ),
-    "user": Key(TEXT, 'The user name for SMTP AUTH. It needs a secret, and tls = "verify" or smtps://.'),
+    "user": Key(
+        TEXT, 'The user name for SMTP AUTH. A route with a user name needs a secret, and tls = "verify" or smtps://.'
+    ),
     **SECRETS,
     "allow_private": Key(
         FLAG,
         "Whether a webhook, or a mail server that was found in the DNS (mx:), may be in a private network or on this "
         "machine.",
     ),
-    "connections": Key(_whole(1, 1000), "Simultaneous connections to this destination."),
+    "connections": Key(_whole(1, 1000), "The most simultaneous connections to this destination."),
 }
 
 ROUTE = _of(
@@ -197,13 +200,13 @@ ROUTE = _of(
             "The target of the route: inbox, smtp://HOST:PORT, smtps://HOST:PORT, mx: or mx:DOMAIN, lmtp://HOST:PORT, "
             "lmtp:///PATH, maildir:/PATH, https://HOST/PATH.",
         ),
-        "keep": Key(FLAG, "Whether the inbox keeps a copy, too."),
+        "keep": Key(FLAG, "Whether the inbox also keeps a copy of the mail."),
         **_HOW,
         "rewrite_sender": Key(FLAG, "Whether the server rewrites the sender (SRS) of mail for another mail server."),
         "line_ends": Key(
             _one_of(LineEnds),
-            "The line ends in a Maildir. lf converts CRLF to LF if every line of the message ends in CRLF, and "
-            "otherwise keeps the line ends as received. as received never converts them.",
+            "The line ends in a Maildir. With lf, CRLF becomes LF if every line of the message ends in CRLF. "
+            "Otherwise, and with as received, the server keeps the line ends of the message.",
         ),
         "fault": Key(_one_of(Fault), "For tests: the fault to inject at each attempt."),
     },
@@ -216,7 +219,7 @@ VIA = {name: ROUTE[name] for name in ("to", *_HOW)}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """The settings of delivery: one field for each key of `[delivery]`. Without arguments, each has its default."""
+    """The settings of delivery: one field for each key of `[delivery]`, with its default."""
 
     retry_schedule: tuple[timedelta, ...] = key(
         _some(TIME, 'an array of durations, as in ["1m", "5m", "1h"]', tuple),
@@ -227,8 +230,8 @@ class Delivery:
     bounces: Bounces = key(
         _one_of(Bounces),
         Bounces.AUTHENTICATED,
-        "Which senders get a bounce if the server cannot deliver their mail. always means all senders, authenticated "
-        "means only senders whose address is authenticated, and never means none.",
+        "The senders that get a bounce if the server cannot deliver their mail: always for all senders, authenticated "
+        "for senders whose address is authenticated, and never for no sender.",
     )
     bounces_via: Route | None = key(
         Type("a string or a table", _is_via),
@@ -243,7 +246,7 @@ class Delivery:
         "asked for it (NOTIFY=SUCCESS) and the sender's address is authenticated.",
     )
     delay_warning: timedelta | None = key(
-        TIME, None, "The delay after which a sender gets a notice that mail is delayed. By default, never."
+        TIME, None, "The delay after which a sender gets a notice that mail is delayed. By default, no sender does."
     )
     srs_domain: str = key(
         A_DOMAIN,
@@ -272,12 +275,12 @@ RETENTION = _of(
     {
         "match": Key(
             Type("a string", _is_match),
-            "The inboxes to which the rule applies, as in a route. The first rule that matches wins.",
+            "The inboxes to which the rule applies, in the form of a route's match. The first rule that matches wins.",
         ),
         "age": Key(TIME, "The server deletes messages that it received longer ago than this."),
         "size": Key(
             Type(f"{SIZE.words}, more than 0", _is_size),
-            "The most mail that an inbox keeps. The server deletes the oldest messages first.",
+            "The maximum total size of the mail in an inbox. The server deletes the oldest messages first.",
         ),
     },
 )

@@ -28,7 +28,7 @@ class Unfit(Exception):
     """A value does not have the type of its setting."""
 
     def __init__(self, entry: str | None = None, reason: str = "") -> None:
-        """`entry` is the wrong element if the value is a list. `reason` has more about the mistake."""
+        """`entry` is the wrong element if the value is a list. `reason` explains the mistake."""
         super().__init__(entry, reason)
         self.entry, self.reason = entry, reason
 
@@ -40,7 +40,7 @@ class Type(Generic[T_co]):
     words: str
     """A description of valid values, such as "a number from 1 to 10"."""
     read: Callable[[Any], T_co]
-    """Parses a value. Raises `Unfit`, or `errors.Invalid` if the error needs a message of its own."""
+    """Parses a value. Raises `Unfit`, or `errors.Invalid` if the error needs its own message."""
     is_flag: bool = False
     """Whether the value is yes or no on the command line, and true or false in a settings file."""
     is_path: bool = False
@@ -70,12 +70,12 @@ LONGEST = timedelta(days=3650)
 """The longest duration that a setting can have."""
 
 SELF_SIGNED = Path("self-signed")
-"""A value of `--tls-certificate` that is not a file: the server makes a certificate in the data directory."""
+"""The value of `--tls-certificate` with which the server makes a certificate in the data directory."""
 
 DNS_PORT = 53
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}", re.ASCII)
-"""A host name. It may have underscores, because the names of containers can have them."""
+"""A host name. Underscores are allowed, because the names of containers can have underscores."""
 
 _OWN_NAME = re.compile(r"([A-Za-z0-9-][A-Za-z0-9.-]{0,254})?")
 
@@ -85,7 +85,7 @@ _OCTETS = {None: 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def whole_number(least: int, most: int, *, unit: str = "", times: int = 1) -> Type[int]:
-    """Return the type of a whole number between bounds, which is multiplied by `times`, as from MiB to bytes."""
+    """Return the type of a whole number from `least` to `most`. The value is multiplied by `times`."""
 
     def read(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) or not least <= int(text) <= most:
@@ -96,7 +96,7 @@ def whole_number(least: int, most: int, *, unit: str = "", times: int = 1) -> Ty
 
 
 def choice(choices: Mapping[str, T]) -> Type[T]:
-    """Return the type of a word from a list, where each word stands for a value."""
+    """Return the type of a word from a fixed list. Each word stands for a value in `choices`."""
 
     def read(text: str) -> T:
         if text not in choices:
@@ -113,7 +113,7 @@ def one_of(members: type[E]) -> Type[E]:
 
 
 def duration(most: timedelta = LONGEST, *, example: str = "7d", empty: timedelta | None = None) -> Type[timedelta]:
-    """Return the type of a duration above 0. An empty string means `empty`; it is invalid if `empty` is None."""
+    """Return the type of a duration above 0. An empty string means `empty`, or is invalid if `empty` is None."""
 
     def read(text: str) -> timedelta:
         if not text and empty is not None:
@@ -137,9 +137,9 @@ def _size(text: str) -> int:
 def several(
     one: Callable[[str], T], words: str, into: Callable[[Iterable[T]], Any], *, skips_empty: bool = False
 ) -> Type[Any]:
-    """Return the type of a list with commas, where `one` parses each element. An empty string is an empty list.
+    """Return the type of a list of values, separated by commas. `one` parses each value; an empty string has none.
 
-    With `skips_empty`, elements may be empty and are ignored.
+    With `skips_empty`, the list may have empty elements, which are ignored.
     """
 
     def read(text: str) -> Any:
@@ -277,7 +277,7 @@ DATABASE = Type(
 
 
 def understood(type_: Type[T], text: str, where: str) -> T:
-    """Parse a string. Raises `BadSetting`, whose message says `where` the string was given."""
+    """Parse a string. Raises `BadSetting` with a message that names `where` the string was given."""
     try:
         return type_.read(text)
     except Unfit as error:
@@ -285,7 +285,7 @@ def understood(type_: Type[T], text: str, where: str) -> T:
 
 
 def refusal(type_: Type[Any], text: str, error: Unfit, where: str, *, is_secret: bool = False) -> BadSetting:
-    """Return the error for a string that does not have a type. The message quotes the string unless it `is_secret`."""
+    """Return the error for a string that is not valid for a type. The message quotes it unless it `is_secret`."""
     found = text if error.entry is None else error.entry
     instead = "" if is_secret else f", not {found!r}{f': {error.reason}' if error.reason else ''}"
     return BadSetting(f"{where} must be {type_.words}{instead}")

@@ -13,14 +13,14 @@ VALID = timedelta(days=397)
 """The time for which a new certificate is valid."""
 
 RENEWED_BEFORE = timedelta(days=30)
-"""The remaining validity below which a server makes a new certificate when it starts."""
+"""When a server starts and the certificate expires within this time, the server makes a new certificate."""
 
 _EARLIER = timedelta(hours=1)
-"""The time by which the validity begins earlier, because the clocks of clients differ."""
+"""How far in the past the validity of a new certificate begins, because clients' clocks can be slow."""
 
 
 def self_signed(hostname: str, now: datetime) -> tuple[bytes, bytes]:
-    """Make a certificate for a host name, localhost and the loopback addresses. Return it and its key, both as PEM."""
+    """Make a certificate for a host name, localhost and the loopback addresses. Return it and its key as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
     names: list[x509.GeneralName] = [x509.DNSName(hostname), x509.DNSName("localhost")]
@@ -44,7 +44,7 @@ def self_signed(hostname: str, now: datetime) -> tuple[bytes, bytes]:
 
 
 def is_good(certificate: Path, key: Path, hostname: str, now: datetime) -> bool:
-    """Whether a certificate file and its key file exist and match, for a host name, and need not be replaced yet."""
+    """Whether a certificate and its key can be used for a host name, and do not expire soon."""
     try:
         found = x509.load_pem_x509_certificate(certificate.read_bytes())
         private = serialization.load_pem_private_key(key.read_bytes(), password=None)

@@ -14,7 +14,7 @@ def now() -> datetime:
 
 
 class VirtualClock:
-    """A clock that runs at the speed of the real clock, and can be advanced. Mail uses it, but API calls do not."""
+    """A clock that runs at the speed of the real clock, and can be advanced. Only mail uses the virtual clock."""
 
     def __init__(self) -> None:
         self._ahead = timedelta(0)

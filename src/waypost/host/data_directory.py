@@ -32,7 +32,7 @@ from waypost.host import private_files
 from waypost.host.private_files import Exposure, PrivateDirectory, UnsafeFile
 
 MASTER_KEY_VARIABLE = "WAYPOST_MASTER_KEY"
-"""The environment variable that can have the master key instead of the file: 32 bytes in base64url."""
+"""The environment variable for the master key (32 bytes in base64url). The variable overrides the file."""
 
 _MASTER_KEY_BYTES = 32
 
@@ -53,14 +53,17 @@ def _is_ours(name: str) -> bool:
 
 
 def _is_temporary(name: str) -> bool:
-    """Whether a file is a temporary file, by its name. Without a running server, a killed server has left it."""
+    """Whether a file is a temporary file, by its name. A server that was killed can leave such files behind."""
     return re.fullmatch(rf".+\.{_TEMPORARY}", name) is not None
 
 
 OWN_CREDENTIALS = "# The owner's access key for Waypost."
 """The first words of every credentials file that a server has written."""
 
-_RESTORE = "Restore it from your backup. Or remove it: the next start writes it again, with the owner's access key."
+_RESTORE = (
+    "Restore the file from your backup. If you remove the file, the next start writes a new one with the "
+    "owner's access key."
+)
 """The advice to an operator whose credentials file cannot be used."""
 
 
@@ -87,9 +90,9 @@ class Run:
     hostname: str = ""
     """The server's host name."""
     dns: str = ""
-    """The server's `dns` setting; empty if it uses the system's resolvers."""
+    """The server's `dns` setting; empty if the server uses the system's resolvers."""
     config: str = ""
-    """The path of the server's settings file; empty if it has none."""
+    """The path of the server's settings file; empty if the server has none."""
     routes: list[dict[str, Any]] = field(default_factory=list)
     """The routes of the server's settings file, without secrets."""
     pid: int = field(default_factory=os.getpid, kw_only=True)
@@ -104,7 +107,7 @@ class Profile:
 
 
 class DataDirectory:
-    """A data directory, whether or not it exists and a server is running on it."""
+    """A data directory, which may not exist yet, and on which a server may or may not be running."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -118,7 +121,7 @@ class DataDirectory:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock during the block, so that no server can start. Raises `DataDirectoryError` if one runs now."""
+        """Hold the lock during the block, so that no server can start. Raises `DataDirectoryError` if a server runs."""
         self.prepare()
         try:
             yield
@@ -129,7 +132,7 @@ class DataDirectory:
     def of_its_owner(self) -> Iterator[None]:
         """If the process runs as root, continue with the permissions of the database's owner, until the block ends.
 
-        Without a database file, the owner of the directory is used. Raises `DataDirectoryError`.
+        If there is no database file, the method uses the owner of the directory. Raises `DataDirectoryError`.
         """
         with ExitStack() as changed:
             try:
@@ -152,7 +155,7 @@ class DataDirectory:
     def refuse_others(self) -> None:
         """Raise `DataDirectoryError` if another user could have created files in the directory.
 
-        If the directory does not exist, nothing is raised.
+        If the directory does not exist, the method does nothing.
         """
         with suppress(FileNotFoundError):
             self._refuse_others(make=False)
@@ -178,7 +181,7 @@ class DataDirectory:
             raise DataDirectoryError(str(error)) from error
 
     def prepare(self) -> list[Exposure]:
-        """Create the directory if necessary, and lock it. Return the risks from other users, now or until now.
+        """Create the directory if necessary, and lock it. Return the risks from other users that exist or existed.
 
         Raises `DataDirectoryError` if a server is running on the directory, or if another user could have created files
         in it.
@@ -197,7 +200,7 @@ class DataDirectory:
                 opened.pop_all()
         except BlockingIOError as error:
             raise DataDirectoryError(
-                f"Another Waypost is running on {self.path}. Stop it, or choose another directory with --data."
+                f"Another Waypost is running on {self.path}. Stop that server, or choose another directory with --data."
             ) from error
         except OSError as error:
             raise self.unusable(error) from error
@@ -207,7 +210,7 @@ class DataDirectory:
     def forget_killed_server(self) -> None:
         """Delete the `run.json` of a server that was killed. If a server is running, do nothing.
 
-        `prepare` does this, too. This method exists for the very beginning of a start, before all modules are loaded.
+        `prepare` also deletes the file, but this method can run earlier in a start, before all modules are loaded.
         """
         with suppress(OSError, DataDirectoryError), self._opened() as directory:
             directory.refuse_others(_is_ours)
@@ -219,8 +222,9 @@ class DataDirectory:
         """Return the URL of the PostgreSQL database with this directory's data; empty if the data is in SQLite.
 
         `database` is the URL that the operator gave; if it is empty, the method returns the remembered URL. The given
-        database may be on another host than the remembered database. Raises `DataDirectoryError` if it has another
-        name, or if the directory has a SQLite database, because the server would then start with an empty database.
+        database may be on another host than the remembered database. Raises `DataDirectoryError` if the given
+        database has another name, or if the directory has a SQLite database. In both cases, the server would otherwise
+        start with an empty database.
         """
         if database and self._remembered and _name_of(database) != _name_of(self._remembered):
             raise DataDirectoryError(
@@ -246,8 +250,8 @@ class DataDirectory:
             remembered = ""
         if not remembered.startswith(("postgresql://", "postgres://")):  # else an empty SQLite file would be created
             raise DataDirectoryError(
-                f"{self.elsewhere} must have the URL of a PostgreSQL database, without its password. Restore it from "
-                "your backup, or write the URL into it."
+                f"{self.elsewhere} must have the URL of a PostgreSQL database, without its password. Restore the "
+                "file from your backup, or write the URL into the file."
             )
         return remembered
 
@@ -264,7 +268,7 @@ class DataDirectory:
             return directory.read(file.name).decode()
 
     def _write(self, file: Path, text: str, *, replace: bool = True) -> None:
-        """Write a file atomically and durably. Only its owner can read the file.
+        """Write a file that only its owner can read, atomically and durably.
 
         If `replace` is false and the file already exists, the method keeps the existing file. Raises
         `DataDirectoryError`.
@@ -281,7 +285,7 @@ class DataDirectory:
         return self._remembered or str(self.database)
 
     def note_database(self) -> None:
-        """Record in the lock file that the directory has a database. Does nothing if this process has no lock.
+        """Record in the lock file that the directory has a database. Do nothing if this process does not have the lock.
 
         Raises `DataDirectoryError`.
         """
@@ -300,7 +304,7 @@ class DataDirectory:
     def write_credentials(self, key: AccessKey, *, region: str) -> None:
         """Write the owner's access key to the credentials file, which `waypost env` and AWS tools read."""
         profile = (
-            f"{OWN_CREDENTIALS} It is not used for anything else.\n"
+            f"{OWN_CREDENTIALS} This key is not used for anything else.\n"
             "[default]\n"
             f"aws_access_key_id = {key.id}\n"
             f"aws_secret_access_key = {key.secret}\n"
@@ -325,7 +329,7 @@ class DataDirectory:
         self._write(self.certificate, certificate.decode())
 
     def profiles(self) -> list[Profile]:
-        """Return all profiles of the credentials file, in the order of the file. There is at least one profile.
+        """Return all profiles of the credentials file, in the order of the file. The list is never empty.
 
         Raises `DataDirectoryError`.
         """
@@ -344,14 +348,14 @@ class DataDirectory:
         return profiles
 
     def derived_key(self, purpose: str) -> bytes:
-        """Return a secret key for one purpose, which never changes in a deployment. Raises `DataDirectoryError`."""
+        """Return the secret key for a purpose. The key never changes in a deployment. Raises `DataDirectoryError`."""
         if encoded := os.environ.get(MASTER_KEY_VARIABLE):
             master, where = _decoded(encoded), MASTER_KEY_VARIABLE
         else:
             master, where = self._master_key_in_file(), str(self.master_key)
         if len(master) != _MASTER_KEY_BYTES:
             raise DataDirectoryError(
-                f"{where} must be {_MASTER_KEY_BYTES} bytes in base64url. Restore it from your backup."
+                f"{where} must be {_MASTER_KEY_BYTES} bytes in base64url. Restore the key from your backup."
             )
         return hmac.digest(master, purpose.encode(), hashlib.sha256)
 
@@ -360,7 +364,7 @@ class DataDirectory:
         if not self.master_key.exists():
             if self.has_database:
                 raise DataDirectoryError(
-                    f"{self.master_key} is missing. Restore it from your backup, or set {MASTER_KEY_VARIABLE}."
+                    f"{self.master_key} is missing. Restore the file from your backup, or set {MASTER_KEY_VARIABLE}."
                 )
             made = secrets.token_bytes(_MASTER_KEY_BYTES)
             self._write(self.master_key, base64.urlsafe_b64encode(made).decode() + "\n", replace=False)
@@ -486,7 +490,7 @@ def _without_password(url: str) -> str:
 
 
 def _name_of(url: str) -> str:
-    """Return the name of the database in a URL; empty if the URL has none, so that the user's name is the default."""
+    """Return the name of the database in a URL; empty if the URL names no database."""
     path = url.partition("://")[2].partition("?")[0].partition("/")[2]
     return unquote(path)
 

@@ -9,14 +9,14 @@ from waypost.app.ports import StoreUnavailable
 from waypost.observe import events
 
 CHECK_EVERY = 1.0
-"""Seconds between two checks of the disk. The reserve has space for the mail that arrives between them."""
+"""Seconds between two checks of the disk. The reserve has space for the mail that arrives between two checks."""
 
 FREED_AT = 1.05
-"""The multiple of the reserve that must be free before a full disk counts as free again. With a multiple of 1, a few
-bytes could turn mail on and off repeatedly."""
+"""The multiple of the reserve that must be free before a full disk counts as free again. With a multiple of 1, a small
+change could make the server refuse and accept mail in quick succession."""
 
 BARE_SHARE = 4
-"""One part in this many of the reserve must be free on the disk itself, for the database's write-ahead log."""
+"""The reserve divided by this number must be free on the disk itself, for the database's write-ahead log."""
 
 
 def free_octets(directory: Path) -> int:
@@ -51,7 +51,7 @@ class DiskGuard:
         self._is_full = False
 
     def is_full(self) -> bool:
-        """Whether the server should refuse mail now. Checks the disk at most every `CHECK_EVERY` seconds."""
+        """Whether the server should refuse mail now. The method checks the disk at most every `CHECK_EVERY` seconds."""
         now = self._clock()
         if now - self._checked_at >= CHECK_EVERY:
             self._checked_at = now
@@ -63,7 +63,7 @@ class DiskGuard:
             bare = self._free(self._directory)
             free = bare + self._reusable()
         except (OSError, StoreUnavailable):
-            return  # the free space is unknown, so the last answer stays; a write will fail if the disk is full
+            return  # the free space is unknown, so the last answer remains; if the disk is full, a write will fail
         wanted = self._reserve * (FREED_AT if self._is_full else 1)
         is_full = free < wanted or bare < wanted / BARE_SHARE
         if is_full == self._is_full:

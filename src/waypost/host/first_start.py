@@ -1,8 +1,8 @@
-"""Decides whether a data directory's missing database may be created, or has been lost.
+"""Decides whether the missing database of a data directory was lost, or does not exist yet and may be created.
 
-At the first start, the server creates the database. Later it does not, because a server on an empty database refuses
-all mail. The server writes some files only after the database exists, and those files prove that a database existed. So
-a first start that was killed can be repeated.
+Only the first start may create the database, because a server with an empty database refuses all mail. The server
+writes some files only after it has created the database. Those files prove that a database existed. This order
+allows a first start that was killed to be repeated.
 """
 
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ def signs_of_database(directory: DataDirectory) -> list[Path]:
 
 
 def lost(directory: DataDirectory, what: str, database: str) -> DataDirectoryError:
-    """Return the error for a database that existed and was lost. `what` says which database is missing or empty."""
+    """Return the error for a database that existed and was lost. `what` begins the message, and names the database."""
     signs = signs_of_database(directory)
     others = ", or name the database that has the data" if database else ""
     hint = "" if database else " If the data is in PostgreSQL, name the database with --database."
@@ -66,9 +66,9 @@ def _refuse_lost_file(directory: DataDirectory, *, is_first: bool) -> None:
 
 
 def _is_own(credentials: Path) -> bool:
-    """Whether a server that also had a database has written a credentials file.
+    """Whether a credentials file proves that its server had a database.
 
-    Versions that kept no access keys in the database wrote the file without the first line `OWN_CREDENTIALS`.
+    Older versions, which did not store access keys in the database, wrote the file without the line `OWN_CREDENTIALS`.
     """
     try:
         with credentials.open("rb") as file:
@@ -86,6 +86,6 @@ def _size(file: Path) -> int:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Return names as a list with commas and "and", for a sentence."""
+    """Join names with commas and "and", for use in a sentence."""
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last

@@ -1,4 +1,4 @@
-"""Directories whose files no other user of the machine may change: refuses unsafe directories, and opens files in them.
+"""Checks that no other user of the machine can change a directory or its files, and opens the files.
 
 A user who can write to a directory can put a file or a link there: another database, a key that this user knows, or a
 link to a file that Waypost would overwrite. So a directory and its files must belong to the user who runs Waypost, or
@@ -32,7 +32,7 @@ Names = Callable[[str], bool]
 """Whether a file belongs to Waypost, by its name. Waypost ignores other files in the directory."""
 
 _LINKS = 40
-"""The most symbolic links in one path; Linux has the same limit."""
+"""The most symbolic links that may be followed in one path. Linux has the same limit."""
 
 
 class UnsafeFile(Exception):
@@ -58,9 +58,9 @@ def fault_of_directory(mode: int, owner: int, *, user: int) -> Fault | None:
 
 
 def fault_of_directory_above(mode: int) -> Fault | None:
-    """Return why no entry of a directory is safe, or None if the entries are safe.
+    """Return why other users can replace the entries of a directory, or None if they cannot.
 
-    With the sticky bit, as in /tmp, a user can replace only their own files, so entries are safe.
+    If a directory has the sticky bit, as /tmp does, users can replace only their own files.
     """
     return Fault.WRITABLE_BY_ALL if mode & stat.S_IWOTH and not mode & stat.S_ISVTX else None
 
@@ -68,7 +68,8 @@ def fault_of_directory_above(mode: int) -> Fault | None:
 def is_replaceable_by_group(mode: int, group: int, *, own: Collection[int]) -> bool:
     """Whether members of a directory's group can replace entries that belong to other users.
 
-    `own` has the ids of groups without other members. With the sticky bit, members can replace only their own files.
+    `own` has the ids of groups without other members. If the directory has the sticky bit, members of the group can
+    replace only their own files.
     """
     return bool(mode & stat.S_IWGRP) and not mode & stat.S_ISVTX and group not in own
 
@@ -76,7 +77,7 @@ def is_replaceable_by_group(mode: int, group: int, *, own: Collection[int]) -> b
 def own_groups(user: int) -> set[int]:
     """Return the ids of groups without other users: root's group, and the user's own group if it has no other members.
 
-    Many systems make such a group for each user.
+    Many systems create a group for each user, with the user's name.
     """
     own = {ROOT}
     with suppress(KeyError):
@@ -88,7 +89,7 @@ def own_groups(user: int) -> set[int]:
 
 
 def fault_of_link(owner: int, *, user: int) -> Fault | None:
-    """Return why a symbolic link in a path is not safe to follow, or None if it is safe.
+    """Return why a symbolic link in a path is not safe to follow, or None if the link is safe.
 
     The owner of a link can change its target at any time.
     """
@@ -107,12 +108,12 @@ def fault_of_file(mode: int, owner: int, *, user: int) -> Fault | None:
 
 
 def is_open_to_others(mode: int) -> bool:
-    """Whether the group, or other users, have any permission on a file."""
+    """Whether any user other than the owner has a permission on a file."""
     return bool(stat.S_IMODE(mode) & ~stat.S_IRWXU)
 
 
 class Risk(Enum):
-    """A risk from other users for a data directory that Waypost uses despite that risk."""
+    """A risk from other users for a data directory. Waypost uses the directory, but warns about the risk."""
 
     REPLACED = "a directory above it belongs to another user"
     REPLACED_BY_GROUP = "the group of a directory above it can write to that directory"
@@ -123,7 +124,7 @@ class Risk(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """A file or directory that other users can access or replace, with the risk."""
+    """A file or directory that other users can access or replace, and the kind of risk."""
 
     risk: Risk
     path: Path
@@ -137,8 +138,8 @@ class Exposure:
         """A sentence about the risk, for the person who starts the server."""
         if self.risk is Risk.REPLACED:
             return (
-                f"The data directory is in {self.path}, which belongs to {user_name(self.owner)}. That user can "
-                "replace the data directory with another directory."
+                f"The data directory is in {self.path}, which belongs to {user_name(self.owner)}. The owner of "
+                f"{self.path} can replace the data directory with another directory."
             )
         if self.risk is Risk.REPLACED_BY_GROUP:
             return (
@@ -152,9 +153,9 @@ class Exposure:
                 f"members of the group can replace its files. If they need not, run: chmod g-w {self.path}"
             )
         if self.risk is Risk.REPAIRED:
-            return f"Other users could access {self.path} (mode {self.mode:04o}). Now only its owner can."
+            return f"Other users could access {self.path} (mode {self.mode:04o}). Now only the file's owner has access."
         return (
-            f"Other users can access {self.path} (mode {self.mode:04o}), and Waypost may not change its mode. Run: "
+            f"Other users can access {self.path} (mode {self.mode:04o}), and Waypost could not change the mode. Run: "
             f"chmod 600 {self.path}"
         )
 
@@ -184,7 +185,7 @@ class PrivateDirectory:
                     raise UnsafeFile(_words(fault, str(path), path, found, self._user))
 
     def make_private(self, is_ours: Names) -> list[Exposure]:
-        """Remove other users' permissions on Waypost's files. Return the risks from other users, now or until now."""
+        """Remove other users' permissions on Waypost's files. Return the risks that exist or existed."""
         found, facts = list(self._above), os.fstat(self._descriptor)
         if facts.st_mode & stat.S_IWGRP:
             found.append(_exposure(Risk.SHARED, self.path, facts))
@@ -209,7 +210,7 @@ class PrivateDirectory:
             return file.read()
 
     def write(self, name: str, text: str, *, replace: bool = True) -> None:
-        """Write a file atomically and durably, so that it survives a power failure. Only its owner can read the file.
+        """Write a file that only its owner can read. The write is atomic, and the file survives a power failure.
 
         If `replace` is false and the file already exists, the method keeps the existing file.
         """
@@ -261,7 +262,7 @@ class PrivateDirectory:
 
     @contextmanager
     def _opened(self, name: str, flags: int, *, any_owner: bool = False) -> Iterator[int]:
-        """Open a file, then check that it is safe. Opening a pipe does not block. Raises `UnsafeFile`."""
+        """Open a file, then check that the file is safe. Opening a pipe does not block. Raises `UnsafeFile`."""
         path, flags = self.path / name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             descriptor = os.open(name, flags, PRIVATE, dir_fd=self._descriptor)
@@ -294,7 +295,7 @@ def opened(path: Path, *, make: bool = False) -> Iterator[PrivateDirectory]:
 
 
 def open_directory(path: Path, *, make: bool = False) -> PrivateDirectory:
-    """Open a directory like `opened`, but leave it to the caller to close it."""
+    """Open a directory like `opened`. The caller must close the directory."""
     user = os.geteuid()
     real, above = _walked(path, user=user, make=make)
     try:
@@ -314,8 +315,8 @@ def open_directory(path: Path, *, make: bool = False) -> PrivateDirectory:
 def refuse_replaceable(file: Path) -> None:
     """Raise `UnsafeFile` if every user can write to a file, or can replace it with another file.
 
-    This is for files whose location and owner the operator chooses: the settings file, and the secret files that it
-    names. A path that is not a regular file, such as a pipe, is not checked. Raises `OSError` if the file does not
+    The check is for files whose location and owner the operator chooses: the settings file, and the secret files of
+    routes. A path that is not a regular file, such as a pipe, is not checked. Raises `OSError` if the file does not
     exist.
     """
     found = file.stat()
@@ -335,8 +336,8 @@ def refuse_replaceable(file: Path) -> None:
 def as_owner_of(file: os.stat_result) -> Iterator[None]:
     """If the process runs as root, continue with the permissions of a file's owner and group, until the block ends.
 
-    So new files belong to that owner, and a link cannot lead root to files that the owner could not reach. The change
-    applies to the whole process. For other users, nothing changes. Raises `OSError`.
+    New files then belong to the same owner, and a link cannot lead root to files that the owner cannot reach. This
+    applies to the whole process. If the process does not run as root, nothing changes. Raises `OSError`.
     """
     if os.geteuid() != ROOT or file.st_uid == ROOT:
         yield
@@ -400,7 +401,7 @@ def _walked(path: Path, *, user: int, make: bool) -> tuple[Path, list[Exposure]]
         if fault_of_link(found.st_uid, user=user):
             raise UnsafeFile(
                 f"The path {path} of the data directory contains the link {at}, which belongs to "
-                f"{user_name(found.st_uid)}. That user can change the link. Use --data with the link's target instead."
+                f"{user_name(found.st_uid)} and can be changed by that user. Name the target of the link with --data."
             )
         target = at.readlink()
         rest.extendleft(reversed(target.parts[1:] if target.is_absolute() else target.parts))
@@ -420,7 +421,7 @@ def _make(directory: Path) -> None:
 
 
 def _has_mode(descriptor: int, mode: int) -> bool:
-    """Change the mode of an open file. Return whether it now has that mode, which not all file systems support."""
+    """Change the mode of an open file. Return whether the file has that mode now; some file systems have no modes."""
     try:
         os.fchmod(descriptor, mode)
     except OSError:  # the file belongs to root, or the file system is read-only
@@ -437,21 +438,21 @@ def _octal(mode: int) -> str:
 
 
 def _words(fault: Fault, subject: str, path: Path, found: os.stat_result, user: int) -> str:
-    """Return the message for a fault of a file or directory: what is wrong, and what to do."""
+    """Return the message for an unsafe file or directory: the fault, and what to do about it."""
     if fault is Fault.LINK:
-        return f"{subject} is a link, which Waypost does not follow. Replace it with the file itself, or remove it."
+        return f"{subject} is a link, which Waypost does not follow. Replace the link with a file, or remove the link."
     if fault is Fault.WRONG_KIND:
-        return f"{subject} is not a regular file. Remove it, or name another directory with --data."
+        return f"{subject} is not a regular file. Remove {path}, or name another directory with --data."
     if fault is Fault.WRITABLE_BY_ALL:
         is_directory = stat.S_ISDIR(found.st_mode)
         happened = "created files in it" if is_directory else "changed it"
         repair = f"chmod {'700' if is_directory else '600'} {shlex.quote(str(path))}"
         return (
             f"Every user can write to {subject.replace('The ', 'the ', 1)} (mode {_octal(found.st_mode)}), so another "
-            f"user may have {happened}. Check its contents, then run: {repair}"
+            f"user may have {happened}. Check the contents, then run: {repair}"
         )
     return (
-        f"{subject} belongs to {user_name(found.st_uid)}, but this program runs as {user_name(user)}. Run it as that "
-        f"user. If you know where it comes from, you can instead run: "
+        f"{subject} belongs to {user_name(found.st_uid)}, but this program runs as {user_name(user)}. Run the "
+        f"program as the owner of {path}. If you trust the contents of {path}, you can instead run: "
         f"chown {'-R ' if stat.S_ISDIR(found.st_mode) else ''}{user} {path}"
     )

@@ -30,12 +30,12 @@ class Keyring:
         self._cipher = AESGCM(key)
 
     def seal(self, secret: str, of: str) -> bytes:
-        """Return the sealed form of a secret, which may be written to disk. `of` names its access key or route."""
+        """Return the sealed form of a secret, which may be written to disk. `of` names the secret's owner."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, secret.encode(), of.encode())
 
     def unseal(self, sealed: bytes, of: str) -> str:
-        """Return the secret from its sealed form. `of` must be as it was in `seal`. Raises `SealBroken`."""
+        """Return the secret from its sealed form. `of` must be the same value as for `seal`. Raises `SealBroken`."""
         try:
             return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], of.encode()).decode()
         except (InvalidTag, ValueError) as error:
@@ -53,9 +53,10 @@ def new_access_key(
     policy: str | None = None,
     lifetime: timedelta | None = None,
 ) -> tuple[AccessKey, str | None]:
-    """Make an access key. Return the key, and its session token if it has a lifetime, else None.
+    """Make an access key. Return the key and its session token.
 
-    Without a policy, the key allows everything.
+    Only a key with a lifetime has a session token; for other keys, the token is None. A key without a policy allows
+    everything.
     """
     token = _random(_LETTERS, 64) if lifetime else None
     key = AccessKey(

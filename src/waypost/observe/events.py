@@ -78,7 +78,8 @@ class SessionClosed:
 class ConnectionsRefused:
     """The server has refused connections because a limit on connections was reached.
 
-    `count` is their number in the last seconds, and `peer` is the client of the last refused connection.
+    `count` is the number of refused connections in the last seconds. `peer` is the client of the last refused
+    connection.
     """
 
     reply: str
@@ -88,13 +89,13 @@ class ConnectionsRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionsLimited:
-    """The system lets this process open too few files for the connections in the settings. The fields have the numbers
-    of connections that are possible. Raise the limit of open files (`ulimit -n`, `LimitNOFILE=`), or set fewer
-    connections.
+    """The system lets this process open too few files for the connections in the settings. The
+    fields have the lower limits that apply instead. Raise the limit of open files (`ulimit -n`, `LimitNOFILE=`), or set
+    fewer connections.
     """
 
     connections: int
-    """The possible connections of mail clients."""
+    """The limit on connections of mail clients."""
     http_connections: int
     files: int
     """The number of files that this process may have open."""
@@ -178,8 +179,8 @@ class GivenUp(_Attempted):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseLost:
     """The server could not renew a lease in time, so the delivery is attempted again. The result of this server's
-    attempt is not recorded. If the attempt has sent the message, the destination gets it twice, with the same delivery
-    id.
+    attempt is not recorded. If the attempt has sent the message, the destination gets the message twice, with the same
+    delivery id.
     """
 
     id: str
@@ -213,8 +214,8 @@ class DataDirectoryShared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataDirectoryReplaceable:
-    """A directory above the data directory belongs to another user, or its group can write to it. That user, or the
-    members of that group, can replace the data directory with another directory.
+    """A directory above the data directory belongs to another user, or its group can write to it. The owner, or
+    the members of the group, can replace the data directory with another directory.
     """
 
     above: str
@@ -228,7 +229,9 @@ class DataDirectoryReplaceable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileMadePrivate:
-    """Other users could access a file of the data directory, for example after a restore. Now only its owner can."""
+    """Other users could access a file of the data directory, for example after a restore. Now only the
+    file's owner has access.
+    """
 
     file: str
     mode: str
@@ -237,8 +240,8 @@ class FileMadePrivate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileExposed:
-    """Other users can access a file that should be private, and the server cannot or must not change its mode. The file
-    is in the data directory, or it is the private key of the certificate.
+    """Other users can access a file that should be private: a file in the data directory, or the certificate's private
+    key. The server cannot or must not change the mode of this file.
     """
 
     file: str
@@ -284,7 +287,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinesDropped:
-    """The server could not write the log for some time. This many lines, or parts of lines, are missing."""
+    """The server could not write the log for some time. `count` lines, or parts of lines, are missing."""
 
     count: int
 

@@ -17,7 +17,7 @@ class Incident:
     id: str
     """The id of the incident, under which the log has the cause."""
     is_of_store: bool
-    """Whether the store failed. In that case, the same request may succeed later."""
+    """Whether the store failed, so that the same request may succeed later."""
 
     @property
     def sentence(self) -> str:
@@ -41,8 +41,8 @@ class Incidents:
     def report(self, error: BaseException, *, where: str, incident_id: str = "") -> Incident:
         """Emit `StoreFailed` for an error of the store, or `Failed` for any other error. Return the incident.
 
-        `where` names the part of the server. `incident_id` is the id that the caller already knows; if it is empty, the
-        incident gets a new id.
+        `where` names the part of the server. `incident_id` is an id that the caller already has. If `incident_id` is
+        empty, the incident gets a new id.
         """
         is_of_store = isinstance(error, self._of_store)
         incident = Incident(incident_id or str(uuid.uuid4()), is_of_store)

@@ -57,7 +57,7 @@ class Log:
             self._dropped += count
 
     def close(self) -> None:
-        """Write the waiting lines, and stop the thread. Returns after two seconds even if lines still wait."""
+        """Write the waiting lines, and stop the thread. The method returns after at most two seconds."""
         self._closing.set()
         self._thread.join(timeout=2)
 
@@ -73,14 +73,14 @@ class Log:
         return self._render("error", {"event": name, "exc_info": cause, **fields})
 
     def _write(self) -> None:
-        """Write the waiting lines repeatedly until the log is closed. This is the main function of the thread."""
+        """Write the waiting lines repeatedly until the log is closed. This method runs on the log's own thread."""
         closing = False
         while not closing:
             closing = self._closing.wait(WRITE_EVERY)
             self._write_waiting()
 
     def _write_waiting(self) -> None:
-        """Write all waiting lines. If that fails, drop them, and log their number as soon as the log can be written."""
+        """Write all waiting lines. Drop lines that cannot be written, and log their number at the next write."""
         waiting = [self._lines.popleft() for _ in range(len(self._lines))]
         count = len(waiting)
         with self._counting:
@@ -97,7 +97,7 @@ class Log:
 
 
 class LibraryErrors(logging.Handler):
-    """A handler for the logs of the HTTP server and the event loop. It turns errors into events, and drops the rest."""
+    """A handler for the logs of the HTTP server and the event loop. The handler logs errors as events."""
 
     def __init__(self, emit: events.Emit) -> None:
         super().__init__(logging.ERROR)

@@ -15,7 +15,7 @@ PAUSE = 1.0
 """Seconds between the error that ended a task and the next run of the task."""
 
 Run = Callable[[], Coroutine[Any, Any, None]]
-"""A function that makes the coroutine of a task. The group calls it once for each run."""
+"""A function that makes the coroutine of a task. The group calls the function once for each run of the task."""
 
 
 class OnError(Enum):
@@ -26,7 +26,7 @@ class OnError(Enum):
     RESTART = auto()
     """The task is restarted after a pause, because the server always needs it."""
     END_SERVER = auto()
-    """The server stops, because it cannot answer its clients without this task. A supervisor should restart it."""
+    """The server stops, because it cannot serve clients without this task. A supervisor should restart the server."""
 
 
 class Tasks:
@@ -41,9 +41,9 @@ class Tasks:
         self._has_failed = asyncio.Event()
 
     def start(self, run: Run, *, where: str, on_error: OnError) -> "asyncio.Task[None]":
-        """Start a task. The caller may cancel the task and wait for it; `stop` does so for all tasks that still run.
+        """Start a task. The caller may cancel the task and wait for its end. `stop` does both for all running tasks.
 
-        `where` is for the log. It names the purpose of the task, or the part of the server to which the task belongs.
+        `where` appears in the log, and names the purpose of the task or the part of the server to which it belongs.
         """
         task = asyncio.create_task(self._supervise(run, where, on_error))
         self._running.add(task)

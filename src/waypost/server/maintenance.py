@@ -1,4 +1,4 @@
-"""Periodic maintenance of a running server, in small transactions: it deletes expired data and completes messages."""
+"""Periodic maintenance of a running server: deletes expired data, and stores planned deliveries."""
 
 import asyncio
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Maintenance:
     refusal_retention: timedelta
     rules: Sequence[Rule]
     begun_before: datetime
-    """The transfer of every message that began before this moment has ended, complete or not."""
+    """Every transfer of a message that began before this moment has ended, whether the message is complete or not."""
 
     async def run(self) -> None:
         """Run all maintenance jobs in rounds, until cancelled. If a job fails, log the error and run the other jobs."""
@@ -86,12 +86,12 @@ class Maintenance:
                     self.incidents.report(error, where="planned deliveries")
 
     async def forget_refusals(self) -> None:
-        """Delete refusals that are older than the retention time of refusals."""
+        """Delete refusals that are older than `refusal_retention`."""
         before = self.mail_clock() - self.refusal_retention
         await repeat_step(self.store.write, lambda tx: tx.forget_refusals(before=before, limit=MOST_REFUSALS))
 
     async def purge(self) -> None:
-        """Delete mail that the retention rules no longer keep."""
+        """Delete mail that has exceeded the age or size limit of its retention rule."""
         if self.rules:
             async for _ in retention.purge(self.store, self.rules, now=self.mail_clock()):
                 pass

@@ -12,7 +12,7 @@ FEWEST = 10
 """The number of SMTP connections, and of HTTP connections, that are always allowed, even with too few files."""
 
 HTTP_SHARE = 4
-"""If the files are too few for all connections, one connection in four is for HTTP, and the rest are for mail."""
+"""The divisor for the share of HTTP: with too few files for all connections, HTTP gets a quarter, mail the rest."""
 
 
 class Connections(NamedTuple):
@@ -26,8 +26,8 @@ def connections_within(files: float, wanted: Connections, *, others: int) -> Con
     """Return the numbers of connections that are possible with this many open files. Each connection uses one file.
 
     `others` is the number of files for the server's own connections to destinations and to a database. Mail and HTTP
-    each have a share of their own. So SMTP still accepts connections when all HTTP connections are in use, and HTTP
-    when all SMTP connections are in use.
+    each have their own share of the files. So the server still accepts mail connections when all HTTP connections are
+    in use, and HTTP connections when all mail connections are in use.
     """
     free = files - OWN_FILES - others
     if wanted.smtp + wanted.http <= free:

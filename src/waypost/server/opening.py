@@ -24,7 +24,7 @@ class CannotStart(Exception):
 
 
 class Refused(Exception):
-    """The command cannot do what was asked. The error message says why."""
+    """A command was refused. The error message has the reason."""
 
 
 def open_store(
@@ -36,8 +36,8 @@ def open_store(
 ) -> ports.Store:
     """Open the store of a data directory, on the running event loop.
 
-    The store is the PostgreSQL database at the URL `database`, or the data directory's SQLite file if it is empty. If
-    the database has the schema of an older Waypost, the function migrates it. With `only_new` it raises `SchemaTooOld`
+    The store is the PostgreSQL database at the URL `database`, or the data directory's SQLite file if the URL is empty.
+    A database with the schema of an older Waypost is migrated; with `only_new`, the function raises `SchemaTooOld`
     instead. Raises `CannotStart` and `DataDirectoryError`.
     """
     may_make = first_start.may_make_database(directory, database)
@@ -56,13 +56,13 @@ def open_store(
 
 
 def _postgres(database: str, seal: sealing.Keyring, connections: int, *, only_new: bool, may_make: bool) -> ports.Store:
-    """Open the store on PostgreSQL. Only here is the PostgreSQL driver imported, so it may be missing otherwise."""
+    """Open the store on PostgreSQL. Only this function imports the PostgreSQL driver, which is an optional package."""
     try:
         from waypost.store.postgres.connection import BadDatabase  # noqa: PLC0415
         from waypost.store.postgres.store import PostgresStore  # noqa: PLC0415 - see the docstring
     except ImportError as error:
         raise CannotStart(
-            "PostgreSQL needs a driver that is not installed here. Install it with: pip install 'psycopg[binary]'"
+            "The PostgreSQL driver is not installed. Install the driver with: pip install 'psycopg[binary]'"
         ) from error
     runtime.silence("psycopg")  # its log lines quote rows of data, and it raises every error that it logs
     try:
@@ -74,7 +74,7 @@ def _postgres(database: str, seal: sealing.Keyring, connections: int, *, only_ne
 def adopting(directory: data_directory.DataDirectory) -> Callable[[ports.WriteTx], None]:
     """Return a function that stores the keys of the credentials file, once for each deployment.
 
-    An older Waypost kept its keys only in the credentials file.
+    Older versions of Waypost stored their keys only in the credentials file.
     """
     keys = [profile.key for profile in directory.profiles()] if directory.credentials.exists() else []
     return partial(access_keys.adopt, keys=keys, now=now())
@@ -103,7 +103,7 @@ async def administering(
             store = open_store(directory, database, connections=FEWEST, only_new=True)
         except SchemaTooOld as error:
             if database:
-                raise Refused(f"{error} Start a server of this version on it first.") from error
+                raise Refused(f"{error} Start a server of this version on the database first.") from error
             with directory.held():  # so that no server of the older version runs on the data directory meanwhile
                 store = open_store(directory)
         try:
@@ -116,7 +116,7 @@ async def administering(
 
 
 def _refuse_missing(directory: data_directory.DataDirectory, database: str, *, make: bool) -> None:
-    """Raise `Refused` if the data directory has never belonged to a server and may not be created."""
+    """Raise `Refused` if no server has ever used the data directory, unless `make` allows its creation."""
     if make and not database:
         return
     if database and data_directory.is_master_key_in_environment():

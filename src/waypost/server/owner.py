@@ -1,4 +1,4 @@
-"""The owner of a server: the access key in the credentials file, and the first instance. The first start makes both."""
+"""The owner of a server: the access key in the credentials file, and the first instance. The first start makes them."""
 
 import uuid
 from datetime import datetime

@@ -44,7 +44,7 @@ class LeadsBack(Refused):
 
 
 class Unreachable(Refused):
-    """The target of a route does not exist, or cannot be used. The error message gives the reason."""
+    """The target of a route does not exist, or cannot be used. The error message has the reason."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -88,7 +88,7 @@ async def refuse_circles(routes: Sequence[Route], server: OurServer) -> None:
 
 
 async def log_unreachable(routes: Sequence[Route], server: OurServer, emit: events.Emit) -> None:
-    """Log the routes that cannot be reached now, or that lead back to this server. Their mail stays in the queue."""
+    """Log the routes that cannot be reached now, or that lead back to this server. Mail for them stays in the queue."""
     for route in routes:
         try:
             await check(route, server)
@@ -140,8 +140,8 @@ async def check(route: Route, server: OurServer) -> None:
 async def refuse_circle(route: Route, listeners: Collection[str]) -> None:
     """Raise `LeadsBack` if the host and port of a route belong to one of these listeners.
 
-    Each of the `listeners` is HOST:PORT. The function resolves host names, so it recognizes a listener under any name
-    or address. A route whose host cannot be resolved is not treated as leading back.
+    Each of the `listeners` is HOST:PORT. The function resolves host names, so it recognizes this server under any
+    name or address. A route whose host cannot be resolved is not treated as leading back.
     """
     target = None if route.is_inbox else route.target
     if target and target.host and await _is_answered_here(target.host, target.port, listeners):
@@ -191,7 +191,7 @@ def answers(target: Address, bound: Collection[Address], is_here: Callable[[Addr
 
 
 def _is_of_this_machine(address: Address) -> bool:
-    """Whether an address belongs to this machine: a process can listen only on addresses of its own machine."""
+    """Whether an address belongs to this machine. A process can listen only on addresses of its own machine."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family) as listener:

@@ -1,8 +1,8 @@
-"""Everything process-wide, in one place: sets up, runs and ends the process of a server.
+"""Sets up, runs and ends the process of a server. All process-wide settings are made in this module.
 
-- Only the owner of a new file can access it (umask). The process may open as many files as the system allows.
-- The log lines of libraries go to the server's log. The garbage collector runs less often.
-- SIGTERM, SIGINT, and the loss of the terminal stop the server gracefully.
+The umask lets only the owner access new files, and the process may open as many files as the system allows. The log
+lines of libraries go to the server's log, and the garbage collector runs less often. SIGTERM, SIGINT, and the loss of
+the terminal stop the server gracefully.
 
 SIGHUP has two meanings. Either the kernel or the shell reports that the terminal is gone, or a program that rotates
 logs or renews certificates asks the server to read its files again. If the process had a terminal at its start and has
@@ -68,9 +68,9 @@ class Runs(Protocol):
 
 @contextmanager
 def process_of_a_server() -> Iterator[Process]:
-    """Set up this process for a server. Enter this context before the server is created.
+    """Set up this process for a server. Enter this context before you create the server.
 
-    At its end, the context waits until all log lines are written.
+    At the end of the context, all log lines are written.
     """
     root = logging.getLogger()
     log, handlers = logs.Log(), root.handlers[:]
@@ -94,7 +94,7 @@ def new_files_are_private() -> Iterator[None]:
 
 
 def most_files() -> float:
-    """Raise the process's limit of open files to the system's maximum. Return the number of files it may now open."""
+    """Raise the process's limit of open files to the system's maximum. Return the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # if the system refuses, the soft limit remains in force
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -103,15 +103,15 @@ def most_files() -> float:
 
 
 def silence(library: str) -> None:
-    """Stop a library from logging. The library also raises its errors, and its other log lines are not needed."""
+    """Turn off the log of a library. The library also raises all errors, and nobody needs its other log lines."""
     logging.getLogger(library).disabled = True
 
 
 def collect_less_garbage() -> None:
     """Make the garbage collector run less often. Call this function after the server has started.
 
-    Objects that exist by then live until the process ends, so the collector need not scan them again. The objects of a
-    call or a message nearly never need the collector.
+    Objects that exist at that time live until the process ends, so the collector need not scan them again. The objects
+    of a call or a message are nearly always freed without the collector.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""A service: everything that one server runs on one event loop. It starts and stops its parts in a fixed order."""
+"""A service: everything that one server runs on one event loop. The service starts and stops its parts in order."""
 
 import os
 import socket
@@ -38,11 +38,11 @@ from waypost.smtp.backend.ids import Ids
 from waypost.smtp.server import tls
 
 StartListening = Callable[[str, int], Awaitable[tuple[str, int]]]
-"""Starts an edge on a host and port. Returns the host and port on which the edge really listens. Raises `OSError`."""
+"""Starts an edge on a host and port. Returns the actual host and port. Raises `OSError`."""
 
 
 class Role(StrEnum):
-    """One kind of work that a server can do. Services that share a database can have different roles."""
+    """A kind of work that a server can do. Services that share a database can have different roles."""
 
     API = "api"
     """Serves the API and the inspection API over HTTP."""
@@ -56,7 +56,7 @@ ALL_ROLES = frozenset(Role)
 
 
 class Service:
-    """One server: the edges of its roles, and its maintenance, on one store.
+    """One server: the edges for its roles, and its maintenance, all on one store.
 
     A service does not change process-wide settings, so several services can run on one event loop. The process-wide
     settings are in `runtime`.
@@ -82,7 +82,7 @@ class Service:
         self.incidents = Incidents(emit, of_store=STORE_FAILURES)
         self.tasks = Tasks(self.incidents)
         self.instance_id = ""
-        """The id of the oldest instance of the owner's account. It is empty until the service has started."""
+        """The id of the oldest instance of the owner's account; empty until the service has started."""
         self._files = files
         self._warn = warn
         self._virtual_clock = VirtualClock() if settings.clock is Clock.VIRTUAL else None
@@ -91,7 +91,7 @@ class Service:
         self._certificates: tls.Certificates | None = None
         """The TLS certificates in use, if any."""
         self._opened = AsyncExitStack()
-        """Everything that the service must close, in the reverse order of opening."""
+        """Everything that the service must close when it stops, in the reverse order of opening."""
 
     @property
     def where(self) -> str:
@@ -117,7 +117,7 @@ class Service:
         self.emit(events.Stopped())
 
     def reopen(self) -> None:
-        """Read the certificate files again. No other file that the service keeps open can be replaced."""
+        """Read the certificate files again. The service has no other open files that an operator may replace."""
         if self._certificates:
             self._certificates.reload()
         self.emit(events.Reopened())
@@ -150,7 +150,7 @@ class Service:
     # The steps of a start
 
     def _take_directory(self, opened: AsyncExitStack) -> None:
-        """Lock the data directory. Log and warn about everything that other users of the machine can do with it."""
+        """Lock the data directory. Log and warn about the risks for the directory from other users of the machine."""
         exposures = self.directory.prepare()
         opened.callback(self.directory.release)
         for exposure in exposures:
@@ -164,7 +164,7 @@ class Service:
         await routes_check.refuse_circles(self._set_routes, self._checked_for)
 
     def _open_store(self, database: str, opened: AsyncExitStack) -> ports.Store:
-        """Open the PostgreSQL database at the URL `database`, or the data directory's own SQLite file if it is empty.
+        """Open the PostgreSQL database at the URL `database`, or the data directory's SQLite file if the URL is empty.
 
         When the service stops, it ends all tasks before it closes the database.
         """
@@ -247,7 +247,7 @@ class Service:
     async def _listen_for_mail(self, edge: SmtpEdge | None, opened: AsyncExitStack) -> dict[str, str]:
         """Listen for mail. Return the first address of each kind of listener.
 
-        The address is empty if no such listener is set, or if the service has no SMTP role.
+        An address is empty if no such listener is set, or if the service has no SMTP role.
         """
         addresses = dict.fromkeys(("smtp", "smtps", "lmtp"), "")
         if edge is None:
@@ -286,7 +286,7 @@ class Service:
         opened.callback(self.tasks.start(check, where="routes", on_error=OnError.LEAVE).cancel)
 
     async def _listen(self, edge: str, endpoint: Endpoint, start: StartListening) -> str:
-        """Listen on an endpoint. Return the real HOST:PORT, also if the given port is 0. Raises `CannotStart`."""
+        """Listen on an endpoint. Return the actual HOST:PORT, also if the given port is 0. Raises `CannotStart`."""
         try:
             real = Endpoint(*await start(endpoint.host, endpoint.port))
         except (socket.gaierror, UnicodeError) as error:
@@ -304,7 +304,7 @@ class Service:
 
 
 def _event_of(exposure: Exposure) -> events.Event:
-    """Return the log event for something that other users can do with the data directory or a file in it."""
+    """Return the log event for a risk from other users for the data directory or one of its files."""
     path, mode = str(exposure.path), f"{exposure.mode:04o}"
     match exposure.risk:
         case Risk.SHARED:

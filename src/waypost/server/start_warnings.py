@@ -29,7 +29,7 @@ def of_settings(settings: Settings) -> list[str]:
     """Return warnings about the values of settings."""
     found = [
         f"--trusted-networks contains {network}, a network with public addresses. A client at any of these addresses "
-        "can send mail in the name of any sender. List only your own machines."
+        "can send mail in the name of any sender. List only the networks of your own machines."
         for network in settings.trusted_networks
         if network.num_addresses > 1 and not _is_private(network)
     ]
@@ -42,7 +42,7 @@ def of_settings(settings: Settings) -> list[str]:
 
 
 def of_environment(names: Iterable[str]) -> list[str]:
-    """Return warnings about environment variables that are named like settings but match none.
+    """Return warnings about environment variables that have the prefix of settings, but match no setting.
 
     Each warning names the setting with the most similar name, if there is one.
     """
@@ -53,14 +53,16 @@ def of_environment(names: Iterable[str]) -> list[str]:
         if name.startswith(prefix) and name.removeprefix(prefix) not in known:
             near = difflib.get_close_matches(name.removeprefix(prefix), known, n=1)
             meant = f" Did you mean {prefix}{near[0]}?" if near else ""
-            found.append(f"The environment has {name}, but there is no such setting. The server ignores it.{meant}")
+            found.append(
+                f"The environment has {name}, but there is no such setting. The server ignores this variable.{meant}"
+            )
     return found
 
 
 def of_connections(possible: Connections, *, files: int, wanted: int) -> str:
     """Return the warning that the possible connections are fewer than the settings allow.
 
-    `files` is the number of files that the process may open. `wanted` is the number that all connections would need.
+    `files` is the number of files that the process may open. `wanted` is the number of files for all connections.
     """
     return (
         f"The system allows {files} open files, so the server accepts at most {possible.smtp} mail connections and "

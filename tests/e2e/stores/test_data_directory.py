@@ -92,8 +92,8 @@ def test_a_directory_that_all_may_write_is_refused_and_left_as_it_is(place):
     data.mkdir()
     data.chmod(0o777)
     assert refused(data) == (
-        f"waypost: Every user can write to the data directory {data} (mode 0777), so another user may have created files "
-        f"in it. Check its contents, then run: chmod 700 {data}"
+        f"waypost: Every user can write to the data directory {data} (mode 0777), so another user may have "
+        f"created files in it. Check the contents, then run: chmod 700 {data}"
     )
     assert list(data.iterdir()) == []
 
@@ -147,7 +147,7 @@ def test_modes_are_private_again_after_a_restore_and_the_log_tells_so(new_server
     assert told == [(name, "0644") for name in names]
     said = new_server.log.read_text(encoding="utf-8")
     key = new_server.data / "master.key"
-    assert f"waypost: Other users could access {key} (mode 0644). Now only its owner can." in said
+    assert f"waypost: Other users could access {key} (mode 0644). Now only the file's owner has access." in said
 
 
 def test_files_are_private_from_the_beginning_whatever_the_umask(new_server):
@@ -193,7 +193,8 @@ def test_root_does_not_start_in_the_directory_of_another_user(place):
     os.chown(data, USER, USER)
     assert refused(data) == (
         f"waypost: The data directory {data} belongs to the user with id {USER}, but this program runs as root (user "
-        f"id 0). Run it as that user. If you know where it comes from, you can instead run: chown -R 0 {data}"
+        f"id 0). Run the program as the owner of {data}. If you trust the contents of {data}, you can instead run: "
+        f"chown -R 0 {data}"
     )
     assert list(data.iterdir()) == []
 

@@ -24,7 +24,7 @@ from waypost.smtp.backend.ids import Ids
 
 @dataclass(frozen=True, kw_only=True)
 class Common:
-    """The values that every part of one service is made from."""
+    """The values from which all parts of one service are made."""
 
     settings: Settings
     directory: DataDirectory
@@ -81,7 +81,8 @@ def connections(
 ) -> Connections:
     """Return the limits for client connections, which may be lower than the settings if too few files may be open.
 
-    In that case the function logs an event, and calls `warn` with a warning for the person who starts the server.
+    If the limits are lower, the function logs an event, and calls `warn` with a warning for the person who starts the
+    server.
     `files` is the number of files that the process may open. `is_shared` tells whether other servers may use the same
     database.
     """
@@ -98,7 +99,7 @@ def connections(
 def disk_guard(
     settings: Settings, directory: DataDirectory, store: ports.Store, *, emit: events.Emit, warn: Callable[[str], None]
 ) -> DiskGuard:
-    """Return the guard that refuses mail while the disk is too full. If the disk is too full now, call `warn`."""
+    """Return the guard that refuses mail while the disk is too full. If the disk is too full now, warn with `warn`."""
     guard = DiskGuard(directory.path, settings.disk_reserve, emit=emit, reusable=store.reusable_octets)
     if guard.is_full():
         with suppress(OSError):

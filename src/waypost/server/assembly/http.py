@@ -25,7 +25,10 @@ Advance = Callable[[timedelta], Awaitable[datetime]]
 
 
 async def server(common: Common, *, worker: Worker | None, maintenance: Maintenance) -> HttpServer:
-    """Return the HTTP server of a service, not listening yet. `worker` is None if other services send the mail."""
+    """Return the HTTP server of a service, which does not listen yet.
+
+    `worker` is None if other services send the mail.
+    """
     settings = common.settings
     failures = FailedSignatures()
     api = Api(
@@ -95,7 +98,7 @@ async def _rest_without_worker() -> datetime | None:
 
 
 def _by_path(inspected: ASGIApp, api: ASGIApp) -> ASGIApp:
-    """Combine two ASGI applications: requests for Waypost's own paths go to `inspected`, all others to `api`."""
+    """Return an ASGI application that passes requests for Waypost's own paths to `inspected`, and the rest to `api`."""
     prefix = f"{inspection.PREFIX}/".encode()
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:

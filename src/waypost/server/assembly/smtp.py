@@ -35,7 +35,7 @@ class SmtpEdge:
     """The checker for SPF, DKIM and DMARC; None if the settings turn it off."""
 
     async def begin(self, opened: AsyncExitStack) -> None:
-        """Start the sender checks, so that the server can listen. `opened` later stops the server, then the checks."""
+        """Start the sender checks, so that the server can listen. `opened` later stops both, the server first."""
         if self.checker:
             await self.checker.start()
             opened.push_async_callback(self.checker.stop)
@@ -44,7 +44,7 @@ class SmtpEdge:
 
 
 def edge(common: Common, *, worker: Worker | None, warn: Callable[[str], None]) -> SmtpEdge:
-    """Return the receiving edge of a service, not listening yet.
+    """Return the receiving edge of a service, which does not listen yet.
 
     `worker` is None if other services send the mail. The function calls `warn` with warnings for the person who starts
     the server. Raises `CannotStart`.
@@ -147,7 +147,7 @@ def _certificates(common: Common, warn: Callable[[str], None]) -> tls.Certificat
 def _warn_of_readable(key: Path, emit: events.Emit, warn: Callable[[str], None]) -> None:
     """Warn if every user of the machine can access the private key of the certificate.
 
-    The group of the file may read the key, because Linux distributions have a group for that purpose.
+    There is no warning if only the file's group can read the key, because Linux distributions have such a group.
     """
     with suppress(OSError):  # an unreadable key is reported when it is loaded
         mode = stat.S_IMODE(key.stat().st_mode)

@@ -44,8 +44,8 @@ class TooManyRequests(Exception):
 class HttpConnection(HttpToolsProtocol):
     """One HTTP/1.1 connection by uvicorn, with limits on size and time.
 
-    The connection counts time in calls of `check_time`, one each second. So a change of the system clock does not move
-    a deadline, and clients do not lose time while the server is busy.
+    The connection counts time in calls of `check_time`, which the server calls once a second. So a change of the system
+    clock does not move a deadline, and time for which the server is busy does not count.
     """
 
     def __init__(self, *, admission: HttpAdmission, **of_uvicorn: Any) -> None:
@@ -102,7 +102,7 @@ class HttpConnection(HttpToolsProtocol):
                 return
         self._parse(data)
         if self._expected is Expected.HEAD and self._head_octets > HEAD_OCTETS and not self._is_over:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"The header has more than {HEAD_OCTETS} octets.")
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"The header has more than {HEAD_OCTETS} bytes.")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Release everything that the connection has used. Called by the event loop when the connection has ended."""
@@ -132,7 +132,7 @@ class HttpConnection(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin the response. Called by the parser at the end of a header. Raises `TooManyRequests`."""
+        """Begin the response. Called by the parser at the end of a request header. Raises `TooManyRequests`."""
         if len(self.pipeline) >= PIPELINED:
             raise TooManyRequests
         super().on_headers_complete()
@@ -145,7 +145,7 @@ class HttpConnection(HttpToolsProtocol):
         self.cycle.on_response = answer.complete
 
     def on_message_complete(self) -> None:
-        """Expect no more of this request. Called by the parser at the end of a request."""
+        """Stop waiting for more data of a request. Called by the parser at the end of the request."""
         if self._framing:  # for a request with an Upgrade field, httptools calls this before the body
             return
         self._expected = Expected.NOTHING
@@ -203,8 +203,8 @@ class HttpConnection(HttpToolsProtocol):
     def _parse(self, data: bytes | memoryview) -> None:
         """Pass received bytes to the parser.
 
-        The server ignores the Upgrade field of a request (RFC 9110 section 7.8). It handles the request, and the
-        requests after it, as HTTP/1.1. httptools stops at the end of the header of such a request, whether a body
+        The server ignores the Upgrade field of a request (RFC 9110 section 7.8), and handles that request and later
+        requests as HTTP/1.1. httptools stops at the end of the header of such a request, whether a body
         follows or not, and reports the position.
         """
         rest = data
@@ -238,7 +238,7 @@ class HttpConnection(HttpToolsProtocol):
     def _refuse(self, status: HTTPStatus, text: str) -> None:
         """End the connection, with an error response unless a response to an earlier request is pending or in progress.
 
-        In that case the client would read the error response as the response to the earlier request, or a part of it.
+        Otherwise, the client would read the error response as the response to the earlier request, or as a part of it.
         """
         if self._expected is Expected.HEAD:
             may_answer = not self._is_answering
@@ -288,10 +288,10 @@ class HttpConnection(HttpToolsProtocol):
 
 
 class Answer:
-    """The transport of one response. It buffers the header until the body arrives, and sends the two together.
+    """The transport of one response, which buffers the header until the body arrives, and sends the two together.
 
-    uvicorn writes header and body separately, which makes two packets and wakes the client twice. The header is the
-    first write after uvicorn has begun the response, so this class recognizes the header by its time, not its bytes.
+    If header and body were sent separately, as uvicorn writes them, the client would get two packets and wake up twice.
+    The header is the first write after uvicorn has begun the response, so the class need not parse the bytes.
     """
 
     __slots__ = ("_connection", "_cycle", "_head")
@@ -299,7 +299,7 @@ class Answer:
     def __init__(self, connection: HttpConnection, cycle: RequestResponseCycle) -> None:
         self._connection = connection
         self._cycle: RequestResponseCycle | None = cycle
-        """The request-response cycle, until its response has begun; None after that."""
+        """The request-response cycle until its response has begun, then None."""
         self._head = b""
 
     def write(self, octets: bytes) -> None:

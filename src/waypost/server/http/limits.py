@@ -1,4 +1,4 @@
-"""Limits for HTTP clients: times, and numbers of connections."""
+"""Limits for HTTP clients: the time that a client may take, and the number of connections."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ class HttpBounds:
     section 2.1).
     """
     body_start: float = 30.0
-    """Seconds for the body of a request before any of it has arrived. Bytes that arrive add time."""
+    """Seconds for the body of a request before any of it has arrived. Each byte that arrives extends this time."""
     body: float = 300.0
     """The most seconds for the body of a request."""
     answer_start: float = 60.0
-    """Seconds for a client to read a response before it has read any of it. Bytes that the client reads add time."""
+    """Seconds for a client to read a response before it has read any of it. Each byte read extends this time."""
     answer: float = 3600.0
     """The most seconds for a client to read a response."""
     slowest: float = 1_000.0
@@ -39,7 +39,7 @@ class HttpBounds:
     """The most seconds for `head`, `body_start` and `answer_start` while more than three quarters of the connections
     are in use."""
     linger: float = 2.0
-    """Seconds for a client to read the last response on a connection that the server closes."""
+    """Seconds that a client has to read the last response before the server closes the connection."""
 
     def head_time(self, *, is_crowded: bool) -> float:
         """Return the most seconds that a client may take for the header of a request."""
@@ -85,7 +85,7 @@ class HttpAdmission:
         return self.connections.is_crowded
 
     def enter(self, peer: str) -> str | None:
-        """Count a new connection and return None, or return the reason why it is refused."""
+        """Count a new connection and return None, or return the reason why the connection is refused."""
         refusal = None
         if self.connections.is_full:
             refusal = FULL
@@ -99,7 +99,7 @@ class HttpAdmission:
         return None
 
     def linger(self) -> bool:
-        """Try to count a refused connection that stays open for a moment. Return whether the limit allows it."""
+        """Count a refused connection that stays open, and return True. If too many stay open already, return False."""
         if self._lingering >= self.bounds.refused:
             return False
         self._lingering += 1

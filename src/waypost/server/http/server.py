@@ -30,7 +30,7 @@ _HOST = re.compile(rb"([A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Za-z:.]+\])(:[0-9]*)
 
 
 def refusal(scope: Scope) -> tuple[int, str] | None:
-    """Check that a request is valid HTTP. Return the status and text of the refusal, or None if it is valid.
+    """Check that a request is valid HTTP. Return the status and text of the refusal, or None if the request is valid.
 
     The parser has already refused every request that it cannot parse, such as a request with two body lengths.
     Source: RFC 9110 section 15.6.6 (version), RFC 9112 sections 3.2 (Host) and 6.1 (Transfer-Encoding).
@@ -47,13 +47,13 @@ def refusal(scope: Scope) -> tuple[int, str] | None:
     if hosts > 1:
         return 400, "The request has more than one Host header."
     if not hosts and version == "1.1":
-        return 400, "The request has no Host header, which HTTP/1.1 needs."
+        return 400, "The request has no Host header, which HTTP/1.1 requires."
     if not _HOST.fullmatch(host.strip(b" \t")):
         return 400, "The Host header is not a host name or an IP address, with or without a port."
     if is_connect:
         return 501, "This server is not a proxy, so it does not support the CONNECT method."
     if codings and version == "1.0":
-        return 400, "The request has a Transfer-Encoding header, which HTTP/1.0 does not have."
+        return 400, "The request has a Transfer-Encoding header, which HTTP/1.0 does not support."
     if codings > 1 or (codings and headers[names.index(b"transfer-encoding")][1].strip(b" \t").lower() != b"chunked"):
         return 501, "The only transfer coding that this server supports is chunked."
     return None
@@ -80,7 +80,7 @@ async def _refuse(send: Send, status: int, text: str) -> None:
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn inside Waypost's event loop. Waypost handles the signals of the process, so uvicorn must not."""
+    """uvicorn's server, which runs inside Waypost's event loop, and leaves the signals of the process to Waypost."""
 
     def __init__(
         self,
@@ -112,9 +112,9 @@ class HttpServer(uvicorn.Server):
         self._stopping = asyncio.Event()
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Listen on a host and port. Return the real host and port, also if the given port is 0.
+        """Listen on a host and port. Return the actual host and port, also if the given port is 0.
 
-        Raises `OSError` if the server cannot listen on that address, for example because it is in use.
+        Raises `OSError` if the server cannot listen there, for example because another program uses the port.
         """
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         # For an unknown host, this raises `socket.gaierror`, where `create_server` would raise a bare `OSError`.
@@ -131,14 +131,14 @@ class HttpServer(uvicorn.Server):
         return address
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start as uvicorn does, then let `start` return. Called by uvicorn."""
+        """Start like uvicorn's own server, then let `start` return. Called by uvicorn."""
         await super().startup(sockets)
         self._ready.set()
 
     async def main_loop(self) -> None:
         """Call uvicorn's `on_tick` ten times a second, and end when `stop` is called. Called by uvicorn.
 
-        uvicorn's own loop would not notice before its next tick that it should stop.
+        The loop of uvicorn's own server would not end before its next tick.
         """
         ticks = 0
         while not await self.on_tick(ticks):
@@ -156,7 +156,7 @@ class HttpServer(uvicorn.Server):
         self._admission.second_passed()
 
     async def stop(self) -> None:
-        """Complete the requests that have arrived, then close."""
+        """Complete the requests that have arrived, then close all connections."""
         self.should_exit = True
         self._stopping.set()
         await self._serving
@@ -164,5 +164,5 @@ class HttpServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to Waypost. Called by uvicorn, whose own method would handle them."""
+        """Leave the signals to Waypost. Called by uvicorn, whose own method would handle the signals itself."""
         yield
