@@ -124,7 +124,8 @@ class Settings:
     smtps: tuple[Endpoint, ...] = setting(
         ENDPOINTS,
         "",
-        "HOST:PORT for incoming mail over implicit TLS (RFC 8314). By default, mail cannot arrive in this way.",
+        "HOST:PORT for incoming mail over implicit TLS (RFC 8314). By default, the server does not "
+        "listen for such connections.",
     )
     lmtp: tuple[Endpoint, ...] = setting(
         ENDPOINTS,
@@ -294,9 +295,10 @@ class Settings:
     def checks_senders(self) -> bool:
         """Whether the server checks the senders of mail.
 
-        With `enforce`, the server always checks senders. With `record`, it does so only if other machines can connect,
-        because no domain lists a loopback address in its SPF record. So a server on a laptop makes no DNS queries for
-        each message, and is as fast without a network. Mail that is not checked counts as unauthenticated.
+        With `enforce`, the server always checks senders. With `record`, the server checks senders only if other
+        machines can connect, because no domain lists a loopback address in its SPF record. So a server on a laptop makes
+        no DNS queries for each message, and is as fast without a network. Mail that is not checked counts as
+        unauthenticated.
         """
         is_reached = bool(self.proxy_networks) or not all(each.is_loopback for each in (*self.smtp, *self.smtps))
         return self.authentication is Authentication.ENFORCE or (

@@ -9,7 +9,7 @@ from waypost.config.types import BadSetting, Unfit, refusal
 
 
 def read(options: Mapping[str, str], environment: Mapping[str, str], file: SettingsFile) -> Settings:
-    """Return the settings from options, environment and file. A setting that is in none of them has its default.
+    """Return the settings from options, environment and file. All other settings have their defaults.
 
     `options` has the values from the command line, by the names of the settings. An empty environment variable is
     treated as not set. Raises `BadSetting`.
@@ -40,7 +40,7 @@ def from_options(**options: str) -> Settings:
 
 
 def check(name: str, text: str) -> None:
-    """Check a value that a command got for one of its options. Raise `BadSetting` if the setting cannot have it."""
+    """Raise `BadSetting` if a string is not valid for a setting. Commands check their own options in this way."""
     from_options(**{name: text})
 
 

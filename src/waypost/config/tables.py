@@ -205,8 +205,8 @@ ROUTE = _of(
         "rewrite_sender": Key(FLAG, "Whether the server rewrites the sender (SRS) of mail for another mail server."),
         "line_ends": Key(
             _one_of(LineEnds),
-            "The line ends in a Maildir. With lf, CRLF becomes LF if every line of the message ends in CRLF. "
-            "Otherwise, and with as received, the server keeps the line ends of the message.",
+            "The line ends in a Maildir: lf converts CRLF to LF if every line of the message ends in CRLF, and as "
+            "received never converts line ends.",
         ),
         "fault": Key(_one_of(Fault), "For tests: the fault to inject at each attempt."),
     },
@@ -230,8 +230,8 @@ class Delivery:
     bounces: Bounces = key(
         _one_of(Bounces),
         Bounces.AUTHENTICATED,
-        "The senders that get a bounce if the server cannot deliver their mail: always for all senders, authenticated "
-        "for senders whose address is authenticated, and never for no sender.",
+        "The senders that get a bounce if the server cannot deliver their mail: all senders (always), only senders "
+        "whose address is authenticated (authenticated), or no senders (never).",
     )
     bounces_via: Route | None = key(
         Type("a string or a table", _is_via),
@@ -246,7 +246,9 @@ class Delivery:
         "asked for it (NOTIFY=SUCCESS) and the sender's address is authenticated.",
     )
     delay_warning: timedelta | None = key(
-        TIME, None, "The delay after which a sender gets a notice that mail is delayed. By default, no sender does."
+        TIME,
+        None,
+        "The delay after which a sender gets a notice that mail is delayed. By default, the server sends no such notices.",
     )
     srs_domain: str = key(
         A_DOMAIN,

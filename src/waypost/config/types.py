@@ -137,9 +137,9 @@ def _size(text: str) -> int:
 def several(
     one: Callable[[str], T], words: str, into: Callable[[Iterable[T]], Any], *, skips_empty: bool = False
 ) -> Type[Any]:
-    """Return the type of a list of values, separated by commas. `one` parses each value; an empty string has none.
+    """Return the type of a list of values, separated by commas. `one` parses each value.
 
-    With `skips_empty`, the list may have empty elements, which are ignored.
+    An empty string means an empty list. With `skips_empty`, the list may have empty elements, which are ignored.
     """
 
     def read(text: str) -> Any:
@@ -277,7 +277,7 @@ DATABASE = Type(
 
 
 def understood(type_: Type[T], text: str, where: str) -> T:
-    """Parse a string. Raises `BadSetting` with a message that names `where` the string was given."""
+    """Parse a string. Raises `BadSetting` with a message that begins with `where`, the source of the string."""
     try:
         return type_.read(text)
     except Unfit as error:
@@ -285,7 +285,10 @@ def understood(type_: Type[T], text: str, where: str) -> T:
 
 
 def refusal(type_: Type[Any], text: str, error: Unfit, where: str, *, is_secret: bool = False) -> BadSetting:
-    """Return the error for a string that is not valid for a type. The message quotes it unless it `is_secret`."""
+    """Return the error for a string that is not valid for a type.
+
+    The message quotes the string unless `is_secret` is true.
+    """
     found = text if error.entry is None else error.entry
     instead = "" if is_secret else f", not {found!r}{f': {error.reason}' if error.reason else ''}"
     return BadSetting(f"{where} must be {type_.words}{instead}")

@@ -20,7 +20,7 @@ _EARLIER = timedelta(hours=1)
 
 
 def self_signed(hostname: str, now: datetime) -> tuple[bytes, bytes]:
-    """Make a certificate for a host name, localhost and the loopback addresses. Return it and its key as PEM."""
+    """Make a certificate for a host name and for this machine. Return the certificate and its key as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
     names: list[x509.GeneralName] = [x509.DNSName(hostname), x509.DNSName("localhost")]

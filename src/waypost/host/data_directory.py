@@ -107,7 +107,7 @@ class Profile:
 
 
 class DataDirectory:
-    """A data directory, which may not exist yet, and on which a server may or may not be running."""
+    """A data directory. The directory need not exist yet, and a server may be running on it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -121,7 +121,10 @@ class DataDirectory:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock during the block, so that no server can start. Raises `DataDirectoryError` if a server runs."""
+        """Hold the lock during the block, so that no server can start.
+
+        Raises `DataDirectoryError` if a server is running.
+        """
         self.prepare()
         try:
             yield
@@ -181,7 +184,7 @@ class DataDirectory:
             raise DataDirectoryError(str(error)) from error
 
     def prepare(self) -> list[Exposure]:
-        """Create the directory if necessary, and lock it. Return the risks from other users that exist or existed.
+        """Create the directory if necessary, and lock it. Return all risks from other users that were found.
 
         Raises `DataDirectoryError` if a server is running on the directory, or if another user could have created files
         in it.
@@ -431,7 +434,7 @@ def _refuse_foreign(run: Run) -> None:
         raise TypeError(run)
     if not all(map(_ADDRESS.fullmatch, filter(None, addresses))):
         raise ValueError(run)
-    os.fsencode("".join(texts))  # refuses half a character, but allows file names that are not UTF-8
+    os.fsencode("".join(texts))  # refuses lone surrogates, except in file names that are not UTF-8
 
 
 def _reachable(address: str) -> str:

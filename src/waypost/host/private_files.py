@@ -185,7 +185,7 @@ class PrivateDirectory:
                     raise UnsafeFile(_words(fault, str(path), path, found, self._user))
 
     def make_private(self, is_ours: Names) -> list[Exposure]:
-        """Remove other users' permissions on Waypost's files. Return the risks that exist or existed."""
+        """Remove other users' permissions on Waypost's files. Return all risks that were found."""
         found, facts = list(self._above), os.fstat(self._descriptor)
         if facts.st_mode & stat.S_IWGRP:
             found.append(_exposure(Risk.SHARED, self.path, facts))
@@ -336,8 +336,8 @@ def refuse_replaceable(file: Path) -> None:
 def as_owner_of(file: os.stat_result) -> Iterator[None]:
     """If the process runs as root, continue with the permissions of a file's owner and group, until the block ends.
 
-    New files then belong to the same owner, and a link cannot lead root to files that the owner cannot reach. This
-    applies to the whole process. If the process does not run as root, nothing changes. Raises `OSError`.
+    New files then belong to the same owner, and a link cannot lead root to files that the owner cannot reach. The
+    permissions of the whole process change. If the process does not run as root, nothing changes. Raises `OSError`.
     """
     if os.geteuid() != ROOT or file.st_uid == ROOT:
         yield

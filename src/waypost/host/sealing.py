@@ -30,7 +30,10 @@ class Keyring:
         self._cipher = AESGCM(key)
 
     def seal(self, secret: str, of: str) -> bytes:
-        """Return the sealed form of a secret, which may be written to disk. `of` names the secret's owner."""
+        """Return the sealed form of a secret, which may be written to disk.
+
+        `of` identifies the access key or route that the secret belongs to.
+        """
         nonce = secrets.token_bytes(_NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, secret.encode(), of.encode())
 

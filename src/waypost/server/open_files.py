@@ -12,7 +12,7 @@ FEWEST = 10
 """The number of SMTP connections, and of HTTP connections, that are always allowed, even with too few files."""
 
 HTTP_SHARE = 4
-"""The divisor for the share of HTTP: with too few files for all connections, HTTP gets a quarter, mail the rest."""
+"""If the files are too few for all connections, HTTP gets one connection in this many, and mail gets the rest."""
 
 
 class Connections(NamedTuple):

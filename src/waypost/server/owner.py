@@ -1,4 +1,7 @@
-"""The owner of a server: the access key in the credentials file, and the first instance. The first start makes them."""
+"""The owner of a server: the access key in the credentials file, and the first instance.
+
+The first start makes both the key and the instance.
+"""
 
 import uuid
 from datetime import datetime

@@ -88,7 +88,10 @@ async def refuse_circles(routes: Sequence[Route], server: OurServer) -> None:
 
 
 async def log_unreachable(routes: Sequence[Route], server: OurServer, emit: events.Emit) -> None:
-    """Log the routes that cannot be reached now, or that lead back to this server. Mail for them stays in the queue."""
+    """Log the routes that cannot be reached now, or that lead back to this server.
+
+    Mail for such routes stays in the queue.
+    """
     for route in routes:
         try:
             await check(route, server)

@@ -103,15 +103,15 @@ def most_files() -> float:
 
 
 def silence(library: str) -> None:
-    """Turn off the log of a library. The library also raises all errors, and nobody needs its other log lines."""
+    """Turn off the log of a library. The library also raises all errors, and its other log lines are not needed."""
     logging.getLogger(library).disabled = True
 
 
 def collect_less_garbage() -> None:
     """Make the garbage collector run less often. Call this function after the server has started.
 
-    Objects that exist at that time live until the process ends, so the collector need not scan them again. The objects
-    of a call or a message are nearly always freed without the collector.
+    Objects that exist after the start live until the process ends, so the collector need not scan them again. The
+    objects of a call or a message are nearly always freed without the collector.
     """
     gc.collect()
     gc.freeze()

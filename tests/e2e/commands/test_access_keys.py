@@ -327,7 +327,7 @@ def test_another_master_key_than_the_database_s_is_refused(own_keys, command):
     arguments = () if command == "list" else (made["AccessKeyId"],)
     said = own_keys.refused(command, *arguments, WAYPOST_MASTER_KEY=ANOTHER)
     assert "were sealed with another master key" in said
-    assert "was made with" in said
+    assert "was created with" in said
     assert made["SecretAccessKey"] not in said
 
 

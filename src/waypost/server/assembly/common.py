@@ -99,7 +99,7 @@ def connections(
 def disk_guard(
     settings: Settings, directory: DataDirectory, store: ports.Store, *, emit: events.Emit, warn: Callable[[str], None]
 ) -> DiskGuard:
-    """Return the guard that refuses mail while the disk is too full. If the disk is too full now, warn with `warn`."""
+    """Return the guard that refuses mail while the disk is too full. If the disk is too full now, call `warn`."""
     guard = DiskGuard(directory.path, settings.disk_reserve, emit=emit, reusable=store.reusable_octets)
     if guard.is_full():
         with suppress(OSError):

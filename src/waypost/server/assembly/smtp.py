@@ -35,7 +35,10 @@ class SmtpEdge:
     """The checker for SPF, DKIM and DMARC; None if the settings turn it off."""
 
     async def begin(self, opened: AsyncExitStack) -> None:
-        """Start the sender checks, so that the server can listen. `opened` later stops both, the server first."""
+        """Start the sender checks, so that the server can listen.
+
+        `opened` later stops the server first, and then the sender checks.
+        """
         if self.checker:
             await self.checker.start()
             opened.push_async_callback(self.checker.stop)

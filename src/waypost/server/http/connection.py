@@ -74,7 +74,7 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Admit or refuse a client that has connected. Called by the event loop."""
         super().connection_made(transport)
-        if self.client is None:  # the client is gone already
+        if self.client is None:  # the client has already disconnected
             self._is_over = True
             transport.abort()
             return
@@ -268,7 +268,7 @@ class HttpConnection(HttpToolsProtocol):
             lines.append("Retry-After: 1")
         self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self._over()
-        with suppress(OSError, RuntimeError):  # the client may be gone already
+        with suppress(OSError, RuntimeError):  # the client may have disconnected already
             self.transport.write_eof()
 
     def _abort(self) -> None:

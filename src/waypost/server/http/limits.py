@@ -30,7 +30,8 @@ class HttpBounds:
     body: float = 300.0
     """The most seconds for the body of a request."""
     answer_start: float = 60.0
-    """Seconds for a client to read a response before it has read any of it. Each byte read extends this time."""
+    """Seconds for a client to read a response before it has read any of it. Each byte that the client reads extends
+    this time."""
     answer: float = 3600.0
     """The most seconds for a client to read a response."""
     slowest: float = 1_000.0
@@ -99,7 +100,10 @@ class HttpAdmission:
         return None
 
     def linger(self) -> bool:
-        """Count a refused connection that stays open, and return True. If too many stay open already, return False."""
+        """Count a refused connection that stays open for a moment, and return True.
+
+        If too many refused connections are open already, return False.
+        """
         if self._lingering >= self.bounds.refused:
             return False
         self._lingering += 1

@@ -40,7 +40,7 @@ def refusal(scope: Scope) -> tuple[int, str] | None:
     hosts, codings = names.count(b"host"), names.count(b"transfer-encoding")
     host = headers[names.index(b"host")][1] if hosts else b""
     is_connect = scope["method"] == "CONNECT"
-    if version == "1.1" and hosts == 1 and not codings and not is_connect and _HOST.fullmatch(host):  # usual
+    if version == "1.1" and hosts == 1 and not codings and not is_connect and _HOST.fullmatch(host):  # common case
         return None
     if version not in ("1.1", "1.0"):
         return 505, f"This server speaks HTTP/1.1 and HTTP/1.0, not HTTP/{version}."
@@ -131,7 +131,7 @@ class HttpServer(uvicorn.Server):
         return address
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start like uvicorn's own server, then let `start` return. Called by uvicorn."""
+        """Start uvicorn's part of the server, then let `start` return. Called by uvicorn."""
         await super().startup(sockets)
         self._ready.set()
 
