@@ -296,8 +296,8 @@ class Settings:
         """Whether the server checks the senders of mail.
 
         With `enforce`, the server always checks senders. With `record`, the server checks senders only if other
-        machines can connect, because no domain lists a loopback address in its SPF record. So a server on a laptop makes
-        no DNS queries for each message, and is as fast without a network. Mail that is not checked counts as
+        machines can connect, because no domain lists a loopback address in its SPF record. So a server on a laptop
+        makes no DNS queries for each message, and is as fast without a network. Mail that is not checked counts as
         unauthenticated.
         """
         is_reached = bool(self.proxy_networks) or not all(each.is_loopback for each in (*self.smtp, *self.smtps))

@@ -248,7 +248,8 @@ class Delivery:
     delay_warning: timedelta | None = key(
         TIME,
         None,
-        "The delay after which a sender gets a notice that mail is delayed. By default, the server sends no such notices.",
+        "The delay after which a sender gets a notice that mail is delayed. By default, the server sends no such "
+        "notices.",
     )
     srs_domain: str = key(
         A_DOMAIN,
