@@ -14,7 +14,7 @@ from waypost.server import service as services
 
 
 class NotStarted(SystemExit):
-    """Raised instead of starting a service. It has the settings of that service."""
+    """Raised instead of starting a service, with the settings of that service."""
 
     def __init__(self, settings):
         super().__init__(0)

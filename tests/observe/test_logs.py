@@ -92,7 +92,7 @@ def test_the_text_of_an_error_cannot_move_the_cursor_or_forge_a_log_line(log):
     assert not [line for line in ours.splitlines() if line.startswith("2026-01-01")]
 
 
-def test_a_log_that_cannot_be_written_delays_and_fails_nothing(log, monkeypatch):
+def test_a_log_that_cannot_be_written_does_not_delay_or_fail_its_callers(log, monkeypatch):
     log, stream = log
     monkeypatch.setattr(stream, "write", lambda _: (_ for _ in ()).throw(BrokenPipeError))
     for _ in range(3):

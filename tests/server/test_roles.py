@@ -108,7 +108,7 @@ def test_two_services_run_on_one_loop_and_each_has_its_own_mail(tmp_path):
         assert len(service.emitted_of(events.MessageAccepted)) == 1
 
 
-def test_a_service_with_only_the_api_role_listens_only_for_calls_and_claims_nothing(tmp_path):
+def test_a_service_with_only_the_api_role_listens_only_for_calls_and_claims_no_deliveries(tmp_path):
     api = Running(tmp_path / "data", {Role.API})
 
     async def scenario():
