@@ -43,7 +43,7 @@ from waypost.host.private_files import UnsafeFile, refuse_replaceable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsFile:
-    """The contents of a settings file. The defaults are the contents of an empty file."""
+    """The contents of a settings file. The default values describe an empty file."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The settings of `waypost serve` by name, as strings in the form of the command line. Paths in these settings are
@@ -60,7 +60,7 @@ class SettingsFile:
 
 
 _NAMES = {"route": True, "delivery": False, "retention": True}
-"""The names of the tables in a settings file, each with whether the file may have several tables of that name."""
+"""The tables that a settings file may have. True means that the file may have several tables of the name."""
 
 _SETTINGS = {name: row for name, row in ROWS.items() if row.in_file}
 

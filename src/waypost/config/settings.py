@@ -1,8 +1,8 @@
 """The table of all settings, with one row for each, and their typed values: numbers, durations, paths, networks.
 
 A setting can be given on the command line as `--name`, in the environment as `WAYPOST_SERVE_NAME`, or in a settings
-file. `sources` reads all three. To add a setting, add a row. `tests/test_completeness.py` then reports what else is
-missing.
+file. `sources` reads all three. To add a setting, add a row. `tests/test_completeness.py` then reports the
+other places that need the setting.
 """
 
 import socket
@@ -76,7 +76,7 @@ class Contradiction(BadSetting):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings of `waypost serve`. The default of each field is the default of its setting.
+    """All settings of `waypost serve`. Each field has the default value of its setting.
 
     Sizes are in bytes. Raises `Contradiction` if settings contradict each other.
     """
@@ -112,7 +112,7 @@ class Settings:
     http_names: frozenset[str] = setting(
         HOST_NAMES,
         "",
-        "Host names, such as waypost.example.com, by which clients may call the inspection API, in addition to IP "
+        "Host names, such as waypost.example.com, that clients may use to call the inspection API, in addition to IP "
         "addresses, localhost and --hostname. The Amazon Connect API accepts any name.",
     )
     smtp: tuple[Endpoint, ...] = setting(
@@ -288,7 +288,7 @@ class Settings:
 
     @property
     def own_http_names(self) -> frozenset[str]:
-        """The host names, in lower case, by which clients may call the inspection API."""
+        """The host names, in lower case, that clients may use to call the inspection API."""
         return self.http_names | {self.real_hostname.lower()}
 
     @property

@@ -32,7 +32,7 @@ def read(options: Mapping[str, str], environment: Mapping[str, str], file: Setti
 def from_options(**options: str) -> Settings:
     """Return the settings of a server that is started with only these options.
 
-    Raises `BadSetting`, and `KeyError` if a name is not the name of a setting.
+    Raises `BadSetting` for an invalid value, and `KeyError` for an unknown name.
     """
     if unknown := options.keys() - ROWS.keys():
         raise KeyError(*sorted(unknown))

@@ -68,7 +68,7 @@ _RESTORE = (
 
 
 class DataDirectoryError(Exception):
-    """The data directory cannot be used. The error message names the file and says what to do."""
+    """The data directory cannot be used. The error message names the file and a remedy."""
 
 
 class NotRunning(DataDirectoryError):
@@ -408,7 +408,7 @@ class DataDirectory:
         )
 
     def unusable(self, error: OSError) -> DataDirectoryError:
-        """Return the error that says why the directory cannot be used."""
+        """Return the error for a directory that cannot be used, with the reason."""
         reason = "it is not a directory" if isinstance(error, NotADirectoryError) else error.strerror
         return DataDirectoryError(f"The data directory {self.path} cannot be used: {reason}.")
 
@@ -423,7 +423,7 @@ class DataDirectory:
 
 
 _ADDRESS = re.compile(r"(?:[^\s\[\]:]+|\[[^\s\[\]]+\]):[0-9]{1,5}", re.ASCII)
-"""HOST:PORT, with brackets around an IPv6 address."""
+"""The pattern for HOST:PORT, with brackets around an IPv6 address."""
 
 
 def _refuse_foreign(run: Run) -> None:

@@ -2,7 +2,7 @@
 
 A user who can write to a directory can put a file or a link there: another database, a key that this user knows, or a
 link to a file that Waypost would overwrite. So a directory and its files must belong to the user who runs Waypost, or
-to root. The rules are functions of an owner and a mode from `os.stat`. `opened` checks the directory and all
+to root. Each rule is a function of an owner and a mode, as returned by `os.stat`. `opened` checks the directory and all
 directories above it, and opens the directory once. Files are then opened relative to the open directory, and never
 through a link, so the program uses exactly the files that it checked.
 """
@@ -36,7 +36,7 @@ _LINKS = 40
 
 
 class UnsafeFile(Exception):
-    """Another user could have created or changed a file. The error message names the file and says what to do."""
+    """Another user could have created or changed a file. The error message names the file and a remedy."""
 
 
 class Fault(Enum):
@@ -49,7 +49,10 @@ class Fault(Enum):
 
 
 def fault_of_directory(mode: int, owner: int, *, user: int) -> Fault | None:
-    """Return why `user` must not keep files in a directory, or None if only root and the group could change them."""
+    """Return the reason why `user` must not keep files in a directory, or None if the directory is safe.
+
+    A directory is safe if only its owner, its group and root can change its files.
+    """
     if not stat.S_ISDIR(mode):
         return Fault.WRONG_KIND
     if owner not in {ROOT, user}:
@@ -58,7 +61,7 @@ def fault_of_directory(mode: int, owner: int, *, user: int) -> Fault | None:
 
 
 def fault_of_directory_above(mode: int) -> Fault | None:
-    """Return why other users can replace the entries of a directory, or None if they cannot.
+    """Return the reason why other users can replace the entries of a directory, or None if they cannot.
 
     If a directory has the sticky bit, as /tmp does, users can replace only their own files.
     """
@@ -89,7 +92,7 @@ def own_groups(user: int) -> set[int]:
 
 
 def fault_of_link(owner: int, *, user: int) -> Fault | None:
-    """Return why a symbolic link in a path is not safe to follow, or None if the link is safe.
+    """Return the reason why a symbolic link in a path is not safe to follow, or None if the link is safe.
 
     The owner of a link can change its target at any time.
     """
@@ -97,7 +100,7 @@ def fault_of_link(owner: int, *, user: int) -> Fault | None:
 
 
 def fault_of_file(mode: int, owner: int, *, user: int) -> Fault | None:
-    """Return why `user` must not use a file, or None if the file is safe to use."""
+    """Return the reason why `user` must not use a file, or None if the file is safe to use."""
     if stat.S_ISLNK(mode):
         return Fault.LINK
     if not stat.S_ISREG(mode):
@@ -336,7 +339,7 @@ def refuse_replaceable(file: Path) -> None:
 def as_owner_of(file: os.stat_result) -> Iterator[None]:
     """If the process runs as root, continue with the permissions of a file's owner and group, until the block ends.
 
-    New files then belong to the same owner, and a link cannot lead root to files that the owner cannot reach. The
+    New files then belong to that owner, and a link cannot give root access to files that the owner cannot reach. The
     permissions of the whole process change. If the process does not run as root, nothing changes. Raises `OSError`.
     """
     if os.geteuid() != ROOT or file.st_uid == ROOT:
@@ -366,8 +369,8 @@ def user_name(user: int) -> str:
 def _walked(path: Path, *, user: int, make: bool) -> tuple[Path, list[Exposure]]:
     """Return the real path of a directory, and the directories above it in which other users can replace entries.
 
-    The walk starts at the root directory, so other users cannot replace a directory after it was checked. Raises
-    `UnsafeFile` and `OSError`.
+    The check starts at the root directory and works down, so other users cannot replace a directory that has already
+    been checked. Raises `UnsafeFile` and `OSError`.
     """
     here, rest, links = Path("/"), deque(path.absolute().parts[1:]), 0
     above: list[Exposure] = []
@@ -438,7 +441,7 @@ def _octal(mode: int) -> str:
 
 
 def _words(fault: Fault, subject: str, path: Path, found: os.stat_result, user: int) -> str:
-    """Return the message for an unsafe file or directory: the fault, and what to do about it."""
+    """Return the message for an unsafe file or directory, with the fault and a remedy."""
     if fault is Fault.LINK:
         return f"{subject} is a link, which Waypost does not follow. Replace the link with a file, or remove the link."
     if fault is Fault.WRONG_KIND:

@@ -38,7 +38,10 @@ class Keyring:
         return nonce + self._cipher.encrypt(nonce, secret.encode(), of.encode())
 
     def unseal(self, sealed: bytes, of: str) -> str:
-        """Return the secret from its sealed form. `of` must be the same value as for `seal`. Raises `SealBroken`."""
+        """Return the secret from its sealed form. Raises `SealBroken`.
+
+        `of` must be the value that was passed to `seal`.
+        """
         try:
             return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], of.encode()).decode()
         except (InvalidTag, ValueError) as error:

@@ -91,7 +91,7 @@ class Maintenance:
         await repeat_step(self.store.write, lambda tx: tx.forget_refusals(before=before, limit=MOST_REFUSALS))
 
     async def purge(self) -> None:
-        """Delete mail that has exceeded the age or size limit of its retention rule."""
+        """Delete mail that exceeds the age or size limit of the retention rules."""
         if self.rules:
             async for _ in retention.purge(self.store, self.rules, now=self.mail_clock()):
                 pass

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class CannotStart(Exception):
-    """The service cannot start. The error message says why, and what to do."""
+    """The service cannot start. The error message has the reason and a remedy."""
 
 
 class Refused(Exception):

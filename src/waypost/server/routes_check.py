@@ -106,7 +106,7 @@ async def log_unreachable(routes: Sequence[Route], server: OurServer, emit: even
 
 
 async def check_route(route: Route, server: OurServer) -> None:
-    """Check that the target of a route exists. Raises `Refused` with a message that says what to do."""
+    """Check that the target of a route exists. Raises `Refused` with a message that names a remedy."""
     try:
         await check(route, server)
     except LeadsBack:

@@ -31,7 +31,7 @@ COLLECT_AFTER = 20_000
 
 
 class ServerFailed(Exception):
-    """The server must end. The error message says what failed, and which log line has the cause."""
+    """The server must end. The error message names the task that failed, and the log line with the cause."""
 
 
 @dataclass(frozen=True, slots=True)

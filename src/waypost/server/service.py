@@ -123,7 +123,7 @@ class Service:
         self.emit(events.Reopened())
 
     async def _start(self, opened: AsyncExitStack) -> data_directory.Run:
-        """Run the steps of a start, in order. `opened` later closes what the steps opened, in reverse order.
+        """Run the steps of a start, in order. `opened` later closes everything that the steps opened, in reverse order.
 
         The service does not listen and claims no deliveries until it has checked that no route leads back to it, and
         has made all of its parts.

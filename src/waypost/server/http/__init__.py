@@ -1,1 +1,1 @@
-"""The HTTP listener, with limits on what a client may send and how long it may take."""
+"""The HTTP listener, with limits on the size and the duration of a client's requests."""

@@ -1,4 +1,4 @@
-"""One HTTP connection: uvicorn's HTTP/1.1, with limits on what a client may send and how long it may take.
+"""One HTTP connection: uvicorn's HTTP/1.1, with limits on the size and the duration of a client's requests.
 
 This module uses names that are not part of uvicorn's public interface. `tests/test_library_internals.py` lists those
 names, and `pyproject.toml` sets an upper bound on the version of uvicorn because of them.
@@ -65,7 +65,7 @@ class HttpConnection(HttpToolsProtocol):
         self._sent = 0
         """Bytes written for the current response, plus the bytes of earlier responses that were still unread."""
         self._unread_seconds = 0
-        """Seconds during which bytes of the response were waiting for the client to read them."""
+        """The number of seconds for which the client has not read all of the response."""
         self._framing: list[tuple[bytes, bytes]] = []
         """The Content-Length and Transfer-Encoding fields of a request that has a body and an Upgrade field."""
 
@@ -291,7 +291,7 @@ class Answer:
     """The transport of one response, which buffers the header until the body arrives, and sends the two together.
 
     If header and body were sent separately, as uvicorn writes them, the client would get two packets and wake up twice.
-    The header is the first write after uvicorn has begun the response, so the class need not parse the bytes.
+    After uvicorn has begun a response, its first write is the header, so the class need not parse the bytes.
     """
 
     __slots__ = ("_connection", "_cycle", "_head")

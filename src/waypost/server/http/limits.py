@@ -82,7 +82,7 @@ class HttpAdmission:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether more than three quarters of the possible connections are in use."""
+        """Whether more than three quarters of the allowed connections are in use."""
         return self.connections.is_crowded
 
     def enter(self, peer: str) -> str | None:
@@ -118,7 +118,7 @@ class HttpAdmission:
         self.connections.remove(peer)
 
     def second_passed(self) -> None:
-        """Log the refused connections if the last log line is `LOG_EVERY` seconds old. Called once a second."""
+        """Log refused connections `LOG_EVERY` seconds after the first refusal. Called once a second."""
         if self._refused:
             self._unlogged_seconds += 1
             if self._unlogged_seconds >= LOG_EVERY:
