@@ -48,7 +48,7 @@ from waypost.domain.mail.retention import Rule
 from waypost.domain.mail.routes import Route
 
 FEWEST = 4
-"""The fewest connections to PostgreSQL: one connection for each kind of work."""
+"""The minimum number of connections to PostgreSQL: one connection for each kind of work."""
 
 
 class Authentication(StrEnum):
@@ -101,13 +101,13 @@ class Settings:
     http_connections: int = setting(
         whole_number(10, 1_000_000),
         "1000",
-        "The most simultaneous connections of HTTP clients. The server answers further connections with 503.",
+        "The maximum number of simultaneous HTTP connections. The server answers further connections with 503.",
     )
     http_connections_each: int = setting(
         whole_number(1, 1_000_000),
         "200",
-        "The most simultaneous HTTP connections from one client IP address (one /64 network with IPv6). Behind a "
-        "proxy, all connections come from the proxy's address.",
+        "The maximum number of simultaneous HTTP connections from one client IP address (one /64 network with "
+        "IPv6). Behind a proxy, all connections come from the proxy's address.",
     )
     http_names: frozenset[str] = setting(
         HOST_NAMES,
@@ -163,20 +163,22 @@ class Settings:
         "on loopback.",
     )
     smtp_connections: int = setting(
-        whole_number(10, 1_000_000), "15000", "The most simultaneous connections of mail clients."
+        whole_number(10, 1_000_000), "15000", "The maximum number of simultaneous mail connections."
     )
     smtp_connections_each: int = setting(
         whole_number(1, 1_000_000),
         "100",
-        "The most simultaneous connections from one mail client's IP address (one /64 network with IPv6).",
+        "The maximum number of simultaneous mail connections from one client IP address (one /64 network with IPv6).",
     )
     smtp_new_connections_each: int = setting(
         whole_number(0, 1_000_000),
         "0",
-        "The most new connections per minute from one client IP address. 0 means no limit.",
+        "The maximum number of new connections per minute from one client IP address. 0 means no limit.",
     )
     smtp_messages_each: int = setting(
-        whole_number(0, 1_000_000), "0", "The most messages per minute from one client IP address. 0 means no limit."
+        whole_number(0, 1_000_000),
+        "0",
+        "The maximum number of messages per minute from one client IP address. 0 means no limit.",
     )
     smtp_unknown_recipients: int = setting(
         whole_number(1, 1_000_000),
@@ -234,13 +236,15 @@ class Settings:
         is_secret=True,
     )
     database_connections: int = setting(
-        whole_number(FEWEST, 9999), "16", "The most connections of this server to PostgreSQL."
+        whole_number(FEWEST, 9999), "16", "The maximum number of connections from this server to PostgreSQL."
     )
     account: str = setting(
-        ACCOUNT, "000000000000", "At the first start: the AWS account id for the new access key, twelve digits."
+        ACCOUNT, "000000000000", "The AWS account id, twelve digits, for the access key that the first start creates."
     )
     region: str = setting(
-        REGION, "us-east-1", "At the first start: the AWS region for the new instance, which `waypost env` prints."
+        REGION,
+        "us-east-1",
+        "The AWS region of the instance that the first start creates. `waypost env` prints this region.",
     )
     limits: Limits = setting(
         choice(PROFILES), "relaxed", "Limits of the API: relaxed, or aws for the default quotas of Amazon Connect."

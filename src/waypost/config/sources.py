@@ -11,7 +11,7 @@ from waypost.config.types import BadSetting, Unfit, refusal
 def read(options: Mapping[str, str], environment: Mapping[str, str], file: SettingsFile) -> Settings:
     """Return the settings from options, environment and file. All other settings have their defaults.
 
-    `options` has the values from the command line, by the names of the settings. An empty environment variable is
+    `options` maps the names of settings to their values on the command line. An empty environment variable is
     treated as not set. Raises `BadSetting`.
     """
     values = {}

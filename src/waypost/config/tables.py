@@ -170,10 +170,10 @@ SECRETS = {
 _HOW = {
     "tls": Key(
         _one_of(Tls),
-        "TLS with an SMTP or LMTP peer. With none, the server never uses TLS. With opportunistic, the server uses TLS "
-        "if the peer offers it, and accepts any certificate. With require, the server sends only over TLS, and accepts "
-        "any certificate. With verify, the server sends only over TLS, and the certificate must be valid for the host "
-        "name. The default with smtps:// is verify.",
+        "The use of TLS with an SMTP or LMTP peer. With none, the server never uses TLS. With opportunistic, the server "
+        "uses TLS if the peer offers it, and accepts any certificate. With require, the server sends only over TLS, and "
+        "accepts any certificate. With verify, the server sends only over TLS, and the certificate must be valid for "
+        "the host name. The default with smtps:// is verify.",
     ),
     "user": Key(
         TEXT, 'The user name for SMTP AUTH. A route with a user name needs a secret, and tls = "verify" or smtps://.'
@@ -184,7 +184,7 @@ _HOW = {
         "Whether a webhook, or a mail server that was found in the DNS (mx:), may be in a private network or on this "
         "machine.",
     ),
-    "connections": Key(_whole(1, 1000), "The most simultaneous connections to this destination."),
+    "connections": Key(_whole(1, 1000), "The maximum number of simultaneous connections to this destination."),
 }
 
 ROUTE = _of(
@@ -262,7 +262,9 @@ class Delivery:
         frozenset(),
         "Domains whose SPF records allow this server to send. The server never rewrites senders in these domains.",
     )
-    connections: int = key(_whole(1, 10_000), 100, "The most simultaneous connections to all destinations together.")
+    connections: int = key(
+        _whole(1, 10_000), 100, "The maximum number of simultaneous connections to all destinations together."
+    )
 
     @property
     def policy(self) -> Policy:
@@ -280,7 +282,9 @@ RETENTION = _of(
             Type("a string", _is_match),
             "The inboxes to which the rule applies, in the form of a route's match. The first rule that matches wins.",
         ),
-        "age": Key(TIME, "The server deletes messages that it received longer ago than this."),
+        "age": Key(
+            TIME, "The maximum age of a message since the server received it. The server deletes older messages."
+        ),
         "size": Key(
             Type(f"{SIZE.words}, more than 0", _is_size),
             "The maximum total size of the mail in an inbox. The server deletes the oldest messages first.",

@@ -32,7 +32,7 @@ Names = Callable[[str], bool]
 """Whether a file belongs to Waypost, by its name. Waypost ignores other files in the directory."""
 
 _LINKS = 40
-"""The most symbolic links that may be followed in one path. Linux has the same limit."""
+"""The maximum number of symbolic links in one path. Linux has the same limit."""
 
 
 class UnsafeFile(Exception):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
-    """An edge listens on this address."""
+    """An edge has begun to listen on an address."""
 
     edge: str
     address: str

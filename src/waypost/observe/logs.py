@@ -22,7 +22,7 @@ Render = Callable[[str, Any], bytes]
 """Returns a log line as bytes, from its level and its fields."""
 
 BACKLOG = 10_000
-"""The most lines that wait to be written. The log drops and counts further lines, because it must never delay mail."""
+"""The maximum number of waiting lines. The log drops and counts further lines, because it must never delay mail."""
 
 WRITE_EVERY = 0.1
 """Seconds between two checks for waiting lines. Waking the log's thread for each line would slow down mail."""

@@ -18,7 +18,7 @@ EVERY = 600.0
 """Seconds from the end of one round of maintenance to the start of the next round."""
 
 MOST_REFUSALS = 1_000
-"""The largest number of refusals that one transaction deletes."""
+"""The maximum number of refusals that one transaction deletes."""
 
 
 @dataclass(frozen=True, kw_only=True)

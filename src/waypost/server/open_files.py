@@ -6,7 +6,7 @@ OWN_FILES = 100
 """The number of files for other uses: the database, the log, the listeners, modules, and pipes."""
 
 FILES_OF_AN_ATTEMPT = 5
-"""The most files that one attempt has open: delivery into a Maildir opens four directories and the message file."""
+"""The maximum number of open files of one attempt: a delivery into a Maildir opens four directories and a file."""
 
 FEWEST = 10
 """The number of SMTP connections, and of HTTP connections, that are always allowed, even with too few files."""
@@ -16,7 +16,7 @@ HTTP_SHARE = 4
 
 
 class Connections(NamedTuple):
-    """The most client connections at the same time, for mail and for HTTP."""
+    """The maximum numbers of simultaneous client connections, for mail and for HTTP."""
 
     smtp: int
     http: int

@@ -31,7 +31,7 @@ SECONDS = 10.0
 """Seconds that the target of a route may take to answer."""
 
 SMTP_PORT = 25
-"""The port on which deliveries connect to a mail host that they found in the DNS."""
+"""The port of mail hosts that are found in the DNS."""
 
 Address = IPv4Address | IPv6Address
 

@@ -17,13 +17,13 @@ from waypost.observe import events
 from waypost.server.http.limits import HttpAdmission
 
 HEAD_OCTETS = 64 * 1024
-"""The largest size in bytes of a request line with its header fields. AWS SDKs send about 1,000 bytes."""
+"""The maximum size in bytes of a request line with its header fields. AWS SDKs send about 1,000 bytes."""
 
 REST_OCTETS = 1024 * 1024
-"""The most bytes after the header: body, chunk framing and trailers. The application has a lower limit for the body."""
+"""The maximum size in bytes of body, chunk framing and trailers. The application has a lower limit for the body."""
 
 PIPELINED = 100
-"""The most requests of one connection that may wait for responses to earlier requests (RFC 9112 section 9.3.2)."""
+"""The maximum number of requests that may wait for responses to earlier requests (RFC 9112 section 9.3.2)."""
 
 
 class Expected(Enum):

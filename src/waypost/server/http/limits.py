@@ -18,48 +18,48 @@ class HttpBounds:
     """
 
     connections: int = 1_000
-    """The most connections at the same time."""
+    """The maximum number of simultaneous connections."""
     connections_each: int = 200
-    """The most connections at the same time from one IPv4 address or one IPv6 /64 network."""
+    """The maximum number of simultaneous connections from one IPv4 address or one IPv6 /64 network."""
     head: float = 30.0
-    """The most seconds until the first byte of a request, and from that byte until the end of the header (RFC 9112
-    section 2.1).
+    """The maximum number of seconds until the first byte of a request, and from that byte until the end of the header
+    (RFC 9112 section 2.1).
     """
     body_start: float = 30.0
     """Seconds for the body of a request before any of it has arrived. Each byte that arrives extends this time."""
     body: float = 300.0
-    """The most seconds for the body of a request."""
+    """The maximum number of seconds for the body of a request."""
     answer_start: float = 60.0
     """Seconds for a client to read a response before it has read any of it. Each byte that the client reads extends
     this time."""
     answer: float = 3600.0
-    """The most seconds for a client to read a response."""
+    """The maximum number of seconds for a client to read a response."""
     slowest: float = 1_000.0
     """The number of bytes that add one second to the time for a body or a response."""
     start_when_crowded: float = 10.0
-    """The most seconds for `head`, `body_start` and `answer_start` while more than three quarters of the connections
-    are in use."""
+    """The maximum number of seconds for `head`, `body_start` and `answer_start` while more than three quarters of the
+    connections are in use."""
     linger: float = 2.0
     """Seconds that a client has to read the last response before the server closes the connection."""
 
     def head_time(self, *, is_crowded: bool) -> float:
-        """Return the most seconds that a client may take for the header of a request."""
+        """Return the number of seconds that a client may take for the header of a request."""
         return min(self.head, self.start_when_crowded) if is_crowded else self.head
 
     def body_time(self, octets: int, *, is_crowded: bool) -> float:
-        """Return the most seconds that a body may have taken when this many bytes of it have arrived."""
+        """Return the number of seconds that a body may have taken when this many bytes of it have arrived."""
         start = min(self.body_start, self.start_when_crowded) if is_crowded else self.body_start
         return min(self.body, start + octets / self.slowest)
 
     def answer_time(self, octets: int, *, is_crowded: bool) -> float:
-        """Return the most seconds that a client may have taken to read this many bytes of a response."""
+        """Return the number of seconds that a client may have taken to read this many bytes of a response."""
         start = min(self.answer_start, self.start_when_crowded) if is_crowded else self.answer_start
         return min(self.answer, start + octets / self.slowest)
 
     @property
     def refused(self) -> int:
-        """The most refused connections that stay open until the client has read the response. The server closes all
-        further refused connections immediately.
+        """The maximum number of refused connections that stay open until the client has read the response. The server
+        closes all further refused connections immediately.
         """
         return max(4, self.connections // 20)
 
