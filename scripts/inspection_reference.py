@@ -1,4 +1,4 @@
-"""The reference page of the inspection API: `inspection_api.md` beside this file, and what the schema says."""
+"""Generates the reference page of the inspection API, from `inspection_api.md` in this folder and the schema."""
 
 import inspect
 import re
@@ -12,11 +12,11 @@ from waypost.domain.mail import trace_events
 from waypost.inspection import asgi as inspection
 
 MANY = 4
-"""Kinds of events that a row does not list any more."""
+"""If this many kinds of events have a member, its row says "several" instead of listing the kinds."""
 
 
 def page() -> str:
-    """The inspection API: its requests, and all that is in its answers, from the schema."""
+    """Return the page: the requests of the inspection API, and all members of the responses, from the schema."""
     template = Path(__file__).with_name("inspection_api.md").read_text(encoding="utf-8")
     found: dict[type, list[str]] = {}
     for request, answer in schema.ANSWERS.items():
@@ -28,7 +28,7 @@ def page() -> str:
 
 
 def _add_answers(answer: Any, request: str, found: dict[type, list[str]]) -> None:
-    """Note that a request is answered so. The answers within an answer come behind it, and are of no request."""
+    """Add a response type and the request that returns it to `found`; nested types follow it without a request."""
     if is_typeddict(answer):
         found.setdefault(answer, []).extend([request] if request else [])
         for of in get_type_hints(answer).values():
@@ -38,14 +38,14 @@ def _add_answers(answer: Any, request: str, found: dict[type, list[str]]) -> Non
 
 
 def _answer(answer: type, requests: Sequence[str]) -> list[str]:
-    """A section on one answer."""
+    """Return the section on one response type."""
     rows = []
     for name, annotation in get_type_hints(answer, include_extras=True).items():
         of, *notes = get_args(annotation)
-        seldom = "; not always there" if name in answer.__optional_keys__ else ""  # type: ignore[attr-defined]
-        rows.append(f"| `{name}` | {_json_type(of)} | {notes[-1]}{seldom} |")
-    told = [f"Of {', '.join(requests)}.\n"] if requests else []
-    return [f"### {_heading(answer)}\n", *told, "| member | type | meaning |", "|---|---|---|", *rows, ""]
+        optional = "; optional" if name in answer.__optional_keys__ else ""  # type: ignore[attr-defined]
+        rows.append(f"| `{name}` | {_json_type(of)} | {notes[-1]}{optional} |")
+    returned_by = [f"Returned by {', '.join(requests)}.\n"] if requests else []
+    return [f"### {_heading(answer)}\n", *returned_by, "| member | type | meaning |", "|---|---|---|", *rows, ""]
 
 
 def _heading(answer: type) -> str:
@@ -53,7 +53,7 @@ def _heading(answer: type) -> str:
 
 
 def _json_type(of: Any) -> str:
-    """The type of a member, in words."""
+    """Return the type of a member, in words."""
     if of == schema.TraceLine:
         return "[event](#the-events-of-a-trace)"
     if is_typeddict(of):
@@ -63,11 +63,11 @@ def _json_type(of: Any) -> str:
         return f"list: {_json_type(get_args(of)[0])}"
     if get_origin(of) is UnionType:
         return f"{_json_type(get_args(of)[0])}, or null"
-    return {str: "text", int: "number", bool: "true or false"}[of]
+    return {str: "string", int: "number", bool: "boolean"}[of]
 
 
 def _events_of_a_trace() -> list[str]:
-    """What each kind of event tells, and what each member means."""
+    """Return a table of the kinds of events, and a table of their members."""
     kinds, notes = [], dict[tuple[str, str], list[str]]()
     for kind, event in trace_events.KINDS.items():
         found = trace_events.members_of(event)
@@ -85,7 +85,7 @@ def _events_of_a_trace() -> list[str]:
         "|---|---|---|",
         *kinds,
         "",
-        "| member | of | meaning |",
+        "| member | events | meaning |",
         "|---|---|---|",
         *members,
     ]

@@ -1,4 +1,4 @@
-"""Writes the reference pages that are made from code (`make docs`); a test checks that they are fresh."""
+"""Writes the reference pages that are generated from the code (`make docs`); a test checks that they are up to date."""
 
 import dataclasses
 import inspect
@@ -38,11 +38,11 @@ from waypost.smtp.protocol.states import State
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
-NOTE = "<!-- Made from code by `make docs`; edit the code. -->\n\n"
+NOTE = "<!-- Generated from the code by `make docs`. Edit the code, not this page. -->\n\n"
 
 
 def settings_page() -> str:
-    """Every setting of `waypost serve`."""
+    """Return the page with every setting of `waypost serve`."""
     rows = [
         f"| `{row.option}` | `{row.variable}` | {f'`{row.default}`' if row.default else ''} | {row.type.words} "
         f"| {row.help} |"
@@ -51,17 +51,19 @@ def settings_page() -> str:
     return "\n".join(
         [
             "# Settings of `waypost serve`\n",
-            "On the command line, in the environment, or in a [settings file](#the-settings-file). The command line",
-            "wins over the environment, and the environment over the file. One setting is only in the environment:",
-            f"`{data_directory.MASTER_KEY_VARIABLE}`, 32 bytes in base64url. It replaces the file `master.key`.\n",
-            "| option | environment | default | value | what it is |",
+            "You can give a setting on the command line, in the environment, or in a [settings",
+            "file](#the-settings-file). The command line takes precedence over the environment, and the",
+            f"environment over the file. The setting `{data_directory.MASTER_KEY_VARIABLE}` exists only in the",
+            "environment. Its value is 32 bytes in base64url, and replaces the file `master.key`.\n",
+            "| option | environment | default | value | description |",
             "|---|---|---|---|---|",
             *rows,
             "",
             "## The settings file\n",
-            "`waypost serve --config FILE` reads a file in TOML. Before its first table it may have any of the",
+            "`waypost serve --config FILE` reads a TOML file. Before its first table, the file may contain any of the",
             "settings above, without the two leading hyphens (`smtp-memory = 256`, or `smtp_memory`). Relative paths",
-            "begin at the directory of the file. [Send mail on with routes](../how-to/routes.md) has a complete file.",
+            "are relative to the directory of the file. [Send mail on with routes](../how-to/routes.md) has a complete",
+            "example.",
             *(line for table, keys in tables.TABLES.items() for line in _keys(table, keys)),
             "",
         ]
@@ -69,33 +71,33 @@ def settings_page() -> str:
 
 
 def _keys(table: str, keys: Mapping[str, tables.Key]) -> list[str]:
-    """The keys of a table of the settings file."""
+    """Return the section on the keys of a table of the settings file."""
     rows = []
     for name, key in keys.items():
         default = f"`{key.default}`" if key.default else ""
         rows.append(f"| `{name}` | {key.type.words} | {'required' if key.is_required else default} | {key.text} |")
-    return [f"\n### `{table}`\n", "| key | value | default | what it is |", "|---|---|---|---|", *rows]
+    return [f"\n### `{table}`\n", "| key | value | default | description |", "|---|---|---|---|", *rows]
 
 
 ASKED_ABOUT = {
     operations.alias: "the alias",
-    operations.email_address: "the email address of the path",
+    operations.email_address: "the email address in the path",
     operations.instance: "the instance",
     operations.any_resource: "`*`",
-    tags.resource: "the resource of the ARN",
+    tags.resource: "the resource that the ARN names",
 }
-"""The resource that a policy must allow an operation on, in words."""
+"""The resource on which a policy must allow an operation, in words."""
 
 IDS: Mapping[operations.WithIds, str] = {
     calls.ids_or_arns: "id or ARN",
     calls.ids_only: "id only",
     operations.as_given: "",
 }
-"""What an instance or email address may be named by; empty where none is, or the ARN is the label."""
+"""How a request may name an instance or email address. Empty if it names no resource, or if the ARN is in the path."""
 
 
 def compatibility_page() -> str:
-    """Every operation of the API: how it is called, and what it refuses, from the model and the tests."""
+    """Return the page with the request and the errors of every operation of the API, from the model and the tests."""
     model = shapes.load()
     features, refused = [], []
     for name, operation in sorted(model.operations.items()):
@@ -110,24 +112,27 @@ def compatibility_page() -> str:
     return "\n".join(
         [
             "# What works, operation by operation\n",
-            "All of these work with the AWS CLI and with boto3, as rest-json (the request in the table), and as JSON",
-            "1.1: `POST /` with `X-Amz-Target: AmazonConnectService.OPERATION`. All are authorised, throttled, and",
-            f"checked against the model ({source.partition(', cut')[0]}).\n",
-            "| operation | request | takes | client token | a policy is asked about |",
+            "All of these operations work with the AWS CLI and with boto3. Clients can call them with rest-json (the",
+            "request in the table), and with JSON 1.1: `POST /` with `X-Amz-Target: AmazonConnectService.OPERATION`.",
+            "Waypost authorises and throttles every call, and checks it against AWS's model",
+            f"({source.partition(', cut')[0]}).\n",
+            "| operation | request | resource ids | client token | the policy is checked for |",
             "|---|---|---|---|---|",
             *features,
             "",
-            "What AWS leaves open, and how we answer it, is in [where AWS is silent](aws-differences.md).\n",
-            "## What is refused, and how\n",
-            "A test runs every row against a server. Errors that the model has and no row shows are named at the end",
-            "of an operation, with the reason. `InternalServiceException` 500 is for mistakes of ours.\n",
+            "AWS's documentation leaves some questions open. [Differences from AWS](aws-differences.md) has Waypost's",
+            "answers.\n",
+            "## The errors of each operation\n",
+            "A test runs every row of these tables against a server. Errors that are in the model, but that Waypost",
+            "never returns, are listed at the end of each operation with the reason. Waypost returns",
+            "`InternalServiceException` 500 only if it has a bug.\n",
             *refused,
         ]
     )
 
 
 def _refused(name: str, errors: Mapping[str, int]) -> list[str]:
-    """The cases of one operation, error by error."""
+    """Return the section on the errors of one operation, sorted by status and name."""
     rows = [
         f"| `{error}` {status} | {case} |"
         for error, status in sorted(errors.items(), key=lambda item: (item[1], item[0]))
@@ -139,7 +144,7 @@ def _refused(name: str, errors: Mapping[str, int]) -> list[str]:
         if row.operation == name and row.error not in errors
     ]
     never = [f"`{error}`: {reason}" for (operation, error), reason in refusals.NEVER.items() if operation == name]
-    end = [f"Never: {' '.join(never)}\n"] if never else []
+    end = [f"Waypost never returns these errors of the model. {' '.join(never)}\n"] if never else []
     return [f"### {name}\n", "| error | when |", "|---|---|", *rows, *common, "", *end]
 
 
@@ -147,47 +152,48 @@ def _cases(operation: str, error: str) -> list[str]:
     return [row.case for row in refusals.REFUSALS if (row.operation, row.error) == (operation, error)]
 
 
-FEW_FILES = "fewer where the system lets the process have few files"
+FEW_FILES = "fewer if the system limits the open files of the process"
 
 
 def smtp_page() -> str:
-    """The bounds of the SMTP edge."""
+    """Return the page with the limits of the SMTP server."""
     lines = ", ".join(f"{verb} {limit:,}" for verb, limit in grammar.LINE_LIMITS.items())
     bounds = SmtpLimits()
+    command = "time to receive a complete command"
     return "\n".join(
         [
             "# SMTP limits\n",
-            "How much the SMTP server accepts, and how long it waits. The replies are in",
+            "These tables show how much the SMTP server accepts, and how long it waits. The replies are in",
             "[every reply](../smtp-replies.md), the RFCs in [specifications](../specifications.md), and the options in",
             "[settings](settings.md).\n",
             "| limit | value |",
             "|---|---|",
             f"| size of a message | {capabilities.MESSAGE_LIMIT:,} bytes |",
-            f"| its header | {data.PIECE:,} bytes, {data.HEADER_LINE_LIMIT:,} lines |",
-            "| line of a message | any length |",
+            f"| header of a message | {data.PIECE:,} bytes, {data.HEADER_LINE_LIMIT:,} lines |",
+            "| length of a line in a message | unlimited |",
             f"| recipients of a message | {capabilities.RECIPIENT_LIMIT:,} |",
             f"| Received lines of a message | {messages.MAX_RECEIVED_LINES} |",
-            f"| command line, with its CRLF | {grammar.LINE_LIMIT:,} bytes; {lines} |",
+            f"| command line, including CRLF | {grammar.LINE_LIMIT:,} bytes; {lines} |",
             f"| messages of a session | {capabilities.MAIL_LIMIT:,} |",
-            f"| commands of a session in a row without a message | {capabilities.COMMAND_LIMIT:,} |",
+            f"| consecutive commands of a session without a message | {capabilities.COMMAND_LIMIT:,} |",
             f"| refused commands of a session | {capabilities.ERROR_LIMIT} |",
             f"| unknown recipients of a session | {capabilities.ERROR_LIMIT}, `--smtp-unknown-recipients`; then 421 |",
-            "| refused commands before EHLO, HELO or LHLO; lines of HTTP; a TLS handshake | none: the session ends |",
+            "| refused commands before EHLO, HELO or LHLO; lines of HTTP; TLS handshakes | 0, then the session ends |",
             *map(_guesses, guessing.SIZES),
             _guesses_that_end_sessions(admission.UNKNOWN),
-            f"| a reply that waits, at most | {guessing.LONGEST_WAIT:g} s; then 421 |",
+            f"| longest delay of a reply to RCPT | {guessing.LONGEST_WAIT:g} s; then 421 |",
             f"| connections | {bounds.connections:,}, `--smtp-connections`; {FEW_FILES} |",
             f"| connections from one address, or /64 network | {bounds.connections_each}, `--smtp-connections-each` |",
             f"| connections from one /48 network with IPv6 | {_half(bounds)} |",
-            "| messages a minute from one address | any number, `--smtp-messages-each` |",
-            f"| memory for input and messages in flight | {bounds.memory // 2**20} MiB, `--smtp-memory` |",
-            f"| time to a whole command | {bounds.command:g} s |",
-            f"| the same, with {connections.CROWDED:.0%} of connections in use | {bounds.command_when_crowded:g} s |",
-            f"| silence in a message | {bounds.silence:g} s |",
-            f"| time for a message | {bounds.transfer_start:g} s, and 1 s more for each {bounds.slowest:g} bytes |",
-            f"| the same, at most | {bounds.transfer:g} s |",
+            "| messages per minute from one address | unlimited, `--smtp-messages-each` |",
+            f"| memory for input and incoming messages | {bounds.memory // 2**20} MiB, `--smtp-memory` |",
+            f"| {command} | {bounds.command:g} s |",
+            f"| {command}, if {connections.CROWDED:.0%} of connections are in use | {bounds.command_when_crowded:g} s |",
+            f"| time without data while a message is being received | {bounds.silence:g} s |",
+            f"| time to receive a message | {bounds.transfer_start:g} s + 1 s for each {bounds.slowest:g} bytes |",
+            f"| time to receive a message, at most | {bounds.transfer:g} s |",
             f"| TLS handshake, PROXY header | {bounds.handshake:g} s |",
-            f"| SPF, DKIM and DMARC | {checker.LIMIT:g} s |",
+            f"| check of SPF, DKIM and DMARC | {checker.LIMIT:g} s |",
             "",
             *_session_states(),
         ]
@@ -195,17 +201,17 @@ def smtp_page() -> str:
 
 
 def _session_states() -> list[str]:
-    """The states of a session, as a picture and as a table, from the table that the session follows."""
+    """Return the section on the states of a session, with a diagram and a table, from the session's own table."""
     steps: dict[tuple[State, State], list[str]] = {}
     for state, then in states.TRANSITIONS.items():
         for event, after in then.items():
             steps.setdefault((state, after), []).append(event.value)
     return [
         "## The states of a session\n",
-        "A command that is out of order is refused with 503, DATA without a valid recipient with 554. The state stays",
-        "then, and after any other command that is refused. NOOP, HELP, VRFY, EXPN and AUTH never change it. `EHLO`",
-        "means HELO and LHLO too. The last state, `OVER`, is left out of the picture. Made from `TRANSITIONS` in",
-        "`smtp/protocol/states.py`; nothing else can happen.\n",
+        "The server refuses a command that is out of order with 503, and DATA without a valid recipient with 554. A",
+        "refused command does not change the state. NOOP, HELP, VRFY, EXPN and AUTH never change the state. In the",
+        "diagram and the table, `EHLO` also stands for HELO and LHLO. The diagram omits the final state, `OVER`. Both",
+        "are generated from `TRANSITIONS` in `smtp/protocol/states.py`, which lists all possible transitions.\n",
         "```mermaid",
         "stateDiagram-v2",
         f"    [*] --> {State.START}",
@@ -223,23 +229,23 @@ def _session_states() -> list[str]:
 
 
 def http_page() -> str:
-    """The bounds of the HTTP edge."""
+    """Return the page with the limits of the HTTP server."""
     bounds = HttpBounds()
     more = f"and 1 s more for each {bounds.slowest:,.0f} bytes"
-    crowded = f"{bounds.start_when_crowded:g} s to the first octet, for a header, and at first for a body or a response"
+    crowded = f"{bounds.start_when_crowded:g} s, instead of the first value of each limit"
     rows = [
         ("header", f"{connection.HEAD_OCTETS:,} bytes", "431"),
-        ("time to the first octet of a request", f"{bounds.head:g} s; behind a response 5 s", "closed"),
-        ("time for a header", f"{bounds.head:g} s", "408"),
+        ("time to the first byte of a request", f"{bounds.head:g} s; 5 s after a response", "closed"),
+        ("time to receive a header", f"{bounds.head:g} s", "408"),
         ("body of a call", f"{asgi.BODY_LIMIT:,} bytes", "413"),
-        ("what follows a header, with chunks and trailers", f"{connection.REST_OCTETS:,} bytes", "closed"),
-        ("time for a body", f"{bounds.body_start:g} s, {more}; {bounds.body:g} s at most", "408"),
+        ("everything after a header, with chunk sizes and trailers", f"{connection.REST_OCTETS:,} bytes", "closed"),
+        ("time to receive a body", f"{bounds.body_start:g} s, {more}; {bounds.body:g} s at most", "408"),
         (
-            "time in which the client has some of a response to read",
+            "time for the client to read a response",
             f"{bounds.answer_start:g} s, {more}; {bounds.answer:g} s at most",
             "closed",
         ),
-        ("requests sent ahead of a response (pipelining)", str(connection.PIPELINED), "closed"),
+        ("requests that a client sends before it gets a response (pipelining)", str(connection.PIPELINED), "closed"),
         ("connections", f"{bounds.connections:,}, `--http-connections` (10 or more); {FEW_FILES}", "503"),
         (
             "connections from one address, or /64 network",
@@ -247,54 +253,56 @@ def http_page() -> str:
             "503",
         ),
         ("connections from one /48 network with IPv6", _half(bounds), "503"),
-        (f"times, with {connections.CROWDED:.0%} of all connections in use", crowded, "as above"),
+        (f"the time limits above, if {connections.CROWDED:.0%} of all connections are in use", crowded, "as above"),
     ]
     return "\n".join(
         [
             "# HTTP limits\n",
-            "How much the HTTP server accepts, and how long it waits, for the Amazon Connect API and the",
-            "[inspection API](inspection-api.md). The options are in [settings](settings.md). Only the time in which",
-            "the server waits for the client counts, by the monotonic clock.\n",
-            "| limit | value | then |",
+            "This table shows how much the HTTP server accepts, and how long it waits, for the Amazon Connect API",
+            "and the [inspection API](inspection-api.md). The options are in [settings](settings.md). The time",
+            "limits apply only while the server waits for the client. They are measured by the monotonic clock.\n",
+            "| limit | value | if exceeded |",
             "|---|---|---|",
             *(f"| {' | '.join(row)} |" for row in rows),
-            "",
-            "The server sends 408, 431 and 503 only if no response to an earlier request is due or being sent, and",
-            "then closes the connection. SDKs try again after 503. The log has `http_connection_closed` for a client",
-            "that was too slow, and `connections_refused` for refused connections ([events](events.md)).\n",
-            "The server ignores `Upgrade` (RFC 9110 section 7.8), and reads the request, its body and what follows as",
-            "HTTP/1.1. It refuses a request with two lengths, or with a length and a transfer coding, and closes its",
-            "connection (RFC 9112 section 6.3).",
+            " The server sends 408, 431 and 503 only if no response to an earlier request is pending or being",
+            "sent. After that it closes the connection. SDKs try again after 503. If a client is too slow, the",
+            "server logs `http_connection_closed`. If it refuses connections, it logs `connections_refused`",
+            "([events](events.md)).\n",
+            "The server ignores `Upgrade` (RFC 9110 section 7.8), and parses the request, its body and the following",
+            "requests as HTTP/1.1. It refuses a request with two lengths, or with a length and a transfer coding, and",
+            "closes the connection (RFC 9112 section 6.3).",
             "",
         ]
     )
 
 
 def _half(bounds: SmtpLimits | HttpBounds) -> str:
-    """What one /48 network may have of the connections."""
-    return f"{connections.limit_of_site(bounds.connections, bounds.connections_each):,}: half of all"
+    """Return the limit of connections from one /48 network, in words."""
+    return (
+        f"{connections.limit_of_site(bounds.connections, bounds.connections_each):,}, which is half of all connections"
+    )
 
 
 def _guesses(size: guessing.Size) -> str:
-    """The row for what a network of this size may guess."""
+    """Return the row with the number of unknown recipients that a network of this size may name without a delay."""
     ipv4, ipv6 = size.prefix
-    free = f"{size.free.burst}, and one more each {1 / size.free.per_second:g} s"
+    free = f"{size.free.burst}, and one more every {1 / size.free.per_second:g} s"
     return (
-        f"| unknown recipients of a /{ipv4} network, /{ipv6} with IPv6, before its replies to RCPT wait | "
+        f"| unknown recipients from a /{ipv4} network (IPv6: /{ipv6}) before the server delays its replies to RCPT | "
         f"{free}; then up to {size.longest_step:g} s between two replies |"
     )
 
 
 def _guesses_that_end_sessions(free: Rate) -> str:
-    """The row for how many unknown recipients one address may name in all of its sessions."""
+    """Return the row with the number of unknown recipients that one address may name in all of its sessions."""
     return (
-        "| unknown recipients of a /32 network, /64 with IPv6, before each further one ends its session | "
-        f"{free.burst}, and one more each {1 / free.per_second:g} s; then 421 |"
+        "| unknown recipients from a /32 network (IPv6: /64) before each further unknown recipient ends its session | "
+        f"{free.burst}, and one more every {1 / free.per_second:g} s; then 421 |"
     )
 
 
 def smtp_replies_page() -> str:
-    """Every reply of the SMTP edge, for the postmaster who finds one in a log."""
+    """Return the page with every reply of the SMTP server, for postmasters who find a reply in a log."""
     found = [reply for reply in vars(replies).values() if isinstance(reply, replies.Reply)]
     rows = []
     for reply in sorted(found, key=lambda reply: (reply.code, reply.enhanced or "", reply.text)):
@@ -305,10 +313,10 @@ def smtp_replies_page() -> str:
     return "\n".join(
         [
             "# Every reply of the SMTP server\n",
-            "This page explains every reply that you can find in your mail server's log or in a bounce. A reply code",
-            "that begins with 4 is temporary: the sender's server keeps the message and tries again. A reply code that",
-            "begins with 5 is permanent for that message. Words in braces are placeholders. An id in a reply is also",
-            "in Waypost's log.\n",
+            "This table explains each reply that you may find in your mail server's log or in a bounce. Codes that",
+            "begin with 4 are temporary: the sender's server keeps the message and tries again. Codes that begin",
+            "with 5 are permanent for that message. Words in braces are placeholders. If a reply contains an id,",
+            "Waypost's log contains the same id.\n",
             "| code | enhanced | text | what it means | what the sender should do |",
             "|---|---|---|---|---|",
             *rows,
@@ -318,34 +326,34 @@ def smtp_replies_page() -> str:
 
 
 def _level(event: type) -> str:
-    """How loud an event is."""
+    """Return the log level of an event: error, warning or info."""
     if any(field.name == "cause" for field in dataclasses.fields(event)):
         return "error"
     return "warning" if event in events.WARNINGS else "info"
 
 
 DIFFERENCES = """\
-# Where other mail servers answer otherwise
+# Differences from other mail servers
 
-A test played the same thousand generated dialogues to Waypost, aiosmtpd 1.4.6 and Postfix 3.7. This table has every
-difference in what they accept, with the reason. `make proofs` plays the dialogues again, and fails at a difference
-without a reason. [Specifications](specifications.md) lists the RFCs.
+A test sends the same thousand generated dialogues to Waypost, aiosmtpd 1.4.6 and Postfix 3.7. This table lists every
+difference in what these servers accept, with the reason. `make proofs` repeats the test, and fails if it finds a
+difference that the table does not explain. [Specifications](specifications.md) lists the RFCs.
 
 """
 
 
 def differences_page() -> str:
-    """Where the SMTP edge takes what others refuse, or the other way round."""
+    """Return the page with the inputs that Waypost accepts and other servers refuse, or the reverse."""
     table: str = expected.markdown()
     return DIFFERENCES + table
 
 
 def mail_flow_page() -> str:
-    """The way of a message, with a picture of what can happen to a delivery."""
+    """Return the page with the path of a message, with a diagram of the states of a delivery."""
     edges = [(status.value if status else "[*]", event.value, then.value) for (status, event), then in STATES.items()]
     arrows = [f"    {was} --> {then}: {event}" for was, event, then in edges]
     picture = ["```mermaid", "stateDiagram-v2", *arrows, "```"]
-    table = [f"| {'(not there)' if was == '[*]' else was} | {event} | {then} |" for was, event, then in edges]
+    table = [f"| {'(none)' if was == '[*]' else was} | {event} | {then} |" for was, event, then in edges]
     policy = Policy()
     pauses = [f"{pause / timedelta(minutes=1):g}" for pause in policy.retry_schedule]
     return (
@@ -361,7 +369,7 @@ def mail_flow_page() -> str:
 
 
 def events_page() -> str:
-    """Everything that may be in the log."""
+    """Return the page with every event that the log can contain."""
     rows = []
     for event in get_args(events.Event):
         fields = ", ".join(f"`{field.name}`" for field in dataclasses.fields(event))
@@ -371,10 +379,11 @@ def events_page() -> str:
     return "\n".join(
         [
             "# Events in the log\n",
-            "The log is on standard error: readable lines on a terminal, JSON elsewhere. It never holds an email",
-            "address, a subject, a body or a secret. A `peer` is a client's IP address. A `destination` is",
-            "without its path, which could name an email address; the trace of a message has its path. A",
-            "`route` is a digest of its `match` and `to`, which `waypost routes list` shows beside each route.\n",
+            "Waypost writes the log to standard error: as readable lines on a terminal, and otherwise as JSON. The",
+            "log never contains an email address, a subject, a body or a secret. The field `peer` is a client's IP",
+            "address. The field `destination` omits the destination's path, because the path could contain an",
+            "email address. The trace of a message has the path. The field `route` is a digest of the route's",
+            "`match` and `to`. `waypost routes list` shows the same digest for each route.\n",
             "| event | level | fields | when |",
             "|---|---|---|---|",
             *rows,
@@ -384,8 +393,8 @@ def events_page() -> str:
 
 
 def commands_page() -> str:
-    """Every command, its exit codes, and what it prints for programs."""
-    rows = [f"| `waypost {name}{_usage(command)}` | {_told(command)} |" for name, command in commands()]
+    """Return the page with every command, the exit codes, and the output with `--json`."""
+    rows = [f"| `waypost {name}{_usage(command)}` | {_summary(command)} |" for name, command in commands()]
     codes = [f"| {code.value} | {outcomes.MEANINGS[code]} |" for code in outcomes.Exit]
     members = [
         f"| `{name}` | {', '.join(f'`{one}`' for one in names)} |" for name, names in outcomes.JSON.items() if names
@@ -393,38 +402,41 @@ def commands_page() -> str:
     return "\n".join(
         [
             "# Commands\n",
-            "`waypost COMMAND -h` (or `--help`) has the options of a command, `waypost -V` (or `--version`) the",
-            "version. `waypost --install-completion` makes Tab complete commands and options in bash, zsh, fish and",
-            "PowerShell; `--show-completion` prints what it would add.\n",
+            "`waypost COMMAND -h` (or `--help`) shows the options of a command, and `waypost -V` (or `--version`)",
+            "shows the version. `waypost --install-completion` installs Tab completion of commands and options for",
+            "bash, zsh, fish and PowerShell. `waypost --show-completion` prints the completion script instead.\n",
             "| command | what it does |",
             "|---|---|",
             *rows,
             "\n## Exit codes\n",
-            "Of all commands. Where a command fails, a sentence on standard error says why, and nothing is on standard",
-            "output. There are two exceptions: `env` prints `false`, so that a shell that evaluates it does not run",
-            "what follows after `&&`; `explain` and `routes test` print their answer also where it is no.\n",
-            "| code | what it says |",
+            "All commands use these exit codes. If a command fails, it prints the reason to standard error, and",
+            "nothing to standard output. There are two exceptions. `env` prints `false`, so that a shell that",
+            "evaluates the output does not run a command after `&&`. `explain` and `routes test` print their",
+            "result even if it is negative.\n",
+            "| code | meaning |",
             "|---|---|",
             *codes,
             "\n## With `--json`\n",
-            "A command prints one JSON object. Names of members are in snake_case, lists have a name, and moments are",
-            "ISO 8601 in UTC with a Z, as in `2026-11-22T23:14:05.678Z`. Answers of the server are printed unchanged:",
-            "see the [inspection API](inspection-api.md). Two commands have a form of their own: `keys create` prints",
-            "what AWS tools read from a `credential_process`, and `env` prints variables of the environment; null is",
-            "for one that must not be set.\n",
-            "| command | members, among them |",
+            "With `--json`, a command prints one JSON object. Names of members are in snake_case, each list is a",
+            "named member, and times are ISO 8601 in UTC with a Z, as in `2026-11-22T23:14:05.678Z`. Commands",
+            "print responses of the server unchanged (see the [inspection API](inspection-api.md)). Two commands",
+            "have a different format: `keys create` prints the object that AWS tools expect from a",
+            "`credential_process`, and `env` prints environment variables. If the value of a variable is null, the",
+            "variable must not be set.\n",
+            "| command | members (not a complete list) |",
             "|---|---|",
             *members,
             "\n## Options\n",
-            "Those of `waypost serve` are the [settings](settings.md). Without `--data`, a command takes what the",
-            f"environment variable `{ROWS['data'].variable}` says, and without that `./waypost-data`.\n",
+            "The options of `waypost serve` are on the page [settings](settings.md). If you do not give `--data`,",
+            f"a command uses the environment variable `{ROWS['data'].variable}`. If that variable is not set, the",
+            "command uses `./waypost-data`.\n",
             *(line for name, command in commands() if name != "serve" for line in _options(name, command)),
         ]
     )
 
 
 def commands() -> list[tuple[str, Any]]:
-    """All commands, by their names."""
+    """Return all commands with their full names, such as `routes add`."""
 
     def below(command: Any, name: str) -> Iterator[tuple[str, Any]]:
         for own, inner in getattr(command, "commands", {}).items():
@@ -440,18 +452,18 @@ def _usage(command: Any) -> str:
 
 
 def _argument(argument: Any) -> str:
-    """An argument as a synopsis shows it: in brackets if it may be left out, with dots if it may be repeated."""
+    """Return an argument as in a synopsis: in brackets if it is optional, with dots if it may be repeated."""
     shown = argument.metavar if argument.required else f"[{argument.metavar}]"
     return shown if argument.nargs == 1 else f"{shown}…"
 
 
-def _told(command: Any) -> str:
-    """The first paragraph of a command's help, in one line."""
+def _summary(command: Any) -> str:
+    """Return the first paragraph of a command's help, on one line."""
     return " ".join((command.help or "").split("\n\n")[0].split())
 
 
 def _options(name: str, command: Any) -> list[str]:
-    """The arguments and options of one command."""
+    """Return the section on the arguments and options of one command."""
     arguments = [one for one in command.params if one.param_type_name == "argument"]
     options = [one for one in command.params if one.param_type_name == "option"]
     rows = [(f"`{one.metavar}`", one.help) for one in arguments]
@@ -472,7 +484,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/events.md": events_page,
     "mail-flow.md": mail_flow_page,
 }
-"""The pages, by their place in `docs`."""
+"""The functions that return the pages, by the path of the page in `docs`."""
 
 
 def main() -> None:
