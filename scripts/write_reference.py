@@ -188,7 +188,7 @@ def smtp_page() -> str:
             "| messages per minute from one address | unlimited, `--smtp-messages-each` |",
             f"| memory for input and incoming messages | {bounds.memory // 2**20} MiB, `--smtp-memory` |",
             f"| {command} | {bounds.command:g} s |",
-            f"| {command}, if {connections.CROWDED:.0%} of connections are in use | {bounds.command_when_crowded:g} s |",
+            f"| {command}, if {connections.CROWDED:.0%} of connections are used | {bounds.command_when_crowded:g} s |",
             f"| time without data while a message is being received | {bounds.silence:g} s |",
             f"| time to receive a message | {bounds.transfer_start:g} s + 1 s for each {bounds.slowest:g} bytes |",
             f"| time to receive a message, at most | {bounds.transfer:g} s |",

@@ -1,6 +1,6 @@
-"""Every difference between Waypost and its peers that is meant, or known, with the reason.
+"""Every intended or known difference between Waypost and other mail servers, with the reason.
 
-A difference that fits no row fails the tests; so does a row that fits no difference of the full run.
+The tests fail if a difference matches no row, or if a row matches no difference of the full run.
 """
 
 import re
@@ -24,7 +24,7 @@ class Reason:
     """One row of the table."""
 
     peers: str
-    """Who differs, by initials."""
+    """The initials of the servers that differ from Waypost."""
     waypost: str
     others: str
     why: str
@@ -36,7 +36,7 @@ class Reason:
 
 
 def refused(*verbs):
-    """Fits where Waypost refuses such a command, and the peer takes it."""
+    """Return a condition: Waypost refuses a command with one of these verbs, and the peer accepts it."""
 
     def fits(it):
         return it.kind == "command" and it.verb in verbs and not it.we_accept and it.they_accept
@@ -45,7 +45,7 @@ def refused(*verbs):
 
 
 def taken(*verbs):
-    """Fits where Waypost takes such a command, and the peer does not."""
+    """Return a condition: Waypost accepts a command with one of these verbs, and the peer refuses it."""
 
     def fits(it):
         return it.kind == "command" and it.verb in verbs and it.we_accept and not it.they_accept
@@ -54,7 +54,7 @@ def taken(*verbs):
 
 
 def said(pattern, *conditions):
-    """Fits where the command is like this, and the conditions hold."""
+    """Return a condition: the command matches `pattern`, and all of `conditions` are true."""
     compiled = re.compile(pattern, re.IGNORECASE | re.DOTALL)
 
     def fits(it):
@@ -76,7 +76,7 @@ def kind(name):
 
 
 def content(pattern):
-    """Fits where Postfix kept another message than Waypost, and Waypost's is like this."""
+    """Return a condition: Postfix stored a different message, and the message that Waypost stored matches `pattern`."""
     compiled = re.compile(pattern, re.DOTALL)
     return lambda it: it.kind == "content" and compiled.search(it.ours) is not None
 
@@ -94,7 +94,7 @@ def is_about_chunks(it):
 
 
 def sees_two(it):
-    """Whether the peer took a second message out of the first, and Waypost did not."""
+    """Whether the peer, but not Waypost, read one message as two messages."""
     if it.kind != "rest" or not it.dialogue.kind.startswith("end of data"):
         return False
     has_real_end = END in it.said.partition(b"MAIL FROM")[0]  # as in CR CRLF . CRLF
@@ -106,12 +106,12 @@ def is_http(said):
 
 
 def is_greeted(it):
-    """Whether Waypost had taken a greeting by then."""
+    """Whether Waypost had accepted a greeting before."""
     return A_GREETING.search(b"\n" + it.said_before) is not None
 
 
 def is_over(codes):
-    """Whether the session ended unasked."""
+    """Whether the server ended the session without QUIT from the client."""
     return codes == CLOSED or (isinstance(codes, list) and 221 not in codes)
 
 
@@ -120,248 +120,263 @@ PATH = (refused("MAIL", "RCPT"), ours(501))
 EXPECTED = {
     # Lines and greetings
     "A line ends with CRLF": Reason(
-        "AP", "hangs up (521)", "take a bare LF for a line end, and a bare CR for a character",
-        "RFC 5321 section 2.3.8: servers MUST NOT recognise anything else as a line end. Where one server sees one "
-        "command and another two, mail is smuggled.",
+        "AP", "closes the connection (521)", "accept a bare LF as a line end, and a bare CR as a character",
+        "RFC 5321 section 2.3.8: servers MUST NOT recognise anything else as a line end. If one server sees one "
+        "command and another server sees two, a client can smuggle mail.",
         lambda it: it.dialogue.kind == "bare line ends in commands" and it.kind == "rest" and 521 in it.ours,
     ),
-    "A NUL is no part of a command": Reason(
-        "P", "500", "takes the command up to the NUL",
-        "RFC 5321 section 4.1.2 knows no control characters in an argument, and section 4.1.1 none in a verb.",
+    "A NUL is not allowed in a command": Reason(
+        "P", "500", "accepts the command up to the NUL",
+        "RFC 5321 section 4.1.2 allows no control characters in an argument, and section 4.1.1 allows none in a verb.",
         lambda it: it.kind == "rest" and b"\x00" in it.said and 500 in it.ours and 250 in it.theirs,
     ),
     "A verb is followed by a space": Reason(
-        "P", "500", "takes any white space, also in front",
-        "RFC 5321 section 4.1.1: a verb is the beginning of the line, and SP alone separates it.",
+        "P", "500", "accepts any white space, also before the verb",
+        "RFC 5321 section 4.1.1: a verb is at the beginning of the line, and is followed by SP only.",
         said(rb"\s*NOOP(?:\t.*)?", refused("NOOP", " NOO", "\tNOO")),
     ),
-    "A command line has 512 octets at most": Reason(
+    "A command line has at most 512 octets": Reason(
         "AP", "500", "have other limits (Postfix 2,048; aiosmtpd adds its own for each extension)",
-        "RFC 5321 section 4.5.3.1.4, and each extension adds what it says (RFC 1870, 3461, 6152, 6531).",
+        "RFC 5321 section 4.5.3.1.4 sets the limit, and each extension increases it (RFC 1870, 3461, 6152, 6531).",
         lambda it: 500 in (it.ours, it.theirs) and len(it.said) > 510 and it.verb not in ("", "BDAT"),
     ),
-    "HTTP and header fields are no commands": Reason(
-        "A", "hangs up (521)", "refuses each line (500)",
-        "A web page can make a browser send commands in the body of a request. Postfix hangs up too "
+    "HTTP and header fields are not commands": Reason(
+        "A", "closes the connection (521)", "refuses each line (500)",
+        "A web page can make a browser send commands in the body of a request. Postfix closes the connection too "
         "(smtpd_forbidden_commands).",
         lambda it: it.kind in ("command", "rest") and last(it.ours) == 521 and is_http(it.said),
     ),
     "The first error before a greeting ends the session": Reason(
-        "AP", "hangs up", "go on",
-        "The first line of a request of another protocol is such an error, and what follows it is not the client's. "
-        "RFC 5321 section 4.1.4 has a client begin with EHLO.",
+        "AP", "closes the connection", "continue",
+        "The first line of a request in another protocol causes such an error, and the following lines may be content "
+        "that an attacker chose. RFC 5321 section 4.1.4 requires a client to begin with EHLO.",
         lambda it: it.kind != "sender" and not is_greeted(it) and is_over(it.ours),
     ),
     "A greeting has one word": Reason(
-        "AP", "501 (500 where it is no UTF-8)", "take anything",
-        "RFC 5321 section 4.1.1.1: a domain or an address literal, of 255 octets at most (section 4.5.3.1.2). Waypost "
-        "takes any visible word, because many clients do not know their name, and it goes into the Received line.",
+        "AP", "501 (500 if it is not UTF-8)", "accept anything",
+        "RFC 5321 section 4.1.1.1 requires a domain or an address literal, of at most 255 octets (section 4.5.3.1.2). "
+        "Waypost accepts any printable word, because many clients do not know their name, and writes it into the "
+        "Received line.",
         lambda it: refused("EHLO", "HELO")(it) and it.ours in (500, 501),
     ),
     "A transaction begins with a greeting": Reason(
-        "P", "503", "takes MAIL without one",
-        "RFC 5321 section 4.1.4: a client MUST issue HELO or EHLO before. Postfix can ask for it "
+        "P", "503", "accepts MAIL without a greeting",
+        "RFC 5321 section 4.1.4: a client MUST issue HELO or EHLO first. Postfix can require this "
         "(smtpd_helo_required).",
         lambda it: refused("MAIL")(it) and it.ours == 503,
     ),
     "QUIT takes no argument": Reason(
-        "P", "501", "closes", "RFC 5321 section 4.1.1.10.", said(rb"QUIT \S.*", ours(501), theirs(221))
+        "P", "501", "closes the connection", "RFC 5321 section 4.1.1.10.", said(rb"QUIT \S.*", ours(501), theirs(221))
     ),
     "HELP is answered": Reason(
-        "P", "214", "does not know it",
-        "RFC 5321 section 4.5.1 does not ask for it, and section 4.1.1.8 says what it is for.",
+        "P", "214", "does not support HELP",
+        "RFC 5321 section 4.5.1 does not require HELP, and section 4.1.1.8 describes its purpose.",
         said(rb"HELP.*", taken("HELP")),
     ),
     "HELP may have any argument": Reason(
-        "A", "214", "refuses topics that it does not know", "RFC 5321 section 4.1.1.8: any string.",
+        "A", "214", "refuses unknown topics", "RFC 5321 section 4.1.1.8: any string.",
         said(rb"HELP .*", taken("HELP"), theirs(501)),
     ),
-    "VRFY tells nothing": Reason(
-        "AP", "252, whatever is asked", "want an argument; Postfix also tells who is known, and who is not (550, 554)",
-        "RFC 5321 section 7.3: a site may refuse to tell for security, and 252 is the answer then (section 3.5.3).",
+    "VRFY reveals nothing": Reason(
+        "AP", "252 for every argument", "require an argument; Postfix also reveals which addresses exist (550, 554)",
+        "RFC 5321 section 7.3: a site may refuse to verify addresses for security, and then replies 252 (section "
+        "3.5.3).",
         taken("VRFY"),
     ),
     # Paths
     "A path has angle brackets": Reason(
-        "AP", "501", "take an address without them, or with one of them",
+        "AP", "501", "accept an address without brackets, or with only one bracket",
         'RFC 5321 section 4.1.2: `Path = "<" [ A-d-l ":" ] Mailbox ">"`.',
         said(rb"(?:MAIL FROM|RCPT TO): *(?:[^< ][^<]*|<[^>]*)", *PATH),
     ),
     "Nothing is between bracket and address": Reason(
-        "AP", "501", "take spaces and more brackets there (Postfix: `< >` for the null sender too)",
+        "AP", "501", "accept spaces and more brackets there (Postfix also accepts `< >` as the null sender)",
         "RFC 5321 section 4.1.2, Path.",
         said(rb"(?:MAIL FROM|RCPT TO):(?: *<(?:<.*>| .*|[^>]* )>| *\t).*", *PATH),
     ),
-    "Dots stand between atoms": Reason(
-        "AP", "501", "take `.a`, `a.` and `a..b` as senders",
+    "Dots are only between atoms": Reason(
+        "AP", "501", "accept `.a`, `a.` and `a..b` as senders",
         "RFC 5321 section 4.1.2, Dot-string.",
         said(rb"(?:MAIL FROM|RCPT TO): *<(?:\.[^@]*|[^@]*\.|[^@]*\.\.[^@]*)@.*", *PATH),
     ),
     "An address has a domain": Reason(
-        "AP", "501", "take a local part alone, Postfix also in quotes, with a backslash before the @ or as a bang "
-        "path, to which it adds its own domain",
-        'RFC 5321 section 4.1.2: `Mailbox = Local-part "@" ( Domain / address-literal )`; section 4.5.1 excepts '
-        "`<postmaster>`, and that for RCPT.",
+        "AP", "501",
+        "accept a local part alone; Postfix also accepts it in quotes, with a backslash before the @ or as a bang "
+        "path, and adds its own domain",
+        'RFC 5321 section 4.1.2: `Mailbox = Local-part "@" ( Domain / address-literal )`; section 4.5.1 makes '
+        "an exception only for `<postmaster>` in RCPT.",
         said(rb"(?:MAIL FROM|RCPT TO): *<(?:[^@]*|\"[^\"]*\"|[^@]*\\@[^@]*)>.*", *PATH),
     ),
     "An address has one @": Reason(
-        "P", "501", "takes the last one", "RFC 5321 section 4.1.2: an @ in a local part is quoted.",
+        "P", "501", "uses the last @", "RFC 5321 section 4.1.2: an @ in a local part must be quoted.",
         said(rb"(?:MAIL FROM|RCPT TO): *<[^\"]*@[^\"]*@.*", *PATH),
     ),
     "An address literal ends with a bracket": Reason(
-        "P", "501", "takes `[127.0.0.1` as a sender", "RFC 5321 section 4.1.3.",
+        "P", "501", "accepts `[127.0.0.1` as a sender", "RFC 5321 section 4.1.3.",
         said(rb"(?:MAIL FROM|RCPT TO): *<[^>]*@\[[^\]]*>.*", *PATH),
     ),
-    "A local part is atoms, or quoted": Reason(
-        "AP", "501", "take spaces, comments, controls, stray quotes and backslashes in it; Postfix also an empty one",
-        "RFC 5321 section 4.1.2: an atom has none of them, and a quoted string no controls.",
+    "A local part consists of atoms, or is quoted": Reason(
+        "AP", "501",
+        "accept spaces, comments, control characters, stray quotes and backslashes in it; Postfix also accepts an "
+        "empty local part",
+        "RFC 5321 section 4.1.2 allows none of these in an atom, and no control characters in a quoted string.",
         said(rb"(?:MAIL FROM|RCPT TO): *<(?:@[^>]*|[^>]*[ ()\[,:;\\\x00-\x1f\"\x7f-\xff][^>]*)>.*", *PATH),
     ),
     "An address that is not ASCII needs SMTPUTF8": Reason(
-        "AP", "553", "take it without the parameter", "RFC 6531 section 3.5: 550 or 553 where it is missing.",
+        "AP", "553", "accept it without the parameter",
+        "RFC 6531 section 3.5: the reply is 550 or 553 if the parameter is missing.",
         said(rb"(?:MAIL FROM|RCPT TO):.*[\x80-\xff].*", refused("MAIL", "RCPT"), ours(553)),
     ),
     "A command is UTF-8": Reason(
-        "A", "500", "takes any octets", "RFC 6531 section 3.3 extends addresses by UTF-8, and by nothing else.",
+        "A", "500", "accepts any octets", "RFC 6531 section 3.3 allows only UTF-8 in addresses, and no other encoding.",
         said(rb".*[\x80-\xff].*", ours(500), lambda it: it.they_accept),
     ),
     "Source routes are not followed": Reason(
-        "AP", "553", "take the address at the end of it",
-        "RFC 5321 section 3.6.1: a server SHOULD ignore the route, or MAY decline the relaying that it implies; who "
-        "wants the address alone, names it alone.",
+        "AP", "553", "use the address at the end of the route",
+        "RFC 5321 section 3.6.1: a server SHOULD ignore the route, or MAY decline to relay along it. A client that "
+        "does not need the route can name only the address.",
         said(rb"(?:MAIL FROM|RCPT TO): *<@.*", refused("MAIL", "RCPT"), ours(553)),
     ),
-    "A sender's host is not judged": Reason(
-        "AP", "takes any host name that has no special character, and any literal that has the form of one",
-        "refuse some, each others: `.a`, `-a`, `a.`, `127.0.0.1`, labels of more than 63 octets, some literals",
-        "It is recorded as it was said, and nothing is ever sent there.",
+    "A sender's host is not checked": Reason(
+        "AP", "accepts any host name without special characters, and anything in the form of an address literal",
+        "refuse some of them, in different cases: `.a`, `-a`, `a.`, `127.0.0.1`, labels of more than 63 octets, some "
+        "literals",
+        "Waypost only records the sender's host as the client gave it, and never sends mail to it.",
         said(
             rb"MAIL FROM: *<[^>]*@(?:\.[^>]*|-[^>]*|[^>]*\.|[^>]*\.\.[^>]*|\[[^>]*\]|[0-9.]+|.*[^.]{64}.*|.{200,})>.*",
             taken("MAIL"), theirs(501, 553),
         ),
     ),
-    "A domain has no dot at its end": Reason(
-        "P", "550 for a recipient", "takes it off", 'RFC 5321 section 4.1.2: Domain = sub-domain *("." sub-domain).',
+    "A domain does not end with a dot": Reason(
+        "P", "550 for a recipient", "removes the dot", 'RFC 5321 section 4.1.2: Domain = sub-domain *("." sub-domain).',
         said(rb"RCPT TO: *<[^>]*\.>.*", refused("RCPT"), ours(550)),
     ),
-    "A % in a local part means nothing": Reason(
-        "P", "250 for an address that exists", "takes x%y@ours for x@y, and does not relay",
-        "RFC 5321 section 2.3.11: a local part is interpreted by its own host alone, and this is ours.",
+    "A % in a local part has no special meaning": Reason(
+        "P", "250 for an address that exists", "interprets x%y@ours as x@y, and does not relay",
+        "RFC 5321 section 2.3.11: only the domain's own host interprets a local part, and this is Waypost itself.",
         said(rb"RCPT TO: *<x%y@example.com>.*", taken("RCPT")),
     ),
-    "Only addresses that were made receive mail: `<postmaster>`": Reason(
-        "P", "550", "takes it without being told to",
-        "RFC 5321 section 4.5.1 asks for it. Here it is postmaster at our own host name, if that was made.",
+    "Only existing addresses receive mail: `<postmaster>`": Reason(
+        "P", "550", "accepts it without configuration",
+        "RFC 5321 section 4.5.1 requires it. In Waypost it means postmaster at the server's own host name, if that "
+        "email address exists.",
         said(rb"RCPT TO: *<postmaster>.*", refused("RCPT"), ours(550)),
     ),
-    "Only addresses that were made receive mail: literals": Reason(
-        "P", "550", "takes an address literal of its own host",
-        "RFC 5321 section 4.1.3 does not ask a server to know its literals.",
+    "Only existing addresses receive mail: literals": Reason(
+        "P", "550", "accepts an address literal of its own host",
+        "RFC 5321 section 4.1.3 does not require a server to accept mail for its own address literals.",
         said(rb"RCPT TO: *<[^>]*@\[.*\]>.*", refused("RCPT"), ours(550)),
     ),
-    "Other spellings of an address are that address": Reason(
-        "AP", "250", "do not know it (as they were set up here, they compare octets)",
-        "RFC 5890 section 2.3.2: a U-label and its A-label are one domain; RFC 6532 section 3.1: text should be in "
-        "normal form NFC.",
+    "Equivalent spellings of an address are the same address": Reason(
+        "AP", "250", "do not find it (as configured for this test, they compare octets)",
+        "RFC 5890 section 2.3.2: a U-label and its A-label are the same domain. RFC 6532 section 3.1: text should be "
+        "in Unicode normal form NFC.",
         said(rb"RCPT TO:.*[\x80-\xff].*", taken("RCPT"), theirs(550, 554)),
     ),
     # Parameters
-    "A parameter is given once": Reason(
-        "AP", "501", "take the last one", "RFC 5321 section 4.1.1.11 leaves a second value without a meaning.",
+    "A parameter may occur only once": Reason(
+        "AP", "501", "use the last value", "RFC 5321 section 4.1.1.11 does not define the meaning of a second value.",
         lambda it: refused("MAIL", "RCPT")(it)
         and it.ours == 501
         and max(Counter(re.findall(rb" ([A-Z0-9-]+)", it.said.upper())).values(), default=0) > 1,
     ),
-    "A size is in ASCII digits": Reason(
-        "A", "501", "takes the digits of any script", "RFC 1870: `size-value ::= 1*20DIGIT`.",
+    "A size consists of ASCII digits": Reason(
+        "A", "501", "accepts digits of any script", "RFC 1870: `size-value ::= 1*20DIGIT`.",
         said(rb"MAIL.* SIZE=[^ ]*[\x80-\xff].*", refused("MAIL"), ours(501)),
     ),
     "AUTH= is not offered": Reason(
-        "P", "555", "takes it, and offers no AUTH either",
-        "RFC 4954 section 5 defines it for servers that offer AUTH; RFC 5321 section 4.1.1.11: 555 for others.",
+        "P", "555", "accepts it, although it does not offer AUTH",
+        "RFC 4954 section 5 defines the parameter for servers that offer AUTH. Other servers reply 555 (RFC 5321 "
+        "section 4.1.1.11).",
         said(rb"MAIL.* AUTH=.*", refused("MAIL"), ours(555)),
     ),
-    "Parameters are taken after HELO": Reason(
+    "Parameters are accepted after HELO": Reason(
         "A", "250", "refuses them (501)",
-        "RFC 5321 section 4.1.1.11 has them for EHLO only. A client that says HELO and uses them is understood, as by "
-        "Postfix.",
+        "RFC 5321 section 4.1.1.11 defines parameters only after EHLO. Like Postfix, Waypost also accepts them from a "
+        "client that said HELO.",
         lambda it: taken("MAIL", "RCPT")(it) and it.theirs == 501 and b"\nHELO " in b"\n" + it.said_before.upper(),
     ),
-    # Extensions that are not everybody's
+    # Extensions that not every server supports
     "CHUNKING": Reason(
-        "A", "has BDAT", "does not know it", "RFC 3030.",
+        "A", "supports BDAT", "does not support it", "RFC 3030.",
         lambda it: it.theirs == NOT_OFFERED or is_about_chunks(it),
     ),
     "A chunk may have no octets": Reason(
-        "P", "250", "refuses it (551) where it is not the last", "RFC 3030 section 2: the size is any number.",
+        "P", "250", "refuses it (551) if it is not the last", "RFC 3030 section 2 allows any number as the size.",
         said(rb"BDAT 0", taken("BDAT")),
     ),
     "A refused chunk ends the transaction": Reason(
-        "P", "begins anew", "wants RSET first",
-        "RFC 3030 section 2: the transaction has failed then, and a client MUST say RSET. Who does not, begins anew.",
+        "P", "begins a new transaction", "requires RSET first",
+        "RFC 3030 section 2: the transaction has failed, and the client MUST send RSET. If the client does not, "
+        "Waypost begins a new transaction.",
         lambda it: it.kind == "command" and it.theirs == 503 and it.we_accept and b"BDAT" in it.said_before,
     ),
     "A message may end without a line end": Reason(
-        "P", "keeps each octet", "adds the line end",
-        "RFC 3030 section 2: the octets of the chunks are the message. It is so after BDAT alone.",
+        "P", "keeps every octet", "adds a line end",
+        "RFC 3030 section 2: the octets of the chunks are the message. This difference exists only with BDAT.",
         lambda it: it.kind == "content" and it.theirs == it.ours + b"\r\n",
     ),
-    "A BDAT command has one form": Reason(
-        "P", "hangs up (501)", "takes more spaces, and a bare LF at its end",
-        'RFC 3030 section 2: "BDAT" SP chunk-size [ SP end-marker ] CRLF. Where the chunk begins must not be in doubt.',
+    "A BDAT command has only one form": Reason(
+        "P", "closes the connection (501)", "accepts more spaces, and a bare LF at its end",
+        'RFC 3030 section 2: "BDAT" SP chunk-size [ SP end-marker ] CRLF. The beginning of the chunk must be '
+        'unambiguous.',
         lambda it: is_about_chunks(it) and last(it.ours) in (501, 521) and 250 in it.theirs[2:],
     ),
     "BINARYMIME": Reason(
-        "AP", "takes BODY=BINARYMIME, and then any octets in chunks", "do not offer it",
-        "RFC 3030. What is binary is stored as it is, and is nothing to send on by DATA.",
+        "AP", "accepts BODY=BINARYMIME, and then any octets in chunks", "do not offer it",
+        "RFC 3030. Waypost stores binary messages unchanged, and never sends them on with DATA.",
         said(rb"MAIL.* BODY=BINARYMIME.*", taken("MAIL"), theirs(501, 555)),
     ),
     "DSN": Reason(
-        "A", "takes RET, ENVID, NOTIFY and ORCPT", "does not know them",
-        "RFC 3461. NOTIFY=SUCCESS and RET=FULL of a sender outside are taken, and not answered (docs/quirks.md).",
+        "A", "accepts RET, ENVID, NOTIFY and ORCPT", "does not support them",
+        "RFC 3461. Waypost accepts NOTIFY=SUCCESS and RET=FULL from an outside sender, but does not honour them "
+        "(docs/quirks.md).",
         said(rb"(?:MAIL|RCPT).* (?:RET|ENVID|NOTIFY|ORCPT)=.*", taken("MAIL", "RCPT")),
     ),
-    "DSN parameters have their form": Reason(
-        "P", "501", "takes empty addresses, longer ones, longer ENVID, and NOTIFY with a word twice or empty",
-        "RFC 3461 section 4: 100 characters of ENVID (4.4), 500 of ORCPT (4.2), and each word of NOTIFY once (4.1).",
+    "DSN parameters must be well-formed": Reason(
+        "P", "501", "accepts empty addresses, longer addresses, longer ENVID, and NOTIFY with a repeated or empty word",
+        "RFC 3461 section 4 allows 100 characters in ENVID (4.4), 500 in ORCPT (4.2), and each word of NOTIFY once "
+        "(4.1).",
         said(rb"(?:MAIL|RCPT).* (?:RET|ENVID|NOTIFY|ORCPT)=.*", refused("MAIL", "RCPT"), ours(501)),
     ),
     # Messages
     "A message has no bare CR or LF": Reason(
-        "AP", "554, and hangs up", "keep them, or mend them",
-        "RFC 5321 section 2.3.8: they MUST NOT be sent. What passes them on may smuggle; what mends them breaks "
-        "signatures.",
+        "AP", "554, and closes the connection", "keep them, or replace them",
+        "RFC 5321 section 2.3.8: they MUST NOT be sent. A server that passes them on may smuggle mail, and a server "
+        "that replaces them breaks signatures.",
         lambda it: has_bare_line_end(it) and not sees_two(it) and last(it.ours) == 554,
     ),
-    "SMUGGLING: two messages out of one": Reason(
-        "P", "554, and hangs up", "takes what is in the message for its end, and the rest for a second message",
-        "RFC 5321 section 4.1.1.4: only `<CRLF>.<CRLF>` ends a message. Postfix 3.7 takes a bare LF for a line end by "
-        "default; since 3.9 it does not (smtpd_forbid_bare_newline).",
+    "SMUGGLING: one message becomes two": Reason(
+        "P", "554, and closes the connection",
+        "takes a part of the message for its end, and the rest for a second message",
+        "RFC 5321 section 4.1.1.4: only `<CRLF>.<CRLF>` ends a message. By default, Postfix 3.7 accepts a bare LF as "
+        "a line end. Since version 3.9 it does not (smtpd_forbid_bare_newline).",
         sees_two,
     ),
     "A line of a message may be long": Reason(
         "A", "250", "refuses lines of more than 1,001 octets (500)",
-        "RFC 5321 section 4.5.3.1.6 requires at least 1,000 bytes a line; real mail has longer lines.",
+        "RFC 5321 section 4.5.3.1.6 requires a server to accept lines of at least 1,000 octets, but real mail has "
+        "longer lines.",
         lambda it: it.kind == "message" and it.ours == 250 and it.theirs == 500,
     ),
     "A loop has more than 100 hops": Reason(
-        "AP", "554 from 101 Received lines on", "draw the line at 50 (Postfix, 554), or nowhere (aiosmtpd)",
-        'RFC 5321 section 6.3: "normally at least 100".',
+        "AP", "554 from 101 Received lines on", "have a limit of 50 (Postfix, 554) or no limit (aiosmtpd)",
+        'RFC 5321 section 6.3: the limit should be "normally at least 100".',
         lambda it: it.kind == "message" and it.said.startswith(b"Received: ") and 554 in (it.ours, it.theirs),
     ),
-    "A header is not mended": Reason(
-        "P", "keeps each octet",
-        "takes out Return-Path, Bcc and Content-Length, takes a space before a colon out, and adds an empty line "
-        "where the header ends without one",
-        "RFC 5321 section 6.4 lets an originating server mend messages, and nobody else; a signature is valid for "
-        "what was sent.",
+    "A header is not changed": Reason(
+        "P", "keeps every octet",
+        "removes Return-Path, Bcc and Content-Length, removes a space before a colon, and adds an empty line if the "
+        "header ends without an empty line",
+        "RFC 5321 section 6.4 allows only an originating server to correct messages. A correction would break the "
+        "message's signature.",
         content(
             rb"\A(?![A-Za-z-]+: )|^(?:Return-Path|Bcc|Resent-Bcc|Content-Length|Subject ):|\r\n(?:no colon|\t\r\n)"
         ),
     ),
     "A sender is kept as it is written": Reason(
-        "AP", "keeps the spelling", "take quotes and backslashes off, Postfix also a dot at the end",
-        "RFC 5321 section 4.4: the Return-Path line has what MAIL said.",
+        "AP", "keeps the spelling", "remove quotes and backslashes; Postfix also removes a final dot",
+        "RFC 5321 section 4.4: the Return-Path line has the address from MAIL.",
         lambda it: it.kind == "sender" and it.ours != it.theirs and _plain(it.ours) == _plain(it.theirs),
     ),
 }  # fmt: skip
@@ -372,12 +387,12 @@ def _plain(address):
 
 
 def reasons(difference: Difference) -> list[str]:
-    """The rows that a difference fits."""
+    """Return the names of the rows that match a difference."""
     return [name for name, reason in EXPECTED.items() if difference.peer in reason.names and reason.fits(difference)]
 
 
 def sorted_out(differences: list[Difference]) -> tuple[Counter[tuple[str, str]], list[Difference]]:
-    """How often each reason occurred, by its name and the peer; and the differences without a reason."""
+    """Return how often each reason occurred for each peer, and the differences without a reason."""
     counts: Counter[tuple[str, str]] = Counter()
     unexpected = []
     for difference in differences:
@@ -390,7 +405,7 @@ def sorted_out(differences: list[Difference]) -> tuple[Counter[tuple[str, str]],
 
 
 def dead(counts: Counter[tuple[str, str]], peers: list[str]) -> list[tuple[str, str]]:
-    """The reasons that never occurred, of those that are about these peers."""
+    """Return the reasons that never occurred, with the peer, for these peers."""
     return [
         (name, peer)
         for name, reason in EXPECTED.items()
@@ -400,8 +415,8 @@ def dead(counts: Counter[tuple[str, str]], peers: list[str]) -> list[tuple[str, 
 
 
 def markdown() -> str:
-    """The table as a page of the documentation."""
-    lines = ["| What | Waypost | Who differs | How | Why |", "| --- | --- | --- | --- | --- |"]
+    """Return the table in Markdown, for the documentation."""
+    lines = ["| rule | Waypost | different in | the difference | reason |", "| --- | --- | --- | --- | --- |"]
     for name, reason in EXPECTED.items():
         cells = [name, reason.waypost, " and ".join(reason.names), reason.others, reason.why]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
