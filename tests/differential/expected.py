@@ -161,7 +161,7 @@ EXPECTED = {
     ),
     "A transaction begins with a greeting": Reason(
         "P", "503", "accepts MAIL without a greeting",
-        "RFC 5321 section 4.1.4: a client MUST issue HELO or EHLO first. Postfix can require this "
+        "RFC 5321 section 4.1.4: a client MUST issue HELO or EHLO first. Postfix can require a greeting too "
         "(smtpd_helo_required).",
         lambda it: refused("MAIL")(it) and it.ours == 503,
     ),
@@ -219,7 +219,8 @@ EXPECTED = {
         "AP", "501",
         "accept spaces, comments, control characters, stray quotes and backslashes in it; Postfix also accepts an "
         "empty local part",
-        "RFC 5321 section 4.1.2 allows none of these in an atom, and no control characters in a quoted string.",
+        "RFC 5321 section 4.1.2 allows only certain characters in an atom, and no control characters in a quoted "
+        "string.",
         said(rb"(?:MAIL FROM|RCPT TO): *<(?:@[^>]*|[^>]*[ ()\[,:;\\\x00-\x1f\"\x7f-\xff][^>]*)>.*", *PATH),
     ),
     "An address that is not ASCII needs SMTPUTF8": Reason(
@@ -253,13 +254,13 @@ EXPECTED = {
     ),
     "A % in a local part has no special meaning": Reason(
         "P", "250 for an address that exists", "interprets x%y@ours as x@y, and does not relay",
-        "RFC 5321 section 2.3.11: only the domain's own host interprets a local part, and this is Waypost itself.",
+        "RFC 5321 section 2.3.11: only the domain's own host interprets a local part, and Waypost is this host.",
         said(rb"RCPT TO: *<x%y@example.com>.*", taken("RCPT")),
     ),
     "Only existing addresses receive mail: `<postmaster>`": Reason(
         "P", "550", "accepts it without configuration",
-        "RFC 5321 section 4.5.1 requires it. In Waypost it means postmaster at the server's own host name, if that "
-        "email address exists.",
+        "RFC 5321 section 4.5.1 requires a server to accept mail for `<postmaster>`. In Waypost, `<postmaster>` means "
+        "postmaster at the server's own host name, if that email address exists.",
         said(rb"RCPT TO: *<postmaster>.*", refused("RCPT"), ours(550)),
     ),
     "Only existing addresses receive mail: literals": Reason(
@@ -292,8 +293,8 @@ EXPECTED = {
     ),
     "Parameters are accepted after HELO": Reason(
         "A", "250", "refuses them (501)",
-        "RFC 5321 section 4.1.1.11 defines parameters only after EHLO. Like Postfix, Waypost also accepts them from a "
-        "client that said HELO.",
+        "RFC 5321 section 4.1.1.11 defines parameters only after EHLO. Like Postfix, Waypost also accepts parameters "
+        "from a client that said HELO.",
         lambda it: taken("MAIL", "RCPT")(it) and it.theirs == 501 and b"\nHELO " in b"\n" + it.said_before.upper(),
     ),
     # Extensions that not every server supports
@@ -307,13 +308,13 @@ EXPECTED = {
     ),
     "A refused chunk ends the transaction": Reason(
         "P", "begins a new transaction", "requires RSET first",
-        "RFC 3030 section 2: the transaction has failed, and the client MUST send RSET. If the client does not, "
-        "Waypost begins a new transaction.",
+        "RFC 3030 section 2: the transaction has failed, and the client MUST send RSET. If the client does not send "
+        "RSET, Waypost begins a new transaction.",
         lambda it: it.kind == "command" and it.theirs == 503 and it.we_accept and b"BDAT" in it.said_before,
     ),
     "A message may end without a line end": Reason(
         "P", "keeps every octet", "adds a line end",
-        "RFC 3030 section 2: the octets of the chunks are the message. This difference exists only with BDAT.",
+        "RFC 3030 section 2: the octets of the chunks are the message. Waypost can get such a message only with BDAT.",
         lambda it: it.kind == "content" and it.theirs == it.ours + b"\r\n",
     ),
     "A BDAT command has only one form": Reason(
@@ -342,15 +343,15 @@ EXPECTED = {
     # Messages
     "A message has no bare CR or LF": Reason(
         "AP", "554, and closes the connection", "keep them, or replace them",
-        "RFC 5321 section 2.3.8: they MUST NOT be sent. A server that passes them on may smuggle mail, and a server "
-        "that replaces them breaks signatures.",
+        "RFC 5321 section 2.3.8: a bare CR or LF MUST NOT be sent. A server that passes on a bare CR or LF may "
+        "smuggle mail, and a server that replaces it breaks signatures.",
         lambda it: has_bare_line_end(it) and not sees_two(it) and last(it.ours) == 554,
     ),
     "SMUGGLING: one message becomes two": Reason(
         "P", "554, and closes the connection",
         "takes a part of the message for its end, and the rest for a second message",
         "RFC 5321 section 4.1.1.4: only `<CRLF>.<CRLF>` ends a message. By default, Postfix 3.7 accepts a bare LF as "
-        "a line end. Since version 3.9 it does not (smtpd_forbid_bare_newline).",
+        "a line end. Postfix 3.9 and newer do not (smtpd_forbid_bare_newline).",
         sees_two,
     ),
     "A line of a message may be long": Reason(
