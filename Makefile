@@ -1,25 +1,27 @@
-# `make` lists the targets. `make demo` and `make test` need Python 3.11 or newer (with venv and pip), and nothing else.
+# `make` lists the targets. `make demo` and `make test` need only Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
 .PHONY: help demo cli quick test slow coverage check fix bench cost backlog flood worst fuzz search postgresql foreign corpora proofs model docs lock fresh clean
 
 PYTHON ?= python3
-# Servers and tests start often: compile them once.
+# Servers and tests start often, so compile them only once.
 unexport PYTHONDONTWRITEBYTECODE
-# Test servers as users run them: without this variable.
+# Run test servers as users do, without this variable.
 unexport PYTHONUNBUFFERED
 BIN := .venv/bin
-# Write nothing outside the checkout, caches included.
+# All caches are in the checkout, so that `make` writes nothing outside of it.
 CACHE := $(CURDIR)/.cache
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --cache-dir $(CACHE)/pip
 PATIENTLY := scripts/patiently.sh
 NPM := $(PATIENTLY) fetching npm ci --fetch-retries 1 --silent --ignore-scripts --no-audit --no-fund --cache $(CACHE)/npm --prefix
 
-# Locked, hashed dependencies; the package itself is installed in place. Each set is installed once per lock.
+# The locked dependencies with their hashes. The package itself is installed in place. Each set is installed again only
+# when its lock file changes.
 RUN := .venv/installed-run
 DEV := .venv/installed-dev
 SUITE := .venv/botocore-sdist
 SIMULATOR := .venv/iam-simulate
-# Two workers more than there are cores, because tests wait for servers; up to four, because each starts servers of its own.
+# One or two workers more than cores, because tests often wait for servers; at most four, because each worker starts
+# servers.
 WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -lt 2 ] && echo 3 || echo 4)
 AT_ONCE := --numprocesses $(WORKERS) --dist worksteal
 SENDERS := .venv/senders
@@ -28,13 +30,14 @@ JUDGES := $(SUITE) $(SIMULATOR) $(SENDERS)
 help: ## Show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(RUN) ## Show the main job with a real server and real clients
+demo: $(RUN) ## Demonstrate an alias with a real server and real clients
 	@$(BIN)/waypost demo
 
-cli: $(DEV) ## Install the AWS CLI into .venv, with what the tests need
+cli: $(DEV) ## Install the AWS CLI and the dependencies of the tests into .venv
 	@$(BIN)/aws --version
 
-# Rules, protocols and settings. A test here that starts a process or uses a socket fails (tests/kit/alone.py).
+# Tests of rules, protocols and settings. A test fails here if it starts a process or uses a socket
+# (tests/kit/alone.py).
 QUICK := $(addprefix tests/,domain app config observe smtp/protocol delivery/smtp_client/protocol delivery/test_outgoing.py) \
 	$(addprefix tests/,delivery/queue/test_destinations.py mailauth/test_message.py api/operations/test_arns.py) \
 	--ignore tests/domain/iam/differential
@@ -48,9 +51,9 @@ test: $(DEV) $(JUDGES) ## Run the tests
 slow: $(DEV) $(JUDGES) ## Run the slow tests: other mail programs, other users, faults, time limits, asyncio, and the code blocks of the pages
 	@$(BIN)/python -m pytest $(AT_ONCE) -m slow
 
-# What our answers are compared with. It is fetched, and not part of the repository: the protocol suite in botocore's
-# source distribution, at the locked version and hash, and a simulator of IAM policies, which needs Node. Without Node
-# its test is skipped.
+# Tests compare Waypost's answers with these programs, which are downloaded and not part of the repository: the protocol
+# test suite in botocore's source distribution, at the locked version and hash, and a simulator of IAM policies. The
+# simulator needs Node. Without Node its test is skipped.
 $(SUITE): requirements/dev.txt | $(DEV)
 	@echo "Fetching botocore's protocol suite"
 	@rm -rf $@ && mkdir -p $@
@@ -64,13 +67,13 @@ $(SIMULATOR): $(wildcard tests/domain/iam/differential/package*.json) | $(DEV)
 	@if command -v npm > /dev/null; then echo "Fetching the simulator of IAM policies"; \
 		$(NPM) $@ || echo "npm could not fetch it: its test is skipped"; fi
 
-# nodemailer, the mail client that most JavaScript programs use.
+# nodemailer is the mail client that most JavaScript programs use.
 $(SENDERS): $(wildcard tests/kit/mail_programs/package*.json) | $(DEV)
 	@rm -rf $@ && mkdir -p $@ && cp tests/kit/mail_programs/package*.json $@
 	@if command -v npm > /dev/null; then echo "Fetching nodemailer"; \
 		$(NPM) $@ || echo "npm could not fetch it: its test is skipped"; fi
 
-# Every branch of the rules and the protocols is tested.
+# `make coverage` checks that the tests run every branch of these modules, which contain the rules and protocols.
 PURE := $(addprefix waypost.,domain smtp.protocol delivery.smtp_client.protocol api.wire api.access store.sqlite.search store.postgres.search) \
 	$(addprefix waypost.,api.operations.arns api.operations.page_tokens api.operations.searching cli.readable mailauth.message) \
 	$(addprefix waypost.,delivery.outgoing delivery.queue.destinations smtp.limits.admission smtp.limits.memory smtp.server.proxy)
@@ -116,11 +119,11 @@ worst: $(DEV) ## Measure the slowest input of each parser, and 45 hostile messag
 postgresql: $(DEV) $(JUDGES) ## Run the tests of the edges on PostgreSQL (a minute)
 	@$(BIN)/python -m pytest -p tests.kit.stores.on_postgresql $(AT_ONCE) tests/api tests/e2e
 
-foreign: $(DEV) $(JUDGES) ## Test with clients, servers and SDKs of others (some minutes; all of them only as root)
+foreign: $(DEV) $(JUDGES) ## Test with clients, servers and SDKs from other projects (some minutes; some need root)
 	@foreign/fetch.sh
 	@$(BIN)/python -m pytest foreign tests/e2e/mail/test_real_senders.py tests/e2e/mail/test_other_clients.py -p no:randomly -rs
 
-corpora: $(DEV) ## Read public collections of mail, and compare with other parsers (downloads them; a minute)
+corpora: $(DEV) ## Download and parse public collections of mail, and compare with other parsers (a minute)
 	@for corpus in scripts/corpora/[a-z]*.py; do $(BIN)/python -m "scripts.corpora.$$(basename $$corpus .py)" || exit 1; done
 
 proofs: $(DEV) ## Run the long proofs: kills under load, linearizability, properties with many examples
@@ -128,21 +131,21 @@ proofs: $(DEV) ## Run the long proofs: kills under load, linearizability, proper
 	@WAYPOST_ROUNDS=125 $(BIN)/python -m pytest tests/api/operations/test_concurrency.py
 	@WAYPOST_EXAMPLES=10 $(BIN)/python -m pytest $(AT_ONCE) -m hypothesis
 
-search: $(DEV) ## Measure searches among a million email addresses (a few minutes)
+search: $(DEV) ## Measure searches in an instance with a million email addresses (a few minutes)
 	@$(BIN)/python bench/search.py
 
-model: $(DEV) ## Make the model of the API and the table of partitions again from botocore
+model: $(DEV) ## Generate the model of the API and the table of partitions from botocore
 	@$(BIN)/python scripts/cut_model.py
 
-docs: $(DEV) ## Write the reference pages from the code
+docs: $(DEV) ## Generate the reference pages from the code
 	@$(BIN)/python -m scripts.write_reference
 
-# Extras are kept: without them, pip 23 and older take `coverage[toml]` for something that has no hash.
+# Keep the extras in the lock files, because pip 23 and older would otherwise report that `coverage[toml]` has no hash.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-strip-extras \
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 LOCK_WAYPOST := $(LOCK) pyproject.toml requirements/build.in
 
-lock: $(DEV) ## Compile the locked dependencies again (`make lock UPGRADE=--upgrade` takes the newest)
+lock: $(DEV) ## Compile the lock files again (`make lock UPGRADE=--upgrade` upgrades the dependencies)
 	@$(LOCK) $(UPGRADE) requirements/installer.in --output-file requirements/installer.txt
 	@$(LOCK_WAYPOST) $(UPGRADE) --extra demo --output-file requirements/run.txt
 	@$(LOCK_WAYPOST) $(UPGRADE) --extra demo --extra postgres --extra dev --constraint requirements/run.txt \
@@ -152,12 +155,12 @@ lock: $(DEV) ## Compile the locked dependencies again (`make lock UPGRADE=--upgr
 fresh: ## Build in an empty HOME with each Python installed here (3.11 to 3.13), and run the README's commands
 	@scripts/fresh.sh
 
-clean: ## Remove everything that these commands made
+clean: ## Remove everything that `make` has created
 	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist waypost-data
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Waypost needs Python 3.11 or newer")'
-	@echo "Making a virtual environment in .venv"
+	@echo "Creating a virtual environment in .venv"
 	@$(PYTHON) -m venv .venv
 
 $(RUN): requirements/installer.txt requirements/run.txt pyproject.toml scripts/install.sh | .venv/bin/python
@@ -166,6 +169,6 @@ $(RUN): requirements/installer.txt requirements/run.txt pyproject.toml scripts/i
 	@touch $@
 
 $(DEV): requirements/dev.txt $(RUN)
-	@echo "Installing what the tests need into .venv"
+	@echo "Installing the dependencies of the tests into .venv"
 	@$(PATIENTLY) installing scripts/install.sh requirements/dev.txt
 	@touch $@

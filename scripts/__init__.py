@@ -1,1 +1,1 @@
-"""What developers run now and then."""
+"""Scripts for developers of Waypost."""

@@ -1,10 +1,10 @@
-"""Cuts what Waypost has of AWS's published data out of botocore's copy of it (`make model`).
+"""Extracts the parts of AWS's published data that Waypost uses from botocore's copy (`make model`).
 
-`src/waypost/api/model.json`, of the model of Amazon Connect: the operations Waypost has, the shapes they reach, their
-constraints, locations and permitted errors. Dropped: all prose, and everything else of the service.
+It writes `src/waypost/api/model.json` from the model of Amazon Connect. This file has Waypost's operations, the shapes
+that they use, and their constraints, locations and permitted errors. It omits all prose and all other operations.
 
-`src/waypost/domain/directory/partition_table.py`, of the partitions: their names and regions. Dropped: endpoints and
-prose.
+It writes `src/waypost/domain/directory/partition_table.py` with the names and regions of the partitions. This table
+omits endpoints and prose.
 """
 
 import gzip
@@ -37,13 +37,13 @@ PARTITIONS = WAYPOST / "domain" / "directory" / "partition_table.py"
 
 
 def main() -> None:
-    """Read botocore's data, cut it, write it."""
+    """Write the model and the table of partitions."""
     write_model()
     write_partitions()
 
 
 def write_partitions() -> None:
-    """Write the table of partitions, as Python: the domain reads no files."""
+    """Write the table of partitions as a Python module, because the domain may not read files."""
     published = json.loads(files("botocore").joinpath("data/partitions.json").read_bytes())["partitions"]
     lines = [
         '"""The AWS partitions, each with its name, the pattern of its region names, and its known regions.',
@@ -60,7 +60,7 @@ def write_partitions() -> None:
 
 
 def rows_of_partition(partition: dict[str, Any]) -> list[str]:
-    """The lines of one partition. Its `-global` region is no place: services that are nowhere in particular have it."""
+    """Return the lines for one partition, without its `-global` region, which is only for services without a region."""
     regions = sorted(region for region in partition["regions"] if not region.endswith("-global"))
     several = ["        (", *(f'            "{region}",' for region in regions), "        ),"]
     return [
@@ -73,7 +73,7 @@ def rows_of_partition(partition: dict[str, Any]) -> list[str]:
 
 
 def write_model() -> None:
-    """Write the model of the service."""
+    """Write the model of Amazon Connect."""
     packed = files("botocore").joinpath("data/connect/2017-08-08/service-2.json.gz").read_bytes()
     published = without_prose(json.loads(gzip.decompress(packed)))
     operations = {name: cut_operation(published["operations"][name]) for name in OPERATIONS}
@@ -94,7 +94,7 @@ def write_model() -> None:
 
 
 def cut_operation(operation: dict[str, Any]) -> dict[str, Any]:
-    """The wire facts of one operation."""
+    """Return the parts of an operation that the wire protocols need."""
     return {
         "method": operation["http"]["method"],
         "uri": operation["http"]["requestUri"],
@@ -105,7 +105,9 @@ def cut_operation(operation: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_prose(value: Any) -> Any:
-    """The same value without any `documentation` text, at any depth; members of that name are kept."""
+    """Return the value without `documentation` strings, at any depth. Members with the name `documentation` are
+    kept.
+    """
     if isinstance(value, dict):
         return {
             key: without_prose(inner)
@@ -118,7 +120,7 @@ def without_prose(value: Any) -> Any:
 
 
 def reachable(shapes: dict[str, Any], roots: list[str]) -> dict[str, Any]:
-    """The shapes that can be reached from these."""
+    """Return the shapes that can be reached from the shapes in `roots`."""
     found: dict[str, Any] = {}
     waiting = list(roots)
     while waiting:

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Build this commit from nothing, as on a machine that has never seen it, under each supported Python that is found.
-# Each build has a new clone, an empty HOME, no caches, and the pip that Python's own ensurepip brings.
+# Build this commit from scratch, as on a new machine, with each supported Python version that is installed.
+# Each build has a new clone, an empty HOME, no caches, and the pip that Python's own ensurepip installs.
 # Usage: scripts/fresh.sh [PYTHON...]   Without arguments: python3.11, python3.12 and python3.13, from PATH or pyenv.
-# TARGETS names other targets of make than demo and test.
+# The variable TARGETS names the targets of make (by default demo and test).
 set -eu
 cd "$(dirname "$0")/.."
 here=$PWD
 place=$(mktemp -d)
-chmod 755 "$place" # the tests' PostgreSQL and mail servers run as other users, who have to reach their files
+chmod 755 "$place" # the tests' PostgreSQL and mail servers run as other users, who must be able to reach their files
 trap 'rm -rf "$place"' EXIT
 
 if [ $# -eq 0 ]; then
@@ -16,7 +16,7 @@ if [ $# -eq 0 ]; then
         case $found in
         */.pyenv/shims/*) found=$(ls -d "$HOME/.pyenv/versions/$version."*/bin/python 2>/dev/null | tail -n 1) ;;
         esac
-        if [ -n "$found" ]; then set -- "$@" "$found"; else echo "Python $version is not here: skipped"; fi
+        if [ -n "$found" ]; then set -- "$@" "$found"; else echo "Python $version is not installed, and is skipped"; fi
     done
 fi
 
@@ -29,15 +29,15 @@ for python in "$@"; do
     for target in ${TARGETS:-demo test}; do
         echo "== Python $version, $("$python" -m ensurepip --version): make $target"
         began=$(date +%s)
-        # Which authorities are trusted is a matter of the machine, and no cache.
+        # The trusted certificate authorities are a setting of the machine, so they are passed on.
         env -i HOME="$home" PATH="$PATH" LANG=C.UTF-8 ${SSL_CERT_FILE:+SSL_CERT_FILE="$SSL_CERT_FILE"} \
             ${NODE_EXTRA_CA_CERTS:+NODE_EXTRA_CA_CERTS="$NODE_EXTRA_CA_CERTS"} \
             make --no-print-directory -C "$clone" "$target" PYTHON="$python" || exit 1
         echo "== Python $version: make $target took $(($(date +%s) - began)) s"
     done
-    # pip asks `rustc` for its version, and where that is rustup's, it makes a folder of its own.
+    # pip runs `rustc --version`. If `rustc` comes from rustup, it creates a folder in HOME.
     left=$(find "$home" -mindepth 1 -not -path "$home/.rustup*" | head -n 5)
-    [ -z "$left" ] || { echo "Something was written outside the checkout:"; echo "$left"; exit 1; }
+    [ -z "$left" ] || { echo "These files were written outside the checkout:"; echo "$left"; exit 1; }
     rm -rf "$clone"
     passed=$((passed + 1))
 done

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run a command that may take a while, and say every five seconds that it still runs.
+# Run a command that may take a while, and print every five seconds that it is still running.
 # Usage: scripts/patiently.sh WHAT COMMAND [ARGUMENT...]   WHAT completes the sentence "still ...".
 set -eu
 what=$1

@@ -1,1 +1,3 @@
-"""Public collections of mail, and what others make of them. They are fetched, and not kept here."""
+"""Compares Waypost's parsers with other parsers, on public collections of mail. The collections are downloaded, and are
+not part of the repository.
+"""

@@ -1,4 +1,4 @@
-"""Source distributions of other projects, fetched from PyPI by pip into `.cache/corpora`."""
+"""Source distributions of other projects, which pip downloads from PyPI into `.cache/corpora`."""
 
 import shutil
 import subprocess
@@ -20,7 +20,9 @@ class Sdist:
     sha256: str
 
     def fetched(self) -> Path:
-        """The directory that it is unpacked in. It is not installed; pip runs its build script for the metadata."""
+        """Return the directory with the unpacked distribution. It is not installed, but pip runs its build script for
+        the metadata.
+        """
         return unpacked(f"{self.project}-{self.version}", self._download)
 
     def _download(self, place: Path) -> Path:
@@ -35,9 +37,9 @@ class Sdist:
 
 
 def unpacked(name: str, download: Callable[[Path], Path]) -> Path:
-    """The directory in `PLACE` that an archive is unpacked in, once.
+    """Return the directory in `PLACE` with the unpacked archive, which is downloaded only once.
 
-    `download` fetches the archive into the directory that it is given, checks it, and returns its path.
+    `download` downloads the archive into the given directory, checks it, and returns its path.
     """
     place = PLACE / name
     if not place.exists():

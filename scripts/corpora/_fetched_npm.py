@@ -1,4 +1,4 @@
-"""Packages of other projects, fetched from npm into `.cache/corpora`."""
+"""Packages of other projects, which are downloaded from npm into `.cache/corpora`."""
 
 import base64
 import hashlib
@@ -20,9 +20,11 @@ class Package:
     sha512: str
 
     def fetched(self) -> Path | None:
-        """The directory that it is unpacked in; None where there is no npm. Nothing of it is run."""
+        """Return the directory with the unpacked package; None if npm is not installed. No code of the package is
+        run.
+        """
         if not shutil.which("npm"):
-            print(f"{self.project} {self.version} is left out: there is no npm")
+            print(f"{self.project} {self.version} is skipped, because npm is not installed")
             return None
         return unpacked(f"npm-{self.project}-{self.version}", self._download)
 
@@ -33,5 +35,5 @@ class Package:
         (archive,) = place.glob("*.tgz")
         found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
         if found != self.sha512:
-            sys.exit(f"{self.project} {self.version} from npm has the hash {found}, and not {self.sha512}")
+            sys.exit(f"{self.project} {self.version} from npm has the hash {found} instead of {self.sha512}")
         return archive

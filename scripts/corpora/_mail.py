@@ -1,4 +1,4 @@
-"""Mail in the tests of other projects, and in Python's own tests of `email`."""
+"""The mail in the tests of other projects, and in Python's own tests of `email`."""
 
 import sysconfig
 from pathlib import Path
@@ -16,7 +16,7 @@ SDISTS = (
     Sdist("mailman", "3.3.5", "9fb38d9b516d9fdeb9c9f961a7630330cda46c490b91defc94b2c16683eeaf8a"),
     Sdist("django-mailbox", "4.10.1", "9060a4ddc81d16aa699e266649c12eaf4f29671b5266352e2fad3043a6832b52"),
 )
-"""Projects with whole messages in their tests."""
+"""Projects that have complete messages in their tests."""
 
 PYTHON = Path(sysconfig.get_path("stdlib")) / "test" / "test_email" / "data"
-"""Of Python's own tests of `email`, where they are installed."""
+"""The directory with the data of Python's own tests of `email`, if they are installed."""

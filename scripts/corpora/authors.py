@@ -1,7 +1,7 @@
-"""Read the From fields of public test mail, and compare the domains with what Python's `email` finds in them.
+"""Parses the From fields of public test mail, and compares the domains with the domains that Python's `email` finds.
 
-`python -m scripts.corpora.authors` prints each field that differs and the counts. It fails if a difference is not
-explained, or if there are fewer fields than there should be. The mail is fetched and not kept here.
+`python -m scripts.corpora.authors` prints each difference and the counts. It fails if a difference is not explained,
+or if it finds fewer fields than `FEWEST`. The mail is downloaded, and is not part of the repository.
 """
 
 import email
@@ -27,27 +27,27 @@ SDISTS = (
 NO_MAIL = {".py", ".pyc", ".rst", ".md", ".html", ".js", ".css"}
 
 FEWEST = 200
-"""Fields, each counted once however often it occurs."""
+"""The minimum number of different From fields."""
 
 EXPLAINED = (
-    (r"@\d+\.\d+\.\d+\.\d+>?\Z", "an IP address without brackets is no domain, and has no records"),
-    (r"\{\{", "a template, with no domain in it"),
-    (r"\\@", "malformed, and Python finds no address; each domain that may be meant is asked for"),
-    (r"\A[^\s\"<>]+@[^\s\"<>]+ <", "a name that has an @ in it and no quotes: each domain that is named is asked for"),
+    (r"@\d+\.\d+\.\d+\.\d+>?\Z", "an IP address without brackets is not a domain, and has no records"),
+    (r"\{\{", "a template, which contains no domain"),
+    (r"\\@", "malformed, and Python finds no address; Waypost looks up each possible domain"),
+    (r"\A[^\s\"<>]+@[^\s\"<>]+ <", "a name with an @ and without quotes; Waypost looks up each domain in the field"),
     (r"\A\. <", "Python's parser fails at a name that is a dot"),
-    (r"&lt;", "HTML in place of an address: what a reader may take for the address is asked for"),
-    (r"\[mailto:", "a link after the address; Python takes the bracket for a part of the domain"),
+    (r"&lt;", "HTML instead of an address; Waypost looks up each domain that a reader may see"),
+    (r"\[mailto:", "a link after the address; Python treats the bracket as a part of the domain"),
 )
-"""Fields that differ, by a regular expression, and why."""
+"""Regular expressions for the fields that are read differently, each with the reason."""
 
 
 def main() -> int:
-    """Read and compare the fields; returns the exit status."""
+    """Read and compare the fields, and return the exit status."""
     fields: dict[str, str] = {}
     count = Counter[str]()
     for place in [*(sdist.fetched() for sdist in SDISTS), _mail.PYTHON]:
         if not place.exists():
-            print(f"{place} is not installed, and not looked at")
+            print(f"{place} is not installed, and is skipped")
         for field in _from_fields(place):
             count["found"] += 1
             fields.setdefault(field, place.name)
@@ -68,7 +68,7 @@ def main() -> int:
 
 
 def _from_fields(place: Path) -> Iterator[str]:
-    """The values of all From fields, also in messages in messages, with line ends as SMTP has them."""
+    """Yield the values of all From fields, including fields in attached messages, with CRLF as line end."""
     for path in sorted(place.rglob("*")):
         if path.is_file() and path.suffix not in NO_MAIL:
             for value in re.findall(rb"(?im)^From[ \t]*:([^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)", path.read_bytes()):
@@ -76,7 +76,7 @@ def _from_fields(place: Path) -> Iterator[str]:
 
 
 def _by_python(field: str) -> list[set[str]]:
-    """The domains that `email.utils` and `email.headerregistry` find."""
+    """Return the domains that `email.utils` finds, and the domains that `email.headerregistry` finds."""
     lenient = [address for _, address in email.utils.getaddresses([field])]
     octets = f"From: {field}\r\n\r\n".encode()
     try:

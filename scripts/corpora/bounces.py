@@ -1,7 +1,7 @@
-"""Reads public bounces, and compares what is read of them with what their own projects expect (`make corpora`).
+"""Parses public bounces, and compares the results with the expectations of the bounces' own projects (`make corpora`).
 
-The bounces are those of the tests of flufl.bounce (PyPI), which Mailman uses, and of baunsu (npm). A difference that is
-not explained here fails, and so does an explanation of a difference that is no more.
+The bounces come from the tests of flufl.bounce (PyPI), which Mailman uses, and of baunsu (npm). The script fails if a
+difference is not explained here, or if an explained difference no longer exists.
 """
 
 import ast
@@ -20,10 +20,10 @@ BAUNSU = Package(
     "baunsu", "0.2.3", "GAfhGakOVMIeBaPH70Iu3MZycb/7aWWruJXMw+54HVlVi0hiYY2qMQrsui8Q1UiYIHw/SiDhaZ839ghhoJGAtQ=="
 )
 
-FREE_TEXT = "a text for people, with no part for programs: nothing is concluded from it, on purpose"
-NO_RECIPIENT = "its part for programs names no recipient; the other takes them from the text for people"
-ORIGINAL = "the other tells the Original-Recipient; we tell the Final-Recipient, whom the report is about"
-NOT_ASKED = "the other's test asks another detector than the one for reports, and expects it to find nothing"
+FREE_TEXT = "text for people, without a machine-readable part: Waypost ignores it intentionally"
+NO_RECIPIENT = "its machine-readable part names no recipient; the other parser finds them in the text for people"
+ORIGINAL = "the other parser returns the Original-Recipient; Waypost returns the Final-Recipient"
+NOT_ASKED = "the other project tests a different detector, which is expected to find nothing"
 
 EXPLAINED = {
     "caiwireless_01.txt": NO_RECIPIENT,
@@ -37,24 +37,24 @@ EXPLAINED = {
     "simple_31.txt": NO_RECIPIENT,
     "simple_42.txt": NOT_ASKED,
 }
-"""Why we and the other differ about a bounce. `FREE_TEXT` is not listed: that no part is for programs is looked up."""
+"""The reason for each known difference, by file. `FREE_TEXT` is not listed, because the script detects that case."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounce:
-    """A message, and what its own project expects to be read of it."""
+    """A message, and the result that its own project expects."""
 
     name: str
     octets: bytes
-    """With CRLF, as SMTP brings it."""
+    """The message with CRLF as line end, as SMTP transfers it."""
     expected: str
-    """`failed`, `delayed`, or empty where nothing is expected."""
+    """`failed`, `delayed`, or empty if the project expects no result."""
     recipients: frozenset[str] | None
-    """Those that failed or are delayed; None where the project does not say."""
+    """The recipients that failed or are delayed; None if the project has no expectation."""
 
 
 def main() -> None:
-    """Compare, and end with 1 if a difference is not explained."""
+    """Compare the results, and exit with 1 if a difference is not explained."""
     tally: Counter[str] = Counter()
     unexplained, unused = [], set(EXPLAINED)
     for bounce in [*flufl(), *baunsu()]:
@@ -70,11 +70,11 @@ def main() -> None:
     for sentence, number in tally.most_common():
         print(f"{number:5}  {sentence or 'NOT EXPLAINED'}")
     if unexplained or unused:
-        sys.exit(f"Not explained: {unexplained}. Explained, but no different: {sorted(unused)}")
+        sys.exit(f"Not explained: {unexplained}. Explained, but no longer different: {sorted(unused)}")
 
 
 def agree(report: reports.Report | None, bounce: Bounce) -> bool:
-    """Whether we read what is expected."""
+    """Return whether Waypost's result is the expected result."""
     ours = report.action if report and report.action in {Action.FAILED, Action.DELAYED} else ""
     if ours != bounce.expected:
         return False
@@ -82,13 +82,13 @@ def agree(report: reports.Report | None, bounce: Bounce) -> bool:
 
 
 def explanation(report: reports.Report | None, bounce: Bounce) -> str:
-    """Why there is a difference; empty where nothing explains it."""
+    """Return the reason for a difference; empty if no reason is known."""
     is_for_programs = re.search(rb"\ncontent-type:\s*message/delivery-status", bounce.octets, re.IGNORECASE)
     return FREE_TEXT if report is None and not is_for_programs else EXPLAINED.get(bounce.name, "")
 
 
 def flufl() -> Iterator[Bounce]:
-    """The bounces of flufl.bounce, with the table of its tests."""
+    """Yield the bounces of flufl.bounce, with the expectations from the table in its tests."""
     (folder,) = FLUFL.fetched().glob("*/tests")
     expected: dict[str, tuple[str, set[str]]] = {}
     tests = ast.parse((folder / "test_detectors.py").read_text(encoding="utf-8"))
@@ -107,7 +107,7 @@ def flufl() -> Iterator[Bounce]:
 
 
 def baunsu() -> Iterator[Bounce]:
-    """The messages of baunsu, whose tests expect of each `bounce_*` that it failed for good."""
+    """Yield the messages of baunsu, whose tests expect that each `bounce_*` is a permanent failure."""
     folder = BAUNSU.fetched()
     for path in sorted(folder.glob("package/tests/emails/*.txt")) if folder else ():
         action = "failed" if path.name.startswith("bounce_") else ""
@@ -115,7 +115,7 @@ def baunsu() -> Iterator[Bounce]:
 
 
 def with_crlf(octets: bytes) -> bytes:
-    """The octets with the line ends of SMTP."""
+    """Return the message with CRLF as line end."""
     return re.sub(rb"\r?\n", b"\r\n", octets)
 
 

@@ -1,7 +1,8 @@
-"""Run the SPF test suites of RFC 7208 and RFC 4408, of the source distribution of pyspf, against our own check.
+"""Runs the SPF test suites of RFC 7208 and RFC 4408, from pyspf's source distribution, against Waypost's SPF check.
 
 `python -m scripts.corpora.spf` prints each case that differs and the counts. It fails if a difference is not explained.
-The suites are by Stuart D. Gathman, Julian Mehnle and Scott Kitterman; they are fetched and not kept here.
+The suites are by Stuart D. Gathman, Julian Mehnle and Scott Kitterman. They are downloaded, and are not part of the
+repository.
 """
 
 import contextlib
@@ -32,16 +33,16 @@ PYSPF = Sdist("pyspf", "2.0.14", "57a7ef01bda090173aafb6af0106251686ed73f03db4e9
 SUITES = ("rfc7208-tests.yml", "rfc4408-tests.yml")
 
 SECONDS = 2.0
-"""For one case. Only those whose servers are silent need it."""
+"""The time limit for one case. Only cases with servers that do not answer take this long."""
 
 EXPLAINED: dict[tuple[str, str], str] = {}
-"""Why our outcome is another one: of a suite and a case."""
+"""The reasons why Waypost's outcome differs from the expected outcome, by suite and case."""
 
 Zone = dict[str, list[Any]]
 
 
 def main() -> int:
-    """Run the suites; returns the exit status."""
+    """Run the suites, and return the exit status."""
     place = PYSPF.fetched()
     failures = 0
     for suite in SUITES:
@@ -67,7 +68,7 @@ def _scenarios(path: Path) -> list[dict[str, Any]]:
 
 
 def _scenario(scenario: dict[str, Any]) -> list[tuple[str, list[str], str]]:
-    """The name, the outcomes that are allowed, and ours, of each case."""
+    """Return the name, the allowed outcomes, and Waypost's outcome, for each case."""
     cases = []
     with _serving(scenario["zonedata"]) as address:
         for name, case in scenario["tests"].items():
@@ -80,7 +81,7 @@ def _scenario(scenario: dict[str, Any]) -> list[tuple[str, list[str], str]]:
 
 @contextlib.contextmanager
 def _serving(records: Zone) -> Iterator[tuple[str, int]]:
-    """A DNS server on loopback that knows these records."""
+    """Run a DNS server on loopback that serves these records, and yield its address."""
     zone = {name.lower(): values for name, values in records.items()}
 
     class Handler(socketserver.BaseRequestHandler):
@@ -98,11 +99,11 @@ def _serving(records: Zone) -> Iterator[tuple[str, int]]:
 
 
 def _reply(zone: Zone, query: dns.message.Message) -> dns.message.Message | None:
-    """What the server of a suite's zone says; None if it says nothing in time."""
+    """Return the response of a server with a suite's zone; None if the server does not answer in time."""
     question = query.question[0]
     reply = dns.message.make_response(query, recursion_available=True)
     name, kind = question.name, dns.rdatatype.to_text(question.rdtype)
-    for _ in range(10):  # aliases that are followed
+    for _ in range(10):  # follow at most this many aliases
         key = b".".join(name.labels[:-1]).decode("utf-8", "replace").lower()
         if key not in zone:
             reply.set_rcode(dns.rcode.SERVFAIL if key.startswith("error.") else dns.rcode.NXDOMAIN)
@@ -122,10 +123,10 @@ def _reply(zone: Zone, query: dns.message.Message) -> dns.message.Message | None
 
 
 def _records(found: list[Any], kind: str) -> tuple[list[Any], bool]:
-    """The records of a kind, and whether nothing is said of it.
+    """Return the records of a kind, and whether the server does not answer a query for it.
 
-    As the suites define it: without TXT records, those of type SPF are also there as TXT; `TIMEOUT` is for all kinds
-    that are not named.
+    The suites define two rules. If a name has no TXT records, its SPF records are also served as TXT. `TIMEOUT` applies
+    to all kinds that are not listed.
     """
     named = [next(iter(record.items())) for record in found if isinstance(record, dict)]
     if kind == "TXT" and not any(each == "TXT" for each, _ in named):

@@ -1,8 +1,8 @@
-"""Reads public Subjects, and compares what is read of them with what others read (`make corpora`).
+"""Decodes public Subjects, and compares the results with the results of other decoders (`make corpora`).
 
-The mail is of the tests of other projects (PyPI, npm), and is compared with what Python's `email` package reads in its
-two ways. The fields in the tests of rfc2047 (npm) are compared with what those expect. It fails if a difference is not
-explained here.
+The mail comes from the tests of other projects (PyPI, npm). Its Subjects are compared with the results of the two
+decoders in Python's `email` package. The fields in the tests of rfc2047 (npm) are compared with the expectations of
+these tests. The script fails if a difference is not explained here.
 """
 
 import ast
@@ -29,12 +29,12 @@ RFC2047 = Package(
     "rfc2047", "4.0.1", "x5zHBAZtSSZDuBNAqGEAVpsQFV+YUluIkMWVaYRMEeGoLPxNVMmg67TxRnXwmRmCB7QaneyrkWXeKqbjfcK6RA=="
 )
 FEWEST = 200
-"""Subjects of mail that there have to be."""
+"""The minimum number of different Subjects."""
 
 _FIELD = re.compile(rb"^subject[ \t]*:((?:[^\n]|\n(?=[ \t]))*)", re.IGNORECASE | re.MULTILINE)
 _NO_MAIL = {".gz", ".html", ".js", ".json", ".md", ".po", ".rst"}
 _CODE = re.compile(rb"[{}\\]|%[(sd]")
-"""What a line of Python has that makes a Subject, and is none."""
+"""Characters that show that a line with `Subject:` in a Python file is code, not mail."""
 
 _STRING = r"'((?:[^'\\\n]|\\.)*)'"
 _EXPECTATION = re.compile(rf"{_STRING},\s*'(to decode to|to encode back and forth to)',\s*{_STRING}")
@@ -44,28 +44,27 @@ _WINDOWS = {octet: bytes((octet,)).decode("cp1252", "replace") for octet in rang
 _OF_JIS = str.maketrans("〜‖−¢£¬", "～∥－￠￡￢")
 
 EXPLAINED: dict[str, Callable[[bytes, str, str], bool]] = {
-    "no UTF-8 and not encoded: we read windows-1252, Python gives U+FFFD": lambda raw, ours, theirs: (
+    "neither UTF-8 nor encoded: Waypost reads windows-1252, and Python returns U+FFFD": lambda raw, ours, theirs: (
         "\ufffd" in theirs and not is_utf_8(raw) and ours == raw.decode("cp1252", "replace")
     ),
-    "Python puts spaces around words that have none": lambda _, ours, theirs: (
-        "".join(ours.split()) == "".join(theirs.split())
-    ),
-    "iso-8859-1 is written for windows-1252 (WHATWG)": lambda _, ours, theirs: ours == theirs.translate(_WINDOWS),
-    "a control character is U+FFFD in lists": lambda _, ours, theirs: ours == _CONTROL.sub("\ufffd", theirs),
-    "gb2312 is written for GBK (WHATWG): Python fails, or leaves characters out": lambda raw, ours, theirs: (
+    "Python adds spaces around encoded words": lambda _, ours, theirs: "".join(ours.split()) == "".join(theirs.split()),
+    "iso-8859-1 means windows-1252 (WHATWG)": lambda _, ours, theirs: ours == theirs.translate(_WINDOWS),
+    "a control character becomes U+FFFD": lambda _, ours, theirs: ours == _CONTROL.sub("\ufffd", theirs),
+    "gb2312 means GBK (WHATWG): Python fails, or omits characters": lambda raw, ours, theirs: (
         b"=?gb2312?" in raw.lower() and "\ufffd" not in ours and (not theirs or "\ufffd" in theirs)
     ),
-    "Python fails at octets that are no text in their charset": lambda _, ours, theirs: not theirs and "\ufffd" in ours,
-    "half a character is U+FFFD; rfc2047 leaves its word as it is": lambda _, ours, theirs: (
+    "Python fails at bytes that are invalid in their charset": lambda _, ours, theirs: not theirs and "\ufffd" in ours,
+    "an incomplete character becomes U+FFFD; rfc2047 does not decode its word": lambda _, ours, theirs: (
         "\ufffd" in ours and "=?" in theirs
     ),
-    "a minus of JIS X 0208 is U+FF0D (WHATWG)": lambda _, ours, theirs: ours == theirs.translate(_OF_JIS),
+    "the minus sign of JIS X 0208 is U+FF0D (WHATWG)": lambda _, ours, theirs: ours == theirs.translate(_OF_JIS),
 }
-"""Why we read something else: given the octets, what we read, and what the other reads (empty where it fails)."""
+"""The reasons for differences. Each has a condition on the bytes, Waypost's result and the other result (empty if the
+other decoder fails)."""
 
 
 def main() -> None:
-    """Compare, and end with 1 if a difference is not explained."""
+    """Compare the results, and exit with 1 if a difference is not explained."""
     mail = sorted(set(subjects()))
     readers = {"make_header": by_make_header, "headerregistry": by_header_registry}
     told = [(raw, name, reader(raw)) for raw in mail for name, reader in readers.items()]
@@ -83,16 +82,16 @@ def main() -> None:
     for what, number in tally.most_common():
         print(f"{number:5}  {what or 'NOT EXPLAINED'}")
     if tally[""] or len(mail) < FEWEST:
-        sys.exit(f"{tally['']} differences are not explained; at least {FEWEST} Subjects are wanted")
+        sys.exit(f"{tally['']} differences are not explained; at least {FEWEST} Subjects are required")
 
 
 def explanation(raw: bytes, ours: str, theirs: str) -> str:
-    """Why there is a difference; empty where nothing explains it."""
+    """Return the reason for a difference; empty if no reason is known."""
     return next((why for why, is_it in EXPLAINED.items() if is_it(raw, ours, theirs)), "")
 
 
 def subjects() -> Iterator[bytes]:
-    """The values of all Subject fields, folded with CRLF, as SMTP brings them."""
+    """Yield the values of all Subject fields, folded with CRLF, as SMTP transfers them."""
     folders = [*(sdist.fetched() for sdist in SDISTS), _mail.PYTHON]
     for path in sorted(path for folder in folders for path in folder.rglob("*") if is_mail(path)):
         for found in _FIELD.finditer(path.read_bytes().replace(b"\r\n", b"\n")):
@@ -102,12 +101,12 @@ def subjects() -> Iterator[bytes]:
 
 
 def is_mail(path: Path) -> bool:
-    """Whether a file of a package may have mail in it."""
+    """Return whether a file of a package may contain mail."""
     return path.is_file() and path.suffix not in _NO_MAIL and "test" in str(path)
 
 
 def is_utf_8(octets: bytes) -> bool:
-    """Whether octets are UTF-8."""
+    """Return whether the bytes are valid UTF-8."""
     try:
         octets.decode()
     except UnicodeDecodeError:
@@ -116,7 +115,7 @@ def is_utf_8(octets: bytes) -> bool:
 
 
 def by_make_header(raw: bytes) -> str:
-    """What Python reads the old way; empty if it fails."""
+    """Return the result of Python's old decoder; empty if it fails."""
     try:
         field = email.message_from_bytes(b"Subject: " + raw + b"\r\n\r\n", policy=email.policy.compat32)["subject"]
         return unfolded(str(email.header.make_header(email.header.decode_header(field))))
@@ -125,19 +124,19 @@ def by_make_header(raw: bytes) -> str:
 
 
 def by_header_registry(raw: bytes) -> str:
-    """What Python reads by its newer policies."""
+    """Return the result of Python's decoder with the newer policies."""
     return unfolded(
         str(email.message_from_bytes(b"Subject: " + raw + b"\r\n\r\n", policy=email.policy.default)["subject"])
     )
 
 
 def unfolded(text: str) -> str:
-    """A text without the line ends that Python leaves in it."""
+    """Return the text without the line ends that Python leaves in it."""
     return re.sub(r"\r?\n(?=[ \t])", "", text).strip()
 
 
 def expectations() -> Iterator[tuple[bytes, str]]:
-    """Fields of the tests of rfc2047, and what these expect."""
+    """Yield the fields in the tests of rfc2047, with the expected results."""
     folder = RFC2047.fetched()
     if folder is None:
         return
