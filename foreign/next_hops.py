@@ -1,4 +1,4 @@
-"""Mail servers that others wrote, as next hops: each a context manager that yields its target and what it has kept."""
+"""Context managers that run other projects' mail servers as next hops, and yield their targets and stored messages."""
 
 import os
 import shutil
@@ -15,21 +15,21 @@ from tests.kit.patience import wait_until
 
 HERE = Path(__file__).parent
 JAVASCRIPT = Path(__file__).parents[1] / ".cache" / "foreign" / "javascript"
-"""Where `make foreign` installs the packages of npm."""
+"""The directory in which `make foreign` installs npm packages."""
 
 
 @dataclass(frozen=True)
 class NextHop:
-    """A server that mail can be sent to."""
+    """A server to which Waypost can send mail."""
 
     target: str
-    """As the `to` of a route names it."""
+    """The server's address in the format of a route's `to`."""
     kept: Callable[[], list[bytes]]
-    """The messages that it has kept, as octets."""
+    """Returns the messages that the server has stored, as bytes."""
 
 
 def why_no_package(name: str) -> str | None:
-    """Why a package of npm cannot be used here, or None if it can."""
+    """Return the reason why an npm package cannot be used on this machine; None if it can be used."""
     if shutil.which("node") is None:
         return "Node.js is not installed: apt-get install nodejs npm"
     return None if (JAVASCRIPT / "node_modules" / name).is_dir() else f"npm could not install {name}"
@@ -37,7 +37,7 @@ def why_no_package(name: str) -> str | None:
 
 @contextmanager
 def smtp_server(directory: Path, protocol: str):
-    """npm's smtp-server, by SMTP or LMTP."""
+    """Run npm's smtp-server with SMTP or LMTP."""
     directory.mkdir()
     command = ["node", HERE / "javascript" / "server.mjs", directory, protocol]
     with ended(
@@ -49,10 +49,10 @@ def smtp_server(directory: Path, protocol: str):
 
 @contextmanager
 def haraka(directory: Path):
-    """Haraka with one plugin, which keeps messages."""
+    """Run Haraka with one plugin, which stores messages."""
     kept, port = directory / "kept", free_port()
     package = JAVASCRIPT / "node_modules" / "Haraka"
-    shutil.copytree(package / "config", directory / "config")  # Haraka does not start without some of these
+    shutil.copytree(package / "config", directory / "config")  # Haraka does not start without some of these files
     for name in ("plugins", "kept"):
         (directory / name).mkdir()
     shutil.copy(HERE / "javascript" / "keep.js", directory / "plugins")
@@ -90,7 +90,7 @@ keep:
 
 @contextmanager
 def exim(_: Path):
-    """Exim, in a Debian root of its own, which delivers into a maildir at once."""
+    """Run Exim, in its own Debian root directory. It delivers messages to a Maildir immediately."""
     port = free_port()
     with roots.directory("exim") as outside:
         directory = outside / "exim"
@@ -132,7 +132,7 @@ service lmtp {{
 
 @contextmanager
 def dovecot(_: Path):
-    """Dovecot's LMTP server, in a Debian root of its own, with a maildir for each address."""
+    """Run Dovecot's LMTP server, in a Debian root directory, with a Maildir for each address."""
     port = free_port()
     with roots.directory("exim") as directory:
         for name in ("mail", "state"):
@@ -154,7 +154,7 @@ def dovecot(_: Path):
 
 @contextmanager
 def ended(process: subprocess.Popen):
-    """A process that does not outlive the block."""
+    """Yield a process, and stop it at the end of the block."""
     try:
         yield process
     finally:
@@ -169,7 +169,7 @@ def ended(process: subprocess.Popen):
 
 
 def wait_for(port: int, process: subprocess.Popen, log: Path):
-    """Wait until a server answers. Fails with its log if it ends."""
+    """Wait until a server accepts connections. Fail with the server's log if the server ends."""
 
     def is_there():
         assert process.poll() is None, log.read_text(errors="replace")
@@ -179,6 +179,6 @@ def wait_for(port: int, process: subprocess.Popen, log: Path):
 
 
 def files_in(directory: Path) -> list[bytes]:
-    """The messages in a directory, without those that are being written."""
+    """Return the messages in a directory, except messages that are still being written."""
     paths = directory.iterdir() if directory.exists() else []
     return [path.read_bytes() for path in sorted(paths) if path.suffix != ".part"]

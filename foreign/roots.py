@@ -1,4 +1,4 @@
-"""Debian roots with programs that must not be installed beside Postfix; `make foreign` makes them."""
+"""Runs programs in Debian root directories, because they conflict with Postfix. `make foreign` creates the roots."""
 
 import os
 import shutil
@@ -11,22 +11,22 @@ ROOTS = Path(__file__).parents[1] / ".cache" / "foreign"
 
 
 def why_not(name: str) -> str | None:
-    """Why a root cannot be used, or None if it can."""
+    """Return the reason why a root directory cannot be used; None if it can be used."""
     if os.geteuid() != 0:
-        return "only root can run programs in a Debian root of their own"
+        return "only root can run programs in a separate Debian root directory"
     if not (ROOTS / name / "complete").exists():
-        return f"`make foreign` could not make {ROOTS / name}: apt-get install debootstrap"
+        return f"`make foreign` could not create {ROOTS / name}: apt-get install debootstrap"
     return None
 
 
 def command(name: str, program: str) -> list[str]:
-    """How to run a program of a root, as root."""
+    """Return the command that runs a program in a root directory."""
     return ["chroot", str(ROOTS / name), program]
 
 
 @contextmanager
 def directory(name: str) -> Iterator[Path]:
-    """A temporary directory in a root, with the same path outside of it."""
+    """Yield a temporary directory in a root directory. Its path is the same inside and outside of that root."""
     inside = Path(tempfile.mkdtemp(prefix="wp-", dir=ROOTS / name / "tmp"))
     inside.chmod(0o777)
     path = Path("/tmp") / inside.name

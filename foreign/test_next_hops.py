@@ -1,4 +1,4 @@
-"""What Waypost sends arrives at mail servers that others wrote, octet for octet behind the trace headers."""
+"""Tests that mail from Waypost arrives at other projects' mail servers byte for byte, after the trace lines."""
 
 import os
 import smtplib
@@ -43,7 +43,7 @@ def next_hop(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def system(next_hop, tmp_path_factory):
-    """A server with a route to the next hop."""
+    """A Waypost server with a route to the next hop."""
     settings = tmp_path_factory.mktemp("foreign") / "waypost.toml"
     settings.write_text(f'[[route]]\nmatch = "*"\nto = "{next_hop.target}"\nkeep = true\n')
     with testing.server("--config", str(settings), "--hostname", "mail.example") as server:
@@ -54,7 +54,7 @@ def system(next_hop, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", MESSAGES)
-def test_a_message_arrives_octet_for_octet(system, next_hop, kind):
+def test_a_message_arrives_byte_for_byte(system, next_hop, kind):
     message, parameters = MESSAGES[kind]
     recipient = system.new_address()
     before = len(next_hop.kept())
@@ -72,7 +72,7 @@ def test_a_message_arrives_octet_for_octet(system, next_hop, kind):
     wait_until(lambda: system.json(f"messages/{sent['id']}")["deliveries"][0]["status"] == "delivered")
 
 
-def test_both_sides_of_an_alias_link_arrive_once(system, next_hop):
+def test_a_message_to_an_alias_arrives_once_for_the_alias_and_once_for_the_primary(system, next_hop):
     alias, _primary = system.linked_pair()
     message_id = system.deliver(MESSAGES["plain"][0], alias)
     wait_until(lambda: sum(message_id.encode() in octets for octets in next_hop.kept()) >= 2)
@@ -81,11 +81,11 @@ def test_both_sides_of_an_alias_link_arrive_once(system, next_hop):
 
 
 def _failure(system, message_id):
-    """Why a delivery was deferred or failed; None if it was not."""
+    """Return the event with which a delivery was deferred or failed; None if there is no such event."""
     told = [e for e in system.json(f"messages/{message_id}")["trace"] if e["event"] in ("deferred", "dead")]
     return told[-1] if told else None
 
 
 def _with_crlf(octets):
-    """Maildirs have line ends of their system."""
+    """Return the message with CRLF, because a Maildir has the line ends of its system."""
     return octets if b"\r\n" in octets else octets.replace(os.linesep.encode(), b"\r\n")

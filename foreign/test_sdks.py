@@ -1,4 +1,4 @@
-"""SDKs in other languages, and moto's own tests of Connect, against a real server."""
+"""Runs AWS SDKs in other languages, and moto's own tests of Connect, against a real Waypost server."""
 
 import os
 import re
@@ -15,15 +15,15 @@ from waypost import testing
 
 HERE = Path(__file__).parent
 MOTO = HERE.parents[0] / ".cache" / "foreign" / "moto"
-"""Where `make foreign` unpacks moto's source distribution."""
+"""The directory in which `make foreign` unpacks moto's source distribution."""
 
-# Tests of operations that Waypost does not have, and what Waypost means to do otherwise.
+# Tests of operations that Waypost does not have, and of behaviour that differs intentionally.
 NOT_OURS = "analytics or association or disassociate"
 
 
 @pytest.fixture(scope="module")
 def environment():
-    """What points an SDK at a running server."""
+    """The environment variables that make an SDK use a running Waypost server."""
     with testing.server() as server:
         arguments = server.client_arguments
         yield {
@@ -42,15 +42,15 @@ def run(*command, **options):
     return done.stdout
 
 
-def test_the_sdk_for_javascript_3(environment, record_property):
+def test_the_aws_sdk_for_javascript_3_works_with_waypost(environment, record_property):
     if why_not := why_no_package("@aws-sdk/client-connect"):
         pytest.skip(why_not)
     told = run("node", HERE / "javascript/sdk.mjs", env={**environment, "FOREIGN": str(JAVASCRIPT)})
     record_property("to_be_told", f"AWS SDK for JavaScript 3: {told.strip()}")
-    assert re.fullmatch(r"[0-9]+ checks held\n", told)
+    assert re.fullmatch(r"[0-9]+ checks passed\n", told)
 
 
-def test_the_sdk_for_go_2(environment, record_property):
+def test_the_aws_sdk_for_go_2_works_with_waypost(environment, record_property):
     if why_not := roots.why_not("go"):
         pytest.skip(why_not)
     with roots.directory("go") as directory:
@@ -60,10 +60,10 @@ def test_the_sdk_for_go_2(environment, record_property):
         run(*roots.command("go", "/bin/sh"), "-c", f"{build} CGO_ENABLED=0 go build -o check main.go endpoint.go")
         told = run(directory / "check", env=environment)
     record_property("to_be_told", f"AWS SDK for Go 2: {told.strip()}")
-    assert re.fullmatch(r"[0-9]+ checks held\n", told)
+    assert re.fullmatch(r"[0-9]+ checks passed\n", told)
 
 
-def test_moto_s_tests_of_connect(tmp_path, record_property):
+def test_waypost_passes_the_connect_tests_of_moto(tmp_path, record_property):
     tests = MOTO / "tests" / "test_connect" / "test_connect.py"
     if not tests.exists():
         pytest.skip("pip could not fetch moto's source distribution")

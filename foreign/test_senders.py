@@ -1,4 +1,4 @@
-"""Exim and OpenSMTPD, each in a Debian root of its own, bring mail; the other senders are in tests/e2e."""
+"""Tests that Exim and OpenSMTPD can send mail to Waypost; tests of other senders are in tests/e2e."""
 
 import pytest
 
@@ -14,13 +14,13 @@ def system(request, how):  # noqa: F811 - a fixture is its argument's name
 
 
 @pytest.mark.skipif(roots.why_not("exim") is not None, reason=str(roots.why_not("exim")))
-def test_exim(system, how):  # noqa: F811
+def test_exim_can_send_mail_to_waypost(system, how):  # noqa: F811
     with roots.directory("exim") as directory:
         real_senders.relay_by_exim(system, how, directory / "exim", command=roots.command("exim", "/usr/sbin/exim4"))
 
 
 @pytest.mark.skipif(roots.why_not("opensmtpd") is not None, reason=str(roots.why_not("opensmtpd")))
-def test_opensmtpd(system, how):  # noqa: F811
+def test_opensmtpd_can_send_mail_to_waypost(system, how):  # noqa: F811
     command = roots.command("opensmtpd", "/usr/sbin/smtpd")
     with roots.directory("opensmtpd") as directory:
         real_senders.relay_by_opensmtpd(system, how, directory / "smtpd", command=command)

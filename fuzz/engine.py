@@ -1,4 +1,4 @@
-"""What the fuzzers have in common: the search path, a corpus of seeds, a dictionary, and the start of libFuzzer."""
+"""Starts libFuzzer for each of the fuzzers, with a search path, a corpus of seeds, and a dictionary."""
 
 import os
 import random
@@ -13,11 +13,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 import atheris  # noqa: E402 - after the path
 
 WORD_LIMIT = 64
-"""Octets of a word that libFuzzer takes."""
+"""The maximum length of a word in libFuzzer's dictionary, in bytes."""
 
 
 def instrumented():
-    """Have libFuzzer see the branches of those of our modules that are imported within this, and of no other."""
+    """Return a context in which imported modules of Waypost are instrumented, so that libFuzzer sees their branches."""
     return atheris.instrument_imports(include=["waypost"])
 
 
@@ -28,11 +28,11 @@ def fuzz(
     words: Sequence[bytes],
     mutate: Callable[[random.Random, bytes], bytes] | None = None,
 ) -> None:
-    """Run libFuzzer with the options of the command line until it finds something, or its time is over.
+    """Run libFuzzer with the options of the command line until it finds a bug, or its time limit is reached.
 
-    Of two inputs one is changed by `mutate`, which knows what it is about, and one by libFuzzer, which does not. A
-    directory on the command line keeps what is found to be new; without one it is forgotten. Files there are inputs to
-    try, and nothing else.
+    Half of the inputs are changed by `mutate`, which knows their structure, and the other half by libFuzzer's own
+    mutation. If the command line names a directory, libFuzzer stores new inputs there; otherwise they are discarded. If
+    the command line names files, libFuzzer only runs the inputs in these files.
     """
 
     def mutated(octets: bytes, limit: int, seed: int) -> bytes:
@@ -47,8 +47,8 @@ def fuzz(
         for number, seed in enumerate(seeds):
             (corpus / f"{number:04}").write_bytes(seed)
         dictionary.write_text("".join(f'"{_quoted(word)}"\n' for word in words if len(word) <= WORD_LIMIT))
-        # What is new is put into the first directory: the caller's, if there is one. libFuzzer ends the process, and
-        # with it the seeds would stay behind: so it has a process of its own.
+        # libFuzzer stores new inputs in the first directory, which is the caller's if there is one. libFuzzer ends its
+        # process without cleanup, so it runs in a child process, and the parent removes the directory with the seeds.
         child = os.fork()
         if child == 0:
             custom = {"custom_mutator": mutated} if mutate else {}

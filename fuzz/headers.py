@@ -1,6 +1,6 @@
-"""Fuzzes what is read before and within a message: the PROXY header of a connection, and the header of a message.
+"""Fuzzes the parsers of the PROXY header of a connection and of the header of a message.
 
-The first octet of an input says which of the two it is, the next four where it is cut.
+The first byte of an input selects the parser. The next four bytes define where the input is split.
 """
 
 import re
@@ -56,7 +56,7 @@ WORDS = [
 
 
 def check(octets: bytes) -> None:
-    """What libFuzzer calls."""
+    """Check one input. libFuzzer calls this function."""
     head, rest = octets[:HEAD].ljust(HEAD, b"\0"), octets[HEAD:]
     sizes = [1 + octet for octet in head[1:]]
     if head[0] % 2:
@@ -66,16 +66,16 @@ def check(octets: bytes) -> None:
 
 
 class Nothing:
-    """A transport and a timer of which nothing is wanted but that they can be ended."""
+    """A transport and a timer that do nothing."""
 
     def abort(self) -> None:
-        """End."""
+        """Do nothing."""
 
     cancel = abort
 
 
 def check_proxy(octets: bytes, sizes: list[int]) -> None:
-    """The client's address is the one that the header says, however it is cut, and not an octet more is read."""
+    """Check that the parser finds the address in the header for every split, and reads no byte after the header."""
     said: list[str | None] = []
     failed: list[proxy.BadHeader] = []
     ended: list[proxy.ProxyHeader] = []
@@ -97,7 +97,7 @@ def check_proxy(octets: bytes, sizes: list[int]) -> None:
 
 
 def what_proxy_says(octets: bytes) -> tuple[str | None, int]:
-    """The address as the specification has it, or "bad", or "more"; and the octets of the header."""
+    """Return the address according to the specification, or "bad", or "more", and the length of the header in bytes."""
     if len(octets) < 16:
         return "more", 0
     version, family, follow = struct.unpack("!BBH", octets[12:16])
@@ -116,7 +116,7 @@ def what_proxy_says(octets: bytes) -> tuple[str | None, int]:
 
 
 def check_message(octets: bytes, sizes: list[int]) -> None:
-    """A header is read to its end, whatever it is; and a message is the same in pieces, however it came."""
+    """Check that every header is parsed to its end, and that a message is the same for every split into pieces."""
     facts = messages.read_header(octets)
     end = messages.end_of_header(octets)
     header = octets if end is None else octets[:end]
@@ -138,7 +138,7 @@ def check_message(octets: bytes, sizes: list[int]) -> None:
 
 
 def in_pieces(octets: bytes, sizes: list[int]) -> tuple[bytes, bytes, data.Reply | None]:
-    """What becomes of a message that comes in parts of these sizes: its octets, header, and refusal."""
+    """Return the bytes, the header and the refusal of a message that arrives in parts of these sizes."""
     body, raw = data.Body(MESSAGE_LIMIT, piece=PIECE), b""
     at = turn = 0
     while at < len(octets):
@@ -153,7 +153,7 @@ def in_pieces(octets: bytes, sizes: list[int]) -> tuple[bytes, bytes, data.Reply
 
 
 def seeds() -> Iterator[bytes]:
-    """Headers of the PROXY protocol, and the messages of the dialogues."""
+    """Yield headers of the PROXY protocol, and the messages of the dialogues."""
     for rest in (
         b"\x20\x00\x00\x00",
         b"\x21\x11\x00\x0c" + bytes(range(12)),

@@ -1,7 +1,7 @@
-"""Fuzzes one parser of what an untrusted client sends: `fuzz/parsers.py NAME`, with libFuzzer's options behind it.
+"""Fuzzes one parser of input from untrusted clients: `fuzz/parsers.py NAME`, followed by libFuzzer's options.
 
-Each parser gets octets as a client may send them, must not fail but as it says, and gives nothing that would do harm
-where it goes: a control, a second line, more than there may be.
+Each parser gets bytes that a client may send. It may fail only with its documented errors. Its result must be harmless:
+without control characters or additional lines, and within its limits.
 """
 
 import base64
@@ -41,7 +41,7 @@ OPERATIONS = sorted(shapes.load().operations)
 
 @dataclass(frozen=True)
 class Target:
-    """A parser, what to begin with, and of what inputs are made."""
+    """The check of a parser, its seeds, and the words for its dictionary."""
 
     check: Callable[[bytes], None]
     seeds: Sequence[bytes]
@@ -49,7 +49,7 @@ class Target:
 
 
 def check_from(octets: bytes) -> None:
-    """Domains are domains, few of them; the one that Python's parser sees is among them; and the header is read so."""
+    """Check that From gives a limited number of valid domains, which include the domain that Python's parser finds."""
     value = octets.decode("utf-8", "replace")
     found = from_header.read([value])
     assert len(found.domains) <= from_header.MAX_NAMED
@@ -64,7 +64,7 @@ def check_from(octets: bytes) -> None:
 
 
 def check_subject(octets: bytes) -> None:
-    """A subject is one line, and not a long one."""
+    """Check that a decoded subject is one line of limited length."""
     facts = messages.read_header(b"Subject: " + octets + b"\r\n\r\n")
     assert len(facts.subject) <= messages.SUBJECT_LIMIT
     assert not CONTROL.search(facts.subject)
@@ -73,7 +73,7 @@ def check_subject(octets: bytes) -> None:
 
 
 def check_message_id(octets: bytes) -> None:
-    """A Message-ID is one line, and the one that is found in a header is the one that is found alone."""
+    """Check that a Message-ID is one line of limited length, alone and in a header."""
     found = messages.read_header_id(octets.decode("utf-8", "replace"))
     assert len(found) <= messages.HEADER_ID_LIMIT
     assert not CONTROL.search(found)
@@ -84,7 +84,7 @@ def check_message_id(octets: bytes) -> None:
 
 
 def check_report(octets: bytes) -> None:
-    """What a bounce says is lines, and nothing that a program could take for more."""
+    """Check that the parts of a report are single lines, and that its action and status are valid."""
     report = reports.read_report(octets)
     if report:
         said = (report.final_recipient, report.action, report.status, report.diagnostic)
@@ -98,7 +98,7 @@ def check_report(octets: bytes) -> None:
 
 
 def check_results(octets: bytes) -> None:
-    """What bears our name is never believed, however it is spelled; a field is believed or forged, not both."""
+    """Check that a field with Waypost's own name is never believed, in any spelling, and counts as forged."""
     name = "mx.example"
     believed = verdicts.trusted_results(octets, name)
     forged = verdicts.count_forged(octets, name)
@@ -109,7 +109,7 @@ def check_results(octets: bytes) -> None:
 
 
 def check_bdat(octets: bytes) -> None:
-    """A message in chunks comes out as it went in, or is refused, however it is cut and however the chunks are."""
+    """Check that a message in chunks of any size, with any splits, is stored unchanged or refused."""
     sizes = [octet % 20 for octet in octets[:6]] or [1]
     text = octets[6:300]
     wire, at, turn = b"EHLO a.example\r\nMAIL FROM:<> BODY=BINARYMIME\r\nRCPT TO:<a@mail.example>\r\n", 0, 0
@@ -144,7 +144,7 @@ def _in_chunks(wire: bytes, step: int) -> tuple[bytes | None, bytes]:
 
 
 def check_canonical(octets: bytes) -> None:
-    """A request has one canonical form, which has no more lines than it must; and a claim is one, or is refused."""
+    """Check that a canonical query is stable, and that a signature is parsed or refused with an API error."""
     path, query, headers, body = (octets.split(b"\n", 3) + [b""] * 3)[:4]
     pairs = [line.partition(b":") for line in headers.split(b"\r")]
     request = Request(
@@ -168,7 +168,7 @@ def check_canonical(octets: bytes) -> None:
 
 
 def check_json(octets: bytes) -> None:
-    """A body is what JSON says it is, or is refused in words that can be sent; and so are the members of a call."""
+    """Check that a JSON body and the members of a call are parsed correctly, or refused with an API error."""
     operation = OPERATIONS[octets[0] % len(OPERATIONS)] if octets else OPERATIONS[0]
     body = octets[1:]
     try:
@@ -185,7 +185,7 @@ def check_json(octets: bytes) -> None:
 
 
 def check_addresses(octets: bytes) -> None:
-    """What an address of ours for bounces says, whoever made it; and a page token, and a DMARC record."""
+    """Check that rewritten senders, DMARC records and page tokens are parsed, or refused with documented errors."""
     text = octets.decode("utf-8", "replace")
     srs.claims(text[:64])
     record = verdicts.parse_record("a.example", [text])
@@ -315,7 +315,7 @@ TARGETS = {
         [b"srs0=", b"srs1=", b"waypost-bounce=", b"=", b"v=DMARC1", b";", b"p=", b"rua=", b"pct=0"],
     ),
 }
-"""The parsers by name."""
+"""The targets, by the name of the parser."""
 
 
 def main() -> None:

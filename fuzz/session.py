@@ -1,7 +1,7 @@
-"""Fuzzes the SMTP session: any octets, cut anywhere, with any capabilities. What has to hold: tests/kit/invariants.py.
+"""Fuzzes the SMTP session with any bytes, any splits and any capabilities; tests/kit/invariants.py checks the results.
 
-An input begins with eleven octets that choose the capabilities, how the server answers, and where the octets are cut.
-The rest is what the client sends.
+An input begins with eleven bytes that choose the capabilities, the answers of the server, and where the rest is split.
+The rest of the input is the data that the client sends.
 """
 
 import random
@@ -16,7 +16,7 @@ with instrumented():
 
 HEAD = 11
 SIZES = 5
-"""The last octets of the head: the sizes of the pieces in turn."""
+"""The number of bytes at the end of the head that define the sizes of the pieces, in turn."""
 
 MESSAGE_LIMITS = [100_000, 0, 1, 40, 200, 1_000]
 PIECES = [100_000, 1, 5, 20, 40, 250]
@@ -29,7 +29,7 @@ LINE = re.compile(rb"[^\n]*\n|[^\n]+\Z")
 
 
 def read(octets: bytes) -> tuple[Capabilities, bytes, list[int], invariants.Way]:
-    """An input, understood."""
+    """Parse an input into the capabilities, the client's bytes, the sizes of the pieces, and the server's behaviour."""
     head, sent = octets[:HEAD].ljust(HEAD, b"\0"), octets[HEAD:]
     flags = head[0]
     capabilities = Capabilities(
@@ -50,13 +50,13 @@ def read(octets: bytes) -> tuple[Capabilities, bytes, list[int], invariants.Way]
 
 
 def check(octets: bytes) -> None:
-    """What libFuzzer calls."""
+    """Check one input. libFuzzer calls this function."""
     capabilities, sent, sizes, way = read(octets)
     invariants.check(capabilities, sent, sizes, way)
 
 
 def seeds() -> Iterator[bytes]:
-    """Every dialogue of the tests, with large limits, and with small ones."""
+    """Yield every dialogue of the tests, once with large limits and once with small limits."""
     for path in sorted((ROOT / "tests/smtp/protocol/dialogues").glob("*.smtp")):
         told = smtp_dialogues.read(path)
         flags = sum(bit for name, bit in (("lmtp", 1), ("offers_tls", 2), ("needs_tls", 4)) if told.options.get(name))
@@ -65,7 +65,7 @@ def seeds() -> Iterator[bytes]:
 
 
 def mutate(chance: random.Random, octets: bytes) -> bytes:
-    """Change an input in what it is made of: lines, messages, chunks, and the choices at its head."""
+    """Change parts of an input: lines, messages, chunks, or the choices in its head."""
     head, lines = bytearray(octets[:HEAD].ljust(HEAD, b"\0")), LINE.findall(octets[HEAD:])
     if chance.random() < 0.2:
         head[chance.randrange(HEAD)] = chance.randrange(256)

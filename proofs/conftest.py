@@ -1,4 +1,4 @@
-"""Two servers on one PostgreSQL, for each proof anew."""
+"""Provides two servers on one new PostgreSQL database for each test."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Callers that note what they were told, and what must be there afterwards."""
+"""Clients that record the responses to their calls, and check afterwards that the acknowledged data exists."""
 
 import smtplib
 import threading
@@ -17,7 +17,7 @@ HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 
 
 class Load:
-    """Threads that call until they are stopped; `callers` are objects with a method `call` and a list `done`."""
+    """Threads that make calls until they are stopped; `callers` are objects with a method `call` and a list `done`."""
 
     def __init__(self, callers):
         self.callers = callers
@@ -35,13 +35,13 @@ class Load:
             thread.join()
 
     def wait_for_more(self, count, *, seconds=20.0, of=None):
-        """Until each of the callers has had this many successes more."""
+        """Wait until each of the callers has had `count` more successes."""
         callers = self.callers if of is None else of
         wanted = {caller: len(caller.done) + count for caller in callers}
         deadline = time.monotonic() + seconds
         while any(len(caller.done) < enough for caller, enough in wanted.items()):
             assert time.monotonic() < deadline, [(caller, len(caller.done)) for caller in callers]
-            assert all(thread.is_alive() for thread in self._threads), "a caller has met something unexpected"
+            assert all(thread.is_alive() for thread in self._threads), "a caller has failed unexpectedly"
             time.sleep(0.002)
 
     def _run(self, caller):
@@ -53,9 +53,9 @@ class Load:
 
 
 class Writer:
-    """Creates, updates, links and unlinks email addresses of its own, one call after the other.
+    """Creates, updates, links and unlinks its own email addresses, one call after the other.
 
-    After an error nobody knows whether a call was done, so it keeps all that may be.
+    After an error the writer cannot know whether the call took effect, so it records all possible states.
     """
 
     def __init__(self, system):
@@ -76,7 +76,7 @@ class Writer:
         self._client.close()
 
     def check(self, system):
-        """All that was acknowledged is there, and nothing that was refused."""
+        """Check that all acknowledged changes exist, and that no refused change exists."""
         for address in self.created:
             assert system.json("explain", address=address)["accepted"], address
         members = {"InstanceId": system.instance_id, "EmailAddressId": self._primary}
@@ -105,7 +105,7 @@ class Writer:
             operation, EmailAddressId=self._primary, AliasConfiguration={"EmailAddressId": self._alias}
         )
         if outcome == refusal:
-            assert after in self._link_may_be, "refused for what was never done"
+            assert after in self._link_may_be, "refused, although the conflicting change was never made"
         if outcome in {"done", refusal}:
             self._link_may_be = {after}
         elif outcome != "busy":
@@ -120,14 +120,14 @@ class Writer:
             return "busy" if error.response["Error"]["Message"].startswith(BUSY) else code
         except botocore.exceptions.HTTPClientError as error:
             self.errors[type(error).__name__] += 1
-            time.sleep(0.005)  # its server is not there
+            time.sleep(0.005)  # its server is not running
             return "lost"
         self.done.append(time.monotonic())
         return "done"
 
 
 class Sender:
-    """Sends one message after the other to an alias, and connects again when it has to."""
+    """Sends one message after the other to an alias, and reconnects when necessary."""
 
     def __init__(self, system, alias):
         self._system, self._alias = system, alias
@@ -143,7 +143,7 @@ class Sender:
         except (OSError, smtplib.SMTPException) as error:
             self.errors[type(error).__name__] += 1
             self.end()
-            time.sleep(0.005)  # its server is not there
+            time.sleep(0.005)  # its server is not running
             return
         if code == 250:
             self.ids.append(ACCEPTED.fullmatch(text)["id"].decode())
@@ -164,7 +164,7 @@ class Sender:
 
 
 def check_mail(system, senders, alias, primary):
-    """Every message that was accepted is in both inboxes once; what else is there is in both once as well."""
+    """Check that both inboxes have the same messages, each once, and that every accepted message is among them."""
     accepted = Counter(message_id for sender in senders for message_id in sender.ids)
     found = {address: Counter(all_ids_at(system, address)) for address in (alias, primary)}
     assert found[alias] == found[primary]
@@ -175,7 +175,7 @@ def check_mail(system, senders, alias, primary):
 
 
 def all_ids_at(system, address):
-    """Every id of an inbox, page by page."""
+    """Return all message ids of an inbox, reading it page by page."""
     found, page = [], system.ids_at(address, limit=500)
     while page:
         found += page

@@ -1,4 +1,4 @@
-"""Of associations that exclude one another, exactly one is done; of servers that start together, all are good."""
+"""Tests that exactly one of several conflicting associations succeeds, and that servers can start at the same time."""
 
 import time
 
@@ -12,15 +12,15 @@ ROUNDS = 500
 STARTS = 10
 
 
-def test_of_four_conflicting_associations_over_two_nodes_exactly_one_wins_500_times(pair):
+def test_exactly_one_of_four_conflicting_associations_on_two_nodes_succeeds_500_times(pair):
     began = time.monotonic()
     winners = conflicting_rounds(pair, ROUNDS)
     took = time.monotonic() - began
-    print(f"\n{ROUNDS} rounds of four conflicting associations in {took:.0f} s: winners {sorted(set(winners))}")
+    print(f"\n{ROUNDS} rounds of four conflicting associations in {took:.0f} s: successes {sorted(set(winners))}")
     assert winners == [1] * ROUNDS
 
 
-def test_of_three_first_nodes_at_the_same_time_all_live_with_one_key_and_one_instance(tmp_path):
+def test_three_nodes_that_start_together_on_an_empty_database_share_one_key_and_one_instance(tmp_path):
     for n in range(STARTS):
         url = postgresql.new_database()
         with running_on(url, *(tmp_path / f"{n}.{i}" for i in range(3))) as systems:
@@ -32,4 +32,4 @@ def test_of_three_first_nodes_at_the_same_time_all_live_with_one_key_and_one_ins
             ]
         postgresql.drop_database(url)
         assert counts == [1, 1]
-    print(f"\n{STARTS} times three first nodes on an empty database: one key and one instance each time")
+    print(f"\nstarted three nodes together on an empty database {STARTS} times: one key and one instance each time")

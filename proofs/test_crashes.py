@@ -1,4 +1,4 @@
-"""PostgreSQL and servers are stopped and killed under load: what was acknowledged is there, once."""
+"""Tests that stop and kill PostgreSQL and servers under load: all acknowledged data exists exactly once."""
 
 import itertools
 import random
@@ -12,7 +12,7 @@ from waypost import testing
 
 RESTARTS = 30
 ASLEEP = {"synchronous_commit": "off", "wal_writer_delay": "10s"}
-"""An administrator's settings with which a commit is not on disk when it is acknowledged, unless we say otherwise."""
+"""Settings with which PostgreSQL acknowledges commits that are not on disk, unless Waypost overrides them."""
 KILLS = 20
 
 
@@ -46,12 +46,12 @@ def test_postgresql_is_restarted_thirty_times_under_load_and_nothing_acknowledge
         assert all(system.deliver(b"Subject: last\r\n\r\n", alias) for system in systems)
     calls = sum(len(writer.done) for writer in writers)
     print(f"\n{RESTARTS} restarts of PostgreSQL (fast, immediate, kill -9 in turn) in {took:.0f} s:")
-    print(f"  {calls} calls and {accepted} messages acknowledged, all there; {found - accepted} messages there besides")
+    print(f"  {calls} calls and {accepted} messages acknowledged, none lost; {found - accepted} others also exist")
     print(f"  errors of calls {errors_of(writers)}, of mail {errors_of(senders)}")
-    print(f"  all callers had a success again after {', '.join(f'{each:.2f}' for each in back)} s")
+    print(f"  all callers succeeded again after {', '.join(f'{each:.2f}' for each in back)} s")
 
 
-def test_a_node_is_killed_twenty_times_as_it_takes_mail_and_the_other_notices_nothing(pair):
+def test_killing_a_node_twenty_times_while_it_receives_mail_does_not_affect_the_other_node(pair):
     killed, other = pair
     alias, primary = other.linked_pair()
     victims = [Sender(killed, alias) for _ in range(4)]
@@ -72,15 +72,13 @@ def test_a_node_is_killed_twenty_times_as_it_takes_mail_and_the_other_notices_no
     again = System(killed.server)
     assert again.deliver(b"Subject: last\r\n\r\n", alias)
     again.connect.close()
-    print(f"\n{KILLS} kills of a node in {took:.0f} s: {accepted} messages answered 250, all there once;")
-    print(
-        f"  {found - accepted} there besides, unanswered. The other node: {sum(len(w.done) for w in writers)} calls and"
-    )
-    print(f"  {sum(len(s.done) for s in senders)} messages, no error. At the killed one: {errors_of(victims)}")
+    print(f"\n{KILLS} kills of a node in {took:.0f} s: {accepted} messages got 250, and each exists once;")
+    print(f"  {found - accepted} others also exist. The other node: {sum(len(w.done) for w in writers)} calls and")
+    print(f"  {sum(len(s.done) for s in senders)} messages, no error. Errors at the killed node: {errors_of(victims)}")
 
 
-def test_a_server_on_sqlite_is_killed_forty_times_as_it_takes_mail(tmp_path):
+def test_a_server_on_sqlite_that_is_killed_forty_times_while_it_receives_mail_loses_no_message(tmp_path):
     began = time.monotonic()
     answered = survive(testing.Server(tmp_path / "data"), 2 * KILLS)
     took = time.monotonic() - began
-    print(f"\n{2 * KILLS} kills of a server on SQLite in {took:.0f} s: {answered} messages answered 250, all there")
+    print(f"\n{2 * KILLS} kills of a server on SQLite in {took:.0f} s: {answered} messages got 250, none lost")

@@ -1,4 +1,4 @@
-"""A server is killed again and again as it sends mail on to a peer that fails: nothing is lost, little is doubled."""
+"""Tests that a server that is killed while it sends mail to a failing peer loses no message, and repeats only few."""
 
 import random
 import time
@@ -14,8 +14,10 @@ KILLS = 100
 MESSAGES = 2_000
 FAILING = 0.3
 WINDOW = 2.0
-"""Seconds before a kill in which what the peer took may not have been recorded: a commit takes milliseconds, and what
-comes in at once waits its turn."""
+"""The longest time, in seconds, between the peer's reply and a kill, in which the outcome may not be recorded.
+
+A commit takes milliseconds, but writes that arrive together wait for each other.
+"""
 
 SETTINGS = """
 [[route]]
@@ -27,8 +29,8 @@ retry_schedule = ["1s"]
 """
 
 
-class Moody:
-    """Fails at so many of a hundred: refuses the recipient, refuses the message, or takes it and hangs up."""
+class UnreliablePeer:
+    """Fails for a share of the messages: refuses the recipient, refuses the message, or accepts it and disconnects."""
 
     def __init__(self):
         self._chance = random.Random(6)
@@ -40,7 +42,7 @@ class Moody:
     def at_end(self, _):
         if self._fails("at the end"):
             return b"451 4.3.0 not now"
-        return None if self._fails("hung up after it took the message") else TAKEN
+        return None if self._fails("disconnected after it accepted the message") else TAKEN
 
     def _fails(self, how):
         fails = self._chance.random() < FAILING / 3
@@ -48,8 +50,8 @@ class Moody:
         return fails
 
 
-def test_a_server_is_killed_a_hundred_times_as_it_sends_mail_on_to_a_peer_that_fails_at_a_third(tmp_path):
-    moody, kills = Moody(), []
+def test_a_server_that_is_killed_a_hundred_times_while_it_sends_mail_to_a_failing_peer_loses_none(tmp_path):
+    peer, kills = UnreliablePeer(), []
     settings = tmp_path / "waypost.toml"
     settings.write_text("")
     server = testing.Server(tmp_path / "data", "--config", str(settings))
@@ -57,7 +59,7 @@ def test_a_server_is_killed_a_hundred_times_as_it_sends_mail_on_to_a_peer_that_f
     system = System(server)
     alias, primary = system.linked_pair()
     primary_id = system.ids[primary]
-    with Sink(at_rcpt=moody.at_rcpt, at_end=moody.at_end) as sink:
+    with Sink(at_rcpt=peer.at_rcpt, at_end=peer.at_end) as sink:
         settings.write_text(SETTINGS.format(primary=primary, to=sink.to))
         server.stop()
         server.start()
@@ -77,15 +79,15 @@ def test_a_server_is_killed_a_hundred_times_as_it_sends_mail_on_to_a_peer_that_f
     times = Counter(one.delivery_id for one in taken)
     assert set(times) == {f"{message_id}.{primary_id}" for message_id in in_inbox}
     by_peer, by_kill = why_doubled(taken, times, kills)
-    print(f"\n{KILLS} kills of a server that sends mail on, {took:.0f} s: {len(accepted)} messages answered 250;")
-    print(f"  all in the inbox once, all at the peer ({len(in_inbox) - len(accepted)} unanswered ones besides).")
-    print(f"  The peer failed: {dict(moody.failures)}")
-    print(f"  Doubled: {by_peer} times because the peer hung up after it took the message, {by_kill} because of a kill")
-    print("  between its reply and our record of it")
+    print(f"\n{KILLS} kills of a server that sends mail on, {took:.0f} s: {len(accepted)} messages got 250;")
+    print(f"  all are in the inbox once and at the peer ({len(in_inbox) - len(accepted)} unacknowledged messages too).")
+    print(f"  The peer failed: {dict(peer.failures)}")
+    print(f"  Duplicates: {by_peer} because the peer disconnected after it accepted the message,")
+    print(f"  {by_kill} because of a kill between the peer's reply and the record of the outcome")
 
 
 def send_and_kill(server, senders, kills):
-    """Send, and kill the server again and again; returns the ids of what was accepted."""
+    """Send messages and kill the server repeatedly; return the ids of the accepted messages."""
 
     def sent():
         return sum(len(sender.ids) for sender in senders)
@@ -109,14 +111,14 @@ def wait_until_sent(system, seconds=120):
 
 
 def why_doubled(taken, times, kills):
-    """How often the peer, and how often a kill, is the reason for which it got a delivery once more."""
+    """Return how many duplicates the peer has caused, and how many a kill has caused."""
     by_peer = by_kill = 0
     for delivery_id in (delivery_id for delivery_id, count in times.items() if count > 1):
         for one in [one for one in taken if one.delivery_id == delivery_id][:-1]:
             if not one.was_told:
                 by_peer += 1
             else:
-                # The peer may still read, and take, what was sent by a server that is dead by then.
-                assert any(-1 < killed - one.at < WINDOW for killed in kills), "doubled without a reason"
+                # The peer may still read and accept a message from a server that has already been killed.
+                assert any(-1 < killed - one.at < WINDOW for killed in kills), "a duplicate without a reason"
                 by_kill += 1
     return by_peer, by_kill

@@ -1,6 +1,6 @@
-"""A thousand dialogues with us, aiosmtpd and Postfix: every difference has a reason, and every reason occurs.
+"""Tests that every difference between Waypost, aiosmtpd and Postfix in a thousand dialogues has a known reason.
 
-And what others might take for the end of a message, through us to Postfix and Exim: one message stays one.
+Other tests send messages with ambiguous ends through Waypost to Postfix and Exim: one message must stay one message.
 """
 
 import pytest
@@ -44,7 +44,7 @@ def exim_peer():
 def ours(dialogues):
     with peers.waypost() as waypost:
         outcomes = player.play_all(dialogues, waypost)
-        assert waypost.count() == sum(len(outcome.ids) for outcome in outcomes), "a message that nobody was told of"
+        assert waypost.count() == sum(len(outcome.ids) for outcome in outcomes), "a message was stored without a reply"
     return outcomes
 
 
@@ -63,8 +63,8 @@ def judge(found, peer):
     assert expected.dead(counts, [peer]) == []
 
 
-def test_we_take_no_message_for_two(dialogues, ours):
-    """Each message is one that the client wrote, whole, and none is in it that the client did not mean to be one."""
+def test_waypost_never_reads_one_message_as_two(dialogues, ours):
+    """Each stored message is exactly one message that the client sent."""
     for dialogue, outcome in zip(dialogues, ours, strict=True):
         for _, message in outcome.messages:
             assert message.content in dialogue.contents, dialogue
@@ -72,24 +72,24 @@ def test_we_take_no_message_for_two(dialogues, ours):
             assert len(outcome.messages) <= 1, dialogue
 
 
-def test_no_client_makes_so_many_mistakes_that_nobody_would_listen_on(dialogues, ours):
+def test_no_dialogue_has_so_many_errors_that_a_server_would_end_the_session(dialogues, ours):
     for dialogue, outcome in zip(dialogues, ours, strict=True):
         assert refusals(outcome) < 15, dialogue
 
 
-def test_we_differ_from_aiosmtpd_only_where_we_mean_to(dialogues, ours):
+def test_waypost_differs_from_aiosmtpd_only_for_known_reasons(dialogues, ours):
     with peers.aiosmtpd() as peer:
         judge(differences(dialogues, ours, peer), peer.name)
 
 
 @needs_postfix
-def test_we_differ_from_postfix_only_where_we_mean_to(dialogues, ours):
+def test_waypost_differs_from_postfix_only_for_known_reasons(dialogues, ours):
     with peers.postfix_server() as peer:
         judge(differences(dialogues, ours, peer), peer.name)
 
 
 def relayed(waypost, peer, relay):
-    """How many messages came of one, for each end and each way in which Waypost took it."""
+    """Return how many messages the peer made from one, for each kind of end and each way that Waypost accepted it."""
     made = {}
     for name, end in BAD_ENDS.items():
         for way, dialogue in WAYS.items():
@@ -100,27 +100,27 @@ def relayed(waypost, peer, relay):
 
 
 @needs_postfix
-def test_one_message_through_us_is_one_with_postfix(waypost, postfix_peer):
+def test_one_message_through_waypost_is_one_message_for_postfix(waypost, postfix_peer):
     made = relayed(waypost, postfix_peer, smuggling.relay)
     assert set(made.values()) == {1}, made
 
 
 @needs_exim
-def test_one_message_through_us_is_one_with_exim(waypost, exim_peer):
+def test_one_message_through_waypost_is_one_message_for_exim(waypost, exim_peer):
     made = relayed(waypost, exim_peer, smuggling.relay)
     assert set(made.values()) == {1}, made
 
 
 @needs_postfix
-def test_one_message_after_data_is_one_with_postfix_octet_by_octet(waypost, postfix_peer):
-    """Also when it is relayed without dots that no standard asks for. In a binary message there may be anything."""
+def test_one_message_received_by_data_is_one_message_for_postfix_with_minimal_dot_stuffing(waypost, postfix_peer):
+    """The relay adds only the dots that the standard requires. A binary message may contain any bytes."""
     made = relayed(waypost, postfix_peer, smuggling.relay_octets)
     assert {count for (_, way), count in made.items() if way != "BDAT binary"} == {1}, made
     print("\nTwo of one, if a binary message is relayed by DATA:", [key for key, count in made.items() if count != 1])
 
 
 @needs_exim
-def test_one_message_after_data_is_one_with_exim_octet_by_octet(waypost, exim_peer):
+def test_one_message_received_by_data_is_one_message_for_exim_with_minimal_dot_stuffing(waypost, exim_peer):
     made = relayed(waypost, exim_peer, smuggling.relay_octets)
     assert {count for (_, way), count in made.items() if way != "BDAT binary"} == {1}, made
     print("\nTwo of one, if a binary message is relayed by DATA:", [key for key, count in made.items() if count != 1])

@@ -1,4 +1,4 @@
-"""Histories of concurrent calls over two servers, checked; and the same without the locks that it takes."""
+"""Tests that concurrent calls on two servers are linearizable, and that they are not without the row locks."""
 
 import shutil
 import subprocess
@@ -15,16 +15,16 @@ from tests.linearizability.checker import check
 
 HISTORIES = 300
 CALLS = 8
-"""Calls of each of the six clients in one history."""
+"""The number of calls of each of the six clients in one history."""
 
 
-def test_three_hundred_histories_over_two_nodes_are_linearizable(pair):
+def test_three_hundred_histories_on_two_nodes_are_linearizable(pair):
     counts, violations, took = record(pair)
     print("\n" + told(counts, violations, took))
     assert not violations
 
 
-def test_without_the_row_locks_the_checker_finds_that_they_are_not(tmp_path, monkeypatch):
+def test_the_checker_finds_violations_if_the_row_locks_are_removed(tmp_path, monkeypatch):
     source = without_locks(tmp_path / "copy")
     monkeypatch.setenv("PYTHONPATH", str(source))
     where = subprocess.run(
@@ -36,13 +36,16 @@ def test_without_the_row_locks_the_checker_finds_that_they_are_not(tmp_path, mon
         counts, violations, took = record(systems)
     postgresql.drop_database(url)
     print("\n" + told(counts, violations, took))
-    print("What could not come next:", Counter(what(each) for violation in violations for each in violation.stuck))
+    print(
+        "Operations that could not come next:",
+        Counter(what(each) for violation in violations for each in violation.stuck),
+    )
     assert violations
     print(min(violations, key=lambda violation: len(violation.order)))
 
 
 def without_locks(copy):
-    """The package without the locks on email addresses."""
+    """Copy the package without the row locks on email addresses, and return the directory of the copy."""
     shutil.copytree(Path(waypost.__file__).parent, copy / "waypost", ignore=shutil.ignore_patterns("__pycache__"))
     queries = copy / "waypost" / "store" / "sql" / "postgres" / "directory.sql"
     text = queries.read_text(encoding="utf-8")
@@ -52,7 +55,7 @@ def without_locks(copy):
 
 
 def record(systems):
-    """Histories: what was answered how often, the violations, and how long it took."""
+    """Record and check histories; return the counts of the outcomes, the violations, and the duration in seconds."""
     counts, violations, began = Counter(), [], time.monotonic()
     with recorder_on(*systems) as recorder:
         for _ in range(HISTORIES):
@@ -60,7 +63,7 @@ def record(systems):
             counts.update(f"{each.kind}: {answered(each.outcome)}" for each in history)
             if violation := check(history):
                 violations.append(violation)
-        print(f"\nThe database's constraint, not the rule, said no to {recorder.caught_by_constraint} associations")
+        print(f"\nThe database's constraint, not the rule, refused {recorder.caught_by_constraint} associations")
     return counts, violations, time.monotonic() - began
 
 
@@ -68,7 +71,7 @@ def told(counts, violations, took):
     answers = "".join(f"\n  {count:6} {what}" for what, count in sorted(counts.items()))
     return (
         f"{HISTORIES} histories of {sum(counts.values()) // HISTORIES} calls by six clients in {took:.0f} s, "
-        f"{len(violations)} of them violations{answers}"
+        f"with {len(violations)} violations{answers}"
     )
 
 

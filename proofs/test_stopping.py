@@ -1,4 +1,4 @@
-"""A server whose database hangs still ends when it is asked to, in bounded time."""
+"""Tests that a server whose database hangs stops within a time limit after SIGTERM."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ from waypost.host.data_directory import MASTER_KEY_VARIABLE
 
 PATIENCE = 90.0
 BOUND = 30.0
-"""As long as `testing.Server.stop`, and Kubernetes, wait before they kill."""
+"""The time, in seconds, that `testing.Server.stop` and Kubernetes wait before they kill a server."""
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 
@@ -58,11 +58,11 @@ def seconds_to_end(process, patience=PATIENCE):
 
 
 def nothing(system, address):
-    """Nobody asks anything."""
+    """No client sent a request."""
 
 
 def calls_and_mail(system, address):
-    """Calls and messages wait for their answers."""
+    """Calls and messages were waiting for their replies."""
     for ask in (system.connect.list_instances, system.new_address, lambda: system.rcpt(address)):
         threading.Thread(target=quietly, args=(ask,)).start()
 
@@ -73,28 +73,28 @@ def quietly(ask):
 
 
 def probes(system, address):
-    """Probes for readiness came before, and did not wait for long."""
+    """Readiness probes ran before, and did not wait for long."""
     assert fetch(f"{system.server.url}/_waypost/ready").status == 503
 
 
 @pytest.mark.parametrize("what", [nothing, calls_and_mail, probes])
-def test_a_server_whose_database_hangs_ends_in_bounded_time(system, proxy, what):
+def test_a_server_whose_database_hangs_stops_within_the_time_limit(system, proxy, what):
     address = system.new_address()
     system.deliver(HELLO, address)
     proxy.hold()
     with ThreadPoolExecutor() as threads:
         list(threads.map(lambda _: what(system, address), range(6)))
     if what is calls_and_mail:
-        time.sleep(0.5)  # until they are under way; nobody can see that
+        time.sleep(0.5)  # until the calls are in progress, which the test cannot observe
     took = seconds_to_end(system.server._process)
     proxy.release()
-    print(f"\n{what.__doc__} It ended after {took:.1f} s, exit code {system.server._process.returncode}.")
+    print(f"\n{what.__doc__} The server stopped after {took:.1f} s, exit code {system.server._process.returncode}.")
     assert took < BOUND
 
 
-def test_a_server_whose_database_hangs_at_the_start_ends_in_bounded_time(tmp_path):
+def test_a_server_whose_database_hangs_at_its_start_stops_within_the_time_limit(tmp_path):
     url = postgresql.new_database()
-    with psycopg.connect(url) as other:  # as a node that migrates, and takes its time
+    with psycopg.connect(url) as other:  # like another node whose migration takes long
         other.execute("SELECT pg_advisory_xact_lock(%s)", [0x7761_7970_6F73_7401])
         command = ("serve", "--data", tmp_path / "data", "--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
         process = subprocess.Popen(
@@ -108,5 +108,5 @@ def test_a_server_whose_database_hangs_at_the_start_ends_in_bounded_time(tmp_pat
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
         took = seconds_to_end(process, patience=20)
-    print(f"\nIt was asked to end while another node migrated, and ended after {took:.1f} s.")
+    print(f"\nSIGTERM came while another node migrated; the server stopped after {took:.1f} s.")
     assert took < BOUND

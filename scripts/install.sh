@@ -1,8 +1,10 @@
 #!/bin/sh
-# Install locked requirements into .venv exactly as they are locked. Nothing is resolved, and every file's hash is
-# checked. Usage: scripts/install.sh FILE...   (each FILE is one of requirements/*.txt) pip installs only uv, pinned and
-# without dependencies, which works with any version of pip. uv installs the rest, because old versions of pip resolve a
-# hashed lock file again, and fail if a newer version of a package has been published since.
+# Install locked requirements into .venv exactly as they are locked. Nothing is resolved, and each file's hash is checked.
+# Usage: scripts/install.sh FILE...   (each FILE is one of requirements/*.txt)
+#
+# pip installs only uv, pinned and without dependencies, which works with any version of pip. uv installs the rest,
+# because old versions of pip resolve a hashed lock file again, and fail if a newer version of a package has been
+# published since.
 set -eu
 cd "$(dirname "$0")/.."
 uv=.venv/bin/uv

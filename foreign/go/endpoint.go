@@ -2,5 +2,5 @@ package main
 
 import "os"
 
-// This version of the SDK does not read the variable itself.
+// endpoint returns the endpoint URL, because this version of the SDK does not read the environment variable itself.
 func endpoint() string { return os.Getenv("AWS_ENDPOINT_URL_CONNECT") }

@@ -1,4 +1,4 @@
-// A plugin of Haraka that accepts every recipient and keeps each message as a file in the directory that KEPT names.
+// A Haraka plugin that accepts every recipient and stores each message as a file in the directory that KEPT names.
 const fs = require("node:fs");
 let count = 0;
 

@@ -1,5 +1,5 @@
-// Calls every operation of Waypost with the AWS SDK for JavaScript 3, configured by its usual environment alone.
-// The SDK is in the directory that FOREIGN names. Prints the number of checks that held.
+// Calls every operation of Waypost with the AWS SDK for JavaScript 3, configured only by its usual environment variables.
+// The SDK is in the directory that FOREIGN names. Prints the number of checks that passed.
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 
@@ -27,14 +27,14 @@ const {
 
 const client = new ConnectClient({ maxAttempts: 1 });
 const send = (command) => client.send(command);
-let held = 0;
+let passed = 0;
 const check = (value, expected) => {
   assert.deepEqual(value, expected);
-  held += 1;
+  passed += 1;
 };
 const refused = async (command, type) => {
   await assert.rejects(send(command), (error) => error instanceof type && error.message.length > 0);
-  held += 1;
+  passed += 1;
 };
 
 const made = await send(
@@ -105,4 +105,4 @@ await refused(
 );
 await send(new DeleteInstanceCommand({ InstanceId }));
 await refused(new DescribeInstanceCommand({ InstanceId }), ResourceNotFoundException);
-console.log(`${held} checks held`);
+console.log(`${passed} checks passed`);

@@ -1,5 +1,5 @@
-// A mail server by npm's smtp-server, on a free port: node server.mjs DIRECTORY smtp|lmtp, with the package in the
-// directory that FOREIGN names. Prints the port, and keeps each message as a file.
+// Runs a mail server with npm's smtp-server on a free port: node server.mjs DIRECTORY smtp|lmtp. The package is in the
+// directory that FOREIGN names. The server prints its port, and stores each message as a file.
 import { createRequire } from "node:module";
 import { createWriteStream, renameSync } from "node:fs";
 

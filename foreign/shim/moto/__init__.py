@@ -1,4 +1,4 @@
-"""In place of moto, for moto's own tests: `mock_aws` gives each test a Waypost server without instances."""
+"""Replaces moto in moto's own tests: `mock_aws` gives each test a Waypost server without instances."""
 
 import functools
 import os
@@ -23,7 +23,7 @@ def mock_aws(test):
             with mock.patch.dict(os.environ, environment):
                 boto3.setup_default_session()
                 client = boto3.client("connect", region_name="us-east-1")
-                for instance in client.list_instances()["InstanceSummaryList"]:  # moto begins without one
+                for instance in client.list_instances()["InstanceSummaryList"]:  # moto starts without an instance
                     client.delete_instance(InstanceId=instance["Id"])
                 return test(*args, **kwargs)
 
