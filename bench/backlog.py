@@ -1,7 +1,7 @@
-"""How mail fares while 100,000 deliveries wait for a destination that is dead: `make backlog`, a few minutes.
+"""Measures mail while 100,000 deliveries wait for a dead destination (`make backlog`, a few minutes).
 
-Mail for another destination is sent on before, and again beside the backlog. Printed is how fast that was, and how much
-memory the server had.
+The benchmark sends mail for another destination before the backlog exists, and again while it exists. It prints the
+rates, and the memory of the server.
 """
 
 import argparse
@@ -38,7 +38,7 @@ SINK = shutil.which("smtp-sink") or shutil.which("smtp-sink", path="/usr/sbin")
 
 
 AT_ONCE = 20_000
-"""Messages that one run of the generator sends."""
+"""The number of messages that one run of the generator sends."""
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
     with ExitStack() as opened:
         directory = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="waypost-backlog-")))
         nobody = opened.enter_context(closing(socket.socket()))
-        nobody.bind(("127.0.0.1", 0))  # and never listens
+        nobody.bind(("127.0.0.1", 0))  # the socket never listens, so connections are refused
         alive = _sink(opened)
         settings = directory / "waypost.toml"
         settings.write_text(SETTINGS.format(dead=nobody.getsockname()[1], alive=alive))
@@ -60,7 +60,7 @@ def main() -> None:
         server.alive = f"smtp://127.0.0.1:{alive}"
         opened.callback(server.stop)
         _make_addresses(server, "dead@bench.example", "alive@bench.example")
-        _sent_on(server, options.messages // 4)  # to warm up
+        _sent_on(server, options.messages // 4)  # warm up
         print(f"idle: {_memory(server):.0f} MB")
         before = [_sent_on(server, options.messages) for _ in range(3)]
         _show("with an empty queue", before, server)
@@ -68,12 +68,12 @@ def main() -> None:
         _send_all(server, "dead@bench.example", options.backlog)
         print(f"{options.backlog:,} deliveries queued in {time.perf_counter() - began:.0f} s; {_memory(server):.0f} MB")
         beside = [_sent_on(server, options.messages) for _ in range(3)]
-        _show(f"beside {options.backlog:,} for a dead destination", beside, server)
-        print(f"that is {sorted(beside)[1] / sorted(before)[1]:.2f} of before")
+        _show(f"with {options.backlog:,} deliveries for a dead destination", beside, server)
+        print(f"that is {sorted(beside)[1] / sorted(before)[1]:.2f} times the rate with an empty queue")
 
 
 def _sent_on(server: Server, count: int) -> float:
-    """Messages a second that came in and were sent on, both at once."""
+    """Return the rate, in messages per second, at which messages are received and sent on at the same time."""
     began = time.perf_counter()
     _send_all(server, "alive@bench.example", count)
     while _is_waited_for(server, server.alive):
@@ -87,7 +87,7 @@ def _send_all(server: Server, recipient: str, count: int) -> None:
 
 
 def _is_waited_for(server: Server, destination: str) -> bool:
-    """Whether mail waits for a destination."""
+    """Return whether deliveries wait for a destination."""
     key = server.profile.key
     shown = b64encode(f"{key.id}:{key.secret}".encode()).decode()
     query = urllib.parse.urlencode({"destination": destination, "limit": 1})
@@ -105,7 +105,7 @@ def _make_addresses(server: Server, *addresses: str) -> None:
 
 
 def _sink(opened: ExitStack) -> int:
-    """Postfix's smtp-sink, which takes all mail and forgets it; returns its port."""
+    """Run Postfix's smtp-sink, which accepts and discards all mail, and yield its port."""
     assert SINK
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
@@ -126,14 +126,14 @@ def _memory(server: Server) -> float:
 
 def _show(what: str, rates: list[float], server: Server) -> None:
     shown = " ".join(f"{rate:,.0f}" for rate in sorted(rates))
-    print(f"{what}: {shown} messages a second in and out; {_memory(server):.0f} MB")
+    print(f"{what}: {shown} messages per second received and sent on; {_memory(server):.0f} MB")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--backlog", type=int, default=100_000, help="how many deliveries wait")
+    parser.add_argument("--backlog", type=int, default=100_000, help="number of waiting deliveries")
     parser.add_argument("--messages", type=int, default=4_000, help="messages in a round, for the other destination")
-    parser.add_argument("--database", default="", help="postgresql://…, in place of SQLite")
+    parser.add_argument("--database", default="", help="postgresql://… URL, to use PostgreSQL instead of SQLite")
     return parser.parse_args()
 
 

@@ -1,6 +1,7 @@
-"""The bare servers beside Waypost, each in a process of its own: an ASGI echo, and aiosmtpd with a null handler.
+"""Runs minimal servers for comparison with Waypost: an ASGI echo server, and aiosmtpd with a null handler.
 
-Started as `python bench/bare.py echo` or `python bench/bare.py null-smtp`; prints its port when it is ready.
+Start them as `python bench/bare.py echo` or `python bench/bare.py null-smtp`. The server prints its port when it is
+ready.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ ANSWER = b'{"ok":true}'
 
 
 async def echo(_: Any, receive: Any, send: Any) -> None:
-    """The least an ASGI application can do: read the request, answer with a little JSON."""
+    """A minimal ASGI application: it reads the request, and responds with a small JSON body."""
     while (await receive()).get("more_body", False):
         pass
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(ANSWER)).encode())]
@@ -25,14 +26,14 @@ async def echo(_: Any, receive: Any, send: Any) -> None:
 
 
 class NullHandler:
-    """Accepts everything and keeps nothing."""
+    """Accepts and discards all messages."""
 
     async def handle_DATA(self, *_: Any) -> str:  # noqa: N802 - the name is aiosmtpd's
         return "250 OK"
 
 
 def serve_echo() -> None:
-    # The same server and settings as in Waypost's bootstrap, so that the application is the only difference.
+    # Use the same server and settings as Waypost, so that the application is the only difference.
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     config = uvicorn.Config(
         echo,

@@ -1,4 +1,4 @@
-"""Signed calls of the Amazon Connect API as bytes, with the headers that boto3 sends."""
+"""Creates signed calls of the Amazon Connect API as bytes, with the headers that boto3 sends."""
 
 import json
 import uuid
@@ -18,14 +18,14 @@ _USER_AGENT = f"Boto3 md/Botocore#{botocore.__version__} ua/2.1 os/linux lang/py
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two email addresses that can be linked."""
+    """The ids of two email addresses that can be linked."""
 
     primary_id: str
     alias_id: str
 
 
 class Calls:
-    """Makes signed calls to one instance on one server. AWS's signatures are good for 15 minutes."""
+    """Creates signed calls for one instance on one server. AWS's signatures are valid for 15 minutes."""
 
     def __init__(self, server: Server, instance_id: str) -> None:
         self._instance_id = instance_id
@@ -53,7 +53,7 @@ class Calls:
         return self._signed("POST", "/search-email-addresses", members)
 
     def _with_alias(self, verb: str, pair: Pair) -> bytes:
-        # SDKs put a new token into every such call, so ours does too, and Waypost has to remember it.
+        # SDKs send a new client token with every such call, which Waypost must store. So the benchmark does the same.
         members = {"AliasConfiguration": {"EmailAddressId": pair.alias_id}, "ClientToken": str(uuid.uuid4())}
         return self._signed("POST", f"{self._path}/{pair.primary_id}/{verb}", members)
 

@@ -1,9 +1,10 @@
 """Counts the instructions that the server executes for a fixed script of 200 messages and 200 calls.
 
-Times differ between machines and with what else a machine does; the number of instructions hardly does. So this is what
-two commits are compared by: `python bench/cost.py --beside COMMIT` counts that commit too, in the same run. Hardware
-counters are used where the machine has them (`perf stat`), else callgrind, which needs `valgrind` and takes longer.
-Both count the instructions of the server's process alone, in user mode, from the first octet sent to the last reply.
+Times depend on the machine and its load, but the number of instructions hardly does. Therefore instructions are used to
+compare two commits: `python bench/cost.py --beside COMMIT` also counts that commit in the same run. The script uses
+hardware counters (`perf stat`) if the machine has them, and otherwise callgrind, which needs `valgrind` and takes
+longer. Both count only the instructions of the server's process in user mode, from the first byte that is sent to the
+last reply.
 """
 
 import argparse
@@ -34,24 +35,24 @@ from waypost.host.data_directory import DataDirectory
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "bench" / "cost.json"
 OPERATIONS = 200
-"""Messages, and calls; half of the calls are DescribeEmailAddress, a quarter each make and end an alias link."""
+"""The number of messages, and of calls. Half of the calls are DescribeEmailAddress; a quarter each link and unlink."""
 
 WARM_UP = 40
-"""Messages and calls that are not counted, so that what is done once is done."""
+"""The number of messages and calls before the count begins, so that one-time work is not counted."""
 
 START_LIMIT = 300.0
-"""Seconds in which a server has to start; callgrind makes everything some fifty times slower."""
+"""The time limit, in seconds, for the start of a server. With callgrind a server is about fifty times slower."""
 
 CLIENT_LIMIT = 120.0
-"""Seconds in which each reply has to come."""
+"""The time limit for each reply, in seconds."""
 
 
 class NotCounted(Exception):
-    """Instructions cannot be counted here. The message says why."""
+    """Raised if instructions cannot be counted on this machine. The message gives the reason."""
 
 
 class Perf:
-    """Counts with the processor's own counters."""
+    """Counts instructions with the processor's own counters."""
 
     name = "hardware counters (perf stat)"
 
@@ -59,7 +60,7 @@ class Perf:
         return command
 
     def count(self, pid: int, directory: Path, work: Callable[[], None]) -> int:
-        """The instructions of all threads of a process while `work` is done."""
+        """Return the instructions that all threads of a process execute while `work` runs."""
         output = directory / "perf"
         arguments = ["perf", "stat", "--field-separator", ",", "--event", "instructions:u", "--output", str(output)]
         counting = subprocess.Popen([*arguments, "--pid", str(pid)])
@@ -74,12 +75,12 @@ class Perf:
 
 
 class Callgrind:
-    """Counts with valgrind, which executes the server itself."""
+    """Counts instructions with valgrind, which simulates the processor."""
 
     name = "callgrind"
 
     def command(self, command: list[str]) -> list[str]:
-        # Instructions are simulated at full cost only while they are counted.
+        # Full simulation, which is slow, is only enabled while instructions are counted.
         options = ["--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file=callgrind.%p"]
         return ["valgrind", "--quiet", *options, *command]
 
@@ -102,22 +103,22 @@ class Callgrind:
 
 @dataclass(frozen=True)
 class Counts:
-    """Instructions for each operation."""
+    """The number of instructions for each operation."""
 
     message: int
     describe: int
     associate: int
-    """Of AssociateEmailAddressAlias and DisassociateEmailAddressAlias, the mean."""
+    """The mean for AssociateEmailAddressAlias and DisassociateEmailAddressAlias."""
 
     @property
     def call(self) -> int:
-        """The mean of all calls of the script."""
+        """Return the mean for all calls of the script."""
         return (self.describe + self.associate) // 2
 
 
 def main() -> None:
     options = _options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are stopped then too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that SIGTERM also stops the servers
     try:
         counter = _counter()
         now = _counts(counter, ROOT / "src", options.times)
@@ -130,7 +131,7 @@ def main() -> None:
     print(_report(counter, now, before, options.beside))
     if options.keep:
         KEPT.write_text(json.dumps(_kept(counter, now), indent=2) + "\n")
-        print(f"Kept in {KEPT.relative_to(ROOT)}")
+        print(f"Wrote {KEPT.relative_to(ROOT)}")
 
 
 def _counter() -> Perf | Callgrind:
@@ -146,7 +147,7 @@ def _counter() -> Perf | Callgrind:
 
 
 def _counts(counter: Perf | Callgrind, source: Path, times: int) -> Counts:
-    """The least of some runs, each with a server of its own: what disturbs a run only adds to it."""
+    """Return the smallest counts of several runs with new servers, because disturbances only increase counts."""
     runs = [_run(counter, source) for _ in range(times)]
     return Counts(
         *(min(figures) for figures in zip(*((r.message, r.describe, r.associate) for r in runs), strict=True))
@@ -167,7 +168,7 @@ def _run(counter: Perf | Callgrind, source: Path) -> Counts:
 
 @contextmanager
 def _server(counter: Perf | Callgrind, source: Path, directory: Path) -> Iterator[tuple[DataDirectory, int]]:
-    """A server of the code in `source`, under the counter; its data directory and its process id."""
+    """Run a server with the code in `source` under the counter, and yield its data directory and its process id."""
     data = directory / "data"
     defaults = ["--data", str(data), "--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0", "--authentication", "off"]
     command = counter.command([sys.executable, "-m", "waypost", "serve", *defaults])
@@ -179,7 +180,7 @@ def _server(counter: Perf | Callgrind, source: Path, directory: Path) -> Iterato
     try:
         _until(lambda: "is ready" in log.read_text() or process.poll() is not None, "the server did not start")
         if process.poll() is not None:
-            raise NotCounted(f"the server ended at once: {log.read_text()}")
+            raise NotCounted(f"the server ended immediately: {log.read_text()}")
         yield DataDirectory(data), process.pid
     finally:
         process.terminate()
@@ -191,7 +192,7 @@ def _server(counter: Perf | Callgrind, source: Path, directory: Path) -> Iterato
 
 
 class _Script:
-    """The fixed script: one mail client and one caller, one thing after the other."""
+    """The fixed script: one mail client and one API client, which run in sequence."""
 
     def __init__(self, data: DataDirectory) -> None:
         run, profile = data.running(), data.profiles()[0]
@@ -226,7 +227,7 @@ class _Script:
         self._associates(WARM_UP // 2)
 
     def parts(self) -> dict[str, tuple[int, Callable[[], None]]]:
-        """Each kind of operation: how many, and what does them."""
+        """Return the number of operations of each kind, and the function that runs them."""
         return {
             "message": (OPERATIONS, lambda: self._messages(OPERATIONS)),
             "describe": (OPERATIONS // 2, lambda: self._describes(OPERATIONS // 2)),
@@ -234,7 +235,7 @@ class _Script:
         }
 
     def _messages(self, count: int) -> None:
-        """4 KB messages to an alias, over one connection."""
+        """Send messages of 4 KB to an alias, over one connection."""
         host, _, port = self._smtp
         with smtplib.SMTP(host, int(port), local_hostname="bench.example", timeout=CLIENT_LIMIT) as client:
             for _ in range(count):
@@ -248,7 +249,7 @@ class _Script:
             self._send(iter([self._calls.associate(self._pair), self._calls.disassociate(self._pair)]))
 
     def _send(self, requests: Iterator[bytes]) -> None:
-        """Requests that are ready as octets, each over `urllib`, whose own cost is not counted."""
+        """Send requests that were prepared as bytes with `urllib`, whose own instructions are not counted."""
         for request in requests:
             head, _, body = request.partition(b"\r\n\r\n")
             first, *lines = head.decode().split("\r\n")
@@ -262,7 +263,7 @@ class _Script:
 
 @contextmanager
 def _checkout(revision: str) -> Iterator[Path]:
-    """The files of another commit, in a folder of their own."""
+    """Yield a temporary folder with the files of another commit."""
     with tempfile.TemporaryDirectory(prefix="waypost-cost-tree-") as name:
         archive = subprocess.run(["git", "archive", revision, "src"], cwd=ROOT, capture_output=True, check=False)
         if archive.returncode:
@@ -295,7 +296,7 @@ def _report(counter: Perf | Callgrind, now: Counts, before: Counts | None, revis
 
 
 def _kept(counter: Perf | Callgrind, now: Counts) -> dict[str, object]:
-    changed = ["git", "log", "-1", "--format=%h", "--", "src"]  # counts depend on these files alone
+    changed = ["git", "log", "-1", "--format=%h", "--", "src"]  # counts depend only on these files
     return {
         "commit": subprocess.run(changed, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip(),
         "counter": counter.name,
@@ -307,9 +308,9 @@ def _kept(counter: Perf | Callgrind, now: Counts) -> dict[str, object]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--beside", metavar="COMMIT", help="count another commit too, and say what has changed")
+    parser.add_argument("--beside", metavar="COMMIT", help="also count another commit, and show the difference")
     parser.add_argument(
-        "--times", type=int, default=2, help="runs of the script; the least counts (default %(default)s)"
+        "--times", type=int, default=2, help="runs of the script; the smallest counts are used (default %(default)s)"
     )
     parser.add_argument("--keep", action="store_true", help=f"write the counts to {KEPT.relative_to(ROOT)}")
     return parser.parse_args()

@@ -1,11 +1,12 @@
-"""Floods a Waypost with idle, slow and very big mail, and shows whether everybody else is still served.
+"""Floods a Waypost server with idle, slow and very large mail, and measures whether other clients are still served.
 
-Ten thousand idle connections, a thousand slow senders and fifty messages of 40 MiB at once, beside honest clients and
-calls of the API that go on all the time; then thousands of connections from one single address. What is promised:
-the server takes less than 400 MiB, no honest client fails, and the API answers within 100 ms at the 99th percentile.
+The benchmark opens ten thousand idle connections, and starts a thousand slow clients and fifty clients that send
+40 MiB, all at the same time. Meanwhile honest clients send mail and calls of the API. Finally it opens thousands of
+connections from one address. The targets: the server uses less than 400 MiB, no honest client fails, and the API
+responds within 100 ms at the 99th percentile.
 
-The clients run in processes of their own, and share the processor with the server on equal terms, unless `--nice` has
-those that flood stand back.
+The clients run in separate processes, and compete with the server for the processor. With `--nice`, the flooding
+clients have a lower priority.
 """
 
 import argparse
@@ -46,13 +47,13 @@ RSS_LIMIT = 400.0
 """MiB."""
 
 API_LIMIT = 100.0
-"""Milliseconds at the 99th percentile."""
+"""The target for the API's response time at the 99th percentile, in milliseconds."""
 
 MAIL_LIMIT = 10.0
-"""Seconds that an honest client's small message may take: who waits longer is not served."""
+"""The time limit for a small message of an honest client, in seconds. A slower message counts as failed."""
 
 ALLOWED_PER_ADDRESS = 100
-"""Connections that a server may be expected to allow one source address."""
+"""The number of connections that a server should allow from one source address."""
 
 IDLE_IN_A_PROCESS = 5_000
 HONEST = 5
@@ -63,7 +64,7 @@ ADDRESSES = ("big-alias", "big-primary", "small-alias", "small-primary")
 
 def main() -> None:
     options = _options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that everything is stopped and removed then too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that SIGTERM also stops and removes everything
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory(prefix="waypost-flood-", dir=options.directory) as name:
         server = Server(Path(name) / "waypost", *shlex.split(options.serve))
@@ -84,7 +85,7 @@ def main() -> None:
 
 
 class Flood:
-    """The run, phase by phase, and what it found out."""
+    """Runs the phases of the benchmark, and has their results."""
 
     def __init__(self, server: Server, options: argparse.Namespace) -> None:
         self.watch = Watch(server.run.pid)
@@ -100,11 +101,11 @@ class Flood:
 
     @property
     def samples(self) -> list[Sample]:
-        """Of all that has to be served all the time."""
+        """The results of the clients that must be served during the whole run."""
         return self.served.samples + self.answered.samples
 
     def run(self) -> None:
-        """Everything. Raises `WorkerFailed`."""
+        """Run all phases. Raises `WorkerFailed`."""
         with self._others_served():
             self._calm("before")
             with self._standing_clients() as slow_began:
@@ -118,7 +119,7 @@ class Flood:
         self.watch.stop()
 
     def _make_addresses(self) -> str:
-        """Two aliases with their primary addresses; returns the id of one that the API clients ask about."""
+        """Create two aliases and their primaries; return the id of the address that the API clients describe."""
         signer = flood_api.FloodCalls(self._target, self._instance_id)  # type: ignore[arg-type]
         create = [signer.create(f"{name}@waypost.example") for name in ADDRESSES]
         made = load.drive(self._target.port, create, total=len(create), keep_bodies=True)
@@ -130,7 +131,7 @@ class Flood:
 
     @contextlib.contextmanager
     def _others_served(self) -> Iterator[None]:
-        """Honest clients and API clients are there all the time."""
+        """Start the honest clients and API clients, which run during all phases."""
         options = self._options
         plan = flood_api.Plan(
             self._target, self._instance_id, self._email_address_id, options.describes, options.updates
@@ -146,7 +147,7 @@ class Flood:
 
     @contextlib.contextmanager
     def _standing_clients(self) -> Iterator[float]:
-        """Idle and slow clients are opened, and hold on; gives the moment from which on the slow ones are slow."""
+        """Start idle and slow clients, which stay connected; return the time at which the slow clients become slow."""
         options = self._options
         counts = [min(IDLE_IN_A_PROCESS, options.idle - at) for at in range(0, options.idle, IDLE_IN_A_PROCESS)]
         idle = [self._open("idle opened", flood_smtp.idle, 10 + block, count) for block, count in enumerate(counts)]
@@ -207,7 +208,7 @@ class Flood:
 
 
 def _mistakes(server: Server, flood: Flood) -> list[str]:
-    """What is not in the inboxes as it was promised, in sentences."""
+    """Return sentences about accepted messages that are missing or wrong in the inboxes."""
     _say("looks into the inboxes")
     try:
         return Inboxes(server).mistakes(flood.delivered, flood.served)
@@ -216,7 +217,7 @@ def _mistakes(server: Server, flood: Flood) -> list[str]:
 
 
 def _together(workers: Sequence[Worker | None]) -> Standing:
-    """End these clients, and add up what became of them."""
+    """Stop these clients, and add up their results."""
     there = [worker for worker in workers if worker]
     for worker in there:
         worker.stop()
@@ -224,14 +225,14 @@ def _together(workers: Sequence[Worker | None]) -> Standing:
 
 
 class Inboxes:
-    """What the inspection API says of the mail that was accepted."""
+    """Checks with the inspection API that accepted mail is in the inboxes."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._client = Client(str(server.data))
 
     def mistakes(self, delivered: Delivered, served: Served) -> list[str]:
-        """What is not as the 250s promised it, in sentences."""
+        """Return sentences about accepted messages that are missing or wrong."""
         found = []
         for kind, ids in (("big", delivered.ids.values()), ("small", served.ids)):
             for side in ("alias", "primary"):
@@ -250,12 +251,12 @@ class Inboxes:
             query["after"] = page[-1]["id"]
 
     def _altered(self, number: int, identifier: str) -> Iterator[str]:
-        """Compare both copies of a big message with what was sent."""
+        """Compare both copies of a big message with the message that was sent."""
         sent = flood_smtp.big_header(number) + flood_smtp.big_body()
         for side in ("alias", "primary"):
             copy = self._raw(identifier, f"big-{side}@waypost.example")
             if not copy.endswith(sent) or len(copy) > len(sent) + 2000:
-                yield f"the copy of {identifier} at the {side} address is not what was sent"
+                yield f"the copy of {identifier} at the {side} address differs from the message that was sent"
 
     def _raw(self, identifier: str, address: str) -> bytes:
         query = urllib.parse.urlencode({"address": address})
@@ -269,7 +270,7 @@ class Inboxes:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Of some samples: milliseconds, and how many there were, and failed."""
+    """Statistics of some samples: latencies in milliseconds, and the numbers of samples and failures."""
 
     count: int
     failed: int
@@ -299,7 +300,7 @@ def _report(flood: Flood, options: argparse.Namespace, stopped_in: str, conditio
         _standing_table(flood, options),
         _big_lines(flood, options),
         *(f"## {title}\n\n{_latency_table(flood, kind)}" for kind, title in _KINDS.items()),
-        f"The API clients themselves began late by {_p99(flood.answered.late):.1f} ms at p99; stopped in {stopped_in}.",
+        f"API clients began calls up to {_p99(flood.answered.late):.1f} ms late at p99; stopped in {stopped_in}.",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -354,8 +355,8 @@ def _big_lines(flood: Flood, options: argparse.Namespace) -> str:
         return ""
     delivered = flood.delivered
     return (
-        f"## Big messages\n\n{len(delivered.ids)} of {options.big} messages of 40 MiB accepted, each after "
-        f"{_span(delivered.seconds)} s. What the attempts heard: {_counted(delivered.attempts)}."
+        f"## Big messages\n\n{len(delivered.ids)} of {options.big} messages of 40 MiB were accepted, each after "
+        f"{_span(delivered.seconds)} s. Replies to the attempts: {_counted(delivered.attempts)}."
     )
 
 
@@ -372,7 +373,7 @@ def _latency_table(flood: Flood, kind: str) -> str:
 
 
 def _judge(flood: Flood, mistakes: Sequence[str], options: argparse.Namespace) -> int:
-    """Print for each promise whether it was kept; returns the exit code."""
+    """Print whether each target was met; return the exit code."""
     verdicts = [
         (flood.watch.peak < RSS_LIMIT, f"memory under {RSS_LIMIT:.0f} MiB: {flood.watch.peak:.0f} MiB at most"),
         _mail_verdict(flood, mistakes, options.big),
@@ -395,7 +396,7 @@ def _mail_verdict(flood: Flood, mistakes: Sequence[str], big: int) -> tuple[bool
 
 
 def _api_verdict(flood: Flood) -> tuple[bool, str]:
-    """Of both operations the slower one counts."""
+    """Return the result for the target of the API, which the slower operation determines."""
     kinds = (flood_api.DESCRIBE, flood_api.UPDATE)
     calls = {kind: [sample for sample in flood.answered.samples if sample.kind == kind] for kind in kinds}
     whole = [Latency.of(samples) for samples in calls.values()]
@@ -413,7 +414,7 @@ def _api_verdict(flood: Flood) -> tuple[bool, str]:
 
 
 def _growth(flood: Flood, name: str, standing: Standing) -> str:
-    """KiB of memory that each connection of a phase took, by what the server has grown meanwhile."""
+    """Return the memory in KiB per connection of a phase, from the growth of the server's memory."""
     phases = flood.watch.phases
     at = [number for number, phase in enumerate(phases) if phase.name == name]
     if not at or not standing.opened:
@@ -461,27 +462,27 @@ def _say(what: str) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     number: Callable[..., Any] = parser.add_argument
-    parser.add_argument("--quick", action="store_true", help="a tenth of all counts, and shorter")
-    number("--idle", type=int, help="connections that say nothing (default 10,000)")
-    number("--tls-idle", type=int, default=0, help="such connections after STARTTLS (default 0)")
-    number("--slow", type=int, help="slow senders (default 1,000)")
-    number("--burst", type=int, default=16, help="KiB that each of them sends at first (default 16)")
-    number("--trickle", type=int, default=20, help="octets that it sends a second after that (default 20)")
-    number("--watch-slow", type=float, help="seconds that they are watched at least (default 75, quick 15)")
-    number("--big", type=int, help="messages of 40 MiB at once (default 50)")
-    number("--big-deadline", type=float, default=300.0, help="seconds until they are given up (default 300)")
-    number("--retry-pause", type=float, default=2.0, help="seconds until their senders try again (default 2)")
-    number("--one-address", type=int, help="connections too many from one address (default 5,000)")
-    number("--per-address", type=int, default=50, help="connections from each of the others (default 50)")
-    number("--describes", type=float, default=100.0, help="DescribeEmailAddress a second (default 100)")
-    number("--updates", type=float, default=20.0, help="UpdateEmailAddressMetadata a second (default 20)")
+    parser.add_argument("--quick", action="store_true", help="run a tenth of all clients, for a shorter time")
+    number("--idle", type=int, help="number of idle connections (default 10,000)")
+    number("--tls-idle", type=int, default=0, help="number of idle connections with STARTTLS (default 0)")
+    number("--slow", type=int, help="number of slow clients (default 1,000)")
+    number("--burst", type=int, default=16, help="KiB that each slow client sends first (default 16)")
+    number("--trickle", type=int, default=20, help="bytes per second that it sends after that (default 20)")
+    number("--watch-slow", type=float, help="minimum seconds to watch the slow clients (default 75, quick 15)")
+    number("--big", type=int, help="number of simultaneous messages of 40 MiB (default 50)")
+    number("--big-deadline", type=float, default=300.0, help="time limit for these messages in seconds (default 300)")
+    number("--retry-pause", type=float, default=2.0, help="seconds until such a client tries again (default 2)")
+    number("--one-address", type=int, help="number of connections from one address above its limit (default 5,000)")
+    number("--per-address", type=int, default=50, help="connections from each other address (default 50)")
+    number("--describes", type=float, default=100.0, help="DescribeEmailAddress calls per second (default 100)")
+    number("--updates", type=float, default=20.0, help="UpdateEmailAddressMetadata calls per second (default 20)")
     number("--honest-pause", type=float, default=0.05, help="seconds between an honest client's messages")
-    number("--calm", type=float, help="seconds before and after (default 10, quick 3)")
-    number("--nice", type=int, default=0, help="how far those who flood stand back for the processor (default 0)")
-    number("--serve", default="", metavar="OPTIONS", help="more options of `waypost serve`, as one argument")
-    number("--directory", metavar="DIR", help="where the data is kept meanwhile (default: the temporary directory)")
+    number("--calm", type=float, help="seconds to measure before and after the flood (default 10, quick 3)")
+    number("--nice", type=int, default=0, help="niceness of the flooding clients (default 0)")
+    number("--serve", default="", metavar="OPTIONS", help="additional options for `waypost serve`, as one argument")
+    number("--directory", metavar="DIR", help="directory for the data (default: the temporary directory)")
     number("--log", type=Path, metavar="FILE", help="keep the server's log")
-    number("--json", type=Path, metavar="FILE", help="write all samples to a file too")
+    number("--json", type=Path, metavar="FILE", help="also write all samples to a file")
     options = parser.parse_args()
     usual = {"idle": 10_000, "slow": 1_000, "big": 50, "one_address": 5_000, "calm": 10.0, "watch_slow": 75.0}
     quick = {name: value // 10 for name, value in usual.items()} | {"calm": 3.0, "watch_slow": 15.0}

@@ -1,4 +1,4 @@
-"""The API clients of the flood: signed calls at a steady rate, whatever becomes of the answers."""
+"""The API clients of the flood, which send signed calls at a constant rate regardless of the responses."""
 
 import asyncio
 import re
@@ -16,7 +16,7 @@ from waypost.host.data_directory import Profile
 DESCRIBE, UPDATE = "describe", "update"
 
 TIME_LIMIT = 30.0
-"""Seconds after which a call has failed."""
+"""The time limit for a call, in seconds."""
 
 _STATUS = re.compile(rb"HTTP/1\.1 ([0-9]{3})")
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
@@ -24,7 +24,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The server as one who signs calls has to know it."""
+    """The facts about the server that a client needs to sign calls."""
 
     url: str
     profile: Profile
@@ -36,7 +36,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which calls, and how many a second."""
+    """The calls to make, and their number per second."""
 
     target: Target
     instance_id: str
@@ -44,11 +44,11 @@ class Plan:
     describes: float
     updates: float
     connections: int = 4
-    """That are kept, for each operation."""
+    """The number of kept connections for each operation."""
 
 
 class FloodCalls(Calls):
-    """One more call."""
+    """Record one more call."""
 
     def update(self, email_address_id: str, description: str) -> bytes:
         return self._signed("POST", f"{self._path}/{email_address_id}", {"Description": description})
@@ -56,15 +56,15 @@ class FloodCalls(Calls):
 
 @dataclass(slots=True)
 class Answered:
-    """What became of the calls."""
+    """The results of the calls."""
 
     samples: list[Sample] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
-    """Seconds that each call began too late, because this process did not get the processor: no fault of the server."""
+    """The delays, in seconds, with which calls began because this process had to wait for the processor."""
 
 
 async def api(plan: Plan, orders: Orders) -> Answered:
-    """Both kinds of calls until told to stop. A call that has to wait for a connection is as slow as that makes it."""
+    """Make both kinds of calls until told to stop. Waiting for a connection is part of a call's latency."""
     answered = Answered()
     signer = FloodCalls(plan.target, plan.instance_id)  # type: ignore[arg-type]
     number = iter(range(10**9))
@@ -84,7 +84,7 @@ async def api(plan: Plan, orders: Orders) -> Answered:
 
 
 class _Kind(NamedTuple):
-    """Calls of one operation."""
+    """Make the calls of one operation."""
 
     name: str
     rate: float
@@ -116,7 +116,7 @@ async def _call(kind: str, request: bytes, free: "asyncio.Queue[_Connection]", s
             status = await connection.exchange(request)
         failure = "" if status.startswith("2") else status
     except TimeoutError:
-        failure = f"no answer in {TIME_LIMIT:.0f} s"
+        failure = f"no response in {TIME_LIMIT:.0f} s"
     except (OSError, asyncio.IncompleteReadError) as error:
         failure = f"connection lost ({type(error).__name__})"
     if failure:
@@ -126,14 +126,14 @@ async def _call(kind: str, request: bytes, free: "asyncio.Queue[_Connection]", s
 
 
 class _Connection:
-    """A connection that is kept from one call to the next, and opened when there is none."""
+    """A connection that is kept between calls, and opened again when necessary."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._writer: asyncio.StreamWriter | None = None
 
     async def exchange(self, request: bytes) -> str:
-        """Send a request and read the whole answer; returns its status."""
+        """Send a request and read the whole response; return its status."""
         if self._writer is None:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         self._writer.write(request)

@@ -1,4 +1,4 @@
-"""The mail clients of the flood: idle ones, slow ones, big ones, honest ones, and one address that asks too often."""
+"""The mail clients of the flood: idle, slow, big and honest clients, and many clients from one address."""
 
 import asyncio
 import base64
@@ -16,10 +16,10 @@ from flood_worker import Orders
 
 SENDER = "sender@bench.example"
 PATIENCE = 180.0
-"""Seconds that a client waits for a reply (RFC 5321 section 4.5.3.2 has 2 to 10 minutes)."""
+"""The time, in seconds, that a client waits for a reply (RFC 5321 section 4.5.3.2 says 2 to 10 minutes)."""
 
 CHUNK = 256 * 1024
-"""Octets of a big message that are written at once."""
+"""The number of bytes of a big message that are written together."""
 
 BIG_SIZE = 40 * 1024 * 1024 - 64 * 1024
 SMALL_SIZE = 4096
@@ -28,46 +28,46 @@ _ADDRESSES_IN_A_BLOCK = 250
 
 
 class Sample(NamedTuple):
-    """One call, or one message of an honest client."""
+    """The result of one call, or of one message of an honest client."""
 
     kind: str
     began: float
     seconds: float
     failure: str
-    """Empty if there was none."""
+    """The failure; empty if the call or message succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the clients in a process are to do."""
+    """The plan for the clients in a process."""
 
     port: int
     block: int
-    """They come from the addresses 127.block.*.*."""
+    """The second byte of the clients' addresses, 127.block.*.*."""
     count: int
     recipient: str = ""
     per_address: int = 50
-    """Connections of one source address."""
+    """The number of connections from one source address."""
     at_once: int = 256
-    """Connections that are being opened at one time."""
+    """The number of connections that are being opened at the same time."""
     burst: int = 16 * 1024
-    """Octets that a slow sender sends at first."""
+    """The number of bytes that a slow client sends first."""
     trickle: int = 20
-    """Octets that it sends in each second after that."""
+    """The number of bytes per second that a slow client sends after that."""
     tls: bool = False
     pause: float = 0.05
-    """Seconds between two messages, or two attempts, of a client."""
+    """The time between two messages or attempts of a client, in seconds."""
     deadline: float = 300.0
-    """Seconds after which a big message is given up."""
+    """The time limit for a big message, in seconds."""
 
     def source(self, number: int) -> str:
-        """The address that a client comes from."""
+        """Return the source address of a client."""
         high, low = divmod(number // self.per_address, _ADDRESSES_IN_A_BLOCK)
         return f"127.{self.block}.{high % 256}.{low + 1}"
 
 
 class Refused(Exception):
-    """The server did not do it. The message is the beginning of its reply, or how it left without one."""
+    """Raised if the server refuses a command. The message is the beginning of the reply, or the network error."""
 
     @property
     def is_for_good(self) -> bool:
@@ -79,7 +79,7 @@ class Refused(Exception):
 
 
 class Talk:
-    """One connection to the server, which has greeted us."""
+    """One connection to the server, after the greeting."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -96,7 +96,7 @@ class Talk:
         return talk
 
     async def hear(self, expected: str, seconds: float | None = PATIENCE) -> str:
-        """Read one reply; returns its last line. Raises `Refused` if it is not the expected one, or none."""
+        """Read one reply and return its last line. Raises `Refused` if it is missing or not the expected reply."""
         try:
             async with asyncio.timeout(seconds):
                 line = await self._reader.readline()
@@ -105,9 +105,9 @@ class Talk:
         except TimeoutError as error:
             raise Refused(f"no reply in {seconds:.0f} s") from error
         except OSError as error:
-            raise Refused("reset without a word") from error
+            raise Refused("reset without a reply") from error
         if not line.endswith(b"\n"):
-            raise Refused("closed without a word")
+            raise Refused("closed without a reply")
         text = line.decode("latin-1").strip()
         if not text.startswith(expected):
             self.abort()
@@ -115,19 +115,19 @@ class Talk:
         return text
 
     async def say(self, command: str, expected: str) -> str:
-        """Say a command and read the reply. Raises `Refused`."""
+        """Send a command and read the reply. Raises `Refused`."""
         self.write(f"{command}\r\n".encode())
         return await self.hear(expected)
 
     async def begin_message(self, recipient: str, size: int = 0) -> None:
-        """From the first command to DATA. Raises `Refused`."""
+        """Send the commands from EHLO to DATA. Raises `Refused`."""
         await self.say("EHLO bench.example", "250")
         await self.say(f"MAIL FROM:<{SENDER}>" + (f" SIZE={size}" if size else ""), "250")
         await self.say(f"RCPT TO:<{recipient}>", "250")
         await self.say("DATA", "354")
 
     async def deliver(self, message: Iterable[bytes | memoryview]) -> str:
-        """Send a message as fast as it is read, with an ear for a refusal; returns its id. Raises `Refused`."""
+        """Send a message as fast as the server reads it, and return its id. Raises `Refused` at a refusal."""
         sending = asyncio.create_task(self._send(message))
         answer = asyncio.create_task(self.hear("250", seconds=None))
         try:
@@ -140,7 +140,7 @@ class Talk:
             answer.cancel()
 
     async def start_tls(self) -> None:
-        """Raises `Refused` if the server does not do that."""
+        """Start TLS. Raises `Refused` if the server refuses."""
         await self.say("EHLO bench.example", "250")
         await self.say("STARTTLS", "220")
         context = ssl.create_default_context()
@@ -148,13 +148,13 @@ class Talk:
         try:
             await self._writer.start_tls(context)
         except OSError as error:
-            raise Refused("no TLS after all") from error
+            raise Refused("the TLS handshake failed") from error
 
     def write(self, octets: bytes) -> None:
         self._writer.write(octets)
 
     async def quit(self) -> None:
-        """What the server says to it does not matter any more."""
+        """Close the connection, and ignore further replies."""
         with suppress(Refused):
             await self.say("QUIT", "221")
         self._writer.close()
@@ -168,20 +168,20 @@ class Talk:
                 self._writer.write(part)
                 await self._writer.drain()
         except OSError:
-            pass  # whoever listens for the answer hears of it
+            pass  # the task that waits for the reply gets the error
 
 
 @dataclass(slots=True)
 class Standing:
-    """What became of connections that were opened to stay open."""
+    """The results of connections that are meant to stay open."""
 
     opened: int = 0
     seconds: float = 0.0
-    """Until all were open."""
+    """The time until all connections were open, in seconds."""
     refused: Counter[str] = field(default_factory=Counter)
     ended: Counter[str] = field(default_factory=Counter)
     ended_after: list[float] = field(default_factory=list)
-    """Seconds after all were open."""
+    """The times, in seconds after all connections were open, at which connections ended."""
 
     def __add__(self, other: "Standing") -> "Standing":
         return Standing(
@@ -194,7 +194,7 @@ class Standing:
 
 
 async def idle(plan: Plan, orders: Orders) -> Standing:
-    """Clients that read the greeting, and say nothing more than EHLO, half of them not even that."""
+    """Run clients that read the greeting and then stay idle. Half of them send EHLO first."""
 
     async def begin(number: int) -> Talk:
         talk = await Talk.open(plan, number)
@@ -208,7 +208,7 @@ async def idle(plan: Plan, orders: Orders) -> Standing:
 
 
 async def slow(plan: Plan, orders: Orders) -> Standing:
-    """Clients that begin a message, and then send a few octets in each second."""
+    """Run clients that begin a message, and then send a few bytes per second."""
     burst, trickle = (_text(size) for size in (plan.burst, plan.trickle))
 
     async def begin(number: int) -> Talk:
@@ -219,7 +219,7 @@ async def slow(plan: Plan, orders: Orders) -> Standing:
 
     async def go_on(talk: Talk, number: int) -> str:
         ending = asyncio.create_task(talk.hear("", seconds=None))
-        await asyncio.sleep(number / plan.count)  # not all at the same moment
+        await asyncio.sleep(number / plan.count)  # spread the clients over time
         while not ending.done():
             talk.write(trickle)
             await asyncio.wait([ending], timeout=1)
@@ -234,7 +234,7 @@ async def _stand(
     begin: Callable[[int], Awaitable[Talk]],
     go_on: Callable[[Talk, int], Awaitable[str]],
 ) -> Standing:
-    """Open all, and have each go on until the server ends it, or we are told to stop."""
+    """Open all connections, and run each until the server ends it or the benchmark stops."""
     standing = Standing()
     gate = asyncio.Semaphore(plan.at_once)
 
@@ -269,18 +269,18 @@ async def _stand(
 
 @dataclass(slots=True)
 class Delivered:
-    """What became of the big messages."""
+    """The results of the big messages."""
 
     ids: dict[int, str] = field(default_factory=dict)
-    """By number, those that were accepted."""
+    """The ids of the accepted messages, by client number."""
     seconds: list[float] = field(default_factory=list)
-    """From the beginning until each was accepted."""
+    """The time from the beginning until each message was accepted, in seconds."""
     attempts: Counter[str] = field(default_factory=Counter)
-    """What the server said to each attempt."""
+    """The server's replies to the attempts, with their counts."""
 
 
 async def big(plan: Plan, orders: Orders) -> Delivered:
-    """Clients that send a message of 40 MiB each, all at once, and come again later when they are told to."""
+    """Run clients that each send a message of 40 MiB at the same time, and try again later if they are told to."""
     delivered = Delivered()
     wire = memoryview(_stuffed(big_body()))
     orders.ready()
@@ -318,14 +318,14 @@ async def big(plan: Plan, orders: Orders) -> Delivered:
 
 @dataclass(slots=True)
 class Served:
-    """What honest clients got."""
+    """The results of the honest clients."""
 
     ids: list[str] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
 
 
 async def honest(plan: Plan, orders: Orders) -> Served:
-    """Clients that send a message of 4 KB each time, over a new connection."""
+    """Run clients that send messages of 4 KB, each over a new connection."""
     served = Served()
     message = [b"Subject: a small one\r\n\r\n" + _text(SMALL_SIZE) + b".\r\n"]
 
@@ -354,7 +354,7 @@ async def honest(plan: Plan, orders: Orders) -> Served:
 
 
 async def one_address(plan: Plan, _: Orders) -> Standing:
-    """Connections from one address, as fast as they can be had; those that are greeted are kept."""
+    """Open connections from one address as fast as possible, and keep those that get a greeting."""
     standing = Standing()
     gate = asyncio.Semaphore(plan.at_once)
     one = replace(plan, per_address=plan.count)
@@ -380,14 +380,14 @@ async def one_address(plan: Plan, _: Orders) -> Standing:
 
 
 def big_header(number: int) -> bytes:
-    """The header of a client's big message."""
+    """Return the header of a client's big message."""
     return f"From: <{SENDER}>\r\nSubject: big {number}\r\n\r\n".encode()
 
 
 @cache
 def big_body() -> bytes:
-    """The body that all big messages have, before dots are added: lines of text, and some that begin with a dot."""
-    octets = random.Random(40).randbytes(BIG_SIZE * 57 // 78)  # 57 octets make a line of 76 letters and a line end
+    """Return the body of all big messages before dot-stuffing: lines of text, some of which begin with a dot."""
+    octets = random.Random(40).randbytes(BIG_SIZE * 57 // 78)  # 57 bytes become a line of 76 letters and a line end
     return base64.encodebytes(octets).replace(b"\nA", b"\n.").replace(b"\n", b"\r\n")
 
 
@@ -396,13 +396,13 @@ def _stuffed(body: bytes) -> bytes:
 
 
 def _text(size: int) -> bytes:
-    """Whole lines of about that many octets."""
+    """Yield complete lines with about this many bytes."""
     line = b"x" * min(78, max(size - 2, 0)) + b"\r\n"
     return line * max(1, size // len(line))
 
 
 def _beginning(text: str) -> str:
-    """The code of a reply, with the enhanced code if it has one."""
+    """Return the code of a reply, with the enhanced code if there is one."""
     code, _, rest = text.partition(" ")
     enhanced = rest.partition(" ")[0]
     return f"{code} {enhanced}" if enhanced.replace(".", "").isdigit() else code

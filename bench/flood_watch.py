@@ -1,4 +1,4 @@
-"""What the server takes while it is flooded, and when: its memory and processor time, phase by phase."""
+"""Measures the server's memory and processor time in each phase of the flood."""
 
 import contextlib
 import re
@@ -11,23 +11,23 @@ from pathlib import Path
 import process
 
 EVERY = 0.1
-"""Seconds between two looks at the memory."""
+"""The time between two measurements of the memory, in seconds."""
 
 MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A part of the run."""
+    """The measurements of one phase of the run."""
 
     name: str
     began: float
     ended: float
     rss_peak: float
-    """MiB, as are those below."""
+    """The memory peak in MiB; the next field is in MiB too."""
     rss_end: float
     cpu: float
-    """Seconds of processor time."""
+    """The processor time, in seconds."""
 
     @property
     def seconds(self) -> float:
@@ -38,12 +38,12 @@ class Phase:
 
 
 class Watch:
-    """Looks at a process and all its children from a thread, all the time."""
+    """Measures a process and all its children continuously, in a thread."""
 
     def __init__(self, pid: int) -> None:
         self.phases: list[Phase] = []
         self.peak = 0.0
-        """The most memory that was seen in all processes together, in MiB; known at the end."""
+        """The largest measured memory of all processes together, in MiB. It is known at the end of the run."""
         self._pid = pid
         self._seen: list[tuple[float, float]] = []
         self._over = threading.Event()
@@ -52,7 +52,7 @@ class Watch:
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """What happens inside is a phase of this name."""
+        """Record the block as a phase with this name."""
         began, cpu = time.monotonic(), self._cpu()
         yield
         ended, rss_end = time.monotonic(), self._rss()
@@ -60,7 +60,7 @@ class Watch:
         self.phases.append(Phase(name, began, ended, max([*seen, rss_end]), rss_end, self._cpu() - cpu))
 
     def stop(self) -> None:
-        """Look no more, while the process is still there."""
+        """Stop the measurements. The process must still be running."""
         self._over.set()
         self._thread.join()
         self.peak = max([_high_water(self._pid), *(rss for _, rss in self._seen)])
@@ -77,19 +77,19 @@ class Watch:
 
     def _of_all(self, measure: Callable[[int], float]) -> Iterator[float]:
         for pid in _family(self._pid):
-            with contextlib.suppress(OSError, AssertionError, IndexError):  # it has ended meanwhile
+            with contextlib.suppress(OSError, AssertionError, IndexError):  # the process has ended in the meantime
                 yield measure(pid)
 
 
 def _high_water(pid: int) -> float:
-    """The most memory that a process ever had, in MiB: the system keeps this without gaps."""
+    """Return the peak memory of a process, in MiB, which the kernel records continuously."""
     status = Path(f"/proc/{pid}/status")
     found = re.search(r"^VmHWM:\s+([0-9]+) kB$", status.read_text() if status.exists() else "", re.MULTILINE)
     return int(found[1]) / 1024 if found else 0.0
 
 
 def _family(pid: int) -> Iterator[int]:
-    """A process and all below it."""
+    """Return the ids of a process and all its descendants."""
     yield pid
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):

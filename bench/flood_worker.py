@@ -1,4 +1,4 @@
-"""Clients in processes of their own, so that what they cost is not taken from whoever else measures."""
+"""Runs clients in separate processes, so that they do not disturb the measurements of other clients."""
 
 import asyncio
 import multiprocessing
@@ -15,20 +15,20 @@ _spawn = multiprocessing.get_context("spawn")
 
 
 class WorkerFailed(Exception):
-    """The clients of a process could not do their work. The message says why."""
+    """Raised if the clients in a process fail. The message gives the reason."""
 
 
 class Orders:
-    """What the clients in a process hear from the one who measures, and tell it."""
+    """The messages between the clients in a process and the benchmark."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
         self.stop = asyncio.Event()
-        """Set when they are to end, and also when nobody is there any more who would say so."""
+        """Set when the clients must stop, and when the benchmark's process has ended."""
         asyncio.get_running_loop().add_reader(pipe.fileno(), self._heard)
 
     def ready(self) -> None:
-        """Tell that everything that is to stand, stands."""
+        """Report that all connections are open."""
         self._pipe.send(("ready", None))
 
     def _heard(self) -> None:
@@ -37,11 +37,11 @@ class Orders:
 
 
 Clients = Callable[[Any, Orders], Awaitable[Any]]
-"""What runs in the process: it is given its plan and its orders, and returns what it found out."""
+"""The function that runs in the process. It gets its plan and its orders, and returns its results."""
 
 
 class Worker:
-    """One process of clients, from the start to its result."""
+    """A process with clients, from its start to its result."""
 
     def __init__(self, clients: Clients, plan: Any, *, nice: int = 0) -> None:
         self._name = clients.__name__
@@ -51,15 +51,15 @@ class Worker:
         theirs.close()
 
     def wait_until_ready(self, seconds: float) -> None:
-        """Raises `WorkerFailed` if that takes longer, or never comes."""
+        """Wait until the clients are ready. Raises `WorkerFailed` if this takes too long or fails."""
         self._receive("ready", seconds)
 
     def stop(self) -> None:
-        """Ask it to end; `result` has what it found out."""
+        """Tell the process to stop; `result` returns its results."""
         self._pipe.send("stop")
 
     def result(self, seconds: float) -> Any:
-        """What it found out. Its connections are closed. Raises `WorkerFailed`."""
+        """Return the results of the process after it has closed its connections. Raises `WorkerFailed`."""
         found = self._receive("result", seconds)
         self._process.join()
         return found
@@ -82,9 +82,9 @@ def _work(clients: Clients, plan: Any, nice: int, pipe: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         told = ("result", uvloop.run(_run(clients, plan, pipe)))
-    except Exception:  # noqa: BLE001 - whatever it was, the one who waits for us hears of it
+    except Exception:  # noqa: BLE001 - the benchmark, which waits for this process, gets every error
         told = ("failed", traceback.format_exc())
-    os.set_blocking(pipe.fileno(), True)  # the loop, which is over, has made it another
+    os.set_blocking(pipe.fileno(), True)  # the event loop, which has ended, has made the pipe non-blocking
     pipe.send(told)
 
 

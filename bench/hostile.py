@@ -1,11 +1,11 @@
-"""Messages that are made to cost a server as much as they can: what `make worst` sends."""
+"""Messages that are designed to cost a server as much work as possible; `make worst` sends them."""
 
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 
 HEADER = 256 * 1024 - 400
-"""Octets that a header has for its fields."""
+"""The number of bytes in a header that are available for its fields."""
 
 LINES = 4_900
 BODY = 8 * 1024 * 1024
@@ -22,14 +22,14 @@ U = "\N{LATIN SMALL LETTER U WITH DIAERESIS}"
 
 @dataclass(frozen=True)
 class Hostile:
-    """A message, and how it is sent."""
+    """A message, and the way in which it is sent."""
 
     octets: Callable[[], bytes]
     sender: str = "a@client.example"
     mail: str = ""
-    """Parameters of MAIL."""
+    """The parameters of MAIL."""
     rcpt: str = ""
-    """Parameters of each RCPT."""
+    """The parameters of each RCPT."""
     recipients: int = 1
     to_one: bool = False
     """Whether each RCPT names the same address."""
@@ -37,20 +37,20 @@ class Hostile:
     over_a_route: bool = False
     """Whether the recipients are aliases in a domain that has a route."""
     is_bounce: bool = False
-    """Whether it goes to a rewritten sender of ours."""
+    """Whether the recipient is a rewritten sender of Waypost."""
     in_chunks_of: int = 0
-    """Octets of each chunk of BDAT; 0 for DATA."""
+    """The size of each BDAT chunk in bytes; 0 if the message is sent with DATA."""
     first: bytes = b""
-    """Commands before it, all at once."""
+    """Commands that are sent together before the message."""
 
 
 def of(unit: bytes, before: bytes = FROM, after: bytes = b"\r\n" + END, *, size: int = HEADER) -> Callable[[], bytes]:
-    """A message whose header is filled with something."""
+    """Return a function that makes a message whose header is filled with repetitions of `unit`."""
     return lambda: before + unit * ((size - len(before)) // len(unit)) + after
 
 
 def few(unit: bytes, count: int) -> Callable[[], bytes]:
-    """A message with so many fields of a kind, as long as they may be together."""
+    """Return a function that makes a message with `count` fields of a kind that together fill the header."""
     return lambda: (unit[: (HEADER // count) - 2] + b"\r\n") * count + FROM + END
 
 

@@ -1,7 +1,7 @@
-"""A small HTTP load generator: requests that are ready as bytes, over connections that are kept alive.
+"""A small HTTP load generator that sends prepared requests over kept connections.
 
-`drive` runs it in a process of its own, which does nothing per request but write bytes and look for the end
-of the answer, so that it is not what is measured.
+`drive` runs it in a separate process, which only writes bytes and searches for the end of each response, so that the
+generator itself does not limit the results.
 """
 
 import asyncio
@@ -20,29 +20,29 @@ import uvloop
 CONNECTIONS = 32
 
 TIME_LIMIT = 120.0
-"""Seconds after which a run is given up."""
+"""The time limit for a run, in seconds."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one run has shown."""
+    """The results of one run."""
 
     per_second: float
     p50: float
-    """Milliseconds; half of the answers came faster."""
+    """The median response time, in milliseconds."""
     p99: float
     bodies: list[str]
-    """The bodies in the order of the requests, if they were asked for."""
+    """The response bodies in the order of the requests, if the caller wants them."""
 
 
 class LoadFailed(Exception):
-    """A request was not answered with a success."""
+    """Raised if a response is not a success."""
 
 
 def drive(port: int, requests: Sequence[bytes], *, total: int, keep_bodies: bool = False) -> Result:
-    """Send `total` requests, beginning again at the first when they run out. Raises `LoadFailed`."""
+    """Send `total` requests, repeating the list of requests as often as necessary. Raises `LoadFailed`."""
     task = {
         "port": port,
         "requests": [request.decode("latin-1") for request in requests],
@@ -59,7 +59,7 @@ def drive(port: int, requests: Sequence[bytes], *, total: int, keep_bodies: bool
 
 
 class _Run:
-    """The requests that are left to send, and what came of those that were sent."""
+    """The requests that are still to be sent, and the results of the requests that were sent."""
 
     def __init__(self, requests: Sequence[bytes], total: int, *, keep_bodies: bool) -> None:
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -93,7 +93,7 @@ class _Run:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: the next request goes out when the last one is answered."""
+    """One connection, which sends the next request when it has the response to the previous request."""
 
     def __init__(self, run: _Run) -> None:
         self._run = run
@@ -128,7 +128,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _stay_awake(loop: asyncio.AbstractEventLoop) -> None:
-    """Never sleep: waking a process on another core takes the one who wakes it longer than an echo takes to answer."""
+    """Poll without sleeping, because waking a process on another core takes longer than an echo response."""
     loop.call_soon(_stay_awake, loop)
 
 
@@ -150,6 +150,6 @@ if __name__ == "__main__":
     given = json.load(sys.stdin)
     ready = [text.encode("latin-1") for text in given["requests"]]
     measured = uvloop.run(_measure(given["port"], ready, given["total"], keep_bodies=given["keep_bodies"]))
-    # A buffer of our own: without one (PYTHONUNBUFFERED) a long text may be written in part.
+    # Use a buffer, because an unbuffered stream (PYTHONUNBUFFERED) may write a long string only in part.
     with open(sys.stdout.fileno(), "w", encoding="utf-8", closefd=False) as output:
         json.dump(asdict(measured), output)

@@ -1,4 +1,4 @@
-"""The mail load: 4 KB messages over 20 sessions, by Postfix's smtp-source or, without it, by a generator of ours."""
+"""Generates the mail load of 4 KB messages over 20 sessions, with Postfix's smtp-source or with Python."""
 
 import argparse
 import asyncio
@@ -12,19 +12,19 @@ SESSIONS = 20
 SIZE = 4096
 SENDER = "sender@bench.example"
 TIME_LIMIT = 120.0
-"""Seconds after which a run is given up."""
+"""The time limit for a run, in seconds."""
 
 SMTP_SOURCE = shutil.which("smtp-source") or shutil.which("smtp-source", path="/usr/sbin")
 
 
 class MailFailed(Exception):
-    """The generator could not send all its messages."""
+    """Raised if the generator cannot send all messages."""
 
 
 def send(port: int, recipient: str, count: int, *, keep_connections: bool) -> float:
-    """Send `count` messages; returns how many seconds it took until the last was accepted. Raises `MailFailed`.
+    """Send `count` messages; return the seconds until the last message was accepted. Raises `MailFailed`.
 
-    Without `keep_connections` every message comes over a connection of its own.
+    Without `keep_connections`, every message has a separate connection.
     """
     generator = [SMTP_SOURCE] if SMTP_SOURCE else [sys.executable, __file__]
     keep = ["-d"] if keep_connections else []
@@ -39,7 +39,7 @@ def send(port: int, recipient: str, count: int, *, keep_connections: bool) -> fl
 
 
 async def _session(port: int, options: argparse.Namespace, todo: Iterator[int]) -> None:
-    """Take messages from `todo` until there are none."""
+    """Send the messages in `todo` until it is empty."""
     connection = None
     for _ in todo:
         if connection is None:
@@ -91,7 +91,7 @@ async def _generate(options: argparse.Namespace) -> None:
 
 
 def _options() -> argparse.Namespace:
-    """The options of smtp-source that `send` uses, with the same meaning."""
+    """Parse the options of smtp-source that `send` uses, with the same meaning."""
     parser = argparse.ArgumentParser()
     parser.add_argument("-d", dest="keep", action="store_true")
     parser.add_argument("-s", dest="sessions", type=int)

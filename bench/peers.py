@@ -1,4 +1,4 @@
-"""The servers that are measured, each as a context manager that starts it and always stops it."""
+"""The servers that are measured. Each is a context manager that starts and stops its server."""
 
 import base64
 import json
@@ -21,38 +21,38 @@ import postfix
 from waypost.testing.process import Server
 
 PAGE = 500
-"""The most messages that Waypost's inspection API lists at once."""
+"""The maximum number of messages in a response of Waypost's inspection API."""
 
 _SMTP_SINK = shutil.which("smtp-sink") or shutil.which("smtp-sink", path="/usr/sbin")
 
 
 class WrongInbox(Exception):
-    """Waypost said 250 for a message, and it is not in an inbox."""
+    """Raised if Waypost replied 250 to a message that is missing in an inbox."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Where a server takes connections, and its process."""
+    """The port of a server, and the id of its process."""
 
     port: int
     pid: int
 
 
 class MailPeer(Protocol):
-    """A server that takes mail for `recipient`."""
+    """A server that accepts mail for `recipient`."""
 
     port: int
     recipient: str
 
     def begin_round(self) -> None:
-        """Make ready for messages that are counted from nought."""
+        """Prepare for a new round, whose messages are counted from zero."""
 
     def wait_for(self, count: int) -> None:
-        """Return when `count` messages are where they have to go. Raises if they never are."""
+        """Return when `count` messages are delivered. Raises an error if they are not delivered."""
 
 
 class Waypost:
-    """A real `waypost serve`. Every round has an alias and a primary address of its own."""
+    """A real `waypost serve`. Every round uses a new alias and a new primary address."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -75,7 +75,7 @@ class Waypost:
         self.recipient = self._inboxes[0]
 
     def wait_for(self, count: int) -> None:
-        # Nothing to wait for: what is accepted is delivered.
+        # There is no need to wait, because an accepted message is already delivered.
         for address in self._inboxes:
             found = self._count(address)
             if found != count:
@@ -105,7 +105,7 @@ class Waypost:
 
 
 class Sink:
-    """A server that accepts mail and throws it away."""
+    """A server that accepts and discards mail."""
 
     recipient = "alias@null.example"
 
@@ -141,14 +141,14 @@ def private_postfix(directory: Path) -> Iterator[postfix.Postfix]:
 
 @contextmanager
 def null_smtp() -> Iterator[Sink]:
-    """aiosmtpd with a handler that keeps nothing."""
+    """aiosmtpd with a handler that discards messages."""
     with _bare("null-smtp") as server:
         yield Sink(server.port)
 
 
 @contextmanager
 def smtp_sink() -> Iterator[Sink]:
-    """Postfix's smtp-sink: how fast the generator can be at all."""
+    """Postfix's smtp-sink, which shows the maximum rate of the generator."""
     assert _SMTP_SINK is not None
     port = free_port()
     with _process([_SMTP_SINK, "-u", "nobody", f"127.0.0.1:{port}", "1024"]):
@@ -162,7 +162,7 @@ def has_smtp_sink() -> bool:
 
 @contextmanager
 def echo() -> Iterator[Listener]:
-    """The bare ASGI echo."""
+    """The minimal ASGI echo server."""
     with _bare("echo") as server:
         yield server
 

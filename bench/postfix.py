@@ -1,4 +1,4 @@
-"""Postfix as a peer: a private instance in a directory of its own, with a virtual alias and two Maildirs."""
+"""Runs Postfix as a private instance in its own directory, with a virtual alias and two Maildirs."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 DOMAIN = "postfix.example"
 
 TIME_LIMIT = 60.0
-"""Seconds in which everything that was accepted must be delivered."""
+"""The time limit, in seconds, for the delivery of all accepted messages."""
 
 _POSTFIX = shutil.which("postfix") or shutil.which("postfix", path="/usr/sbin")
 
@@ -67,37 +67,37 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 class PostfixFailed(Exception):
-    """Postfix could not be started, or did not deliver what it accepted."""
+    """Raised if Postfix cannot be started, or does not deliver accepted messages."""
 
 
 class Postfix:
-    """The instance. It delivers each message for `recipient` into two mailboxes."""
+    """A private Postfix instance, which delivers each message for `recipient` to two mailboxes."""
 
     recipient = f"alias@{DOMAIN}"
 
     def __init__(self, directory: Path, *, port: int) -> None:
-        """`directory` is made by `start`, and left to the caller to remove; `port` is one that is free."""
+        """`start` creates `directory`, and the caller must remove it; `port` must be a free port."""
         self.directory = directory
         self.port = port
         self._config = directory / "config"
         self._mailboxes = [directory / "mailboxes" / name / "new" for name in ("alias", "primary")]
 
     def start(self) -> None:
-        """Start it and wait until it takes connections. Raises `PostfixFailed`."""
+        """Start Postfix, and wait until it accepts connections. Raises `PostfixFailed`."""
         self._prepare()
         self._command("start")
         give_up = time.monotonic() + TIME_LIMIT
         while not _answers(self.port):
             if time.monotonic() > give_up:
                 self.stop()
-                raise PostfixFailed("Postfix takes no connections")
+                raise PostfixFailed("Postfix does not accept connections")
             time.sleep(0.05)
 
     def stop(self) -> None:
         self._command("stop")
 
     def begin_round(self) -> None:
-        """Count from what is there. Nothing is removed: on ext4, Postfix was half as fast in emptied mailboxes."""
+        """Begin a new count. Old messages stay, because Postfix was half as fast in emptied mailboxes on ext4."""
         self._already = [_files(mailbox) for mailbox in self._mailboxes]
 
     def wait_for(self, count: int) -> None:
@@ -110,7 +110,7 @@ class Postfix:
             time.sleep(0.02)
 
     def _prepare(self) -> None:
-        # Its processes run as another user, who has to reach the directory.
+        # Postfix's processes run as another user, who must be able to access the directory.
         self.directory.mkdir(mode=0o755)
         for name in ("config", "queue", "data", "mailboxes"):
             (self.directory / name).mkdir()
@@ -122,7 +122,7 @@ class Postfix:
 
     def _command(self, command: str) -> None:
         assert _POSTFIX is not None
-        # To a file: its daemons inherit it, and a pipe would stay open as long as they run.
+        # Write the output to a file, because the daemons inherit it and would keep a pipe open.
         output = self.directory / "output"
         with output.open("w") as file:
             words = [_POSTFIX, "-c", self._config, command]
@@ -132,11 +132,11 @@ class Postfix:
 
 
 def why_not() -> str | None:
-    """Why Postfix cannot take part here, or None if it can."""
+    """Return the reason why Postfix cannot be used on this machine; None if it can be used."""
     if _POSTFIX is None:
         return "not installed"
     if os.geteuid() != 0:
-        return "can be started by root only"
+        return "can only be started by root"
     return None
 
 
@@ -146,7 +146,7 @@ def version() -> str:
 
 
 def _files(directory: Path) -> int:
-    """How many files are in it, counted as cheaply as can be: this runs beside what is measured."""
+    """Return the number of files in a directory, as cheaply as possible, because this runs during the measurement."""
     return len(os.listdir(directory)) if directory.exists() else 0  # noqa: PTH208
 
 

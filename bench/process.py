@@ -1,4 +1,4 @@
-"""The Waypost process itself: how soon it answers, and how much memory it holds."""
+"""Measures the Waypost process: its start time, its memory and its processor time."""
 
 import os
 import re
@@ -12,20 +12,20 @@ from waypost.testing.process import Server
 
 
 def rss(pid: int) -> float:
-    """The resident memory of a process now, in MB of 1000 × 1000 octets."""
+    """Return the resident memory of a process, in MB of 1000 × 1000 bytes."""
     found = re.search(r"^VmRSS:\s+([0-9]+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     assert found is not None
     return int(found[1]) * 1024 / 1e6
 
 
 def cpu_seconds(pid: int) -> float:
-    """The processor time that a process has used, all threads, in user and kernel."""
+    """Return the processor time of all threads of a process, in user and kernel mode, in seconds."""
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def seconds_to_first_answers(directory: Path, *, starts: int) -> float:
-    """From the start of the process to an answer of both edges, the median of some starts, each on new data."""
+    """Return the median time from a start to the first replies of HTTP and SMTP, in seconds, each with new data."""
     seconds = []
     for number in range(starts):
         server = Server(directory / f"start-{number}")

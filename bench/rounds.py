@@ -1,4 +1,4 @@
-"""The rounds: mail to every mail peer, and calls to Waypost and to the echo, in an order that moves on each time."""
+"""Runs the rounds: mail to every mail server, and calls to Waypost and to the echo server, in a rotating order."""
 
 import json
 import time
@@ -15,17 +15,17 @@ from peers import Listener, MailPeer, Waypost
 T = TypeVar("T")
 
 DESCRIBED = 128
-"""Pairs of linked email addresses that DescribeEmailAddress is asked about."""
+"""The number of linked pairs of email addresses that DescribeEmailAddress reads."""
 
 ECHO_FACTOR = 4
-"""How many times as many requests the echo gets, so that its runs take about as long."""
+"""The factor by which the echo server gets more requests, so that its runs take about as long."""
 
 Figures = dict[str, list[float]]
-"""What was measured, by its name; a figure for each round."""
+"""The measurements by name, with a figure for each round."""
 
 
 class MailRounds:
-    """Messages to each peer, as many to one as to the other."""
+    """Sends the same number of messages to each mail server."""
 
     def __init__(self, peers: Mapping[str, MailPeer], *, messages: int, keep_connections: bool) -> None:
         self._peers = peers
@@ -34,7 +34,7 @@ class MailRounds:
         self.figures: dict[str, Figures] = {name: defaultdict(list) for name in peers}
 
     def warm_up(self) -> None:
-        """A few messages that are not counted, so that processes are forked and files are there."""
+        """Send a few messages that are not counted, so that processes are running and files exist."""
         for peer in self._peers.values():
             peer.begin_round()
             mail.send(peer.port, peer.recipient, mail.SESSIONS * 2, keep_connections=self._keep_connections)
@@ -47,14 +47,14 @@ class MailRounds:
             began = time.perf_counter()
             accepted = mail.send(peer.port, peer.recipient, self._messages, keep_connections=self._keep_connections)
             peer.wait_for(self._messages)
-            # Waypost's inboxes are counted after the clock: there, accepted is delivered.
+            # Waypost's inboxes are checked after the measurement, because accepted messages are already delivered.
             delivered = accepted if isinstance(peer, Waypost) else time.perf_counter() - began
             self.figures[name]["accepted"].append(self._messages / accepted)
             self.figures[name]["delivered"].append(self._messages / delivered)
 
 
 class HttpRounds:
-    """Signed calls to Waypost, and the same requests to the echo."""
+    """Sends signed calls to Waypost, and the same requests to the echo server."""
 
     def __init__(self, waypost: Waypost, echo: Listener, *, requests: int, pairs: int) -> None:
         self._waypost = waypost.http
@@ -72,7 +72,7 @@ class HttpRounds:
             self._runs[name]()
 
     def _run_echo(self) -> None:
-        # The very requests that Waypost gets; more of them, because it is so much faster.
+        # The echo server gets the same requests as Waypost, but more of them, because it is much faster.
         self._measure("echo", self._echo, self._describes(), total=ECHO_FACTOR * self._requests)
 
     def _run_describe(self) -> None:
@@ -81,7 +81,7 @@ class HttpRounds:
     def _run_associate(self) -> None:
         associates = [self._calls.associate(pair) for pair in self._pairs]
         self._measure("associate", self._waypost, associates, total=len(associates))
-        # Not measured: the next round needs them free again.
+        # Unlink the pairs for the next round, without measuring it.
         self._send([self._calls.disassociate(pair) for pair in self._pairs])
 
     def _measure(self, name: str, server: Listener, requests: Sequence[bytes], *, total: int) -> None:
@@ -104,11 +104,11 @@ class HttpRounds:
         return [calls.Pair(ids[number], ids[number + 1]) for number in range(0, len(ids), 2)]
 
     def _send(self, requests: Sequence[bytes]) -> None:
-        """Each of these once."""
+        """Send each of these requests once."""
         load.drive(self._waypost.port, requests, total=len(requests))
 
 
 def _turned(names: Sequence[T], number: int) -> list[T]:
-    """The names in their order, beginning with another one each round, so that nobody is always first."""
+    """Return the names, rotated by the number of the round, so that no server is always first."""
     start = number % len(names)
     return [*names[start:], *names[:start]]

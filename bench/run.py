@@ -1,4 +1,4 @@
-"""Measures Waypost beside its peers, all in one run, and prints tables of medians with the targets."""
+"""Compares Waypost with other servers in one run, and prints tables with medians and targets."""
 
 import argparse
 import contextlib
@@ -31,10 +31,10 @@ CONNECTIONS_KEPT = "connections kept"
 
 def main() -> None:
     options = _options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that everything is stopped and removed then too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that SIGTERM also stops and removes everything
     with tempfile.TemporaryDirectory(prefix="waypost-bench-") as name:
         directory = Path(name)
-        directory.chmod(0o755)  # Postfix's processes run as another user, who has to reach theirs
+        directory.chmod(0o755)  # Postfix's processes run as another user, who must be able to access their directory
         _compile_once(directory)
         figures = _measure(directory, options)
     print(_report(figures))
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _measure(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Everything, as plain values."""
+    """Run all measurements, and return them as plain values."""
     began = time.monotonic()
     conditions = _conditions(directory, options)
     _say("starts")
@@ -93,7 +93,7 @@ def _measure(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _report(figures: dict[str, Any]) -> str:
-    """The tables. A median stands before the slowest and the fastest round; ratios are medians of each round's."""
+    """Return the tables, with the median, slowest and fastest round. Ratios are medians of each round's ratio."""
     conditions = figures["conditions"]
     intro = (
         f"{conditions['rounds']} rounds of {conditions['messages']} messages, {conditions['requests']} calls and "
@@ -126,14 +126,14 @@ def _conditions(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _file_system(directory: Path) -> str:
-    """The type of the file system that is written to: on one in memory, nothing here says anything of durability."""
+    """Return the type of the file system with the data. On a file system in memory, the figures ignore durability."""
     mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
     around = [(Path(point), kind) for point, kind in mounts if directory.is_relative_to(point)]
     return max(around, key=lambda mount: len(mount[0].parts))[1]
 
 
 def _compile_once(directory: Path) -> None:
-    """Let the servers keep their bytecode, as installed programs do, whatever the caller's environment says."""
+    """Let the servers cache their bytecode, as installed programs do, regardless of the caller's environment."""
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["PYTHONPYCACHEPREFIX"] = str(directory / "bytecode")
     with peers.waypost(directory, name="first"):
@@ -146,13 +146,17 @@ def _say(what: str) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: under a minute, and rougher")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer and shorter rounds: less than a minute, and less exact"
+    )
     parser.add_argument("--rounds", type=int, help=f"rounds (default {ROUNDS}, quick {QUICK_ROUNDS})")
     parser.add_argument(
         "--messages", type=int, help=f"messages in a mail round (default {MESSAGES}, quick {QUICK_MESSAGES})"
     )
-    parser.add_argument("--database", metavar="URL", help="an empty PostgreSQL database, to measure Waypost on it too")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures of all rounds to a file too")
+    parser.add_argument(
+        "--database", metavar="URL", help="an empty PostgreSQL database, to measure Waypost also with PostgreSQL"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures of all rounds to a file")
     options = parser.parse_args()
     options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     options.messages = options.messages or (QUICK_MESSAGES if options.quick else MESSAGES)

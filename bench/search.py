@@ -1,7 +1,7 @@
-"""Measures SearchEmailAddresses in an instance of a million email addresses, and what it costs to have so many.
+"""Measures SearchEmailAddresses in an instance with a million email addresses, and the disk and memory that they need.
 
-The directory is seeded by the store's own transactions, then asked by a real server, one signed call after the
-other on one connection, each call another search.
+The script fills the store with the store's own transactions. A real server then answers signed calls in sequence over
+one connection, each with a different search.
 """
 
 import argparse
@@ -50,13 +50,13 @@ def main() -> None:
         server.start()
         try:
             measure(server, instance_id, options)
-            print(f"RSS afterwards {process.rss(server.run.pid):.0f} MB")
+            print(f"RSS after the searches {process.rss(server.run.pid):.0f} MB")
         finally:
             server.stop()
 
 
 def seed(server: Server, count: int) -> str:
-    """Fill the server's first instance; returns its id."""
+    """Fill the server's first instance, and return its id."""
     directory = DataDirectory(server.data)
     connection = sqlite_file.connect(directory.database, "rwc")
     connection.execute("PRAGMA synchronous = OFF")
@@ -91,7 +91,7 @@ def _email_address(number: int, instance_id: str, account: str) -> EmailAddress:
 
 
 def searches(count: int, addresses_there: int) -> dict[str, Iterator[tuple[str, str, str]]]:
-    """By name, what is asked: field, comparison and value."""
+    """Return the searches by name, each with its field, comparison and value."""
     chance = random.Random(1)
 
     def some(field: str, comparison: str, value: object) -> Iterator[tuple[str, str, str]]:
@@ -102,12 +102,12 @@ def searches(count: int, addresses_there: int) -> dict[str, Iterator[tuple[str, 
     address, display_name = "emailAddress", "displayName"
     return {
         "exact": some(address, "EXACT", lambda one: one.address.text),
-        "exact, nothing there": some(address, "EXACT", lambda one: f"x{one.address.text}"),
+        "exact, without a match": some(address, "EXACT", lambda one: f"x{one.address.text}"),
         "prefix of 12 letters": some(address, "STARTS_WITH", lambda one: one.address.text[:12]),
         "prefix of 3 letters": some(address, "STARTS_WITH", lambda one: one.address.text[:3]),
         "contains 8 letters": some(address, "CONTAINS", lambda one: one.address.text[4:12]),
         "contains 3 letters": some(address, "CONTAINS", lambda one: one.address.text[5:8]),
-        "contains what all contain": some(address, "CONTAINS", lambda _: ".example.com"),
+        "contains a string that all addresses contain": some(address, "CONTAINS", lambda _: ".example.com"),
         "contains a name, in display names": some(display_name, "CONTAINS", lambda one: one.display_name[:9]),
         "contains a team, in descriptions": some("description", "CONTAINS", lambda one: one.description[-9:]),
     }
@@ -139,8 +139,12 @@ def _timed(server: Server, requests: list[bytes]) -> Iterator[float]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--addresses", type=int, default=ADDRESSES, help=f"how many (default {ADDRESSES:,})")
-    parser.add_argument("--searches", type=int, default=SEARCHES, help=f"of each kind (default {SEARCHES})")
+    parser.add_argument(
+        "--addresses", type=int, default=ADDRESSES, help=f"number of email addresses (default {ADDRESSES:,})"
+    )
+    parser.add_argument(
+        "--searches", type=int, default=SEARCHES, help=f"number of searches of each kind (default {SEARCHES})"
+    )
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""What was measured, against its targets, as Markdown tables."""
+"""Formats measurements and their targets as Markdown tables."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from rounds import Figures
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What we want of a figure: at least (or at most) `wanted`. `least` would do, where it is less than wanted."""
+    """The target for a figure: at least (or at most) `wanted`. `least`, if set, is the minimum acceptable value."""
 
     wanted: float
     unit: str
@@ -36,7 +36,7 @@ START = Target(0.6, " s", at_most=True)
 
 
 def mail(peers: Mapping[str, Figures], missing: Mapping[str, str]) -> str:
-    """Messages a second of each peer, and how many times as many Waypost does."""
+    """Return a table of the messages per second of each server, and Waypost's ratio to it."""
     rows = []
     waypost = peers["Waypost"]
     for name, figures in peers.items():
@@ -52,7 +52,7 @@ def mail(peers: Mapping[str, Figures], missing: Mapping[str, str]) -> str:
 
 
 def http(runs: Mapping[str, Figures]) -> str:
-    """Requests a second, how long the answers took, and the part of the echo's rate."""
+    """Return a table of the requests per second, the response times, and the ratio to the echo server."""
     rows = [
         _call("bare ASGI echo", runs["echo"]),
         _call("DescribeEmailAddress, signed", runs["describe"], runs["echo"], DESCRIBE),
@@ -64,17 +64,17 @@ def http(runs: Mapping[str, Figures]) -> str:
 
 
 def process(figures: Mapping[str, float]) -> str:
-    """Memory, and the time to start."""
+    """Return a table of the memory and the start time."""
     rows = [
         ("idle memory after the start", f"{figures['rss_idle']:.0f} MB", str(IDLE), IDLE.verdict(figures["rss_idle"])),
         ("memory after all rounds", f"{figures['rss_after']:.0f} MB", "", ""),
-        ("start to first answers", f"{figures['start']:.2f} s", str(START), START.verdict(figures["start"])),
+        ("start to first replies", f"{figures['start']:.2f} s", str(START), START.verdict(figures["start"])),
     ]
     return table(("", "measured", "target", "met"), rows)
 
 
 def ratio_of(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The median of the ratios within each round: what disturbs a round mostly disturbs both."""
+    """Return the median of the rounds' ratios, because a disturbance usually affects both servers in a round."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
@@ -88,12 +88,12 @@ def _call(name: str, figures: Figures, echo: Figures | None = None, target: Targ
 
 
 def _rate(rates: Sequence[float]) -> str:
-    """The median, and behind it the slowest and the fastest round."""
+    """Return the median, followed by the slowest and the fastest round in brackets."""
     return f"{statistics.median(rates):,.0f} ({min(rates):,.0f}–{max(rates):,.0f})"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows below their head, in Markdown."""
+    """Return a Markdown table with a header and rows."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     lines = [head, ["-" * max(width, 3) for width in widths], *rows]
     return "\n".join(_line(line, widths) for line in lines)

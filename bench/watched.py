@@ -1,7 +1,7 @@
-"""`waypost serve`, watched: how much processor time each transaction and each turn of the event loop takes.
+"""Runs `waypost serve`, and measures the processor time of each transaction and each callback of the event loop.
 
-What takes more than `WORTH_TELLING` is written to the file that the environment names, a JSON object a line. The loop
-is asyncio's own, because uvloop lets nobody in between.
+Transactions and callbacks that take longer than `WORTH_TELLING` seconds are written to the file that the environment
+names, as one JSON object per line. The event loop is asyncio's own, because uvloop does not allow such measurements.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ FILE = "WAYPOST_WATCHED"
 
 
 def main() -> None:
-    """Serve, with the arguments of `waypost`."""
+    """Run the server with the arguments of `waypost`."""
     with Path(os.environ.pop(FILE)).open("a", buffering=1, encoding="utf-8") as told:
         _watch(told)
         uvloop.run = asyncio.run
-        refusals.EVERY = 0.1  # so that what is kept of a message's refusals counts for that message
+        refusals.EVERY = 0.1  # so that recording the refusals of a message is measured with that message
         sys.exit(cli.main())
 
 

@@ -1,11 +1,11 @@
-"""What the dearest inputs cost: each parser at its largest input, and each hostile message sent to a real server.
+"""Measures the most expensive inputs: each parser with its largest input, and each hostile message with a real server.
 
-Times are of a processor, without what others took of it, and are compared with the bounds: 5 ms in a store transaction,
-50 ms on the event loop, and 50 ms for one parser in the process of the checks. A busy machine makes them longer.
+Times are processor times of the measured process, and are compared with the limits: 5 ms in a store transaction, 50 ms
+on the event loop, and 50 ms for one parser in the checking process. On a busy machine the times are longer.
 
-    bench/worst.py            both
-    bench/worst.py parsers    the table of `tests/work`
-    bench/worst.py messages   those of `hostile.py`
+    bench/worst.py            both tables
+    bench/worst.py parsers    the parsers in `tests/work`
+    bench/worst.py messages   the messages in `hostile.py`
 """
 
 import gc
@@ -37,10 +37,10 @@ from tests.work.rows import BOUNDS, Where  # noqa: E402
 from waypost.testing import process  # noqa: E402
 
 SHOWN = 40
-"""Parsers that are shown: those that come closest to their bound."""
+"""The number of parsers to show, which are the parsers that come closest to their limits."""
 
 TIMES = 3
-"""How often each message is sent. The least of its times counts: what disturbs one only adds to it."""
+"""The number of times that each message is sent. The shortest time is used, because disturbances only add time."""
 
 SETTINGS = """
 [[route]]
@@ -53,7 +53,7 @@ srs_domain = "bounces.mail.example"
 
 
 def main() -> None:
-    """Print both tables, or one."""
+    """Print both tables, or one of them."""
     asked = sys.argv[1:] or ["parsers", "messages"]
     if "parsers" in asked:
         print("\n".join(_parsers()))
@@ -64,10 +64,10 @@ def main() -> None:
 def _parsers() -> Iterator[str]:
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000)  # as the server does
+    gc.set_threshold(20_000)  # as in the server
     costs = [(measure.least(parser, parser.limit).turn, parser) for parser in parsers.ROWS]
     costs.sort(key=lambda cost: cost[0] / BOUNDS[cost[1].where], reverse=True)
-    yield f"The {SHOWN} of {len(costs)} inputs of parsers that come closest to their bound:\n"
+    yield f"The {SHOWN} of {len(costs)} inputs of parsers that come closest to their limits:\n"
     yield "| parser and input | octets | where | ms | bound |"
     yield "|---|--:|---|--:|--:|"
     for seconds, parser in costs[:SHOWN]:
@@ -77,7 +77,7 @@ def _parsers() -> Iterator[str]:
 
 
 def _messages() -> Iterator[str]:
-    yield f"{len(MESSAGES)} hostile messages, and the longest that each keeps the others waiting:\n"
+    yield f"{len(MESSAGES)} hostile messages, and the longest time that each blocks other work:\n"
     yield "| message | octets | reply | transaction, ms | loop, ms | checks, ms |"
     yield "|---|--:|---|--:|--:|--:|"
     with _watched_server() as server:
@@ -129,7 +129,7 @@ class _WatchedServer:
         return address, made["EmailAddressId"]
 
     def send(self, message: Hostile, octets: bytes, *to: str) -> str:
-        """Send it; returns the beginning of the last reply."""
+        """Send a message, and return the beginning of the last reply."""
         made = self.aliases if message.aliases else self.addresses
         made = self.aliases_over_a_route if message.over_a_route else made
         recipients = list(to) or [address for address, _ in made[: message.recipients]]
@@ -170,8 +170,8 @@ class _WatchedServer:
         return told.rstrip().rpartition(b"\r\n")[2][:9].decode()
 
     def longest(self) -> tuple[dict[str, float], float]:
-        """The longest transaction and turn of the loop since this was asked last, and what the checks took."""
-        time.sleep(0.3)  # what is done for a message after its reply
+        """Return the longest transaction and callback since the last call, and the time of the checks, in seconds."""
+        time.sleep(0.3)  # wait for work that is done after the reply
         found = dict.fromkeys(_BOUNDS, 0.0)
         lines = self._told.read_text().splitlines()
         for line in lines[self._read :]:
@@ -192,7 +192,7 @@ def _children_seconds(pid: int) -> float:
 
 
 class _Sink(socketserver.StreamRequestHandler):
-    """A mail server that takes everything, and remembers from whom."""
+    """A mail server that accepts all mail, and records the senders."""
 
     def handle(self) -> None:
         self.wfile.write(b"220 sink.example\r\n")
@@ -241,7 +241,7 @@ def _watched_server() -> Iterator[_WatchedServer]:
 
 
 class _Watching:
-    """Starts `watched.py` where the module of servers would start the program itself."""
+    """Replaces `subprocess` in the module that starts servers, so that it starts `watched.py` instead."""
 
     PIPE, TimeoutExpired = subprocess.PIPE, subprocess.TimeoutExpired
 
@@ -257,7 +257,7 @@ def _until(condition: object) -> None:
     deadline = time.monotonic() + 30
     while not condition():
         if time.monotonic() > deadline:
-            sys.exit("the first message was not sent on, or the DNS was not found to work")
+            sys.exit("the first message was not sent on, or the test of the DNS did not succeed")
         time.sleep(0.05)
 
 
