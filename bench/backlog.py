@@ -47,11 +47,11 @@ def main() -> None:
         sys.exit("This needs Postfix's smtp-sink, which Debian has in the package postfix.")
     with ExitStack() as opened:
         directory = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="waypost-backlog-")))
-        nobody = opened.enter_context(closing(socket.socket()))
-        nobody.bind(("127.0.0.1", 0))  # the socket never listens, so connections are refused
+        closed = opened.enter_context(closing(socket.socket()))
+        closed.bind(("127.0.0.1", 0))  # the socket never listens, so connections are refused
         alive = _sink(opened)
         settings = directory / "waypost.toml"
-        settings.write_text(SETTINGS.format(dead=nobody.getsockname()[1], alive=alive))
+        settings.write_text(SETTINGS.format(dead=closed.getsockname()[1], alive=alive))
         arguments = ["--config", str(settings), "--hostname", "mx.bench.example"]
         if options.database:
             arguments += ["--database", options.database]
