@@ -170,10 +170,10 @@ SECRETS = {
 _HOW = {
     "tls": Key(
         _one_of(Tls),
-        "The use of TLS with an SMTP or LMTP peer. With none, the server never uses TLS. With opportunistic, the server "
-        "uses TLS if the peer offers it, and accepts any certificate. With require, the server sends only over TLS, and "
-        "accepts any certificate. With verify, the server sends only over TLS, and the certificate must be valid for "
-        "the host name. The default with smtps:// is verify.",
+        "The use of TLS with an SMTP or LMTP peer. With none, the server never uses TLS. With opportunistic, the "
+        "server uses TLS if the peer offers it, and accepts any certificate. With require, the server sends only over "
+        "TLS, and accepts any certificate. With verify, the server sends only over TLS, and the certificate must be "
+        "valid for the host name. The default with smtps:// is verify.",
     ),
     "user": Key(
         TEXT, 'The user name for SMTP AUTH. A route with a user name needs a secret, and tls = "verify" or smtps://.'

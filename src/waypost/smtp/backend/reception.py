@@ -360,7 +360,7 @@ class Reception:
             return b""
         if request.start == 0:
             return request.raw[:limit]
-        kept = partial(accept.kept_octets, message_id=self._coming or "", start=0, limit=limit)
+        kept = partial(accept.kept_octets, message_id=self._incomplete_id or "", start=0, limit=limit)
         return await self._backend.store.long_read(kept, what="the octets of a message")
 
     async def _originals(self, request: MessageReceived) -> list[bounces.Original]:
