@@ -256,15 +256,15 @@ def test_large_messages_from_one_client_leave_room_for_other_clients(zone):
     async def main():
         async with running(zone) as checker:
             room = checker.checker._room
-            hogs = [asyncio.create_task(checker.checker.check(CLAIM, never(), ROOM // 3)) for _ in range(5)]
+            waiting = [asyncio.create_task(checker.checker.check(CLAIM, never(), ROOM // 3)) for _ in range(5)]
             await until(lambda: room.free < ROOM)
             large = MESSAGE + b"x" * 70 + b"\r\n" * LARGE
             other = Claim("198.51.100.9", "mx.example.com", "ann@example.com")
             assert (await checker.check(large, other)).spf.outcome is Outcome.FAIL
             assert room.free >= ROOM // 3
-            for each in hogs:
+            for each in waiting:
                 each.cancel()
-            await asyncio.wait(hogs)
+            await asyncio.wait(waiting)
             assert room.free == ROOM
 
     run(main())

@@ -61,7 +61,7 @@ def test_a_line_of_998_bytes_is_returned():
 
 
 def test_fields_that_servers_added_are_not_returned():
-    theirs = (
+    fields_of_servers = (
         b"Return-Path: <x>\r\nDelivered-To: bob@private.example.net\r\nReceived: from a\r\n\tby b\r\n\tfor <bob>\r\n"
         b"X-Waypost-Loop: 1\r\nX-Waypost-Delivery: 2\r\nX-Forwarded-To: bob\r\nX-Original-To: bob\r\n"
         b"X-Received: by b\r\n"
@@ -69,7 +69,7 @@ def test_fields_that_servers_added_are_not_returned():
         b"Envelope-To: bob\r\nX-Envelope-To: bob\r\nX-Delivered-To: bob\r\nX-Apparently-To: bob\r\n"
     )
     kept = b"Received-At: noon\r\nX-Mailer: m\r\nDKIM-Signature: v=1;\r\n\tb=abc\r\n"
-    original = theirs + HEADER + theirs + kept + b"\r\nDelivered-To: a line of the body\r\n"
+    original = fields_of_servers + HEADER + fields_of_servers + kept + b"\r\nDelivered-To: a line of the body\r\n"
     head_only = a_notice(message=a_message(original), original=original)
     whole = a_notice(message=a_message(original, dsn=FULL), original=original)
 
@@ -130,12 +130,12 @@ def test_a_message_with_more_recipients_gets_less_of_its_header_back(recipients,
 @pytest.mark.parametrize("line_end", [b"\r\n", b"\n", b"\r"])
 def test_a_header_that_is_not_examined_to_its_end_is_marked_as_cut(line_end):
     """A cut header is marked even if servers added all of its examined fields. An incomplete line is not returned."""
-    theirs = (b"Received: from a" + line_end + b"\tby " + b"b" * 900 + line_end) * 40
+    fields_of_servers = (b"Received: from a" + line_end + b"\tby " + b"b" * 900 + line_end) * 40
     author = b"From: ann@example.org" + line_end
-    assert returned_content.header(theirs + author + b"\r\n") == returned_content.CUT
+    assert returned_content.header(fields_of_servers + author + b"\r\n") == returned_content.CUT
     fields = b"".join(b"X-%d: y%s" % (number, line_end) for number in range(9))
     expected = fields.replace(line_end, b"\r\n") + returned_content.CUT
-    assert returned_content.header(fields + theirs + author) == expected
+    assert returned_content.header(fields + fields_of_servers + author) == expected
     assert returned_content.header(b"X: " + b"y" * returned_content.EXAMINED).endswith(b"\r\n" + returned_content.CUT)
 
 
@@ -156,8 +156,8 @@ def test_an_endless_line_is_cut_at_the_limit_of_the_header():
 
 
 def test_the_fields_of_the_author_are_found_after_many_fields_of_servers():
-    theirs = b"Received: from a\r\n\tby b\r\n" * 200
-    assert returned_content.header(theirs + HEADER + b"\r\n") == HEADER
+    fields_of_servers = b"Received: from a\r\n\tby b\r\n" * 200
+    assert returned_content.header(fields_of_servers + HEADER + b"\r\n") == HEADER
 
 
 @pytest.mark.parametrize(

@@ -254,8 +254,8 @@ def test_the_last_attempt_is_made_at_the_time_limit_and_then_the_delivery_is_a_d
 
 
 def test_a_failed_last_attempt_can_still_pause_the_destination():
-    gone = result(Stage.CONNECT, trouble=Trouble.UNREACHABLE)
-    decision = decide(queued(queued_at=NOW - timedelta(days=6)), gone, NOW, Policy(expire=timedelta(hours=36)))
+    unreachable = result(Stage.CONNECT, trouble=Trouble.UNREACHABLE)
+    decision = decide(queued(queued_at=NOW - timedelta(days=6)), unreachable, NOW, Policy(expire=timedelta(hours=36)))
     assert (decision.then, decision.is_of_destination) == (Then.GIVE_UP, True)
     assert decision.because.startswith("Not delivered in 1.5 days.")
 

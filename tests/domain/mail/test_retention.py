@@ -24,9 +24,9 @@ def inbox(*mail):
     return [Delivered(str(place), NOW - ago * DAY, size, kept=True) for place, (size, ago) in enumerate(pairs)]
 
 
-def going(rule, delivered, **options):
+def deleted(rule, delivered, **options):
     """The indexes of the deliveries that must be deleted."""
-    return [int(delivery.message_id) for delivery in retention.to_go(rule, delivered, now=NOW, **options)[0]]
+    return [int(delivery.message_id) for delivery in retention.to_delete(rule, delivered, now=NOW, **options)[0]]
 
 
 @pytest.mark.parametrize("match", ["support@example.com", "*@example.com", "instance:i", "*"])
@@ -51,7 +51,7 @@ def test_no_rule_for_an_instance_matches_a_deleted_email_address():
 
 
 @pytest.mark.parametrize(
-    ("ago", "goes"),
+    ("ago", "is_deleted"),
     [
         (timedelta(0), False),
         (30 * DAY - timedelta(milliseconds=1), False),
@@ -62,13 +62,13 @@ def test_no_rule_for_an_instance_matches_a_deleted_email_address():
     ],
     ids=str,
 )
-def test_mail_older_than_the_rule_allows_is_deleted(ago, goes):
+def test_mail_older_than_the_rule_allows_is_deleted(ago, is_deleted):
     delivery = Delivered("m", NOW - ago, 5, kept=True)
-    assert retention.to_go(OLD, [delivery], now=NOW)[0] == [delivery] * goes
+    assert retention.to_delete(OLD, [delivery], now=NOW)[0] == [delivery] * is_deleted
 
 
 @pytest.mark.parametrize(
-    ("sizes", "gone"),
+    ("sizes", "indexes"),
     [
         ([], []),
         ([100], []),
@@ -83,33 +83,33 @@ def test_mail_older_than_the_rule_allows_is_deleted(ago, goes):
     ],
     ids=str,
 )
-def test_all_mail_from_the_first_message_that_does_not_fit_is_deleted_except_the_newest(sizes, gone):
-    assert going(SMALL, inbox(*sizes)) == gone
+def test_all_mail_from_the_first_message_that_does_not_fit_is_deleted_except_the_newest(sizes, indexes):
+    assert deleted(SMALL, inbox(*sizes)) == indexes
 
 
 def test_the_limits_of_age_and_size_both_apply():
     mail = inbox((60, 1), (30, 2), (9, 31), (10, 3), (1, 4), (1, 40))
-    assert going(Rule("*", age=30 * DAY, size=100), mail) == [2, 4, 5]
-    assert going(Rule("*", age=30 * DAY), mail) == [2, 5]
-    assert going(Rule("*"), mail) == []
+    assert deleted(Rule("*", age=30 * DAY, size=100), mail) == [2, 4, 5]
+    assert deleted(Rule("*", age=30 * DAY), mail) == [2, 5]
+    assert deleted(Rule("*"), mail) == []
 
 
 def test_mail_that_the_inbox_did_not_keep_has_no_size_and_is_deleted_only_by_age():
     elsewhere = [Delivered("0", NOW, 500, kept=False), Delivered("1", NOW - 31 * DAY, 500, kept=False)]
-    assert going(SMALL, elsewhere) == []
-    assert going(OLD, elsewhere) == [1]
-    assert retention.to_go(SMALL, elsewhere, now=NOW)[1] == 0
+    assert deleted(SMALL, elsewhere) == []
+    assert deleted(OLD, elsewhere) == [1]
+    assert retention.to_delete(SMALL, elsewhere, now=NOW)[1] == 0
 
 
 @pytest.mark.parametrize("age", [(NOW - datetime.fromtimestamp(0, UTC)), timedelta.max])
 def test_an_age_that_reaches_back_before_1970_keeps_all_mail(age):
     rule = Rule("*", age=age)
-    assert going(rule, inbox((5, 20_000))) == []
-    assert retention.first_look(rule, NOW) == ""
+    assert deleted(rule, inbox((5, 20_000))) == []
+    assert retention.first_cursor(rule, NOW) == ""
 
 
 def test_the_search_begins_with_the_newest_mail_that_may_be_too_old():
-    begin = retention.first_look(OLD, NOW)
+    begin = retention.first_cursor(OLD, NOW)
     for ago in (timedelta(milliseconds=1), DAY):
         assert messages.new_id(NOW - 30 * DAY - ago, 4095, b"\xff" * 8) < begin
         assert messages.new_id(NOW - 30 * DAY + ago, 0, bytes(8)) > begin
@@ -118,8 +118,8 @@ def test_the_search_begins_with_the_newest_mail_that_may_be_too_old():
 
 def test_the_search_begins_with_the_newest_mail_for_a_size_limit_and_is_skipped_without_a_limit():
     for rule in (SMALL, Rule("*", age=DAY, size=1)):
-        assert retention.first_look(rule, NOW) > messages.new_id(NOW + 9_999 * DAY, 4095, b"\xff" * 8)
-    assert retention.first_look(Rule("*"), NOW) == ""
+        assert retention.first_cursor(rule, NOW) > messages.new_id(NOW + 9_999 * DAY, 4095, b"\xff" * 8)
+    assert retention.first_cursor(Rule("*"), NOW) == ""
 
 
 MAIL = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 40)), max_size=30).map(lambda mail: inbox(*mail))
@@ -133,30 +133,30 @@ RULES = st.builds(
 
 @given(RULES, MAIL, st.integers(1, 5))
 def test_the_same_mail_is_deleted_in_batches_as_in_one_call(rule, mail, step):
-    whole, octets = retention.to_go(rule, mail, now=NOW)
+    whole, octets = retention.to_delete(rule, mail, now=NOW)
     parts, newer = [], 0
     for start in range(0, len(mail), step):
-        gone, newer = retention.to_go(rule, mail[start : start + step], now=NOW, newer=newer)
-        parts += gone
+        removed, newer = retention.to_delete(rule, mail[start : start + step], now=NOW, newer=newer)
+        parts += removed
     assert (parts, newer) == (whole, octets)
 
 
 @given(RULES, MAIL)
 def test_exactly_the_mail_that_is_young_enough_and_fits_is_kept(rule, mail):
-    gone = retention.to_go(rule, mail, now=NOW)[0]
-    stays = [delivery for delivery in mail if delivery not in gone]
+    removed = retention.to_delete(rule, mail, now=NOW)[0]
+    kept = [delivery for delivery in mail if delivery not in removed]
     young = [delivery for delivery in mail if rule.age is None or delivery.received_at >= NOW - rule.age]
-    assert stays == young[: len(stays)]
-    if rule.size is not None and len(stays) > 1:
-        assert sum(delivery.size for delivery in stays) <= rule.size
-    if len(stays) < len(young):
+    assert kept == young[: len(kept)]
+    if rule.size is not None and len(kept) > 1:
+        assert sum(delivery.size for delivery in kept) <= rule.size
+    if len(kept) < len(young):
         assert rule.size is not None
-        assert stays
-        assert sum(max(delivery.size, 1) for delivery in young[: len(stays) + 1]) > rule.size
+        assert kept
+        assert sum(max(delivery.size, 1) for delivery in young[: len(kept) + 1]) > rule.size
 
 
 @given(RULES, MAIL)
 def test_mail_that_is_kept_once_is_kept_the_next_time(rule, mail):
-    gone = retention.to_go(rule, mail, now=NOW)[0]
-    stays = [delivery for delivery in mail if delivery not in gone]
-    assert retention.to_go(rule, stays, now=NOW)[0] == []
+    removed = retention.to_delete(rule, mail, now=NOW)[0]
+    kept = [delivery for delivery in mail if delivery not in removed]
+    assert retention.to_delete(rule, kept, now=NOW)[0] == []

@@ -61,7 +61,7 @@ class Due:
     before: str
     """The cursor for the next part of the inbox; empty after the last part."""
     newer: int
-    """The number of bytes in the newer parts of the inbox, as `domain.mail.retention.to_go` counts them."""
+    """The number of bytes in the newer parts of the inbox, as `domain.mail.retention.to_delete` counts them."""
 
 
 def addresses_with_mail(tx: ports.ReadTx, *, after: Inbox | None, limit: int = INBOXES_AT_ONCE) -> list[Inbox]:
@@ -80,11 +80,11 @@ def due(
 ) -> Due:
     """The deliveries to delete in the part of an inbox that follows `last`; the newest part comes first."""
     rule = retention.find(rules, Address(inbox.address_key, inbox.address_key), _instance_of(tx, inbox))
-    before = last.before if last else retention.first_look(rule, now) if rule else ""
+    before = last.before if last else retention.first_cursor(rule, now) if rule else ""
     if rule is None or not before:
         return Due((), "", 0)
     seen = tx.delivered(inbox, before=before, limit=limit)
-    going, newer = retention.to_go(rule, seen, now=now, newer=last.newer if last else 0)
+    going, newer = retention.to_delete(rule, seen, now=now, newer=last.newer if last else 0)
     return Due(going, seen[-1].message_id if len(seen) == limit else "", newer)
 
 

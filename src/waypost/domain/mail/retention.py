@@ -63,7 +63,7 @@ def find(rules: Iterable[Rule], address: addresses.Address, instance_id: str | N
     return next((rule for rule in rules if rule.match in names), None)
 
 
-def first_look(rule: Rule, now: datetime) -> str:
+def first_cursor(rule: Rule, now: datetime) -> str:
     """Return an id that sorts after the ids of all messages that the rule may delete; empty if it deletes none."""
     if rule.size is not None:
         return _NEWEST
@@ -72,7 +72,9 @@ def first_look(rule: Rule, now: datetime) -> str:
     return messages.new_id(too_old, 0, bytes(8)) if too_old else ""
 
 
-def to_go(rule: Rule, delivered: Sequence[Delivered], *, now: datetime, newer: int = 0) -> tuple[list[Delivered], int]:
+def to_delete(
+    rule: Rule, delivered: Sequence[Delivered], *, now: datetime, newer: int = 0
+) -> tuple[list[Delivered], int]:
     """Return the deliveries to delete from an inbox, and the total size of its mail so far, in bytes.
 
     `delivered` is one batch of the inbox, newest first. `newer` is the size that the call for the previous batch
@@ -80,16 +82,16 @@ def to_go(rule: Rule, delivered: Sequence[Delivered], *, now: datetime, newer: i
     fit: an inbox has no gaps.
     """
     too_old = _too_old_before(rule, now)
-    going = []
+    expired = []
     for delivery in delivered:
         if too_old and delivery.received_at < too_old:
-            going.append(delivery)
+            expired.append(delivery)
         elif delivery.kept:
             is_newest = newer == 0
             newer += max(delivery.size, 1)  # never 0, so that the next message does not count as the newest
             if rule.size is not None and newer > rule.size and not is_newest:
-                going.append(delivery)
-    return going, newer
+                expired.append(delivery)
+    return expired, newer
 
 
 def _too_old_before(rule: Rule, now: datetime) -> datetime | None:
