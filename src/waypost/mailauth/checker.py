@@ -20,7 +20,7 @@ LIMIT = 5.0
 """The maximum duration of a check, in seconds."""
 
 LARGE = 1024 * 1024
-"""The size from which a message is large, in bytes. A large message also needs a share of `ROOM`."""
+"""The minimum size of a large message, in bytes. A large message also needs a share of `ROOM`."""
 
 ROOM = 96 * 1024 * 1024
 """The maximum total size of the large messages that are checked at the same time, in bytes. It limits the memory."""
@@ -64,8 +64,8 @@ class Checker:
     """Checks SPF, DKIM and DMARC of messages in a worker process, while the DNS responds.
 
     `on_change` is called when the first probe shows whether messages can be checked, and after each change. The
-    argument is None if messages can be checked. Otherwise, it is the reason: the DNS does not respond, or the worker
-    does not run.
+    argument is None if messages can be checked. Otherwise, the argument is the reason, which is that the DNS does not
+    respond or that the worker does not run.
     """
 
     def __init__(
@@ -199,7 +199,7 @@ class Checker:
         return await asyncio.shield(self._worker)
 
     def _count_end(self, worker: "asyncio.Task[WorkerProcess]") -> None:
-        """Set the earliest time to start a new worker: after a pause if the last worker ended without an answer."""
+        """Set the earliest time to start a new worker. There is a pause if the last worker ended without an answer."""
         if worker.exception() is None and worker.result().answered:
             self._failures = 0
             return
@@ -236,7 +236,7 @@ class Checker:
     async def _probe(self) -> bool | None:
         """Return whether the DNS responds; None if the worker was unable to probe it.
 
-        The method never raises an exception: if the watching task ended, no message would ever be checked again.
+        The method never raises an exception, because no message would be checked after the end of the watching task.
         """
         try:
             # The limit includes the time to start the worker on a busy machine.

@@ -181,7 +181,7 @@ class WorkerProcess:
     async def _end(self, *, by_itself: bool) -> None:
         """Wait until the worker has ended, and kill it if necessary.
 
-        A worker that ends by itself gets one second to do so: killing a process that is just ending confuses asyncio.
+        A worker that ends by itself gets one second to do so, because killing an ending process confuses asyncio.
         """
         if by_itself:
             with suppress(TimeoutError):

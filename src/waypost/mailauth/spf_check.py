@@ -85,7 +85,7 @@ class _Query(spf.query):  # type: ignore[misc]
             return False
 
     def get_explanation(self, spec: str) -> None:
-        """Do nothing: the explanation of a failure is not used, so it is not looked up."""
+        """Do nothing, because the explanation of a failure is not used and need not be looked up."""
 
     def _look_up(self, name: str, kind: str) -> list[Any]:
         try:

@@ -39,7 +39,9 @@ class Bounces(StrEnum):
 
     ALWAYS = "always"
     AUTHENTICATED = "authenticated"
-    """Only senders whose address was verified. A forged sender address belongs to a person who never sent the message.
+    """Only senders whose address was verified get notices.
+
+    A forged sender address belongs to a person who never sent the message.
     """
     NEVER = "never"
 
@@ -105,8 +107,8 @@ def may_bounce(
     """Return whether the sender may get a notice of a failure, a delay or a success (`what`).
 
     `is_report` is the result of `reports.is_report` for the message's header. `is_outside` means that the sender has no
-    email address in this deployment. A sender outside gets a notice of success only if `confirms_outside` is set:
-    anyone can cause a success, so these notices are easy to abuse.
+    email address in this deployment. A sender outside gets a notice of success only if `confirms_outside` is set.
+    Notices of success are easy to abuse, because anyone can cause a success.
 
     A notice never causes another notice (RFC 5321 section 6.1).
     """

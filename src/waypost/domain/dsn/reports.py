@@ -27,8 +27,7 @@ _SHORT_RECEIVED_LIMIT = 400
 The limit is lower because up to a hundred fields are read in one store transaction.
 """
 _STATUS_LIMIT = 16 * 1024
-"""The number of bytes of a delivery status that are examined: enough for fifty recipients. One failure is sufficient.
-"""
+"""The number of bytes of a delivery status that are examined. They are enough for fifty recipients."""
 _ENCODED_LIMIT = 4 * _STATUS_LIMIT
 """The maximum length of a delivery status in quoted-printable or base64, in bytes.
 
@@ -37,7 +36,7 @@ Quoted-printable uses up to three bytes for each byte, and adds line ends.
 _STATUSES_LIMIT = 2
 """The number of delivery statuses that are examined. A bounce normally has one."""
 _FIELDS_LIMIT = 400
-"""The number of recipient fields that are examined: enough for a hundred recipients with short lines."""
+"""The number of recipient fields that are examined. They are enough for a hundred recipients with short lines."""
 _PARTS_LIMIT = 10
 """The number of parts of one multipart that are examined. A bounce normally has three parts."""
 _PARTS_IN_ALL = 100
@@ -84,7 +83,7 @@ def read_report(octets: bytes) -> Report | None:
     """Return a bounce's report about the first recipient that failed, or about its first recipient if none failed.
 
     The result is None if the bounce has no machine-readable part (RFC 3464), because free text is never interpreted.
-    The function never raises an exception: a bounce may consist of arbitrary bytes.
+    The function accepts arbitrary bytes, and never raises an exception.
     """
     first = None
     lines = octets[:_REPORT_LIMIT].replace(b"\r\n", b"\n")
@@ -244,7 +243,7 @@ def _without_comments(value: str) -> str:
 
 
 def _fields(header: bytes, name: bytes, limit: int = _FIELD_LIMIT) -> Iterator[str]:
-    """Yield the unfolded values of all fields with a name, in the order of the header: the last hop comes first."""
+    """Yield the unfolded values of all fields with a name, in the order of the header, where the last hop is first."""
     lines = b"\n" + header  # a regular expression that begins with a literal byte is four times as fast
     for field in re.finditer(rb"\n" + name + rb"[ \t]*:", lines, re.IGNORECASE):
         yield _value(lines, field.end(), limit)

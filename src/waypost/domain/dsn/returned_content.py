@@ -74,8 +74,8 @@ def _whole_lines(beginning: bytes) -> bytes:
 def whole(original: bytes) -> bytes:
     """Return a whole message, with the header as its author wrote it. The result is empty if a notice cannot return it.
 
-    A part that contains a whole message may not be encoded (RFC 2046 section 5.2.1), so the message must consist of
-    proper lines.
+    A part that contains a whole message may not be encoded (RFC 2046 section 5.2.1). So a notice can return the message
+    only if `is_lines` is true for it.
     """
     raw_header = original[: end_of_header(original)]
     returned = of_author(raw_header) + original[len(raw_header) :]

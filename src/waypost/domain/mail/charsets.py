@@ -3,8 +3,8 @@
 The meaning of a charset label is defined by the WHATWG Encoding Standard
 (https://encoding.spec.whatwg.org/#names-and-labels), because senders use labels in that sense. For example, `gb2312`
 means GBK, `shift_jis` means code page 932, and `iso-8859-1` means windows-1252. The module also knows a few labels that
-occur in mail but not on the web. A message cannot select any other Python codec: some codecs take quadratic time, and
-Python caches every unknown codec name that it looks up.
+occur in mail but not on the web. A message cannot select any other Python codec, because some codecs take quadratic
+time, and Python caches every unknown codec name that it looks up.
 """
 
 import re

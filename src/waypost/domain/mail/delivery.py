@@ -34,7 +34,7 @@ class Status(StrEnum):
     QUEUED = "queued"
     """The delivery waits for its next attempt, or an attempt is in progress."""
     DELIVERED = "delivered"
-    """The delivery is complete: its route, if any, has accepted the message."""
+    """The delivery is complete. If it had a route, the peer has accepted the message."""
     DEAD = "dead"
     """The server makes no more attempts, and keeps the whole message as a dead letter, which can be redriven."""
 
@@ -289,7 +289,7 @@ _WEBHOOK_REFUSALS = {410, 413, 415, 422}
 """The HTTP status codes that refuse this message permanently.
 
 The codes mean Gone, Content Too Large, Unsupported Media Type and Unprocessable Content. In contrast, the codes 400,
-401, 403 and 404 are temporary failures: they nearly always come from a receiver that was just deployed with a mistake.
+401, 403 and 404 are temporary failures, because they usually come from a receiver that was deployed with a mistake.
 """
 
 _LOOP = re.compile(r"[45]\.4\.6")
@@ -321,7 +321,7 @@ def decide(queued: Queued, result: AttemptResult, now: datetime, policy: Policy)
 
 
 def expired(policy: Policy, because: str, *, is_of_destination: bool = False) -> Decision:
-    """Return the decision for a delivery that has reached the time limit for attempts: it becomes a dead letter.
+    """Return the decision for a delivery that has reached the time limit for attempts, so that it is a dead letter.
 
     `because` is the reason why the last attempt failed.
     """

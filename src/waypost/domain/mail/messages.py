@@ -182,7 +182,7 @@ def new_id(now: datetime, number: int, random: bytes) -> str:
 def read_header(raw: bytes) -> HeaderFacts:
     """Read the values that acceptance needs from a message's header.
 
-    The function never raises an exception: a header may consist of arbitrary bytes, or be missing.
+    The function accepts arbitrary bytes, also without a header, and never raises an exception.
     """
     header = b"\r\n" + raw[: end_of_header(raw)]  # so that a line end precedes every line, including the first
     subject = _SUBJECT.search(header)

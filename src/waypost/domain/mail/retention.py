@@ -79,7 +79,7 @@ def to_delete(
 
     `delivered` is one batch of the inbox, newest first. `newer` is the size that the call for the previous batch
     returned. After the first message that exceeds the limit, all older messages are deleted, even a message that would
-    fit: an inbox has no gaps.
+    fit, so that an inbox has no gaps.
     """
     too_old = _too_old_before(rule, now)
     expired = []

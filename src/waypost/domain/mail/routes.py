@@ -192,7 +192,7 @@ def destination(route: Route, address: addresses.Address) -> str:
 
 
 def log_destination(destination: str) -> str:
-    """Return a destination in the form for the log: three dots replace its path.
+    """Return a destination in the form for the log, in which three dots replace its path.
 
     The path may contain an email address or a key. The trace of a message has the whole path.
     """
@@ -204,7 +204,7 @@ def log_destination(destination: str) -> str:
 
 
 def shown(target: str) -> str:
-    """Return a target, a destination or another URL in a form that is safe to show: without parts that may be secret.
+    """Return a target, a destination or another URL in a form that is safe to show, without parts that may be secret.
 
     An ellipsis replaces the query, the fragment, and a user and password before the host. Only the code that makes the
     connection uses the whole URL.
@@ -356,7 +356,7 @@ def _host(text: str, to: str) -> str:
 
 
 def _domain(text: str, to: str) -> str:
-    """Return the canonical form of an email domain, without a final dot: email domains are always fully qualified."""
+    """Return the canonical form of an email domain. It has no final dot, because email domains are always complete."""
     try:
         return addresses.domain_key(text.removesuffix("."))
     except errors.Invalid as error:

@@ -1,7 +1,7 @@
 """Decide from the results of the sender checks whether a message is accepted, refused or deferred.
 
 With `enforce`, a message is accepted only if no unknown result could require its refusal. It does not matter which
-server is responsible for an unknown result: a hostile sender can provoke failures of this server and of other servers.
+server is responsible for an unknown result, because a hostile sender can cause failures of any of them.
 """
 
 from dataclasses import dataclass

@@ -77,7 +77,7 @@ class Rewriting:
 def read_author(header: bytes) -> Author:
     """Read the author's domains and the signatures in a message's header.
 
-    The function never raises an exception: a header may consist of arbitrary bytes.
+    The function accepts arbitrary bytes, and never raises an exception.
     """
     authors: list[str] = []
     signatures: list[str] = []

@@ -28,7 +28,7 @@ MAX_FIELDS = 10
 """The maximum number of From fields of one message that are examined. RFC 5322 section 3.6 allows only one."""
 
 MAX_TEXT = 16 * 1024
-"""The maximum total length of the From fields of one message, in characters: enough for a hundred long addresses.
+"""The maximum total length of the From fields of one message, in characters. A hundred long addresses fit.
 
 There is a limit because each field is read in several ways, some of them character by character.
 """

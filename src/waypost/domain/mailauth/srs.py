@@ -106,7 +106,7 @@ def _readable(sender: str, prefix: str, day: str, key: bytes) -> str:
 def claims(local_part: str) -> Returned | None:
     """Return the contents of an address that has one of the forms of a rewritten sender; None for any other address.
 
-    The address may be forged: only `reverse` checks the signature.
+    The address may be forged, because only `reverse` checks the signature.
     """
     read = _read(local_part)
     if read is None:

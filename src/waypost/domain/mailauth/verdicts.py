@@ -31,7 +31,7 @@ MAX_STEPS = 8
 _ID_OCTETS = 300
 """The number of bytes of an `Authentication-Results` field in which the name of its server must end.
 
-There is a limit because each byte is examined separately, for all these fields of a message, in a store transaction.
+There is a limit because these bytes are examined one by one, for all such fields of a message, in a store transaction.
 """
 _FIELD_OCTETS = 10_000
 _POLICIES = ("none", "quarantine", "reject")
@@ -179,8 +179,8 @@ def trusted_results(header: bytes, authserv_id: str) -> tuple[str, ...]:
     """Return the unfolded values of the trustworthy `Authentication-Results` fields in a received header.
 
     A field with this server's name is forged, because only this server may add such a field (RFC 8601 section 5). A
-    field whose server name cannot be read is not trusted either. The function never raises an exception: a header may
-    consist of arbitrary bytes.
+    field whose server name cannot be read is not trusted either. The function accepts arbitrary bytes, and never
+    raises an exception.
     """
     return tuple(value for value, forged in _foreign_results(header, authserv_id, _FIELD_OCTETS) if forged is False)
 
@@ -362,7 +362,7 @@ _MALFORMED = {
 
 
 def decide(authors: Sequence[str], spf: Spf, dkim: Sequence[Dkim]) -> Generator[str, Answer, Dmarc]:
-    """Decide the DMARC result for one domain in From: the only element of `authors`, which must have A-labels.
+    """Decide the DMARC result for one domain in From, which must be the only element of `authors`, with A-labels.
 
     If a check that might have passed for the domain could not be completed, the result is `temperror`, never `fail`.
     """

@@ -24,7 +24,7 @@ def vouches_for(verdicts: Verdicts, sender: str, header: bytes) -> bool:
 
     SPF authenticates the address if it passes for the sender's own domain. DKIM authenticates the address if From has
     exactly that address, and a valid signature is from its domain or a parent domain. DMARC alone authenticates a
-    domain, but not an address: a customer of a mail provider can use another customer's address in MAIL FROM.
+    domain, but not an address, because a customer of a mail provider can use another customer's address in MAIL FROM.
     """
     try:
         claimed = addresses.parse(sender).key
