@@ -84,7 +84,7 @@ class Settings:
     config: Path | None = setting(
         FILE,
         "",
-        "A settings file in TOML, with routes and any of these settings. Environment variables override it, and "
+        "A settings file in TOML, with routes and any of these settings. Environment variables override the file, and "
         "command-line options override both.",
         in_file=False,
     )
@@ -173,12 +173,12 @@ class Settings:
     smtp_new_connections_each: int = setting(
         whole_number(0, 1_000_000),
         "0",
-        "The maximum number of new connections per minute from one client IP address. 0 means no limit.",
+        "The maximum number of new connections per minute from one client IP address. The value 0 means no limit.",
     )
     smtp_messages_each: int = setting(
         whole_number(0, 1_000_000),
         "0",
-        "The maximum number of messages per minute from one client IP address. 0 means no limit.",
+        "The maximum number of messages per minute from one client IP address. The value 0 means no limit.",
     )
     smtp_unknown_recipients: int = setting(
         whole_number(1, 1_000_000),
@@ -224,8 +224,8 @@ class Settings:
     shared_domains: frozenset[str] = setting(
         all_or(DOMAINS),
         "",
-        "Domains, separated by commas, in which every account may have email addresses. * means all domains except the "
-        "server's own. By default, a domain belongs to the account that has email addresses in it.",
+        "Domains, separated by commas, in which every account may have email addresses. The value * means all domains "
+        "except the server's own. By default, a domain belongs to the account that has email addresses in it.",
     )
     database: str = setting(
         DATABASE,

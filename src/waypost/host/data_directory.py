@@ -184,7 +184,7 @@ class DataDirectory:
             raise DataDirectoryError(str(error)) from error
 
     def prepare(self) -> list[Exposure]:
-        """Create the directory if necessary, and lock it. Return all risks from other users that were found.
+        """Create the directory if necessary, and lock it. Return all risks from other users.
 
         Raises `DataDirectoryError` if a server is running on the directory, or if another user could have created files
         in it.
@@ -232,7 +232,7 @@ class DataDirectory:
         if database and self._remembered and _name_of(database) != _name_of(self._remembered):
             raise DataDirectoryError(
                 f"{self.path} belongs to a server on {self._remembered}, which is another database. Choose another "
-                f"directory with --data. Or, if you have moved the data to this database, remove {self.elsewhere}."
+                f"directory with --data. If you have moved the data to this database, remove {self.elsewhere} instead."
             )
         if database and self.database.exists():
             raise DataDirectoryError(
@@ -440,7 +440,7 @@ def _refuse_foreign(run: Run) -> None:
 def _reachable(address: str) -> str:
     """Return the HOST:PORT to which a client on this machine connects to reach a listener.
 
-    0.0.0.0 and :: are not valid destinations, so they become the loopback address.
+    The addresses 0.0.0.0 and :: are not valid destinations, so they become the loopback address.
     """
     host, _, port = address.rpartition(":")
     with suppress(ValueError):
@@ -483,7 +483,7 @@ def is_master_key_in_environment() -> bool:
 
 
 def _without_password(url: str) -> str:
-    """Return a database URL without passwords before the host or in the query. libpq parses the URL in the same way."""
+    """Return a database URL without passwords before the host or in the query. The libpq library parses it likewise."""
     scheme, _, rest = url.partition("://")
     authority = rest.partition("/")[0]
     user, at, _ = authority.rpartition("@")

@@ -1,10 +1,10 @@
 """Checks that no other user of the machine can change a directory or its files, and opens the files.
 
-A user who can write to a directory can put a file or a link there: another database, a key that this user knows, or a
-link to a file that Waypost would overwrite. So a directory and its files must belong to the user who runs Waypost, or
-to root. Each rule is a function of an owner and a mode, as returned by `os.stat`. `opened` checks the directory and all
-directories above it, and opens the directory once. Files are then opened relative to the open directory, and never
-through a link, so the program uses exactly the files that it checked.
+A user who can write to a directory can put a file or a link there. The file could be another database, or a key that
+this user knows. The link could lead to a file that Waypost would overwrite. So a directory and its files must belong to
+the user who runs Waypost, or to root. Each rule is a function of an owner and a mode, as returned by `os.stat`.
+`opened` checks the directory and all directories above it, and opens the directory once. Files are then opened relative
+to the open directory, and never through a link, so the program uses exactly the files that it checked.
 """
 
 import errno

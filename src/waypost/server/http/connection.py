@@ -204,7 +204,7 @@ class HttpConnection(HttpToolsProtocol):
         """Pass received bytes to the parser.
 
         The server ignores the Upgrade field of a request (RFC 9110 section 7.8), and handles that request and later
-        requests as HTTP/1.1. httptools stops at the end of the header of such a request, whether a body
+        requests as HTTP/1.1. The httptools parser stops at the end of the header of such a request, whether a body
         follows or not, and reports the position.
         """
         rest = data
@@ -347,8 +347,8 @@ _KEPT_ALIVE = b"\r\nConnection: keep-alive" + _REQUEST_ID
 def as_aws_writes(head: bytes) -> bytes:
     """Return the header of a response in the form that the AWS documentation shows.
 
-    uvicorn writes all field names in lower case, and sends a Connection field only if it closes the connection. uvicorn
-    refuses values that contain a line end, so a field name follows each line end.
+    The uvicorn library writes all field names in lower case, and sends a Connection field only if it closes the
+    connection. It refuses values that contain a line end, so a field name follows each line end.
     """
     for uvicorns, aws in _NAMES:
         head = head.replace(uvicorns, aws, 1)
