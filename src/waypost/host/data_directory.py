@@ -483,7 +483,7 @@ def is_master_key_in_environment() -> bool:
 
 
 def _without_password(url: str) -> str:
-    """Return a database URL without passwords before the host or in the query. The libpq library parses it likewise."""
+    """Return a database URL without passwords before the host or in the query, where libpq also finds them."""
     scheme, _, rest = url.partition("://")
     authority = rest.partition("/")[0]
     user, at, _ = authority.rpartition("@")

@@ -60,7 +60,7 @@ def _refuse_lost_file(directory: DataDirectory, *, is_first: bool) -> None:
     if _size(file) and not log.exists() and index.exists() and not log.exists():
         raise DataDirectoryError(
             f"{log} is missing. A server that did not stop cleanly had its last changes in that file, perhaps all of "
-            f"them. Restore the file, or the whole database from your backup. To start without these changes, remove "
+            f"them. Restore this file or the whole database from your backup. To start without these changes, remove "
             f"{index}."
         )
 

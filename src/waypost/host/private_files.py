@@ -340,7 +340,7 @@ def as_owner_of(file: os.stat_result) -> Iterator[None]:
     """If the process runs as root, continue with the permissions of a file's owner and group, until the block ends.
 
     New files then belong to that owner, and a link cannot give root access to files that the owner cannot reach. The
-    permissions of the whole process change. If the process does not run as root, nothing changes. Raises `OSError`.
+    permissions change for the whole process. If the process does not run as root, nothing changes. Raises `OSError`.
     """
     if os.geteuid() != ROOT or file.st_uid == ROOT:
         yield

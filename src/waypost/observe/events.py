@@ -19,7 +19,7 @@ class Listening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reopened:
-    """The server has received SIGHUP, has read its certificate files, if any, again, and keeps running."""
+    """The server has received SIGHUP, has reloaded its certificate files (if any), and keeps running."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +136,7 @@ class ProxyHeaderRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DnsChanged:
-    """The DNS has stopped working, works again, or the process that checks senders cannot start. `reason` says which.
+    """The DNS has stopped working or works again, or the process that checks senders cannot start. `reason` says which.
     While the DNS does not work, the server checks no senders, and with `enforce` it defers all mail from untrusted
     clients.
     """
