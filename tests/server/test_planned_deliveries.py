@@ -1,4 +1,4 @@
-"""Tests that a server stores the planned deliveries that a killed server left."""
+"""Planned deliveries of a server that was killed: the next server stores them."""
 
 import asyncio
 from functools import partial
@@ -18,8 +18,8 @@ RAW = b"Subject: hello\r\n\r\nHello.\r\n"
 DEPLOYMENT = Deployment("mx.example.com", b"k" * 32)
 
 
-def accept_and_die(tx, *, instance_id, message_id="m1"):
-    """Accept a message as a server does that is killed before it stores the planned deliveries."""
+def accept_without_storing(tx, *, instance_id, message_id="m1"):
+    """Accept a message, but do not store its planned deliveries, as if the server was killed in between."""
     created = [an_email_address(name, instance_id) for name in NAMES]
     for email_address in created:
         if tx.email_address_by_key(email_address.address.key) is None:
@@ -44,10 +44,10 @@ def accept_and_die(tx, *, instance_id, message_id="m1"):
     )
 
 
-async def holds(directory, condition):
-    """Wait until a condition holds for the store."""
+async def wait_for_store(directory, condition):
+    """Wait until a condition on the store is true."""
     async with asyncio.timeout(PATIENCE):
-        while not await opening.administer(directory, condition):  # noqa: ASYNC110 - another server changes it
+        while not await opening.administer(directory, condition):  # noqa: ASYNC110 - another server changes the store
             await asyncio.sleep(0.01)
 
 
@@ -55,11 +55,11 @@ def test_a_server_stores_the_deliveries_that_a_killed_server_had_planned(tmp_pat
     async def scenario():
         running = await Running(tmp_path).start()
         await running.stop()
-        use_case = partial(accept_and_die, instance_id=running.service.instance_id)
+        use_case = partial(accept_without_storing, instance_id=running.service.instance_id)
         await opening.administer(DataDirectory(tmp_path), use_case)
         running = await Running(tmp_path).start()
         try:
-            await holds(DataDirectory(tmp_path), lambda tx: not accept.planned(tx))
+            await wait_for_store(DataDirectory(tmp_path), lambda tx: not accept.planned(tx))
             deliveries = await opening.administer(DataDirectory(tmp_path), lambda tx: tx.all_deliveries_of("m1"))
             assert [one.email_address_id for one in deliveries] == NAMES
         finally:
@@ -75,7 +75,7 @@ def test_a_message_whose_deliveries_cannot_be_stored_does_not_delay_others(tmp_p
         running = await Running(tmp_path).start()
         await running.stop()
         for message_id in ("m1", "m2"):
-            use_case = partial(accept_and_die, instance_id=running.service.instance_id, message_id=message_id)
+            use_case = partial(accept_without_storing, instance_id=running.service.instance_id, message_id=message_id)
             await opening.administer(DataDirectory(tmp_path), use_case)
         await opening.administer(
             DataDirectory(tmp_path),
@@ -84,7 +84,7 @@ def test_a_message_whose_deliveries_cannot_be_stored_does_not_delay_others(tmp_p
         running = await Running(tmp_path).start()
         try:
             await until(lambda: running.emitted_of(events.Failed))
-            await holds(DataDirectory(tmp_path), lambda tx: len(tx.all_deliveries_of("m2")) == len(NAMES))
+            await wait_for_store(DataDirectory(tmp_path), lambda tx: len(tx.all_deliveries_of("m2")) == len(NAMES))
             assert {event.where for event in running.emitted_of(events.Failed)} == {"planned deliveries"}
         finally:
             await running.stop()
