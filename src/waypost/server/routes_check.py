@@ -113,7 +113,7 @@ async def check_route(route: Route, server: OurServer) -> None:
         raise
     except Refused as error:
         raise Refused(
-            f"{error}. Fix that first, or set the route with --unchecked; its mail then waits in the queue."
+            f"{error}. Fix the problem first, or set the route with --unchecked; its mail then waits in the queue."
         ) from error
 
 

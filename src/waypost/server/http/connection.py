@@ -348,7 +348,7 @@ def as_aws_writes(head: bytes) -> bytes:
     """Return the header of a response in the form that the AWS documentation shows.
 
     The uvicorn library writes all field names in lower case, and sends a Connection field only if it closes the
-    connection. It refuses values that contain a line end, so a field name follows each line end.
+    connection. The library refuses values that contain a line end, so a field name follows each line end.
     """
     for uvicorns, aws in _NAMES:
         head = head.replace(uvicorns, aws, 1)
