@@ -113,7 +113,7 @@ fuzz: $(DEV) ## Fuzz the SMTP session and each parser (half an hour; SECONDS=600
 	@for parser in $(FUZZED); do echo "Fuzzing $$parser"; \
 		$(BIN)/python fuzz/parsers.py $$parser -max_total_time=$(or $(SECONDS),120) -max_len=1200 -timeout=20 || exit 1; done
 
-worst: $(DEV) ## Measure the slowest input of each parser, and 45 hostile messages sent to a real server (three minutes)
+worst: $(DEV) ## Measure the slowest input of each parser, and hostile messages sent to a real server (three minutes)
 	@$(BIN)/python bench/worst.py
 
 postgresql: $(DEV) $(JUDGES) ## Run the tests of the edges on PostgreSQL (a minute)

@@ -351,7 +351,7 @@ EXPECTED = {
         "P", "554, and closes the connection",
         "takes a part of the message for its end, and the rest for a second message",
         "RFC 5321 section 4.1.1.4: only `<CRLF>.<CRLF>` ends a message. By default, Postfix 3.7 accepts a bare LF as "
-        "a line end. Postfix 3.9 and newer do not (smtpd_forbid_bare_newline).",
+        "a line end. Postfix 3.9 and newer refuse it (smtpd_forbid_bare_newline).",
         sees_two,
     ),
     "A line of a message may be long": Reason(
