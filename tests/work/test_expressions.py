@@ -27,7 +27,7 @@ MADE_AT_RUN_TIME = {
     "waypost.domain.iam.patterns: re.compile(_expression(known), re.DOTALL)": "test_wildcards_of_policies",
     "waypost.domain.iam.policies: re.compile('|'.join(actions), re.IGNORECASE | re.ASCII)": "as those",
     "waypost.domain.directory.partitions: pattern": "It is for the partitions of our own table.",
-    "waypost.host.data_directory: f'.+\\\\.{_HALF_WRITTEN}'": "It is for the names of files in the data directory.",
+    "waypost.host.data_directory: f'.+\\\\.{_TEMPORARY}'": "It is for the names of files in the data directory.",
     "waypost.domain.dsn.reports: b'\\\\n' + name + b'[ \\\\t]*:'": "test_fields_of_reports",
 }
 """What looks at the expressions that are made of other things, or why nothing has to."""
