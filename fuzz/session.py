@@ -28,7 +28,7 @@ ERROR_LIMITS = [1_000, 1, 3, 8]
 LINE = re.compile(rb"[^\n]*\n|[^\n]+\Z")
 
 
-def read(octets: bytes) -> tuple[Capabilities, bytes, list[int], invariants.Way]:
+def read(octets: bytes) -> tuple[Capabilities, bytes, list[int], invariants.Behaviour]:
     """Parse an input into the capabilities, the client's bytes, the sizes of the pieces, and the server's behaviour."""
     head, sent = octets[:HEAD].ljust(HEAD, b"\0"), octets[HEAD:]
     flags = head[0]
@@ -45,7 +45,7 @@ def read(octets: bytes) -> tuple[Capabilities, bytes, list[int], invariants.Way]
         error_limit=_chosen(ERROR_LIMITS, head[5]),
         unknown_recipient_limit=_chosen(ERROR_LIMITS, head[5] // 4),
     )
-    way = invariants.Way(shakes_hands=not flags & 8, has_porter=bool(flags & 16))
+    way = invariants.Behaviour(makes_handshakes=not flags & 8, has_limits=bool(flags & 16))
     return capabilities, sent, [1 + octet for octet in head[-SIZES:]], way
 
 

@@ -1,4 +1,4 @@
-"""A transaction on an empty SQLite in memory; and what tests have to tell, at the end."""
+"""Fixtures and hooks for all tests, among them a transaction on an empty SQLite database in memory."""
 
 import asyncio
 import gc
@@ -14,7 +14,7 @@ from tests.kit.servers import forked
 from tests.kit.values import in_memory, make_instance
 from waypost.testing import process
 
-# A machine that is busy is no failure.
+# There is no deadline, because a test must not fail on a busy machine.
 hypothesis.settings.register_profile("waypost", deadline=None, max_examples=examples(100))
 hypothesis.settings.load_profile("waypost")
 
@@ -33,9 +33,9 @@ def instance(tx):
 
 def pytest_terminal_summary(terminalreporter):
     for report in terminalreporter.getreports("passed"):
-        for name, told in getattr(report, "user_properties", ()):
+        for name, line in getattr(report, "user_properties", ()):
             if name == "to_be_told" and report.when == "call":
-                terminalreporter.write_line(told)
+                terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects tests by their marks
@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """What was collected stays; the garbage collector need not look at it again and again."""
+    """Freeze the collected tests, so that the garbage collector does not traverse them repeatedly."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000)
@@ -55,11 +55,11 @@ def pytest_collection_finish():
 
 process.subprocess = forked
 
-# Tests and servers start often, and are compiled once.
+# Tests and servers start often, so their modules are compiled only once.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# Under `nohup` SIGHUP is ignored, and would be by every server that a test starts.
+# Under `nohup`, SIGHUP is ignored, and every server that a test starts would inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 UMASK = os.umask(0o022)
@@ -67,5 +67,5 @@ os.umask(UMASK)
 
 
 def pytest_runtest_teardown():
-    """A server or command in this process makes what it writes its owner's alone, and so what others write here."""
+    """Restore the umask, which a server or a command in this process changes for the whole process."""
     os.umask(UMASK)

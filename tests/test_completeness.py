@@ -1,7 +1,7 @@
-"""What is half there: a setting that nothing goes by, a kind of route that nothing carries out, an unknown event.
+"""Finds incomplete changes: an unused setting, a kind of route without a transport, or an undocumented event.
 
-Each is a table or an enumeration on one side, and what uses it on the other. The tests compare the two sides, so that
-what is new and not connected fails here.
+Settings, kinds of routes and events are rows of a table or members of an enumeration, which other code must use. The
+tests compare the tables with that code, so they fail if a new row is used nowhere.
 """
 
 import ast
@@ -55,7 +55,7 @@ SOURCES = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "sr
 
 @dataclass(frozen=True)
 class Has:
-    """An object of a class that has an attribute with a value."""
+    """Matches an object whose class has the name `of`, and whose attribute `name` has the given value."""
 
     of: str
     name: str
@@ -64,7 +64,7 @@ class Has:
 
 @dataclass(frozen=True)
 class Begins:
-    """A text that begins so."""
+    """Matches a string that begins with `text`."""
 
     text: str
 
@@ -106,10 +106,11 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "disk_reserve": ("57MiB", 57 * 2**20),
     "clock": ("virtual", VirtualClock),
 }
-"""For each setting of `waypost serve` a value, and what there has to be then in the service beside its settings."""
+"""For each setting of `waypost serve`: a value, and an object that the service must then contain, besides the settings.
+"""
 
 NOT_OF_THE_SERVICE = {"config"}
-"""Settings that the command reads itself."""
+"""Settings that the command uses itself, so that the service does not contain them."""
 
 DELIVERY = {
     "retry_schedule": ('["57s"]', (timedelta(seconds=57),)),
@@ -125,12 +126,12 @@ DELIVERY = {
     "own_domains": ('["set.example"]', Has("Deployment", "own_domains", frozenset({"set.example"}))),
     "connections": ("57", Has("Dependencies", "connections", 57)),
 }
-"""The same for each key of `[delivery]`."""
+"""For each key of `[delivery]`: a value, and an object that the service must then contain, besides the settings."""
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A directory with certificates."""
+    """A directory with certificates and their keys."""
     home = tmp_path_factory.mktemp("home")
     certificate, key = certificates.self_signed("mx.set.example", datetime.now(UTC))
     files = {"certificate": certificate, "key": key, "authority": certificate, "both": key + certificate}
@@ -141,15 +142,15 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def by_default(home):
-    """What a service is made of by default, and with TLS."""
+    """The objects of a service with default settings, and of a service that also has a certificate."""
     with_tls = {"tls_certificate": str(home / "both.pem")}
     return {tls: the_service(home / f"default-{tls}", **(with_tls if tls else {})) for tls in (False, True)}
 
 
 def the_service(directory, delivery=None, **given):
-    """All that a service which was started consists of, without its settings; and the lines of its credentials."""
-    at_any_port = {"data": str(directory), "http": "127.0.0.1:0", "smtp": "127.0.0.1:0"}
-    settings = replace(from_options(**at_any_port | given), delivery=delivery or Delivery())
+    """Start a service, and return all of its objects except the settings, and the lines of its credentials file."""
+    on_free_ports = {"data": str(directory), "http": "127.0.0.1:0", "smtp": "127.0.0.1:0"}
+    settings = replace(from_options(**on_free_ports | given), delivery=delivery or Delivery())
 
     async def started():
         service = services.Service(settings)
@@ -164,7 +165,7 @@ def the_service(directory, delivery=None, **given):
 
 
 def reached(start):
-    """All objects that can be reached from some, but by modules, classes and settings."""
+    """Yield all objects that are reachable from `start`, except through modules, classes and settings."""
     modules = {id(vars(module)) for module in list(sys.modules.values()) if isinstance(module, ModuleType)}
     seen, left = set(), list(start)
     while left:
@@ -177,7 +178,7 @@ def reached(start):
 
 
 def has(parts, wanted, home):
-    """Whether this is among the parts of a service."""
+    """Return whether an object that matches `wanted` is among the objects of a service."""
     if isinstance(wanted, Has):
         value = Path(str(wanted.value).format(home=home)) if isinstance(wanted.value, Path) else wanted.value
         return any(type(part).__name__ == wanted.of and getattr(part, wanted.name) == value for part in parts)
@@ -208,13 +209,13 @@ def test_each_setting_of_serve_arrives_in_the_service(name, home, by_default, tm
     with a_database(name) as database:
         given = needed | database | {name: value.format(home=home, **database)}
         found = has(the_service(tmp_path / "data", **given), wanted, home)
-    assert found, f"{ROWS[name].option}: there is no {wanted} in the service"
-    assert not has(by_default[bool(needed)], wanted, home), f"{wanted} is there by default: set another value"
+    assert found, f"{ROWS[name].option}: the service contains no {wanted}"
+    assert not has(by_default[bool(needed)], wanted, home), f"{wanted} exists by default: set another value"
 
 
 @contextmanager
 def a_database(name):
-    """What says in which database the data is, for a setting that is about it."""
+    """Yield the setting of a new PostgreSQL database for a test of a database setting, and no setting otherwise."""
     if not name.startswith("database"):
         yield {}
         return
@@ -228,12 +229,12 @@ def test_each_key_of_the_delivery_table_arrives_in_the_service(name, home, by_de
     value, wanted = DELIVERY[name]
     (tmp_path / "waypost.toml").write_text(f"[delivery]\n{name} = {value}\n")
     given = settings_file.read(tmp_path / "waypost.toml").delivery
-    assert has(the_service(tmp_path / "data", given), wanted, home), f"{name}: there is no {wanted} in the service"
-    assert not has(by_default[False], wanted, home), f"{wanted} is there by default: set another value"
+    assert has(the_service(tmp_path / "data", given), wanted, home), f"{name}: the service contains no {wanted}"
+    assert not has(by_default[False], wanted, home), f"{wanted} exists by default: set another value"
 
 
 def test_each_setting_is_an_option_of_serve(monkeypatch):
-    """It can be said on the command line, in the environment and in the file, and is what the service is given."""
+    """The option has the name and the environment variable that the table of settings has."""
     command = get_command(cli.app).commands["serve"]
     options = {option.name: (option.opts, option.envvar) for option in command.params}
     assert options == {name: ([row.option], row.variable) for name, row in ROWS.items()}
@@ -264,7 +265,7 @@ def test_the_service_is_given_each_setting_that_serve_is_given(how, home, tmp_pa
 
 
 def test_what_can_be_set_has_one_default():
-    """The edges have defaults of their own, for those who use them without settings."""
+    """The servers for mail and HTTP have defaults too, for code that uses them without settings."""
     settings = Settings()
     assert SmtpLimits() == SmtpLimits(
         connections=settings.smtp_connections,
@@ -283,7 +284,7 @@ def test_what_can_be_set_has_one_default():
 
 
 def default_of(kind, name):
-    """The default of a member of a dataclass."""
+    """Return the default value of a field of a dataclass."""
     (member,) = (member for member in dataclasses.fields(kind) if member.name == name)
     return member.default
 
@@ -293,11 +294,11 @@ def test_each_member_of_a_route_or_a_rule_of_retention_is_read(name, kind):
     elsewhere = [path for path in SOURCES if not {"tables.py", "file.py", "cli"} & set(path.parts)]
     read = {match for path in elsewhere for match in re.findall(rf"\b{name}\.(\w+)", SOURCES[path])}
     unread = {field.name for field in dataclasses.fields(kind)} - read
-    assert not unread, f"nothing goes by {unread} of a {name}"
+    assert not unread, f"no code reads {unread} of a {name}"
 
 
 def test_each_key_of_a_table_is_a_member_of_what_is_made_of_it():
-    """But for secrets, which are read from where the key says."""
+    """Secrets are an exception, because their keys name a file or a variable that contains the secret."""
     secret = set(tables.SECRETS)
     assert set(tables.ROUTE) - secret | {"secret"} == {field.name for field in dataclasses.fields(Route)}
     assert set(tables.RETENTION) == {field.name for field in dataclasses.fields(Rule)}
@@ -308,19 +309,19 @@ def test_each_key_of_a_table_is_a_member_of_what_is_made_of_it():
 
 
 def test_each_kind_of_route_has_what_carries_it_out(by_default):
-    (works,) = (part for part in by_default[False] if type(part).__name__ == "Dependencies")
-    assert set(works.transports) == set(Protocol)
+    (dependencies,) = (part for part in by_default[False] if type(part).__name__ == "Dependencies")
+    assert set(dependencies.transports) == set(Protocol)
 
 
 def test_each_kind_of_target_is_documented_where_routes_are_set():
-    """In the settings, in the help of `waypost routes add`, and on the page on routes."""
+    """The settings, the help of `waypost routes add`, and the page on routes all describe each kind of target."""
     page = (ROOT / "docs" / "how-to" / "routes.md").read_text(encoding="utf-8")
     add = get_command(cli.app).commands["routes"].commands["add"]
     (to,) = (parameter for parameter in add.params if parameter.name == "to")
     known = {"inbox", "mx", "maildir", *routes._SCHEMES}
     for scheme in known - {"http"}:
-        for told in (tables.ROUTE["to"].text, to.help, page):
-            assert re.search(rf"\b{scheme}\b", told), f"{scheme} is missing in: {told[:200]}"
+        for text in (tables.ROUTE["to"].text, to.help, page):
+            assert re.search(rf"\b{scheme}\b", text), f"{scheme} is missing in: {text[:200]}"
     assert "http://" in page
 
 
@@ -328,7 +329,7 @@ def test_each_kind_of_target_is_documented_where_routes_are_set():
 
 
 def kinds_of_events():
-    """All classes of `events` that are of the kind, named in its union or not."""
+    """Return all dataclasses of the module `events`, whether or not its union names them."""
     return [
         kind
         for name, kind in vars(events).items()
@@ -350,14 +351,14 @@ def test_each_event_is_documented_with_its_fields(kind):
 
 
 def emitted_in(source):
-    """All calls that make what is emitted."""
+    """Yield the constructor call of each event that a source file emits."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in {"emit", "_emit"}:
             yield from (argument for argument in node.args if isinstance(argument, ast.Call))
 
 
 def test_each_destination_in_the_log_is_without_its_path():
-    """It could name an email address."""
+    """The path of a destination could contain an email address."""
     found = [
         (path.name, ast.unparse(keyword.value))
         for path, text in SOURCES.items()
@@ -370,7 +371,7 @@ def test_each_destination_in_the_log_is_without_its_path():
 
 
 def named_in(source):
-    """All names that a source file uses, also as an attribute."""
+    """Yield all names and attributes that a source file uses."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute):
             yield node.attr
@@ -381,28 +382,28 @@ def named_in(source):
 def test_each_event_is_emitted_somewhere():
     used = {name for path, text in SOURCES.items() if path.name != "events.py" for name in named_in(text)}
     never = {kind.__name__ for kind in kinds_of_events()} - used
-    assert not never, f"nothing emits {never}"
+    assert not never, f"no code emits {never}"
 
 
-# What people read
+# Documentation
 
 
 def test_each_path_of_the_inspection_api_is_on_its_page():
     page = (ROOT / "docs" / "reference" / "inspection-api.md").read_text(encoding="utf-8")
     source = SOURCES[Path(asgi.__file__)]
     served = {path.replace("{id}", "ID") for path in re.findall(r'Route\("(/[^"]+)"', source)}
-    told = set(re.findall(rf"`(?:GET|POST) {asgi.PREFIX}(/[\w/-]+)[?`]", page))
-    assert told == served
+    documented = set(re.findall(rf"`(?:GET|POST) {asgi.PREFIX}(/[\w/-]+)[?`]", page))
+    assert documented == served
 
 
 def test_each_event_of_a_trace_is_on_the_page_of_the_inspection_api():
     page = (ROOT / "docs" / "reference" / "inspection-api.md").read_text(encoding="utf-8")
     missing = {kind for kind in trace_events.KINDS if f"`{kind}`" not in page}
-    assert not missing, f"the page does not have {missing}"
+    assert not missing, f"the page lacks {missing}"
 
 
 def test_each_environment_variable_is_documented():
     pages = "".join(path.read_text(encoding="utf-8") for path in (*ROOT.glob("docs/**/*.md"), ROOT / "README.md"))
     used = {name for text in SOURCES.values() for name in re.findall(r"WAYPOST_(?!SERVE_)[A-Z_]+", text)}
     missing = {name for name in used if name not in pages}
-    assert not missing, f"no page has {missing}"
+    assert not missing, f"no page mentions {missing}"

@@ -1,4 +1,4 @@
-"""Documentation that is made from code is fresh, and what it must name it names."""
+"""The generated pages are up to date, and the names and links in the documentation are correct."""
 
 import re
 import shutil
@@ -33,11 +33,11 @@ def test_every_link_in_the_documentation_leads_somewhere():
 SOURCE = ROOT / "src" / "waypost"
 ROOMS = {room.name for room in SOURCE.iterdir() if room.is_dir() and room.name != "__pycache__"}
 NAMED = re.compile(r"`([a-z][\w./]*/[\w./-]*)(?:: (\w+))?`")
-"""A path in a page, perhaps with a name that is defined there: `app/mail/accept.py: accept_message`."""
+"""A path in a page, with an optional name that the file defines, such as `app/mail/accept.py: accept_message`."""
 
 
 def named_paths(page):
-    """The source files that a page names: each with where it must be, and the name that it must define."""
+    """Yield the path of each source file that a page names, and the name that the file must define, if any."""
     for path, name in NAMED.findall(re.sub("```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)):
         first = path.partition("/")[0]
         if first in ROOMS:
@@ -51,7 +51,7 @@ def test_each_source_file_that_a_page_names_is_there_with_what_it_is_said_to_def
     found = [(page, *named) for page in pages if page.name != "CHANGELOG.md" for named in named_paths(page)]
     assert len(found) > 60
     for page, path, name in found:
-        assert path.exists(), f"{page.relative_to(ROOT)} names {path.relative_to(ROOT)}, which is not there"
+        assert path.exists(), f"{page.relative_to(ROOT)} names {path.relative_to(ROOT)}, which does not exist"
         defined = rf"^\s*(?:async def|def|class) {name}\b|^{name}\b.*=" if name else ""
         assert re.search(defined, path.read_text(encoding="utf-8") if name else "", re.MULTILINE), f"{path}: {name}"
 
@@ -82,7 +82,7 @@ def test_the_unit_that_the_page_on_installation_has_is_valid(tmp_path):
 
 
 def anchors(page):
-    """The anchors of the headings of a page, as GitHub makes them."""
+    """Return the anchors that GitHub creates for the headings of a page."""
     text = re.sub("```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
@@ -96,7 +96,7 @@ def test_every_link_to_a_heading_leads_to_one():
 
 
 def _most(total, *addresses):
-    """How many of `total` places clients of these addresses, who ask in turn, get together if nobody else asks."""
+    """Return how many of `total` places the clients at these addresses get in total, if they request them in turn."""
     ledger = places.Ledger(total)
     holders = [shares.of_address(address) for address in addresses]
     while allowed := [one for one in holders if ledger.allows(one)]:
@@ -105,7 +105,7 @@ def _most(total, *addresses):
 
 
 def _numbers(page, line):
-    """The numbers in the line of a page that has this in it, or in its paragraph."""
+    """Return the numbers in the list item, table row or paragraph of a page that contains the text `line`."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     (found,) = [part for part in re.split(r"\n(?=[-|]|\n)", text) if line in part]
     return {int(number) for number in re.findall(r"\b\d+\b", found)}
@@ -121,7 +121,7 @@ def test_pages_tell_the_places_of_the_checks_as_they_are():
 
 
 NOT_PLAIN = ("stranger", "in clear", "waved through", "leftover", "whoever", "is told of", "one is told")
-"""Words that docs/style.md has better ones for."""
+"""Words that docs/style.md replaces with plainer words."""
 
 
 def test_no_page_has_words_that_the_page_on_style_refuses():
@@ -148,8 +148,8 @@ def test_every_command_has_help():
     shown = subprocess.run(
         [sys.executable, "-m", "waypost", "--help"], capture_output=True, text=True, check=True
     ).stdout
-    said = re.findall(r"^│ ([a-z]+) +\w|^  ([a-z]+) +\w", shown, re.MULTILINE)
-    assert {first or second for first, second in said} == COMMANDS
+    listed = re.findall(r"^│ ([a-z]+) +\w|^  ([a-z]+) +\w", shown, re.MULTILINE)
+    assert {first or second for first, second in listed} == COMMANDS
     for command in COMMANDS:
         assert re.search(rf"\b{command}\b +\w", shown), command
 

@@ -1,7 +1,7 @@
-"""What we use of libraries though they do not promise to keep it, and that it is still as it was when we looked.
+"""The internals of libraries that Waypost uses have not changed since their code was last reviewed.
 
-`pyproject.toml` bounds the versions of these libraries from above. When a test here fails after an update, read what
-has changed, adapt the code that the table names, and then write the new digest.
+`pyproject.toml` bounds the versions of these libraries from above. If a test here fails after an update, read the
+changes in the library, adapt the code that the table names, and then write the new digest into the table.
 """
 
 import inspect
@@ -27,17 +27,18 @@ from waypost.server.http import connection, server
 LIBRARIES = ("aiohttp", "dkimpy", "pyspf", "uvicorn")
 
 HTTP = (
-    "http_connection.HttpConnection bounds what a client may send and how long it may take, and ignores Upgrade; "
-    "http_connection.Answer knows the head of a response by when uvicorn writes it, and sends it with the body"
+    "server.http.connection.HttpConnection limits the size and the duration of requests, and ignores Upgrade; "
+    "server.http.connection.Answer recognizes the head of a response by the time when uvicorn writes it, and sends it "
+    "with the body"
 )
-SERVER = "http_server.HttpServer runs inside our loop, leaves the signals to us, and stops at once when it is told to"
+SERVER = "server.http.server.HttpServer runs in Waypost's event loop, handles no signals, and stops immediately"
 WEBHOOK = (
-    "delivery.webhook._bounded cuts the connection of a receiver that says too much, or more than one answer; aiohttp "
-    "has no setting for it"
+    "delivery.webhook._bounded closes the connection of a receiver that sends too many bytes, or more than one "
+    "response; aiohttp has no setting for this"
 )
-SPF = "authentication.spf_check._Query makes the look-ups of an evaluation itself, within bounds, and counts void ones"
+SPF = "mailauth.spf_check._Query makes the DNS look-ups of an evaluation itself, limits them, and counts void look-ups"
 DKIM = (
-    "authentication.dkim_check verifies a header against a body hash that it has made itself, once for all signatures"
+    "mailauth.dkim_check verifies the header against a body hash that it has computed itself, once for all signatures"
 )
 
 USED = {
@@ -91,25 +92,25 @@ USED = {
 
 @pytest.mark.parametrize("name", USED)
 def test_what_we_use_of_a_library_is_as_it_was_when_we_looked(name):
-    used, digest, why = USED[name]
+    used, digest, reason = USED[name]
     found = sha256(inspect.getsource(used).encode()).hexdigest()[:12]
     library = name.partition(" ")[0]
     assert found == digest, (
-        f"{name} has changed in {library} {metadata.version(library)}. We use it because {why}. See whether that still "
-        f"holds, and then write {found} into the table."
+        f"{name} has changed in {library} {metadata.version(library)}. Waypost depends on it: {reason}. Check that the "
+        f"code still works, and then write {found} into the table."
     )
 
 
 def test_everything_that_we_override_is_in_the_table():
-    """A method of ours that the library would never call is one that it has renamed."""
-    for ours, theirs, library in (
+    """If a method of a subclass is not in the base class, the library has renamed it, and would never call ours."""
+    for subclass, base, library in (
         (connection.HttpConnection, HttpToolsProtocol, "uvicorn HttpToolsProtocol"),
         (server.HttpServer, uvicorn.Server, "uvicorn Server"),
         (spf_check._Query, spf.query, "pyspf query"),
     ):
-        public = {name for name, of in vars(ours).items() if inspect.isfunction(of) and not name.startswith("_")}
+        public = {name for name, of in vars(subclass).items() if inspect.isfunction(of) and not name.startswith("_")}
         overriding = public - {"start", "stop", "second_passed", "check_time", "write_out"}
-        assert overriding <= vars(theirs).keys()
+        assert overriding <= vars(base).keys()
         assert {f"{library}.{name}" for name in overriding} <= USED.keys()
 
 

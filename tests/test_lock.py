@@ -1,6 +1,7 @@
-"""The lock is complete: what each locked package asks for is locked too, with its extras, on each Python we support.
+"""The lock files are complete: they contain all dependencies of each locked package, for each supported Python.
 
-`make` installs the lock as it is, without resolving anything, so what the lock lacks would be missing at run time.
+`make` installs a lock file without resolving dependencies, so a package that the lock lacks would be missing at run
+time.
 """
 
 import importlib.metadata
@@ -26,7 +27,7 @@ PLATFORMS = {"linux": ("Linux", "posix"), "darwin": ("Darwin", "posix")}
 
 
 def locked(name):
-    """What a lock file pins, by name: one requirement for each line, `name[extras]==version ; marker`."""
+    """Return the pins of a lock file by package name. Each line is a requirement, `name[extras]==version ; marker`."""
     text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
     pins = {}
     for line in re.findall(r"^[a-z0-9][^\\#\n]*", text, re.MULTILINE):
@@ -47,30 +48,30 @@ def environment(python, platform):
 
 
 def missing(pins, wanted, where):
-    """Sentences about what is asked for, directly or by a package that is locked, and not in the lock."""
-    told, seen = [], set()
+    """Return a sentence for each direct or transitive requirement that the lock does not satisfy."""
+    problems, seen = [], set()
     todo = [(Requirement(text), "pyproject.toml", "") for text in wanted]
     while todo:
-        requirement, asked_by, extra = todo.pop()
+        requirement, required_by, extra = todo.pop()
         if requirement.marker and not requirement.marker.evaluate(where | {"extra": extra}):
             continue
         name = canonicalize_name(requirement.name)
         pin = next((p for p in pins.get(name, []) if not p.marker or p.marker.evaluate(where)), None)
         if pin is None or not requirement.extras <= pin.extras:
-            told.append(f"{asked_by} asks for {requirement}, which is not in the lock")
+            problems.append(f"{required_by} requires {requirement}, which is not in the lock")
             continue
         (version,) = (specifier.version for specifier in pin.specifier)
         if not requirement.specifier.contains(version, prereleases=True):
-            told.append(f"{asked_by} asks for {requirement}, and the lock has {version}")
+            problems.append(f"{required_by} requires {requirement}, but the lock has {version}")
         for chosen in ("", *requirement.extras):
             if (name, chosen) not in seen:
                 seen.add((name, chosen))
                 todo += [(Requirement(text), name, chosen) for text in requirements_of(name, version)]
-    return told
+    return problems
 
 
 def requirements_of(name, version):
-    """What a package asks for by its installed metadata; nothing for one that another platform alone installs."""
+    """Return the requirements in a package's installed metadata; empty if the package is only for another platform."""
     try:
         distribution = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
@@ -86,20 +87,20 @@ def test_what_is_locked_is_complete(name, python, platform):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "problem"),
     [
-        (("coverage[toml]==", "coverage=="), "pytest-cov asks for coverage[toml]"),
-        (("h11==", "another-name=="), "uvicorn asks for h11"),
+        (("coverage[toml]==", "coverage=="), "pytest-cov requires coverage[toml]"),
+        (("h11==", "another-name=="), "uvicorn requires h11"),
         (("msgspec==", "msgspec==0.1 # "), "the lock has 0.1"),
     ],
 )
-def test_what_a_lock_lacks_is_named(monkeypatch, tmp_path, change, told):
+def test_what_a_lock_lacks_is_named(monkeypatch, tmp_path, change, problem):
     (tmp_path / "requirements").mkdir()
     text = (ROOT / "requirements" / "dev.txt").read_text(encoding="utf-8")
     assert change[0] in text
     (tmp_path / "requirements" / "dev.txt").write_text(text.replace(*change), encoding="utf-8")
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
-    assert any(told in sentence for sentence in missing(locked("dev"), WANTED["dev"], environment("3.11", "linux")))
+    assert any(problem in sentence for sentence in missing(locked("dev"), WANTED["dev"], environment("3.11", "linux")))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda path: path.name)

@@ -1,4 +1,4 @@
-"""What a command says of a server that answers with something else than the inspection API does."""
+"""The error message of a command if the server's response does not come from the inspection API."""
 
 import http.server
 import threading
@@ -24,7 +24,7 @@ KEY = AccessKey(
 
 @contextmanager
 def answering(status, kind, body):
-    """An HTTP server that answers everything so; its address."""
+    """Run an HTTP server that sends the same response to every request, and yield its address."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -48,7 +48,7 @@ def answering(status, kind, body):
 
 
 @pytest.mark.parametrize(
-    ("kind", "body", "said"),
+    ("kind", "body", "message"),
     [
         (
             "text/plain",
@@ -62,7 +62,7 @@ def answering(status, kind, body):
         ("application/json", b'{"error": "Ask again."}', "Ask again."),
     ],
 )
-def test_the_reason_that_a_server_gives_is_told(tmp_path, kind, body, said):
+def test_a_command_reports_the_reason_that_the_server_gives(tmp_path, kind, body, message):
     with answering(503, kind, body) as address:
         client = Client.__new__(Client)
         client._path, client._credentials = tmp_path, tmp_path / "credentials"
@@ -70,4 +70,4 @@ def test_the_reason_that_a_server_gives_is_told(tmp_path, kind, body, said):
         client.key = KEY
         with pytest.raises(NoServer) as refused:
             client.get("messages")
-    assert str(refused.value) == said
+    assert str(refused.value) == message

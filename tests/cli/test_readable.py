@@ -1,4 +1,4 @@
-"""The readable text of a message, as people read it in a terminal."""
+"""The readable text of a message, which `waypost show --text` prints."""
 
 import pytest
 
@@ -32,13 +32,13 @@ TEXTS = {
     ),
     "base64": (PLAIN % (b"utf-8", b"base64", b"R3LDvMOfZQ0K"), "Grüße\n"),
     "8bit": (PLAIN % (b"utf-8", b"8bit", "Grüße\r\n".encode()), "Grüße\n"),
-    "UTF-8 that nobody declared": ("\r\nGrüße\r\n".encode(), "Grüße\n"),
-    "UTF-8 that is called ASCII": (PLAIN % (b"us-ascii", b"8bit", "Grüße\r\n".encode()), "Grüße\n"),
-    "gb2312 that is GBK": (PLAIN % (b"gb2312", b"8bit", "镕".encode("gbk")), "镕"),
-    "windows-1252 that is called Latin 1": (PLAIN % (b"iso-8859-1", b"8bit", b"\x80 5"), "€ 5"),
-    "a charset that there is not": (PLAIN % (b"no-such", b"8bit", b"a\xff"), "a\N{REPLACEMENT CHARACTER}"),
-    "octets that are no characters": (PLAIN % (b"utf-8", b"8bit", b"a\xffb"), "a\N{REPLACEMENT CHARACTER}b"),
-    "what would steer a terminal": (b"\r\na\x1b[2Jb\tc\r\n", "a\N{REPLACEMENT CHARACTER}[2Jb\tc\n"),
+    "undeclared UTF-8": ("\r\nGrüße\r\n".encode(), "Grüße\n"),
+    "UTF-8 that is labelled as ASCII": (PLAIN % (b"us-ascii", b"8bit", "Grüße\r\n".encode()), "Grüße\n"),
+    "GBK that is labelled as gb2312": (PLAIN % (b"gb2312", b"8bit", "镕".encode("gbk")), "镕"),
+    "windows-1252 that is labelled as Latin 1": (PLAIN % (b"iso-8859-1", b"8bit", b"\x80 5"), "€ 5"),
+    "an unknown charset": (PLAIN % (b"no-such", b"8bit", b"a\xff"), "a\N{REPLACEMENT CHARACTER}"),
+    "bytes that are not valid UTF-8": (PLAIN % (b"utf-8", b"8bit", b"a\xffb"), "a\N{REPLACEMENT CHARACTER}b"),
+    "an escape sequence for the terminal": (b"\r\na\x1b[2Jb\tc\r\n", "a\N{REPLACEMENT CHARACTER}[2Jb\tc\n"),
     "plain text before HTML": (TWO, "plain"),
     "HTML": (
         HTML,
@@ -49,14 +49,14 @@ TEXTS = {
 WITHOUT = {
     "an attachment": b"Content-Type: text/plain\r\nContent-Disposition: attachment; filename=a.txt\r\n\r\nx\r\n",
     "a picture": b"Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\niVBORw==\r\n",
-    "parts in parts": b"".join(
+    "deeply nested parts": b"".join(
         b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(5_000)
     ),
 }
 
 
 @pytest.mark.parametrize(("message", "text"), TEXTS.values(), ids=TEXTS)
-def test_a_text_is_decoded(message, text):
+def test_the_text_of_a_message_is_decoded(message, text):
     assert readable.text_of(message) == text
 
 

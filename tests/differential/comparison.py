@@ -1,4 +1,4 @@
-"""Where two servers differ about one dialogue."""
+"""Compares the outcomes of a dialogue with two servers."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,19 +7,19 @@ from tests.differential.dialogues import Dialogue
 from tests.differential.player import GIVEN_UP, NOT_OFFERED, REST, Outcome
 
 CLOSED = -1
-"""Stands for the reply of a server that has hung up."""
+"""The code that is used instead of a reply if the server has closed the connection."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that Waypost (`ours`) sees otherwise than a peer (`theirs`)."""
+    """A difference between the outcomes of Waypost (`ours`) and a peer (`theirs`)."""
 
     peer: str
     kind: str
-    """What differs: the answer to a command, to a message, or to the rest; or sender, recipients or content of a
-    message that both accepted."""
+    """The kind of difference: the reply to a command, to a message, or to the rest; or the sender, recipients or
+    content of a message that both servers accepted."""
     said: bytes
-    """The command line without its CRLF; the message or the rest as it was sent."""
+    """The command line without its CRLF, or the message or the rest as the client sent it."""
     ours: Any
     theirs: Any
     dialogue: Dialogue
@@ -57,7 +57,7 @@ def is_yes(code: int) -> bool:
 
 
 def answer_class(code: int) -> str:
-    """What a reply comes to."""
+    """Return the class of a reply code, by which replies are compared."""
     if code == GIVEN_UP:
         return "silence"
     if code == NOT_OFFERED:
@@ -68,12 +68,15 @@ def answer_class(code: int) -> str:
 
 
 def answer_classes(codes: list[int]) -> list[str]:
-    """What the replies come to, after which the server hung up: if it did so unasked, the last one said so."""
+    """Return the classes of all replies before the server closed the connection.
+
+    If the client did not ask for the end, the last reply is the one that announced it.
+    """
     return [answer_class(code) for code in codes[:-1]] + ["yes" if is_yes(code) else "hung up" for code in codes[-1:]]
 
 
 def differences(dialogue: Dialogue, ours: Outcome, theirs: Outcome, peer: str) -> list[Difference]:
-    """Each first difference in a transaction. What follows from it is not told, until both begin anew."""
+    """Return the first difference of each transaction. Its consequences are ignored until both servers start again."""
     found = []
     same = True
     for number, step in enumerate(dialogue.steps):
@@ -127,7 +130,7 @@ def _both_accept(a, b):
 
 
 def all_differences(dialogues, ours: list[Outcome], theirs: list[Outcome], peer: str) -> list[Difference]:
-    """Each difference in many dialogues."""
+    """Return the differences in a list of dialogues."""
     return [
         difference
         for dialogue, mine, other in zip(dialogues, ours, theirs, strict=True)

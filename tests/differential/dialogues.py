@@ -1,7 +1,7 @@
-"""SMTP dialogues made by chance, but from one seed: well-formed ones, odd ones, and ones that no client should have.
+"""Generates random SMTP dialogues from a seed: well-formed dialogues, unusual dialogues, and invalid dialogues.
 
-A client that waits for replies (`Step`) says a command or a message at a time, and a message only to a server that
-asked for it (354). What a server may read as more or fewer commands than it has lines comes last and at once (`rest`).
+The client sends one command or message at a time (`Step`) and waits for the reply. It sends a message only after a 354
+reply. Input that a server may read as more or fewer commands than it has lines is sent last, in one piece (`rest`).
 """
 
 import random
@@ -16,7 +16,7 @@ KNOWN = [
     "grüße@example.com",
     "support@xn--bcher-kva.example",
 ]
-"""The addresses that each server knows."""
+"""The addresses that exist on each server."""
 
 END = b"\r\n.\r\n"
 QUIT = b"QUIT\r\n"
@@ -61,47 +61,47 @@ BAD_ENDS = {
     r"\r\n\xae\r\n": b"\r\n\xae\r\n",
     r"\r\n\xef\xbc\x8e\r\n": b"\r\n\xef\xbc\x8e\r\n",
 }
-"""What some server was ever known to take for the end of a message, or might: all that the published scanners try
-(smtpsmug, SMTP-Smuggling-Tools, smtp_smuggling_checker), and their neighbours with other white space, doubled dots,
-and characters that become CR, LF or a dot when a bit is lost or text is normalised."""
+"""Sequences that a server is known to accept as the end of a message, or might accept. They are all sequences of the
+published scanners (smtpsmug, SMTP-Smuggling-Tools, smtp_smuggling_checker), and variants of them: with other white
+space, with doubled dots, and with characters that become CR, LF or a dot if a bit is lost or text is normalised."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What is sent at once, and how many replies it gets."""
+    """Bytes that the client sends in one piece, and the number of replies that it expects."""
 
     octets: bytes
     replies: int = 1
     is_content: bool = False
-    """Whether it is a message, which is sent only after 354."""
+    """Whether the bytes are a message, which is sent only after a 354 reply."""
     is_fresh: bool = False
-    """Whether every server is in the same state after it, whatever was before."""
+    """Whether every server is in the same state after this step, regardless of earlier steps."""
     needs: bytes = b""
-    """The extension that a server must offer, or it is not sent."""
+    """The extension that the step needs. If the server does not offer it, the step is skipped."""
 
 
 @dataclass
 class Dialogue:
-    """All that one client says."""
+    """Everything that one client sends."""
 
     number: int
     kind: str
     steps: list[Step] = field(default_factory=list)
     rest: bytes = QUIT
     contents: list[bytes] = field(default_factory=list)
-    """The messages in it, as they are after the dots were taken off."""
+    """The messages in the dialogue, without dot-stuffing."""
 
     def __repr__(self):
         said = b"".join(step.octets for step in self.steps) + self.rest
         return f"dialogue {self.number} ({self.kind}): {said!r}"
 
     def say(self, *lines, **how):
-        """Commands of one line each, sent at once."""
+        """Add commands of one line each, which are sent in one piece."""
         octets = b"".join(octets_of(line) + b"\r\n" for line in lines)
         self.steps.append(Step(octets, len(lines), **how))
 
     def send(self, content):
-        """A message of whole lines, after DATA."""
+        """Add a message, which consists of whole lines, after DATA."""
         self.contents.append(content)
         self.steps.append(Step(in_data(content), is_content=True))
 
@@ -111,12 +111,12 @@ def octets_of(line):
 
 
 def in_data(content):
-    """A message as it is sent after DATA, with its end."""
+    """Return a message in the form that is sent after DATA, with dot-stuffing and the final dot."""
     return (b"." if content.startswith(b".") else b"") + content.replace(b"\r\n.", b"\r\n..") + b".\r\n"
 
 
 class Generator:
-    """Makes the same dialogues for the same seed. In a thousand of them is each oddity that it knows."""
+    """Generates dialogues, which are the same for the same seed. A thousand dialogues contain all unusual inputs."""
 
     def __init__(self, seed=1):
         self.random = random.Random(seed)
@@ -138,7 +138,7 @@ class Generator:
         }
 
     def dialogues(self, count):
-        """So many of them. In a thousand, every bad end is there once; of fewer, only the first few."""
+        """Return `count` dialogues. A thousand dialogues contain each bad end once, and fewer contain only some."""
         ends = list(BAD_ENDS.items())[: count * len(BAD_ENDS) // 1000 or 1]
         made = [self._made(number, self.odd_end, *end) for number, end in enumerate(ends)]
         kinds = [kind for kind, weight in self.kinds.items() for _ in range(weight)]
@@ -150,14 +150,14 @@ class Generator:
         return dialogue
 
     def drawn(self, name, options):
-        """One of the options by chance, but none again before all others were drawn."""
+        """Draw a random option. No option is drawn again before all options were drawn."""
         deck = self._decks.setdefault(name, [])
         if not deck:
             deck += range(len(options))
             self.random.shuffle(deck)
         return options[deck.pop()]
 
-    # Pieces
+    # Parts of dialogues
 
     def chance(self, share):
         return self.random.random() < share
@@ -192,7 +192,7 @@ class Generator:
         )
 
     def transaction(self, dialogue, *, mail=None, rcpt=None, content=None, grouped=False):
-        """A whole transaction, in which some commands may be given, and may be odd."""
+        """Add a whole transaction. Its commands and its content may be given, and are random otherwise."""
         mail = mail or f"{self.case('MAIL')} FROM:<{self.sender()}>"
         many = self.random.choice([1, 1, 1, 2, 3])
         rcpt = rcpt or [f"{self.case('RCPT')} TO:<{self.recipient()}>" for _ in range(many)]
@@ -205,7 +205,7 @@ class Generator:
         dialogue.send(self.content() if content is None else content)
 
     def again(self, dialogue):
-        """Begin anew, in most cases so that everybody is where the others are."""
+        """Add RSET, after which all servers are in the same state."""
         dialogue.say("RSET", is_fresh=True)
 
     # Kinds of dialogues
@@ -345,7 +345,7 @@ class Generator:
         )
 
     def _odd_argument(self, keyword):
-        """What stands behind RCPT or MAIL."""
+        """Return an unusual argument for RCPT or MAIL."""
         path = self._odd_path(keyword)
         if path == "":
             return self.random.choice([keyword, f"{keyword} <a@example.com>", f"{keyword} :<a@example.com>", ""])
@@ -463,7 +463,7 @@ class Generator:
         self.transaction(dialogue, rcpt=["RCPT TO:<support@example.com>"])
 
     def bare_line_ends_in_commands(self, dialogue):
-        """Commands of which nobody knows how many there are, so they are sent at once."""
+        """Lines with bare line ends, in one piece, because servers differ in how many commands they read in them."""
         self.greet(dialogue)
         line = self.drawn(
             "bare",
@@ -542,7 +542,7 @@ class Generator:
         )
 
     def odd_end(self, dialogue, name, end):
-        """A message with what might be its end in it, and a second transaction behind that."""
+        """A message that contains a sequence that might end it, followed by a second transaction."""
         dialogue.kind = f"end of data {name}"
         self.greet(dialogue, esmtp=1)
         first, second = b"Subject: first\r\n\r\nHello.", b"Subject: second\r\n\r\nSmuggled.\r\n"
@@ -554,7 +554,7 @@ class Generator:
         dialogue.rest = sent + QUIT
 
     def in_chunks(self, dialogue):
-        """BDAT (RFC 3030), with sizes that are right; the client waits for each reply."""
+        """BDAT (RFC 3030) with correct sizes. The client waits for each reply."""
         self.greet(dialogue, esmtp=1)
         for number in range(self.random.choice([1, 1, 2])):
             content = self.random.choice(
@@ -604,7 +604,7 @@ class Generator:
                     dialogue.send(b"Subject: mixed\r\n\r\nHello.\r\n")
 
     def in_bad_chunks(self, dialogue):
-        """BDAT with sizes that are wrong; at once, because nobody knows what is a command then."""
+        """BDAT with wrong sizes, sent in one piece, because servers differ in what they read as a command."""
         self.greet(dialogue, esmtp=1)
         begin = b"MAIL FROM:<ann@client.example>\r\nRCPT TO:<support@example.com>\r\n"
         content = b"Subject: chunk\r\n\r\nHello.\r\n"
@@ -630,7 +630,7 @@ class Generator:
         ) + b"\r\n" + QUIT  # fmt: skip
 
     def starttls(self, dialogue):
-        """STARTTLS, after which the client goes on in clear."""
+        """STARTTLS, after which the client continues without TLS."""
         self.greet(dialogue, esmtp=1)
         line = self.random.choice(
             [b"STARTTLS\r\n", b"STARTTLS\r\n", b"STARTTLS now\r\n", b"MAIL FROM:<a@b.example>\r\nSTARTTLS\r\n"]

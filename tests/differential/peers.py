@@ -1,6 +1,6 @@
-"""The servers that hear the same dialogues: a Waypost process, aiosmtpd in a thread, and a private Postfix.
+"""The servers for the dialogues: a Waypost process, aiosmtpd in a thread, and a private instance of Postfix.
 
-Each tells with its 250 which message that is, and says afterwards what it made of it.
+The 250 reply of each server contains the id of the message, by which the test later reads the stored message.
 """
 
 import datetime as dt
@@ -29,7 +29,7 @@ from waypost import testing
 
 @dataclass(frozen=True)
 class Accepted:
-    """What a server made of a message that it took."""
+    """A message as a server stored it."""
 
     sender: str
     recipients: frozenset[str]
@@ -40,7 +40,7 @@ class Accepted:
 
 
 class Waypost:
-    """A real process, with the addresses that are known."""
+    """A Waypost process on which the addresses `KNOWN` exist."""
 
     name = "Waypost"
     told_id = re.compile(rb"2\.0\.0 ([0-9a-f-]{36}) accepted")
@@ -63,10 +63,10 @@ class Waypost:
         return raw[trace.end() :]
 
     def settle(self, told):
-        """Nothing is on its way."""
+        """Return immediately, because no message is in transit after the reply."""
 
     def count(self) -> int:
-        """How many messages it has, told of or not."""
+        """Return the number of stored messages, including messages whose reply the client did not read."""
         return len({message_id for address in KNOWN for message_id in self._ids_at(address)})
 
     def _ids_at(self, address):
@@ -96,7 +96,7 @@ class _LongLines(SMTP):
 
 
 class _Memory:
-    """A handler of aiosmtpd that keeps everything in memory."""
+    """A handler for aiosmtpd that keeps all messages in memory."""
 
     def __init__(self, knows):
         self.knows = knows
@@ -117,7 +117,7 @@ class _Memory:
 
 
 class Aiosmtpd:
-    """aiosmtpd as it is by default, with TLS, and with the addresses that are known."""
+    """aiosmtpd with its default settings, with TLS, and with the addresses `KNOWN`."""
 
     name = "aiosmtpd"
     told_id = re.compile(rb"2\.0\.0 <([0-9]+)> accepted")
@@ -134,7 +134,7 @@ class Aiosmtpd:
         return len(self._memory.kept)
 
     def settle(self, told):
-        """Nothing is on its way."""
+        """Return immediately, because no message is in transit after the reply."""
 
 
 @contextmanager
@@ -157,7 +157,7 @@ def _running(memory, factory, **options):
 
     controller = OnAnyPort(memory, hostname="127.0.0.1", port=free_port())
     log = logging.getLogger("mail.log")
-    log.disabled = True  # it tells of each mistake of a client, and here are many
+    log.disabled = True  # it logs every invalid command, and these dialogues have many
     controller.start()
     try:
         yield "127.0.0.1", controller.port
@@ -192,7 +192,7 @@ smtpd_error_sleep_time = 0
 
 
 class Postfix:
-    """A private instance, which hands everything that it takes to a server that keeps it."""
+    """A private instance of Postfix, which forwards all accepted mail to a server that keeps it."""
 
     name = "Postfix"
     told_id = re.compile(rb"queued as ([0-9A-Za-z]+)")
@@ -204,14 +204,14 @@ class Postfix:
         self.address = ("127.0.0.1", instance.port)
 
     def message(self, message_id) -> Accepted:
-        """What it handed over; if it went elsewhere (to the postmaster, say), what the log tells of it."""
+        """Return a message that Postfix forwarded, or, if Postfix delivered it elsewhere, its envelope from the log."""
         return self._handed_over().get(message_id) or self._from_log(message_id)
 
     def count(self) -> int:
         return len(self._queued() - set(re.findall(r"notification: ([0-9A-Za-z]+)", self._instance.log)))
 
     def settle(self, told):
-        """Wait until these messages, and all others that it has, are on their way no more."""
+        """Wait until Postfix has removed these messages, and all other messages, from its queue."""
         wait_until(
             lambda: set(told) | self._queued() <= self._removed(), lambda: self._instance.log[-3000:], pause=0.05
         )
@@ -255,17 +255,17 @@ def postfix_server():
 
 @contextmanager
 def exim_server():
-    """Exim, which takes everything. It is only relayed to, and plays no dialogues."""
+    """Run Exim, which accepts everything. Messages are relayed to it, but no dialogues are played to it."""
     with _open_directory() as directory, exim.running(directory / "exim", free_port()) as peer:
         yield peer
 
 
-# What all of them need
+# Shared code
 
 
 @contextmanager
 def _open_directory():
-    """A directory that servers which are not root may enter."""
+    """A directory that servers can enter even if they do not run as root."""
     with tempfile.TemporaryDirectory(prefix="wp-") as name:
         directory = Path(name)
         directory.chmod(0o755)
@@ -278,7 +278,7 @@ def free_port() -> int:
 
 
 def certificate(directory: Path):
-    """A self-signed certificate and its key, as files."""
+    """Write a self-signed certificate and its key to files, and return their paths."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "peer.example")])
     now = dt.datetime.now(dt.UTC)

@@ -1,4 +1,4 @@
-"""Plays dialogues to servers, and notes what each of them said and made of them."""
+"""Plays dialogues to servers, and records their replies and the messages that they stored."""
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -9,36 +9,34 @@ from tests.differential.dialogues import Dialogue
 from tests.differential.peers import Accepted
 from tests.kit.patience import PATIENCE
 
-"""Seconds for a reply. Nobody waits for so long unless something is wrong."""
-
 GIVEN_UP = 0
-"""Stands for a reply that did not come."""
+"""The code that is used instead of a reply that did not arrive in time."""
 
 NOT_OFFERED = -2
-"""Stands for the reply to what was not said, because the server does not offer the extension."""
+"""The code that is used if a step was skipped, because the server does not offer the extension."""
 
 
 REST = -1
-"""The number of the step that the rest is."""
+"""The step number that is used for the rest of a dialogue."""
 
 
 @dataclass
 class Outcome:
-    """What came of a dialogue at one server."""
+    """The outcome of a dialogue with one server."""
 
     codes: list[list[int]] = field(default_factory=list)
-    """The replies to each step; none if it was not said, or the server had hung up."""
+    """The replies to each step; empty if the step was skipped, or the server had closed the connection."""
     rest: list[int] = field(default_factory=list)
     """The replies to the rest."""
     texts: list[bytes] = field(default_factory=list)
-    """All replies, for who reads what went wrong."""
+    """The text of all replies, for the analysis of failures."""
     ids: list[tuple[int, str]] = field(default_factory=list)
-    """Each message that was accepted, with the number of the step that it came with."""
+    """The id of each accepted message, with the number of its step."""
     messages: list[tuple[int, Accepted]] = field(default_factory=list)
 
 
 class _Client:
-    """One connection to one server, and what came of it."""
+    """A connection to a server, and its outcome."""
 
     def __init__(self, peer):
         self._peer = peer
@@ -48,7 +46,7 @@ class _Client:
         self._last, self._offered = 0, b""
 
     def take(self, number, step) -> list[int]:
-        """Take a step, if it makes sense here; returns the replies."""
+        """Play a step, unless the state of the session forbids it, and return the codes of the replies."""
         if step.needs not in self._offered:
             return [NOT_OFFERED]
         if step.is_content and self._last != 354:
@@ -63,7 +61,7 @@ class _Client:
         return codes
 
     def end(self, rest) -> list[int]:
-        """Say the rest, and hear everything until the server hangs up."""
+        """Send the rest, and return the codes of all replies until the server closes the connection."""
         self._send(rest)
         if self._peer.may_be_half_closed:
             self._end_our_side()
@@ -76,12 +74,12 @@ class _Client:
             if reply is None:
                 break
             codes.append(self._noted(reply, REST))
-            if codes[-1] == 220:  # a handshake is waited for, and does not come
+            if codes[-1] == 220:  # the server waits for a TLS handshake, which the client does not make
                 self._end_our_side()
         return codes
 
     def reply(self) -> bytes | None:
-        """The next reply, with all its lines. None at the end."""
+        """Return the next reply with all of its lines; None if the server has closed the connection."""
         lines = b""
         while True:
             line = self._line()
@@ -113,14 +111,14 @@ class _Client:
 
     def _noted(self, reply, number) -> int:
         self.outcome.texts.append(reply)
-        told = self._peer.told_id.search(reply)
-        if told and reply.startswith(b"250"):
-            self.outcome.ids.append((number, told[1].decode()))
+        found = self._peer.told_id.search(reply)
+        if found and reply.startswith(b"250"):
+            self.outcome.ids.append((number, found[1].decode()))
         return int(reply[:3])
 
 
 def play(dialogue: Dialogue, peer) -> Outcome:
-    """Play one dialogue to one server."""
+    """Play a dialogue to a server."""
     client = _Client(peer)
     with client.socket:
         greeting = client.reply()
@@ -132,7 +130,7 @@ def play(dialogue: Dialogue, peer) -> Outcome:
 
 
 def play_all(dialogues: list[Dialogue], peer, at_once=8) -> list[Outcome]:
-    """Play all dialogues to one server, several at once."""
+    """Play all dialogues to a server, with several connections at the same time."""
     with ThreadPoolExecutor(at_once) as threads:
         outcomes = list(threads.map(lambda dialogue: play(dialogue, peer), dialogues))
         peer.settle([message_id for outcome in outcomes for _, message_id in outcome.ids])

@@ -1,4 +1,4 @@
-"""One message, with what might be its end in it, on its way through us to others: it must stay one message."""
+"""Relays messages that contain a possible end of message through Waypost to other servers, to detect smuggling."""
 
 import smtplib
 
@@ -12,7 +12,7 @@ INSIDE = (
 
 
 def by_data(end: bytes) -> Dialogue:
-    """After DATA, just as it is: whoever takes `end` for the end of the message finds a second one behind it."""
+    """Return a dialogue with DATA in which a second message follows `end`, if a server accepts it as the end."""
     dialogue = Dialogue(0, "smuggling by DATA")
     dialogue.say("EHLO client.example")
     for command in (f"MAIL FROM:<{SENDER}>", f"RCPT TO:<{RECIPIENT}>", "DATA"):
@@ -22,7 +22,7 @@ def by_data(end: bytes) -> Dialogue:
 
 
 def by_bdat(end: bytes, body: str) -> Dialogue:
-    """In a chunk (RFC 3030), where octets are counted and nothing is an end."""
+    """Return a dialogue with BDAT (RFC 3030), which counts bytes, so that `end` is part of the message."""
     dialogue = Dialogue(0, f"smuggling by BDAT, {body}")
     dialogue.say("EHLO client.example")
     for command in (f"MAIL FROM:<{SENDER}> BODY={body}", f"RCPT TO:<{RECIPIENT}>"):
@@ -33,13 +33,13 @@ def by_bdat(end: bytes, body: str) -> Dialogue:
 
 
 def accepted(dialogue: Dialogue, waypost) -> list[bytes]:
-    """The messages that Waypost made of a dialogue, as its inbox has them, our trace lines in front."""
+    """Return the messages that Waypost stored from a dialogue, with the trace lines that it added."""
     outcome = play(dialogue, waypost)
     return [waypost.system.raw(message_id, RECIPIENT) for _, message_id in outcome.ids]
 
 
 def relay(raw: bytes, peer) -> list[str]:
-    """Bring a message to another server by DATA, as the standard library does it; returns the ids that it tells."""
+    """Send a message to another server by DATA with `smtplib`, and return the ids in its replies."""
     with smtplib.SMTP(*peer.address, local_hostname="relay.example", timeout=PATIENCE) as client:
         client.ehlo()
         client.mail(SENDER)
@@ -50,9 +50,9 @@ def relay(raw: bytes, peer) -> list[str]:
 
 
 def relay_octets(raw: bytes, peer) -> list[str]:
-    """Bring a message to another server by DATA, with no more dots than RFC 5321 section 4.5.2 asks for.
+    """Send a message to another server by DATA, with the dot-stuffing of RFC 5321 section 4.5.2 and no other change.
 
-    Each octet arrives; what is a bare CR or LF in it, another server may take for a line end.
+    Bare CRs and LFs arrive unchanged, so the other server may read them as line ends.
     """
     dialogue = Dialogue(0, "relayed")
     dialogue.say("EHLO relay.example")
@@ -63,7 +63,7 @@ def relay_octets(raw: bytes, peer) -> list[str]:
 
 
 def messages_made(raw: bytes, peer, how) -> int:
-    """How many messages the other server makes of one."""
+    """Return the number of messages that another server stores if `how` relays one message to it."""
     before = peer.count()
     peer.settle(how(raw, peer))
     return peer.count() - before

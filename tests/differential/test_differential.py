@@ -1,6 +1,6 @@
-"""The same dialogues with us and with aiosmtpd: we differ for reasons that are in a table.
+"""Waypost and aiosmtpd differ in the same dialogues only where a table has the reason.
 
-These are the first few; `proofs/test_differential.py` has a thousand, and Postfix too.
+These tests play only some dialogues. `proofs/test_differential.py` plays a thousand, also to Postfix.
 """
 
 from tests.differential import comparison, expected, peers, player
@@ -25,7 +25,7 @@ def test_we_differ_from_aiosmtpd_only_where_we_mean_to():
 
 
 def refusals(outcome):
-    """How often a client was refused. After too many of them, nobody would listen on."""
+    """Return the number of 5xx replies. After too many of them, a server would close the connection."""
     return sum(code >= 500 for codes in [*outcome.codes, outcome.rest] for code in codes)
 
 

@@ -1,4 +1,4 @@
-"""Whatever was ever taken for the end of a message: here it is one message or none, and stays one with others."""
+"""Waypost never splits a message at a known false end of message, nor relays a message that another server splits."""
 
 import pytest
 
@@ -39,7 +39,7 @@ def test_one_message_is_never_two(waypost, aiosmtpd, way, end):
 
 
 def test_a_bare_line_end_after_data_is_refused(waypost):
-    """Not mended, so that a signature stays valid, and not kept, so that nobody else can take it for an end."""
+    """Waypost does not correct bare line ends, because that would break signatures, and does not relay them."""
     bare = [
         end for end in BAD_ENDS.values() if b"\r" in end.replace(b"\r\n", b"") or b"\n" in end.replace(b"\r\n", b"")
     ]

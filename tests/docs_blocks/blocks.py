@@ -1,4 +1,4 @@
-"""The code blocks of the pages, in their order."""
+"""Finds the code blocks of the pages, in their order."""
 
 import re
 from dataclasses import dataclass
@@ -11,43 +11,43 @@ PAGES = [
     "docs/tutorial.md",
     *(f"docs/how-to/{page.name}" for page in sorted(ROOT.glob("docs/how-to/*.md"))),
 ]
-"""The pages whose blocks are run. Each tells one story, from its first block to its last."""
+"""The pages whose blocks are run. The blocks of a page are run in one environment, in their order."""
 
 FENCE = re.compile(r"^```(?P<language>\S*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code, and the text that leads to it."""
+    """A block of code, and the text before it."""
 
     page: str
     line: int
-    """Of its first line of code, counted from 1."""
+    """The number of its first line of code on the page, counted from 1."""
     language: str
     text: str
     before: str
-    """The text between the block before and this one."""
+    """The text between the previous block and this block."""
 
     @property
     def place(self) -> str:
-        """Where it is, as editors and terminals take it."""
+        """The position of the block, in the form PAGE:LINE that editors and terminals recognize."""
         return f"{self.page}:{self.line}"
 
     @property
     def first_line(self) -> str:
-        """By which the list of blocks that are not run names it."""
+        """The first line of the block, by which `NOT_RUN` names it."""
         return self.text.partition("\n")[0]
 
     @property
     def file(self) -> str:
-        """The file that the text before it names last, in backticks. Without one it is `waypost.toml` for TOML."""
+        """The last file name in backticks before the block; if there is none, `waypost.toml` for TOML."""
         spans = re.findall(r"`([^`]+)`", self.before)
         named = re.findall(rf"[\w~./-]+\.{self.language}\b|~/\.aws/config", " ".join(spans))
         return named[-1] if named else "waypost.toml" if self.language == "toml" else ""
 
 
 def blocks_of(page: str) -> list[Block]:
-    """All blocks of a page, in their order."""
+    """Return all blocks of a page, in their order."""
     text = (ROOT / page).read_text(encoding="utf-8")
     found, end = [], 0
     for match in FENCE.finditer(text):

@@ -1,9 +1,9 @@
-"""What a reader of a page has: a shell, a Python interpreter, servers, and files; all of it in a directory of its own.
+"""The environment of a page's reader: a shell, a Python interpreter, servers and files, in a separate directory.
 
-The shell is a real bash, which runs one block after the other and so keeps variables, functions and the directory.
-`waypost serve` is started in the background, as in the reader's first terminal, and waited for; everything else is the
-command itself. What differs from a reader's machine: servers take free ports of 127.0.0.1 in place of those of the
-page, the package index is not asked, and the AWS tools try once.
+The shell is a real bash. It runs one block after the other, and so keeps variables, functions and its directory.
+`waypost serve` is started in the background, as in the reader's first terminal, and the shell waits until it is ready.
+Every other command runs unchanged. There are three differences from a reader's machine: servers listen on free ports of
+127.0.0.1 instead of the ports on the page, pip uses no package index, and the AWS tools make only one attempt.
 """
 
 import difflib
@@ -32,22 +32,22 @@ from waypost.config.types import BadSetting
 from waypost.host.data_directory import DataDirectory
 
 SECONDS = 120
-"""How long a block may take. Most take less than a second."""
+"""The maximum time, in seconds, for a block. Most blocks take less than a second."""
 
 SECRET = "a secret of some length"
-"""What is in the files that settings files name for secrets."""
+"""The content of the files with secrets that settings files name."""
 
 BIN = Path(sys.executable).parent
-"""Where `waypost`, `aws` and `python` are."""
+"""The directory of the commands `waypost`, `aws` and `python`."""
 
 LISTENS = ("--http", "--smtp", "--smtps", "--lmtp")
-"""Options of `waypost serve` that take HOST:PORT."""
+"""The options of `waypost serve` whose value is HOST:PORT."""
 
 PREAMBLE = """
 waypost() {
     if [ "$1" != serve ]; then
         command waypost "$@"
-    elif [ "$BASH_SUBSHELL" -gt 0 ]; then  # in the background, as the page says it
+    elif [ "$BASH_SUBSHELL" -gt 0 ]; then  # in the background, as on the page
         exec waypost "$@"
     else
         shift
@@ -66,7 +66,7 @@ set -E
 INTERPRETER = """
 import json, os, sys, traceback
 answers = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)  # what the blocks print is not for us
+os.dup2(2, 1)  # output of the blocks must not be read as a result
 names = {"__name__": "__main__"}
 for line in sys.stdin:
     text, place, first, environment = json.loads(line)
@@ -78,36 +78,36 @@ for line in sys.stdin:
         failed = traceback.format_exc()
     print(json.dumps(failed), file=answers, flush=True)
 """
-"""A Python that runs blocks, one after the other, in one namespace, and says of each what it raised."""
+"""A Python program that runs blocks in one namespace. For each block, it prints the traceback, or an empty string."""
 
 ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
 
 VARIES = [
     (ID, "ID"),
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ][\d:.]+(?:Z|\+00:00| UTC)"), "TIME"),
-    (re.compile(r"\b[\d,.]+ octets"), "N octets"),
+    (re.compile(r"\b[\d,.]+ (octets|bytes)"), r"N \1"),
     (re.compile(r"(127\.0\.0\.1\]?):\d+"), r"\1:PORT"),
     (re.compile(r"\b(?!(\d)\1{11})(?=[0-9a-f]*\d)[0-9a-f]{12}\b"), "DIGEST"),
     (re.compile(r"(aws_(?:secret_access_key|session_token) = )\S+"), r"\1SECRET"),
     (re.compile(r"[ \t]+$", re.MULTILINE), ""),
 ]
-"""What is different at each run, and what stands for it where the output is compared with the page."""
+"""Parts of outputs that differ in each run, and their replacements for the comparison with the page."""
 
 
 class BlockFailed(AssertionError):
-    """A block does not do what the page says. The message is for the author of the page."""
+    """The result of a block differs from the page. The message is for the author of the page."""
 
 
 class Session:
-    """What a reader has."""
+    """The environment of a page's reader."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.replaced: dict[str, str] = {}
-        """What stands on the page, and what is said in its place: ids of the page's outputs, ports, paths."""
+        """Ids, ports and paths on the page, and the values of this run that replace them."""
         self.environment = _environment(home)
         self.stdin = ""
-        """What the reader types where a command of the page asks."""
+        """The input that the reader types if a command on the page asks for it."""
         self._servers: dict[str, _Server] = {}
         self._python: subprocess.Popen[str] | None = None
         self._files = ExitStack()
@@ -125,7 +125,7 @@ class Session:
             cwd=self.home,
             env=self.environment,
             pass_fds=(said, says),
-            start_new_session=True,  # without a terminal, so that what asks for a password reads it from stdin
+            start_new_session=True,  # without a terminal, so that commands read passwords from standard input
         )
         os.close(said)
         os.close(says)
@@ -135,7 +135,7 @@ class Session:
 
     def __exit__(self, kind: object, *_: object) -> None:
         with suppress(ProcessLookupError):
-            os.killpg(self._shell.pid, signal.SIGKILL)  # what it has in the background, too
+            os.killpg(self._shell.pid, signal.SIGKILL)  # also ends its background processes
         self._shell.wait()
         with suppress(BrokenPipeError):
             self._shell.stdin.close()
@@ -152,27 +152,27 @@ class Session:
             server.end(is_judged=kind is None)
 
     def run(self, block: Block) -> None:
-        """Do what a block says. Raises `BlockFailed`."""
+        """Run a block. Raises `BlockFailed`."""
         run = getattr(self, f"_run_{block.language}")
         run(block)
 
     def do(self, commands: str) -> str:
-        """Run commands in the shell; returns what they print. Raises `BlockFailed`."""
-        return self._in_shell(self._as_here(commands), "what the text before says")
+        """Run commands in the shell and return their output. Raises `BlockFailed`."""
+        return self._in_shell(self._as_here(commands), "commands from the text before a block")
 
     def write_secret(self, name: str) -> None:
-        """Write a file with a secret, which only its owner may read."""
+        """Write a file with a secret that only the owner of the file may read."""
         (self.home / name).write_text(SECRET)
         (self.home / name).chmod(0o600)
 
     def create(self, address: str, **members: object) -> str:
-        """Make an email address at the server that was started last; returns its id."""
+        """Create an email address on the server that was started last, and return its id."""
         instance = self._connect.list_instances()["InstanceSummaryList"][0]["Id"]
         made = self._connect.create_email_address(InstanceId=instance, EmailAddress=address, **members)
         return str(made["EmailAddressId"])
 
     def associate(self, alias: str, primary: str) -> None:
-        """Make one email address the alias of another one, both by their ids."""
+        """Make an email address the alias of another email address. Both arguments are ids."""
         self._connect.associate_email_address_alias(
             InstanceId=self._connect.list_instances()["InstanceSummaryList"][0]["Id"],
             EmailAddressId=primary,
@@ -180,7 +180,7 @@ class Session:
         )
 
     def send(self, recipient: str, message: str, *, sender: str, is_refused: bool = False) -> None:
-        """Send a message to the server that was started last, whose clients call themselves client.example."""
+        """Send a message to the server that was started last, from a client with the name client.example."""
         host, _, port = self._run["smtp"].rpartition(":")
         with smtplib.SMTP(host, int(port), local_hostname="client.example", timeout=SECONDS) as client:
             client.ehlo()
@@ -190,7 +190,7 @@ class Session:
                 assert client.data(message)[0] == 250
 
     def advance(self, *steps: str) -> None:
-        """Move the virtual clock on, step by step: all that is due by then has been attempted."""
+        """Advance the virtual clock in steps. After each step, all due deliveries have been attempted."""
         for step in steps:
             self.do(
                 'curl --silent --fail --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" '
@@ -212,15 +212,15 @@ class Session:
 
     @property
     def _run(self) -> dict[str, str]:
-        """Where the server is that was started last."""
+        """The addresses of the server that was started last."""
         return list(self._servers.values())[-1].run
 
     def end_servers(self) -> None:
-        """Ctrl-C for each server that runs, which ends as it should."""
+        """Stop each running server with Ctrl-C, and check that it ends without an error."""
         while self._servers:
             self._servers.popitem()[1].end()
 
-    # A kind of block each
+    # Each method runs one kind of block
 
     def _run_bash(self, block: Block) -> None:
         self._in_shell(self._as_here(block.text), block.place)
@@ -247,7 +247,7 @@ class Session:
             raise BlockFailed(f"{block.place}: {failed}")
 
     def evaluate(self, text: str, place: str = "", line: int = 1) -> str:
-        """Run Python after what was run before; returns the traceback, if there is one."""
+        """Run Python code in the namespace of the earlier blocks; return the traceback, or an empty string."""
         self._in_shell("env -0 > ~/.environment", place)
         if self._python is None:
             self._python = subprocess.Popen(
@@ -264,7 +264,7 @@ class Session:
         return failed
 
     def _run_toml(self, block: Block) -> None:
-        """A settings file: the server would take it, and the blocks behind it may use it."""
+        """Write a settings file, which later blocks may use, and check that the server would accept it."""
         file = self._written(block)
         for name in re.findall(r'(?:secret|password)_file = "(.*)"', block.text):
             self.write_secret(name)
@@ -276,11 +276,14 @@ class Session:
                 sources.read({}, {}, found)
             except BadSetting as error:
                 raise BlockFailed(f"{block.place}: {error}") from error
-        assert found != SettingsFile(), f"{block.place}: it says nothing"
+        assert found != SettingsFile(), f"{block.place}: the settings file is empty"
 
     def _run_json(self, block: Block) -> None:
-        """A file to be written; or members of a file that is there already; or else what the surroundings look at."""
-        told = json.loads(block.text)
+        """Write the file that the text names; or, if it exists, compare its members with the block.
+
+        If the text names no file, the surroundings of the page check the block.
+        """
+        shown = json.loads(block.text)
         file = self.home / block.file
         if block.file and not file.exists():
             if file.name == "run.json":
@@ -288,20 +291,20 @@ class Session:
             self._written(block)
         elif block.file:
             there = json.loads(file.read_text(encoding="utf-8"))
-            found = {name: there[name] for name in told if name in there}
-            compare_members(told, found, f"{block.place}: {block.file}")
+            found = {name: there[name] for name in shown if name in there}
+            compare_members(shown, found, f"{block.place}: {block.file}")
 
     def _run_ini(self, block: Block) -> None:
         self._written(block)
 
-    # How
+    # Helpers
 
     def _opened(self, name: str) -> IO[bytes]:
-        """A file for what a process says; closed at the end."""
+        """Open a file for the output of a process. The file is closed at the end of the session."""
         return self._files.enter_context((self.home / name).open("wb"))
 
     def _written(self, block: Block) -> Path:
-        """Write the file that the text names."""
+        """Write the block to the file that the text before it names, and return its path."""
         if not block.file:
             raise BlockFailed(f"{block.place}: the text before the block does not name its file, in backticks")
         file = self.home / block.file.replace("~", str(self.home))
@@ -310,13 +313,13 @@ class Session:
         return file
 
     def _as_here(self, text: str) -> str:
-        """The text with this run's ids, ports and paths."""
+        """Replace the ids, ports and paths of the page with those of this run."""
         for there, here in self.replaced.items():
             text = text.replace(there, here)
         return text
 
     def _in_shell(self, commands: str, place: str) -> str:
-        """What the commands print. Raises `BlockFailed` if one of them fails."""
+        """Run commands and return their output. Raises `BlockFailed` if a command fails."""
         script, printed = self.home / ".block", self.home / ".printed"
         script.write_text(f"set -e\n{commands}\nset +e\n", encoding="utf-8")
         (self.home / ".stdin").write_text(self.stdin, encoding="utf-8")
@@ -332,7 +335,7 @@ class Session:
         return shown
 
     def _hear(self) -> str:
-        """What the shell says: `done`, or `serve`; otherwise why it says nothing."""
+        """Wait for the shell's report, which is `done` or `serve`. If there is none, return the reason."""
         if not select.select([self._from_shell], [], [], SECONDS)[0]:
             return f"nothing happened in {SECONDS} s\n"
         return os.read(self._from_shell, 100).decode().strip() or (self.home / ".shell").read_text(encoding="utf-8")
@@ -346,7 +349,7 @@ class Session:
         return dict(line.split("=", 1) for line in octets.split("\0") if line)
 
     def _serve(self) -> str:
-        """Start a server as the shell was told to; one that runs on the same directory is stopped first."""
+        """Start a server with the arguments given to the shell. Stop a server on the same directory first."""
         arguments = (self.home / ".arguments").read_text(encoding="utf-8").split("\0")[:-1]
         for option in LISTENS:
             if option in arguments:
@@ -363,7 +366,7 @@ class Session:
 
 
 class _Server:
-    """A `waypost serve` that was started."""
+    """A process of `waypost serve`."""
 
     def __init__(self, home: Path, name: str, arguments: list[str], environment: dict[str, str]) -> None:
         here = Path(environment["PWD"])
@@ -380,23 +383,26 @@ class _Server:
                 start_new_session=True,
             )
         banner = ""
-        while (line := self._process.stdout.readline()) and "Ctrl-C stops it" not in line:
+        while (line := self._process.stdout.readline()) and "Ctrl-C stops the server" not in line:
             banner += line
         self.is_ready = bool(line)
         (home / ".banner").write_text(banner + line, encoding="utf-8")
 
     @property
     def run(self) -> dict[str, str]:
-        """What its `run.json` says."""
+        """The content of its `run.json`."""
         return dict(json.loads((self._data / "run.json").read_text(encoding="utf-8")))
 
     @property
     def log_text(self) -> str:
-        """What it has logged."""
+        """Its log so far."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def end(self, *, is_judged: bool = True) -> None:
-        """Ctrl-C. Raises `BlockFailed` if the server fails at it, or has logged an error or an email address."""
+        """Stop the server with Ctrl-C.
+
+        Raises `BlockFailed` if the exit code is not 0, or if the server has logged an error or an email address.
+        """
         self._process.send_signal(signal.SIGINT)
         code = self._process.wait(SECONDS)
         self._process.stdout.close()
@@ -405,7 +411,7 @@ class _Server:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    """That of somebody who has nothing set, of what may matter."""
+    """Return the environment of a reader who has set none of the variables that Waypost and AWS SDKs read."""
     return {
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "HOME": str(home),
@@ -423,7 +429,7 @@ def _environment(home: Path) -> dict[str, str]:
 
 
 def _dialogue(block: Block) -> list[tuple[str, str]]:
-    """The commands of a console block, each with the output that the page shows."""
+    """Return the commands of a console block, each with the output that the page shows."""
     parts = re.split(r"^\$ ", block.text, flags=re.MULTILINE)
     if parts[0]:
         raise BlockFailed(f"{block.place}: a console block begins with `$ ` and a command")
@@ -436,15 +442,15 @@ def _dialogue(block: Block) -> list[tuple[str, str]]:
 
 
 def _compared(output: str) -> str:
-    """The output without what is different at each run."""
+    """Return the output, with the parts that differ in each run replaced."""
     for pattern, stands in VARIES:
         output = pattern.sub(stands, output)
     return output.strip()
 
 
-def compare_members(told: dict[str, object], found: dict[str, object], what: str) -> None:
-    """Raise `BlockFailed` unless what the page shows has the members that there are, with values of the same kinds."""
-    kinds = [{name: type(value).__name__ for name, value in members.items()} for members in (told, found)]
+def compare_members(shown: dict[str, object], found: dict[str, object], what: str) -> None:
+    """Raise `BlockFailed` unless the object on the page has the same members as `found`, of the same types."""
+    kinds = [{name: type(value).__name__ for name, value in members.items()} for members in (shown, found)]
     if kinds[0] != kinds[1]:
         wrong = sorted({name for name, _ in kinds[0].items() ^ kinds[1].items()})
-        raise BlockFailed(f"{what} differs in {', '.join(wrong)}. There is {json.dumps(found, indent=2)}")
+        raise BlockFailed(f"{what} differs in {', '.join(wrong)}. The actual object is {json.dumps(found, indent=2)}")

@@ -1,4 +1,4 @@
-"""What a page takes for granted: the server, the files and the peers that its text speaks of."""
+"""The prerequisites of each page: the server, the files and the peers that its text mentions."""
 
 import http.server
 import json
@@ -17,29 +17,29 @@ from tests.kit.stores import postgresql
 from waypost.host import certificates
 
 Look = Callable[[Block], None]
-"""Called after each block, to look at what its page promises besides."""
+"""A function that is called after each block, to check further statements of the page."""
 
 
 def nothing(_: Block) -> None:
-    """There is nothing to be looked at."""
+    """Check nothing."""
 
 
 @contextmanager
 def none(session: Session) -> Iterator[Look]:
-    """The page says everything itself."""
+    """For a page whose blocks set up everything themselves."""
     yield nothing
 
 
 @contextmanager
 def a_server(session: Session) -> Iterator[Look]:
-    """A server is running."""
+    """For a page that needs a running server."""
     session.do('waypost serve\neval "$(waypost env)"')
     yield nothing
 
 
 @contextmanager
 def access_keys(session: Session) -> Iterator[Look]:
-    """The owner has a server, whose folder the page calls /srv/waypost."""
+    """For a page that needs a running server, whose directory is /srv/waypost on the page."""
     session.do("waypost serve")
     session.replaced["/srv/waypost"] = str(session.home)
     yield nothing
@@ -47,7 +47,7 @@ def access_keys(session: Session) -> Iterator[Look]:
 
 @contextmanager
 def mail_from_the_internet(session: Session) -> Iterator[Look]:
-    """An authority has given a certificate."""
+    """For a page that needs a certificate."""
     folder = session.home / "letsencrypt"
     folder.mkdir()
     for name, octets in zip(
@@ -60,10 +60,10 @@ def mail_from_the_internet(session: Session) -> Iterator[Look]:
 
 @contextmanager
 def in_postgresql(session: Session) -> Iterator[Look]:
-    """There is a PostgreSQL, of which the reader is the administrator."""
+    """For a page that needs a PostgreSQL server, of which the reader is the administrator."""
     with postgresql.OwnServer(fsync=False) as server:
         folder = postgresql.address_of(server.url)
-        assert isinstance(folder, str), "it listens on a socket"
+        assert isinstance(folder, str), "the PostgreSQL server listens on a Unix socket"
         host = str(Path(folder).parent)
         session.do(f'export PGHOST="{host}" PGUSER=postgres PATH="$PATH:{postgresql.binaries()}"')
         session.replaced["postgresql://waypost@db.example/waypost"] = f"postgresql://waypost@/waypost?host={host}"
@@ -74,7 +74,7 @@ def in_postgresql(session: Session) -> Iterator[Look]:
 
 @contextmanager
 def routes(session: Session) -> Iterator[Look]:
-    """A mail server and a mail store are where the routes of the page lead."""
+    """For a page whose routes lead to an SMTP server and an LMTP server."""
     with Sink() as server, Sink(is_lmtp=True) as store:
         session.replaced |= {"smtp://127.0.0.1:2600": server.to, "lmtp://127.0.0.1:2400": store.to}
         session.do("waypost serve")
@@ -83,7 +83,7 @@ def routes(session: Session) -> Iterator[Look]:
 
 @contextmanager
 def run_it(session: Session) -> Iterator[Look]:
-    """A server is running. Only the owner of a backup can read it."""
+    """For a page that needs a running server. After a backup, check that only its owner can read it."""
     session.do("waypost serve")
 
     def look(block: Block) -> None:
@@ -91,14 +91,14 @@ def run_it(session: Session) -> Iterator[Look]:
             for name in ("waypost.sqlite3", "credentials", "master.key"):
                 mode = stat.S_IMODE((session.home.parent / "waypost-backup" / name).stat().st_mode)
                 if mode & 0o077:
-                    raise BlockFailed(f"{block.place}: others can read waypost-backup/{name} (mode {mode:o})")
+                    raise BlockFailed(f"{block.place}: other users can read waypost-backup/{name} (mode {mode:o})")
 
     yield look
 
 
 @contextmanager
 def search(session: Session) -> Iterator[Look]:
-    """There are email addresses to be found."""
+    """For a page that searches for email addresses."""
     session.do('waypost serve\neval "$(waypost env)"')
     for name in ("support", "billing"):
         session.create(f"{name}@example.com", Description="mail about billing", Tags={"team": "blue"})
@@ -107,7 +107,7 @@ def search(session: Session) -> Iterator[Look]:
 
 @contextmanager
 def webhooks(session: Session) -> Iterator[Look]:
-    """A receiver has got a delivery by a webhook, as the page describes it."""
+    """For a page about deliveries to a webhook. Check its JSON and its Python code with a real delivery."""
     with _Receiver() as receiver:
         session.write_secret("hook.secret")
         (session.home / "hook.toml").write_text(
@@ -120,9 +120,9 @@ def webhooks(session: Session) -> Iterator[Look]:
         def look(block: Block) -> None:
             if block.language == "json":
                 receiver.wait_for(2)
-                told = json.loads(block.text)
-                (found,) = (one for one in receiver.metadata if one["reason"] == told["reason"])
-                compare_members(told, found, f"{block.place}: the metadata that comes")
+                shown = json.loads(block.text)
+                (found,) = (one for one in receiver.metadata if one["reason"] == shown["reason"])
+                compare_members(shown, found, f"{block.place}: the metadata of a delivery")
             if "def parts" in block.text:
                 headers, body = receiver.requests[0]
                 given = f"headers, body, secret = {dict(headers)!r}, {body!r}, {SECRET!r}\n"
@@ -133,14 +133,14 @@ def webhooks(session: Session) -> Iterator[Look]:
                     "assert metadata['subject'] == 'Hello' and message.endswith(b'Subject: Hello\\r\\n\\r\\nHi!\\r\\n')"
                 )
                 if failed:
-                    raise BlockFailed(f"{block.place}: with a delivery that came: {failed}")
+                    raise BlockFailed(f"{block.place}: the code failed with a real delivery: {failed}")
 
         yield look
 
 
 @contextmanager
 def where_is_my_mail(session: Session) -> Iterator[Look]:
-    """A mail server has said `later` twice, and then `no`; and other mail was refused, or kept."""
+    """For a page about lost mail: a delivery was deferred twice and then failed, and other mail was refused or kept."""
     answers = iter([b"451 4.3.0 the disk is full"] * 2 + [b"550 5.1.1 no such mailbox"])
     with Sink(at_rcpt=lambda _: next(answers, b"250 2.1.5 ok")) as sink:
         (session.home / "waypost.toml").write_text(
@@ -179,12 +179,12 @@ PAGES: dict[str, Callable[[Session], AbstractContextManager[Look]]] = {
 
 
 def surroundings(page: str, session: Session) -> AbstractContextManager[Look]:
-    """What there is before the first block of a page. It gives what is to be looked at after each block."""
+    """Return the context manager that sets up the prerequisites of a page, and yields the check after each block."""
     return PAGES.get(page, none)(session)
 
 
 class _Receiver:
-    """A webhook's receiver, which takes everything."""
+    """An HTTP server that accepts every request of a webhook."""
 
     def __enter__(self) -> Self:
         self.requests: list[tuple[dict[str, str], bytes]] = []
@@ -201,7 +201,7 @@ class _Receiver:
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Nobody reads it."""
+                """Suppress the log."""
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -218,11 +218,13 @@ class _Receiver:
         return f"http://127.0.0.1:{self._server.server_port}/mail"
 
     def wait_for(self, count: int) -> None:
-        """Until so many deliveries have come."""
+        """Wait until `count` deliveries have arrived."""
         with self._came:
-            assert self._came.wait_for(lambda: len(self.requests) >= count, 60), f"{len(self.requests)} deliveries came"
+            assert self._came.wait_for(lambda: len(self.requests) >= count, 60), (
+                f"{len(self.requests)} deliveries arrived"
+            )
 
     @property
     def metadata(self) -> list[dict[str, object]]:
-        """Of each delivery."""
+        """The metadata of each delivery."""
         return [json.loads(body.split(b"\r\n\r\n")[1].partition(b"\r\n")[0]) for _, body in self.requests]

@@ -1,4 +1,4 @@
-"""Each block of README, tutorial and how-to pages does what its page says, in the order in which a reader does it."""
+"""The blocks of the README, the tutorial and the how-to pages, run in order, have the results that the pages show."""
 
 import shutil
 
@@ -11,11 +11,11 @@ from tests.docs_blocks.surroundings import surroundings
 pytestmark = pytest.mark.slow
 
 LANGUAGES = {"bash", "console", "python", "toml", "json", "ini"}
-"""What can be run. The shell's commands are `bash`, or `console` with their output."""
+"""The languages of blocks that can be run. Shell commands are `bash`, or `console` if the block shows their output."""
 
 NOT_RUN = {
     ("README.md", "make demo     # sets everything up, and shows the main job with a real server and real clients"): (
-        "it is what runs this test: `.ci/run` and `make fresh` run both commands"
+        "`make test` runs this test; `.ci/run` and `make fresh` run both commands"
     ),
     ("README.md", "   AWS SDK, AWS CLI          mail client                SMTP, LMTP, Maildir, webhook"): (
         "a drawing"
@@ -26,14 +26,16 @@ NOT_RUN = {
     ("docs/how-to/install.md", "[Unit]"): "a unit of systemd, which tests/test_docs.py has systemd-analyze verify",
     ("docs/how-to/install.md", "systemctl daemon-reload"): "it needs systemd as process 1",
     ("docs/how-to/mail-from-the-internet.md", "virtual_mailbox_domains = example.com"): (
-        "settings of Postfix, which has to be started as root to take them"
+        "settings of Postfix, which must be started as root to use them"
     ),
     ("docs/how-to/sender-authentication.md", "Authentication-Results: mx.here.example;"): (
-        "a field of a message; tests/domain/mailauth/test_verdicts.py has how it is written"
+        "a header field; tests/domain/mailauth/test_verdicts.py tests its format"
     ),
-    ("docs/how-to/sender-authentication.md", "Authentication-Results: mx.here.example; none"): ("as that one"),
+    ("docs/how-to/sender-authentication.md", "Authentication-Results: mx.here.example; none"): (
+        "a header field; tests/domain/mailauth/test_verdicts.py tests its format"
+    ),
 }
-"""The blocks that are not run, by their page and first line, each with the reason. It is to stay short."""
+"""The blocks that are not run, by their page and first line, each with the reason. Keep this list short."""
 
 
 def is_run(block) -> bool:
@@ -52,7 +54,7 @@ def test_each_block_of_the_page_does_what_it_says(page, tmp_path):
                 afterwards(block)
     except BlockFailed as error:
         failed = str(error)
-    if failed:  # where it was found is of no interest, and would hide what was
+    if failed:  # a Python traceback would hide the message
         pytest.fail(failed, pytrace=False)
 
 
@@ -65,7 +67,7 @@ def test_no_block_is_left_out(record_property):
             f"behind its three backticks, or list it in NOT_RUN of {__name__}, with the reason."
         )
     unused = NOT_RUN.keys() - {(block.page, block.first_line) for block in blocks}
-    assert not unused, f"NOT_RUN lists blocks that are on no page: {unused}"
+    assert not unused, f"NOT_RUN lists blocks that no page has: {unused}"
     ran = sum(map(is_run, blocks))
     pages = len({block.page for block in blocks})
     record_property("to_be_told", f"documentation: {ran} of {len(blocks)} code blocks of {pages} pages are run")

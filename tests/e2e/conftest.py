@@ -1,4 +1,4 @@
-"""One real server process for all tests that do no harm to it."""
+"""The fixtures of the end-to-end tests, among them one real server process that most of these tests share."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def system():
 
 @pytest.fixture
 def new_server(tmp_path):
-    """A server of the test's own, started when the test says so and gone at the end."""
+    """A separate server for one test. The test starts the server, and the fixture kills it at the end."""
     server = testing.Server(tmp_path / "data")
     yield server
     if server._process and server._process.poll() is None:
@@ -28,12 +28,12 @@ def new_server(tmp_path):
 
 @pytest.fixture(scope="module")
 def late(tmp_path_factory):
-    """The server of `late_system`, one for each module."""
+    """The server of `late_system`, which all tests of a module share."""
     with late_system(tmp_path_factory.mktemp("late")) as system:
         yield system
 
 
 @pytest.fixture
 def commands(late, capsys, monkeypatch):
-    """The commands of `waypost`, which ask that server."""
+    """The `waypost` command on the data directory of the server `late`."""
     return Commands(late.server.data, capsys, monkeypatch)

@@ -1,4 +1,4 @@
-"""The inspection API on a store that is slow, or in which mail is deleted while it is read."""
+"""The inspection API with a slow store, and with a store from which mail is deleted during a request."""
 
 import asyncio
 import base64
@@ -31,27 +31,27 @@ LARGE = b"Subject: large\r\n\r\n" + b"x" * (5 * asgi.PART // 2)
 
 
 class Client:
-    """Asks the inspection API of a store, without a socket between them."""
+    """Calls the inspection API of a store directly, without a socket."""
 
     def __init__(self, store):
         self.store = store
-        self.told = []
+        self.events = []
         self.application = asgi.application(
             store,
             deployment=Deployment(hostname="mail.example", loop_key=b"k"),
             failures=FailedSignatures(),
             clock=lambda: NOW,
             mail_clock=lambda: NOW,
-            emit=self.told.append,
+            emit=self.events.append,
             wake=lambda: None,
             advance=None,
             refusal_retention=timedelta(days=1),
         )
 
-    async def get(self, asked):
-        """The status, the headers and the body as far as it came; and whether that was all of it."""
-        path, _, query = asked.partition("?")
-        shown = base64.b64encode(f"{KEY.id}:{KEY.secret}".encode())
+    async def get(self, target):
+        """Return the status, the headers, the received part of the body, and whether the body is complete."""
+        path, _, query = target.partition("?")
+        credentials = base64.b64encode(f"{KEY.id}:{KEY.secret}".encode())
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -62,7 +62,7 @@ class Client:
             "raw_path": f"/_waypost/{path}".encode(),
             "root_path": "",
             "query_string": query.encode(),
-            "headers": [(b"host", b"localhost"), (b"authorization", b"Basic " + shown)],
+            "headers": [(b"host", b"localhost"), (b"authorization", b"Basic " + credentials)],
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 80),
         }
@@ -102,34 +102,34 @@ def with_client(tmp_path, scenario):
 
 
 @pytest.mark.parametrize(
-    ("asked", "read", "advice"),
+    ("target", "read", "advice"),
     [
         ("instance?region=us-east-1", "the instances", "Please try again."),
-        ("messages?address=x@example.com", "the deliveries", "Ask for fewer with limit."),
+        ("messages?address=x@example.com", "the deliveries", "Use a smaller limit."),
         ("messages/large", "the trace of the message", "Please try again."),
         ("messages/large/raw?address=x@example.com", "the message", "Please try again."),
-        ("trace?what=x@example.com", "the traces", "Name the id of one message. Ask for fewer with limit."),
-        ("explain?address=x@example.com", "what decides about this mail", "Please try again."),
-        ("queue", "the queue", "Name one destination. Ask for fewer with limit."),
-        ("queue?destination=x", "the queue", "Ask for fewer with limit."),
-        ("dead-letters", "the dead letters", "Say since when, or name an address. Ask for fewer with limit."),
+        ("trace?what=x@example.com", "the traces", "Name the id of one message. Use a smaller limit."),
+        ("explain?address=x@example.com", "the explanation", "Please try again."),
+        ("queue", "the queue", "Name one destination. Use a smaller limit."),
+        ("queue?destination=x", "the queue", "Use a smaller limit."),
+        ("dead-letters", "the dead letters", "Select fewer dead letters with since or address. Use a smaller limit."),
     ],
 )
-def test_a_page_that_takes_too_long_says_what_did_and_what_to_do(tmp_path, monkeypatch, asked, read, advice):
+def test_the_error_for_a_slow_page_names_the_data_and_gives_advice(tmp_path, monkeypatch, target, read, advice):
     async def too_slow(_, what, **__):
         raise ports.TookTooLong(what, 5)
 
     async def scenario(client):
         monkeypatch.setattr(client.store, "long_read", too_slow)
-        return await client.get(asked), client.told
+        return await client.get(target), client.events
 
-    (status, _, body, _), told = with_client(tmp_path, scenario)
-    assert (status, told) == (503, [])
+    (status, _, body, _), logged = with_client(tmp_path, scenario)
+    assert (status, logged) == (503, [])
     assert json.loads(body) == {"error": f"Reading {read} took more than 5 seconds, so the store stopped it. {advice}"}
 
 
 def raw_while(tmp_path, monkeypatch, *, after, happens):
-    """What comes of /raw if something happens after so many long reads."""
+    """Return the response of /raw and the logged events, if `happens` is called after that many long reads."""
 
     async def scenario(client):
         long_read, reads = client.store.long_read, 0
@@ -143,7 +143,7 @@ def raw_while(tmp_path, monkeypatch, *, after, happens):
             return found
 
         monkeypatch.setattr(client.store, "long_read", counted)
-        return await client.get("messages/large/raw?address=x@example.com"), client.told
+        return await client.get("messages/large/raw?address=x@example.com"), client.events
 
     return with_client(tmp_path, scenario)
 
@@ -163,29 +163,29 @@ async def fails(store):
     store._long_reading.octets = lambda *_, **__: broken(None)
 
 
-def test_a_message_that_stays_comes_whole(tmp_path, monkeypatch):
-    (status, headers, body, is_whole), told = raw_while(tmp_path, monkeypatch, after=1, happens=nothing)
-    assert (status, is_whole, told) == (200, True, [])
+def test_raw_returns_the_whole_message(tmp_path, monkeypatch):
+    (status, headers, body, is_whole), logged = raw_while(tmp_path, monkeypatch, after=1, happens=nothing)
+    assert (status, is_whole, logged) == (200, True, [])
     assert body.endswith(LARGE)
     assert headers["content-length"] == str(len(body))
 
 
 @pytest.mark.parametrize("after", [1, 2])
-def test_raw_of_a_message_that_is_purged_meanwhile_closes_the_connection_and_logs_nothing(tmp_path, monkeypatch, after):
-    (status, headers, body, is_whole), told = raw_while(tmp_path, monkeypatch, after=after, happens=purged)
-    assert (status, is_whole, told) == (200, False, [])
+def test_raw_closes_the_connection_and_logs_nothing_if_the_message_is_purged_meanwhile(tmp_path, monkeypatch, after):
+    (status, headers, body, is_whole), logged = raw_while(tmp_path, monkeypatch, after=after, happens=purged)
+    assert (status, is_whole, logged) == (200, False, [])
     assert len(body) < int(headers["content-length"])
 
 
-def test_a_store_that_fails_while_a_message_is_read_is_logged(tmp_path, monkeypatch):
-    (_, headers, body, is_whole), told = raw_while(tmp_path, monkeypatch, after=1, happens=fails)
+def test_a_failure_of_the_store_while_raw_reads_a_message_is_logged(tmp_path, monkeypatch):
+    (_, headers, body, is_whole), logged = raw_while(tmp_path, monkeypatch, after=1, happens=fails)
     assert not is_whole
     assert len(body) < int(headers["content-length"])
-    assert [(type(event), event.where) for event in told] == [(events.StoreFailed, "inspection")]
-    assert uuid.UUID(told[0].id)
+    assert [(type(event), event.where) for event in logged] == [(events.StoreFailed, "inspection")]
+    assert uuid.UUID(logged[0].id)
 
 
-def test_raw_of_a_message_whose_first_part_was_deleted_is_not_found(tmp_path):
+def test_raw_of_a_message_whose_first_part_is_incomplete_is_not_found(tmp_path):
     async def scenario(client):
         await client.store.write(lambda tx: tx.connection.execute("UPDATE message_bodies SET octets = x'00'"))
         return await client.get("messages/large/raw?address=x@example.com")

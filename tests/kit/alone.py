@@ -1,6 +1,6 @@
-"""A plugin for pytest: a test that starts a process or uses a socket fails (`make quick`).
+"""A plugin for pytest that fails each test that starts a process or uses a socket (`make quick`).
 
-So what is in `make quick` stays quick, and does not depend on the machine.
+The tests of `make quick` therefore stay fast, and do not depend on the machine.
 """
 
 import os
@@ -11,7 +11,7 @@ import pytest
 
 
 class NotAlone(AssertionError):
-    """A test of `make quick` has started a process or used a socket. It belongs in another folder."""
+    """A test of `make quick` has started a process or used a socket. The test belongs in another folder."""
 
 
 def _refused(what):
@@ -22,14 +22,14 @@ def _refused(what):
 
 
 class _Socket(socket.socket):
-    """A socket that reaches nothing."""
+    """A socket that cannot connect or listen."""
 
     connect = connect_ex = bind = listen = _refused("use a socket")
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _alone():
-    """Before all other fixtures, so that theirs fail too."""
+    """A session fixture that runs before all other fixtures, so that they fail too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subprocess, "Popen", _refused("start a process"))
         patch.setattr(os, "fork", _refused("fork"))

@@ -1,4 +1,4 @@
-"""Authorities, certificates and revocation lists for tests, made when a test asks for them; and clients for TLS."""
+"""Certificate authorities, certificates, revocation lists and TLS clients for tests, created on demand."""
 
 import asyncio
 import datetime as dt
@@ -30,17 +30,17 @@ class Issued:
 
     @property
     def pem(self) -> bytes:
-        """The certificate alone."""
+        """The certificate without its key, as PEM."""
         return self.x509.public_bytes(PEM)
 
     def key_pem(self, password: bytes | None = None) -> bytes:
-        """The key, encrypted if there is a password."""
+        """Return the key as PEM, encrypted if there is a password."""
         hidden = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
         return self.key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, hidden)
 
     @property
     def both(self) -> bytes:
-        """Certificate and key, as in one file."""
+        """The certificate and its key, as PEM, for a single file."""
         return self.pem + self.key_pem()
 
 
@@ -58,31 +58,31 @@ NO_USE = (
 
 
 class Authority(Issued):
-    """Signs certificates, and revokes them."""
+    """A certificate authority, which signs and revokes certificates."""
 
     def __init__(self, name: str):
         key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
         builder = _builder(self._name, self._name, key, _now() - DAY, _now() + 30 * DAY)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        # From Python 3.13 on clients look strictly (RFC 5280 section 4.2.1).
+        # Since Python 3.13, clients verify certificates strictly (RFC 5280 section 4.2.1).
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         usage = dict.fromkeys(NO_USE, False) | {"key_cert_sign": True, "crl_sign": True}
         builder = builder.add_extension(x509.KeyUsage(**usage), critical=True)
         super().__init__(builder.sign(key, hashes.SHA256()), key)
 
     def issue(self, name: str = NAME, *, begins=-DAY, ends=10 * DAY) -> Issued:
-        """A certificate for this name and this machine; `begins` and `ends` count from now."""
+        """Return a certificate for this name and 127.0.0.1. `begins` and `ends` are relative to the current time."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         builder = _builder(_name(name), self._name, key, _now() + begins, _now() + ends)
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        whose = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
-        builder = builder.add_extension(whose, critical=False)
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        builder = builder.add_extension(issuer, critical=False)
         return Issued(builder.sign(self.key, hashes.SHA256()), key)
 
     def revocation_list(self, *revoked: Issued) -> bytes:
-        """A list of what this authority has revoked, as PEM."""
+        """Return a revocation list with these certificates, as PEM."""
         builder = x509.CertificateRevocationListBuilder().issuer_name(self._name)
         builder = builder.last_update(_now() - DAY).next_update(_now() + DAY)
         for issued in revoked:
@@ -107,19 +107,19 @@ def _builder(subject, issuer, key, begins, ends):
 
 @cache
 def authority(name: str = "an authority") -> Authority:
-    """The authority of this name, the same for all tests."""
+    """Return the authority with this name, which all tests share."""
     return Authority(name)
 
 
 @cache
 def issued(_which: str = "first") -> Issued:
-    """A good certificate of the first authority, the same for all tests, or another one."""
+    """Return a valid certificate of the first authority, which all tests share. Each argument gives another one."""
     return authority().issue()
 
 
 @contextmanager
 def in_files(**contents: bytes):
-    """Files with these names and contents in a directory of their own: `certificate=…` is `certificate.pem`."""
+    """Write files to a temporary directory, and yield the directory. `certificate=…` becomes `certificate.pem`."""
     with tempfile.TemporaryDirectory(prefix="waypost-tls-") as directory:
         here = Path(directory)
         for name, content in contents.items():
@@ -128,7 +128,7 @@ def in_files(**contents: bytes):
 
 
 class TlsSetup:
-    """Files of a certificate, and the certificates of a server that are read from them."""
+    """The files of a certificate, and the server's `Certificates` object that reads them."""
 
     def __init__(self, here: Path, *, has_clients: bool):
         self.file = here / "certificate.pem"
@@ -137,7 +137,7 @@ class TlsSetup:
         self.certificates = Certificates(TlsFiles(self.file, self.file, self.clients), failed=self.failed.append)
 
     def replace(self, content: bytes):
-        """Put something else in the place of the certificate, as renewals do: whole, by another file."""
+        """Replace the file of the certificate atomically, as a renewal does."""
         new = self.file.with_suffix(".new")
         new.write_bytes(content)
         new.replace(self.file)
@@ -145,14 +145,17 @@ class TlsSetup:
 
 @contextmanager
 def tls_setup(certificate: Issued | None = None, *, clients: bytes = b""):
-    """A certificate in a file, and authorities of clients if there are any."""
+    """Write a certificate, and the authorities of clients if there are any, to files, and yield a `TlsSetup`."""
     contents = {"certificate": (certificate or issued()).both} | ({"clients": clients} if clients else {})
     with in_files(**contents) as here:
         yield TlsSetup(here, has_clients=bool(clients))
 
 
 def client_context(trusted: Issued | None = None, own: Issued | None = None) -> ssl.SSLContext:
-    """A client that trusts this authority (ours, if none is named), and shows a certificate if it has one."""
+    """Return a TLS context for a client that trusts `trusted` (by default the first authority).
+
+    The client presents the certificate `own`, if there is one.
+    """
     context = ssl.create_default_context(cadata=(trusted or authority()).pem.decode())
     if own:
         with in_files(own=own.both) as here:
@@ -161,7 +164,7 @@ def client_context(trusted: Issued | None = None, own: Issued | None = None) -> 
 
 
 class TlsClient(Hearing):
-    """A client that says lines and hears lines over TLS, and decides what goes in which packet."""
+    """A client that sends and receives lines over TLS, and controls the contents of each packet."""
 
     def __init__(self, reader, writer, context=None, *, name=NAME):
         self.reader, self.writer = reader, writer
@@ -170,13 +173,13 @@ class TlsClient(Hearing):
         self._heard = b""
 
     def first_flight(self) -> bytes:
-        """The ClientHello, which is not sent."""
+        """Return the ClientHello without sending it."""
         with suppress(ssl.SSLWantReadError):
             self.tls.do_handshake()
         return self._outgoing.read()
 
     async def shake_hands(self, *, and_say: bytes = b""):
-        """Make the handshake; what is said at once goes into the same packet as its end."""
+        """Make the handshake. `and_say` is sent in the same packet as the end of the handshake."""
         while True:
             try:
                 self.tls.do_handshake()
@@ -184,44 +187,44 @@ class TlsClient(Hearing):
             except ssl.SSLWantReadError:
                 await self._exchange()
             except ssl.SSLError:
-                self._flush()  # the alert
+                self._flush()  # sends the alert
                 raise
         if and_say:
             self.tls.write(and_say)
         self._flush()
 
     def send(self, octets: bytes):
-        """Octets, in one piece if they are few."""
+        """Send bytes, in one piece if they are at most 1 MiB."""
         for start in range(0, len(octets), 1 << 20):
             self.tls.write(octets[start : start + (1 << 20)])
         self._flush()
 
     def say(self, *lines: str):
-        """Lines."""
+        """Send lines."""
         self.send("".join(f"{line}\r\n" for line in lines).encode())
 
     async def hear(self) -> str:
-        """One line; what there is of it, when the server has hung up."""
+        """Return the next line, which may be incomplete or empty if the server has closed the connection."""
         while b"\n" not in self._heard and await self._read():
             pass
         line, end, self._heard = self._heard.partition(b"\n")
         return (line + end).decode().rstrip("\r\n")
 
     async def hear_all(self) -> list[str]:
-        """Every line until the server hangs up."""
+        """Return all lines until the server closes the connection."""
         while await self._read():
             pass
         heard, self._heard = self._heard, b""
         return heard.decode().splitlines()
 
     def close_our_side(self):
-        """Say that we have nothing more to say (close_notify), and read on."""
+        """Send close_notify, but continue to read."""
         with suppress(ssl.SSLWantReadError):
             self.tls.unwrap()
         self._flush()
 
     async def _read(self) -> bool:
-        """Read something more; false when the other side has ended."""
+        """Read more bytes; return False if the server has closed the connection."""
         while True:
             try:
                 octets = self.tls.read(1 << 16)
@@ -253,7 +256,7 @@ class TlsClient(Hearing):
 
 
 def client_hello(version: int, *ciphers: int) -> bytes:
-    """A ClientHello of an old client that knows this version at best, and these ciphers."""
+    """Return the ClientHello of an old client that supports at most this TLS version, and these ciphers."""
     suites = b"".join(cipher.to_bytes(2) for cipher in ciphers)
     body = version.to_bytes(2) + bytes(32) + b"\0" + len(suites).to_bytes(2) + suites + b"\x01\0"
     handshake = b"\x01" + len(body).to_bytes(3) + body
@@ -261,7 +264,7 @@ def client_hello(version: int, *ciphers: int) -> bytes:
 
 
 async def until_cut(reader: asyncio.StreamReader) -> bytes:
-    """All that comes until the other side has ended, in whatever way."""
+    """Return all bytes until the other side closes or resets the connection."""
     octets = b""
     try:
         while part := await reader.read(1 << 16):

@@ -1,4 +1,4 @@
-"""How many examples a property is tried with: few in `make test`, many in `make proofs`, which sets the variable."""
+"""The number of examples for a property: few in `make test`, and many in `make proofs`, which sets the variable."""
 
 import os
 
@@ -6,5 +6,5 @@ FACTOR = float(os.environ.get("WAYPOST_EXAMPLES", "0.25"))
 
 
 def examples(number: int) -> int:
-    """So many, or the share of them that is wanted; a few in any case."""
+    """Return `number` multiplied by the factor from the environment, but at least 5."""
     return max(5, round(number * FACTOR))

@@ -1,8 +1,8 @@
-"""What holds for every session, whatever a client sends: `make test` checks it with Hypothesis, `fuzz/` with libFuzzer.
+"""Invariants of every SMTP session for any input. `make test` checks them with Hypothesis, and `fuzz/` with libFuzzer.
 
-A `Client` that sends one thing at a time, and waits for the answer, says where its messages begin and end. It is the
-reference: no other way to cut the same octets may give other questions or replies, nor may a message ever come out that
-the client did not send as one.
+The reference is a `Client` that sends one command or message at a time and waits for the reply, and therefore knows
+where its messages begin and end. If the same bytes are cut in any other way, the session must have the same requests
+and replies, and must never accept a message that the client did not send as one message.
 """
 
 import re
@@ -17,7 +17,7 @@ from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, Recip
 from waypost.smtp.protocol.session import Session
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""What no line of a header of ours may hold, of all that a client says."""
+"""Characters from a client that must not get into a header field that the server writes."""
 
 TLS = "TLSv1.3 TLS_AES_256_GCM_SHA384"
 
@@ -61,7 +61,7 @@ FOREIGN = [
     b"sec-ch-ua-mobile: ?0\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
 ]
-"""How other protocols begin. No mail is accepted on a connection on which one of these came in place of a command."""
+"""The beginnings of other protocols. After such a line in place of a command, the connection accepts no mail."""
 
 COMMANDS = [
     *GREETINGS,
@@ -81,7 +81,7 @@ COMMANDS = [
     b"QUIT\r\n",
     *FOREIGN,
 ]
-"""What clients say."""
+"""Commands that clients send."""
 
 TEXT = [
     b"Subject: hello\r\n",
@@ -105,31 +105,31 @@ TRICKS = [
     b"Hi\r.\r\n",
     b"Hi\r\n.\r",
 ]
-"""Lines that have a message refused, or that somebody may take for its end."""
+"""Lines that cause the refusal of a message, or that a server might read as its end."""
 
 LETTERS = [b"\r", b"\n", b"\r\n", b".", b" ", b"<", b">", b'"', b"\\", b"@", b":", b"=", b"\x00", b"x" * 600, b"\n.\n"]
-"""What may come in between."""
+"""Bytes that may be inserted anywhere."""
 
 
 def a_chunk(octets: bytes, *, is_last: bool) -> bytes:
-    """BDAT, and the octets that it counts."""
+    """Return a BDAT command with its chunk."""
     return b"BDAT %d%b\r\n%b" % (len(octets), b" LAST" if is_last else b"", octets)
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """How the system answers, apart from what was asked."""
+class Behaviour:
+    """The behaviour of the system, independent of the requests."""
 
-    shakes_hands: bool = True
-    """Whether the handshake after STARTTLS is ever made."""
-    has_porter: bool = False
-    """Whether some messages may not come now."""
+    makes_handshakes: bool = True
+    """Whether the client makes the TLS handshake after STARTTLS."""
+    has_limits: bool = False
+    """Whether some messages are refused because of limits."""
     spills: bool = False
-    """Whether memory is scarce all the time."""
+    """Whether the server is always short of memory."""
 
 
-class Porter:
-    """Lets no third message begin, and no fourth one come."""
+class RefusingGate:
+    """A gate that refuses every third MAIL, and every fourth DATA."""
 
     def __init__(self):
         self._mails = self._datas = 0
@@ -147,31 +147,31 @@ class Porter:
 
 
 class Play:
-    """A session that is fed, its questions answered, and each of its steps looked at."""
+    """A session that gets input, whose requests are answered, and whose invariants are checked after each step."""
 
-    def __init__(self, capabilities: Capabilities, way: Way):
+    def __init__(self, capabilities: Capabilities, behaviour: Behaviour):
         self.capabilities = capabilities
-        self.way = way
+        self.behaviour = behaviour
         self.session = Session(
-            capabilities, peer="192.0.2.7", gate=Porter() if way.has_porter else smtp_dialogues.OpenGate()
+            capabilities, peer="192.0.2.7", gate=RefusingGate() if behaviour.has_limits else smtp_dialogues.OpenGate()
         )
         self.asked = []
-        """The questions. A message is one of them, with all its octets in it; pieces of none that was refused are."""
+        """The requests of the session. A message is one request with all its bytes; pieces of messages are left out."""
         self.told = self.session.output()
         self.messages = []
-        """The octets of those messages that came out since this was looked at last."""
+        """The bytes of the messages that the session has passed on since this list was last cleared."""
         self.handshakes = 0
         self.lost_a_piece = False
-        """Whether a piece of a message was not kept."""
+        """Whether the system failed to store a piece of a message."""
         self._kept = b""
-        self._is_shaking_hands = False
+        self._is_in_handshake = False
 
     def feed(self, octets: bytes) -> bytes:
-        """Feed the session, and answer. Returns what the client is told."""
+        """Feed bytes to the session and answer its requests. Return the replies to the client."""
         session, was_over = self.session, self.session.farewell
         asked = len(self.asked)
         session.receive(octets)
-        if not self._is_shaking_hands:
+        if not self._is_in_handshake:
             self._answer_all()
         told = session.output()
         self.told += told
@@ -188,12 +188,12 @@ class Play:
 
     def _answer_all(self) -> None:
         while True:
-            if self.way.spills:
+            if self.behaviour.spills:
                 self.session.spill()
             question = self.session.next_request()
             if isinstance(question, TlsWanted):
-                self._is_shaking_hands = not self.way.shakes_hands
-                if self._is_shaking_hands:
+                self._is_in_handshake = not self.behaviour.makes_handshakes
+                if self._is_in_handshake:
                     break
                 self.asked.append(question)
                 self.handshakes += 1
@@ -220,7 +220,7 @@ class Play:
     def _keep(self, piece: PieceReceived):
         assert piece.octets
         assert len(piece.octets) == self.capabilities.piece or (
-            self.way.spills and len(piece.octets) < self.capabilities.piece
+            self.behaviour.spills and len(piece.octets) < self.capabilities.piece
         )
         assert self.session.held_octets >= len(piece.octets)
         self._kept = self._kept[: piece.start] + piece.octets
@@ -246,34 +246,37 @@ class Play:
         said = [envelope.sender, *envelope.recipients, envelope.helo, dsn.envid, *(one.orcpt for one in dsn.recipients)]
         assert not any(CONTROL.search(word) for word in said)
         self.messages.append(raw)
-        self.asked.append(replace(question, raw=raw, start=0 if self.way.spills else question.start))
+        self.asked.append(replace(question, raw=raw, start=0 if self.behaviour.spills else question.start))
         if b"X-Loop: yes\r\n" in raw:
             return replies.MAIL_LOOP.about(reason="Mail loop")
         return replies.NO_MEMORY if b"X-Broken: yes\r\n" in raw else replies.ACCEPTED.about(id="an-id")
 
     def _check_memory(self) -> None:
-        """No question is open: a line without an end is all that waits, and less than two pieces are kept."""
+        """Check the memory of a session without an open request.
+
+        Only an incomplete line may be waiting, and the session may hold less than two pieces.
+        """
         session = self.session
         in_body = min(self.capabilities.piece, self.capabilities.message_limit)
         assert session.waiting_octets <= grammar.LONGEST_LINE
         assert session.held_octets <= session.waiting_octets + in_body
-        if session.farewell or self._is_shaking_hands:
+        if session.farewell or self._is_in_handshake:
             assert session.held_octets == 0
             assert not session.is_receiving
 
 
 class Client(Play):
-    """Sends a line, or a message, or a chunk, and waits. It is as simple as it can be."""
+    """The reference client, which sends a line, a message or a chunk, and waits for the reply."""
 
-    def __init__(self, capabilities: Capabilities, way: Way):
-        super().__init__(capabilities, way)
+    def __init__(self, capabilities: Capabilities, behaviour: Behaviour):
+        super().__init__(capabilities, behaviour)
         self._recipients = 0
         self._chunks = b""
 
     def send(self, octets: bytes) -> list[int]:
-        """Send all this, as far as the session goes. Returns where handshakes were made."""
+        """Send all bytes, or as many as the session accepts. Return the positions at which handshakes were made."""
         handshakes, at = [], 0
-        while at < len(octets) and not self.session.farewell and not self._is_shaking_hands:
+        while at < len(octets) and not self.session.farewell and not self._is_in_handshake:
             end = octets.find(b"\n", at) + 1 or len(octets)
             line, rest, before = octets[at:end], octets[end:], self.handshakes
             told = self.feed(line)
@@ -313,7 +316,7 @@ class Client(Play):
         return octets[size:]
 
     def _note(self, line: bytes, told: bytes) -> None:
-        """Who is to get the next message, as far as the session took it."""
+        """Update the number of accepted recipients after a command and its reply."""
         if told.startswith(b"250 2.1.5 "):
             self._recipients += 1
         elif told.startswith(b"250 2.1.0 "):
@@ -322,32 +325,35 @@ class Client(Play):
             self._recipients = 0
 
     def _expect(self, messages: list[bytes], told: bytes, *, count: int = 1) -> None:
-        """These messages have come out, or none, and there is one reply; LMTP has one for each recipient."""
+        """Check that these messages were passed on, or none, and the number of replies.
+
+        There is one reply, or, in LMTP, one reply for each recipient.
+        """
         assert self.messages in ([], messages)
         self.messages.clear()
         is_one = not self.capabilities.lmtp or count == 0 or self.session.farewell
         assert len(_LAST_LINE.findall(told)) == (1 if is_one else count)
 
 
-def check(capabilities: Capabilities, octets: bytes, sizes: Sequence[int], way: Way) -> None:
-    """Check all that holds for a session that gets these octets, at once, one by one, or cut to these sizes in turn."""
-    client = Client(capabilities, way)
-    handshakes = client.send(octets)  # what comes behind STARTTLS in one go with it is forgotten
+def check(capabilities: Capabilities, octets: bytes, sizes: Sequence[int], behaviour: Behaviour) -> None:
+    """Check the invariants of a session that gets these bytes in one piece, one by one, or in pieces of these sizes."""
+    client = Client(capabilities, behaviour)
+    handshakes = client.send(octets)  # the session discards bytes that arrive together with STARTTLS
     for cuts in ([], range(len(octets)), list(_places(sizes, len(octets)))):
-        play = Play(capabilities, way)
+        play = Play(capabilities, behaviour)
         for part in smtp_dialogues.cut(octets, {*cuts, *handshakes}):
             play.feed(part)
         _compare(play, client)
     if handshakes:
-        forgetful, unforgetting = Play(capabilities, way), Play(capabilities, way)
+        forgetful, unforgetting = Play(capabilities, behaviour), Play(capabilities, behaviour)
         forgetful.feed(octets)
         unforgetting.feed(octets[: handshakes[0]])
         _compare(forgetful, unforgetting)
-    if not way.spills:
-        play = Play(capabilities, replace(way, spills=True))
+    if not behaviour.spills:
+        play = Play(capabilities, replace(behaviour, spills=True))
         for part in smtp_dialogues.cut(octets, {*_places(sizes, len(octets)), *handshakes}):
             play.feed(part)
-        # Other pieces may be lost than these; and the header of a binary message is read, and refused, a chunk sooner.
+        # Other pieces may be lost, and the header of a binary message may be read and refused one chunk earlier.
         is_sooner = b"BINARYMIME" in octets and bytes(replies.BARE_LINE_END_IN_DATA) in play.told
         if not (play.lost_a_piece or client.lost_a_piece or is_sooner):
             client.asked = [replace(one, start=0) if isinstance(one, MessageReceived) else one for one in client.asked]
@@ -360,7 +366,9 @@ def _places(sizes: Sequence[int], length: int) -> Iterator[int]:
 
 def _compare(one: Play, other: Play) -> None:
     assert one.asked == other.asked
-    if one.lost_a_piece or other.lost_a_piece:  # which may be told, or what was wrong with the message by then
+    if (
+        one.lost_a_piece or other.lost_a_piece
+    ):  # the replies may differ: either piece may be lost, or the message refused first
         assert _REFUSED.sub(b"refused", one.told) == _REFUSED.sub(b"refused", other.told)
     else:
         assert one.told == other.told

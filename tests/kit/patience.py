@@ -1,29 +1,32 @@
-"""How long tests wait for what must happen. No test has a shorter limit of its own for that.
+"""The time that tests wait for an expected event. No test has a shorter limit for this.
 
-A limit that is close to the usual time fails on a slow or busy machine, though nothing is wrong. Where a time limit of
-the product is tested, the test moves the product's clock, or the limit is far from `PATIENCE`: far below it where it
-has to be reached, `NEVER` where it must not be.
+A limit close to the usual time would make tests fail on a slow or busy machine. A test of one of the product's time
+limits advances the product's clock, or sets the limit far from `PATIENCE`: far below it if the limit must be reached,
+and to `NEVER` if it must not be reached.
 """
 
 import asyncio
 import time
 
 PATIENCE = 120.0
-"""Seconds. What a test waits for takes less than a tenth of it on a slow machine. Only a failing test waits so long."""
+"""The maximum time, in seconds, to wait for an event. On a slow machine, an event takes less than a tenth of it."""
 
 NEVER = 3600.0
-"""Seconds, for a time limit of the product that must not be reached before a test has lost its patience."""
+"""A value, in seconds, for a time limit of the product that must not be reached during a test."""
 
 
 async def until(condition):
-    """Let the loop go on until the condition holds. Raises `TimeoutError` when the patience is over."""
+    """Let the event loop run until a condition is true. Raises `TimeoutError` after `PATIENCE` seconds."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - it may be anything that can be looked at
+        while not condition():  # noqa: ASYNC110 - the condition may be any function
             await asyncio.sleep(0.002)
 
 
 def wait_until(condition, why="it did not happen", *, pause=0.005):
-    """Block until the condition holds, and return what it returned. `why` may be a function that returns the text."""
+    """Block until a condition is true, and return its value.
+
+    `why` is the message of the failure, or a function that returns it.
+    """
     give_up = time.monotonic() + PATIENCE
     while not (found := condition()):
         assert time.monotonic() < give_up, why() if callable(why) else why

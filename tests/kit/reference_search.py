@@ -1,4 +1,4 @@
-"""What a search condition means, said once more in plain Python: the judge of every store's search."""
+"""A reference implementation of search conditions in plain Python, with which the stores are compared."""
 
 from waypost.domain.directory import caseless
 from waypost.domain.directory.search import Comparison, Either, Every, Field, Tagged, Text
@@ -17,7 +17,7 @@ COMPARISONS = {
 
 
 def fulfils(condition, email_address, tags):
-    """Whether an email address with these tags fulfils a condition."""
+    """Return whether an email address with these tags matches a condition."""
     match condition:
         case Text(field, comparison, value):
             return COMPARISONS[comparison](TEXTS[field](email_address), value)

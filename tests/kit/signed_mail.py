@@ -1,4 +1,4 @@
-"""Mail that is signed, and the verdicts on it, found in this process with a zone as the DNS."""
+"""Signed mail, and its SPF, DKIM and DMARC verdicts, computed in this process with a test zone as the DNS."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ SIGNED = [b"from", b"to", b"subject"]
 
 @lru_cache
 def key(bits=2048):
-    """A private key in PEM, and the record of its public key."""
+    """Return a private RSA key in PEM, and the DNS record of its public key."""
     private = rsa.generate_private_key(65_537, bits)
     pem = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
@@ -43,15 +43,15 @@ def ed25519():
 
 
 def sign(message=MESSAGE, *, domain=b"example.com", selector=b"sel", pem=None, canonical=b"relaxed/relaxed", **more):
-    """The message with one more signature before it."""
+    """Return the message with a DKIM signature in front of it."""
     arguments = {"include_headers": SIGNED, "canonicalize": tuple(canonical.split(b"/"))} | more
     return dkim.sign(message, selector, domain, pem or key()[0], **arguments) + message
 
 
 def sign_by_hand(header, body=b"Hello\r\n", *, canonical, names, field=b"DKIM-Signature:"):
-    """Sign a header as it is written, also where the library could not read it (RFC 6376 sections 3.4 and 3.7).
+    """Sign a header exactly as it is written, even if the library cannot parse it (RFC 6376 sections 3.4 and 3.7).
 
-    `header` has one string for each field, `names` the names in `h=`; each name is in the header once at most.
+    `header` has one string for each field. `names` are the names in `h=`; each name is in the header at most once.
     """
     tags = b" v=1; a=rsa-sha256; c=%s/simple; d=example.com; s=sel;\r\n\th=%s; bh=%s; b="
     digest = base64.b64encode(hashlib.sha256(body).digest())
@@ -72,7 +72,7 @@ def _relaxed(field):
 
 
 def zone_of(*, spf="v=spf1 ip4:192.0.2.1 -all", dkim_record=None, dmarc="v=DMARC1; p=reject"):
-    """example.com, as its owner should have it."""
+    """Return the records of a correctly configured domain example.com."""
     return {
         "example.com": {"TXT": [spf]},
         "sel._domainkey.example.com": {"TXT": [dkim_record or key()[1]]},

@@ -1,17 +1,17 @@
-r"""Reads the SMTP dialogues in `dialogues/*.smtp`, and plays them to a session, cut as you like.
+r"""Reads the SMTP dialogues in `dialogues/*.smtp`, and plays them to a session, cut at any positions.
 
-    # a remark
+    # a comment
     O: message_limit=100          one of the session's capabilities
     C: NOOP                       the client sends a line, with its CRLF
     C< NOOP\n                     the client sends exactly this
-    E: recipient a@b.example -> 250     the session asks; the system answers with this code
+    E: recipient a@b.example -> 250     the session makes a request; the system answers with this code
     E: message <a@b.example> to c@d.example by ESMTP from client.example -> 250
-    M: a line of that message, as it reaches the system
-    E: tls                        the session asks for the handshake, which is made
-    E: closed                     the session is over
-    S: 250 2.0.0 * accepted       the client is told this line; `*` stands for anything
+    M: a line of that message, as the system receives it
+    E: tls                        the session requests the TLS handshake, which succeeds
+    E: closed                     the session has ended
+    S: 250 2.0.0 * accepted       the session replies with this line; `*` matches any text
 
-Everywhere `\r`, `\n`, `\\` and `\xFF` are what they are in Python, and `\(5*ab)` is `ab` five times.
+The escape sequences `\r`, `\n`, `\\` and `\xFF` have the same meaning as in Python, and `\(5*ab)` is `ab` five times.
 """
 
 import re
@@ -29,7 +29,7 @@ _LETTERS = {"r": b"\r", "n": b"\n", "\\": b"\\"}
 
 
 class OpenGate:
-    """Lets every message in."""
+    """A gate that admits every message."""
 
     def at_mail(self):
         return None
@@ -42,7 +42,7 @@ class OpenGate:
 
 @dataclass
 class Turn:
-    """What the client sends at once, what the system is asked for it, and what the client is told."""
+    """The bytes that the client sends in one piece, and the resulting requests and replies."""
 
     sent: bytes = b""
     events: list[str] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Turn:
 
 @dataclass(repr=False)
 class Dialogue:
-    """A dialogue as it was written."""
+    """A dialogue, as a file defines it."""
 
     name: str
     options: dict[str, int] = field(default_factory=dict)
@@ -83,16 +83,19 @@ def a_session(*, gate=None, tls="", **capabilities) -> Session:
 
 
 class System:
-    """Answers a session's questions: knows everybody but `unknown`, and is broken for `broken`."""
+    """Answers the requests of a session.
+
+    It accepts every recipient except those with the local parts `unknown` and `broken`, which are refused or fail.
+    """
 
     def __init__(self):
         self.events = []
-        """What was asked and answered, as a dialogue has it."""
+        """The requests and answers, in the format of dialogue files."""
         self.pieces = b""
-        """What is kept of a message that is coming in."""
+        """The stored pieces of the message that is being received."""
 
     def serve(self, session: Session) -> bytes:
-        """Answer until there is no question left; returns what the client is told."""
+        """Answer all requests of a session, and return its replies to the client."""
         while (event := session.next_request()) or session.has_more:
             if isinstance(event, TlsWanted):
                 self.events.append("tls")
@@ -163,12 +166,12 @@ def read(path: Path) -> Dialogue:
                 line_of_message = _octets(text) + b"\r\n"
                 turn.events.append(f"M {line_of_message!r}")
             case _:
-                raise ValueError(f"{path.name}: what is {line!r}?")
+                raise ValueError(f"{path.name}: the line {line!r} is unknown")
     return dialogue
 
 
 def play(session: Session, pieces: list[bytes]) -> tuple[list[str], bytes]:
-    """Feed a session these pieces; returns what the system was asked and what the client was told."""
+    """Feed these pieces to a session; return the requests to the system and the replies to the client."""
     system = System()
     told = system.serve(session)
     for piece in pieces:
@@ -178,13 +181,13 @@ def play(session: Session, pieces: list[bytes]) -> tuple[list[str], bytes]:
 
 
 def is_told(told: bytes, lines: list[str]) -> bool:
-    """Whether the client was told exactly these lines."""
+    """Return whether the replies match exactly these lines."""
     pattern = "".join(re.escape(line).replace(r"\*", r"[^\r\n]+") + "\r\n" for line in lines)
     return re.fullmatch(pattern, told.decode()) is not None
 
 
 def cut(octets: bytes, places: set[int]) -> list[bytes]:
-    """Cut octets at these places, as far as they are inside."""
+    """Cut bytes at these positions, ignoring positions outside."""
     edges = [0, *sorted(place for place in places if 0 < place < len(octets)), len(octets)]
     return [octets[start:end] for start, end in pairwise(edges)]
 

@@ -1,4 +1,4 @@
-"""Background tasks as a server has them, for what a test makes without one."""
+"""A group of background tasks, for objects that a test creates without a server."""
 
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.observe.incidents import Incidents
@@ -6,5 +6,5 @@ from waypost.observe.tasks import Tasks
 
 
 def supervised(emit, **options):
-    """A group of tasks whose errors are emitted."""
+    """Return a group of tasks whose errors are emitted as events."""
     return Tasks(Incidents(emit, of_store=STORE_FAILURES), **options)

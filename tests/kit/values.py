@@ -1,4 +1,4 @@
-"""Short ways to make what a test of rules and stores talks about."""
+"""Functions that create objects of the domain for tests of rules and stores."""
 
 import sqlite3
 import uuid
@@ -68,7 +68,7 @@ def a_message(message_id="m1", **fields):
 
 
 def a_delivery(name="x", message_id="m1", *, to="smtp://mail.example.net:25", **fields):
-    """A delivery that waits for a destination."""
+    """Return a delivery that waits for a destination."""
     address = addresses.parse(f"{name}@example.com")
     given = {
         "message_id": message_id,
@@ -87,12 +87,12 @@ def a_delivery(name="x", message_id="m1", *, to="smtp://mail.example.net:25", **
 
 
 def a_line(kind, at=NOW, **members):
-    """A line of a trace; as another version would have written it, where the members are not those of the kind."""
+    """Return an event of a trace. If the members do not match the kind, the event is like that of another version."""
     return TraceEvent(at, trace_events.from_members(kind, members))
 
 
 class NoSeal:
-    """Keeps secrets as they are, for tests that are not about them."""
+    """A seal that does not encrypt secrets, for tests of other things."""
 
     def seal(self, secret, of):
         return secret.encode()
@@ -102,7 +102,7 @@ class NoSeal:
 
 
 def in_memory():
-    """A transaction on an empty database in memory, for tests of whatever takes a transaction."""
+    """Return a transaction on an empty SQLite database in memory."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.execute("PRAGMA foreign_keys = ON")
     sqlite_file.migrate(connection, where="memory")

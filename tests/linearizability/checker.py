@@ -1,8 +1,8 @@
-"""Says whether the answers that concurrent callers got about alias links are those of one call after the other.
+"""Checks whether a history of concurrent calls about alias links is linearizable.
 
-A history is linearizable if its calls can be put in one order that explains every answer, and in which a call that
-had ended before another began comes first (Herlihy and Wing, 1990). The search for the order is that of Wing and
-Gong with Lowe's memory of where it has been: the same calls done with the same links left is the same place.
+A history is linearizable if its calls can be put in an order that explains every result, and in which a call that ended
+before another call began comes first (Herlihy and Wing, 1990). The search for this order is the algorithm of Wing and
+Gong with Lowe's cache of visited configurations. A configuration is the set of completed calls and the remaining links.
 
 A call whose outcome is unknown, because the connection was lost or the server failed, may have taken effect at any
 time after it began, or never.
@@ -18,7 +18,7 @@ Outcome = Literal["ok", "conflict", "not found", "busy"] | tuple[str, ...]
 IMPOSSIBLE: Final = "impossible"
 NO_LINKS: Final[State] = frozenset()
 
-# How many email addresses a kind of call names, and what it can answer in words. A description answers with ids.
+# For each kind of call: the number of email addresses that it names, and its possible results. `describe` returns ids.
 _KINDS: Final = {
     "associate": (2, {"ok", "conflict", "busy"}),
     "disassociate": (2, {"ok", "not found", "busy"}),
@@ -28,27 +28,27 @@ _KINDS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One call as its caller saw it. Without an outcome, it has no moment at which it returned either."""
+    """A call as its caller observed it. A call with an unknown outcome has no time at which it returned."""
 
     process: str
     kind: Literal["associate", "disassociate", "describe"]
-    arguments: tuple[str, ...]  # the primary and the alias, or the one described
+    arguments: tuple[str, ...]  # the primary and the alias, or the address that is described
     outcome: Outcome | None
-    invoked_at: float  # of a monotonic clock that all processes share
+    invoked_at: float  # time of a monotonic clock that all processes share
     returned_at: float | None
 
     def __post_init__(self) -> None:
-        # A recorder's slip must not pass for a fault of the system, or hide one.
+        # An error of the recorder must not look like an error of the system, or hide one.
         how_many, answers = _KINDS[self.kind]
         if len(set(self.arguments)) != how_many or len(self.arguments) != how_many:
             raise ValueError(f"{self.kind} takes {how_many} different email addresses, not {self.arguments}.")
         if (self.outcome is None) != (self.returned_at is None):
-            raise ValueError(f"{self} must have both an outcome and a moment at which it returned, or neither.")
+            raise ValueError(f"{self} must have both an outcome and a time at which it returned, or neither of them.")
         if self.returned_at is not None and self.returned_at < self.invoked_at:
             raise ValueError(f"{self} returned before it was invoked.")
         fits = self.outcome in answers if isinstance(self.outcome, str) else self.kind == "describe"
         if self.outcome is not None and not fits:
-            raise ValueError(f"{self.kind} never answers {self.outcome!r}.")
+            raise ValueError(f"{self.kind} never returns {self.outcome!r}.")
 
     def __str__(self) -> str:
         return f"{self.process}: {self.kind}({', '.join(self.arguments)}) → {_in_words(self.outcome)}"
@@ -56,35 +56,37 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """A history that no order explains, and how far the best order came."""
+    """A history that no order explains, and the longest order that explains a part of it."""
 
     history: tuple[Operation, ...]
-    order: tuple[Operation, ...]  # the longest that explains its answers; also unknown ones that had to take effect
-    state: State  # after that order
-    stuck: tuple[Operation, ...]  # real time lets each of these come next, its answer does not
+    order: tuple[
+        Operation, ...
+    ]  # the longest order; it includes calls with unknown outcome that must have taken effect
+    state: State  # the links after that order
+    stuck: tuple[Operation, ...]  # the calls that could come next by real time, but not by their results
 
     def __str__(self) -> str:
         explained = [f"  {operation}" for operation in self.order] or ["  (nothing)"]
         stuck = [
-            f"  {operation}, but the answer would be {_in_words(answer(self.state, operation))}"
+            f"  {operation}, but the result would be {_in_words(answer(self.state, operation))}"
             for operation in self.stuck
         ]
         unsure = any(operation.outcome is None for operation in self.history)
         return "\n".join(
             [
-                "No order of these calls explains their answers:",
+                "No order of these calls explains their results:",
                 render(self.history),
-                "The longest order that can be explained:",
+                "The longest order that explains its results:",
                 *explained,
                 f"The links are then: {_links_in_words(self.state)}",
-                f"None of these can come next{', whatever calls of unknown outcome did' if unsure else ''}:",
+                f"None of these calls can come next{', regardless of calls with unknown outcome' if unsure else ''}:",
                 *stuck,
             ]
         )
 
 
 def answer(state: State, operation: Operation) -> Outcome:
-    """What a system with these links answers when it is asked alone."""
+    """Return the result of a call to a system with these links, without concurrent calls."""
     if operation.kind == "describe":
         return tuple(sorted(alias for primary, alias in state if primary == operation.arguments[0]))
     if operation.kind == "disassociate":
@@ -93,12 +95,12 @@ def answer(state: State, operation: Operation) -> Outcome:
 
 
 def step(state: State, operation: Operation) -> State | Literal["impossible"]:
-    """The links after this call, or `IMPOSSIBLE` if it cannot have had its outcome here.
+    """Return the links after this call, or `IMPOSSIBLE` if the call cannot have its outcome in this state.
 
-    An unknown outcome is whatever the system would have answered.
+    A call with an unknown outcome is treated as a call with the result that the system would have returned.
     """
     if operation.outcome == "busy":
-        return state  # a lock was not had in time, which can happen anywhere, and nothing was done
+        return state  # the call did not get a lock in time, which can happen in any state, and changed nothing
     answered = answer(state, operation)
     if operation.outcome not in {None, answered}:
         return IMPOSSIBLE
@@ -109,7 +111,7 @@ def step(state: State, operation: Operation) -> State | Literal["impossible"]:
 
 
 def check(history: Iterable[Operation]) -> Violation | None:
-    """None if one order respects real time and explains every known outcome, from no links on."""
+    """Return None if an order that begins without links respects real time and explains every known outcome."""
     operations = sorted(history, key=lambda operation: operation.invoked_at)
     known = sum(1 << i for i, operation in enumerate(operations) if operation.outcome is not None)
     longest = _Place(0, NO_LINKS, None)
@@ -133,7 +135,7 @@ def check(history: Iterable[Operation]) -> Violation | None:
 
 
 def render(history: Iterable[Operation]) -> str:
-    """A line for each call, by the moment it began, counted from the first."""
+    """Return a line for each call, in the order of their start times, which are relative to the first call."""
     operations = sorted(history, key=lambda operation: operation.invoked_at)
     start = operations[0].invoked_at if operations else 0
 
@@ -150,11 +152,11 @@ def render(history: Iterable[Operation]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where the search is: which operations are done, as bits, and the links they left."""
+    """A configuration of the search: the completed operations, as bits, and the remaining links."""
 
     done: int
     state: State
-    order: tuple["_Place", int] | None  # the place before and the operation that led here; None at the start
+    order: tuple["_Place", int] | None  # the previous configuration and the operation after it; None at the start
 
     def after(self, i: int, state: State) -> "_Place":
         return _Place(self.done | 1 << i, state, (self, i))
@@ -168,7 +170,7 @@ class _Place:
 
 
 def _candidates(operations: list[Operation], done: int) -> Iterator[int]:
-    """Those not done that may come next: they began before any other that is not done had ended."""
+    """Yield the operations that can come next: they began before any other incomplete operation ended."""
     first_end = float("inf")
     not_done = ((1 << len(operations)) - 1) & ~done
     while not_done:
@@ -176,7 +178,7 @@ def _candidates(operations: list[Operation], done: int) -> Iterator[int]:
         i = lowest.bit_length() - 1
         operation = operations[i]
         if operation.invoked_at > first_end:
-            return  # and the rest began later still
+            return  # all remaining operations began even later
         if operation.returned_at is not None:
             first_end = min(first_end, operation.returned_at)
         yield i
@@ -184,10 +186,10 @@ def _candidates(operations: list[Operation], done: int) -> Iterator[int]:
 
 
 def _take_what_changes_nothing(operations: list[Operation], known: int, place: _Place) -> _Place:
-    """Go on past every answer that is right here and changes nothing.
+    """Complete every operation whose result is correct in this state, and which changes nothing.
 
-    If an order exists in which such a call comes later, it also exists with the call moved here. So there is
-    nothing to choose, and the search branches over changes alone.
+    If there is an order in which such a call comes later, there is also an order in which it comes here. The search
+    therefore needs to branch only for calls that change the state.
     """
     here = None
     while here is not place:
@@ -199,7 +201,7 @@ def _take_what_changes_nothing(operations: list[Operation], known: int, place: _
 
 
 def _changes(operations: list[Operation], place: _Place) -> list[_Place]:
-    """Where the calls that change links lead to, the most promising last."""
+    """Return the configurations after each call that changes links, the most promising last."""
     sure, unsure = [], {}
     for i in _candidates(operations, place.done):
         operation = operations[i]
@@ -207,7 +209,7 @@ def _changes(operations: list[Operation], place: _Place) -> list[_Place]:
         if state in {IMPOSSIBLE, place.state}:
             continue
         if operation.outcome is None:
-            # Of unknown calls that ask the same, the first will do: whenever a later one can come, so can it.
+            # Among equal calls with unknown outcome, only the first is tried, because it can come wherever a later can.
             unsure.setdefault((operation.kind, operation.arguments), place.after(i, state))
         else:
             sure.append(place.after(i, state))

@@ -1,4 +1,4 @@
-"""The checker finds an order where there is one, and only there."""
+"""The checker of linearizability finds an order if and only if there is one."""
 
 import dataclasses
 import itertools
@@ -35,7 +35,7 @@ def describe(described, outcome, began, ended=None, *, by="one"):
 
 
 class System:
-    """The real rules, asked by one caller at a time: the judge of the checker's own model."""
+    """The real rules, called sequentially, to which the checker's own model is compared."""
 
     def __init__(self):
         self.links = {}
@@ -66,7 +66,7 @@ class System:
 
 
 def some_order_explains(history):
-    """The definition, tried out. A call that never took effect is one that did so last, when nobody looked."""
+    """Apply the definition of linearizability to every order. A call that never took effect can come last."""
     return any(respects_real_time(order) and explains(order) for order in itertools.permutations(history))
 
 
@@ -87,10 +87,10 @@ def explains(order):
     )
 
 
-# Numbers are the moments at which a call began and ended. Without an end, its outcome is unknown.
+# The numbers are the times at which a call began and ended. If there is no end, the outcome of the call is unknown.
 RIGHT = {
-    "nobody asked anything": [],
-    "one after the other": [
+    "no calls": [],
+    "sequential calls": [
         associate("P", "A", "ok", 0, 1),
         describe("P", ("A",), 2, 3),
         describe("A", (), 2, 3),
@@ -101,11 +101,11 @@ RIGHT = {
         disassociate("P", "A", "ok", 8, 9),
         describe("P", (), 10, 11),
     ],
-    "of two that want the same alias, the first to begin loses": [
+    "of two calls for the same alias, the first to begin fails": [
         associate("P", "A", "conflict", 0, 9),
         associate("Q", "A", "ok", 1, 8),
     ],
-    "of two that want the same alias, the first to end loses": [
+    "of two calls for the same alias, the first to end fails": [
         associate("P", "A", "conflict", 1, 2),
         associate("Q", "A", "ok", 0, 9),
     ],
@@ -128,11 +128,11 @@ RIGHT = {
         describe("Q", ("B",), 2, 3),
         describe("P", (), 4, 5),
     ],
-    "what begins at the very moment another ends may come before it": [
+    "a call that begins when another call ends may come before it": [
         associate("P", "A", "ok", 0, 1),
         describe("P", (), 1, 2),
     ],
-    "a lock was not had, with nothing in the way that anyone saw": [
+    "calls that did not get a lock, without a visible reason": [
         associate("P", "A", "busy", 0, 1),
         associate("P", "A", "ok", 2, 3),
         associate("P", "A", "busy", 4, 5),
@@ -144,7 +144,7 @@ RIGHT = {
         disassociate("P", "A", "ok", 2, 9),
         associate("P", "A", "ok", 4, 5),
     ],
-    "an unknown association took effect at once": [
+    "an unknown association took effect immediately": [
         associate("P", "A", None, 0),
         describe("P", ("A",), 1, 2),
     ],
@@ -153,7 +153,7 @@ RIGHT = {
         describe("P", (), 1, 2),
         describe("P", ("A",), 3, 4),
     ],
-    "an unknown association took effect when its way was free": [
+    "an unknown association took effect when it was no longer blocked": [
         associate("P", "B", "ok", 0, 1),
         associate("P", "A", None, 2),
         describe("P", ("B",), 3, 4),
@@ -171,7 +171,7 @@ RIGHT = {
         describe("P", ("A",), 3, 4),
         describe("P", (), 5, 6),
     ],
-    "two unknown associations that ask the same took effect in turn": [
+    "two equal unknown associations took effect one after the other": [
         associate("P", "A", None, 0),
         associate("P", "A", None, 1),
         disassociate("P", "A", "ok", 2, 3),
@@ -183,43 +183,43 @@ RIGHT = {
         associate("Q", "A", None, 1),
         describe("Q", ("A",), 2, 3),
     ],
-    "an unknown description is no matter": [
+    "an unknown description has no effect": [
         associate("P", "A", "ok", 0, 1),
         describe("P", None, 0),
     ],
 }
 
-# With each, a call that cannot come next in the longest order that explains the rest.
+# Each history has the text of a call that cannot come next in the longest order that explains the rest.
 WRONG = {
     "two associations of one alias": (
         [associate("P", "A", "ok", 0, 9), associate("Q", "A", "ok", 0, 9)],
-        "associate(Q, A) → ok, but the answer would be conflict",
+        "associate(Q, A) → ok, but the result would be conflict",
     ),
     "two aliases of one primary, the first lost": (
         [associate("P", "A", "ok", 0, 9), associate("P", "B", "ok", 0, 9), describe("P", ("B",), 10, 11)],
-        "associate(P, B) → ok, but the answer would be conflict",
+        "associate(P, B) → ok, but the result would be conflict",
     ),
     "a chain of two links": (
         [associate("P", "A", "ok", 0, 9), associate("A", "B", "ok", 0, 9)],
-        "associate(A, B) → ok, but the answer would be conflict",
+        "associate(A, B) → ok, but the result would be conflict",
     ),
-    "a description that does not know of an acknowledged association": (
+    "a description without an acknowledged association": (
         [associate("P", "A", "ok", 0, 1), describe("P", (), 2, 3)],
-        "describe(P) → no alias, but the answer would be A",
+        "describe(P) → no alias, but the result would be A",
     ),
-    "a description that does not know of an acknowledged association, while another call takes long": (
+    "a description without an acknowledged association, during a long call": (
         [associate("P", "A", "ok", 0, 1), describe("Q", (), 0, 9), describe("P", (), 2, 3)],
-        "describe(P) → no alias, but the answer would be A",
+        "describe(P) → no alias, but the result would be A",
     ),
-    "a description that does not know of an acknowledged end": (
+    "a description with a link that an acknowledged call has ended": (
         [associate("P", "A", "ok", 0, 1), disassociate("P", "A", "ok", 2, 3), describe("P", ("A",), 4, 5)],
-        "describe(P) → A, but the answer would be no alias",
+        "describe(P) → A, but the result would be no alias",
     ),
     "descriptions during an association that see the alias and then nothing": (
         [associate("P", "A", "ok", 0, 9), describe("P", ("A",), 1, 2), describe("P", (), 3, 4)],
-        "describe(P) → no alias, but the answer would be A",
+        "describe(P) → no alias, but the result would be A",
     ),
-    "two who see two associations in opposite orders": (
+    "two callers that see two associations in opposite orders": (
         [
             associate("P", "A", "ok", 0, 9),
             associate("Q", "B", "ok", 0, 9),
@@ -228,43 +228,43 @@ WRONG = {
             describe("Q", ("B",), 1, 2, by="two"),
             describe("P", (), 3, 4, by="two"),
         ],
-        "but the answer would be",
+        "but the result would be",
     ),
-    "an alias that nobody associated": (
+    "an alias that was never associated": (
         [describe("P", ("A",), 0, 1)],
-        "describe(P) → A, but the answer would be no alias",
+        "describe(P) → A, but the result would be no alias",
     ),
-    "the alias shown as if it had its primary for an alias": (
+    "an alias whose description shows its primary as its alias": (
         [associate("P", "A", "ok", 0, 1), describe("A", ("P",), 2, 3)],
-        "describe(A) → P, but the answer would be no alias",
+        "describe(A) → P, but the result would be no alias",
     ),
     "two ends of one link, with no association between them": (
         [associate("P", "A", "ok", 0, 1), disassociate("P", "A", "ok", 2, 9), disassociate("P", "A", "ok", 2, 9)],
-        "disassociate(P, A) → ok, but the answer would be not found",
+        "disassociate(P, A) → ok, but the result would be not found",
     ),
-    "the end of a link that is the other way round": (
+    "the end of a link with primary and alias exchanged": (
         [associate("P", "A", "ok", 0, 1), disassociate("A", "P", "ok", 2, 3)],
-        "disassociate(A, P) → ok, but the answer would be not found",
+        "disassociate(A, P) → ok, but the result would be not found",
     ),
     "an acknowledged association that was lost": (
         [associate("P", "A", "ok", 0, 1), disassociate("P", "A", "not found", 2, 3)],
-        "disassociate(P, A) → not found, but the answer would be ok",
+        "disassociate(P, A) → not found, but the result would be ok",
     ),
     "an acknowledged end that was lost": (
         [associate("P", "A", "ok", 0, 1), disassociate("P", "A", "ok", 2, 3), associate("Q", "A", "conflict", 4, 5)],
-        "associate(Q, A) → conflict, but the answer would be ok",
+        "associate(Q, A) → conflict, but the result would be ok",
     ),
-    "a conflict with nothing": (
+    "a conflict without a conflicting link": (
         [associate("P", "A", "conflict", 0, 1)],
-        "associate(P, A) → conflict, but the answer would be ok",
+        "associate(P, A) → conflict, but the result would be ok",
     ),
-    "busy, and done all the same": (
+    "a call that was busy, but took effect": (
         [associate("P", "A", "busy", 0, 1), describe("P", ("A",), 2, 3)],
-        "describe(P) → A, but the answer would be no alias",
+        "describe(P) → A, but the result would be no alias",
     ),
     "the effect of an unknown association, seen and then lost": (
         [associate("P", "A", None, 0), describe("P", ("A",), 1, 2), describe("P", (), 3, 4)],
-        "describe(P) → no alias, but the answer would be A",
+        "describe(P) → no alias, but the result would be A",
     ),
     "the effect of an unknown end, seen and then lost": (
         [
@@ -273,7 +273,7 @@ WRONG = {
             describe("P", (), 3, 4),
             describe("P", ("A",), 5, 6),
         ],
-        "describe(P) → A, but the answer would be no alias",
+        "describe(P) → A, but the result would be no alias",
     ),
     "an unknown association that took effect twice": (
         [
@@ -282,19 +282,19 @@ WRONG = {
             disassociate("P", "A", "ok", 3, 4),
             describe("P", ("A",), 5, 6),
         ],
-        "describe(P) → A, but the answer would be no alias",
+        "describe(P) → A, but the result would be no alias",
     ),
     "an unknown association that took effect before it began": (
         [describe("P", ("A",), 0, 1), associate("P", "A", None, 2)],
-        "describe(P) → A, but the answer would be no alias",
+        "describe(P) → A, but the result would be no alias",
     ),
-    "a description of what had yet to begin, right in another order": (
+    "a description of a later association": (
         [describe("P", ("A",), 0, 1), associate("P", "A", "ok", 2, 3)],
-        "describe(P) → A, but the answer would be no alias",
+        "describe(P) → A, but the result would be no alias",
     ),
-    "a conflict with what had yet to begin, right in another order": (
+    "a conflict with a later association": (
         [associate("Q", "A", "conflict", 0, 1), associate("P", "A", "ok", 2, 3)],
-        "associate(Q, A) → conflict, but the answer would be ok",
+        "associate(Q, A) → conflict, but the result would be ok",
     ),
 }
 
@@ -304,18 +304,18 @@ def test_what_one_order_explains_is_right(history):
     assert check(history) is None
 
 
-@pytest.mark.parametrize(("history", "told"), WRONG.values(), ids=WRONG.keys())
-def test_what_no_order_explains_is_a_violation_that_names_the_call_in_question(history, told):
-    assert told in str(check(history))
+@pytest.mark.parametrize(("history", "message"), WRONG.values(), ids=WRONG.keys())
+def test_what_no_order_explains_is_a_violation_that_names_the_call_in_question(history, message):
+    assert message in str(check(history))
 
 
-@pytest.mark.parametrize(("history", "told"), WRONG.values(), ids=WRONG.keys())
-def test_in_what_sequence_calls_were_recorded_does_not_matter(history, told):
+@pytest.mark.parametrize(("history", "message"), WRONG.values(), ids=WRONG.keys())
+def test_in_what_sequence_calls_were_recorded_does_not_matter(history, message):
     assert check(history[::-1]) is not None
 
 
-@pytest.mark.parametrize(("history", "told"), WRONG.values(), ids=WRONG.keys())
-def test_the_examples_are_what_they_say(history, told):
+@pytest.mark.parametrize(("history", "message"), WRONG.values(), ids=WRONG.keys())
+def test_the_examples_are_what_they_say(history, message):
     assert not some_order_explains(history)
 
 
@@ -327,29 +327,29 @@ def test_a_violation_can_be_read():
         describe("P", (), 5_000, 6_000, by="two"),
     ]
     assert str(check(history)).splitlines() == [
-        "No order of these calls explains their answers:",
+        "No order of these calls explains their results:",
         "      0 … 11000  one: associate(P, A) → ok",
         "   1000 … ?      three: associate(Q, A) → unknown",
         "   2000 … 3500   two: describe(P) → A",
         "   4000 … 5000   two: describe(P) → no alias",
-        "The longest order that can be explained:",
+        "The longest order that explains its results:",
         "  one: associate(P, A) → ok",
         "  two: describe(P) → A",
         "The links are then: A is the alias of P",
-        "None of these can come next, whatever calls of unknown outcome did:",
-        "  two: describe(P) → no alias, but the answer would be A",
+        "None of these calls can come next, regardless of calls with unknown outcome:",
+        "  two: describe(P) → no alias, but the result would be A",
     ]
 
 
 def test_a_violation_by_the_very_first_call_can_be_read_too():
     assert str(check([disassociate("P", "A", "ok", 0.1, 0.3)])).splitlines() == [
-        "No order of these calls explains their answers:",
+        "No order of these calls explains their results:",
         "    0 … 0.2  one: disassociate(P, A) → ok",
-        "The longest order that can be explained:",
+        "The longest order that explains its results:",
         "  (nothing)",
         "The links are then: none",
-        "None of these can come next:",
-        "  one: disassociate(P, A) → ok, but the answer would be not found",
+        "None of these calls can come next:",
+        "  one: disassociate(P, A) → ok, but the result would be not found",
     ]
 
 
@@ -363,28 +363,28 @@ def test_an_empty_history_is_rendered_as_nothing():
 
 
 SLIPS = {
-    "an outcome at no moment": (lambda: associate("P", "A", "ok", 0), "both an outcome and a moment"),
-    "a moment without an outcome": (lambda: associate("P", "A", None, 0, 1), "both an outcome and a moment"),
+    "an outcome without an end": (lambda: associate("P", "A", "ok", 0), "both an outcome and a time"),
+    "an end without an outcome": (lambda: associate("P", "A", None, 0, 1), "both an outcome and a time"),
     "an end before the beginning": (lambda: associate("P", "A", "ok", 1, 0), "returned before it was invoked"),
     "an address and itself": (lambda: associate("P", "P", "ok", 0, 1), "takes 2 different email addresses"),
-    "a word that is no answer": (lambda: associate("P", "A", "OK", 0, 1), "associate never answers 'OK'"),
-    "the answer of another kind": (lambda: disassociate("P", "A", "conflict", 0, 1), "never answers 'conflict'"),
-    "aliases for an answer": (lambda: associate("P", "A", ("A",), 0, 1), "associate never answers"),
-    "a word for aliases": (lambda: describe("P", "ok", 0, 1), "describe never answers 'ok'"),
+    "an unknown result": (lambda: associate("P", "A", "OK", 0, 1), "associate never returns 'OK'"),
+    "the result of another kind": (lambda: disassociate("P", "A", "conflict", 0, 1), "never returns 'conflict'"),
+    "aliases as the result of an association": (lambda: associate("P", "A", ("A",), 0, 1), "associate never returns"),
+    "a word as the result of a description": (lambda: describe("P", "ok", 0, 1), "describe never returns 'ok'"),
 }
 
 
-@pytest.mark.parametrize(("record", "told"), SLIPS.values(), ids=SLIPS.keys())
-def test_a_slip_of_the_recorder_is_neither_right_nor_a_violation(record, told):
-    with pytest.raises(ValueError, match=re.escape(told)):
+@pytest.mark.parametrize(("record", "message"), SLIPS.values(), ids=SLIPS.keys())
+def test_a_slip_of_the_recorder_is_neither_right_nor_a_violation(record, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         record()
 
 
 @st.composite
 def really_run(draw, least, most, addresses):
-    """Calls of which each took effect at one moment, in their sequence, somewhere between its beginning and its end.
+    """Generate a history of calls that each took effect at one time between their beginning and their end.
 
-    Each is by a process of its own, so that they may overlap in any way.
+    The calls took effect in the order of the list. Each call has a separate process, so that all calls may overlap.
     """
     one, two = st.sampled_from(addresses), st.permutations(addresses).map(lambda shuffled: tuple(shuffled[:2]))
     kinds = st.sampled_from(["associate", "associate", "disassociate", "describe"])
@@ -408,7 +408,7 @@ def really_run(draw, least, most, addresses):
 
 @st.composite
 def told_one_lie(draw, least, most, addresses):
-    """Calls that were really run, but one of them was answered otherwise, which another order may explain or not."""
+    """Generate a history from a real run, but with one changed result, which another order may or may not explain."""
     history = draw(really_run(least, most, addresses).filter(lambda run: any(each.outcome is not None for each in run)))
     i = draw(st.sampled_from([i for i, each in enumerate(history) if each.outcome is not None]))
     words = {"associate": ["ok", "conflict", "busy"], "disassociate": ["ok", "not found", "busy"]}
@@ -430,7 +430,7 @@ def test_after_one_lie_the_checker_agrees_with_every_order_tried_out(history):
 
 
 def rounds(how_many, processes=6):
-    """In every round each process makes or ends a link of its own, all at the same time."""
+    """Return a history in which each process makes or ends a separate link in each round, all at the same time."""
     return [
         (disassociate if i % 2 else associate)(f"P{each}", f"A{each}", "ok", 2 * i, 2 * i + 1, by=f"process {each}")
         for i in range(how_many)
@@ -439,7 +439,7 @@ def rounds(how_many, processes=6):
 
 
 def test_the_work_grows_with_the_calls_and_not_with_their_orders(monkeypatch):
-    # 720 orders in each of ten rounds; a clock would make this a test of the machine.
+    # There are 720 orders in each of ten rounds. The test counts steps, because a time would depend on the machine.
     steps = itertools.count()
 
     def counted(state, operation, step=checker.step):

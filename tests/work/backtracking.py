@@ -1,17 +1,19 @@
-r"""Whether a regular expression takes linear time on any text, by its structure: nothing is executed.
+r"""Checks whether a regular expression takes linear time on every text, by its structure, without executing it.
 
-CPython tries the ways in which an expression can match, one after the other. There are too many of them in three cases,
-for some text w, again and again:
+CPython tries the possible matches of an expression one after the other. For a repeated text w, there are too many
+possible matches in three cases:
 
-- one state leads back to itself in two ways on w: `(a+)+`. The time grows exponentially;
-- one state leads back to itself on w, and on w to another one that does too: `a*a*b`. The time grows with the square;
-- the same, where the first state is the search itself, which begins anew at each place: `[ \t]+x` in `re.search`.
+- a state can return to itself in two ways on w, as in `(a+)+`. The time grows exponentially;
+- a state can return to itself on w, and can also reach another such state on w, as in `a*a*b`. The time is quadratic;
+- the first of these two states is the search, which starts again at each position: `[ \t]+x` in `re.search`.
 
-The expression is made into an automaton whose states are its places for one character (Glushkov 1961), and these cases
-are looked for in products of it with itself (Weber and Seidl 1991, "On the degree of ambiguity of finite automata").
+The expression is converted into an automaton with a state for each character of the expression (Glushkov 1961). The
+cases are detected in products of the automaton with itself (Weber and Seidl 1991, "On the degree of ambiguity of finite
+automata").
 
-What is too strict is left so: a repetition up to a number counts as one without end, and what a state accepts is looked
-at for `SAMPLE` alone. Where the last repetition needs nothing behind it, it cannot fail, and is no fault.
+The check is stricter than necessary. A long bounded repetition is treated as unbounded, and the characters that a state
+accepts are only compared for `SAMPLE`. A final repetition after which nothing is required cannot fail, so it is
+accepted.
 """
 
 import re
@@ -20,39 +22,39 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
-from re import _constants as codes  # Python has no public name for what it parses
+from re import _constants as codes  # Python has no public API for parsed expressions
 from re import _parser as parser
 from typing import Any
 
 SAMPLE = [*map(chr, range(0x180)), *"\u0640\u0663\u1680\u2028\u2029\u202e\u3000\uff20\ufb03\ud800\U0001f600"]
-"""Characters that stand for all others: every expression here treats the rest as one of these."""
+"""A sample of all characters. Every expression of the program treats any other character like one of these."""
 
 FEW = 8
-"""A repetition of at most so many characters multiplies the time by no more than that, and is no repetition."""
+"""A repetition of at most this many characters is not treated as a repetition, because its cost is bounded."""
 
 START = -1
-"""The search, before it has found a beginning."""
+"""The state of a search that has not yet found the beginning of a match."""
 
 _REPEATS = {codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT}
 
 
 @dataclass
 class Automaton:
-    """The places of an expression, and in how many ways (1, or 2 for more) one leads to another."""
+    """The states of an expression, and the number of ways (1, or 2 for more) from each state to the next states."""
 
     accepts: list[frozenset[int]] = field(default_factory=list)
-    """For each place the characters, as numbers in `SAMPLE`."""
+    """The characters that each state accepts, as indexes of `SAMPLE`."""
     cage: list[int] = field(default_factory=list)
-    """For each place the atomic group that it is in: 0 for none."""
+    """The atomic group that contains each state, or 0 if there is none."""
     follows: dict[int, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     ends: set[int] = field(default_factory=set)
-    """Places behind which nothing is needed: where they are reached, the expression has matched."""
+    """The states after which nothing is required, so that the expression has matched when it reaches them."""
     cages: int = 0
 
 
 @dataclass
 class _Part:
-    """A part of an expression: where it begins and ends, and in how many ways it can be nothing."""
+    """A part of an expression: its first and last states, and the number of ways in which it can match nothing."""
 
     first: Counter[int] = field(default_factory=Counter)
     last: Counter[int] = field(default_factory=Counter)
@@ -60,9 +62,9 @@ class _Part:
 
 
 def why_not_linear(pattern: "re.Pattern[Any]", *, searches: bool) -> str:
-    """What makes an expression take more than linear time; empty if nothing does.
+    """Return the reason why an expression may take more than linear time; empty if its time is linear.
 
-    `searches`: it is looked for at every place of a text, and not only at its beginning.
+    `searches` is whether the expression is searched for at every position of a text, not only at its beginning.
     """
     automaton, whole, is_anchored = _automaton(pattern)
     everything = frozenset(range(len(SAMPLE)))
@@ -76,10 +78,10 @@ def why_not_linear(pattern: "re.Pattern[Any]", *, searches: bool) -> str:
     for one, other in product(loops, loops):
         if one == other or other is START or other in automaton.ends:
             continue
-        is_left_for_good = one is not START and automaton.cage[one] and automaton.cage[one] != automaton.cage[other]
-        if not is_left_for_good and _both_on_one_text(automaton, one, other, accepts):
+        is_atomic = one is not START and automaton.cage[one] and automaton.cage[one] != automaton.cage[other]
+        if not is_atomic and _both_on_one_text(automaton, one, other, accepts):
             what = "the search" if one == START else f"the repetition of {_shown(accepts[one])}"
-            return f"quadratic: what {what} passes over can also be read by the repetition of {_shown(accepts[other])}"
+            return f"quadratic: the repetition of {_shown(accepts[other])} can also match text that {what} consumes"
     return ""
 
 
@@ -89,7 +91,7 @@ def _automaton(pattern: "re.Pattern[Any]") -> tuple[Automaton, _Part, bool]:
     parsed = parser.parse(source, flags & ~re.DEBUG | (re.ASCII if isinstance(pattern.pattern, bytes) else 0))
     automaton = Automaton()
     whole = _Reader(automaton, parsed.state.flags).sequence(parsed, cage=0)
-    # Behind a place at which the expression may end nothing is needed, unless it has an assertion to come.
+    # Nothing is required after a state at which the expression may end, unless an assertion follows.
     bare = Automaton()
     automaton.ends = set(_Reader(bare, parsed.state.flags, assertions_block=True).sequence(parsed, cage=0).last)
     first = parsed[0] if len(parsed) else None
@@ -148,17 +150,17 @@ class _Reader:
             return self._assertion(*value, cage)
         if code is codes.FAILURE:
             return self._place(frozenset(), cage)
-        raise NotImplementedError(f"{code} is not looked into: write the expression without it")
+        raise NotImplementedError(f"{code} is not supported by the check: write the expression without it")
 
     def _assertion(self, direction: int, inner: Any, cage: int) -> _Part:
         looked_at = self.sequence(inner, cage=cage)
         blocked = self._blocked(cage)
-        if self._assertions_block or direction < 0:  # what is looked at behind has a fixed width
+        if self._assertions_block or direction < 0:  # a look-behind has a fixed width
             return blocked
-        return _Part(looked_at.first, Counter(), 1)  # it leads nowhere, but what is before it leads into it
+        return _Part(looked_at.first, Counter(), 1)  # no state follows it, but states before it lead to it
 
     def _blocked(self, cage: int) -> _Part:
-        """Something that takes no character, and may fail."""
+        """Return a part that matches no character, and may fail."""
         nowhere = self._place(frozenset(), cage)
         return nowhere if self._assertions_block else _Part()
 
@@ -178,7 +180,7 @@ class _Reader:
         part = self.sequence(inner, cage=cage)
         if most is codes.MAXREPEAT or most > FEW:
             self._link(part.last, part.first)
-            if least > FEW:  # it has not matched yet where it is reached
+            if least > FEW:  # the first iterations are not yet a match
                 return self._then(part, self._blocked(cage))
             return _Part(part.first, part.last, 1 if least == 0 else part.empty)
         rest = _Part()
@@ -202,7 +204,7 @@ def _of_category(category: Any, *, is_ascii: bool) -> frozenset[int]:
 
 
 def _characters(code: Any, value: Any, flags: int) -> frozenset[int]:
-    """What one character of an expression stands for, as numbers in `SAMPLE`."""
+    """Return the characters that one element of an expression accepts, as indexes of `SAMPLE`."""
     if code is codes.ANY:
         return frozenset(number for number, one in enumerate(SAMPLE) if flags & re.DOTALL or one != "\n")
     if code is codes.NOT_LITERAL:
@@ -242,7 +244,7 @@ def _reachable(automaton: Automaton, place: int, accepts: dict[int, frozenset[in
 
 
 def _returns_in_two_ways(automaton: Automaton, place: int, accepts: dict[int, frozenset[int]]) -> bool:
-    """Whether a place leads back to itself in two ways on one text."""
+    """Return whether a state can return to itself in two ways on the same text."""
     seen = {(place, place, False)}
     waiting = list(seen)
     while waiting:
@@ -260,7 +262,7 @@ def _returns_in_two_ways(automaton: Automaton, place: int, accepts: dict[int, fr
 
 
 def _both_on_one_text(automaton: Automaton, one: int, other: int, accepts: dict[int, frozenset[int]]) -> bool:
-    """Whether some text leads one place back to itself, from it to the other, and the other back to itself."""
+    """Return whether one text can lead `one` to itself, `one` to `other`, and `other` to itself."""
     seen = {(one, one, other)}
     waiting = list(seen)
     while waiting:

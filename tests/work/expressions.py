@@ -1,4 +1,4 @@
-"""Every regular expression of the program, found in its source: where it is, and whether it searches."""
+"""Finds every regular expression in the source of the program, and whether it is used to search."""
 
 import ast
 import importlib
@@ -17,18 +17,18 @@ ANCHORED = {"match", "fullmatch"}
 
 @dataclass(frozen=True)
 class Expression:
-    """One expression."""
+    """A regular expression in the source."""
 
     place: str
-    """Its module and name, or its module and text where it has no name."""
+    """Its module and name, or, if it has no name, its module and text."""
     pattern: "re.Pattern[Any] | None"
-    """None where it is made of other things at run time."""
+    """The compiled expression; None if it is built at run time."""
     searches: bool
-    """Whether it is looked for at every place of a text. What nobody can tell counts as that."""
+    """Whether it is searched for at every position of a text, or may be."""
 
 
 def all_of_them() -> list[Expression]:
-    """The expressions of all modules, each once."""
+    """Return the expressions of all modules, without duplicates."""
     return list(dict.fromkeys(_all()))
 
 
@@ -60,7 +60,7 @@ def _of_module(module: str, tree: ast.Module) -> Iterator[Expression]:
             methods = used.get(name, set())
             pattern = getattr(importlib.import_module(module), name)
             yield Expression(f"{module}: {name}", pattern, not methods or bool(methods & SEARCHING) or "" in methods)
-        elif id(node) in inside:  # one of several in a table
+        elif id(node) in inside:  # an expression in a table
             table = getattr(importlib.import_module(module), inside[id(node)])
             methods = used.get(inside[id(node)], set())
             searches = not methods or bool(methods - ANCHORED)
@@ -84,7 +84,7 @@ def _function_of_re(node: ast.AST) -> str:
 
 
 def _literal(call: ast.Call) -> "re.Pattern[Any] | None":
-    """The expression of a call, if its text is there."""
+    """Return the compiled expression of a call; None if its text is not a literal."""
     try:
         source = ast.literal_eval(call.args[0])
     except ValueError:
@@ -98,12 +98,12 @@ def _literal(call: ast.Call) -> "re.Pattern[Any] | None":
 
 
 def _methods_by_name(tree: ast.Module) -> dict[str, set[str]]:
-    """The methods of each name that are called; an empty one where it is handed on, and nobody can tell."""
+    """Return the methods that are called on each name. An empty string means that the name is used in another way."""
     used: dict[str, set[str]] = {}
     of_methods: dict[int, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
-            of_one = node.value.value if isinstance(node.value, ast.Subscript) else node.value  # of a table
+            of_one = node.value.value if isinstance(node.value, ast.Subscript) else node.value  # an element of a table
             of_methods[id(of_one)] = node.attr
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):

@@ -1,4 +1,4 @@
-"""How long a parser takes, in processor time: of the whole input, and of its longest turn."""
+"""Measures the processor time of a parser, for a whole input and for its longest turn."""
 
 import time
 from collections.abc import Iterator
@@ -10,15 +10,15 @@ from tests.work.rows import Parser
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of processor time."""
+    """The processor time of a parser, in seconds."""
 
     whole: float
     turn: float
-    """The longest in which nobody else had a turn."""
+    """The longest time during which no other task could run."""
 
 
 def once(parser: Parser, value: Any) -> Cost:
-    """One reading of an input."""
+    """Parse an input once, and return the cost."""
     began = last = time.process_time()
     longest = 0.0
     steps = parser.read(value)
@@ -31,7 +31,7 @@ def once(parser: Parser, value: Any) -> Cost:
 
 
 def least(parser: Parser, size: int, *, times: int = 3) -> Cost:
-    """The least of some readings: what disturbs one only adds to it."""
+    """Return the least cost of several runs, because disturbances only increase the cost."""
     value = parser.build(size)
     costs = [once(parser, value) for _ in range(times)]
     return Cost(min(cost.whole for cost in costs), min(cost.turn for cost in costs))

@@ -1,4 +1,4 @@
-"""What the event loop reads of HTTP requests: before anybody knows who calls, and after."""
+"""The parsers for HTTP requests, which run on the event loop, before and after authentication."""
 
 import json
 from collections.abc import Callable
@@ -50,14 +50,14 @@ def of_headers(unit: str, count: int) -> Callable[[int], Request]:
 
 
 def _half_is_names(size: int) -> Request:
-    """A head of which half is the value of a header, and half is the name of that header again and again."""
+    """Return a request with a long header, and with a signature that names this header many times."""
     authorization = _AUTHORIZATION + "a;" * (size // 4) + "host;x-amz-date,Signature=0"
     headers = (("authorization", authorization), ("x-amz-date", _SIGNED_AT), ("a", "b" * (size // 2)))
     return _request(headers=headers)
 
 
 def _signed_names(size: int) -> Request:
-    """A head of headers that are all signed, each with a name of its own."""
+    """Return a request with many headers of different names that are all signed."""
     names = [f"{number:x}" for number in range(size // 14)]
     authorization = _AUTHORIZATION + ";".join(["host", "x-amz-date", *names]) + ",Signature=0"
     headers = (("authorization", authorization), ("x-amz-date", _SIGNED_AT), *((name, "a") for name in names))
@@ -65,7 +65,7 @@ def _signed_names(size: int) -> Request:
 
 
 def _signature_of(request: Request) -> object:
-    """The claim of a request, and the signature that it should have: what is done for an active access key id."""
+    """Verify the signature of a request, as the server does for the id of an active access key."""
     found = sigv4.claim(request, service="connect")
     return sigv4.verify(request, found, _KEY, now=_NOW)
 
@@ -80,7 +80,7 @@ def _authorized(unit: str, before: str = "") -> Callable[[int], Request]:
 
 
 def _parse(operation: str) -> Callable[[bytes], object]:
-    """A call in the form of JSON 1.1, whose members are all in the body."""
+    """Return a function that parses the body of a call in the AWS JSON 1.1 protocol."""
 
     def parse(body: bytes) -> object:
         request = _request(headers=(("x-amz-target", f"AmazonConnectService.{operation}"),), body=body)
@@ -128,7 +128,7 @@ _JSON = {
     "digits": filled(b"1"),
     "a long number": filled(b"1", b"", b"e9"),
     "text without an end": filled(b"\\\\", b'"'),
-    "octets that are no text": filled(b"\xff", b'"', b'"'),
+    "bytes that are not UTF-8": filled(b"\xff", b'"', b'"'),
     "spaces": filled(b" ", b"", b"1"),
 }
 
@@ -144,7 +144,7 @@ ROWS = [
             "encoded parameters": lambda size: _request(query="%C3%BC=" + "%2F" * (size // 3) + "&"),
             "octets": lambda size: _request(query="\udcff" * size),
             "percent signs": lambda size: _request(query="%" * size),
-            "as many parameters as there may be": lambda size: _request(query=("%" * (size // 1_000 - 1) + "&") * 999),
+            "the maximum number of parameters": lambda size: _request(query=("%" * (size // 1_000 - 1) + "&") * 999),
             "a path of dots": lambda size: _request(path="/." * (size // 2)),
             "a path that goes up": lambda size: _request(path="/a/.." * (size // 5)),
             "a path of slashes": lambda size: _request(path="/" * size),
@@ -167,7 +167,7 @@ ROWS = [
             ),
             "parameters of the query": _presigned("X-Amz-Date=a&"),
             "ampersands": _presigned("&"),
-            "as many parameters as there may be": lambda size: _request(
+            "the maximum number of parameters": lambda size: _request(
                 query="X-Amz-Signature=a" + ("&" + "%C3%BC" * (size // 6_000)) * 999
             ),
             "an encoded value": _presigned("%C3%BC"),
@@ -179,7 +179,7 @@ ROWS = [
         HEAD,
         refusing(_signature_of, ApiError),
         {
-            "a name again and again": _half_is_names,
+            "one name many times": _half_is_names,
             "many names": _signed_names,
         },
     ),
@@ -235,7 +235,7 @@ ROWS = [
         Where.LOOP,
         BODY,
         refusing(lambda token: _KEYS.read(token, query=b"q"), errors.Invalid),
-        {"letters": text("A"), "no base64": text("\N{LATIN SMALL LETTER U WITH DIAERESIS}")},
+        {"letters": text("A"), "not base64": text("\N{LATIN SMALL LETTER U WITH DIAERESIS}")},
     ),
     *rows(
         "ARN",
@@ -259,7 +259,7 @@ ROWS = [
         {"comments": text("(a)"), "open comments": text("("), "brackets": text("<"), "spaces": text(" a")},
     ),
     *rows(
-        "results of others",
+        "results of other servers",
         Where.LOOP,
         HEADER,
         lambda header: verdicts.trusted_results(header, "mx.example"),

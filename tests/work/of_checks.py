@@ -1,4 +1,4 @@
-"""What the process of the checks reads: a message, its signatures, and what the DNS says of its domains."""
+"""The parsers in the process that checks senders: for messages, their signatures, and DNS records of their domains."""
 
 import random
 from functools import cache
@@ -14,11 +14,11 @@ from waypost.mailauth import body_hash, dkim_check, message, resolver, spf_check
 CLAIM = Claim("192.0.2.1", "client.example", "a-" * 31 + "@" + "a-." * 60 + "client.example")
 NOBODY = Authors(Naming.NONE, ())
 BODY = LONG = 1024 * 1024
-"""Octets of a message, of which any part may be taken for its header: the checks have a limit of their own."""
+"""The number of bytes of a message. Any part of it may be parsed as its header, because the checks limit the rest."""
 
 
 class Zone:
-    """A DNS in which every name has one text."""
+    """A DNS resolver that returns the same TXT record for every name."""
 
     def __init__(self, record: bytes) -> None:
         self._record = record
@@ -35,7 +35,7 @@ def _authors(octets: bytes) -> Authors:
 
 
 def _signatures(octets: bytes) -> object:
-    """All signatures, with the one key that there is; and nothing is asked of a real server."""
+    """Verify all signatures of a message with one key, without a real DNS server."""
     return dkim_check.check(message.split([octets]), NOBODY, resolver.Questions(Zone(_key_record()), 60))
 
 
@@ -191,7 +191,7 @@ ROWS = [
         },
     ),
     *rows(
-        "SPF record as long as it may be",
+        "SPF record of the maximum length",
         Where.CHECKS,
         spf_check.RECORD_LIMIT,
         _spf,

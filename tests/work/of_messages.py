@@ -1,4 +1,4 @@
-"""What a store transaction reads of a message, and of the addresses and texts of a call."""
+"""The parsers that run in a store transaction: for messages, and for the addresses and strings of a call."""
 
 import json
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 U = "\N{LATIN SMALL LETTER U WITH DIAERESIS}"
 MARKS = "\u0315\u0300\u05ae\u0301"
-"""Combining marks that have to be put in order."""
+"""Combining marks that Unicode normalization must reorder."""
 
 _REPORT = (
     b"Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n"
@@ -27,7 +27,7 @@ _MULTIPART = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
 
 
 def _parts_of_parts(size: int) -> bytes:
-    """Ten multiparts in each of ten, and ten parts in each of those, again and again."""
+    """Return a message with three levels of multiparts, each with ten parts."""
     inner = b"Content-Type: multipart/mixed; boundary=%s\r\n\r\n"
     leaves = (b"--d\r\n" + b"Content-Type: a\r\n" * 2 + b"\r\n") * 10
     middle = (b"--c\r\n" + inner % b"d" + leaves) * 10
@@ -47,7 +47,7 @@ _CHARSETS = {
 
 @cache
 def _policy() -> policies.Policy:
-    """A policy with as many wildcards as make a matcher search."""
+    """Return a policy with enough wildcards to make a matcher search."""
     wild = "a" + "*a" * 60
     condition = {"StringLike": {"aws:UserAgent": [f"{wild}?b", "*" + "?" * 100 + "b"]}}
     return policies.parse(
@@ -100,14 +100,14 @@ ROWS = [
         of_few_lines(field(b"Authentication-Results") | PLAIN_HEADERS),
     ),
     *rows(
-        "header that goes back",
+        "header in a bounce",
         Where.TRANSACTION,
         HEADER,
         returned_content.header,
         of_few_lines(field(b"Received") | field(b"ARC-Seal") | PLAIN_HEADERS),
     ),
     *rows(
-        "message that goes back",
+        "message in a bounce",
         Where.TRANSACTION,
         returned_content.WHOLE_LIMIT,
         returned_content.whole,
@@ -126,7 +126,7 @@ ROWS = [
         of_few_lines(field(b"From") | PLAIN_HEADERS),
     ),
     *rows(
-        "is it a report",
+        "detection of reports",
         Where.TRANSACTION,
         HEADER,
         reports.is_report,
@@ -212,7 +212,7 @@ ROWS = [
         },
     ),
     *rows(
-        "text that is searched for",
+        "text of a search",
         Where.TRANSACTION,
         4_096,
         caseless.fold,
@@ -223,7 +223,7 @@ ROWS = [
         },
     ),
     *rows(
-        "what a peer said",
+        "reply of a peer",
         Where.TRANSACTION,
         4_096,
         redact.one_line,

@@ -1,4 +1,4 @@
-"""What the event loop reads: of mail clients, of servers that mail is sent to, of webhooks, and of the DNS."""
+"""The parsers on the event loop for data from mail clients, from receiving servers, from webhooks, and from the DNS."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -26,7 +26,7 @@ _TXT_STRING = 250
 
 
 def _session(octets: bytes) -> Iterator[None]:
-    """A client that sends all this at once; after each turn of its session others have theirs."""
+    """Run a session with a client that sends all bytes at once. Other tasks can run after each step."""
     session = smtp_dialogues.a_session(
         error_limit=10**6, command_limit=10**6, unknown_recipient_limit=10**6, mail_limit=10**6
     )
@@ -39,7 +39,7 @@ def _session(octets: bytes) -> Iterator[None]:
 
 
 def _body(octets: bytes) -> Iterator[None]:
-    """A message that comes in pieces, as many octets at once as are read at once."""
+    """Decode a message that arrives in pieces of the size that the server reads."""
     body = data.Body(64 * 1024 * 1024)
     decoder = data.MessageDecoder(body)
     for start in range(0, len(octets), 64 * 1024):
@@ -52,7 +52,7 @@ def _body(octets: bytes) -> Iterator[None]:
 
 
 def _replies(octets: bytes) -> object:
-    """A server that says all this at once."""
+    """Parse the replies of a server that sends all bytes at once."""
     said = Dialogue(SessionOptions(protocol=Protocol.SMTP, hostname="client.example"))
     said.receive(octets)
     said.output()
@@ -60,7 +60,7 @@ def _replies(octets: bytes) -> object:
 
 
 def _webhook_answer(octets: bytes) -> object:
-    """An answer that comes in pieces of a hundred octets."""
+    """Parse a response that arrives in pieces of a hundred bytes."""
     heads = webhook._Heads()
     for start in range(0, len(octets), 100):
         rest = octets[start : start + 100]
@@ -70,7 +70,7 @@ def _webhook_answer(octets: bytes) -> object:
 
 
 def mx_answer(size: int) -> bytes:
-    """An answer with as many mail servers as fit."""
+    """Return a DNS response with the maximum number of mail servers."""
     question = dns.message.make_query("client.example", "MX")
     answer = dns.message.make_response(question)
     servers = [f"{number} {number}.client.example." for number in range(size // 24)]
@@ -82,7 +82,7 @@ def _mail_hosts(wire: bytes) -> list[str]:
     class Last:
         @staticmethod
         def shuffle(_: Any) -> None:
-            """Any order will do."""
+            """Keep the order, which does not matter here."""
 
     records = dns.message.from_wire(wire).answer[0]
     return delivery_dns.Resolver(shuffler=Last())._in_order("client.example", tuple(records))

@@ -1,7 +1,7 @@
-"""The table of parsers: every one of octets that an untrusted client, peer or DNS server sends.
+"""The table of all parsers for bytes that an untrusted client, peer or DNS server sends.
 
-`test_growth.py` runs each row at its largest input and at a quarter of it; `make worst` prints the time of each. A new
-parser gets a row in one of these modules, or several: one for each kind of input that makes it do as much as it can.
+`test_growth.py` compares the times of each row for inputs of different sizes, and `make worst` prints the time of each
+row. A new parser gets one or more rows in one of these modules: a row for each kind of input that takes much time.
 """
 
 from tests.work import of_calls, of_checks, of_messages, of_sessions

@@ -1,4 +1,4 @@
-"""The form of the table of parsers: a row, and the inputs that rows have in common."""
+"""The rows of the table of parsers, and the inputs that several rows share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from waypost.smtp.protocol import data
 
 
 class Where(StrEnum):
-    """Whom a parser keeps waiting."""
+    """The place where a parser runs, and which it blocks."""
 
     TRANSACTION = "in a store transaction"
     LOOP = "on the event loop"
@@ -19,43 +19,43 @@ class Where(StrEnum):
 
 
 BOUNDS = {Where.TRANSACTION: 0.005, Where.LOOP: 0.050, Where.CHECKS: 0.050}
-"""Seconds that one input may take, on an idle core of a server of today."""
+"""The maximum time, in seconds, for one input, on an idle core of a current server."""
 
 HEADER = messages.HEADER_LIMIT
 LINES = data.HEADER_LINE_LIMIT
 RECEIVED = 128 * 1024
-"""Octets of a client's that may wait to be looked at: what is held before reading is paused, and one more read."""
+"""The maximum number of unprocessed bytes of a client: the limit at which reading is paused, and one more read."""
 HEAD = 64 * 1024
-"""Octets of the head of an HTTP request."""
+"""The maximum number of bytes of the head of an HTTP request."""
 BODY = 256 * 1024
-"""Octets of the body of an API call."""
+"""The maximum number of bytes of the body of an API call."""
 ANSWER = 64 * 1024
-"""Octets that are read of a webhook's answer, and that a text of the DNS may have in all."""
+"""The maximum number of bytes that are read of a webhook's response, or of a TXT record."""
 
 
 @dataclass(frozen=True)
 class Parser:
-    """One row: a parser, and an input that makes it work as much as an input of its size can."""
+    """A row of the table: a parser, and an input that takes as much time as possible for its size."""
 
     name: str
     where: Where
     limit: int
-    """The size of the largest input, in octets or characters."""
+    """The size of the largest input, in bytes or characters."""
     build: Callable[[int], Any]
-    """Makes the input of a size."""
+    """Builds an input of a given size."""
     read: Callable[[Any], object]
-    """Reads it. What it raises on purpose has been caught; a generator lets others have a turn at each step."""
+    """Parses an input. It catches expected exceptions. If it is a generator, other tasks can run after each step."""
 
 
 def rows(
     name: str, where: Where, limit: int, read: Callable[[Any], object], builds: dict[str, Callable[[int], Any]]
 ) -> list[Parser]:
-    """One row for each input of a parser."""
+    """Return a row for each input of a parser."""
     return [Parser(f"{name}: {what}", where, limit, build, read) for what, build in builds.items()]
 
 
 def filled(unit: bytes, before: bytes = b"", after: bytes = b"") -> Callable[[int], bytes]:
-    """Inputs of one unit again and again, between a beginning and an end."""
+    """Return a function that builds inputs from a repeated unit, between a beginning and an end."""
 
     def build(size: int) -> bytes:
         room = max(0, size - len(before) - len(after))
@@ -69,7 +69,7 @@ def text(unit: str, before: str = "", after: str = "") -> Callable[[int], str]:
 
 
 def refusing(read: Callable[[Any], object], *refusals: type[Exception]) -> Callable[[Any], object]:
-    """The parser, whose refusals are answers too."""
+    """Return the parser with the given exceptions caught, because they are expected results."""
 
     def reading(value: Any) -> object:
         try:
@@ -80,7 +80,7 @@ def refusing(read: Callable[[Any], object], *refusals: type[Exception]) -> Calla
     return reading
 
 
-# Header fields, each as large as the whole header may be.
+# Header fields, each as large as the maximum size of a header
 
 FOLDED = {
     "spaces": filled(b" ", b"%s: a", b"b\r\n"),
@@ -100,11 +100,14 @@ FOLDED = {
     "bare CRs": filled(b"\r", b"%s: ", b"\r\n"),
     "octets that are no text": filled(b"\xff\xfe", b"%s: ", b"\r\n"),
 }
-"""What a field may be made of, by name; the name of the field stands for `%s`."""
+"""Contents of header fields, by name. `%s` is replaced with the name of the field."""
 
 
 def field(name: bytes) -> dict[str, Callable[[int], bytes]]:
-    """Fields of a name with each content, one as long as all and many of a kilobyte; and beginnings of fields."""
+    """Return inputs with fields of this name for each content, as one long field and as many fields of a kilobyte.
+
+    There are also inputs with empty or incomplete fields of this name.
+    """
 
     def several(build: Callable[[int], bytes], size: int, each: int) -> bytes:
         return build(min(size, each)).replace(b"%s", name, 1) * max(1, size // each)
@@ -121,7 +124,7 @@ def field(name: bytes) -> dict[str, Callable[[int], bytes]]:
 
 
 def of_few_lines(builds: dict[str, Callable[[int], bytes]]) -> dict[str, Callable[[int], bytes]]:
-    """The same inputs, with no more lines than SMTP lets a header have."""
+    """Return the same inputs, cut to the maximum number of lines that the SMTP server accepts in a header."""
 
     def cut(build: Callable[[int], bytes], size: int) -> bytes:
         return b"\r\n".join(build(size).split(b"\r\n")[: LINES - 1]) + b"\r\n"

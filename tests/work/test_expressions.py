@@ -1,4 +1,4 @@
-"""No regular expression of the program takes more than linear time, but those that are listed here with a reason."""
+"""Every regular expression of the program takes linear time, except those that are listed here with a reason."""
 
 import itertools
 import re
@@ -13,27 +13,29 @@ from waypost.domain.iam import patterns
 from waypost.domain.iam.patterns import Wildcard
 
 NOT_LINEAR = {
-    "waypost.domain.mail.encoded_words: _WORD": "Its text holds nothing that a word begins with, by a look-ahead that "
-    "the check does not see. of_messages.py has what costs it the most.",
-    "waypost.domain.dsn.returned_content: _OF_SERVERS": "It begins at the beginning of a line, which the check does "
-    "not see, and reads on to the end of a field. of_messages.py has what costs it the most.",
-    "waypost.store.sql: _INSERTED": "It is for our own files.",
+    "waypost.domain.mail.encoded_words: _WORD": "A look-ahead, which the check cannot evaluate, prevents the beginning "
+    "of a word inside a word. of_messages.py has the inputs that take the most time.",
+    "waypost.domain.dsn.returned_content: _OF_SERVERS": "The expression matches only at the beginning of a line, which "
+    "the check cannot see, and reads to the end of a field. of_messages.py has the inputs that take the most time.",
+    "waypost.store.sql: _INSERTED": "The expression is only used for Waypost's own files.",
 }
-"""Why an expression may be as it is."""
+"""The expressions that may take more than linear time, each with the reason."""
 
 MADE_AT_RUN_TIME = {
     "waypost.api.wire.constraints: shapes.python_pattern(shape['pattern'])": "test_patterns_of_the_model",
     "waypost.domain.iam.patterns: re.compile(_expression(parts), re.DOTALL)": "test_wildcards_of_policies",
     "waypost.domain.iam.patterns: re.compile(_expression(known), re.DOTALL)": "test_wildcards_of_policies",
-    "waypost.domain.iam.policies: re.compile('|'.join(actions), re.IGNORECASE | re.ASCII)": "as those",
-    "waypost.domain.directory.partitions: pattern": "It is for the partitions of our own table.",
-    "waypost.host.data_directory: f'.+\\\\.{_TEMPORARY}'": "It is for the names of files in the data directory.",
+    "waypost.domain.iam.policies: re.compile('|'.join(actions), re.IGNORECASE | re.ASCII)": (
+        "test_wildcards_of_policies"
+    ),
+    "waypost.domain.directory.partitions: pattern": "The expression is only used for Waypost's own table.",
+    "waypost.host.data_directory: f'.+\\\\.{_TEMPORARY}'": "The expression is used for Waypost's file names.",
     "waypost.domain.dsn.reports: b'\\\\n' + name + b'[ \\\\t]*:'": "test_fields_of_reports",
 }
-"""What looks at the expressions that are made of other things, or why nothing has to."""
+"""The expressions that are built at run time, each with the test that checks it, or the reason for having no test."""
 
 SHORT = 255
-"""Characters of a text on which an expression may take quadratic time."""
+"""The maximum length, in characters, of a text for which an expression may take quadratic time."""
 
 FOUND = expressions.all_of_them()
 
@@ -49,7 +51,7 @@ def test_expressions_that_are_made_at_run_time_are_listed():
 
 
 def test_patterns_of_the_model():
-    """Those that are not linear are for short texts: the length of a text is looked at before its pattern."""
+    """Patterns that are not linear are only for short texts, because the length is checked before the pattern."""
     for name, shape in shapes.load().shapes.items():
         if "pattern" in shape:
             pattern = re.compile(shapes.python_pattern(shape["pattern"]))

@@ -1,4 +1,4 @@
-"""Work on received octets grows as its input does: of twice the octets, no parser makes more than thrice the work."""
+"""The time of each parser grows linearly: for twice as many bytes, it is at most three times as long."""
 
 import gc
 import itertools
@@ -12,24 +12,24 @@ from tests.work.rows import BOUNDS, Parser, Where
 pytestmark = pytest.mark.slow
 
 LIMIT = 3.0
-"""How many times as long twice the octets may take: twice is linear, four times quadratic."""
+"""The maximum ratio between the times for an input and for half of it. Linear time is 2, and quadratic time is 4."""
 
 SMALL = 0.000_5
-"""Seconds below which a time is not compared: it is made of what does not grow."""
+"""Times below this number of seconds are not compared, because constant costs dominate them."""
 
 TRIES = 8
 
 
 @pytest.fixture(autouse=True)
 def _no_garbage_collection():
-    """How often that happens is no matter of the parser."""
+    """Disable the garbage collector, whose time does not depend on the parser."""
     gc.disable()
     yield
     gc.enable()
 
 
 def grows_evenly(parser: Parser) -> float:
-    """How many times as long an input takes as one of half its size: the least of some tries."""
+    """Return the ratio between the times for an input and for an input of half its size; the least of several tries."""
     growth = 0.0
     for times in range(1, TRIES + 1):
         half, whole = (least(parser, size, times=times).whole for size in (parser.limit // 8, parser.limit // 4))

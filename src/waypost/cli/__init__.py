@@ -1,4 +1,4 @@
-"""The `waypost` command. Each command loads what it needs when it runs, so that `--help` is quick."""
+"""The `waypost` command. Each command imports its dependencies only when it runs, so that `--help` is fast."""
 
 import sys
 from typing import Annotated
@@ -14,7 +14,7 @@ from waypost.host.data_directory import DataDirectoryError, NotRunning
 
 app = typer.Typer(
     name="waypost",
-    help="Email addresses, aliases and forwarding behind the Amazon Connect API, on your own machine.",
+    help="A mail server with email addresses, aliases and forwarding behind the Amazon Connect API.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -36,12 +36,12 @@ routes.app.command("test")(probe.probe)
 
 @app.command()
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="Exit when the demo ends, also on a terminal.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Exit when the demo ends, even on a terminal.")] = False,
 ) -> None:
-    """Show the main job with a real server and real clients, step by step."""
-    from waypost.cli.commands.demonstration import tell
+    """Demonstrate aliases and forwarding, step by step, with a real server and real clients."""
+    from waypost.cli.commands.demonstration import run_demo
 
-    raise typer.Exit(tell(stay=sys.stdout.isatty() and not once))
+    raise typer.Exit(run_demo(stay=sys.stdout.isatty() and not once))
 
 
 @app.callback(invoke_without_command=True)
@@ -54,7 +54,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command. A failure is a sentence on standard error and one of the codes of `Exit`."""
+    """Run the command. If the command fails, print one sentence to standard error, and exit with a code from `Exit`."""
     try:
         app()
     except (NotRunning, client.NoServer) as error:

@@ -1,4 +1,4 @@
-"""Shared by commands that work on the store itself, whether or not a server is running."""
+"""Shared code for commands that work directly on the store, whether or not a server is running."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -14,11 +14,15 @@ T = TypeVar("T")
 
 
 class Refused(Exception):
-    """The command cannot be carried out. The message says why."""
+    """The command cannot be carried out. The exception's message gives the reason."""
 
 
 def administer(data: str, database: str, use_case: "Callable[[WriteTx], T]", *, make: bool = False) -> T:
-    """Run a use case where the data is: a data directory, or the PostgreSQL `database` that it belongs to."""
+    """Run a use case in the store of a deployment, and return its result.
+
+    The store is the PostgreSQL database `database`, or, if `database` is empty, the SQLite database in the data
+    directory `data`. If `make` is true, a missing store is created. Raises `Refused`.
+    """
     from waypost.config import sources
     from waypost.server import opening
 
@@ -27,7 +31,7 @@ def administer(data: str, database: str, use_case: "Callable[[WriteTx], T]", *, 
 
 
 def run(task: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that works on the store. Raises `Refused`."""
+    """Run a coroutine that works on the store, and return its result. Raises `Refused`."""
     from waypost.server import opening
 
     try:

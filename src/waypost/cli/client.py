@@ -1,4 +1,4 @@
-"""The client of a running server, for commands."""
+"""The HTTP client that commands use to call a running server."""
 
 import base64
 import json
@@ -23,37 +23,37 @@ Data = Annotated[
     str, typer.Option("--data", help="The data directory of the running server.", envvar=ROWS["data"].variable)
 ]
 Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="An email address, such as support@example.com.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text, for use by programs.")]
 
 DEFAULT_DATA = ROWS["data"].default
 
 LONGEST_WORK = 600.0
-"""Seconds that a request about many messages may take."""
+"""The timeout, in seconds, for a request that changes many messages."""
 
 _LONGEST_ERROR = 64 * 1024
-"""Octets of an answer that refuses."""
+"""The maximum number of bytes to read from an error response."""
 
 _LONGEST_REASON = 500
-"""Characters of a text that is told as the reason."""
+"""The maximum length, in characters, of a plain-text error response that is shown as the reason."""
 
 PART = 1024 * 1024
-"""Octets that are read at once."""
+"""The number of bytes to read from a response at a time."""
 
 
 class ServerRefused(Exception):
-    """The server refused a request. The message gives its reason."""
+    """The server refused a request. The exception's message gives the server's reason."""
 
 
 class NotThere(ServerRefused):
-    """The server has no such resource (HTTP 404)."""
+    """The server does not have the requested resource (HTTP 404)."""
 
 
 class NoServer(Exception):
-    """No server answers, or it fails with HTTP 5xx. It may answer later."""
+    """No server answers, or the server fails with HTTP 5xx. A later attempt may succeed."""
 
 
 class Client:
-    """The server that runs on a data directory, called with its own access key."""
+    """A client for the server that runs on a data directory. The client uses the server's own access key."""
 
     def __init__(self, data: str) -> None:
         directory = DataDirectory(Path(data))
@@ -64,25 +64,30 @@ class Client:
         self.key, self.region = profile.key, profile.region
 
     def get(self, path: str, **query: str | int | None) -> Any:
-        """Send a GET request to the inspection API; parameters that are None are left out. Raises `ServerRefused`,
-        `NoServer`, as all of these do.
+        """Send a GET request to the inspection API, and return the JSON of the response.
+
+        Query parameters that are None are left out. Raises `ServerRefused` and `NoServer`, like every method of this
+        class.
         """
         with self._answer(path, query) as response:
             return json.load(response)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        """Send a POST request, which may take a while."""
+        """Send a POST request with a JSON body, and return the JSON of the response.
+
+        The response may take several minutes.
+        """
         octets, kind = json.dumps(body).encode(), "application/json"
         with self._answer(path, {}, octets=octets, kind=kind, seconds=LONGEST_WORK) as response:
             return json.load(response)
 
     def post_message(self, path: str, message: bytes, **query: str | int | None) -> Any:
-        """Ask about a message."""
+        """Send a POST request with a message as its body, and return the JSON of the response."""
         with self._answer(path, query, octets=message, kind="message/rfc822") as response:
             return json.load(response)
 
     def download(self, path: str, **query: str | int | None) -> Iterator[bytes]:
-        """Octets, part by part."""
+        """Send a GET request, and yield the body of the response in parts of at most `PART` bytes."""
         with self._answer(path, query) as response:
             while part := response.read(PART):
                 yield part
@@ -101,7 +106,7 @@ class Client:
         shown = base64.b64encode(f"{self.key.id}:{self.key.secret}".encode()).decode()
         headers = {"Authorization": f"Basic {shown}"} | ({"Content-Type": kind} if kind else {})
         request = urllib.request.Request(f"http://{self.run.http}/_waypost/{path}?{asked}", octets, headers)
-        # No proxy: a proxy from the environment would be asked for our loopback address.
+        # No proxy: a proxy that the environment names could not connect to a loopback address of this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=seconds) as response:
@@ -109,8 +114,8 @@ class Client:
         except urllib.error.HTTPError as error:
             if error.code == HTTPStatus.UNAUTHORIZED:
                 raise ServerRefused(
-                    f"The access key in {self._credentials} is not active any more. Remove that file and start Waypost "
-                    "again: it puts another one there."
+                    f"The access key in {self._credentials} is no longer active. Remove that file and start Waypost "
+                    "again. Waypost then creates a new key."
                 ) from error
             if error.code == HTTPStatus.NOT_FOUND:
                 raise NotThere(_reason(error)) from error
@@ -118,23 +123,23 @@ class Client:
             raise (NoServer if failed else ServerRefused)(_reason(error)) from error
         except (OSError, HTTPException) as error:
             raise NoServer(
-                f"The server at {self.run.http} does not answer. Was it killed? Start it again: "
+                f"The server at {self.run.http} does not answer. If it was killed, start it again: "
                 f"waypost serve --data {shlex.quote(str(self._path))}"
             ) from error
 
 
 def path_of(part: str) -> str:
-    """A text that a user gave, quoted for use in a path."""
+    """Percent-encode a string from the user so that it is one segment of a URL path."""
     return urllib.parse.quote(part, safe="")
 
 
 def _reason(error: urllib.error.HTTPError) -> str:
-    """Why the server refused, in its own words if it has any: a JSON `error`, or a short text."""
+    """Return the reason for an error response: its JSON `error`, its short plain text, or else its status line."""
     octets = error.read(_LONGEST_ERROR)
     try:
         return str(json.loads(octets)["error"])
     except (ValueError, KeyError, TypeError):
         text = " ".join(plain(line) for line in octets.decode(errors="replace").splitlines())
-    said = f"The server answered {error.code} {error.reason}"
-    is_told = error.headers.get_content_type() == "text/plain" and 0 < len(text) <= _LONGEST_REASON
-    return f"{said}: {text}" if is_told else f"{said}."
+    status_line = f"The server answered {error.code} {error.reason}"
+    is_readable = error.headers.get_content_type() == "text/plain" and 0 < len(text) <= _LONGEST_REASON
+    return f"{status_line}: {text}" if is_readable else f"{status_line}."

@@ -1,4 +1,4 @@
-"""What all commands share for programs: exit codes, and the form of `--json`."""
+"""The interface of all commands for programs: their exit codes, and the format of `--json`."""
 
 import json
 from collections.abc import Mapping
@@ -9,24 +9,25 @@ import typer
 
 
 class Exit(IntEnum):
-    """How a command ended. The reference page of the commands is made of this table."""
+    """The exit codes of the commands. The reference page of the commands is generated from this table."""
 
     DONE = 0
     REFUSED = 1
     MISUSED = 2
-    """Typer exits with it by itself."""
+    """The exit code that Typer uses for a wrong command line."""
     NO_SERVER = 3
 
 
 MEANINGS = {
-    Exit.DONE: "It was done.",
-    Exit.REFUSED: "The server or the store refused, and says why; a file or a setting cannot be used; mail that "
-    "`explain` is asked about would be refused; a delivery that `routes test` follows did not arrive.",
+    Exit.DONE: "The command succeeded.",
+    Exit.REFUSED: "The server or the store refused the command and gave a reason, or a file or a setting is not "
+    "usable. `explain` exits with this code if the mail would be refused, and `routes test` if a delivery did not "
+    "arrive.",
     Exit.MISUSED: "The command line is wrong: a command, an option or an argument is unknown or missing.",
-    Exit.NO_SERVER: "No server can answer: none is running on the data directory, it was killed, or it fails (HTTP "
-    "5xx), as while its database is away. The same command may succeed later.",
+    Exit.NO_SERVER: "No server is running on the data directory, or the server fails with HTTP 5xx, for example "
+    "because its database is unavailable. The same command may succeed later.",
 }
-"""What each code says."""
+"""The meaning of each exit code."""
 
 JSON: dict[str, tuple[str, ...]] = {
     "env": (),
@@ -45,9 +46,15 @@ JSON: dict[str, tuple[str, ...]] = {
     "routes list": ("routes",),
     "routes test": ("id", "received_at", "from", "subject", "deliveries", "trace"),
 }
-"""The commands with `--json`, and the first members of their object; those of `env` are variables."""
+"""The commands with `--json`, and the members at the top level of their JSON object.
+
+The members of the object that `env` prints are the names of environment variables.
+"""
 
 
 def print_json(found: Mapping[str, Any]) -> None:
-    """Print a result for programs: one JSON object. Lists in it have names, and moments are in UTC with a Z."""
+    """Print a result for programs as one JSON object.
+
+    Each list is a named member of the object, and each time is in UTC and ends with Z.
+    """
     typer.echo(json.dumps(found, indent=2))

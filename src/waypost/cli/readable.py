@@ -1,4 +1,4 @@
-"""The readable text of a message: its text part, or its HTML part without the markup."""
+"""Extracts the readable text of a message from its text part, or from its HTML part without the markup."""
 
 import re
 from collections.abc import Iterator
@@ -9,20 +9,20 @@ from html.parser import HTMLParser
 from waypost.domain.mail import charsets
 
 _BLOCKS = re.compile("address|blockquote|br|d[dlt]|div|h[1-6]|hr|li|[ou]l|p|pre|section|table|t[dr]")
-"""Elements that start and end a line."""
+"""The HTML elements that begin and end a line of text."""
 
 _HIDDEN = frozenset(("script", "style", "template", "title"))
 
 
 def text_of(message: bytes) -> str | None:
-    """The text of a message, decoded, with LF at line ends; None if it has none that can be read.
+    """Return the decoded text of a message, with LF line ends; None if the message has no readable text.
 
-    The first text/plain part counts, else the first text/html part; what is an attachment does not. A character that
-    cannot be decoded, or not be printed, is U+FFFD.
+    The text is that of the first text/plain part, or else that of the first text/html part. Attachments are ignored.
+    A character that cannot be decoded or printed is replaced with U+FFFD.
     """
     try:
         parts = [part for part in message_from_bytes(message).walk() if _is_shown(part)]
-    except RecursionError:  # parts in parts, hundreds of times
+    except RecursionError:  # the parts are nested hundreds of levels deep
         return None
     for kind in ("text/plain", "text/html"):
         for part in parts:
@@ -33,7 +33,7 @@ def text_of(message: bytes) -> str | None:
 
 
 def kinds_of(message: bytes) -> list[str]:
-    """The media types of the parts of a message, for people."""
+    """Return the media types of the parts of a message, for display."""
     try:
         return [part.get_content_type() for part in message_from_bytes(message).walk() if not part.is_multipart()]
     except RecursionError:
@@ -45,7 +45,7 @@ def _is_shown(part: Message) -> bool:
 
 
 def _decoded(part: Message) -> str:
-    """The characters of a part; what says that it is ASCII, or nothing, is read as UTF-8."""
+    """Return the decoded text of a part. A part labelled as ASCII, or without a charset, is decoded as UTF-8."""
     payload = part.get_payload(decode=True)
     octets = payload if isinstance(payload, bytes) else b""
     label = part.get_content_charset("us-ascii")
@@ -58,14 +58,14 @@ def _utf_8(octets: bytes) -> str:
 
 
 def _printable(text: str) -> str:
-    """The text without what could harm a terminal."""
+    """Replace the characters that could harm a terminal with U+FFFD."""
     return "".join(
         letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
 
 
 class _Reader(HTMLParser):
-    """Collects the text that a browser would show."""
+    """An HTML parser that collects the text that a browser would show."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -97,7 +97,7 @@ def _without_markup(html: str) -> str:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Lines without spaces at their ends, and with one empty line where there are several."""
+    """Yield the lines of a text without surrounding spaces, with consecutive empty lines merged into one."""
     is_empty = True
     for line in map(str.strip, text.strip().split("\n")):
         if line or not is_empty:

@@ -1,4 +1,4 @@
-"""The trace of a message, told in lines for people."""
+"""Formats the trace of a message as lines of text for people."""
 
 from collections.abc import Iterator
 from typing import assert_never
@@ -28,7 +28,7 @@ _INDENT = " " * 6
 
 
 def message(found: schema.MessageWithTrace) -> Iterator[str]:
-    """All of one message: what it is, where it went, and what happened when."""
+    """Yield the lines for one message: its envelope and subject, its deliveries, and its trace."""
     to = dict.fromkeys(delivery["to"] for delivery in found["deliveries"])
     yield f"Message {found['id']}, received {found['received_at']}"
     yield f"  from       <{plain(found['from'])}>"
@@ -39,11 +39,11 @@ def message(found: schema.MessageWithTrace) -> Iterator[str]:
         yield f"  {delivery['status']:9}  {plain(delivery['address'])}{_where(delivery)}"
     yield ""
     for event in found["trace"]:
-        yield from told(event)
+        yield from event_lines(event)
 
 
-def told(event: schema.TraceLine) -> Iterator[str]:
-    """One event: a line with its time, and its details under that."""
+def event_lines(event: schema.TraceLine) -> Iterator[str]:
+    """Yield the lines for one event of a trace: a line with its time, and indented lines with its details."""
     detail = detail_of(event)
     yield f"  {event['at']}  {plain(_head(detail))}"
     for line in _details(detail):
@@ -52,16 +52,16 @@ def told(event: schema.TraceLine) -> Iterator[str]:
 
 
 def detail_of(event: schema.TraceLine) -> TraceDetail:
-    """What happened, of a line of a trace as the server tells it."""
+    """Parse an event of a trace, as the server returns it, into its typed detail."""
     members = {name: value for name, value in event.items() if name not in {"at", "event"}}
     return trace_events.from_members(event["event"], members)
 
 
-def _head(detail: TraceDetail) -> str:  # noqa: C901, PLR0912 - a case for each kind of event, and nothing else
-    """What happened, in words."""
+def _head(detail: TraceDetail) -> str:  # noqa: C901, PLR0912 - one case for each kind of event
+    """Describe an event in a short phrase."""
     match detail:
         case AcceptedEvent():
-            return f"accepted from {detail.peer} ({detail.helo}) by {detail.protocol}, {detail.size} octets"
+            return f"accepted from {detail.peer} ({detail.helo}) by {detail.protocol}, {detail.size} bytes"
         case CheckedEvent():
             return f"sender checked: SPF {detail.spf}; DKIM {detail.dkim}; DMARC {detail.dmarc}"
         case QueuedEvent():
@@ -70,7 +70,7 @@ def _head(detail: TraceDetail) -> str:  # noqa: C901, PLR0912 - a case for each 
             by = f" by {detail.attempt.destination}, with attempt {detail.attempt.number}" if detail.attempt else ""
             return f"delivered to {detail.address}{by}"
         case MovedEvent():
-            return f"queued for {detail.address}, by {detail.destination} now"
+            return f"queued again for {detail.address}, now by {detail.destination}"
         case DeferredEvent():
             number = detail.attempt.number
             return f"attempt {number} for {detail.address} did not succeed; the next one is at {detail.until}"
@@ -80,15 +80,15 @@ def _head(detail: TraceDetail) -> str:  # noqa: C901, PLR0912 - a case for each 
         case RedrivenEvent():
             return f"tried again for {detail.address}"
         case DelayedEvent():
-            return f"{detail.address} still waits, and a warning is due"
+            return f"the delivery to {detail.address} is delayed, and a warning is due"
         case NotifiedEvent():
             return (
                 f"the {detail.whom} was sent a notice about {detail.address} ({detail.what}): message {detail.notice}"
             )
         case NotNotifiedEvent():
-            return f"nobody was sent a notice about {detail.address} ({detail.what})"
+            return f"no notice was sent about {detail.address} ({detail.what})"
         case LateBounceEvent():
-            return f"came back for {detail.address}: message {detail.bounce}"
+            return f"bounced later for {detail.address}: message {detail.bounce}"
         case SparedEvent():
             return f"no second copy for {detail.address}"
         case OtherEvent():
@@ -98,7 +98,7 @@ def _head(detail: TraceDetail) -> str:  # noqa: C901, PLR0912 - a case for each 
 
 
 def _details(detail: TraceDetail) -> Iterator[str]:
-    """What else there is to tell, a line for each; empty where there is nothing."""
+    """Yield further details of an event, one string for each; a string is empty if the detail is missing."""
     match detail:
         case AcceptedEvent():
             yield detail.tls and f"TLS: {detail.tls}"
@@ -117,27 +117,27 @@ def _details(detail: TraceDetail) -> Iterator[str]:
         case DeadEvent():
             yield detail.because
             yield from _answer(detail.attempt, detail.because)
-            yield detail.path and f"its way: {detail.path}"
+            yield detail.path and f"path: {detail.path}"
             yield detail.status and f"status {detail.status}"
             yield from _circumstances(detail.attempt)
         case MovedEvent() | RedrivenEvent() | DelayedEvent() | NotNotifiedEvent() | SparedEvent():
             yield detail.because
         case LateBounceEvent():
-            yield detail.reply and f"far end reported: {detail.reply}"
+            yield detail.reply and f"the receiving system reported: {detail.reply}"
             yield detail.status and f"status {detail.status}"
             yield detail.action and f"action {detail.action}"
         case OtherEvent():
             yield from (f"{name} {value}" for name, value in detail.members.items())
         case CheckedEvent() | NotifiedEvent():
-            pass  # the head has it all
+            pass  # the first line has all of the details
         case _:
             assert_never(detail)
 
 
 def _answer(attempt: Attempt | None, because: str) -> Iterator[str]:
-    """What came of an attempt, as far as `because` does not say it already."""
+    """Yield the peer's reply and the local error of an attempt, unless `because` already contains them."""
     if attempt and attempt.reply and attempt.reply not in because:
-        in_a_maildir = attempt.destination.startswith("maildir:")  # no peer, so no stage
+        in_a_maildir = attempt.destination.startswith("maildir:")  # a Maildir has no peer, and therefore no stage
         at = "" if in_a_maildir else f" at {attempt.stage}"
         yield f"{attempt.peer}{at}: {attempt.reply}"
     if attempt and attempt.trouble and attempt.trouble not in because:
@@ -147,11 +147,11 @@ def _answer(attempt: Attempt | None, because: str) -> Iterator[str]:
 def _circumstances(attempt: Attempt | None) -> Iterator[str]:
     if attempt:
         yield attempt.tls and f"TLS: {attempt.tls}"
-        yield attempt.fault and f"A FAULT ON PURPOSE: {attempt.fault}"
+        yield attempt.fault and f"INJECTED FAULT: {attempt.fault}"
 
 
 def refusal(found: schema.Refusal) -> Iterator[str]:
-    """Mail that was refused."""
+    """Yield the lines for a refusal."""
     yield f"Refused {found['at']}, for <{plain(found['to'])}>"
     yield f"  from       <{plain(found['from'])}>, by {plain(found['peer'])} ({plain(found['helo'])})"
     yield f"  reply      {plain(found['reply'])}"
@@ -161,16 +161,16 @@ def refusal(found: schema.Refusal) -> Iterator[str]:
 
 
 def plain(text: object) -> str:
-    """What others wrote, without anything in it that could harm a terminal."""
+    """Replace the characters of untrusted text that could harm a terminal with U+FFFD."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
 
 
 def _where(delivery: schema.DeliveryOfMessage) -> str:
-    """Where a delivery goes, if not to the inbox alone, and why it is there, if not addressed."""
-    said = [
+    """Return a note with a delivery's alias and destination; empty for a direct delivery to the inbox."""
+    notes = [
         f"through {delivery['via']}" if delivery["via"] else "",
         f"by {delivery['destination']}" if delivery["destination"] else "",
         "and in the inbox" if delivery["destination"] and delivery["in_inbox"] else "",
     ]
-    told = ", ".join(filter(None, said))
-    return f"  ({plain(told)})" if told else ""
+    note = ", ".join(filter(None, notes))
+    return f"  ({plain(note)})" if note else ""

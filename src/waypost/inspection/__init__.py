@@ -1,1 +1,1 @@
-"""The inspection API, for people and tests: inboxes, traces, the queue and explanations."""
+"""The inspection API, which shows inboxes, traces, the queue and explanations to people and tests."""

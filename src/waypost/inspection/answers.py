@@ -1,4 +1,4 @@
-"""The responses of the inspection API, made from the results of use cases. `app.inspection_schema` has the types."""
+"""Builds the responses of the inspection API from the results of use cases. `app.inspection_schema` has the types."""
 
 from dataclasses import replace
 from typing import cast
@@ -26,7 +26,7 @@ from waypost.domain.mailauth import forecasts
 
 
 def delivery(of: Delivery, message: Message) -> schema.DeliveryInList:
-    """A delivery in a list, with facts about its message."""
+    """Return the JSON object for a delivery in a list, with details of its message."""
     return {
         "id": message.id,
         "received_at": moments.iso8601(message.received_at),
@@ -43,7 +43,7 @@ def delivery(of: Delivery, message: Message) -> schema.DeliveryInList:
 
 
 def details(found: trace.MessageDetails) -> schema.MessageWithTrace:
-    """A message with its trace."""
+    """Return the JSON object for a message with its deliveries and its trace."""
     message = found.message
     return {
         "id": message.id,
@@ -76,24 +76,28 @@ def details(found: trace.MessageDetails) -> schema.MessageWithTrace:
 
 
 def _line(event: TraceEvent) -> schema.TraceLine:
-    """A line of the trace. It is stored with the whole destination, and shown without the secrets of a URL."""
-    told = trace_events.members(_without_secrets_of_url(event.detail))
-    return {"at": moments.iso8601(event.at), "event": event.kind, **told}
+    """Return the JSON object for an event of a trace.
+
+    The store has the whole destination of an event; the response has no secrets of its URL.
+    """
+    members = trace_events.members(_without_secrets_of_url(event.detail))
+    return {"at": moments.iso8601(event.at), "event": event.kind, **members}
 
 
 def _without_secrets_of_url(detail: TraceDetail) -> TraceDetail:
-    """An event without what may be secret in its destination.
+    """Return an event without the parts of its destination that may be secret.
 
-    Only texts of others are searched for parts of the URL: an address or a word of Waypost's may be the same as one.
+    Secret parts are also removed from text that a peer wrote. Text that Waypost wrote stays unchanged, because an
+    address or a word in it may happen to be equal to a part of the URL.
     """
     if isinstance(detail, QueuedEvent | MovedEvent | RedrivenEvent):
         return replace(detail, destination=shown(detail.destination))
     if isinstance(detail, DeliveredEvent | DeferredEvent | DeadEvent) and detail.attempt:
         attempt, to = detail.attempt, detail.attempt.destination
         peer, reply = without_secrets(attempt.peer, to), without_secrets(attempt.reply, to)
-        told = replace(attempt, destination=shown(to), peer=peer, reply=reply)
-        return replace(detail, attempt=told, because=without_secrets(detail.because, to))
-    if isinstance(detail, OtherEvent) and "destination" in detail.members:  # nobody knows who has worded what of it
+        redacted = replace(attempt, destination=shown(to), peer=peer, reply=reply)
+        return replace(detail, attempt=redacted, because=without_secrets(detail.because, to))
+    if isinstance(detail, OtherEvent) and "destination" in detail.members:  # any member may contain text from a peer
         to = str(detail.members["destination"])
         texts = {name: without_secrets(text, to) for name, text in detail.members.items() if isinstance(text, str)}
         return OtherEvent(detail.kind, {**detail.members, **texts, "destination": shown(to)})
@@ -101,7 +105,7 @@ def _without_secrets_of_url(detail: TraceDetail) -> TraceDetail:
 
 
 def refusal(of: ports.Refusal) -> schema.Refusal:
-    """Mail that was refused."""
+    """Return the JSON object for a refusal."""
     return {
         "at": moments.iso8601(of.at),
         "from": of.sender,
@@ -115,7 +119,7 @@ def refusal(of: ports.Refusal) -> schema.Refusal:
 
 
 def queue_line(line: ports.QueueLine, message: Message | None) -> schema.QueueLine:
-    """A delivery that waits. During an attempt, `due_at` is the end of its lease."""
+    """Return the JSON object for a waiting delivery. During an attempt, `due_at` is the end of its lease."""
     of = line.delivery
     return {
         "id": of.id,
@@ -134,12 +138,12 @@ def queue_line(line: ports.QueueLine, message: Message | None) -> schema.QueueLi
 
 
 def destination(of: ports.Waiting, waiting: int) -> schema.WaitingDestination:
-    """A destination for which deliveries wait, and how many do."""
+    """Return the JSON object for a destination and the number of deliveries that wait for it."""
     return {"destination": shown(of.destination), "due_at": moments.iso8601(of.due_at), "waiting": waiting}
 
 
 def dead_letter(letter: ports.DeadLetter) -> schema.DeadLetter:
-    """A dead letter, with the reason."""
+    """Return the JSON object for a dead letter, with the reason for the failure."""
     of = letter.delivery
     return {
         **delivery(of, letter.message),
@@ -152,7 +156,7 @@ def dead_letter(letter: ports.DeadLetter) -> schema.DeadLetter:
 
 
 def explanation(found: explain.Explanation) -> schema.Explanation:
-    """What would happen to mail, and why."""
+    """Return the JSON object for an explanation of mail for an address."""
     loop: schema.LoopCheck | None = None
     if found.received_lines is not None:
         loop = {

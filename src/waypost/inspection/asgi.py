@@ -1,8 +1,8 @@
-"""The inspection API: shows mail, its trace, and forecasts; redrives dead letters.
+"""The inspection API, which shows mail, its traces and explanations, and redrives dead letters.
 
-JSON over HTTP. Every path except `/_waypost/health` and `/_waypost/ready` requires HTTP Basic authentication with an
-access key id and its secret, and shows only the mail of that key's account. What the key's policy must allow is in the
-list of pages.
+The API is JSON over HTTP. Every path except `/_waypost/health` and `/_waypost/ready` requires HTTP Basic authentication
+with an access key id and its secret, and shows only the mail of that key's account. The table of routes in
+`application` names the action that the key's policy must allow for each path.
 """
 
 import asyncio
@@ -37,10 +37,10 @@ T = TypeVar("T")
 PREFIX = "/_waypost"
 
 READY_SECONDS = 2.0
-"""Seconds that the store may take to answer a readiness check."""
+"""The maximum time, in seconds, for the store to answer a readiness check."""
 
 PART = 256 * 1024
-"""Octets of a message that are read at a time."""
+"""The number of bytes of a message to read at a time."""
 
 
 def application(
@@ -57,11 +57,12 @@ def application(
     own_names: frozenset[str] = frozenset(),
     is_full: Callable[[], bool] = lambda: False,
 ) -> Starlette:
-    """The inspection API as an ASGI application.
+    """Return the inspection API as an ASGI application.
 
-    `own_names` are the host names, in lower case, by which clients may call it, besides IP addresses and localhost.
-    `clock` is for access keys, `mail_clock` for mail. `wake` tells the worker that there is something to do. `advance`
-    advances the clock of mail; None if that is the real one. `is_full` says whether the disk has no room for mail.
+    `own_names` are the host names, in lower case, that clients may use besides IP addresses and localhost. `clock` is
+    the clock for access keys, and `mail_clock` is the clock for mail. `wake` notifies the worker of new work. `advance`
+    advances the mail clock; it is None if mail uses the real time. `is_full` returns whether the disk has too little
+    space to accept mail.
     """
     keeper = Guard(store, failures=failures, clock=clock, emit=emit, own_names=own_names)
     pages = _Pages(store, deployment, mail_clock, refusal_retention, report=keeper.report, is_full=is_full)
@@ -83,20 +84,20 @@ def application(
         Route("/clock/advance", keeper.page(queue.advance, ADVANCE_CLOCK), methods=["POST"]),
     ]
     handlers: dict[Any, Any] = {HTTPException: guard.http_error}
-    # No redirects: they would go wherever the Host header says.
+    # No redirects, because they would use the host name from the Host header, which is untrusted.
     router = Router(routes=routes, redirect_slashes=False, default=_not_found(routes))
     return Starlette(routes=[Mount(PREFIX, app=router)], exception_handlers=handlers)
 
 
 def _not_found(routes: Sequence[Route]) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    """The refusal of an unknown path. It lists the paths of this API."""
+    """Return the handler for unknown paths, which responds with 404 and a list of the paths of this API."""
     pages = [
         f"{method} {PREFIX}{route.path}"
         for route in routes
         for method in sorted(route.methods or ())
         if method != "HEAD"
     ]
-    message = f"There is no such path. The paths are {', '.join(pages)}."
+    message = f"This path does not exist. The paths of this API are {', '.join(pages)}."
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         await guard.refusal(404, message)(scope, receive, send)
@@ -105,7 +106,7 @@ def _not_found(routes: Sequence[Route]) -> Callable[[Scope, Receive, Send], Awai
 
 
 class _Pages:
-    """The pages that read, each a function of a request and the account of its access key."""
+    """The read-only pages. Most pages are methods that get a request, and the account of its access key."""
 
     def __init__(
         self,
@@ -125,11 +126,14 @@ class _Pages:
         self._is_full = is_full
 
     async def health(self, _: Request) -> Response:
-        """This process answers. It says nothing of the store."""
+        """Respond with 200 while this process runs, even if the store is unavailable."""
         return JSONResponse(schema.Health(status="ok", version=waypost.__version__))
 
     async def ready(self, _: Request) -> Response:
-        """Whether the store answers, so that a load balancer may send calls and mail here. It needs no credentials."""
+        """Respond with 200 if the store answers, so that a load balancer can send calls and mail to this server.
+
+        This page needs no credentials.
+        """
         try:
             async with asyncio.timeout(READY_SECONDS):
                 await self._store.read(lambda tx: tx.has_instance_alias(""))
@@ -138,13 +142,13 @@ class _Pages:
         return JSONResponse(schema.Ready(status="ready"))
 
     async def instance(self, request: Request, account: str) -> Response:
-        """The account's oldest instance in a region, for tools that need one."""
+        """Respond with the id of the account's oldest instance in a region, for tools that need an instance."""
         tenant = Tenant(account, request.query_params.get("region", ""))
         oldest = await self._long_read(account, partial(instances.oldest, tenant=tenant), "the instances", guard.AGAIN)
         return JSONResponse(schema.OldestInstance(id=oldest.id if oldest else None))
 
     async def messages(self, request: Request, account: str) -> Response:
-        """Deliveries of an address, or of all addresses of the account, newest first."""
+        """Respond with the deliveries for an address, or for all addresses of the account, newest first."""
         query = request.query_params
         address = requests.some_address(query)
         inbox = partial(trace.inbox, address=address) if address else trace.account_inbox
@@ -154,14 +158,14 @@ class _Pages:
         return JSONResponse(schema.Messages(messages=listed))
 
     async def message(self, request: Request, account: str) -> Response:
-        """One message with its deliveries and its trace."""
+        """Respond with a message, its deliveries and its trace."""
         message_id = request.path_params["id"]
         use_case = partial(trace.message_details, account=account, message_id=message_id)
         found = await self._long_read(account, use_case, "the trace of the message", guard.AGAIN)
         return JSONResponse(answers.details(found))
 
     async def raw(self, request: Request, account: str) -> Response:
-        """The exact bytes as delivered to an address, or as they would have been."""
+        """Respond with the exact bytes of a message as it was, or would have been, delivered to an address."""
         message_id = request.path_params["id"]
         address = requests.address(request.query_params)
 
@@ -169,10 +173,10 @@ class _Pages:
             copy = trace.copy(tx, account, message_id, address)
             return copy, tx.octets(message_id, start=0, limit=PART)
 
-        # On one view: a message of one part is here whole, or not at all.
+        # One transaction reads both, so a message that fits into one part is read completely or not at all.
         copy, first = await self._long_read(account, beginning, "the message", guard.AGAIN)
         if copy.size and not first:
-            raise errors.NotFound(f"Message {message_id} went where its routes lead, and no copy of it was kept here.")
+            raise errors.NotFound(f"Message {message_id} was delivered over its routes, and no copy of it was kept.")
         if len(first) < min(PART, copy.size):
             raise errors.NotFound(f"Message {message_id} is being deleted.")
         headers = {
@@ -182,10 +186,10 @@ class _Pages:
         return StreamingResponse(self._parts(account, copy, first), media_type="message/rfc822", headers=headers)
 
     async def traced(self, request: Request, account: str) -> Response:
-        """What is known of mail. All that is known of a message, or of mail for an address."""
+        """Respond with the traces and refusals of one message, or of the mail for an address."""
         what = requests.text(request.query_params, "what")
         if what is None:
-            raise errors.Invalid("Say what, as ?what=…: the id of a message, its Message-ID, or an address.")
+            raise errors.Invalid("Give a message id, a Message-ID, or an email address, as ?what=….")
         limit = requests.limit(request.query_params)
         since = self._clock() - self._refusal_retention
         use_case = partial(
@@ -207,7 +211,7 @@ class _Pages:
         )
 
     async def explained(self, request: Request, account: str) -> Response:
-        """What would happen to mail for an address, and why; or to the message in the request."""
+        """Respond with an explanation of what would happen to mail for an address, or to the message in the request."""
         asked = explain.Asked(
             address=requests.address(request.query_params),
             sender=requests.sender(request.query_params),
@@ -216,23 +220,24 @@ class _Pages:
         use_case = partial(
             explain.explain, deployment=self._deployment, account=account, asked=asked, now=self._clock()
         )
-        found = await self._long_read(account, use_case, "what decides about this mail", guard.AGAIN)
+        found = await self._long_read(account, use_case, "the explanation", guard.AGAIN)
         if self._is_full():
             found = explain.without_room(found)
         return JSONResponse(answers.explanation(found))
 
     async def _parts(self, account: str, copy: trace.Copy, first: bytes) -> AsyncIterator[bytes]:
-        """A copy, part by part: a slow reader holds one part in memory, and nothing of the store.
+        """Yield a copy of a message part by part.
 
-        Where a part cannot be read, or was deleted meanwhile, the connection is closed before all octets that
-        Content-Length names are sent, so that no client takes what it has for the whole message.
+        For a slow client, the server keeps only one part in memory, and no transaction open. If a part cannot be read,
+        or has been deleted, the server closes the connection before it has sent Content-Length bytes. The client can
+        then detect that the message is incomplete.
         """
         yield copy.trace_header + first
         for start in range(PART, copy.size, PART):
             octets = partial(_octets, message_id=copy.message_id, start=start)
             try:
-                part = await self._store.long_read(octets, what="the octets of the message", account=account)
-            except Exception as error:  # noqa: BLE001 - as in the guard, but for the answer, which is under way
+                part = await self._store.long_read(octets, what="the bytes of the message", account=account)
+            except Exception as error:  # noqa: BLE001 - as in the guard, except that the response has already begun
                 self._report(error)
                 raise events.AlreadyReported from None
             if len(part) < min(PART, copy.size - start):

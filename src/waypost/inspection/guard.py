@@ -1,4 +1,4 @@
-"""Authenticates and authorises requests to the inspection API; the edge's one error boundary."""
+"""Authenticates and authorises requests to the inspection API, and turns exceptions into error responses."""
 
 import asyncio
 import base64
@@ -26,31 +26,31 @@ from waypost.observe.incidents import Incident, Incidents
 T = TypeVar("T")
 
 INSPECT = "waypost:Inspect"
-"""The action that the IAM policy of an access key must allow, for the whole account, to read."""
+"""The IAM action to read mail. The policy of the access key must allow it for the whole account."""
 
 REDRIVE = "waypost:Redrive"
-"""The action to redrive and replay mail."""
+"""The IAM action to redrive dead letters and replay mail."""
 
 ADVANCE_CLOCK = "waypost:AdvanceClock"
-"""The action to advance a virtual clock; the key must also belong to the account of the server's owner."""
+"""The IAM action to advance a virtual clock. The access key must also belong to the account of the server's owner."""
 
 OpenPage = Callable[[Request], Awaitable[Response]]
-"""A page for anybody."""
+"""A page that needs no credentials."""
 
 Page = Callable[[Request, str], Awaitable[Response]]
-"""A page for an account."""
+"""A page that needs an access key. The page's second argument is the account of the access key."""
 
-FEWER = "Ask for fewer with limit."
-"""The advice for a page that takes too long to read."""
+FEWER = "Use a smaller limit."
+"""The advice in the error message if a page of a list takes too long to read."""
 
 AGAIN = "Please try again."
-"""The advice where a request cannot ask for less."""
+"""The advice in the error message if the request cannot be made smaller."""
 
 _STATUSES = {errors.Invalid: 400, errors.NotFound: 404, errors.Conflict: 409, errors.Busy: 409}
 
 
 class Guard:
-    """Stands before every page."""
+    """Wraps every page with authentication, authorisation and error handling."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Guard:
         emit: events.Emit,
         own_names: frozenset[str] = frozenset(),
     ) -> None:
-        """`own_names` are host names, in lower case, by which clients may request the pages."""
+        """Create a guard. `own_names` are the host names, in lower case, that clients may use in requests."""
         self._own_names = own_names
         self._store = store
         self._failures = failures
@@ -69,27 +69,27 @@ class Guard:
         self._incidents = Incidents(emit, of_store=STORE_FAILURES)
 
     def page(self, page: Page, action: str) -> OpenPage:
-        """The page for access keys that allow this action."""
+        """Wrap a page so that it requires an access key whose policy allows `action`."""
 
-        async def of_account(request: Request) -> Response:
+        async def authorized(request: Request) -> Response:
             because = origins.refusal(request.headers, self._own_names)
             if because:
                 raise HTTPException(403, because)
             return await page(request, await self._account(request, action))
 
-        return self.open(of_account)
+        return self.open(authorized)
 
     def open(self, page: OpenPage) -> OpenPage:
-        """The page inside the error boundary: the caller of an internal error gets only an id."""
+        """Wrap a page so that exceptions become error responses. For an internal error, the caller gets only an id."""
 
         async def answer(request: Request) -> Response:
             try:
                 return await page(request)
             except HTTPException:
                 raise
-            except ClientDisconnect:  # before all of the body was there
+            except ClientDisconnect:  # the client closed the connection before it sent the whole body
                 return Response(status_code=400)
-            except Exception as error:  # noqa: BLE001 - whatever it was
+            except Exception as error:  # noqa: BLE001 - every exception becomes a response
                 status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), None)
                 if isinstance(error, errors.WaypostError) and status:
                     return refusal(status, error.message)
@@ -99,23 +99,24 @@ class Guard:
         return answer
 
     def report(self, error: Exception) -> Incident:
-        """Log an internal error; returns the incident for the caller."""
+        """Log an internal error, and return its incident for the response."""
         return self._incidents.report(error, where="inspection")
 
     async def _account(self, request: Request, action: str) -> str:
-        """The account of the request's access key, which must allow this action."""
+        """Return the account of the request's access key. Raises `HTTPException` if the key does not allow `action`."""
         scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
         try:
-            shown = base64.b64decode(encoded, validate=True).decode() if scheme.lower() == "basic" else ""
-        except ValueError:  # no base64, or no text
-            shown = ""
-        key_id, _, secret = shown.partition(":")
+            credentials = base64.b64decode(encoded, validate=True).decode() if scheme.lower() == "basic" else ""
+        except ValueError:  # not base64, or not UTF-8
+            credentials = ""
+        key_id, _, secret = credentials.partition(":")
         key = await self._store.read(partial(access_keys.find, access_key_id=key_id))
-        if not _is_good(key, secret):
+        if not _is_valid(key, secret):
             await asyncio.sleep(self._failures.delay(_source(request), self._clock()))
             raise HTTPException(
                 401,
-                "This needs HTTP Basic: the id and the secret of an active access key, as in the credentials file.",
+                "This page needs HTTP Basic authentication with the id and the secret of an active access key, such as "
+                "the key in the credentials file.",
                 headers={"www-authenticate": 'Basic realm="waypost", charset="UTF-8"'},
             )
         if not self._allows(key, action, request):
@@ -123,10 +124,10 @@ class Guard:
         return key.account
 
     def _allows(self, key: AccessKey, action: str, request: Request) -> bool:
-        """Whether the key's policy allows it, in the circumstances of the request."""
+        """Return whether the key's policy allows an action under the conditions of the request."""
         circumstances = Circumstances(
             key=key,
-            tenant=Tenant(key.account, region=""),  # mail is in no region, whatever a caller names
+            tenant=Tenant(key.account, region=""),  # mail does not belong to a region
             ip=_source(request),
             is_secure=request.url.scheme == "https",
             user_agent=request.headers.get("user-agent", ""),
@@ -139,10 +140,10 @@ class Guard:
 async def long_read(
     store: ports.Store, use_case: Callable[[ports.ReadTx], T], *, account: str, what: str, instead: str
 ) -> T:
-    """The result of a long read of the store for an account.
+    """Run a long read of the store for an account, and return its result.
 
-    One that takes too long is refused with status 503, and a message that names `what` was read (a noun phrase) and
-    ends with `instead` (a sentence that says what to do).
+    If the read takes too long, raise `HTTPException` with status 503. The error message contains `what`, a noun phrase
+    for the data, and ends with `instead`, a sentence with advice.
     """
     try:
         return await store.long_read(use_case, what=what, account=account)
@@ -151,22 +152,22 @@ async def long_read(
 
 
 def http_error(_: Request, error: Exception) -> Response:
-    """Errors that Starlette raises, and those that the pages raise in its form."""
-    if not isinstance(error, HTTPException):  # pragma: no cover - Starlette calls this for nothing else
+    """Return the response for an `HTTPException` that Starlette or a page has raised."""
+    if not isinstance(error, HTTPException):  # pragma: no cover - Starlette calls this only for HTTPException
         raise error
     return refusal(error.status_code, error.detail, headers=error.headers)
 
 
 def refusal(status: int, message: str, *, headers: Any = None) -> Response:
-    """A sentence, and its status."""
+    """Return an error response with a message for the caller."""
     return JSONResponse({"error": message}, status_code=status, headers=headers)
 
 
 def _source(request: Request) -> str:
-    """The IP address that a request comes from."""
+    """Return the IP address of the client that sent the request."""
     return request.client.host if request.client else ""
 
 
-def _is_good(key: AccessKey | None, secret: str) -> TypeGuard[AccessKey]:
-    """Whether this is the secret of a usable key. A key that needs a session token is not usable here."""
+def _is_valid(key: AccessKey | None, secret: str) -> TypeGuard[AccessKey]:
+    """Return whether `secret` is the secret of an active access key that needs no session token."""
     return key is not None and key.active and key.has_session_token(None) and key.has_secret(secret)

@@ -1,4 +1,4 @@
-"""The pages of the queue: waiting deliveries, dead letters and redriving; and the clock of mail."""
+"""The pages for waiting deliveries, dead letters, redrive and replay, and for the mail clock."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -18,17 +18,17 @@ from waypost.domain.mail import routes
 from waypost.inspection import answers, guard, requests
 
 COUNTED_UP_TO = 10_000
-"""The most deliveries that are counted for one destination."""
+"""The maximum number of deliveries that are counted for one destination."""
 
 SUMMED_UP = 100
-"""The most destinations whose waiting deliveries are counted."""
+"""The maximum number of destinations whose waiting deliveries are counted."""
 
-LOOKED_THROUGH = 10_000
-"""The most destinations that are compared with a destination as it is shown."""
+MAX_COMPARED = 10_000
+"""The maximum number of destinations that are compared with a destination whose secrets are hidden."""
 
 
 class QueuePages:
-    """Each is a function of a request and the account of its access key."""
+    """The pages of the queue. Each page is a method that gets a request, and the account of its access key."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class QueuePages:
         self._advance = advance
 
     async def waiting(self, request: Request, account: str) -> Response:
-        """Waiting deliveries, and their destinations."""
+        """Respond with the waiting deliveries of an account, and their destinations."""
         query = request.query_params
         destination, after = requests.text(query, "destination"), requests.after(query) or ""
         limit = requests.limit(query)
@@ -54,13 +54,13 @@ class QueuePages:
             meant = _meant(tx, account, destination) if destination else [None]
             lines = [line for one in meant for line in tx.queue(account, destination=one, after=after, limit=limit)]
             lines = sorted(lines, key=_place)[:limit] if len(meant) > 1 else lines
-            known = tx.destinations_of(account, limit=SUMMED_UP)  # where others have their mail sent is not told
-            leads_to = [one for one in known if destination is None or one.destination in meant]
+            known = tx.destinations_of(account, limit=SUMMED_UP)  # only those of the account
+            counted = [one for one in known if destination is None or one.destination in meant]
             return {
                 "deliveries": [_queue_line(tx, account, line) for line in lines],
                 "destinations": [
                     answers.destination(one, tx.count_queued(account, one.destination, up_to=COUNTED_UP_TO))
-                    for one in leads_to
+                    for one in counted
                 ],
             }
 
@@ -70,7 +70,7 @@ class QueuePages:
         )
 
     async def dead_letters(self, request: Request, account: str) -> Response:
-        """Dead letters, in the order in which their messages arrived."""
+        """Respond with the dead letters of an account, in the order in which their messages arrived."""
         query = request.query_params
         use_case = partial(
             redrive.dead_letters,
@@ -84,7 +84,7 @@ class QueuePages:
         def page(tx: ports.ReadTx) -> list[schema.DeadLetter]:
             return [answers.dead_letter(letter) for letter in use_case(tx)]
 
-        instead = f"Say since when, or name an address. {guard.FEWER}"
+        instead = f"Select fewer dead letters with since or address. {guard.FEWER}"
         found = await guard.long_read(self._store, page, account=account, what="the dead letters", instead=instead)
         return JSONResponse(schema.DeadLetters(dead_letters=found))
 
@@ -94,9 +94,9 @@ class QueuePages:
         ids = requests.ids(body, most=redrive.AT_ONCE)
         address, since = requests.some_address(body), requests.moment(body, "since")
         if requests.flag(body, "all") is bool(ids):
-            raise errors.Invalid('Say which: {"ids": […]}, or {"all": true}, perhaps with an address or since when.')
+            raise errors.Invalid('Give either {"ids": […]}, or {"all": true} with an optional address and since.')
         if ids and (address or since):
-            raise errors.Invalid("address and since go with all, not with ids.")
+            raise errors.Invalid("The members address and since can be used with all, but not with ids.")
 
         def step(tx: ports.WriteTx, after: str | None) -> Step[int, str]:
             now = self._clock()
@@ -107,11 +107,11 @@ class QueuePages:
         return JSONResponse(schema.Redriven(redriven=count))
 
     async def replay(self, request: Request, account: str) -> Response:
-        """Forward again what an alias has kept since a moment, in many small transactions."""
+        """Forward the mail that an alias has kept since a given time again, in many small transactions."""
         body = await requests.json_body(request, members=("address", "since"))
         alias, since = requests.address(body), requests.moment(body, "since")
         if since is None:
-            raise errors.Invalid("Say since when, as in 2026-11-22T23:14:05Z.")
+            raise errors.Invalid("The member since is required, such as 2026-11-22T23:14:05Z.")
         deployment, clock = self._deployment, self._clock
 
         def step(tx: ports.WriteTx, before: str | None) -> Step[int, str]:
@@ -122,39 +122,45 @@ class QueuePages:
         return JSONResponse(schema.Replayed(forwarded=count))
 
     async def clock(self, _: Request, __: str) -> Response:
-        """The time of the clock of mail."""
+        """Respond with the time of the mail clock."""
         return JSONResponse(schema.Clock(now=moments.iso8601(self._clock()), is_virtual=self._advance is not None))
 
     async def advance(self, request: Request, account: str) -> Response:
-        """Advance a virtual clock. The response is sent when everything that became due on the way was attempted.
+        """Advance the virtual clock, and respond after all work that has become due was attempted.
 
-        The mail of every account depends on it, so only the server's owner may.
+        Only the server's owner may advance the clock, because the clock applies to the mail of every account.
         """
         if account != self._deployment.owner:
             raise HTTPException(
                 403,
-                "Only a key of the account that owns this server, which is that of its credentials file, may move the "
-                "clock on: the mail of every account goes by it.",
+                "Only an access key of the account that owns this server may advance the clock, because the clock "
+                "applies to the mail of every account. The credentials file has an access key of that account.",
             )
         by = requests.step(await requests.json_body(request, members=("by",)))
         if self._advance is None:
-            raise errors.Conflict("The clock of this server is the real one. Start it with --clock virtual to move it.")
+            raise errors.Conflict(
+                "This server uses the real time. To advance its clock, start it with --clock virtual."
+            )
         return JSONResponse(schema.Advanced(now=moments.iso8601(await self._advance(by))))
 
 
 def _meant(tx: ports.ReadTx, account: str, destination: str) -> list[str]:
-    """The destination with this name; or all that are shown so, if they differ only in hidden parts."""
+    """Return the destinations that a client means by `destination`.
+
+    A destination is shown with "…" in place of its secrets. If `destination` contains "…", return every destination of
+    the account that is shown as `destination`. Otherwise return only `destination`.
+    """
     if "…" not in destination:
         return [destination]
-    known = tx.destinations_of(account, limit=LOOKED_THROUGH)
+    known = tx.destinations_of(account, limit=MAX_COMPARED)
     return [one.destination for one in known if destination in {one.destination, routes.shown(one.destination)}]
 
 
 def _place(line: ports.QueueLine) -> tuple[str, str]:
-    """The place of a delivery in the order of the queue."""
+    """Return the sort key of a delivery in the queue."""
     return line.delivery.message_id, line.delivery.email_address_id
 
 
 def _queue_line(tx: ports.ReadTx, account: str, line: ports.QueueLine) -> schema.QueueLine:
-    """A waiting delivery, with facts about its message, and why it waits."""
+    """Return the JSON object for a waiting delivery, with details of its message."""
     return answers.queue_line(line, tx.message(account, line.delivery.message_id))

@@ -1,4 +1,4 @@
-"""Parses requests. A wrong member is refused with its name, and what it must be."""
+"""Parses requests to the inspection API. The error for an invalid member names the member and the expected format."""
 
 import json
 import re
@@ -17,10 +17,10 @@ PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
 
 BODY_LIMIT = 64 * 1024
-"""Octets of a JSON body."""
+"""The maximum number of bytes of a JSON body."""
 
 LONGEST_STEP = timedelta(days=3650)
-"""The most days by which a clock can be advanced at once."""
+"""The longest time by which one request can advance the clock."""
 
 _ID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _MESSAGE_OR_DELIVERY = re.compile(rf"{_ID}(\.{_ID})?")
@@ -28,15 +28,18 @@ _BARE_LINE_END = re.compile(rb"(?<!\r)\n")
 
 
 def text(values: Mapping[str, Any], name: str) -> str | None:
-    """A member that is text; None if it is missing."""
+    """Return a member that must be a string; None if it is missing. Raises `errors.Invalid`."""
     found: str | None = values.get(name)
     if found is not None and not _is_text(found):
-        raise errors.Invalid(f"{name} must be a string of printable characters, and not empty.")
+        raise errors.Invalid(f"{name} must be a nonempty string of printable characters.")
     return found
 
 
 def sender(values: Mapping[str, Any]) -> str | None:
-    """The `from` of mail: empty, or as `<>`, for the null sender; None if it is not there."""
+    """Return the sender from the member `from`; None if it is missing. Raises `errors.Invalid`.
+
+    An empty string or `<>` is the null sender, which is returned as an empty string.
+    """
     if values.get("from") in {"", "<>"}:
         return ""
     found = text(values, "from")
@@ -45,30 +48,30 @@ def sender(values: Mapping[str, Any]) -> str | None:
     try:
         return addresses.parse(found).text
     except errors.Invalid as error:
-        raise errors.Invalid(f"from: {found!r} is not an address: {error.message}.") from error
+        raise errors.Invalid(f"from must be an email address, but {found!r} is not: {error.message}.") from error
 
 
 def some_address(values: Mapping[str, Any]) -> addresses.Address | None:
-    """The `address`, if there is one."""
+    """Return the address from the member `address`; None if it is missing. Raises `errors.Invalid`."""
     found = text(values, "address")
     if found is None:
         return None
     try:
         return addresses.parse(found)
     except errors.Invalid as error:
-        raise errors.Invalid(f"{found!r} is not an address: {error.message}.") from error
+        raise errors.Invalid(f"{found!r} is not an email address: {error.message}.") from error
 
 
 def address(values: Mapping[str, Any]) -> addresses.Address:
-    """The `address`, which is required."""
+    """Return the address from the member `address`. Raises `errors.Invalid`, also if the member is missing."""
     found = some_address(values)
     if found is None:
-        raise errors.Invalid("Say which address, as ?address=… or in the body, where there is one.")
+        raise errors.Invalid("An address is required, as ?address=… or as the member address of a JSON body.")
     return found
 
 
 def moment(values: Mapping[str, Any], name: str) -> datetime | None:
-    """A member that is a moment, with its time zone; None if it is not there."""
+    """Return a member that must be a time with a time zone; None if it is missing. Raises `errors.Invalid`."""
     found = text(values, name)
     if found is None:
         return None
@@ -78,13 +81,11 @@ def moment(values: Mapping[str, Any], name: str) -> datetime | None:
             return at.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    raise errors.Invalid(
-        f"{name} must be a moment with its time zone, as in 2026-11-22T23:14:05Z, not {_shown(found)}."
-    )
+    raise errors.Invalid(f"{name} must be a time with a time zone, such as 2026-11-22T23:14:05Z; not {_shown(found)}.")
 
 
 def limit(values: Mapping[str, Any]) -> int:
-    """The number of items of a page."""
+    """Return the maximum number of items on a page, from the member `limit`. Raises `errors.Invalid`."""
     given = values.get("limit", str(PAGE_SIZE))
     number = int(given) if re.fullmatch("[0-9]{1,9}", given) else 0
     if not 1 <= number <= MAX_PAGE_SIZE:
@@ -93,34 +94,40 @@ def limit(values: Mapping[str, Any]) -> int:
 
 
 def after(values: Mapping[str, Any]) -> str | None:
-    """The id after which a page begins: of a message, or of a delivery; None if it is missing."""
+    """Return the id of the message or delivery after which a page begins; None if the member `after` is missing.
+
+    Raises `errors.Invalid`.
+    """
     found = text(values, "after")
     if found is not None and not _MESSAGE_OR_DELIVERY.fullmatch(found):
-        raise errors.Invalid(f"after must be the id of a message or of a delivery, as in a list, not {_shown(found)}.")
+        raise errors.Invalid(f"after must be the id of a message or of a delivery from a list; not {_shown(found)}.")
     return found
 
 
 def step(values: Mapping[str, Any]) -> timedelta:
-    """The duration by which to advance a clock."""
+    """Return the time by which to advance the clock, from the member `by`. Raises `errors.Invalid`."""
     given = text(values, "by") or ""
     found = durations.parse(given)
     if not found or found > LONGEST_STEP:
         raise errors.Invalid(
-            f"by must be a number with d, h, m or s, as in 1d, and at most {LONGEST_STEP.days}d, not {_shown(given)}."
+            f"by must be a number with d, h, m or s, such as 1d, and at most {LONGEST_STEP.days}d; not {_shown(given)}."
         )
     return found
 
 
 def ids(values: Mapping[str, Any], *, most: int) -> list[str]:
-    """The `ids`; none if there are none."""
+    """Return the distinct strings of the member `ids`; empty if the member is missing.
+
+    Raises `errors.Invalid` if there are more than `most`.
+    """
     found = values.get("ids", [])
     if not isinstance(found, list) or len(found) > most or not all(map(_is_text, found)):
-        raise errors.Invalid(f"ids must be an array of strings, at most {most}.")
+        raise errors.Invalid(f"ids must be an array of at most {most} strings.")
     return list(dict.fromkeys(found))
 
 
 def flag(values: Mapping[str, Any], name: str) -> bool:
-    """A member that is true or false, and false if it is not there."""
+    """Return a member that must be true or false; False if it is missing. Raises `errors.Invalid`."""
     found = values.get(name, False)
     if not isinstance(found, bool):
         raise errors.Invalid(f"{name} must be true or false.")
@@ -128,41 +135,45 @@ def flag(values: Mapping[str, Any], name: str) -> bool:
 
 
 async def json_body(request: Request, *, members: tuple[str, ...]) -> dict[str, Any]:
-    """The body of a request that changes something: a JSON object with some of these members.
+    """Return the body of a request that changes data: a JSON object with only members that `members` names.
 
-    It must say that it is JSON. A page in a browser cannot make a form say so, and would have the browser add the
-    credentials of who looks at it.
+    The request must have the content type of JSON. An HTML form cannot send this content type. A web page of another
+    site can therefore not use a form to misuse the credentials of the browser's user. Raises `errors.Invalid` and
+    `HTTPException`.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise HTTPException(415, "The body must be JSON, with content-type: application/json.")
     octets, is_whole = await _body(request, BODY_LIMIT)
     if not is_whole:
-        raise HTTPException(413, f"The body must have no more than {BODY_LIMIT:,} octets.")
+        raise HTTPException(413, f"The body must have at most {BODY_LIMIT:,} bytes.")
     try:
         found = json.loads(octets)
     except (ValueError, RecursionError) as error:
-        raise errors.Invalid("The body is no JSON.") from error
+        raise errors.Invalid("The body is not valid JSON.") from error
     if not isinstance(found, dict):
         raise errors.Invalid("The body must be a JSON object.")
     for name in found:
         if name not in members:
-            raise errors.Invalid(f"There is no member {_shown(name)} here; there may be {', '.join(members)}.")
+            raise errors.Invalid(f"The member {_shown(name)} is unknown. The known members are {', '.join(members)}.")
     return found
 
 
 async def header_in_body(request: Request) -> bytes:
-    """The header of the message that is the body of a request. The rest is ignored."""
+    """Return the header of the message in the body of a request. Raises `HTTPException` if the header is too long."""
     octets, is_whole = await _body(request, messages.HEADER_LIMIT)
-    octets = _BARE_LINE_END.sub(b"\r\n", octets)  # as files have it
+    octets = _BARE_LINE_END.sub(b"\r\n", octets)  # line ends in files are often LF
     end = messages.end_of_header(octets)
     if end is None and not is_whole:
-        raise HTTPException(413, f"The header of the message must have no more than {messages.HEADER_LIMIT:,} octets.")
+        raise HTTPException(413, f"The header of the message must have at most {messages.HEADER_LIMIT:,} bytes.")
     return octets[:end]
 
 
 async def _body(request: Request, most: int) -> tuple[bytes, bool]:
-    """The beginning of a body, and whether that is all. It is read to its end, so that the answer can be, too."""
+    """Return the first `most` bytes of a body, and whether they are the whole body.
+
+    The whole body is read, because a client may send all of its request before it reads the response.
+    """
     octets = bytearray()
     async for part in request.stream():
         octets += part[: most + 1 - len(octets)]
@@ -170,7 +181,7 @@ async def _body(request: Request, most: int) -> tuple[bytes, bool]:
 
 
 def _is_text(value: Any) -> bool:
-    """Whether a value is usable text. A database could not store unprintable text either."""
+    """Return whether a value is a nonempty printable string. PostgreSQL cannot store NUL, which is not printable."""
     return isinstance(value, str) and bool(value) and value.isprintable()
 
 

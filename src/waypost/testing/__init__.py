@@ -1,4 +1,4 @@
-"""For tests of software that uses Waypost: a real server of one's own, as a context manager.
+"""Starts a real Waypost server for tests of other software, as a context manager.
 
 with waypost.testing.server() as server:
     connect = boto3.client("connect", **server.client_arguments)

@@ -1,7 +1,8 @@
-"""`python -m waypost.testing.attached …` is the `waypost` command, which ends with the process that started it.
+"""`python -m waypost.testing.attached …` runs the `waypost` command until the process that started it ends.
 
-That process holds the other end of a pipe on standard input. The system closes it when the process ends, however it
-dies. A child that it forked may keep that end open, so the parent's process id is checked, too.
+Standard input of this process is a pipe, and the parent process has the other end of the pipe. When the parent process
+ends for any reason, the operating system closes that end. Another child of the parent may have inherited the end and
+keep it open, so this process also checks the parent's process id.
 """
 
 import os
@@ -12,16 +13,16 @@ import sys
 import threading
 import time
 
-LOOK_EVERY = 1.0
-"""Seconds between two checks of the parent's process id."""
+CHECK_INTERVAL = 1.0
+"""The time, in seconds, between two checks of the parent's process id."""
 
 GRACE_SECONDS = 20.0
-"""Seconds that a server has to stop in order."""
+"""The time, in seconds, for the server to stop after SIGTERM, before it is killed."""
 
 
 def end_with(parent: int) -> None:
-    """Stop this process when its parent has ended: as Ctrl-C would, and after a while at once."""
-    while os.getppid() == parent and not select.select([sys.stdin.fileno()], [], [], LOOK_EVERY)[0]:
+    """Wait until the parent process has ended, then stop this process with SIGTERM, and later with SIGKILL."""
+    while os.getppid() == parent and not select.select([sys.stdin.fileno()], [], [], CHECK_INTERVAL)[0]:
         pass
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_SECONDS)

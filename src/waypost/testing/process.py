@@ -1,6 +1,4 @@
-"""A `waypost serve` process: started on free ports, waited for, stopped or killed. The server ends with this
-process.
-"""
+"""Starts, stops and kills a `waypost serve` process on free ports. The server ends when this process ends."""
 
 import os
 import subprocess
@@ -15,80 +13,80 @@ from waypost.config.rows import environment_name
 from waypost.host.data_directory import DataDirectory, Profile, Run
 
 LOOPBACK = "127.0.0.0/8,::1"
-"""Networks that a server for tests trusts: a test's own mail client is the only one that connects to it."""
+"""The networks that a server for tests trusts. Only the mail client of a test connects from them."""
 
 
 class ServerDied(Exception):
-    """The server ended before it was ready. The message is the server's output."""
+    """The server ended before it was ready. The exception's message contains the server's log."""
 
 
 class Server:
-    """A server on a data directory. `start` and `stop` or `kill` it as often as you like: the data stays."""
+    """A server on a data directory. The server can be started and stopped repeatedly, and keeps its data."""
 
     def __init__(self, data: Path, *options: str) -> None:
-        """`options` are further arguments of `waypost serve`.
+        """Prepare a server without starting it. `options` are further arguments of `waypost serve`.
 
-        Clients on loopback are trusted, unless `options` have other `--trusted-networks`.
+        Clients on loopback addresses are trusted, unless `options` contain `--trusted-networks`.
         """
         self.data = data
         self.log = data.with_name(f"{data.name}.log")
-        """The file for its log and error output."""
+        """The file to which the server writes its log and its error output."""
         self._options = options
         self._process: subprocess.Popen[str] | None = None
-        self._held: int | None = None
-        """This process's end of the pipe that shows the server that this process runs; see `attached`."""
+        self._pipe_end: int | None = None
+        """This process's end of the pipe that the server monitors; see `attached`."""
 
     def start(self) -> None:
-        """Start it and wait until it is ready. Raises `ServerDied`."""
+        """Start the server and wait until it is ready. Raises `ServerDied`."""
         defaults = ["--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0", "--authentication", "off"]
         defaults += ["--trusted-networks", LOOPBACK]
         self.data.parent.mkdir(parents=True, exist_ok=True)
         attached = [sys.executable, "-m", "waypost.testing.attached"]
         command = [*attached, "serve", "--data", str(self.data), *defaults, *self._options]
         self._close_pipe()
-        theirs, self._held = os.pipe()
+        server_end, self._pipe_end = os.pipe()
         try:
             with self.log.open("a", encoding="utf-8") as log:
                 self._process = subprocess.Popen(
-                    command, stdin=theirs, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment()
+                    command, stdin=server_end, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment()
                 )
         finally:
-            os.close(theirs)
+            os.close(server_end)
         assert self._process.stdout is not None
         if "is ready" not in self._process.stdout.readline():
             self._ended()
             raise ServerDied(self.log.read_text(encoding="utf-8"))
         self.run: Run = DataDirectory(self.data).running()
         if self.run.pid != self._process.pid:
-            raise ServerDied(f"{self.data / 'run.json'} is of process {self.run.pid}, not of {self._process.pid}")
+            raise ServerDied(f"{self.data / 'run.json'} belongs to process {self.run.pid}, not to {self._process.pid}")
         self.profile: Profile = DataDirectory(self.data).profiles()[0]
 
     def stop(self) -> int:
-        """Stop it in order, as Ctrl-C does; returns its exit code."""
+        """Stop the server with SIGTERM, which lets it finish its work, and return its exit code."""
         assert self._process is not None
         self._process.terminate()
         return self._ended()
 
     def kill(self) -> None:
-        """Kill it at once (`kill -9`)."""
+        """Kill the server immediately, with SIGKILL (`kill -9`)."""
         assert self._process is not None
         self._process.kill()
         self._ended()
 
     @property
     def smtp(self) -> tuple[str, int]:
-        """The host and port for mail: `smtplib.SMTP(*server.smtp)`."""
+        """The host and port for mail, for use as `smtplib.SMTP(*server.smtp)`."""
         host, _, port = self.run.smtp.rpartition(":")
         return host.strip("[]"), int(port)
 
     @property
     def url(self) -> str:
-        """Where its API is."""
+        """The URL of the server's API."""
         return f"http://{self.run.http}"
 
     @property
     def client_arguments(self) -> dict[str, Any]:
-        """Arguments for a boto3 client: `boto3.client("connect", **server.client_arguments)`."""
+        """The arguments for a boto3 client, for use as `boto3.client("connect", **server.client_arguments)`."""
         return {
             "endpoint_url": self.url,
             "region_name": self.profile.region,
@@ -109,20 +107,23 @@ class Server:
         return code
 
     def _close_pipe(self) -> None:
-        if self._held is not None:
-            os.close(self._held)
-            self._held = None
+        if self._pipe_end is not None:
+            os.close(self._pipe_end)
+            self._pipe_end = None
 
 
 def _environment() -> dict[str, str]:
-    """The environment, without variables that name another server or its database."""
+    """Return the environment without the variables that have a Waypost setting, such as the database."""
     prefix = environment_name("")
     return {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
 
 
 @contextmanager
 def server(*options: str) -> Iterator[Server]:
-    """A running server on a temporary directory, gone at the end. `options` go to `waypost serve`."""
+    """Run a server on a temporary data directory, which is deleted at the end.
+
+    `options` are further arguments of `waypost serve`.
+    """
     with tempfile.TemporaryDirectory(prefix="waypost-") as directory:
         running = Server(Path(directory) / "data", *options)
         running.start()

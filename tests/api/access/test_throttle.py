@@ -286,7 +286,7 @@ THROTTLED = ("ThrottlingException", 429)
 
 
 def test_the_banner_names_the_enforced_checks_and_limits(strict):
-    banner = "".join(iter(strict._process.stdout.readline, "Ctrl-C stops it.\n"))
+    banner = "".join(iter(strict._process.stdout.readline, "Ctrl-C stops the server.\n"))
     assert "signatures and policies are enforced" in banner
     assert f"aws   ({rates.AWS.in_words})" in banner
 

@@ -1,4 +1,4 @@
-"""Access keys as their owner handles them: `waypost keys`, the data directory, and what a key may do then."""
+"""Access keys: the command `waypost keys`, their storage in the data directory, and the effect of their policies."""
 
 import asyncio
 import base64
@@ -23,19 +23,19 @@ from waypost.app.directory import access_keys
 from waypost.host.data_directory import DataDirectory
 from waypost.server import opening
 
-AT_ANY_PORT = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
+ON_FREE_PORTS = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
 ONE_MASTER_KEY, ANOTHER = (base64.urlsafe_b64encode(octets * 32).decode() for octets in (b"\xfb", b"\xbf"))
 
 
 class Keys:
-    """`waypost keys` on one data directory, in this process: it is the same command, and quicker."""
+    """Runs `waypost keys` on one data directory, in this process, which is faster than a subprocess."""
 
     def __init__(self, data, capsys, monkeypatch):
         self.data = data
         self._capsys, self._monkeypatch = capsys, monkeypatch
 
     def run(self, *arguments, **environment):
-        """The exit code, and what was printed where."""
+        """Run a command, and return its exit code, its output, and its error output."""
         umask = os.umask(0o022)
         with self._monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["waypost", "keys", *map(str, arguments), "--data", str(self.data)])
@@ -49,24 +49,24 @@ class Keys:
         return ended.value.code or 0, printed.out, printed.err
 
     def __call__(self, *arguments, **environment):
-        """What a command that succeeds prints."""
+        """Run a command that must succeed, and return its output."""
         code, out, err = self.run(*arguments, **environment)
         assert code == 0, err
         return out
 
     def refused(self, *arguments, **environment):
-        """The one sentence of a command that fails."""
+        """Run a command that must fail, and return its error message, which is one line."""
         code, out, err = self.run(*arguments, **environment)
-        (said,) = err.splitlines()
+        (message,) = err.splitlines()
         assert (code, out) == (1, "")
-        return said.removeprefix("waypost: ")
+        return message.removeprefix("waypost: ")
 
     def create(self, *arguments, **environment):
-        """A new key, as AWS tools read it."""
+        """Create a key, and return it in the form that AWS tools read."""
         return json.loads(self("create", "--json", *arguments, **environment))
 
     def list(self):
-        """All keys, by their ids."""
+        """Return all keys as a dictionary from id to key."""
         if not (self.data / "waypost.sqlite3").exists():
             return {}
         return {key["id"]: key for key in json.loads(self("list", "--json"))["keys"]}
@@ -74,19 +74,19 @@ class Keys:
 
 @pytest.fixture
 def keys(system, capsys, monkeypatch):
-    """The keys of the running server."""
+    """`waypost keys` on the data directory of the running server."""
     return Keys(system.server.data, capsys, monkeypatch)
 
 
 @pytest.fixture
 def own_keys(tmp_path, capsys, monkeypatch):
-    """The keys of a data directory that is not there yet."""
+    """`waypost keys` on a data directory that does not exist yet."""
     return Keys(tmp_path / "data", capsys, monkeypatch)
 
 
 @pytest.fixture
 def policy(tmp_path):
-    """A file with a policy of these statements."""
+    """A function that writes a policy with the given statements to a file, and returns the file."""
 
     def policy(*statements):
         file = tmp_path / "policy.json"
@@ -97,7 +97,7 @@ def policy(tmp_path):
 
 
 def client(server, key):
-    """A boto3 client that uses a key, as `keys create --json` or a credentials file gives it."""
+    """Return a boto3 client that uses an access key in the form that `keys create --json` prints."""
     arguments = {
         **server.client_arguments,
         "aws_access_key_id": key["AccessKeyId"],
@@ -108,7 +108,7 @@ def client(server, key):
 
 
 def refusal(call, **members):
-    """The code and the text of a call that is refused."""
+    """Make a call that must be refused, and return the code and the message of the error."""
     with pytest.raises(ClientError) as caught:
         call(**members)
     return caught.value.response["Error"]["Code"], caught.value.response["Error"]["Message"]
@@ -131,65 +131,68 @@ def test_a_policy_says_what_a_key_may_do(system, keys, policy):
     )
     limited = client(system.server, keys.create("--policy", file, "--name", "ann"))
     path = {"InstanceId": system.instance_id, "EmailAddressId": system.ids[address]}
-    who, arn = "User: arn:aws:iam::000000000000:user/ann", f"{instance}/email-address/{path['EmailAddressId']}"
+    user, arn = "User: arn:aws:iam::000000000000:user/ann", f"{instance}/email-address/{path['EmailAddressId']}"
     assert limited.describe_email_address(**path)["EmailAddress"] == address
     code, message = refusal(limited.update_email_address_metadata, **path, DisplayName="x")
     assert code == "AccessDeniedException"
     assert message == (
-        f"{who} is not authorized to perform: connect:UpdateEmailAddressMetadata on resource: {arn} "
+        f"{user} is not authorized to perform: connect:UpdateEmailAddressMetadata on resource: {arn} "
         "because no identity-based policy allows the connect:UpdateEmailAddressMetadata action"
     )
     code, message = refusal(limited.delete_email_address, **path)
     assert code == "AccessDeniedException"
     assert message == (
-        f"{who} is not authorized to perform: connect:DeleteEmailAddress on resource: {arn} "
+        f"{user} is not authorized to perform: connect:DeleteEmailAddress on resource: {arn} "
         "with an explicit deny in an identity-based policy"
     )
     assert refusal(limited.list_instances)[0] == "AccessDeniedException"
 
 
 UNREADABLE = {
-    "no JSON": (b"{", "not valid JSON"),
-    "no object": (b"[]", "must be a JSON object"),
+    "not JSON": (b"{", "not valid JSON"),
+    "not an object": (b"[]", "must be a JSON object"),
     "no statement": (b"{}", "no Statement"),
     "no effect": (b'{"Statement":{"Action":"*","Resource":"*"}}', "Effect is missing"),
-    "no text": (b"\xff", "it is no UTF-8"),
+    "not UTF-8": (b"\xff", "it is not UTF-8"),
     "too long": (b'{"Statement":[], "Id":"%s"}' % (b"x" * 7000), "characters"),
-    "an operator that is none": (
+    "an unknown operator": (
         b'{"Statement":{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringIs":{"aws:username":"a"}}}}',
         "no operator StringIs",
     ),
 }
 
 
-@pytest.mark.parametrize(("octets", "said"), UNREADABLE.values(), ids=UNREADABLE)
-def test_a_policy_that_cannot_be_read_makes_no_key(own_keys, tmp_path, octets, said):
+@pytest.mark.parametrize(("octets", "message"), UNREADABLE.values(), ids=UNREADABLE)
+def test_a_policy_that_cannot_be_read_makes_no_key(own_keys, tmp_path, octets, message):
     (tmp_path / "policy.json").write_bytes(octets)
-    assert said in own_keys.refused("create", "--policy", tmp_path / "policy.json")
+    assert message in own_keys.refused("create", "--policy", tmp_path / "policy.json")
     assert own_keys.list() == {}
 
 
 IMPOSSIBLE = {
-    "no such policy": (("--policy", "/nowhere/policy.json"), "/nowhere/policy.json cannot be read: No such file"),
-    "a directory for a policy": (("--policy", "/"), "cannot be read: Is a directory"),
+    "a missing policy file": (
+        ("--policy", "/nowhere/policy.json"),
+        "policy.json cannot be read: No such file",
+    ),
+    "a directory instead of a policy file": (("--policy", "/"), "cannot be read: Is a directory"),
     "a short account": (("--account", "12"), "twelve digits"),
     "a name with a space": (("--name", "two words"), "user name"),
-    "no time": (("--expires", "0h"), "--expires must be a number with d, h, m or s"),
-    "a time without a unit": (("--expires", "12"), "--expires must be"),
+    "a lifetime of zero": (("--expires", "0h"), "--expires must be a number with d, h, m or s"),
+    "a lifetime without a unit": (("--expires", "12"), "--expires must be"),
 }
 
 
-@pytest.mark.parametrize(("arguments", "said"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
-def test_a_key_that_cannot_be_is_refused_in_a_sentence(own_keys, arguments, said):
-    assert said in own_keys.refused("create", *arguments)
+@pytest.mark.parametrize(("arguments", "message"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_a_key_that_cannot_be_is_refused_in_a_sentence(own_keys, arguments, message):
+    assert message in own_keys.refused("create", *arguments)
     assert own_keys.list() == {}
 
 
 @pytest.mark.parametrize("command", ["activate", "deactivate", "delete"])
 def test_a_key_that_is_not_there_is_named(own_keys, command):
     own_keys.create()
-    for nobody in ("AKIANOTHERE", "no such", "\udcff"):
-        assert own_keys.refused(command, nobody) == f"There is no access key {nobody!a}."
+    for key_id in ("AKIANOTHERE", "no such", "\udcff"):
+        assert own_keys.refused(command, key_id) == f"There is no access key {key_id!a}."
 
 
 @pytest.mark.parametrize("command", [("list",), ("activate", "A"), ("deactivate", "A"), ("delete", "A")])
@@ -200,13 +203,13 @@ def test_a_mistyped_data_directory_is_named_and_not_made(own_keys, command):
 
 def test_each_account_has_its_own(system, keys):
     address = system.new_address()
-    stranger = client(system.server, keys.create("--account", "222222222222"))
-    assert stranger.list_instances()["InstanceSummaryList"] == []
+    other = client(system.server, keys.create("--account", "222222222222"))
+    assert other.list_instances()["InstanceSummaryList"] == []
     settings = {"IdentityManagementType": "SAML", "InboundCallsEnabled": True, "OutboundCallsEnabled": False}
-    own = stranger.create_instance(**settings)
+    own = other.create_instance(**settings)
     assert own["Arn"] == f"arn:aws:connect:us-east-1:222222222222:instance/{own['Id']}"
     path = {"InstanceId": system.instance_id, "EmailAddressId": system.ids[address]}
-    assert refusal(stranger.describe_email_address, **path)[0] == "ResourceNotFoundException"
+    assert refusal(other.describe_email_address, **path)[0] == "ResourceNotFoundException"
     assert refusal(system.connect.describe_instance, InstanceId=own["Id"])[0] == "ResourceNotFoundException"
 
 
@@ -225,9 +228,9 @@ def test_a_key_counts_as_its_owner_says_from_the_next_call_on(system, keys):
     key = keys.create()
     assert is_accepted(system.server, key)
     for command, state in (("deactivate", "inactive"), ("activate", "active"), ("deactivate", "inactive")):
-        assert keys(command, key["AccessKeyId"]) == f"{key['AccessKeyId']} is {state} now.\n"
+        assert keys(command, key["AccessKeyId"]) == f"The access key {key['AccessKeyId']} is now {state}.\n"
         assert is_accepted(system.server, key) is (state == "active")
-    assert keys("delete", key["AccessKeyId"]) == f"{key['AccessKeyId']} is gone.\n"
+    assert keys("delete", key["AccessKeyId"]) == f"The access key {key['AccessKeyId']} was deleted.\n"
     assert not is_accepted(system.server, key)
     assert key["AccessKeyId"] not in keys.list()
 
@@ -247,7 +250,7 @@ def test_a_list_tells_everything_but_secrets(own_keys, policy):
     assert (session["account"], session["expires_at"]) == ("222222222222", made[1]["Expiration"])
     assert (inactive["status"], session["status"], inactive["expires_at"]) == ("inactive", "active", None)
     text = own_keys("list")
-    assert re.search(f"{made[0]['AccessKeyId']}  active .* ann  may do as its policy says\n", text)
+    assert re.search(f"{made[0]['AccessKeyId']}  active .* ann  has a policy\n", text)
     assert re.search(f"{made[1]['AccessKeyId']}  active .* may do everything, expires 20", text)
     shown = text + own_keys("list", "--json")
     for key in made:
@@ -261,7 +264,7 @@ def test_a_secret_is_shown_once_for_people_too(own_keys):
     assert re.fullmatch(
         r"aws_access_key_id = ASIA\w{16}\naws_secret_access_key = \S{40}\naws_session_token = \S{64}\n", out
     )
-    assert "It may do everything in account 222222222222, until " in err
+    assert "The key may do everything in account 222222222222, until " in err
     assert "The secret is not shown again." in err
 
 
@@ -310,9 +313,9 @@ def test_the_master_key_may_come_from_elsewhere(own_keys, spelling):
     "value", ["x", "A" * 42, "A" * 44, ONE_MASTER_KEY[:-4], ONE_MASTER_KEY + "AAAA", "ü", "secret key"]
 )
 def test_a_master_key_of_another_length_is_refused(own_keys, value):
-    said = own_keys.refused("create", WAYPOST_MASTER_KEY=value)
-    assert said.startswith("WAYPOST_MASTER_KEY must be 32 bytes in base64url.")
-    assert value not in said.removeprefix("WAYPOST_MASTER_KEY")
+    message = own_keys.refused("create", WAYPOST_MASTER_KEY=value)
+    assert message.startswith("WAYPOST_MASTER_KEY must be 32 bytes in base64url.")
+    assert value not in message.removeprefix("WAYPOST_MASTER_KEY")
 
 
 def test_a_master_key_file_that_was_cut_is_refused(own_keys):
@@ -325,18 +328,18 @@ def test_a_master_key_file_that_was_cut_is_refused(own_keys):
 def test_another_master_key_than_the_database_s_is_refused(own_keys, command):
     made = own_keys.create(WAYPOST_MASTER_KEY=ONE_MASTER_KEY)
     arguments = () if command == "list" else (made["AccessKeyId"],)
-    said = own_keys.refused(command, *arguments, WAYPOST_MASTER_KEY=ANOTHER)
-    assert "were sealed with another master key" in said
-    assert "was created with" in said
-    assert made["SecretAccessKey"] not in said
+    message = own_keys.refused(command, *arguments, WAYPOST_MASTER_KEY=ANOTHER)
+    assert "were sealed with another master key" in message
+    assert "was created with" in message
+    assert made["SecretAccessKey"] not in message
 
 
 def test_a_server_does_not_start_with_another_master_key(own_keys):
     own_keys.create(WAYPOST_MASTER_KEY=ONE_MASTER_KEY)
-    done = waypost_process("serve", "--data", own_keys.data, *AT_ANY_PORT, WAYPOST_MASTER_KEY=ANOTHER)
-    said = [line for line in done.stderr.splitlines() if not line.startswith("{")]
-    assert (done.returncode, done.stdout, len(said)) == (1, "", 1)
-    assert "another master key" in said[0]
+    done = waypost_process("serve", "--data", own_keys.data, *ON_FREE_PORTS, WAYPOST_MASTER_KEY=ANOTHER)
+    messages = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert (done.returncode, done.stdout, len(messages)) == (1, "", 1)
+    assert "another master key" in messages[0]
 
 
 def test_no_key_is_made_with_another_master_key(own_keys):
@@ -348,7 +351,7 @@ PROFILE = "[{0}]\naws_access_key_id = AKIA{0}\naws_secret_access_key = {1}\naws_
 
 
 def write_credentials(server, *profiles):
-    """A credentials file as it was before access keys had a store; returns its keys."""
+    """Write a credentials file like those of old versions, which had no access keys in the store; return its keys."""
     server.data.mkdir()
     (server.data / "credentials").write_text("".join(PROFILE.format(*profile) for profile in profiles))
     return [{"AccessKeyId": f"AKIA{name}", "SecretAccessKey": secret} for name, secret, _ in profiles]
@@ -409,7 +412,7 @@ def test_the_owner_s_key_is_the_root_s_and_nobody_else_s(new_server, capsys, mon
     assert owner.id not in made
     assert owner.account == "000000000000"
     new_server.stop()
-    # A file that was lost is written again, with the same key.
+    # If the credentials file is lost, the server writes it again, with the same key.
     credentials.unlink()
     new_server.start()
     assert credentials.read_text() == written
@@ -450,20 +453,20 @@ def test_a_session_is_told_from_one_that_has_ended_and_is_gone_after_a_day(own_k
 def test_a_master_key_that_is_missing_is_not_made_anew(own_keys):
     own_keys.create()
     (own_keys.data / "master.key").unlink()
-    said = own_keys.refused("list")
-    assert "master.key is missing" in said
-    assert "WAYPOST_MASTER_KEY" in said
+    message = own_keys.refused("list")
+    assert "master.key is missing" in message
+    assert "WAYPOST_MASTER_KEY" in message
     assert not (own_keys.data / "master.key").exists()
 
 
 def test_what_others_could_read_is_made_private_at_the_start(new_server):
     new_server.start()
     new_server.stop()
-    kept = ("waypost.sqlite3", "credentials", "master.key")
-    for name in kept:
+    files = ("waypost.sqlite3", "credentials", "master.key")
+    for name in files:
         (new_server.data / name).chmod(0o644)
     new_server.start()
-    assert {stat.S_IMODE((new_server.data / name).stat().st_mode) for name in kept} == {0o600}
+    assert {stat.S_IMODE((new_server.data / name).stat().st_mode) for name in files} == {0o600}
 
 
 def test_a_command_beside_a_server_of_an_older_version_leaves_its_database_alone(own_keys):
@@ -484,10 +487,10 @@ def basic(key):
 INSPECTORS = {
     "another action": ({"Effect": "Allow", "Action": "connect:*", "Resource": "*"}, 403),
     "the action": ({"Effect": "Allow", "Action": "waypost:Inspect", "Resource": "*"}, 200),
-    "all of them": ({"Effect": "Allow", "Action": "waypost:*", "Resource": "*"}, 200),
-    "everything else": ({"Effect": "Allow", "NotAction": "waypost:Inspect", "Resource": "*"}, 403),
+    "all actions of Waypost": ({"Effect": "Allow", "Action": "waypost:*", "Resource": "*"}, 200),
+    "all other actions": ({"Effect": "Allow", "NotAction": "waypost:Inspect", "Resource": "*"}, 403),
     "a denial": ({"Effect": "Deny", "Action": "waypost:Inspect", "Resource": "*"}, 403),
-    "a condition of nobody's": (
+    "a condition that is not satisfied": (
         {
             "Effect": "Allow",
             "Action": "waypost:Inspect",
@@ -502,11 +505,11 @@ INSPECTORS = {
 @pytest.mark.parametrize(("statement", "status"), INSPECTORS.values(), ids=INSPECTORS)
 def test_a_policy_says_whether_mail_may_be_read(system, keys, policy, statement, status):
     key = keys.create("--policy", policy(statement))
-    answer = system.get("instance", key=basic(key), region="us-east-1")
-    assert answer.status == status
+    response = system.get("instance", key=basic(key), region="us-east-1")
+    assert response.status == status
     if status == 403:
-        said = f"The policy of access key {key['AccessKeyId']} does not allow waypost:Inspect."
-        assert answer.json() == {"error": said}
+        message = f"The policy of access key {key['AccessKeyId']} does not allow waypost:Inspect."
+        assert response.json() == {"error": message}
 
 
 @pytest.mark.parametrize("of_tag", [False, True], ids=["by its ARN", "by its tag"])

@@ -1,4 +1,4 @@
-"""What all commands have in common: help, version, completion, exit codes, and one form of `--json`."""
+"""The common features of all commands: help, version, completion, exit codes, and the format of `--json`."""
 
 import http.server
 import os
@@ -19,16 +19,16 @@ from waypost import __version__, cli
 from waypost.cli.outcomes import JSON, Exit
 from waypost.host.data_directory import DataDirectory, Run
 
-ALIKE_A_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT.*")
-A_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+LIKE_A_TIME = re.compile(r"\d{4}-\d\d-\d\dT.*")
+A_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
-OF_OTHERS = ("env", "keys create")
-"""Their members have the names that AWS gives them."""
+WITH_NAMES_OF_AWS = ("env", "keys create")
+"""The commands whose JSON members have the names that AWS gives them."""
 
 
 @pytest.fixture
 def arguments(late, tmp_path):
-    """What each command with --json is given, so that there is something to tell."""
+    """The arguments for each command with --json, chosen so that its output is not empty."""
     alias, primary = late.linked_pair()
     dead = late.make("never.example")
     message_id = late.deliver(HELLO, alias)
@@ -52,13 +52,13 @@ def arguments(late, tmp_path):
     }
 
 
-def moments_in(value):
-    """All texts in JSON that look as moments do."""
+def times_in(value):
+    """Return all strings in a JSON value that look like times."""
     if isinstance(value, dict):
-        return [found for inner in value.values() for found in moments_in(inner)]
+        return [found for inner in value.values() for found in times_in(inner)]
     if isinstance(value, list):
-        return [found for inner in value for found in moments_in(inner)]
-    return [value] if isinstance(value, str) and ALIKE_A_MOMENT.fullmatch(value) else []
+        return [found for inner in value for found in times_in(inner)]
+    return [value] if isinstance(value, str) and LIKE_A_TIME.fullmatch(value) else []
 
 
 def names_in(value):
@@ -70,18 +70,18 @@ def names_in(value):
 def test_json_has_one_form_for_every_command(commands, arguments):
     with_json = {name for name, command in all_commands() for option in command.params if "--json" in option.opts}
     assert set(JSON) == with_json
-    moments = 0
+    count = 0
     for name, members in JSON.items():
         found = commands.json(*name.split(), *arguments.get(name, ()))
         assert isinstance(found, dict), name
         assert set(members) <= set(found), name
-        told = moments_in(found)
-        assert [moment for moment in told if not A_MOMENT.fullmatch(moment)] == [], name
-        moments += len(told)
-        if name not in OF_OTHERS:
-            found.pop("keys", None)  # a policy in it is as IAM has it
+        times = times_in(found)
+        assert [time for time in times if not A_TIME.fullmatch(time)] == [], name
+        count += len(times)
+        if name not in WITH_NAMES_OF_AWS:
+            found.pop("keys", None)  # it contains policies, whose members have the names of IAM
             assert [one for one in names_in(found) if not re.fullmatch("[a-z][a-z0-9_]*", one)] == [], name
-    assert moments > 20
+    assert count > 20
 
 
 @pytest.mark.parametrize("name", ["", "dead", "keys", "routes", *(name for name, _ in all_commands())])
@@ -104,10 +104,17 @@ def test_the_version_has_a_short_option():
 )
 def test_a_shell_completes_commands_and_options(words, expected):
     command = Path(sys.executable).with_name("waypost")
-    asked = {"_WAYPOST_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-    done = subprocess.run([command], env=os.environ | asked, capture_output=True, text=True, timeout=200, check=False)
+    completion = {"_WAYPOST_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = subprocess.run(
+        [command], env=os.environ | completion, capture_output=True, text=True, timeout=200, check=False
+    )
     assert (done.returncode, set(done.stdout.split())) == (0, expected)
-    in_a_shell = ["bash", "-c", '"$0" --show-completion; exit $?', command]  # the command looks which shell started it
+    in_a_shell = [
+        "bash",
+        "-c",
+        '"$0" --show-completion; exit $?',
+        command,
+    ]  # the command detects the shell that started it
     shown = subprocess.run(in_a_shell, capture_output=True, text=True, timeout=200, check=False)
     assert "complete" in shown.stdout
 
@@ -141,7 +148,7 @@ def test_every_exit_code_is_documented():
 
 
 class _Unavailable(http.server.BaseHTTPRequestHandler):
-    """Answers as a server does whose database is away."""
+    """An HTTP server that responds like a server whose database is unavailable."""
 
     def do_GET(self):
         self.send_response(503)

@@ -1,4 +1,4 @@
-"""The `waypost` command: what it prints, and the one sentence it says when it cannot do what it was asked."""
+"""The `waypost` command: its output, and the one line of its error message if it fails."""
 
 import json
 import os
@@ -22,27 +22,27 @@ from waypost.host.data_directory import DataDirectory
 from waypost.testing import ServerDied, server
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
-AT_ANY_PORT = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
+ON_FREE_PORTS = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
 
 
-def asked(system, command, *arguments) -> str:
-    """What a command that succeeds prints."""
+def output(system, command, *arguments) -> str:
+    """Run a command that must succeed, and return its output."""
     done = waypost(command, *arguments, "--data", system.server.data)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
 BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-"""The environment in which Python keeps output until it is flushed, as it usually does."""
+"""An environment in which Python buffers its output, which is the default."""
 
 
 def refused(*arguments, code=Exit.REFUSED, run=waypost, **environment) -> str:
-    """The one sentence of a command that fails."""
+    """Run a command that must fail, and return its error message, which is one line."""
     done = run(*arguments, **environment)
     assert (done.returncode, done.stdout) == (code, "")
-    said = [line for line in done.stderr.splitlines() if not line.startswith("{")]
-    assert len(said) == 1, done.stderr
-    return said[0].removeprefix("waypost: ")
+    messages = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert len(messages) == 1, done.stderr
+    return messages[0].removeprefix("waypost: ")
 
 
 @pytest.fixture
@@ -53,39 +53,39 @@ def taken_port():
 
 def test_inbox_lists_what_arrived(system):
     alias, primary = system.linked_pair()
-    assert asked(system, "inbox", primary) == f"No mail for {primary} yet.\n"
+    assert output(system, "inbox", primary) == f"No mail for {primary} yet.\n"
     message_id = system.deliver(HELLO, alias)
-    first, second = asked(system, "inbox", primary).splitlines()
+    first, second = output(system, "inbox", primary).splitlines()
     assert first.startswith(f"{message_id}  ")
-    assert first.endswith(f"  {len(HELLO)} octets  forwarded through {alias}")
+    assert first.endswith(f"  {len(HELLO)} bytes  forwarded through {alias}")
     assert second == "    from <a@client.example>: hello"
-    listed = json.loads(asked(system, "inbox", alias, "--limit", "1", "--json"))
+    listed = json.loads(output(system, "inbox", alias, "--limit", "1", "--json"))
     assert listed == {"messages": system.inbox(alias)}
 
 
 def test_inbox_without_an_address_lists_the_mail_of_the_account(new_server):
     new_server.start()
     system = System(new_server)
-    assert asked(system, "inbox") == "No mail yet.\n"
+    assert output(system, "inbox") == "No mail yet.\n"
     alias, primary = system.linked_pair()
     ids = [system.deliver(HELLO, alias), system.deliver(HELLO, primary)]
-    first, _, second, _, third, _ = asked(system, "inbox").splitlines()
+    first, _, second, _, third, _ = output(system, "inbox").splitlines()
     assert first.endswith(f"  for {primary}, direct")
     assert second.startswith(ids[0])
     assert third.startswith(ids[0])
-    listed = json.loads(asked(system, "inbox", "--json"))["messages"]
+    listed = json.loads(output(system, "inbox", "--json"))["messages"]
     assert [(one["id"], one["address"]) for one in listed] == [
         (ids[1], primary),
         *sorted([(ids[0], alias), (ids[0], primary)], key=lambda one: system.ids[one[1]], reverse=True),
     ]
     page, last = (
-        asked(system, "inbox", "--limit", "2").splitlines()[:-1],
-        asked(system, "inbox", "--limit", "2").splitlines()[-1],
+        output(system, "inbox", "--limit", "2").splitlines()[:-1],
+        output(system, "inbox", "--limit", "2").splitlines()[-1],
     )
     assert (page[0], last) == (first, f"There may be more: --after {listed[1]['delivery']}")
-    assert asked(system, "inbox", "--after", listed[1]["delivery"]).splitlines()[0] == third
-    assert asked(system, "inbox", "--after", ids[0]) == "No older mail.\n"
-    assert asked(system, "inbox", primary, "--limit", "1").endswith(f"There may be more: --after {ids[1]}\n")
+    assert output(system, "inbox", "--after", listed[1]["delivery"]).splitlines()[0] == third
+    assert output(system, "inbox", "--after", ids[0]) == "No older mail.\n"
+    assert output(system, "inbox", primary, "--limit", "1").endswith(f"There may be more: --after {ids[1]}\n")
     system.connect.close()
 
 
@@ -106,10 +106,10 @@ def test_show_prints_the_text_of_a_message(system):
     message_id = system.deliver(
         head + b"Content-Transfer-Encoding: quoted-printable\r\n\r\nGr=FC=DFe=\r\n!\r\n", address
     )
-    assert asked(system, "show", message_id, "--text") == "Grüße!\n"
+    assert output(system, "show", message_id, "--text") == "Grüße!\n"
     picture = system.deliver(b"Content-Type: image/png\r\n\r\nx\r\n", address)
-    said = refused("show", picture, "--text", "--data", system.server.data)
-    assert said == f"Message {picture} has no text, but image/png. --raw prints it whole."
+    message = refused("show", picture, "--text", "--data", system.server.data)
+    assert message == (f"Message {picture} has no text; its parts are image/png. Use --raw to print the whole message.")
     assert "was not delivered to" in refused(
         "show", message_id, "--raw", "--address", "other@example.com", "--data", system.server.data
     )
@@ -124,28 +124,28 @@ def test_show_prints_one_thing_at_a_time(system, both):
 def test_show_tells_everything_that_happened(system):
     alias, primary = system.linked_pair()
     message_id = system.deliver(HELLO, alias)
-    printed = asked(system, "show", message_id)
+    printed = output(system, "show", message_id)
     assert f"Message {message_id}, received " in printed
-    assert f"{len(HELLO)} octets" in printed
+    assert f"{len(HELLO)} bytes" in printed
     assert f"  delivered  {alias}\n" in printed
     assert f"  delivered  {primary}  (through {alias})\n" in printed
-    assert printed == asked(system, "trace", message_id)
-    assert json.loads(asked(system, "show", message_id, "--json")) == system.json(f"messages/{message_id}")
+    assert printed == output(system, "trace", message_id)
+    assert json.loads(output(system, "show", message_id, "--json")) == system.json(f"messages/{message_id}")
 
 
 def test_explain_says_what_would_happen(system):
     alias, primary = system.linked_pair()
-    printed = asked(system, "explain", alias)
+    printed = output(system, "explain", alias)
     assert f"Mail for {alias} would be accepted." in printed
     assert f"forwarded through {alias} -> {primary}" in printed
-    assert json.loads(asked(system, "explain", alias, "--json")) == system.json("explain", address=alias)
+    assert json.loads(output(system, "explain", alias, "--json")) == system.json("explain", address=alias)
 
 
 def test_explain_says_what_would_be_refused(system):
     done = waypost("explain", "unknown@example.com", "--data", system.server.data)
-    said = "Mail for unknown@example.com would be refused: unknown@example.com is not an email address of account "
+    message = "Mail for unknown@example.com would be refused: unknown@example.com is not an email address of account "
     assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout == f"{said}000000000000.\n"
+    assert done.stdout == f"{message}000000000000.\n"
 
 
 @pytest.mark.parametrize("command", [("inbox", "unknown@example.com"), ("show", "x"), ("explain", "nobody")], ids=str)
@@ -166,10 +166,10 @@ def test_explain_says_that_there_is_no_room_on_the_disk(new_server):
 
 
 def test_the_banner_says_whom_the_server_trusts_and_what_it_checks():
-    told = serving._of_mail(
+    lines = serving._mail_lines(
         from_options(hostname="mx.example", trusted_networks="10.0.0.0/8", authentication="enforce")
     )
-    assert [line.split()[:3] for line in told.splitlines()] == [
+    assert [line.split()[:3] for line in lines.splitlines()] == [
         ["host", "name", "mx.example"],
         ["trusted", "10.0.0.0/8"],
         ["senders", "enforce", "(SPF,"],
@@ -189,9 +189,11 @@ def test_a_command_without_a_server_says_how_to_start_one(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("edge", ["http", "smtp"])
 def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path, taken_port, edge):
-    said = refused("serve", "--data", tmp_path / "data", *AT_ANY_PORT, f"--{edge}", taken_port, run=waypost_process)
-    assert taken_port in said
-    assert edge in said
+    message = refused(
+        "serve", "--data", tmp_path / "data", *ON_FREE_PORTS, f"--{edge}", taken_port, run=waypost_process
+    )
+    assert taken_port in message
+    assert edge in message
 
 
 @pytest.mark.parametrize(
@@ -201,20 +203,20 @@ def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path, taken_port, edge):
 def test_a_bad_setting_is_named_as_it_was_given(tmp_path, name, value):
     variable = f"WAYPOST_SERVE_{name.upper()}"
     for place, arguments, environment in ((f"--{name}", (f"--{name}", value), {}), (variable, (), {variable: value})):
-        said = refused("serve", "--data", tmp_path / "data", *arguments, **environment)
-        assert said.startswith(f"{place} must be ")
-        assert value in said
+        message = refused("serve", "--data", tmp_path / "data", *arguments, **environment)
+        assert message.startswith(f"{place} must be ")
+        assert value in message
 
 
 def test_a_directory_that_cannot_be_used_is_named(tmp_path):
     (tmp_path / "file").touch()
-    said = refused("serve", "--data", tmp_path / "file", *AT_ANY_PORT, run=waypost_process)
-    assert said == f"The data directory {tmp_path}/file cannot be used: it is not a directory."
+    message = refused("serve", "--data", tmp_path / "file", *ON_FREE_PORTS, run=waypost_process)
+    assert message == f"The data directory {tmp_path}/file cannot be used: it is not a directory."
 
 
 def test_a_second_server_on_the_same_directory_is_refused(system):
-    said = refused("serve", "--data", system.server.data, *AT_ANY_PORT, run=waypost_process)
-    assert "Another Waypost is running on" in said
+    message = refused("serve", "--data", system.server.data, *ON_FREE_PORTS, run=waypost_process)
+    assert "Another Waypost is running on" in message
     assert system.get("health").status == 200
 
 
@@ -237,24 +239,24 @@ age = "30d"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "summary"),
     [
-        ("", "no routes, no rules of retention"),
-        (FILE, "2 routes (1 with a fault on purpose), 1 rule of retention"),
+        ("", "no routes, no retention rules"),
+        (FILE, "2 routes (1 with an injected fault), 1 retention rule"),
     ],
 )
-def test_the_banner_says_what_the_settings_file_has(tmp_path, text, said):
+def test_the_banner_says_what_the_settings_file_has(tmp_path, text, summary):
     file = tmp_path / "waypost.toml"
     file.write_text(text)
     with server("--config", str(file)) as running:
-        banner = "".join(iter(running._process.stdout.readline, "Ctrl-C stops it.\n"))
-    assert f"  settings     {file}: {said}\n" in banner
-    assert ("  clock        VIRTUAL: moved on by POST /_waypost/clock/advance\n" in banner) is (text == FILE)
+        banner = "".join(iter(running._process.stdout.readline, "Ctrl-C stops the server.\n"))
+    assert f"  settings     {file}: {summary}\n" in banner
+    assert ("  clock        VIRTUAL: advanced by POST /_waypost/clock/advance\n" in banner) is (text == FILE)
 
 
 def test_the_banner_says_nothing_of_a_settings_file_that_is_not_there(new_server):
     new_server.start()
-    banner = "".join(iter(new_server._process.stdout.readline, "Ctrl-C stops it.\n"))
+    banner = "".join(iter(new_server._process.stdout.readline, "Ctrl-C stops the server.\n"))
     assert "settings  " not in banner
     assert "VIRTUAL" not in banner
 
@@ -283,20 +285,22 @@ def test_sighup_makes_the_server_read_its_certificate_again(new_server):
 
 
 def on_a_terminal(data):
-    """A server in the foreground of a terminal of its own, once it is ready, and our end of that terminal."""
-    ours, theirs = os.openpty()
+    """Start a server on a new terminal, wait until it is ready, and return it and the other end of the terminal."""
+    test_end, server_end = os.openpty()
     command = [
         sys.executable,
         "-c",
         "import os, sys; os.login_tty(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])",
     ]
-    serve = [sys.executable, "-m", "waypost", "serve", "--data", str(data), *AT_ANY_PORT, "--authentication", "off"]
-    process = subprocess.Popen([*command, str(theirs), *serve], pass_fds=[theirs], env=BUFFERED | {"NO_COLOR": "1"})
-    os.close(theirs)
-    said = b""
-    while b"Ctrl-C stops it." not in said:
-        said += os.read(ours, 4096)
-    return process, ours
+    serve = [sys.executable, "-m", "waypost", "serve", "--data", str(data), *ON_FREE_PORTS, "--authentication", "off"]
+    process = subprocess.Popen(
+        [*command, str(server_end), *serve], pass_fds=[server_end], env=BUFFERED | {"NO_COLOR": "1"}
+    )
+    os.close(server_end)
+    printed = b""
+    while b"Ctrl-C stops the server." not in printed:
+        printed += os.read(test_end, 4096)
+    return process, test_end
 
 
 @pytest.mark.slow
@@ -312,18 +316,18 @@ def test_a_server_whose_terminal_goes_away_leaves_in_order(tmp_path):
 def test_sighup_on_a_terminal_that_is_still_there_does_not_stop_the_server(tmp_path):
     process, terminal = on_a_terminal(tmp_path / "data")
     process.send_signal(signal.SIGHUP)
-    said = b""
-    while b"reopened" not in said:
-        said += os.read(terminal, 4096)
+    printed = b""
+    while b"reopened" not in printed:
+        printed += os.read(terminal, 4096)
     process.terminate()
-    while b"stopped" not in said:
-        said += os.read(terminal, 4096)
+    while b"stopped" not in printed:
+        printed += os.read(terminal, 4096)
     assert process.wait(timeout=60) == 0
     os.close(terminal)
 
 
 def test_under_nohup_sighup_is_ignored(new_server):
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which children inherit
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # child processes inherit this
     try:
         new_server.start()
     finally:
@@ -336,8 +340,8 @@ def test_under_nohup_sighup_is_ignored(new_server):
 def test_a_server_that_was_killed_is_said_to_be(new_server):
     new_server.start()
     new_server.kill()
-    said = refused("inbox", "--data", new_server.data, code=Exit.NO_SERVER)
-    assert said.endswith(f"Was it killed? Start it again: waypost serve --data {new_server.data}")
+    message = refused("inbox", "--data", new_server.data, code=Exit.NO_SERVER)
+    assert message.endswith(f"If it was killed, start it again: waypost serve --data {new_server.data}")
 
 
 def test_secrets_and_mail_are_for_the_owner_only(system):
@@ -377,7 +381,7 @@ def test_a_restart_keeps_everything(new_server):
     again = System(new_server)
     assert again.instance_id == instance_id
     assert again.inbox(primary) == inbox
-    # The master key is the same too: the mark on the copy is known.
+    # The master key is the same too, because the server recognizes the loop mark on the copy.
     assert again.send(copy, alias)[0] == 554
     assert new_server.stop() == 0
     system.connect.close()
@@ -394,24 +398,24 @@ def test_a_server_that_cannot_start_says_why_to_tests(new_server):
 def test_what_a_killed_server_has_left_is_removed_before_the_next_one_is_loaded(new_server, monkeypatch):
     new_server.start()
     new_server.kill()
-    left = new_server.data / "run.json"
-    assert left.exists()
-    there = []
+    run_json = new_server.data / "run.json"
+    assert run_json.exists()
+    existed = []
 
     def loaded(*_, **__):
-        there.append(left.exists())
+        existed.append(run_json.exists())
         raise SystemExit
 
     monkeypatch.setattr("waypost.server.service.Service", loaded)
     monkeypatch.setattr("sys.argv", ["waypost", "serve", "--data", str(new_server.data)])
     with pytest.raises(SystemExit):
         cli.main()
-    assert there == [False]
+    assert existed == [False]
 
 
 @pytest.mark.slow
 def test_a_second_server_leaves_the_first_one_where_it_is(new_server):
     new_server.start()
-    said = refused("serve", "--data", new_server.data, *AT_ANY_PORT, run=waypost_process)
-    assert "Another Waypost is running" in said
+    message = refused("serve", "--data", new_server.data, *ON_FREE_PORTS, run=waypost_process)
+    assert "Another Waypost is running" in message
     assert DataDirectory(new_server.data).running() == new_server.run

@@ -1,4 +1,4 @@
-"""`waypost env`: a shell that evaluates it talks to the server, whatever its environment was, or runs nothing."""
+"""`waypost env`: AWS SDKs use the server in any environment, and a shell runs no further command if it fails."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from waypost.cli.outcomes import Exit
 from waypost.host.data_directory import DataDirectory, DataDirectoryError, Run
 
 DEAD = "http://127.0.0.1:9"
-"""Nobody listens there."""
+"""A URL on which no server listens."""
 
 CONFIGURATION = f"""
 [default]
@@ -39,20 +39,20 @@ connect =
 """
 
 HOSTILE = {
-    "a profile that is not there": {"AWS_PROFILE": "elsewhere"},
-    "a default profile that is not there": {"AWS_DEFAULT_PROFILE": "elsewhere"},
+    "a missing profile": {"AWS_PROFILE": "elsewhere"},
+    "a missing default profile": {"AWS_DEFAULT_PROFILE": "elsewhere"},
     "a session token": {"AWS_SESSION_TOKEN": "of-another-key"},
-    "a session token of old": {"AWS_SECURITY_TOKEN": "of-another-key"},
-    "credentials that have expired": {"AWS_CREDENTIAL_EXPIRATION": "2001-01-01T00:00:00Z"},
+    "a session token in the old variable": {"AWS_SECURITY_TOKEN": "of-another-key"},
+    "expired credentials": {"AWS_CREDENTIAL_EXPIRATION": "2001-01-01T00:00:00Z"},
     "a token of an identity provider": {"AWS_WEB_IDENTITY_TOKEN_FILE": "/nonexistent", "AWS_ROLE_ARN": "arn:aws:x"},
     "proxies": dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY"), DEAD),
-    "a proxy, and hosts that need none": {"http_proxy": DEAD, "no_proxy": "internal.example", "NO_PROXY": "a.example"},
+    "a proxy, and hosts without a proxy": {"http_proxy": DEAD, "no_proxy": "internal.example", "NO_PROXY": "a.example"},
     "an endpoint for all services": {"AWS_ENDPOINT_URL": DEAD},
-    "endpoints are to be ignored": {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"},
+    "configured endpoints are ignored": {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"},
     "FIPS": {"AWS_USE_FIPS_ENDPOINT": "true"},
     "dual stack": {"AWS_USE_DUALSTACK_ENDPOINT": "true"},
-    "a bundle of certificates that is not there": {"AWS_CA_BUNDLE": "/nonexistent"},
-    "a configuration file that leads elsewhere": {"AWS_CONFIG_FILE": "CONFIGURATION"},
+    "a missing CA bundle": {"AWS_CA_BUNDLE": "/nonexistent"},
+    "a configuration file for another endpoint": {"AWS_CONFIG_FILE": "CONFIGURATION"},
 }
 EVERYTHING = {name: value for variables in HOSTILE.values() for name, value in variables.items()}
 ONCE = botocore.config.Config(retries={"total_max_attempts": 1})
@@ -72,7 +72,7 @@ def printed(system, **variables):
 
 
 def instances(environ, monkeypatch):
-    """What boto3 finds with nothing but this environment."""
+    """Return the ids of the instances that boto3 finds with this environment."""
     monkeypatch.setattr(os, "environ", environ)
     client = boto3.Session().client("connect", config=ONCE)
     try:
@@ -108,7 +108,7 @@ def test_env_points_a_shell_at_the_server(system):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hostile", [*HOSTILE.values(), EVERYTHING], ids=[*HOSTILE, "all of them"])
+@pytest.mark.parametrize("hostile", [*HOSTILE.values(), EVERYTHING], ids=[*HOSTILE, "all variables"])
 def test_boto3_reaches_the_server_whatever_the_environment_was(system, configuration, monkeypatch, hostile):
     before = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     before |= {name: configuration if name == "AWS_CONFIG_FILE" else value for name, value in hostile.items()}
@@ -127,9 +127,9 @@ def test_the_aws_cli_reaches_the_server_from_every_shell(system, configuration, 
     if not aws.exists():
         pytest.skip("there is no AWS CLI")
     command = [shell, "sh"] if shell == "busybox" else [shell]
-    asked = shlex.join([sys.executable, "-m", "waypost", "env", "--data", str(system.server.data)])
+    env_command = shlex.join([sys.executable, "-m", "waypost", "env", "--data", str(system.server.data)])
     script = (
-        f'set -eu; eval "$({asked})"\n'
+        f'set -eu; eval "$({env_command})"\n'
         f"{shlex.quote(str(aws))} connect list-instances --query 'InstanceSummaryList[].Id' --output text"
     )
     hostile = {**os.environ, **EVERYTHING, "AWS_CONFIG_FILE": configuration, "AWS_PAGER": "false"}
@@ -147,9 +147,9 @@ def test_the_aws_cli_reaches_the_server_from_every_shell(system, configuration, 
     ids=["no server", "an unknown option", "an argument too many", "an option without its value"],
 )
 def test_a_shell_that_evaluates_a_failure_runs_nothing_after_it(tmp_path, arguments):
-    asked = shlex.join([sys.executable, "-m", "waypost", "env", *arguments])
+    env_command = shlex.join([sys.executable, "-m", "waypost", "env", *arguments])
     done = subprocess.run(
-        ["sh", "-c", f'eval "$({asked})" && echo "the next command runs"'],
+        ["sh", "-c", f'eval "$({env_command})" && echo "the next command runs"'],
         cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (1, "")
@@ -161,7 +161,7 @@ def test_a_server_that_was_killed_is_a_failure_to_a_shell(new_server):
     new_server.kill()
     done = waypost("env", "--data", new_server.data)
     assert (done.returncode, done.stdout) == (Exit.NO_SERVER, "false\n")
-    assert "Was it killed? Start it again" in done.stderr
+    assert "If it was killed, start it again" in done.stderr
     assert waypost("env", "--json", "--data", new_server.data).stdout == ""
 
 
@@ -172,7 +172,7 @@ def test_the_help_of_env_is_no_failure():
 
 
 @pytest.mark.parametrize(
-    ("bound", "told"),
+    ("bound", "announced"),
     [
         ("0.0.0.0:8025", "127.0.0.1:8025"),
         ("[::]:25", "[::1]:25"),
@@ -183,11 +183,11 @@ def test_the_help_of_env_is_no_failure():
         ("", ""),
     ],
 )
-def test_env_prints_a_loopback_address_for_a_server_on_all_addresses(tmp_path, bound, told):
+def test_env_prints_a_loopback_address_for_a_server_on_all_addresses(tmp_path, bound, announced):
     directory = DataDirectory(tmp_path)
     directory.announce(Run(bound, bound, smtps=bound, lmtp=bound, pid=1))
     found = directory.running()
-    assert [found.http, found.smtp, found.smtps, found.lmtp] == [told] * 4
+    assert [found.http, found.smtp, found.smtps, found.lmtp] == [announced] * 4
 
 
 def test_tests_connect_to_an_ipv6_address_without_its_brackets(tmp_path):
@@ -197,8 +197,8 @@ def test_tests_connect_to_an_ipv6_address_without_its_brackets(tmp_path):
 
 
 def test_unknown_members_of_run_json_are_ignored(tmp_path):
-    told = {"http": "127.0.0.1:1", "smtp": "127.0.0.1:2", "pid": 3, "of another version": True}
-    (tmp_path / "run.json").write_text(json.dumps(told))
+    members = {"http": "127.0.0.1:1", "smtp": "127.0.0.1:2", "pid": 3, "of another version": True}
+    (tmp_path / "run.json").write_text(json.dumps(members))
     assert DataDirectory(tmp_path).running() == Run("127.0.0.1:1", "127.0.0.1:2", pid=3)
 
 

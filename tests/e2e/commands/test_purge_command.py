@@ -1,4 +1,4 @@
-"""`waypost purge`: old mail goes by command, with a server running or not, and a dry run only says what would go."""
+"""`waypost purge` deletes old mail, with or without a running server; a dry run only lists the mail."""
 
 import asyncio
 import contextlib
@@ -21,14 +21,14 @@ RULES = '[[retention]]\nmatch = "keep@example.com"\nage = "3650d"\n\n[[retention
 
 
 class Purging:
-    """`waypost purge` on one data directory, in this process: it is the same command, and quicker."""
+    """Runs `waypost purge` on one data directory, in this process, which is faster than a subprocess."""
 
     def __init__(self, directory, capsys, monkeypatch):
         self.data, self.config = directory / "data", directory / "waypost.toml"
         self._capsys, self._monkeypatch = capsys, monkeypatch
 
     def run(self, *arguments):
-        """The exit code, and what was printed where."""
+        """Run a command, and return its exit code, its output, and its error output."""
         umask = os.umask(0o022)
         with self._monkeypatch.context() as patch, contextlib.ExitStack() as stack:
             patch.setattr(sys, "argv", ["waypost", *map(str, arguments), "--data", str(self.data)])
@@ -39,13 +39,13 @@ class Purging:
         return ended.value.code or 0, printed.out, printed.err
 
     def __call__(self, *arguments):
-        """What a purge that succeeds prints."""
+        """Run a purge that must succeed, and return its output."""
         code, out, err = self.run("purge", "--config", self.config, *arguments)
         assert (code, err) == (0, "")
         return out
 
     def keep(self, name, ago):
-        """Mail for a name, so many days ago."""
+        """Store a message for the local part `name` that arrived `ago` days ago."""
         at = clock.now() - ago * DAY
         message_id = messages.new_id(at, 0, os.urandom(8))
         envelope = Envelope(sender="", recipients=(name,), helo="h", peer="192.0.2.1", protocol="ESMTP")
@@ -67,37 +67,38 @@ def purging(tmp_path, capsys, monkeypatch):
     return made
 
 
-GOING = f"""\
-a@example.com  (account {TENANT.account})  2 deliveries with 4,000 octets
-b@example.com  (account {TENANT.account})  1 delivery with 2,000 octets
+PURGED = f"""\
+a@example.com  (account {TENANT.account})  2 deliveries with 4,000 bytes
+b@example.com  (account {TENANT.account})  1 delivery with 2,000 bytes
 """
 
 
 def test_what_is_too_old_is_told_and_goes(purging):
-    assert purging("--dry-run") == f"{GOING}In all: 3 deliveries with 6,000 octets, which would go.\n"
-    assert purging() == f"{GOING}In all: 3 deliveries with 6,000 octets, which are gone.\n"
-    assert purging() == "No mail is older, or more, than the settings file keeps.\n"
+    assert purging("--dry-run") == f"{PURGED}Would delete in total: 3 deliveries with 6,000 bytes.\n"
+    assert purging() == f"{PURGED}Deleted in total: 3 deliveries with 6,000 bytes.\n"
+    assert purging() == "No mail exceeds the retention rules.\n"
 
 
 def test_programs_are_told_in_json(purging):
-    told = json.loads(purging("--dry-run", "--json"))
-    assert told == {
+    found = json.loads(purging("--dry-run", "--json"))
+    assert found == {
         "dry_run": True,
         "purged": [
             {"account": TENANT.account, "address": "a@example.com", "deliveries": 2, "octets": 4_000},
             {"account": TENANT.account, "address": "b@example.com", "deliveries": 1, "octets": 2_000},
         ],
     }
-    assert json.loads(purging("--json")) == told | {"dry_run": False}
+    assert json.loads(purging("--json")) == found | {"dry_run": False}
     assert json.loads(purging("--json")) == {"dry_run": False, "purged": []}
 
 
 def test_with_a_settings_file_without_rules_nothing_goes_and_it_says_which_file(purging):
     purging.config.write_text("")
     code, _, err = purging.run("purge", "--config", purging.config)
-    assert (code, err) == (
-        1,
-        f"waypost: All mail is kept: {purging.config} has no [[retention]]. Name such a file with --config.\n",
+    assert code == 1
+    assert err == (
+        f"waypost: All mail is kept: {purging.config} has no [[retention]] table. Use --config to name a settings "
+        "file with [[retention]] tables.\n"
     )
 
 
@@ -105,7 +106,8 @@ def test_without_rules_nothing_goes_and_it_says_why(purging):
     code, out, err = purging.run("purge")
     assert (code, out) == (1, "")
     assert err == (
-        "waypost: All mail is kept: no settings file with a [[retention]] is named. Name such a file with --config.\n"
+        "waypost: All mail is kept: no settings file was given. Use --config to name a settings file with "
+        "[[retention]] tables.\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""Mail that waits, mail that was given up, and having it tried again: `waypost queue`, `dead`, `replay`."""
+"""`waypost queue`, `waypost dead` and `waypost replay`: waiting mail, dead letters, and repeated deliveries."""
 
 import stat
 import subprocess
@@ -24,7 +24,7 @@ def letter(late):
 
 
 def test_a_queue_without_mail_is_said_to_be_empty(late, commands):
-    assert commands("queue", "--destination", "smtp://elsewhere.example:25") == "Nothing waits.\n"
+    assert commands("queue", "--destination", "smtp://elsewhere.example:25") == "The queue is empty.\n"
 
 
 def test_what_waits_is_listed_with_where_and_when(late, commands):
@@ -33,9 +33,9 @@ def test_what_waits_is_listed_with_where_and_when(late, commands):
     late.settle()
     lines = commands("queue", "--limit", "500").splitlines()
     assert " for smtp://127.0.0.1:1, the first due 2" in lines[0]
-    place = next(number for number, line in enumerate(lines) if line.startswith(message_id))
-    assert lines[place].startswith(f"{message_id}.{late.ids[address]}  next attempt 2")
-    assert lines[place + 1 : place + 4] == [
+    start = next(number for number, line in enumerate(lines) if line.startswith(message_id))
+    assert lines[start].startswith(f"{message_id}.{late.ids[address]}  next attempt 2")
+    assert lines[start + 1 : start + 4] == [
         f"    for {address}, from <a@client.example>: hello",
         "    by smtp://127.0.0.1:1; attempts so far: 1",
         "    smtp://127.0.0.1:1 at end: 451 4.3.0 this is a fault that the route injects; nothing was sent",
@@ -84,8 +84,8 @@ def test_of_a_message_for_several_only_what_is_dead_is_shown(late, commands):
     printed = commands("dead", "show", f"{message_id}.{late.ids[dead]}")
     assert dead in printed
     assert other not in printed
-    said = commands.refused("dead", "show", f"{message_id}.{late.ids[other]}")
-    assert said.startswith(f"{message_id}.{late.ids[other]} is not a dead letter.")
+    message = commands.refused("dead", "show", f"{message_id}.{late.ids[other]}")
+    assert message.startswith(f"{message_id}.{late.ids[other]} is not a dead letter.")
 
 
 def test_each_dead_letter_of_a_message_has_its_own_reason(late):
@@ -118,7 +118,7 @@ def test_dead_letters_are_found_since_a_moment_also_so_long_ago(late, commands):
 
 
 def test_one_dead_letter_is_redriven(late, commands, letter):
-    assert commands("dead", "redrive", letter) == "Dead letters tried again: 1.\n"
+    assert commands("dead", "redrive", letter) == "Dead letters redriven: 1.\n"
     late.settle()
     message_id, _, _ = letter.partition(".")
     (delivery,) = late.json(f"messages/{message_id}")["deliveries"]
@@ -151,11 +151,12 @@ def test_hundreds_of_dead_letters_are_redriven_step_by_step(late, commands):
 
 
 def test_a_dead_letter_goes_where_the_route_leads_now(late, commands):
-    address = late.make("mended.example")
-    said = commands("routes", "add", "*@mended.example", "smtp://127.0.0.1:1", "--fault", "permfail", "--unchecked")
+    address = late.make("repaired.example")
+    output = commands("routes", "add", "*@repaired.example", "smtp://127.0.0.1:1", "--fault", "permfail", "--unchecked")
     message_id = late.deliver(HELLO, address)
     late.settle()
-    commands("routes", "remove", said.split()[1])
+    number = output.split()[2].removesuffix(":")
+    commands("routes", "remove", number)
     commands("dead", "redrive", f"{message_id}.{late.ids[address]}")
     late.settle()
     assert late.ids_at(address) == [message_id]
@@ -176,33 +177,33 @@ def test_what_an_alias_has_kept_is_forwarded_again(late, commands):
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "message"),
     [
-        (("dead", "redrive"), "Say which dead letters: "),
-        (("dead", "redrive", "x.y", "--all"), "Say which dead letters: "),
-        (("dead", "redrive", "x.y", "--since", "2h"), "Say which dead letters: "),
+        (("dead", "redrive"), "Name the dead letters to redrive: "),
+        (("dead", "redrive", "x.y", "--all"), "Name the dead letters to redrive: "),
+        (("dead", "redrive", "x.y", "--since", "2h"), "Name the dead letters to redrive: "),
         (("dead", "redrive", "x.y"), "There is no dead letter x.y in account"),
-        (("dead", "redrive", "--address", "nobody"), "'nobody' is not an address"),
-        (("dead", "show", "x.y"), "x.y is not a dead letter. `waypost dead list` lists those there are."),
-        (("dead", "show", "x"), "x is not a dead letter. `waypost dead list` lists those there are."),
-        (("dead", "download", "x.y"), "x.y is not a dead letter. `waypost dead list` lists those there are."),
-        (("dead", "list", "--since", "yesterday"), "--since must be how long ago, as in 2h, or a moment with its time"),
-        (("dead", "list", "--since", "999999999d"), "999999999d is too long ago."),
+        (("dead", "redrive", "--address", "nobody"), "'nobody' is not an email address"),
+        (("dead", "show", "x.y"), "x.y is not a dead letter. `waypost dead list` lists the dead letters."),
+        (("dead", "show", "x"), "x is not a dead letter. `waypost dead list` lists the dead letters."),
+        (("dead", "download", "x.y"), "x.y is not a dead letter. `waypost dead list` lists the dead letters."),
         (
-            ("replay", "unknown@example.com", "--since", "2h"),
-            "There is no email address unknown@example.com in account",
+            ("dead", "list", "--since", "yesterday"),
+            "--since must be a duration, such as 2h (ago), or a",
         ),
-        (("replay", "unknown@example.com", "--since", "2026-11-22"), "--since must be how long ago, as in 2h, or a"),
+        (("dead", "list", "--since", "999999999d"), "999999999d is too long ago."),
+        (("replay", "unknown@example.com", "--since", "2h"), "There is no email address unknown@example.com in"),
+        (("replay", "unknown@example.com", "--since", "2026-11-22"), "--since must be a duration, such as 2h (ago)"),
         (("queue", "--limit", "0"), "limit must be a number from 1 to 500."),
-        (("queue", "--after", "x"), "after must be the id of a message or of a delivery, as in a list, not 'x'."),
+        (("queue", "--after", "x"), "after must be the id of a message or of a delivery from a list; not 'x'."),
         (("dead", "list", "--after", "x"), "after must be the id of a message or of a delivery"),
         (("inbox", "--after", "x"), "after must be the id of a message or of a delivery"),
         (("show", "x"), "No message x was delivered to account 000000000000. `waypost inbox` lists the ids"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_what_cannot_be_is_said_in_a_sentence(commands, command, said):
-    assert commands.refused(*command).startswith(said)
+def test_what_cannot_be_is_said_in_a_sentence(commands, command, message):
+    assert commands.refused(*command).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -219,11 +220,11 @@ def test_what_cannot_be_is_said_in_a_sentence(commands, command, said):
 )
 def test_a_command_without_a_server_says_how_to_start_one(tmp_path, capsys, monkeypatch, command):
     DataDirectory(tmp_path).make()
-    said = Commands(tmp_path, capsys, monkeypatch).refused(*command, exit_code=Exit.NO_SERVER)
-    assert "waypost serve --data" in said
+    message = Commands(tmp_path, capsys, monkeypatch).refused(*command, exit_code=Exit.NO_SERVER)
+    assert "waypost serve --data" in message
 
 
 def test_a_command_in_the_wrong_folder_names_the_whole_path(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    said = Commands("waypost-data", capsys, monkeypatch).refused("inbox", exit_code=Exit.NO_SERVER)
-    assert said.startswith(f"No Waypost is running on {tmp_path}/waypost-data. ")
+    message = Commands("waypost-data", capsys, monkeypatch).refused("inbox", exit_code=Exit.NO_SERVER)
+    assert message.startswith(f"No Waypost is running on {tmp_path}/waypost-data. ")

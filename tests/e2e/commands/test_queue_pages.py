@@ -1,4 +1,4 @@
-"""The pages of the queue, the trace and the clock: who may ask what, and what is said to a question that cannot be."""
+"""The pages of the queue, the trace and the clock: their authorization, and the errors for invalid requests."""
 
 import base64
 import json
@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from tests.kit.patience import PATIENCE
-from tests.kit.servers.failing_deliveries import LateHouse
+from tests.kit.servers.failing_deliveries import FailingSystem
 from tests.kit.servers.running import logged
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
@@ -42,10 +42,10 @@ def test_nothing_is_done_without_a_key(late, path):
 )
 def test_a_policy_says_who_may_do_what(late, commands, tmp_path, actions, may):
     key = key_with(commands, tmp_path, {"Effect": "Allow", "Action": actions, "Resource": "*"})
-    asked = {path: late.get(path, key=key).status for path in READING}
-    asked |= {path: late.post(path, {}, key=key).status for path in CHANGING}
-    assert [path for path, status in asked.items() if status != 403] == may
-    assert {status for status in asked.values() if status != 403} <= {200, 400}
+    statuses = {path: late.get(path, key=key).status for path in READING}
+    statuses |= {path: late.post(path, {}, key=key).status for path in CHANGING}
+    assert [path for path, status in statuses.items() if status != 403] == may
+    assert {status for status in statuses.values() if status != 403} <= {200, 400}
 
 
 def test_a_denial_wins_and_is_told_with_the_action(late, commands, tmp_path):
@@ -66,69 +66,77 @@ def key_with(commands, tmp_path, *statements):
 
 
 @pytest.mark.parametrize(
-    ("path", "query", "said"),
+    ("path", "query", "message"),
     [
-        ("trace", {}, "Say what"),
-        ("trace", {"what": ""}, "what must be a string"),
-        ("trace", {"what": "a\x00b"}, "what must be a string"),
+        ("trace", {}, "Give a message id"),
+        ("trace", {"what": ""}, "what must be a nonempty string"),
+        ("trace", {"what": "a\x00b"}, "what must be a nonempty string"),
         ("trace", {"what": "x", "limit": "0"}, "limit must be"),
         ("queue", {"limit": "501"}, "limit must be"),
         ("queue", {"destination": ""}, "destination must be"),
         ("queue", {"after": "\n"}, "after must be"),
         ("messages", {"address": "a@example.com", "after": "\x00"}, "after must be"),
-        ("dead-letters", {"address": "nobody"}, "'nobody' is not an address"),
-        ("dead-letters", {"since": "yesterday"}, "since must be a moment with its time zone"),
-        ("dead-letters", {"since": "2026-11-22"}, "since must be a moment with its time zone"),
-        ("dead-letters", {"since": "0001-01-01T00:00:00+10:00"}, "since must be a moment with its time zone"),
-        ("dead-letters", {"since": "2" * 1000}, "since must be a moment with its time zone"),
+        ("dead-letters", {"address": "nobody"}, "'nobody' is not an email address"),
+        ("dead-letters", {"since": "yesterday"}, "since must be a time with a time zone"),
+        ("dead-letters", {"since": "2026-11-22"}, "since must be a time with a time zone"),
+        ("dead-letters", {"since": "0001-01-01T00:00:00+10:00"}, "since must be a time with a time zone"),
+        ("dead-letters", {"since": "2" * 1000}, "since must be a time with a time zone"),
         ("dead-letters", {"limit": "many"}, "limit must be"),
-        ("explain", {"address": "support@example.com", "from": "nobody"}, "from: 'nobody' is not an address"),
-        ("explain", {"address": "support@example.com", "from": "\x00"}, "from must be a string"),
-        ("explain", {"from": "a@client.example"}, "Say which address"),
+        (
+            "explain",
+            {"address": "support@example.com", "from": "nobody"},
+            "from must be an email address, but ",
+        ),
+        ("explain", {"address": "support@example.com", "from": "\x00"}, "from must be a nonempty string"),
+        ("explain", {"from": "a@client.example"}, "An address is required"),
     ],
 )
-def test_a_bad_question_is_told_so(late, path, query, said):
+def test_a_bad_question_is_told_so(late, path, query, message):
     answer = late.get(path, **query)
     assert answer.status == 400
-    assert answer.json()["error"].startswith(said)
+    assert answer.json()["error"].startswith(message)
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "said"),
+    ("path", "body", "message"),
     [
-        *[(path, b"", "The body is no JSON.") for path in CHANGING],
-        *[(path, b"\xff", "The body is no JSON.") for path in CHANGING],
-        *[(path, b"[" * 60_000, "The body is no JSON.") for path in CHANGING],
+        *[(path, b"", "The body is not valid JSON.") for path in CHANGING],
+        *[(path, b"\xff", "The body is not valid JSON.") for path in CHANGING],
+        *[(path, b"[" * 60_000, "The body is not valid JSON.") for path in CHANGING],
         *[(path, [], "The body must be a JSON object.") for path in CHANGING],
-        *[(path, {"x": 1}, "There is no member 'x' here; there may be ") for path in CHANGING],
-        ("dead-letters/redrive", {}, "Say which: "),
-        ("dead-letters/redrive", {"all": False}, "Say which: "),
-        ("dead-letters/redrive", {"ids": []}, "Say which: "),
-        ("dead-letters/redrive", {"address": "a@example.com"}, "Say which: "),
-        ("dead-letters/redrive", {"ids": ["x"], "all": True}, "Say which: "),
-        ("dead-letters/redrive", {"ids": ["x"], "address": "a@example.com"}, "address and since go with all"),
-        ("dead-letters/redrive", {"ids": "x"}, "ids must be an array of strings, at most 100"),
+        *[(path, {"x": 1}, "The member 'x' is unknown. The known members are ") for path in CHANGING],
+        ("dead-letters/redrive", {}, "Give either "),
+        ("dead-letters/redrive", {"all": False}, "Give either "),
+        ("dead-letters/redrive", {"ids": []}, "Give either "),
+        ("dead-letters/redrive", {"address": "a@example.com"}, "Give either "),
+        ("dead-letters/redrive", {"ids": ["x"], "all": True}, "Give either "),
+        (
+            "dead-letters/redrive",
+            {"ids": ["x"], "address": "a@example.com"},
+            "The members address and since can be used",
+        ),
+        ("dead-letters/redrive", {"ids": "x"}, "ids must be an array of at most 100 strings"),
         ("dead-letters/redrive", {"ids": [1]}, "ids must be an array"),
         ("dead-letters/redrive", {"ids": [""]}, "ids must be an array"),
         ("dead-letters/redrive", {"ids": ["\ud800"]}, "ids must be an array"),
         ("dead-letters/redrive", {"ids": [str(n) for n in range(101)]}, "ids must be an array"),
         ("dead-letters/redrive", {"all": 1}, "all must be true or false"),
-        ("dead-letters/redrive", {"all": True, "since": 1}, "since must be a string"),
-        ("dead-letters/redrive", {"all": True, "address": ["a@example.com"]}, "address must be a string"),
-        ("dead-letters/redrive", {"all": True, "address": "\ud800@example.com"}, "address must be a string"),
-        ("replay", {"since": "2026-11-22T00:00:00Z"}, "Say which address"),
-        ("replay", {"address": "support@example.com"}, "Say since when"),
-        ("replay", {"address": "support@example.com", "since": "2h"}, "since must be a moment"),
+        ("dead-letters/redrive", {"all": True, "since": 1}, "since must be a nonempty string"),
+        ("dead-letters/redrive", {"all": True, "address": ["a@example.com"]}, "address must be a nonempty string"),
+        ("dead-letters/redrive", {"all": True, "address": "\ud800@example.com"}, "address must be a nonempty string"),
+        ("replay", {"since": "2026-11-22T00:00:00Z"}, "An address is required"),
+        ("replay", {"address": "support@example.com"}, "The member since is required"),
+        ("replay", {"address": "support@example.com", "since": "2h"}, "since must be a time"),
         *[
             ("clock/advance", {"by": by}, "by must be ")
             for by in (None, "", "1", "1w", "0s", "-1d", "3651d", "1 d", "١d", 1, "9" * 10 + "s")
         ],
     ],
 )
-def test_a_bad_request_is_told_so(late, path, body, said):
+def test_a_bad_request_is_told_so(late, path, body, message):
     answer = late.post(path, body)
     assert answer.status == 400
-    assert answer.json()["error"].startswith(said)
+    assert answer.json()["error"].startswith(message)
 
 
 @pytest.mark.parametrize("path", CHANGING)
@@ -186,7 +194,7 @@ def test_a_key_of_another_account_does_not_move_the_clock_by_which_everybody_s_m
     made = json.loads(out)
     answer = late.post("clock/advance", {"by": "3650d"}, key=(made["AccessKeyId"], made["SecretAccessKey"]))
     assert answer.status == 403
-    assert "Only a key of the account that owns this server" in answer.json()["error"]
+    assert "Only an access key of the account that owns this server" in answer.json()["error"]
     assert late.json("clock")["now"] < late.advance("1d")
     _, out, _ = commands.run("keys", "create", "--name", "another", "--json")
     made = json.loads(out)
@@ -203,8 +211,7 @@ def test_a_real_clock_is_not_moved(system):
 
 
 def post_to(system, path, body, key):
-
-    return LateHouse.post(system, path, body, key=key)
+    return FailingSystem.post(system, path, body, key=key)
 
 
 def test_the_queue_is_told_page_by_page_and_by_destination(late):
@@ -216,14 +223,14 @@ def test_the_queue_is_told_page_by_page_and_by_destination(late):
         (line,) = page
         after = line["id"]
         found.append(line)
-    ours = [line for line in found if line["address"] == address]
-    assert [line["id"] for line in ours] == ids
-    assert ours[0]["message"] == ids[0].partition(".")[0]
-    assert (ours[0]["destination"], ours[0]["attempts"]) == ("smtp://127.0.0.1:1", 1)
-    assert (ours[0]["to"], ours[0]["is_attempted_now"]) == (address, False)
-    assert (ours[0]["from"], ours[0]["subject"]) == ("a@client.example", "hello")
-    assert ours[0]["because"].startswith("smtp://127.0.0.1:1 at end: 451 4.3.0 ")
-    assert ours[0]["due_at"] > ours[0]["queued_at"]
+    lines = [line for line in found if line["address"] == address]
+    assert [line["id"] for line in lines] == ids
+    assert lines[0]["message"] == ids[0].partition(".")[0]
+    assert (lines[0]["destination"], lines[0]["attempts"]) == ("smtp://127.0.0.1:1", 1)
+    assert (lines[0]["to"], lines[0]["is_attempted_now"]) == (address, False)
+    assert (lines[0]["from"], lines[0]["subject"]) == ("a@client.example", "hello")
+    assert lines[0]["because"].startswith("smtp://127.0.0.1:1 at end: 451 4.3.0 ")
+    assert lines[0]["due_at"] > lines[0]["queued_at"]
     (summary,) = late.json("queue")["destinations"]
     assert summary["destination"] == "smtp://127.0.0.1:1"
     assert summary["waiting"] == len(found)
@@ -253,7 +260,7 @@ def test_a_copy_that_was_sent_on_and_not_kept_is_not_found(late):
     late.settle()
     answer = late.get(f"messages/{message_id}/raw", address=address)
     assert answer.status == 404
-    assert "no copy of it was kept here" in answer.json()["error"]
+    assert "no copy of it was kept" in answer.json()["error"]
 
 
 def test_a_header_that_is_explained_has_its_bounds(late):
@@ -268,9 +275,9 @@ def test_a_header_that_is_explained_has_its_bounds(late):
 def test_a_client_that_leaves_in_its_body_is_no_failure_of_ours(new_server):
     new_server.start()
     key = new_server.profile.key
-    shown = base64.b64encode(f"{key.id}:{key.secret}".encode()).decode()
+    credentials = base64.b64encode(f"{key.id}:{key.secret}".encode()).decode()
     head = (
-        f"POST /_waypost/clock/advance HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {shown}\r\n"
+        f"POST /_waypost/clock/advance HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {credentials}\r\n"
         "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
     )
     host, _, port = new_server.run.http.rpartition(":")

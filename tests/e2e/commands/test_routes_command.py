@@ -1,4 +1,4 @@
-"""`waypost routes`: routes are listed, set and removed by command, with a server running or not."""
+"""`waypost routes` lists, adds and removes routes, with or without a running server."""
 
 import contextlib
 import json
@@ -16,14 +16,17 @@ PASSWORD = "hunter2 hunter2 hunter2"
 
 
 class Routes:
-    """`waypost routes` on one data directory, in this process: it is the same command, and quicker."""
+    """Runs `waypost routes` on one data directory, in this process, which is faster than a subprocess."""
 
     def __init__(self, data, capsys, monkeypatch):
         self.data = data
         self._capsys, self._monkeypatch = capsys, monkeypatch
 
     def run(self, *arguments, command="routes", **data):
-        """The exit code, and what was printed where. `data` may be another place, or None where it is not said."""
+        """Run a command, and return its exit code, its output, and its error output.
+
+        `data` replaces the data directory; if `data` is None, the command gets no --data option.
+        """
         where = data.get("data", self.data)
         umask = os.umask(0o022)
         data_option = ["--data", str(where)] if where else []
@@ -36,30 +39,30 @@ class Routes:
         return ended.value.code or 0, printed.out, printed.err
 
     def __call__(self, *arguments, **data):
-        """What a command that succeeds prints."""
+        """Run a command that must succeed, and return its output."""
         code, out, err = self.run(*arguments, **data)
         assert (code, err) == (0, "")
         return out
 
     def refused(self, *arguments, **data):
-        """The one sentence of a command that fails."""
+        """Run a command that must fail, and return its error message, which is one line."""
         code, out, err = self.run(*arguments, **data)
-        (said,) = err.splitlines()
+        (message,) = err.splitlines()
         assert (code, out) == (1, "")
-        return said.removeprefix("waypost: ")
+        return message.removeprefix("waypost: ")
 
     def add(self, *arguments):
-        """Set a route that nobody tries first."""
+        """Add a route without a check of its destination."""
         return self("add", *arguments, "--unchecked")
 
     def list(self, *arguments):
-        """All routes."""
+        """Return all routes."""
         return json.loads(self("list", "--json", *arguments))["routes"]
 
 
 @pytest.fixture
 def routes(tmp_path, capsys, monkeypatch):
-    """The routes of a Waypost that does not run."""
+    """`waypost routes` on a data directory on which no server runs."""
     made = Routes(tmp_path / "data", capsys, monkeypatch)
     code, _, _ = made.run("create", command="keys")
     assert code == 0
@@ -76,8 +79,8 @@ def secret_file(tmp_path):
 
 def test_a_route_is_set_listed_and_removed(routes):
     assert routes.list() == []
-    said = routes.add("Support@Example.com", "smtp://127.0.0.1:2600", "--keep")
-    assert said == "Route 1 is set: support@example.com  ->  smtp://127.0.0.1:2600  (and in the inbox)\n"
+    output = routes.add("Support@Example.com", "smtp://127.0.0.1:2600", "--keep")
+    assert output == "Added route 1: support@example.com  ->  smtp://127.0.0.1:2600  (and in the inbox)\n"
     assert routes.list() == [
         {
             "number": 1,
@@ -96,8 +99,8 @@ def test_a_route_is_set_listed_and_removed(routes):
             "fault": None,
         }
     ]
-    said = routes("remove", "1")
-    assert said == "Route 1 is gone: support@example.com  ->  smtp://127.0.0.1:2600  (and in the inbox)\n"
+    output = routes("remove", "1")
+    assert output == "Removed route 1: support@example.com  ->  smtp://127.0.0.1:2600  (and in the inbox)\n"
     assert routes.list() == []
 
 
@@ -120,8 +123,8 @@ def test_all_that_a_route_can_say_is_understood(routes, secret_file):
 
 
 def test_routes_list_shows_the_line_ends_of_a_maildir(routes, tmp_path):
-    said = routes.add("*", f"maildir:{tmp_path}/Maildir", "--line-ends", "as-received")
-    assert said == f"Route 1 is set: *  ->  maildir:{tmp_path}/Maildir  (line ends as received)\n"
+    output = routes.add("*", f"maildir:{tmp_path}/Maildir", "--line-ends", "as-received")
+    assert output == f"Added route 1: *  ->  maildir:{tmp_path}/Maildir  (line ends as received)\n"
     assert routes.list()[0]["line_ends"] == "as received"
 
 
@@ -134,10 +137,10 @@ def test_people_see_the_order_the_file_s_first_and_no_secret(routes, secret_file
     routes.add("*@example.com", "inbox", "--before", "1")
     printed = routes("list", "--config", file)
     assert printed.splitlines() == [
-        "file  a07489dae765  a@example.com  ->  https://hooks.example/a  (FAULT ON PURPOSE: slow)",
+        "file  a07489dae765  a@example.com  ->  https://hooks.example/a  (INJECTED FAULT: slow)",
         "   1  651fef290376  *@example.com  ->  inbox",
         "   2  556b6624c8a5  *  ->  smtp://relay.example  (TLS verify, as me)",
-    ]  # nothing is said of other mail: there is none
+    ]  # the output has no line about other mail, because the route for * matches all mail
     as_json = routes.list("--config", file)
     assert [route["number"] for route in as_json] == [None, 1, 2]
     assert PASSWORD not in printed + json.dumps(as_json)
@@ -154,7 +157,7 @@ def test_without_the_settings_file_nothing_is_said_of_what_its_routes_leave_over
     routes.add("*@example.com", "inbox")
     assert routes("list").splitlines() == [
         "   1  651fef290376  *@example.com  ->  inbox",
-        "      No server is running here. Routes of a settings file are not shown: name it with --config.",
+        "      No server is running here. To see the routes of a settings file, name it with --config.",
     ]
 
 
@@ -176,7 +179,7 @@ def test_the_settings_file_says_where_the_data_is(routes, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("add", "*", "gopher://a", "--unchecked"), "`to`: 'gopher://a' is not a target: use inbox, "),
         (("add", "a", "inbox", "--unchecked"), "`match`: 'a' is not an email address: use "),
@@ -196,13 +199,13 @@ def test_the_settings_file_says_where_the_data_is(routes, tmp_path):
             "There is no route 1: no routes are set by command.",
         ),
         (("remove", "1"), "There is no route 1: no routes are set by command."),
-        (("remove", "a@example.com"), "A route is removed by its number, as in `waypost routes list`; "),
-        (("remove", "١"), "A route is removed by its number, as in `waypost routes list`; "),
+        (("remove", "a@example.com"), "NUMBER must be a number that `waypost routes list` shows; "),
+        (("remove", "١"), "NUMBER must be a number that `waypost routes list` shows; "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_what_cannot_be_is_said_in_a_sentence(routes, arguments, said):
-    assert routes.refused(*arguments).startswith(said)
+def test_what_cannot_be_is_said_in_a_sentence(routes, arguments, message):
+    assert routes.refused(*arguments).startswith(message)
     assert routes.list() == []
 
 
@@ -212,11 +215,11 @@ def test_routes_of_a_waypost_that_is_not_there_are_refused(tmp_path, capsys, mon
     assert not nowhere.data.exists()
 
 
-# Checked as the server that runs would
+# The check of a route that is added while a server runs
 
 
 def announce(routes, **facts):
-    """A server runs on the data directory, as far as a command can see."""
+    """Write the file with which a running server announces itself, so that commands detect a server."""
     DataDirectory(routes.data).announce(Run("127.0.0.1:1", "127.0.0.1:1", **facts))
 
 
@@ -243,8 +246,8 @@ def test_a_route_that_the_settings_file_of_the_server_that_runs_never_lets_be_us
     config = tmp_path / "waypost.toml"
     config.write_text('[[route]]\nmatch = "*@example.com"\nto = "inbox"\n')
     announce(routes, config=str(config))
-    said = routes.refused("add", "a@example.com", "smtp://127.0.0.1:2600", "--unchecked")
-    assert "The settings file has a route for *@example.com." in said
+    message = routes.refused("add", "a@example.com", "smtp://127.0.0.1:2600", "--unchecked")
+    assert "The settings file has a route for *@example.com." in message
     config.write_text("not TOML")
     routes.add("a@example.com", "smtp://127.0.0.1:2600")
 
@@ -270,20 +273,20 @@ def test_the_routes_of_the_running_server_are_shown_with_those_of_its_settings_f
     server.start()
     routes = Routes(server.data, capsys, monkeypatch)
     routes.add("*@example.com", "inbox")
-    seen = [
-        "file  d4ec46717aca  a@example.com  ->  smtp://127.0.0.1:1  (FAULT ON PURPOSE: slow)",
+    expected = [
+        "file  d4ec46717aca  a@example.com  ->  smtp://127.0.0.1:1  (INJECTED FAULT: slow)",
         "   1  651fef290376  *@example.com  ->  inbox",
         "      All other mail goes to the inbox of its address.",
     ]
-    assert routes("list").splitlines() == routes("list", "--config", file).splitlines() == seen
+    assert routes("list").splitlines() == routes("list", "--config", file).splitlines() == expected
     assert [(one["number"], one["source"]) for one in routes.list()] == [(None, "file"), (1, "command")]
     assert json.loads(routes("list", "--json"))["is_running"] is True
 
-    file.write_text("")  # the server has read it when it started
-    changed = f"      {file} has other routes than the server that is running, which read it when it started."
-    assert routes("list", "--config", file).splitlines() == [*seen, changed]
+    file.write_text("")  # the server read the file when it started
+    changed = f"      The routes in {file} differ from those that the running server read when it started."
+    assert routes("list", "--config", file).splitlines() == [*expected, changed]
     server.kill()
-    assert routes("list").splitlines()[:-1] == seen[1:2]
+    assert routes("list").splitlines()[:-1] == expected[1:2]
     assert json.loads(routes("list", "--json"))["is_running"] is False
 
 

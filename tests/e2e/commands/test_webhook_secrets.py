@@ -1,4 +1,4 @@
-"""A secret in the URL of a webhook is sent with each request, and shown to nobody."""
+"""Waypost sends the secret in a webhook's URL with each request, and shows it nowhere."""
 
 import http.server
 import json
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.kit.patience import wait_until
-from tests.kit.servers.failing_deliveries import LateHouse
+from tests.kit.servers.failing_deliveries import FailingSystem
 from tests.kit.servers.running import waypost
 from waypost import testing
 
@@ -53,10 +53,10 @@ bounces = "always"
 
 
 class Echoing(http.server.BaseHTTPRequestHandler):
-    """Refuses everything, and says what it was asked, as many servers do."""
+    """Refuses every request, and repeats its path in the response, as many servers do."""
 
     def do_POST(self):
-        self.server.asked.append(self.path)
+        self.server.requested.append(self.path)
         self.rfile.read(int(self.headers["Content-Length"]))
         octets = f"Cannot POST {self.path}\n".encode()
         self.send_response(410 if self.path.startswith("/dead") else 503, f"No hook at {self.path}")
@@ -65,13 +65,13 @@ class Echoing(http.server.BaseHTTPRequestHandler):
         self.wfile.write(octets)
 
     def log_message(self, *_):
-        """Nothing is printed."""
+        """Suppress the log."""
 
 
 @contextmanager
 def receiver():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echoing) as server:
-        server.asked = []
+        server.requested = []
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -83,7 +83,10 @@ def receiver():
 
 @pytest.fixture(scope="module")
 def hooked(tmp_path_factory):
-    """A server with webhooks that refuse its mail, a message for each, and one that a sender here is told of."""
+    """A server with webhooks that refuse its mail, after one message for each webhook was attempted.
+
+    The sender of the messages is an address of the server, so that it gets bounces.
+    """
     directory = tmp_path_factory.mktemp("hooked")
     with receiver() as hook:
         port = hook.server_address[1]
@@ -93,7 +96,7 @@ def hooked(tmp_path_factory):
         file.write_text(SETTINGS.format(hook=f"http://127.0.0.1:{port}", port=port, token=TOKEN, other=OTHER_TOKEN))
         server = testing.Server(directory / "data", "--config", str(file))
         server.start()
-        system = LateHouse(server)
+        system = FailingSystem(server)
         system.config, system.hook = file, hook
         system.sender = system.new_address("sender")
         domains = ("late", "also", "dead", "fault", "inside")
@@ -114,14 +117,14 @@ def hooked(tmp_path_factory):
 
 
 def shown_by(system):
-    """All that a server and its commands tell, by where it is told."""
-    told = {
+    """Return all output of the server and its commands, as a dictionary from source to text."""
+    output = {
         path: system.get(path).body.decode()
         for path in ("queue", "dead-letters", *(f"messages/{message}" for message in system.messages.values()))
     }
     for address in system.addresses.values():
-        told[f"explain {address}"] = system.get("explain", address=address).body.decode()
-        told[f"trace {address}"] = system.get("trace", of=address).body.decode()
+        output[f"explain {address}"] = system.get("explain", address=address).body.decode()
+        output[f"trace {address}"] = system.get("trace", of=address).body.decode()
     data = system.server.data
     commands = [
         ["queue"],
@@ -136,34 +139,34 @@ def shown_by(system):
     for words in commands:
         ended = waypost(*words, "--data", data)
         assert ended.returncode == 0, ended
-        told[" ".join(map(str, words))] = ended.stdout + ended.stderr
+        output[" ".join(map(str, words))] = ended.stdout + ended.stderr
     notices = system.inbox(system.sender)
     assert len(notices) >= 2
     for notice in notices:
-        told[f"notice {notice['id']}"] = system.raw(notice["id"], system.sender).decode()
-    told["run.json"] = (data / "run.json").read_text()
-    told["log"] = system.server.log.read_text()
-    return told
+        output[f"notice {notice['id']}"] = system.raw(notice["id"], system.sender).decode()
+    output["run.json"] = (data / "run.json").read_text()
+    output["log"] = system.server.log.read_text()
+    return output
 
 
 def test_the_query_of_a_webhook_is_sent_and_never_shown(hooked):
-    assert f"/late?token={TOKEN}" in hooked.hook.asked
-    told = shown_by(hooked)
-    assert [where for where, text in told.items() if TOKEN in text or OTHER_TOKEN in text] == []
+    assert f"/late?token={TOKEN}" in hooked.hook.requested
+    output = shown_by(hooked)
+    assert [source for source, text in output.items() if TOKEN in text or OTHER_TOKEN in text] == []
     assert "/late?…" in json.dumps(hooked.json("queue"), ensure_ascii=False)
-    assert "/late?…" in told["routes list"]
+    assert "/late?…" in output["routes list"]
 
 
 def test_what_waits_is_found_by_the_destination_as_it_is_shown(hooked):
-    """Two webhooks that differ in their query alone are shown alike, and found together, page by page."""
+    """Two webhooks that differ only in their query are shown with the same destination, and are found by it."""
     shown = hooked.json(f"messages/{hooked.messages['late']}")["deliveries"][0]["destination"]
     found = hooked.json("queue", destination=shown)
-    wanted = sorted(hooked.messages[domain] for domain in ("late", "also"))
-    assert [line["message"] for line in found["deliveries"]] == wanted
+    expected = sorted(hooked.messages[domain] for domain in ("late", "also"))
+    assert [line["message"] for line in found["deliveries"]] == expected
     assert [one["destination"] for one in found["destinations"]] == [shown, shown]
     (first,) = hooked.json("queue", destination=shown, limit=1)["deliveries"]
     (second,) = hooked.json("queue", destination=shown, limit=1, after=first["id"])["deliveries"]
-    assert [first["message"], second["message"]] == wanted
+    assert [first["message"], second["message"]] == expected
     whole = f"{shown.partition('?')[0]}?token={OTHER_TOKEN}"
     assert [line["message"] for line in hooked.json("queue", destination=whole)["deliveries"]] == [
         hooked.messages["also"]

@@ -1,4 +1,4 @@
-"""Mail that comes back is refused once, and the refusal names nobody."""
+"""The server refuses mail that comes back in a loop, and the reply does not name the primary."""
 
 import pytest
 

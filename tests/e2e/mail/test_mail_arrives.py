@@ -1,4 +1,4 @@
-"""The main job: mail to an alias stays there, and arrives at the primary too, byte for byte."""
+"""Mail for an alias is kept at the alias, and also arrives at the primary, byte for byte."""
 
 import base64
 import hashlib
@@ -120,12 +120,12 @@ def test_a_message_has_a_trace(system):
 
 def test_explain_tells_beforehand_where_mail_will_go(system):
     alias, _ = system.linked_pair()
-    told = system.json("explain", address=alias)
+    explained = system.json("explain", address=alias)
     message_id = system.deliver(HELLO, alias)
     done = system.json(f"messages/{message_id}")["deliveries"]
     keys = ("address", "email_address_id", "reason", "via")
-    assert told["accepted"]
-    assert [[plan[key] for key in keys] for plan in told["deliveries"]] == [
+    assert explained["accepted"]
+    assert [[plan[key] for key in keys] for plan in explained["deliveries"]] == [
         [made[key] for key in keys] for made in done
     ]
     assert system.json("explain", address="unknown@example.com")["accepted"] is False
@@ -171,11 +171,11 @@ def test_mail_for_a_deleted_address_stays_readable(system):
 
 
 def public_key_info(key) -> bytes:
-    """A public key as RFC 5280 `SubjectPublicKeyInfo`, as it is in the DNS."""
+    """Return a public key as an RFC 5280 `SubjectPublicKeyInfo`, the format of DKIM keys in the DNS."""
     algorithm = bytes.fromhex("300d06092a864886f70d0101010500")
     return der(0x30, algorithm + der(0x03, b"\0" + key.save_pkcs1("DER")))
 
 
 def der(tag, content) -> bytes:
-    """One ASN.1 value of less than 256 octets."""
+    """Return the DER encoding of an ASN.1 value of less than 256 octets."""
     return bytes([tag, 0x81, len(content)]) + content

@@ -1,4 +1,4 @@
-"""Mail from everywhere, into real servers: over TLS, by LMTP, through a load balancer, and with every extension."""
+"""Mail that real servers receive over TLS, by LMTP, through a load balancer, and with every SMTP extension."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ LARGE = b"Subject: large\r\n\r\n" + random.Random(7).randbytes(3_000_000)
 
 @pytest.fixture(scope="module")
 def open_system():
-    """A server with a certificate of its own making, and every way in."""
+    """A server with a self-signed certificate, and listeners for SMTP, SMTPS and LMTP."""
     options = ("--tls-certificate", "self-signed", "--smtps", "127.0.0.1:0", "--lmtp", "127.0.0.1:0")
     with testing.server("--hostname", "mail.example", *options) as server:
         system = System(server)
@@ -36,17 +36,17 @@ def open_system():
 
 
 def trusting(system) -> ssl.SSLContext:
-    """Who trusts the certificate that the server made."""
+    """Return a TLS context that trusts the server's self-signed certificate."""
     return ssl.create_default_context(cafile=system.server.data / "certificate.pem")
 
 
-def place(address: str) -> tuple[str, int]:
+def host_and_port(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     return host, int(port)
 
 
 def deliver(client, message, address, *, sender="a@client.example", mail=()):
-    """Send a message over a client that is connected; returns its id."""
+    """Send a message over a connected client, and return its id."""
     client.ehlo_or_helo_if_needed()
     assert client.mail(sender, mail)[0] == 250
     assert client.rcpt(address)[0] == 250
@@ -56,12 +56,12 @@ def deliver(client, message, address, *, sender="a@client.example", mail=()):
 
 
 def accepted(system, message_id):
-    """The first line of a message's trace."""
+    """Return the first event of a message's trace."""
     return system.json(f"messages/{message_id}")["trace"][0]
 
 
-def how_it_came(system, message_id, address) -> str:
-    """What the Received line says of the way."""
+def protocol_of(system, message_id, address) -> str:
+    """Return the protocol and the TLS parameters that the Received line of a message names."""
     copy = system.raw(message_id, address).decode("latin-1")
     return re.search(r"with (\S+(?: \([^\r]*\)\r\n\t)?) ?id \S+\r\n\tfor", copy)[1].strip()
 
@@ -75,19 +75,21 @@ def test_mail_comes_by_every_way_in_and_the_trace_and_the_received_line_tell_whi
         client.ehlo()
         version, cipher = client.sock.version(), client.sock.cipher()[0]
         upgraded = deliver(client, HELLO, alias)
-    with smtplib.SMTP_SSL(*place(server.run.smtps), "client.example", timeout=PATIENCE, context=context) as client:
+    with smtplib.SMTP_SSL(
+        *host_and_port(server.run.smtps), "client.example", timeout=PATIENCE, context=context
+    ) as client:
         implicit = deliver(client, HELLO, alias)
-    with smtplib.LMTP(*place(server.run.lmtp), "client.example") as client:
+    with smtplib.LMTP(*host_and_port(server.run.lmtp), "client.example") as client:
         handed_over = deliver(client, HELLO, alias)
     with smtplib.SMTP(*server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
         clear = deliver(client, HELLO, alias)
     for message_id in (upgraded, implicit):
         assert accepted(system, message_id)["tls"] == f"{version} {cipher}"
         for address in (alias, primary):
-            assert how_it_came(system, message_id, address) == f"ESMTPS ({version} {cipher})"
+            assert protocol_of(system, message_id, address) == f"ESMTPS ({version} {cipher})"
     assert "tls" not in accepted(system, handed_over)
-    assert how_it_came(system, handed_over, primary) == "LMTP"
-    assert how_it_came(system, clear, alias) == "ESMTP"
+    assert protocol_of(system, handed_over, primary) == "LMTP"
+    assert protocol_of(system, clear, alias) == "ESMTP"
     assert system.ids_at(primary) == [clear, handed_over, implicit, upgraded]
 
 
@@ -143,9 +145,9 @@ def test_what_the_sender_wants_to_hear_is_kept_and_binary_mail_is_kept_octet_by_
     with contextlib.closing(database(system.server)) as connection:
         (dsn,) = connection.execute("SELECT dsn FROM messages WHERE id = ?", [message_id]).fetchone()
         assert connection.execute("SELECT count(*) FROM messages_begun").fetchone() == (0,)
-    told = json.dumps(json.loads(dsn))
+    stored = json.dumps(json.loads(dsn))
     for expected in ("HDRS", "QQ+1", "SUCCESS", "DELAY", "rfc822;a+b@client.example"):
-        assert f'"{expected}"' in told
+        assert f'"{expected}"' in stored
 
 
 def test_behind_a_load_balancer_only_tls_is_taken_and_each_client_has_its_share():
@@ -219,7 +221,7 @@ def test_what_cannot_be_ends_the_start_with_the_name_of_the_option(tmp_path):
 
 
 class Proxied(smtplib.SMTP):
-    """The client of the standard library, on a socket that is connected."""
+    """The client of the standard library, on a socket that is already connected."""
 
     def __init__(self, connected):
         self._connected = connected
@@ -231,7 +233,7 @@ class Proxied(smtplib.SMTP):
 
 
 def behind(server, client: str, *, says=b"") -> socket.socket:
-    """A connection from a load balancer, which names this client; `says` is in the packet of the header."""
+    """Connect as a load balancer, with a PROXY header for `client`; `says` is sent in the same packet as the header."""
     family, packed = (
         (0x21, socket.inet_pton(socket.AF_INET6, client)) if ":" in client else (0x11, socket.inet_aton(client))
     )
@@ -242,7 +244,7 @@ def behind(server, client: str, *, says=b"") -> socket.socket:
 
 
 def database(server, mode="ro"):
-    """The file that a server keeps everything in."""
+    """Open the SQLite database of a server."""
     return sqlite3.connect(f"{(server.data / 'waypost.sqlite3').absolute().as_uri()}?mode={mode}", uri=True)
 
 

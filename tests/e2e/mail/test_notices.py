@@ -1,4 +1,4 @@
-"""Notices of a real server: to whom they go, what they cost others, and that a kill loses none."""
+"""The notices of a real server: their recipients, their size, and that no notice is lost if the server is killed."""
 
 import smtplib
 from contextlib import contextmanager
@@ -39,7 +39,7 @@ def a_system(directory, zone, sink):
 
 
 def why_not(system, message_id):
-    """Why the sender was told nothing, once it is known."""
+    """Wait until the trace says that the sender got no notice, and return the reason."""
 
     def found():
         trace = system.json(f"messages/{message_id}")["trace"]
@@ -49,7 +49,7 @@ def why_not(system, message_id):
 
 
 def test_nobody_gets_a_notice_because_somebody_else_of_their_domain_has_signed_a_message(tmp_path):
-    """Ann's provider signs what she sends. It does not sign that she sends as someone else."""
+    """A valid DKIM signature of Ann's provider does not prove that another sender in its domain sent the message."""
     with Zone(zone_of()) as zone, Sink() as sink, a_system(tmp_path, zone, sink) as system:
         for recipient in ("never@example.net", "open@example.net"):
             message_id = send(
@@ -86,9 +86,9 @@ def test_a_message_with_a_long_header_to_many_who_are_to_be_told_of_makes_no_cop
         for recipient in recipients:
             client.rcpt(recipient, ["NOTIFY=SUCCESS"])
         assert client.data(LONG_HEADER + b"\r\nhi\r\n")[0] == 250
-    told = wait_until(lambda: (found := system.inbox(sender))[1:] and found)
-    assert [one["subject"] for one in told] == ["Your message was delivered"] * 2
-    assert sum(one["size"] for one in told) < len(LONG_HEADER) // 5
+    notices = wait_until(lambda: (found := system.inbox(sender))[1:] and found)
+    assert [one["subject"] for one in notices] == ["Your message was delivered"] * 2
+    assert sum(one["size"] for one in notices) < len(LONG_HEADER) // 5
     system.connect.close()
     assert new_server.stop() == 0
 
@@ -108,7 +108,7 @@ def test_a_notice_that_is_owed_survives_the_kill_right_after_the_answer(new_serv
     system.connect.close()
     new_server.start()
     again = System(new_server)
-    (told,) = wait_until(lambda: again.inbox(sender))
-    assert ACCEPTED.fullmatch(text)["id"] in again.raw(told["id"], sender)
+    (notice,) = wait_until(lambda: again.inbox(sender))
+    assert ACCEPTED.fullmatch(text)["id"] in again.raw(notice["id"], sender)
     again.connect.close()
     assert new_server.stop() == 0

@@ -1,4 +1,4 @@
-"""Mail programs that others wrote deliver to us: curl, swaks, and Postfix's smtp-source."""
+"""Other mail programs deliver to Waypost: curl, swaks, and Postfix's smtp-source."""
 
 import re
 import shutil
@@ -15,12 +15,12 @@ MESSAGE = (
 
 
 def client(name):
-    """Skip where this program is not installed."""
+    """Mark a test as skipped if a program is not installed."""
     return pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed")
 
 
 def run(*command, **options) -> str:
-    """Run a program to its end; returns what it printed."""
+    """Run a program that must succeed, and return its output."""
     done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False, **options)
     assert done.returncode == 0, done.stderr + done.stdout
     return (done.stdout + done.stderr).decode(errors="replace")
@@ -52,10 +52,10 @@ def test_swaks_sends_a_message_byte_for_byte(system, tmp_path, options):
     (tmp_path / "message").write_bytes(MESSAGE.removesuffix(b"\r\n"))  # swaks ends the last line
     host, port = system.server.smtp
     envelope = ("--helo", "client.example", "--from", "a@client.example", "--to", alias)
-    told = run(
+    output = run(
         "swaks", "--server", host, "--port", str(port), *envelope, "--data", f"@{tmp_path / 'message'}", *options
     )  # fmt: skip
-    assert re.search(r"250 2\.0\.0 [0-9a-f-]{36} accepted", told)
+    assert re.search(r"250 2\.0\.0 [0-9a-f-]{36} accepted", output)
     assert_arrived(system, alias, primary, MESSAGE)
 
 

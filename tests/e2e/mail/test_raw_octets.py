@@ -1,4 +1,4 @@
-"""A message whose text looks like HTTP comes back octet by octet, and so does what is asked next on that connection."""
+"""A message whose text looks like HTTP is downloaded unchanged, and so are later responses on that connection."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ LIKE_HTTP = [
 
 
 def with_text_at_each_boundary(parts):
-    """A message of so many parts, each of which begins with something that looks like HTTP."""
+    """Return a message of `parts` parts. Each part except the first begins with text that looks like HTTP."""
     message = b"Subject: hello\r\n\r\n"
     for number in range(1, parts):
         filler = number * PART - len(message)
@@ -53,9 +53,9 @@ def test_mail_that_looks_like_http_is_downloaded_as_it_was_sent(system, message,
         pytest.skip("curl is not installed")
     message_id, address, octets = message
     key, (host, _, port) = system.server.profile.key, system.server.run.http.rpartition(":")
-    shown = base64.b64encode(f"{key.id}:{key.secret}".encode()).decode()
+    credentials = base64.b64encode(f"{key.id}:{key.secret}".encode()).decode()
     raw = f"/_waypost/messages/{message_id}/raw?address={address}"
-    asked = [raw, "/_waypost/queue", raw, "/_waypost/queue"]
-    found = list(CLIENTS[client]((host, int(port)), asked, {"Authorization": f"Basic {shown}"}))
+    paths = [raw, "/_waypost/queue", raw, "/_waypost/queue"]
+    found = list(CLIENTS[client]((host, int(port)), paths, {"Authorization": f"Basic {credentials}"}))
     assert all(body.endswith(b"\r\n" + octets) for body in found[::2])
     assert [json.loads(body) for body in found[1::2]] == [{"deliveries": [], "destinations": []}] * 2

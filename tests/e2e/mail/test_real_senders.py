@@ -1,4 +1,4 @@
-"""Mail servers and clients that others wrote bring us a message, in clear and over STARTTLS, as they do by default."""
+"""Other mail servers and clients, with their default settings, deliver a message without TLS and over STARTTLS."""
 
 import os
 import shutil
@@ -53,7 +53,7 @@ def system(request, how):
 
 @pytest.fixture
 def directory():
-    """One that servers which are not root may enter, with a path that is short enough for their sockets."""
+    """A directory that all users can enter, with a path that is short enough for Unix sockets."""
     with tempfile.TemporaryDirectory(prefix="wp-") as name:
         path = Path(name)
         path.chmod(0o755)
@@ -80,7 +80,7 @@ def free_port():
 
 
 def assert_brought(system, recipient, how):
-    """The message is there once, as it was, whatever its sender put in front of it."""
+    """Assert that the message arrived once and unchanged, except for fields that its sender added at the top."""
     (message,) = wait_until(lambda: system.inbox(recipient), pause=0.02)
     assert (message["from"], message["subject"]) == (SENDER, "brought by others")
     raw = system.raw(message["id"], recipient)
@@ -101,7 +101,7 @@ def test_smtplib(system, how):
 
 
 def test_a_client_that_is_quick_loses_nothing_around_the_handshake(tls_system):
-    """Its first octets of TLS, and its first command in it, come as soon as they may."""
+    """The client sends its first bytes of TLS, and its first command over TLS, as early as the protocol allows."""
     for _ in range(30):
         with smtplib.SMTP(*tls_system.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
             client.starttls(context=unchecked())
@@ -109,7 +109,7 @@ def test_a_client_that_is_quick_loses_nothing_around_the_handshake(tls_system):
 
 
 def unchecked():
-    """TLS with whoever it is: our certificate is our own."""
+    """Return a TLS context that accepts any certificate, because the server's certificate is self-signed."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
@@ -134,9 +134,9 @@ def test_swaks(system, how, tmp_path):
     (tmp_path / "message").write_bytes(MESSAGE.removesuffix(b"\r\n"))  # swaks ends the last line
     host, port = system.server.smtp
     tls = ("--tls",) if how == "starttls" else ()
-    told = run("swaks", "--server", host, "--port", port, "--helo", "client.example", "--from", SENDER,
-               "--to", recipient, "--data", f"@{tmp_path / 'message'}", *tls)  # fmt: skip
-    assert (b"TLS started" in told) == (how == "starttls")
+    output = run("swaks", "--server", host, "--port", port, "--helo", "client.example", "--from", SENDER,
+                 "--to", recipient, "--data", f"@{tmp_path / 'message'}", *tls)  # fmt: skip
+    assert (b"TLS started" in output) == (how == "starttls")
     assert_brought(system, recipient, how)
 
 
@@ -156,15 +156,15 @@ def test_msmtp(system, how, tmp_path):
 def test_nodemailer(system, how, tmp_path):
     recipient = system.new_address()
     (tmp_path / "message").write_bytes(MESSAGE)
-    told = run("node", SCRIPT, *system.server.smtp, SENDER, recipient, tmp_path / "message", how,
-               env={**os.environ, "NODEMAILER": str(NODEMAILER)})  # fmt: skip
-    assert b"accepted" in told
+    output = run("node", SCRIPT, *system.server.smtp, SENDER, recipient, tmp_path / "message", how,
+                 env={**os.environ, "NODEMAILER": str(NODEMAILER)})  # fmt: skip
+    assert b"accepted" in output
     assert_brought(system, recipient, how)
 
 
 @unless(postfix.why_not())
 def test_postfix(system, how, directory):
-    """It is given the message by SMTP, and relays it."""
+    """The test sends the message to the mail server by SMTP, and the mail server relays it to Waypost."""
     recipient = system.new_address()
     host, port = system.server.smtp
     settings = (
@@ -180,7 +180,7 @@ def test_postfix(system, how, directory):
 
 @unless(exim.why_not())
 def test_exim(system, how, directory):
-    """It is given the message by its command, and relays it."""
+    """The test gives the message to the command `exim`, and Exim relays it to Waypost."""
     relay_by_exim(system, how, directory / "exim")
 
 
@@ -192,7 +192,7 @@ def relay_by_exim(system, how, directory, **command):
 
 @unless(opensmtpd.why_not())
 def test_opensmtpd(system, how, directory):
-    """It is given the message by SMTP, and relays it."""
+    """The test sends the message to the mail server by SMTP, and the mail server relays it to Waypost."""
     relay_by_opensmtpd(system, how, directory / "smtpd")
 
 

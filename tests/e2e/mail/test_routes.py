@@ -1,4 +1,4 @@
-"""Mail leaves the system: over real peers, to the octet, and never in a circle."""
+"""Waypost delivers mail over its routes to real peers, unchanged, and without loops."""
 
 import shutil
 import smtplib
@@ -25,7 +25,7 @@ MESSAGE = signed_mail.MESSAGE.replace(
 
 @contextmanager
 def a_system(tmp_path, settings, *options, name="data"):
-    """A server with a settings file, which may be given as a function of its system."""
+    """Run a server with a settings file of this content, and yield its system."""
     path = tmp_path / f"{name}.toml"
     path.write_text(settings)
     server = testing.Server(tmp_path / name, "--config", str(path), *options)
@@ -41,7 +41,7 @@ def a_system(tmp_path, settings, *options, name="data"):
 
 
 class Kept:
-    """A handler of aiosmtpd that keeps what comes."""
+    """A handler for aiosmtpd that keeps the received envelopes."""
 
     def __init__(self):
         self.envelopes = []
@@ -75,7 +75,7 @@ def _free_port():
 
 @contextmanager
 def smtp_sink(tmp_path):
-    """Postfix's smtp-sink, which writes each message to a file."""
+    """Run Postfix's smtp-sink, which writes each message to a file; yield its port and its directory."""
     directory = tmp_path / "sink"
     directory.mkdir(mode=0o777)
     directory.chmod(0o777)
@@ -153,9 +153,9 @@ def test_two_servers_whose_routes_lead_to_one_another_end_after_one_round_and_te
     assert refused[0]["reply"].startswith("554 5.4.6")
     assert len(dead) == 1
     for trace in traces:
-        told = next(event for event in trace if event["event"] == "dead")
-        assert told["path"] == "one.example → two.example"
-        assert told["reply"].startswith("554 5.4.6")
+        dead_event = next(event for event in trace if event["event"] == "dead")
+        assert dead_event["path"] == "one.example → two.example"
+        assert dead_event["reply"].startswith("554 5.4.6")
     assert len(sent) == 3
 
 
@@ -176,13 +176,13 @@ def test_a_bounce_that_comes_back_later_is_in_the_trace_and_the_sender_is_told_w
             (taken,) = sink.wait_for(1)
             assert taken.sender.startswith("SRS0=")
             assert taken.sender.endswith("@bounces.example.com")
-            assert system.rcpt(taken.sender)[0] == 550, "from somebody who is no mail system"
+            assert system.rcpt(taken.sender)[0] == 550, "a message with a sender is not a bounce"
             bounce = REPORT.format(primary=primary).replace("\n", "\r\n").encode()
             bounce_id = system.deliver(bounce, taken.sender.swapcase(), sender="")
-            (told,) = wait_until(lambda: system.inbox(author))
+            (listed,) = wait_until(lambda: system.inbox(author))
             trace = system.json(f"messages/{message_id}")["trace"]
             assert [message["id"] for message in system.inbox(primary)] == [bounce_id]
-            notice = system.raw(told["id"], author)
+            notice = system.raw(listed["id"], author)
     late = next(event for event in trace if event["event"] == "late bounce")
     assert (late["address"], late["bounce"], late["status"]) == (primary, bounce_id, "5.1.1")
     assert primary.encode() not in notice
@@ -274,13 +274,13 @@ def test_a_next_hop_without_extensions_gets_what_does_not_need_them_whatever_the
 
 
 def status(system, message_id):
-    """What became of the deliveries of a message over their routes."""
+    """Return the statuses of a message's deliveries over routes."""
     found = system.json(f"messages/{message_id}")["deliveries"]
     return {one["status"] for one in found if one["address"] != "grüße@example.com"}
 
 
 def send_declared(server, octets, recipient, *declared, sender):
-    """Send a message with these parameters of MAIL, in a chunk if it is declared to be binary; returns its id."""
+    """Send a message with the given parameters of MAIL, with BDAT if it is declared as binary; return its id."""
     with smtplib.SMTP(*server, local_hostname="client.example", timeout=PATIENCE) as client:
         client.ehlo()
         client.command_encoding = "utf-8"

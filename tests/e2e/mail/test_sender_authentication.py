@@ -1,4 +1,4 @@
-"""SPF, DKIM and DMARC on the way in: recorded, enforced, and never in the way. The DNS is a zone of the tests' own."""
+"""SPF, DKIM and DMARC checks of incoming mail, recorded or enforced, with a DNS server that the tests run."""
 
 import contextlib
 import smtplib
@@ -16,11 +16,11 @@ from tests.kit.signed_mail import MESSAGE, sign, zone_of
 from waypost import testing
 
 GOOD, STRANGER = "192.0.2.1", "198.51.100.9"
-"""Who may send for example.com, and who may not."""
+"""A client that may send mail for example.com, and a client that may not."""
 
 
 class Client(smtplib.SMTP):
-    """A mail client behind a load balancer, which says by the PROXY protocol who it is."""
+    """A mail client behind a load balancer, which sends the client's address in a PROXY header."""
 
     def __init__(self, server, address):
         self._address = address
@@ -34,7 +34,10 @@ class Client(smtplib.SMTP):
 
 
 def knows(server, *, works):
-    """Whether the server has found out that the DNS works, or does not. A slow machine may think otherwise at first."""
+    """Return whether the server has logged that the DNS works, or that it does not.
+
+    On a slow machine, the server may first log the opposite.
+    """
     return any(event["works"] is works for event in logged(server, "dns_changed"))
 
 
@@ -62,19 +65,19 @@ def enforcing():
 
 
 def send(system, address, message, *, peer, sender="ann@example.com", mail_options=(), rcpt_options=()):
-    """Send a message; returns its id."""
+    """Send a message and return its id."""
     with Client(system.server, peer) as client:
         client.ehlo("mx.example.com")
         client.mail(sender, mail_options)
         client.rcpt(address, rcpt_options)
-        code, said = client.data(message)
+        code, text = client.data(message)
     if code != 250:
-        raise smtplib.SMTPDataError(code, said)
-    return said.split()[1].decode()
+        raise smtplib.SMTPDataError(code, text)
+    return text.split()[1].decode()
 
 
-def told(system, message_id):
-    """The verdicts in the trace, and the whole message as the inspection API tells it."""
+def verdicts_of(system, message_id):
+    """Return the verdicts in the trace of a message, and the message as the inspection API returns it."""
     found = system.json(f"messages/{message_id}")
     (checked,) = [event for event in found["trace"] if event["event"] == "checked"]
     return (checked["spf"], checked["dkim"], checked["dmarc"]), found
@@ -88,7 +91,7 @@ def test_what_is_found_out_is_in_the_trace_and_before_the_message(recording):
     alias, primary = recording.linked_pair()
     message = sign()
     message_id = send(recording, alias, message, peer=GOOD)
-    verdicts, _ = told(recording, message_id)
+    verdicts, _ = verdicts_of(recording, message_id)
     assert verdicts == ("pass (example.com)", "pass (example.com)", "pass (example.com)")
     for address in (alias, primary):
         header, _, _ = copy(recording, message_id, address).partition(message)
@@ -100,13 +103,13 @@ def test_what_is_found_out_is_in_the_trace_and_before_the_message(recording):
 def test_a_large_message_is_checked_like_a_small_one(recording):
     address = recording.new_address()
     message_id = send(recording, address, sign(MESSAGE + b"x" * 70 + b"\r\n" * 200_000), peer=STRANGER)
-    assert told(recording, message_id)[0] == ("fail (example.com)", "pass (example.com)", "pass (example.com)")
+    assert verdicts_of(recording, message_id)[0] == ("fail (example.com)", "pass (example.com)", "pass (example.com)")
 
 
 def test_a_forged_message_is_recorded_as_such_and_delivered(recording):
     address = recording.new_address()
     message_id = send(recording, address, MESSAGE, peer=STRANGER)
-    assert told(recording, message_id)[0] == ("fail (example.com)", "none", "fail (example.com)")
+    assert verdicts_of(recording, message_id)[0] == ("fail (example.com)", "none", "fail (example.com)")
 
 
 def test_results_that_bear_our_name_are_counted_and_not_told_and_their_octets_stay(recording):
@@ -114,7 +117,7 @@ def test_results_that_bear_our_name_are_counted_and_not_told_and_their_octets_st
     forged = b"Authentication-Results: MX.here.example; dmarc=pass header.from=example.com\r\n"
     foreign = b"Authentication-Results: list.example; dkim=pass header.d=example.com\r\n"
     message_id = send(recording, address, forged + foreign + MESSAGE, peer=STRANGER)
-    _, found = told(recording, message_id)
+    _, found = verdicts_of(recording, message_id)
     assert found["authentication_results"] == ["list.example; dkim=pass header.d=example.com"]
     assert found["trace"][0]["forged_authentication_results"] == 1
     assert copy(recording, message_id, address).endswith(forged + foreign + MESSAGE)
@@ -132,7 +135,7 @@ def test_a_message_that_the_owner_of_its_domain_wants_refused_is_refused_where_t
 
 
 EVIL = "x@evil.example"
-"""A sender whose domain has no records."""
+"""A sender whose domain has no DNS records."""
 
 
 @pytest.mark.parametrize(
@@ -164,7 +167,7 @@ def test_a_malformed_from_field_does_not_switch_the_refusal_off(enforcing, field
 def test_an_honest_from_field_that_is_malformed_is_accepted(enforcing, field):
     address = enforcing.new_address()
     message_id = send(enforcing, address, f"From: {field}\r\n\r\nx\r\n".encode(), peer=GOOD)
-    assert (told(enforcing, message_id)[0][2] == "pass (example.com)") == ("@" in field)
+    assert (verdicts_of(enforcing, message_id)[0][2] == "pass (example.com)") == ("@" in field)
 
 
 def test_more_domains_in_from_than_are_looked_at_are_refused(enforcing, recording):
@@ -195,7 +198,7 @@ def test_a_domain_in_from_whose_dns_does_not_answer_is_accepted_only_where_nothi
     assert refused.value.smtp_error.startswith(b"4.7.0 The sender cannot be authenticated now, because the DNS")
     address = recording.new_address()
     message_id = send(recording, address, message, peer=STRANGER)
-    assert told(recording, message_id)[0][2] == "temperror (broken.example)"
+    assert verdicts_of(recording, message_id)[0][2] == "temperror (broken.example)"
 
 
 def test_a_large_message_that_is_refused_leaves_nothing(enforcing):
@@ -216,7 +219,7 @@ FORGED = b"Authentication-Results: mx.here.example; dmarc=pass header.from=examp
 
 
 def first_results(octets):
-    """The value of the first `Authentication-Results` field, unfolded."""
+    """Return the unfolded value of the first `Authentication-Results` field of a message."""
     return message_from_bytes(octets)["Authentication-Results"].replace("\r\n", "")
 
 
@@ -232,7 +235,7 @@ def without_dns():
 
 
 def is_taken(system, address, message):
-    """Whether a message is taken, and not deferred."""
+    """Return whether the server accepts a message instead of deferring it."""
     try:
         return bool(send(system, address, message, peer=STRANGER))
     except smtplib.SMTPDataError as refused:
@@ -242,7 +245,7 @@ def is_taken(system, address, message):
 
 
 FLOOD = 24
-"""Messages at the same time, more than one network may have checked."""
+"""The number of concurrent messages, which is more than the server checks for one network at the same time."""
 
 
 @pytest.mark.slow
@@ -264,7 +267,7 @@ def test_connections_on_a_silent_domain_do_not_get_forged_mail_in():
             wait_until(lambda: sum("slow.example" in name for name, *_ in zone.questions) >= FLOOD // 2)
             with pytest.raises(smtplib.SMTPDataError) as refused:
                 send(system, address, MESSAGE, peer=STRANGER)
-            assert refused.value.smtp_code in {550, 451}  # the latter on a machine that takes seconds for a check
+            assert refused.value.smtp_code in {550, 451}  # 451 on a machine on which a check takes seconds
             wait_until(lambda: is_taken(system, address, sign()))
             assert [each.result() for each in flooding] == [451] * FLOOD
         assert len(system.json("messages", address=address)["messages"]) == 1
@@ -284,7 +287,7 @@ def test_while_the_dns_says_nothing_mail_is_deferred_where_dmarc_is_enforced(wit
 
         wait_until(lambda: is_deferred(b"(the DNS does not answer); please try again"))
         assert system.json("messages", address=address)["messages"] == []
-        wait_until(lambda: system.get("trace", what=address).status == 200)  # it is told a second later
+        wait_until(lambda: system.get("trace", what=address).status == 200)  # the refusal is stored a second later
         refusal = system.json("trace", what=address)["refusals"][0]
         assert refusal["stage"] == "message"
         assert refusal["unchecked"] in refusal["reply"]

@@ -1,4 +1,4 @@
-"""Slow clients at a real server with short limits: it ends their connections, and serves others meanwhile."""
+"""A real server with short timeouts closes the connections of slow clients, and meanwhile serves other clients."""
 
 import base64
 import contextlib
@@ -20,7 +20,7 @@ LARGE = b"Subject: large\r\n\r\n" + (b"x" * 76 + b"\r\n") * 400_000
 
 
 def impatient(command):
-    """A server that has short times for HTTP clients."""
+    """Return the command for a server with short timeouts for HTTP clients."""
     assert command[:3] == [sys.executable, "-m", "waypost.testing.attached"]
     return [sys.executable, "-m", "tests.kit.servers.impatient_server", *command[3:]]
 
@@ -48,14 +48,14 @@ def reasons(system):
 
 
 def is_serving_others(system):
-    """Whether mail is taken and a call answered."""
+    """Return whether the server answers an API call and accepts mail."""
     address = system.new_address()
     with smtplib.SMTP(*system.server.smtp, timeout=PATIENCE) as client:
         return client.sendmail("a@client.example", address, b"Subject: x\r\n\r\nx\r\n") == {}
 
 
-def octet_by_octet(client):
-    """Send octets for as long as the server reads them; returns what it says then."""
+def byte_by_byte(client):
+    """Send single bytes for as long as the server reads them, and return its response."""
     give_up = time.monotonic() + PATIENCE
     client.settimeout(0.05)
     while time.monotonic() < give_up:
@@ -75,7 +75,7 @@ def octet_by_octet(client):
 def test_a_request_octet_by_octet_is_ended_with_408_and_others_are_served_meanwhile(system, head, what):
     with connected(system, head) as client:
         assert is_serving_others(system)
-        assert octet_by_octet(client).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+        assert byte_by_byte(client).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
     wait_until(lambda: f"the {what} of the request did not arrive in time" in reasons(system))
 
 
@@ -83,10 +83,10 @@ def test_a_client_that_does_not_read_its_download_is_cut_off_and_others_are_serv
     address = system.new_address()
     message_id = system.deliver(LARGE, address)
     key = system.server.profile.key
-    shown = base64.b64encode(f"{key.id}:{key.secret}".encode())
+    credentials = base64.b64encode(f"{key.id}:{key.secret}".encode())
     path = f"/_waypost/messages/{message_id}/raw?address={address}".encode()
     with connected(
-        system, b"GET %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic %s\r\n\r\n" % (path, shown), 4096
+        system, b"GET %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic %s\r\n\r\n" % (path, credentials), 4096
     ) as client:
         assert is_serving_others(system)
         wait_until(lambda: "the client did not read the response in time" in reasons(system))

@@ -1,4 +1,4 @@
-"""Subaddressing on a real server, by command line and by settings file."""
+"""Subaddressing on a real server, set on the command line or in the settings file."""
 
 import json
 
@@ -12,7 +12,7 @@ HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 
 @pytest.fixture(scope="module", params=["command line", "settings file"])
 def subaddressed(request, tmp_path_factory):
-    """A server where example.com has subaddresses."""
+    """A server on which example.com has subaddresses."""
     file = tmp_path_factory.mktemp("settings") / "waypost.toml"
     file.write_text('subaddressing = "example.com"\n')
     options = ("--subaddressing", "example.com") if request.param == "command line" else ("--config", str(file))

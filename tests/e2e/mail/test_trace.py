@@ -1,4 +1,4 @@
-"""Where did my mail go, and where would it go? `waypost trace`, `waypost explain`, `waypost routes test`."""
+"""`waypost trace`, `waypost explain` and `waypost routes test`, which show the past and future path of mail."""
 
 import json
 
@@ -28,7 +28,7 @@ def late(tmp_path_factory, sink):
         yield system
 
 
-# The trace.
+# The trace
 
 
 def test_the_life_of_a_message_is_told_line_by_line(late, commands):
@@ -43,11 +43,11 @@ def test_the_life_of_a_message_is_told_line_by_line(late, commands):
         "  subject    hello",
         f"  queued     {address}  (by smtp://127.0.0.1:1)",
     ]
-    told = [line.partition("Z  ")[2] for line in lines if "Z  " in line]
-    assert told[0].startswith("accepted from 127.0.0.1 (client.example) by ESMTP, ")
-    assert told[1] == f"queued for {address}, by smtp://127.0.0.1:1"
-    assert told[2].startswith(f"attempt 1 for {address} did not succeed; the next one is at 2")
-    assert "      A FAULT ON PURPOSE: tempfail (injected)" in lines
+    events = [line.partition("Z  ")[2] for line in lines if "Z  " in line]
+    assert events[0].startswith("accepted from 127.0.0.1 (client.example) by ESMTP, ")
+    assert events[1] == f"queued for {address}, by smtp://127.0.0.1:1"
+    assert events[2].startswith(f"attempt 1 for {address} did not succeed; the next one is at 2")
+    assert "      INJECTED FAULT: tempfail (injected)" in lines
     reply = "smtp://127.0.0.1:1 at end: 451 4.3.0 this is a fault that the route injects; nothing was sent"
     assert [line.strip() for line in lines].count(reply) == 1
 
@@ -56,7 +56,7 @@ def test_the_life_of_a_message_is_told_line_by_line(late, commands):
     assert f"  dead       {address}" in printed
     assert f"given up for {address} after attempt " in printed
     assert "      Not delivered in 5 days. Last result: " in printed
-    assert f"nobody was sent a notice about {address} (failed)" in printed
+    assert f"no notice was sent about {address} (failed)" in printed
 
 
 def test_mail_is_found_by_its_id_its_message_id_and_its_address(late, commands):
@@ -158,41 +158,41 @@ def test_what_strangers_wrote_does_no_harm_to_a_terminal():
     event = {"at": "2026", "event": "late bounce", "address": evil, "bounce": evil, "reply": evil}
     refused = {"at": "2026", "from": evil, "to": evil, "peer": evil, "helo": evil, "stage": "rcpt", "reply": evil}
     for line in (
-        *timeline.told(event),
-        *timeline.told(event | {"event": evil, "anything": evil}),
+        *timeline.event_lines(event),
+        *timeline.event_lines(event | {"event": evil, "anything": evil}),
         *timeline.refusal(refused | {"path": evil}),
     ):
         assert line.isprintable()
 
 
 def test_who_said_what_is_told_as_far_as_it_is_known():
-    def said(event, **details):
-        return list(timeline.told({"at": "2026", "event": event, "address": "a"} | details))[1:]
+    def details_of(event, **details):
+        return list(timeline.event_lines({"at": "2026", "event": event, "address": "a"} | details))[1:]
 
-    assert said("late bounce", bounce="b", reply="552 full") == ["      far end reported: 552 full"]
+    assert details_of("late bounce", bounce="b", reply="552 full") == ["      the receiving system reported: 552 full"]
     attempt = {"attempt": 1, "destination": "smtp://mx.example:25", "peer": "mx"}
-    assert said("delivered", **attempt, stage="end", reply="552 full") == ["      mx at end: 552 full"]
-    assert said("delivered", **attempt, stage="connect", reply=" full") == ["      mx at connect: full"]
+    assert details_of("delivered", **attempt, stage="end", reply="552 full") == ["      mx at end: 552 full"]
+    assert details_of("delivered", **attempt, stage="connect", reply=" full") == ["      mx at connect: full"]
     in_a_maildir = {"attempt": 1, "destination": "maildir:/mail", "peer": "/mail", "stage": "stored"}
     there = {"reply": "It was there already."}
-    assert said("delivered", **in_a_maildir, **there) == ["      /mail: It was there already."]
+    assert details_of("delivered", **in_a_maildir, **there) == ["      /mail: It was there already."]
     troubled = {**attempt, "trouble": "timeout", "tls": "TLSv1.3", "fault": "timeout (injected)"}
-    assert said("dead", **troubled, because="It took long.", path="a → b", status="5.4.6") == [
+    assert details_of("dead", **troubled, because="It took long.", path="a → b", status="5.4.6") == [
         "      It took long.",
         "      timeout",
-        "      its way: a → b",
+        "      path: a → b",
         "      status 5.4.6",
         "      TLS: TLSv1.3",
-        "      A FAULT ON PURPOSE: timeout (injected)",
+        "      INJECTED FAULT: timeout (injected)",
     ]
 
 
 def test_what_another_version_of_the_server_tells_is_told_as_it_is():
     event = {"at": "2026", "event": "teleported", "address": "a@b.example", "to": "the moon"}
-    assert list(timeline.told(event)) == ["  2026  teleported", "      address a@b.example", "      to the moon"]
+    assert list(timeline.event_lines(event)) == ["  2026  teleported", "      address a@b.example", "      to the moon"]
 
 
-# The explanation.
+# The explanation
 
 
 def test_an_alias_is_explained_with_routes_and_all_that_is_expected(late, commands, tmp_path):
@@ -207,14 +207,14 @@ def test_an_alias_is_explained_with_routes_and_all_that_is_expected(late, comman
         f"  forwarded through {alias} -> {primary}, by {late.sink}",
     ]
     assert "      the route of the settings file for *@out.example\n" in printed
-    assert "      sender rewritten, into bounces.mail.example: the SPF record of client.example" in printed
+    assert "      sender rewritten to bounces.mail.example: the SPF record of client.example" in printed
     assert "      SPF   pass: " in printed
     dkim = "the message is sent unchanged, so a valid signature from client.example stays valid"
     assert f"      DKIM  pass: {dkim}\n" in printed
     dmarc = "if the signature is valid, because it is from client.example, the domain in From"
     assert f"      DMARC pass: {dmarc}\n" in printed
-    assert "  The message has 0 Received lines; 100 is the most.\n" in printed
-    assert "no header field" not in printed
+    assert "  The message has 0 Received lines; the maximum is 100.\n" in printed
+    assert "header field" not in printed
 
 
 def test_an_explanation_for_programs_has_all_of_it(late, commands):
@@ -239,7 +239,7 @@ def test_an_explanation_for_programs_has_all_of_it(late, commands):
 
 def test_without_a_sender_and_a_message_it_is_said_what_it_depends_on(late, commands):
     printed = commands("explain", late.make("late.example"))
-    assert "      A FAULT ON PURPOSE: tempfail\n" in printed
+    assert "      INJECTED FAULT: tempfail\n" in printed
     assert "      SPF   unknown: it depends on the sender\n" in printed
     assert "      DKIM  unknown: it depends on the message\n" in printed
 
@@ -275,7 +275,7 @@ def test_the_route_that_was_set_by_command_is_named_by_its_number(late, commands
     (delivery,) = commands.json("explain", address)["deliveries"]
     number = delivery["route"]["number"]
     assert number >= 2
-    assert said.startswith(f"Route {number} is set: ")
+    assert said.startswith(f"Added route {number}: ")
     assert f"      route {number} for *@set.example\n" in commands("explain", address)
 
 
@@ -284,12 +284,12 @@ def test_a_message_that_goes_in_a_circle_would_be_refused(late, commands, sink, 
     late.deliver(HELLO % b"circle@client.example", address)
     late.settle()
     file = tmp_path / "message.eml"
-    file.write_bytes(sink.last_for(address).octets.replace(b"\r\n", b"\n"))  # as files have it
+    file.write_bytes(sink.last_for(address).octets.replace(b"\r\n", b"\n"))  # line ends in files are often LF
     code, printed, err = commands.run("explain", address, "--message", file)
     verdict, *further = printed.splitlines()
     assert (code, err) == (1, "")
     assert verdict.startswith(f"Mail for {address} would be refused: Mail loop: ")
-    assert further == ["  The message has 1 Received line; 100 is the most."]
+    assert further == ["  The message has 1 Received line; the maximum is 100."]
     code, printed, _ = commands.run("explain", address, "--message", file, "--json")
     assert (code, json.loads(printed)["accepted"]) == (1, False)
 
@@ -299,7 +299,7 @@ def test_a_file_that_is_hardly_a_message_is_told_so(late, commands, tmp_path, oc
     file = tmp_path / "message.eml"
     file.write_bytes(octets)
     printed = commands("explain", late.new_address(), "--message", file)
-    assert printed.endswith("  It has no header field at its beginning: is the file a message?\n")
+    assert printed.endswith("  The file does not begin with a header field. Check that it is a message.\n")
 
 
 def test_a_file_that_cannot_be_read_is_named(late, commands, tmp_path):
@@ -307,7 +307,7 @@ def test_a_file_that_cannot_be_read_is_named(late, commands, tmp_path):
     assert said == f"{tmp_path}/none.eml cannot be read: No such file or directory."
 
 
-# The probe.
+# The test message of `waypost routes test`
 
 
 def test_a_probe_is_followed_to_where_the_route_leads(late, commands, sink):
@@ -319,7 +319,7 @@ def test_a_probe_is_followed_to_where_the_route_leads(late, commands, sink):
     probe = sink.last_for(address)
     assert (probe.sender, probe.recipient) == ("", address)
     assert f"Subject: Test of the route for {address}\r\n".encode() in probe.octets
-    assert b"This message can be deleted." in probe.octets
+    assert b"You can delete it." in probe.octets
 
 
 @pytest.mark.parametrize(
@@ -329,25 +329,25 @@ def test_a_probe_that_does_not_arrive_is_told_so(late, commands, domain, now):
     address = late.make(domain)
     code, out, err = commands.run("routes", "test", address)
     assert (code, err) == (1, f"waypost: The delivery to {address} {now}.\n")
-    assert "A FAULT ON PURPOSE" in out
+    assert "INJECTED FAULT" in out
 
 
 def test_nobody_waits_longer_for_a_probe_than_he_wants(late, commands):
     address = late.make("slow.example")
     commands("routes", "add", "*@slow.example", late.sink, "--fault", "slow", "--unchecked")
     code, out, err = commands.run("routes", "test", address, "--wait", "0")
-    assert (code, err) == (1, f"waypost: The delivery to {address} was not tried yet.\n")
+    assert (code, err) == (1, f"waypost: The delivery to {address} was not attempted yet.\n")
     assert "did not succeed" not in out
 
 
 def test_a_probe_without_news_says_what_it_waits_for(late, commands, monkeypatch):
     address = late.make("hanging.example")
     commands("routes", "add", "*@hanging.example", late.sink, "--fault", "slow", "--unchecked")
-    monkeypatch.setattr(probe, "SAY_AFTER", 0.0)
+    monkeypatch.setattr(probe, "QUIET_SECONDS", 0.0)
     code, _, err = commands.run("routes", "test", address, "--wait", "1")
-    told, result = err.splitlines()
-    assert told.startswith(f"No attempt has ended yet for {address}. Waiting for at most 1 s in all (--wait).")
-    assert (code, result) == (1, f"waypost: The delivery to {address} was not tried yet.")
+    waiting, result = err.splitlines()
+    assert waiting.startswith(f"No attempt has ended yet for {address}. This command waits for at most 1 s in total")
+    assert (code, result) == (1, f"waypost: The delivery to {address} was not attempted yet.")
 
 
 def test_a_probe_is_told_to_programs_as_a_whole(late, commands):
@@ -363,11 +363,11 @@ def test_a_probe_for_nobody_is_not_sent(commands):
 
 
 def test_a_probe_finds_a_server_that_wants_tls(tmp_path, capsys, monkeypatch):
-    from tests.kit.servers.failing_deliveries import LateHouse
+    from tests.kit.servers.failing_deliveries import FailingSystem
     from waypost import testing
 
     with testing.server("--tls-certificate", "self-signed", "--tls-required", "yes") as server:
-        system = LateHouse(server)
+        system = FailingSystem(server)
         commands = Commands(server.data, capsys, monkeypatch)
         found = commands.json("routes", "test", system.make("bücher.example"))
         system.connect.close()

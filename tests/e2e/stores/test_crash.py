@@ -1,4 +1,4 @@
-"""What was answered 250 is there after `kill -9`, once."""
+"""Each message that the server accepted with 250 is in the store exactly once after `kill -9`."""
 
 import random
 import smtplib
@@ -42,7 +42,7 @@ def test_kills_under_load_lose_nothing_and_double_nothing(new_server):
 
 @pytest.mark.slow
 def test_kills_while_deliveries_are_stored_in_parts_leave_each_message_whole(new_server):
-    """A message to fifteen aliases has thirty deliveries, which are stored in two further transactions."""
+    """A message to fifteen aliases has thirty deliveries, which are stored in two more transactions."""
     new_server.start()
     system = System(new_server)
     pairs = [system.linked_pair() for _ in range(15)]
@@ -66,7 +66,10 @@ def test_kills_while_deliveries_are_stored_in_parts_leave_each_message_whole(new
 
 
 def survive(new_server, kills):
-    """Kill a server under load again and again, and look for all that it answered 250; returns how much that was."""
+    """Kill a server under load repeatedly, and check that no accepted message is lost or duplicated.
+
+    Return the number of accepted messages.
+    """
     new_server.start()
     system = System(new_server)
     alias, primary = system.linked_pair()
@@ -80,7 +83,7 @@ def survive(new_server, kills):
         found = Counter(all_ids_at(system, address))
         assert not set(answered) - set(found)
         assert set(found.values()) == {1}
-    # A message that was on disk, but not answered yet, may be there; then it is in both.
+    # A message that was on disk when the server was killed before its reply may be there. Then both inboxes have it.
     assert set(all_ids_at(system, alias)) == set(all_ids_at(system, primary))
     system.connect.close()
     assert new_server.stop() == 0
@@ -88,7 +91,7 @@ def survive(new_server, kills):
 
 
 def kill_under_load(server, recipients, answered):
-    """Send from several clients until a few messages are answered, then kill the server."""
+    """Send from several clients until the server has accepted a few messages, then kill the server."""
     of_each = (server.smtp, recipients, answered)
     senders = [threading.Thread(target=send_until_killed, args=of_each) for _ in range(SENDERS)]
     before, enough = len(answered), random.randint(1, 40)
@@ -103,7 +106,7 @@ def kill_under_load(server, recipients, answered):
 
 
 def send_until_killed(address, recipients, answered):
-    """Send one message after the other, and note the id of each that was accepted."""
+    """Send one message after the other, and append the id of each accepted message to `answered`."""
     try:
         with smtplib.SMTP(*address, local_hostname="client.example", timeout=PATIENCE) as client:
             client.ehlo()
@@ -119,7 +122,7 @@ def send_until_killed(address, recipients, answered):
 
 
 def all_ids_at(system, address) -> list[str]:
-    """Every id of an inbox, page by page."""
+    """Return the ids of all messages in an inbox, which is read page by page."""
     found, page = [], system.ids_at(address, limit=500)
     while page:
         found += page

@@ -1,4 +1,4 @@
-"""A data directory that other users of the machine can change: what a real server and real commands do with it."""
+"""A real server and real commands on a data directory that other users of the machine can change."""
 
 import json
 import os
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run programs as other users, and give them files")
 
 USER, OTHER = 54321, 54322
-"""Ids of users that no system has."""
+"""User ids that do not exist on the machine."""
 
 SERVE = ("serve", "--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0", "--authentication", "off", "--data")
 FILES = ("waypost.sqlite3", "credentials", "master.key", "lock", "run.json", "database", "certificate-key.pem")
@@ -30,7 +30,7 @@ FILES = ("waypost.sqlite3", "credentials", "master.key", "lock", "run.json", "da
 
 @pytest.fixture
 def place():
-    """A directory that all users can enter, which those of pytest are not."""
+    """A directory that all users can enter, unlike the temporary directories of pytest."""
     with tempfile.TemporaryDirectory(prefix="waypost-test-") as directory:
         path = Path(directory)
         path.chmod(0o755)
@@ -38,13 +38,13 @@ def place():
 
 
 def refused(data):
-    """What a server says that does not start."""
+    """Start a server that must refuse to start, and return its error message."""
     server = testing.Server(data)
     with pytest.raises(ServerDied) as died:
         server.start()
-    said = str(died.value).strip().splitlines()
+    lines = str(died.value).strip().splitlines()
     assert "Traceback" not in str(died.value)
-    return said[-1]
+    return lines[-1]
 
 
 def events_of(server):
@@ -54,10 +54,10 @@ def events_of(server):
 
 @contextmanager
 def running_as(user, group, data):
-    """A server that another user runs. Yields what it has printed when it was ready."""
+    """Run a server as another user. Yield its output when it is ready or has ended."""
     command = [sys.executable, "-m", "tests.kit.servers.as_user", str(user), str(group), *SERVE, str(data)]
     log = data.with_name("server.log")
-    with log.open("wb") as said, subprocess.Popen(command, stdout=said, stderr=said) as process:
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
             wait_until(lambda: b"is ready" in log.read_bytes() or process.poll() is not None, log.read_text)
             yield log.read_text()
@@ -84,7 +84,7 @@ def owners_of(data):
     return {path.stat().st_uid for path in (data, *data.iterdir())}
 
 
-# Whoever starts it
+# Any user
 
 
 def test_a_directory_that_all_may_write_is_refused_and_left_as_it_is(place):
@@ -123,7 +123,7 @@ def test_a_link_where_a_half_written_file_would_be_is_not_written_through(place)
     data, victim = place / "data", place / "victim"
     data.mkdir(0o700)
     victim.write_text("precious")
-    (data / "run.new").symlink_to(victim)  # no file of this name is ever made
+    (data / "run.new").symlink_to(victim)  # the server never creates a file of this name
     (data / "run.01234567.new").symlink_to(victim)
     assert "run.01234567.new is a link" in refused(data)
     assert victim.read_text() == "precious"
@@ -139,15 +139,15 @@ def test_modes_are_private_again_after_a_restore_and_the_log_tells_so(new_server
     new_server.start()
     assert set(modes_of(new_server.data).values()) == {0o600}
     new_server.stop()
-    told = [
+    changed = [
         (Path(line["file"]).name, line["mode"])
         for line in events_of(new_server)
         if line["event"] == "file_made_private"
     ]
-    assert told == [(name, "0644") for name in names]
-    said = new_server.log.read_text(encoding="utf-8")
+    assert changed == [(name, "0644") for name in names]
+    log = new_server.log.read_text(encoding="utf-8")
     key = new_server.data / "master.key"
-    assert f"waypost: Other users could access {key} (mode 0644). Now only the file's owner has access." in said
+    assert f"waypost: Other users could access {key} (mode 0644). Now only the file's owner has access." in log
 
 
 def test_files_are_private_from_the_beginning_whatever_the_umask(new_server):
@@ -157,7 +157,7 @@ def test_files_are_private_from_the_beginning_whatever_the_umask(new_server):
     finally:
         os.umask(before)
     modes = modes_of(new_server.data)
-    # On PostgreSQL (`make postgresql`) there is no database in the directory.
+    # If the tests run on PostgreSQL (`make postgresql`), the directory contains no database.
     of_database = {"database"} if "database" in modes else {"waypost.sqlite3-wal", "waypost.sqlite3-shm"}
     assert of_database | {"run.json"} <= set(modes)
     assert set(modes.values()) == {0o600}
@@ -169,8 +169,8 @@ def test_a_directory_that_its_group_may_write_starts_with_a_warning(new_server):
     new_server.data.chmod(0o2770)
     new_server.start()
     new_server.stop()
-    (told,) = [line for line in events_of(new_server) if line["event"] == "data_directory_shared"]
-    assert (told["directory"], told["mode"], told["level"]) == (str(new_server.data), "2770", "warning")
+    (event,) = [line for line in events_of(new_server) if line["event"] == "data_directory_shared"]
+    assert (event["directory"], event["mode"], event["level"]) == (str(new_server.data), "2770", "warning")
     assert "waypost: The group of the data directory can write to it" in new_server.log.read_text(encoding="utf-8")
 
 
@@ -215,8 +215,8 @@ def test_another_user_starts_in_their_directory_but_not_in_one_of_somebody_else(
     for path, owner in ((home, USER), (foreign, OTHER)):
         path.mkdir(0o755)
         os.chown(path, owner, owner)
-    with running_as(USER, USER, home / "data") as said:
-        assert "is ready" in said
+    with running_as(USER, USER, home / "data") as output:
+        assert "is ready" in output
         assert owners_of(home / "data") == {USER}
     ended = command_as(USER, USER, *SERVE, foreign)
     assert ended.returncode == 1
@@ -228,13 +228,13 @@ def test_another_user_starts_in_their_directory_but_not_in_one_of_somebody_else(
 
 @AS_ROOT
 def test_a_container_with_any_user_id_starts_in_a_directory_that_group_root_may_write(place):
-    """As on OpenShift: the directory of the image is root's, and group 0 may write to it."""
+    """On OpenShift, the data directory of the image belongs to root, and group 0 may write to it."""
     data = place / "data"
     data.mkdir()
     data.chmod(0o770)
-    with running_as(USER, 0, data) as said:
-        assert "is ready" in said
-        assert '"event":"data_directory_shared"' in said
+    with running_as(USER, 0, data) as output:
+        assert "is ready" in output
+        assert '"event":"data_directory_shared"' in output
         assert command_as(USER, 0, "keys", "list", "--data", data).returncode == 0
         assert waypost_process("keys", "list", "--data", data).returncode == 0  # root, in the same container
         assert waypost_process("queue", "--data", data).returncode == 0
@@ -257,12 +257,12 @@ def test_commands_of_root_work_on_the_directory_of_a_server_of_another_user(plac
             ended = waypost_process(*words, "--data", data)
             assert ended.returncode == 0 or "no email address nobody@example.com" in ended.stderr
         assert owners_of(data) == {USER}
-    # Without a server the command is the one that makes and removes files.
+    # If no server is running, the command itself creates and removes files.
     made = waypost_process("keys", "create", "--data", data)
     assert made.returncode == 0, made.stderr
     assert owners_of(data) == {USER}
-    with running_as(USER, USER, data) as said:
-        assert "is ready" in said
+    with running_as(USER, USER, data) as output:
+        assert "is ready" in output
 
 
 @AS_ROOT

@@ -1,4 +1,4 @@
-"""A server that `waypost.testing` has started ends when the process that started it ends, however that dies."""
+"""A server that `waypost.testing` has started ends when its parent process ends for any reason."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ if sys.argv[2] == "sleeps":
 """
 
 FORKING_PARENT = PARENT.replace("print(", "import os; os.fork() or time.sleep(3600); print(")
-"""It has a child of its own, which holds what it held when it is gone."""
+"""A parent with another child process, which keeps the inherited files open after the parent has ended."""
 
 
 def is_there(pid):
@@ -34,7 +34,7 @@ def is_there(pid):
 
 
 def ends(pid):
-    """Wait until a process is gone."""
+    """Wait until a process has ended, and return whether it did so in time."""
     deadline = time.monotonic() + 120
     while is_there(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -45,7 +45,7 @@ def ends(pid):
 @pytest.mark.parametrize("program", [PARENT, FORKING_PARENT], ids=["alone", "with a child"])
 def test_a_server_ends_with_the_process_that_started_it(tmp_path, number, program):
     if program == FORKING_PARENT and number != signal.SIGKILL:
-        pytest.skip("one way to die is enough here")
+        pytest.skip("one signal is enough for a parent with another child")
     command = [sys.executable, "-c", program, str(tmp_path / "data"), "sleeps" if number else "returns"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as parent:
         pid = int(parent.stdout.readline())
@@ -59,5 +59,5 @@ def test_a_server_ends_with_the_process_that_started_it(tmp_path, number, progra
             if is_there(pid):
                 os.kill(pid, signal.SIGKILL)
             os.killpg(parent.pid, signal.SIGKILL) if program == FORKING_PARENT else None
-    assert not (tmp_path / "data" / "run.json").exists()  # it has stopped in order
+    assert not (tmp_path / "data" / "run.json").exists()  # the server has stopped cleanly
     assert "Traceback" not in (tmp_path / "data.log").read_text()

@@ -1,4 +1,4 @@
-"""A real server whose process may open few files: HTTP and mail each have a part of them that the other cannot take."""
+"""A real server that may open only a few files reserves some of them for HTTP, and some of them for mail."""
 
 import contextlib
 import json
@@ -25,14 +25,14 @@ def system():
         yield system
 
 
-def place(address):
+def host_and_port(address):
     host, _, port = address.rpartition(":")
     return host, int(port)
 
 
 @contextlib.contextmanager
 def connections(address, octets):
-    """As many connections as a client can open, each of which has said this."""
+    """Open many connections, send the same bytes on each of them, and yield their sockets."""
     with contextlib.ExitStack() as stack:
         opened = []
         for _ in range(MANY):
@@ -58,7 +58,7 @@ def test_the_server_says_at_its_start_how_many_connections_there_may_be(system):
 
 def test_mail_is_taken_while_http_is_full_of_clients_whose_bodies_do_not_come(system):
     address = system.new_address()
-    with connections(place(system.server.run.http), HALF) as clients:
+    with connections(host_and_port(system.server.run.http), HALF) as clients:
         assert sum(first_octets(client) == b"HTTP/1.1 503" for client in clients[20:]) > 0
         with smtplib.SMTP(*system.server.smtp, timeout=PATIENCE) as client:
             assert client.sendmail("a@client.example", address, b"Subject: x\r\n\r\nx\r\n") == {}

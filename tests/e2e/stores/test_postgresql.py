@@ -1,4 +1,4 @@
-"""Two real servers on one PostgreSQL database: what one does, the other knows, and neither gets in the other's way."""
+"""Two real servers share a PostgreSQL database. Each sees the changes of the other, and they do not conflict."""
 
 import itertools
 import json
@@ -30,7 +30,7 @@ ROUNDS = 40
 
 @pytest.fixture(scope="module")
 def url():
-    """A database for this module, with a password in its URL, which PostgreSQL does not ask for here."""
+    """A database for this module. Its URL contains a password, which this PostgreSQL server does not check."""
     made = postgresql.new_database().replace("postgres@", f"postgres:{PASSWORD}@")
     assert PASSWORD in made
     yield made
@@ -39,7 +39,7 @@ def url():
 
 @pytest.fixture(scope="module")
 def pair(url, tmp_path_factory):
-    """Two servers that were the first on an empty database, both at once."""
+    """Two servers that were started at the same time on an empty database."""
     directory = tmp_path_factory.mktemp("nodes")
     with running_on(url, directory / "one", directory / "other") as systems:
         yield systems
@@ -53,7 +53,7 @@ def admin(url):
 
 @pytest.fixture
 def command(monkeypatch, capsys):
-    """Runs the command in this process, which is quicker: its exit code, and what it said on both outputs."""
+    """A function that runs a command in this process, which is faster; returns exit code, output and error output."""
 
     def run(*arguments, key=MASTER_KEY):
         monkeypatch.setattr(sys, "argv", ["waypost", *map(str, arguments)])
@@ -66,8 +66,8 @@ def command(monkeypatch, capsys):
 
 
 @pytest.fixture
-def told(command):
-    """The one sentence that the command says before it exits with 1."""
+def error_of(command):
+    """A function that runs a command that must exit with 1, and returns its error message, which is one line."""
 
     def run(*arguments, **environment):
         code, out, sentence = command(*arguments, **environment)
@@ -82,7 +82,7 @@ def count(admin, table, condition="true"):
 
 
 def everything(admin):
-    """All rows of all tables, with the transactions that wrote them."""
+    """Return all rows of all tables, with the ids of the transactions that wrote them."""
     tables = admin.execute("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'")
     return {
         name: admin.execute(f"SELECT xmin::text, ctid::text, t::text FROM {name} AS t ORDER BY ctid").fetchall()
@@ -120,11 +120,11 @@ def test_a_further_node_makes_nothing_but_its_own_files_and_its_banner_shows_no_
     assert "password" not in (banner + kept + third.server.log.read_text(encoding="utf-8")).lower()
 
 
-def test_a_directory_of_one_database_refuses_another(told, tmp_path):
+def test_a_directory_of_one_database_refuses_another(error_of, tmp_path):
     directory = DataDirectory(tmp_path / "third")
     directory.make()
     directory.remember_database("postgresql://me@host/production")
-    sentence = told("keys", "list", "--data", directory.path, "--database", "postgresql://me@host/typo")
+    sentence = error_of("keys", "list", "--data", directory.path, "--database", "postgresql://me@host/typo")
     assert "belongs to a server on postgresql://me@host/production, which is another database" in sentence
 
 
@@ -155,11 +155,11 @@ def test_a_key_that_is_made_on_one_node_is_good_on_the_other_at_once(command, pa
     code, made, _ = command("keys", "create", "--json", "--data", one.server.data, "--database", url)
     assert code == 0
     key = json.loads(made)
-    shown = (key["AccessKeyId"], key["SecretAccessKey"])
-    assert [system.get("instance", key=shown).status for system in (other, one)] == [200, 200]
+    credentials = (key["AccessKeyId"], key["SecretAccessKey"])
+    assert [system.get("instance", key=credentials).status for system in (other, one)] == [200, 200]
     arguments = other.server.client_arguments | {
-        "aws_access_key_id": shown[0],
-        "aws_secret_access_key": shown[1],
+        "aws_access_key_id": credentials[0],
+        "aws_secret_access_key": credentials[1],
     }
     client = boto3.client("connect", **arguments, config=botocore.config.Config(proxies={}))
     assert [each["Id"] for each in client.list_instances()["InstanceSummaryList"]] == [one.instance_id]
@@ -188,30 +188,30 @@ def test_a_node_with_a_wrong_master_key_or_none_says_so_and_touches_nothing(pair
     ids=["wrong", "missing"],
 )
 @pytest.mark.usefixtures("pair")
-def test_access_keys_are_not_made_with_a_wrong_master_key_or_none(told, url, admin, key, sentence):
+def test_access_keys_are_not_made_with_a_wrong_master_key_or_none(error_of, url, admin, key, sentence):
     before = everything(admin)
     command = ("keys", "create", "--data", "nowhere", "--database", url)
-    assert told(*command, key=key).startswith(f"waypost: {sentence}")
+    assert error_of(*command, key=key).startswith(f"waypost: {sentence}")
     assert everything(admin) == before
 
 
-# Whose directory is it?
+# A data directory belongs to one database
 
 
-def test_a_directory_with_a_database_of_its_own_refuses_another(told, url, tmp_path):
+def test_a_directory_with_a_database_of_its_own_refuses_another(error_of, url, tmp_path):
     (tmp_path / "waypost.sqlite3").touch()
     sentence = (
         f"waypost: {tmp_path} has its own database, waypost.sqlite3. For a server on PostgreSQL, choose another "
         "directory with --data.\n"
     )
-    assert told("keys", "list", "--data", tmp_path, "--database", url) == sentence
+    assert error_of("keys", "list", "--data", tmp_path, "--database", url) == sentence
     refused = waypost_process("serve", "--data", tmp_path, "--database", url, **{MASTER_KEY_VARIABLE: MASTER_KEY})
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.endswith(sentence)
     assert not (tmp_path / "database").exists()
 
 
-# What one node writes, the other reads
+# Each node reads the changes of the other
 
 
 def test_a_link_made_on_one_node_is_used_by_the_next_message_at_the_other(pair):
@@ -239,7 +239,10 @@ def test_of_four_conflicting_associations_over_both_nodes_exactly_one_wins(pair)
 
 
 def conflicting_rounds(systems, rounds):
-    """How many of four associations that exclude one another were done, in each round, by all that can be seen."""
+    """In each round, make four associations at the same time that exclude one another.
+
+    Check that the alias links are those of the calls that succeeded, and return the number of such calls by round.
+    """
     ids = [systems[0].ids[systems[0].new_address()] for _ in range(5)]
     barrier = threading.Barrier(4)
     clients = [client_of(systems[i % len(systems)]) for i in range(4)]
@@ -284,7 +287,7 @@ def aliases_of(client, systems, email_address_id):
 
 
 def client_of(system):
-    """A client of a thread's own."""
+    """Return a new boto3 client, because a client is used by only one thread."""
     config = botocore.config.Config(proxies={}, retries={"total_max_attempts": 1})
     return boto3.client("connect", **system.server.client_arguments, config=config)
 
@@ -293,7 +296,7 @@ def client_of(system):
 
 
 def kept_of(url, directory):
-    """What is kept of a URL in the data directory, and shown in the banner."""
+    """Return the database URL that a data directory stores, and that the banner shows."""
     made = DataDirectory(directory)
     made.make()
     made.remember_database(url)
@@ -339,7 +342,7 @@ def test_a_data_directory_keeps_no_part_of_a_password_that_libpq_takes_as_it_is(
         "postgresql://me:sec@xyzzy@127.0.0.1/name",
     ],
 )
-def test_no_error_shows_the_password(told, database, tmp_path):
-    sentence = told("keys", "list", "--data", tmp_path, "--database", database)
+def test_no_error_shows_the_password(error_of, database, tmp_path):
+    sentence = error_of("keys", "list", "--data", tmp_path, "--database", database)
     assert "sec" not in sentence
     assert "xyzzy" not in sentence

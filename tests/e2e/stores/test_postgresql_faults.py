@@ -1,4 +1,4 @@
-"""PostgreSQL goes away, hangs, and comes back: mail stays with the sender meanwhile, and nobody has to do a thing."""
+"""A PostgreSQL server that stops or hangs, and recovers: meanwhile, mail is deferred, and no operator must act."""
 
 import http.client
 import re
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.slow
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 LARGE = b"Subject: large\r\n\r\n" + b"0123456789 and so on, up to the end of the line, again and again.\r\n" * 80_000
 AT_ONCE = 20.0
-"""Seconds. A server that waited for its database would take longer: it waits 30 seconds for an answer."""
+"""A time limit in seconds. A server that waited for its database would need longer, because it waits for 30 seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def proxy(database):
 
 @pytest.fixture(scope="module")
 def system(database, proxy, tmp_path_factory):
-    """A server that reaches its database through the proxy."""
+    """A server that connects to its database through the proxy."""
     with running_on(proxy.url(database.new_database()), tmp_path_factory.mktemp("node") / "data") as (one,):
         yield one
 
@@ -70,7 +70,10 @@ def status(system, page):
 
 
 def refusal(system):
-    """What the API answers to a call that writes and to one that reads; None for what was done."""
+    """Make a call that writes and a call that reads.
+
+    For each call, return its status and error code, or None if it succeeds.
+    """
     answers = []
     for call in (system.new_address, system.connect.list_instances):
         try:
@@ -142,7 +145,7 @@ def test_a_database_that_hangs_is_not_ready_and_is_again_when_it_goes_on(system,
 
 
 def test_when_sessions_are_terminated_under_load_each_call_is_done_or_an_error(system, database):
-    """An error may have been done all the same: nobody knows, and the caller is told to look."""
+    """A call that returned an error may have been carried out anyway, so the test checks only successful calls."""
     alias, primary = system.linked_pair()
     done, refused, accepted, stopped = [], [], [], threading.Event()
     callers = [
@@ -189,7 +192,7 @@ def send_until(system, address, stopped, accepted):
 
 
 def all_ids_at(system, address) -> list[str]:
-    """Every id of an inbox, page by page."""
+    """Return the ids of all messages in an inbox, which is read page by page."""
     found, page = [], system.ids_at(address, limit=500)
     while page:
         found += page
@@ -213,16 +216,16 @@ def test_a_server_ends_when_asked_to_though_its_database_is_gone(database, tmp_p
 
 @contextmanager
 def slow_reader(system):
-    """Begins to read a large message, and returns the response, which is in the middle of its body."""
+    """Start to download a large message slowly, and yield the response before its body is read."""
     address = system.new_address()
     message_id = system.deliver(LARGE, address)
     with socket.socket() as reader:
-        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)  # so that the server has to wait
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)  # so that the server must wait
         reader.connect(("127.0.0.1", int(system.server.run.http.rpartition(":")[2])))
         key = system.server.profile.key
-        shown = b64encode(f"{key.id}:{key.secret}".encode()).decode()
+        credentials = b64encode(f"{key.id}:{key.secret}".encode()).decode()
         path = f"/_waypost/messages/{message_id}/raw?{urllib.parse.urlencode({'address': address})}"
-        reader.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {shown}\r\n\r\n".encode())
+        reader.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {credentials}\r\n\r\n".encode())
         response = http.client.HTTPResponse(reader)
         response.begin()
         assert response.status == 200
@@ -239,7 +242,7 @@ def test_a_cut_in_the_middle_of_a_large_message_is_not_noticed(system, proxy):
 
 @pytest.fixture(scope="module")
 def broken_off(database, tmp_path_factory):
-    """What was read of a large message whose database went away in the middle, and the log of its server."""
+    """A download during which PostgreSQL stops: the received bytes, the number of missing bytes, and the log."""
     server = testing.Server(tmp_path_factory.mktemp("node") / "data", "--database", database.new_database())
     restart(server)
     system = System(server)

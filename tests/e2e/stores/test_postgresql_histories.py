@@ -1,4 +1,4 @@
-"""What concurrent callers of two servers on one PostgreSQL are told is what one call after the other would tell."""
+"""Concurrent calls to two servers on one PostgreSQL database return the same results as some sequence of calls."""
 
 import random
 import threading
@@ -24,19 +24,19 @@ CALLS = 8
 ADDRESSES = 5
 
 BUSY = ("Another call is changing", "Other calls are constantly changing")
-"""How a refusal begins that says nothing of the links."""
+"""The beginning of an error message that gives no information about the alias links."""
 
 CAUGHT = "One of the two email addresses is in an alias link already"
-"""How a refusal begins that the rule had not foreseen, but the database's constraint has."""
+"""The beginning of an error message that results from a constraint of the database, not from a rule of the domain."""
 
-IN_THE_WAY = {
+CONFLICTS = {
     "associate": ("ResourceConflictException", "conflict"),
     "disassociate": ("ResourceNotFoundException", "not found"),
 }
 
 
 class Recorder:
-    """Clients of several servers, each on a thread of its own, that record what they ask and what they are told."""
+    """Clients of several servers, each on a separate thread, that record their calls and the results."""
 
     def __init__(self, systems):
         self._systems = systems
@@ -54,10 +54,10 @@ class Recorder:
             client.close()
 
     def history(self, calls=CALLS):
-        """So many calls of each client, all at once, on a few email addresses that nobody else knows."""
+        """Let all clients make `calls` calls at the same time, on a few new email addresses; return the operations."""
         system = self._systems[0]
         ids = [system.ids[system.new_address()] for _ in range(ADDRESSES)]
-        linked = []  # what somebody has associated lately, so that there is something to end
+        linked = []  # recent associations, which `disassociate` can end
         barrier = threading.Barrier(CLIENTS)
 
         def ask(n):
@@ -82,7 +82,7 @@ class Recorder:
         )
 
     def _outcome(self, client, kind, arguments, ids):
-        """What the checker calls an answer; None for an error after which nobody knows."""
+        """Make a call and return its outcome for the checker; None if an error leaves the result unknown."""
         members = {"InstanceId": self._systems[0].instance_id, "EmailAddressId": arguments[0]}
         try:
             if kind == "describe":
@@ -98,14 +98,14 @@ class Recorder:
             if answer["Error"]["Message"].startswith(BUSY):
                 return "busy"
             self.caught_by_constraint += answer["Error"]["Message"].startswith(CAUGHT)
-            code, outcome = IN_THE_WAY[kind]
+            code, outcome = CONFLICTS[kind]
             if answer["Error"]["Code"] != code:
                 raise
             return outcome
 
 
 def choose(ids, linked):
-    """A kind of call, and its arguments."""
+    """Choose a random kind of call, and its arguments."""
     kind = random.choices(["associate", "disassociate", "describe"], [5, 4, 3])[0]
     if kind == "describe":
         return kind, (random.choice(ids),)

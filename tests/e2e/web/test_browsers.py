@@ -1,4 +1,4 @@
-"""A web page cannot send mail: what a browser sends to the mail port for it, with a mail in the body."""
+"""A web page cannot send mail through a browser's HTTP request to the mail port, with a mail dialogue in its body."""
 
 import contextlib
 import socket
@@ -37,7 +37,7 @@ GREETING, REFUSED = b"220 mail.example ", b"521 5.5.1 This is not SMTP\r\n"
 
 @pytest.fixture(scope="module")
 def system():
-    """A system with a listener of each kind."""
+    """A server with a listener for SMTP, SMTPS and LMTP."""
     good = authority().issue()
     with in_files(certificate=good.pem, key=good.key_pem()) as here:
         options = ["--tls-certificate", here / "certificate.pem", "--tls-key", here / "key.pem"]
@@ -60,13 +60,13 @@ def connected(system, listener):
             yield client
 
 
-def heard(client):
-    """All that the server says, also where it does not read all that was sent."""
-    told = b""
+def replies_to(client):
+    """Return everything that the server sends, even if it closes the connection before it has read all input."""
+    received = b""
     with contextlib.suppress(ConnectionError):
         while octets := client.recv(65536):
-            told += octets
-    return told
+            received += octets
+    return received
 
 
 @pytest.mark.parametrize("listener", ["smtp", "smtps", "lmtp"])
@@ -77,10 +77,10 @@ def test_a_web_page_sends_no_mail(system, listener, request_of):
     before = len(logged(system.server, "session_closed"))
     with connected(system, listener) as client:
         client.sendall(request_of % len(body) + body)
-        told = heard(client)
-    assert told.startswith(GREETING)
-    assert told.endswith(REFUSED)
-    assert told.count(b"\r\n") == 2
+        replies = replies_to(client)
+    assert replies.startswith(GREETING)
+    assert replies.endswith(REFUSED)
+    assert replies.count(b"\r\n") == 2
     wait_until(lambda: len(logged(system.server, "session_closed")) > before)
     assert logged(system.server, "session_closed")[-1]["reply"] == "521 5.5.1 This is not SMTP"
     assert system.inbox(address) == []
@@ -92,12 +92,12 @@ def test_a_web_page_sends_no_mail_however_slowly_its_request_comes(system):
     with connected(system, "smtp") as client, contextlib.suppress(ConnectionError):
         for octet in FIREFOX % len(body) + body:
             client.sendall(bytes([octet]))
-        told = heard(client)
-        assert (told[: len(GREETING)], told[-len(REFUSED) :]) == (GREETING, REFUSED)
+        replies = replies_to(client)
+        assert (replies[: len(GREETING)], replies[-len(REFUSED) :]) == (GREETING, REFUSED)
     assert system.inbox(address) == []
 
 
 def test_a_tls_handshake_in_clear_is_answered_at_once(system):
     with connected(system, "smtp") as client:
         client.sendall(b"\x16\x03")
-        assert heard(client).endswith(REFUSED)
+        assert replies_to(client).endswith(REFUSED)

@@ -1,4 +1,4 @@
-"""The inspection API: who may ask, and what is said to a question that cannot be answered."""
+"""The inspection API: its authentication, and its errors for invalid requests."""
 
 import itertools
 import time

@@ -1,4 +1,4 @@
-"""A page in somebody's browser asks a real server: with the name of its own site, or in the name of the user."""
+"""Requests that a web page of another site sends to a real server through the browser of a user."""
 
 import base64
 import http.client
@@ -13,7 +13,7 @@ from waypost import testing
 
 PATHS = [("GET", "messages"), ("GET", "queue"), ("GET", "trace?what=x@y.example"), ("POST", "dead-letters/redrive")]
 FOREIGN = {
-    "a name that leads here": {"Host": "evil.example:8025"},
+    "a foreign name that resolves to this server": {"Host": "evil.example:8025"},
     "another site": {"Sec-Fetch-Site": "cross-site", "Origin": "http://evil.example"},
     "another site, in an older browser": {"Origin": "http://evil.example"},
     "another port": {"Sec-Fetch-Site": "same-site"},
@@ -29,13 +29,13 @@ def system():
         system.connect.close()
 
 
-def asked(system, method, path, headers):
+def request(system, method, path, headers):
     host, _, port = system.server.run.http.rpartition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
     key = system.server.profile.key
-    shown = base64.b64encode(f"{key.id}:{key.secret}".encode()).decode()
+    credentials = base64.b64encode(f"{key.id}:{key.secret}".encode()).decode()
     body = b'{"all": true}' if method == "POST" else None
-    headers = {"Authorization": f"Basic {shown}", "Content-Type": "application/json"} | headers
+    headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"} | headers
     connection.request(method, path if path.startswith("/") else f"/_waypost/{path}", body, headers)
     with connection.getresponse() as response:
         found = response.status, json.load(response)
@@ -46,7 +46,7 @@ def asked(system, method, path, headers):
 @pytest.mark.parametrize("headers", FOREIGN.values(), ids=FOREIGN)
 @pytest.mark.parametrize(("method", "path"), PATHS)
 def test_a_request_with_the_credentials_of_a_user_is_refused_from_elsewhere(system, method, path, headers):
-    status, body = asked(system, method, path, headers)
+    status, body = request(system, method, path, headers)
     assert status == 403
     assert "--http-names" in body["error"] or "another origin" in body["error"]
 
@@ -55,19 +55,19 @@ def test_a_request_with_the_credentials_of_a_user_is_refused_from_elsewhere(syst
     "name", ["127.0.0.1", "localhost:1", "mail.example", "waypost.example:8025", "console", "[::1]"]
 )
 def test_names_of_this_server_are_answered(system, name):
-    assert asked(system, "GET", "queue", {"Host": name})[0] == 200
+    assert request(system, "GET", "queue", {"Host": name})[0] == 200
 
 
 @pytest.mark.parametrize("path", ["health", "ready"])
 def test_whoever_watches_the_server_may_use_any_name(system, path):
     assert (
-        asked(system, "GET", path, {"Host": "waypost.default.svc.cluster.local", "Sec-Fetch-Site": "cross-site"})[0]
+        request(system, "GET", path, {"Host": "waypost.default.svc.cluster.local", "Sec-Fetch-Site": "cross-site"})[0]
         == 200
     )
 
 
 def test_a_call_of_the_aws_api_is_answered_by_any_name_and_from_any_page(system):
-    """It is signed, and the signature has the Host: a page that cannot sign is refused for that."""
+    """The signature of a call covers Host, so a page that cannot sign calls is refused because of the signature."""
     client = boto3.client("connect", **system.server.client_arguments)
 
     def from_elsewhere(request, **_):
@@ -78,6 +78,6 @@ def test_a_call_of_the_aws_api_is_answered_by_any_name_and_from_any_page(system)
     client.meta.events.register("before-sign.connect", from_elsewhere)
     assert "InstanceSummaryList" in client.list_instances()
     client.close()
-    status, body = asked(system, "GET", "/instance", {"Host": "evil.example"})
+    status, body = request(system, "GET", "/instance", {"Host": "evil.example"})
     assert status == 403
     assert "AWS4-HMAC-SHA256" in body["message"]

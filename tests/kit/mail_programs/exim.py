@@ -1,4 +1,4 @@
-"""Exim, with a configuration and a spool of its own: as a sender, and as a server that keeps what it is given."""
+"""Runs Exim with a separate configuration and spool, as a sender, and as a server that keeps received mail."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from tests.kit.patience import PATIENCE
 
 EXIM = shutil.which("exim4") or shutil.which("exim") or shutil.which("exim4", path="/usr/sbin")
 COMMAND = (EXIM,)
-"""How to run Exim. It cannot be installed beside Postfix: `make foreign` runs one in a Debian root instead."""
+"""The command for Exim. Debian cannot install it together with Postfix, so `make foreign` runs it in a Debian root."""
 
 
 _MAIN = """\
@@ -55,16 +55,16 @@ relay:
 
 
 def why_not() -> str | None:
-    """Why Exim cannot take part here, or None if it can."""
+    """Return the reason why Exim cannot be used on this machine; None if it can."""
     if EXIM is None:
         return "Exim is not installed"
     if os.geteuid() != 0:
-        return "Exim takes a configuration of somebody's own from root only"
+        return "Exim accepts an alternative configuration only from root"
     return None
 
 
 def configure(directory: Path, text: str, **values) -> Path:
-    """A configuration; the directory must be one that others may enter."""
+    """Write a configuration and return its path. Other users must be able to enter the parent directory."""
     directory.mkdir(mode=0o755)
     (directory / "spool").mkdir(mode=0o777)
     (directory / "spool").chmod(0o777)
@@ -85,9 +85,9 @@ def send(
     tls: bool,
     command: Sequence[str] = COMMAND,
 ):
-    """Let Exim deliver one message to the server there. It is delivered when this returns."""
-    wants = "hosts_require_tls = *\n  tls_verify_hosts =\n  tls_try_verify_hosts =" if tls else "hosts_avoid_tls = *"
-    config = configure(directory, _RELAYS, queue_only="false", host=address[0], port=address[1], tls=wants)
+    """Let Exim deliver a message to the server at `address`, and wait until it is delivered."""
+    options = "hosts_require_tls = *\n  tls_verify_hosts =\n  tls_try_verify_hosts =" if tls else "hosts_avoid_tls = *"
+    config = configure(directory, _RELAYS, queue_only="false", host=address[0], port=address[1], tls=options)
     arguments = ["-C", config, "-odf", "-oi", "-f", sender, recipient]
     done = subprocess.run([*command, *arguments], input=message, capture_output=True, timeout=PATIENCE, check=False)
     log = "".join(path.read_text(errors="replace") for path in directory.glob("log-*"))
@@ -97,7 +97,7 @@ def send(
 
 
 class Keeping:
-    """Exim as a server, which leaves everything in its queue."""
+    """Exim as a server that leaves all mail in its queue."""
 
     name = "Exim"
     told_id = re.compile(rb"OK id=(\S+)")
@@ -108,16 +108,16 @@ class Keeping:
         self._log = directory / "log-main"
 
     def settle(self, told):
-        """Nothing is on its way."""
+        """Return immediately, because no message is in transit after the reply."""
 
     def count(self) -> int:
-        """How many messages it has taken; it writes that down before it says so."""
+        """Return the number of accepted messages, which Exim logs before it replies."""
         return self._log.read_text(errors="replace").count(" <= ") if self._log.exists() else 0
 
 
 @contextmanager
 def running(directory: Path, port: int):
-    """Exim on a port of 127.0.0.1, which takes everything."""
+    """Run Exim on a port of 127.0.0.1. It accepts everything."""
     config = configure(directory, _KEEPS, queue_only="true")
     command = [*COMMAND, "-C", config, "-bdf", "-oX", f"127.0.0.1.{port}", "-oP", directory / "pid"]
     with (directory / "output").open("w") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:

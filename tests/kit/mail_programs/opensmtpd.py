@@ -1,4 +1,4 @@
-"""OpenSMTPD as a sender: the daemon in the foreground, with a relay as its only action."""
+"""Runs OpenSMTPD as a sender: a daemon in the foreground that only relays mail."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from tests.kit.patience import PATIENCE
 
 SMTPD = shutil.which("smtpd") or shutil.which("smtpd", path="/usr/sbin")
 COMMAND = (SMTPD,)
-"""How to run OpenSMTPD. It cannot be installed beside Postfix: `make foreign` runs one in a Debian root instead."""
+"""The command for OpenSMTPD. It cannot be installed together with Postfix: `make foreign` runs it in a Debian root."""
 
 
 _CONFIG = """\
@@ -23,18 +23,18 @@ match from any for any action "there"
 
 
 def why_not() -> str | None:
-    """Why OpenSMTPD cannot take part here, or None if it can."""
+    """Return the reason why OpenSMTPD cannot be used on this machine; None if it can."""
     if SMTPD is None:
         return "OpenSMTPD is not installed"
     if os.geteuid() != 0:
-        return "OpenSMTPD can be started by root only"
+        return "only root can start OpenSMTPD"
     return None
 
 
 def relaying(
     directory: Path, address: tuple[str, int], own_port: int, *, tls: bool, command: Sequence[str] = COMMAND
 ) -> subprocess.Popen:
-    """The daemon, which takes mail on a port of its own, and takes it there."""
+    """Start the daemon, which accepts mail on `own_port` and relays it to the server at `address`."""
     directory.mkdir()
     config = directory / "smtpd.conf"
     scheme, how = ("smtp+tls", "tls no-verify") if tls else ("smtp+notls", "")
@@ -44,7 +44,7 @@ def relaying(
 
 
 def wait_until_open(port: int, process: subprocess.Popen, directory: Path):
-    """Wait until it takes connections."""
+    """Wait until the daemon accepts connections."""
     give_up = time.monotonic() + PATIENCE
     while True:
         try:
@@ -58,7 +58,7 @@ def wait_until_open(port: int, process: subprocess.Popen, directory: Path):
 
 
 def wait_until_delivered(directory: Path):
-    """Wait until its log says so."""
+    """Wait until the daemon's log says that the message was delivered."""
     give_up = time.monotonic() + PATIENCE
     while True:
         log = (directory / "output").read_text(errors="replace")

@@ -1,4 +1,4 @@
-"""A private instance of Postfix, in a directory of its own."""
+"""Runs a private instance of Postfix in a separate directory."""
 
 import os
 import shutil
@@ -54,16 +54,16 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 def why_not() -> str | None:
-    """Why Postfix cannot take part here, or None if it can."""
+    """Return the reason why Postfix cannot be used on this machine; None if it can."""
     if _POSTFIX is None:
         return "Postfix is not installed"
     if os.geteuid() != 0:
-        return "Postfix can be started by root only"
+        return "only root can start Postfix"
     return None
 
 
 class Postfix:
-    """The instance."""
+    """The instance of Postfix."""
 
     def __init__(self, directory: Path, port: int):
         self.directory = directory
@@ -76,7 +76,7 @@ class Postfix:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def command(self, word):
-        # To a file: its daemons inherit it, and a pipe would stay open as long as they run.
+        # The output goes to a file, because the daemons inherit it, and would keep a pipe open while they run.
         output = self.directory / "output"
         with output.open("w") as file:
             words = [_POSTFIX, "-c", self.config, word]
@@ -86,7 +86,7 @@ class Postfix:
 
 @contextmanager
 def running(directory: Path, port: int, settings: str):
-    """Postfix on a port of 127.0.0.1, with these settings more. The directory must be one that others may enter."""
+    """Run Postfix on a port of 127.0.0.1 with additional settings. Other users must be able to enter the directory."""
     directory.mkdir(mode=0o755)
     instance = Postfix(directory, port)
     for name in ("config", "queue", "data"):

@@ -1,5 +1,5 @@
-// Sends one message with nodemailer: node send.mjs HOST PORT SENDER RECIPIENT FILE clear|starttls, where nodemailer
-// is in the directory that NODEMAILER names.
+// Sends a message with nodemailer: node send.mjs HOST PORT SENDER RECIPIENT FILE clear|starttls
+// The environment variable NODEMAILER names the directory that contains nodemailer.
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
 
@@ -16,5 +16,5 @@ const transport = nodemailer.createTransport({
   requireTLS: how === "starttls",
   tls: { rejectUnauthorized: false },
 });
-const told = await transport.sendMail({ envelope: { from, to }, raw: readFileSync(file) });
-console.log(told.response);
+const result = await transport.sendMail({ envelope: { from, to }, raw: readFileSync(file) });
+console.log(result.response);

@@ -1,11 +1,11 @@
-"""A small DNS server on loopback, UDP and TCP, for as long as a test runs.
+"""A small DNS server on loopback, over UDP and TCP, for the duration of a test.
 
     with Zone({"example.com": {"TXT": ["v=spf1 -all"], "MX": ["10 mx.example.com."]}}) as zone:
         ... zone.address ...
 
-It knows what it is told and the root; any other name does not exist. A name may be `SILENT` or `SERVFAIL` instead of
-records. `zone.silent = True` makes all of it silent, and `zone.silent_below = NAME` all names below that one.
-`zone.questions` has what was asked: name, type, transport.
+The server knows the given records and the root. Every other name does not exist. A name may be `SILENT` or `SERVFAIL`
+instead of records. `zone.silent = True` makes the whole server silent, and `zone.silent_below = NAME` makes it silent
+for all names below NAME. `zone.questions` has the name, type and transport of each query.
 """
 
 import selectors
@@ -48,7 +48,7 @@ class Zone:
             each.close()
 
     def asked(self, name, kind="TXT"):
-        """How often this was asked."""
+        """Return the number of queries with this name and type."""
         return sum(question[:2] == (name, kind) for question in self.questions)
 
     def _serve(self):
@@ -109,14 +109,14 @@ class Zone:
 
 
 def _quoted(text):
-    """A TXT record in pieces of 255 octets, as its text form wants them."""
+    """Return the text form of a TXT record, in strings of at most 255 octets."""
     octets = text.encode() if isinstance(text, str) else text
     pieces = [octets[start : start + 255] for start in range(0, len(octets), 255)] or [b""]
     return " ".join('"' + "".join(f"\\{octet:03d}" for octet in piece) + '"' for piece in pieces)
 
 
 def _sockets():
-    """The same free port for both."""
+    """Open a UDP and a TCP socket on the same free port."""
     while True:
         tcp = socket.create_server(("127.0.0.1", 0))
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

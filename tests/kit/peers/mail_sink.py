@@ -1,4 +1,4 @@
-"""A mail server that takes what it is given, or fails as a test wants: on a thread of its own, on a free port."""
+"""A mail server on a separate thread and a free port, which accepts all mail, or fails as a test requires."""
 
 import asyncio
 import re
@@ -16,14 +16,14 @@ TAKEN = b"250 2.0.0 taken"
 
 @dataclass(frozen=True)
 class Taken:
-    """A message that was taken."""
+    """A message that the server received."""
 
     at: float
     sender: str
     recipient: str
     octets: bytes
     was_told: bool
-    """Whether the client was told so."""
+    """Whether the server sent a reply to the client."""
 
     @property
     def delivery_id(self) -> str:
@@ -33,7 +33,10 @@ class Taken:
 
 @dataclass
 class Sink:
-    """`at_rcpt` and `at_end` give a reply for a recipient, or None to hang up; by default all is taken."""
+    """The mail server. By default it accepts all mail.
+
+    `at_rcpt` and `at_end` return the reply for a recipient, or None to close the connection.
+    """
 
     at_rcpt: object = lambda recipient: b"250 2.1.5 ok"
     at_end: object = lambda recipient: TAKEN
@@ -59,20 +62,20 @@ class Sink:
 
     @property
     def to(self) -> str:
-        """It, as a route's target."""
+        """The URL of the server, for a route."""
         return f"{'lmtp' if self.is_lmtp else 'smtp'}://127.0.0.1:{self.port}"
 
     def counts(self) -> Counter:
-        """How often each delivery was taken."""
+        """Return the number of times that each delivery was received."""
         return Counter(taken.delivery_id for taken in list(self.taken))
 
     def last_for(self, recipient: str) -> Taken:
-        """The newest message for a recipient; notices of other tests may come in between."""
+        """Return the newest message for a recipient. The server may also have notices of other tests."""
         return next(taken for taken in reversed(self.taken) if taken.recipient == recipient)
 
     def wait_for(self, count: int) -> list:
-        """What was taken, as soon as it is so much."""
-        wait_until(lambda: len(self.taken) >= count, lambda: f"{len(self.taken)} of {count} messages came")
+        """Wait until the server has received `count` messages, and return all messages."""
+        wait_until(lambda: len(self.taken) >= count, lambda: f"{len(self.taken)} of {count} messages arrived")
         return list(self.taken)
 
     def _on_loop(self, coroutine):
@@ -81,7 +84,7 @@ class Sink:
     async def _close(self):
         self._server.close()
         await self._server.wait_closed()
-        for _ in range(20):  # who connected just now has no session yet, and its socket would never be closed
+        for _ in range(20):  # a client that has just connected has no session yet, and its socket would never be closed
             await asyncio.sleep(0)
         for writer in list(self._writers):
             writer.transport.abort()
@@ -99,7 +102,7 @@ class Sink:
             await self._serve(reader, writer)
         writer.close()
 
-    async def _serve(self, reader, writer):  # noqa: C901, PLR0912 - a dialogue, from its greeting to its end
+    async def _serve(self, reader, writer):  # noqa: C901, PLR0912 - a whole dialogue
         sender = recipient = ""
         writer.write(self.greeting + b"\r\n")
         while line := (await reader.readline()).decode().strip():

@@ -1,11 +1,11 @@
-"""A mail server, or a mail store, that does what a script says at each stage: answers, or misbehaves.
+"""An SMTP or LMTP server that follows a script: at each stage it sends a given reply, or misbehaves.
 
     async with a_peer({"RCPT": "550 5.1.1 no such user"}) as peer: …
 
-A script says what happens at a stage: a reply, or a list of things to do, one after the other: a reply, octets as they
-are, or one of `HANG`, `CLOSE`, `RESET`, and `HEAR`, which waits until the client says something. The stages are
-CONNECT, GREETING, HELLO, HELLO AGAIN (within TLS), the other verbs, HANDSHAKE, BODY (some of the message has come),
-CHUNK (some of a chunk), END (the lone dot) and LAST (the last chunk).
+For each stage, a script has a reply, or a list of steps. A step is a reply, bytes to send, or one of `HANG`, `CLOSE`,
+`RESET` and `HEAR`, which waits until the client sends something. The stages are CONNECT, GREETING, HELLO, HELLO AGAIN
+(within TLS), the other verbs, HANDSHAKE, BODY (a part of the message has arrived), CHUNK (a part of a chunk has
+arrived), END (the final dot) and LAST (the last chunk).
 """
 
 import asyncio
@@ -38,11 +38,11 @@ LONG = Timeouts(
     **dict.fromkeys(("connect", "greeting", "command", "data", "end", "idle"), PATIENCE),
     goodbye=0.2,
 )
-"""Of the transport. A peer that hangs does not answer QUIT either, and is not waited for."""
+"""Timeouts of the transport. The one after QUIT is short, because a peer that hangs does not reply to QUIT either."""
 
 
 def a_parcel(raw=HELLO, *, to="support@example.com", header=HEADER, sender="a@client.example", octets=None, **options):
-    """A parcel with this message. `body` and `protocol` are of the envelope."""
+    """Return a parcel with this message. `body` and `protocol` are properties of its envelope."""
     envelope = Envelope(
         sender=sender,
         recipients=(to,),
@@ -76,35 +76,35 @@ def a_parcel(raw=HELLO, *, to="support@example.com", header=HEADER, sender="a@cl
 
 @dataclass
 class Got:
-    """A message that the peer has taken, or heard the end of."""
+    """A message that the peer has received completely."""
 
     mail: str
     rcpt: str
     octets: bytes
     wire: bytes
-    """As it came, with its dots doubled, or with its BDAT commands left out."""
+    """The received bytes, with dot-stuffing, but without BDAT commands."""
 
 
 class _Gone(Exception):
-    """The connection is over."""
+    """The connection has ended."""
 
 
 class Peer:
-    """The peer, and all that it heard."""
+    """The peer, with the commands and messages that it has received."""
 
     def __init__(self, script, *, offer=PIPED, hostname="peer.example", is_lmtp=False, tls=None, from_message=0):
         self.script = script
         self.offer, self.hostname, self.is_lmtp, self.tls = offer, hostname, is_lmtp, tls
         self.from_message = from_message
-        """Until so many messages have come, it is good."""
+        """The number of messages after which the peer follows the script. Before, it accepts everything."""
         self.from_connection = 0
-        """Until so many connections have come, it is good, and again from `to_connection` on."""
+        """The number of connections after which the peer follows the script, up to connection `to_connection`."""
         self.to_connection = 1 << 30
         self.got: list[Got] = []
         self.heard: list[str] = []
-        """Every command, on all connections."""
+        """All commands, on all connections."""
         self.groups: list[list[str]] = []
-        """The commands of each group that came at once."""
+        """The commands of each group that arrived together."""
         self.connections = 0
         self.open = 0
         self.address = ("", 0)
@@ -117,7 +117,7 @@ class Peer:
         return f"{'lmtp' if self.is_lmtp else 'smtp'}://127.0.0.1:{self.address[1]}"
 
     def script_of(self, connection):
-        """What happens on this connection, just now."""
+        """Return the script for a connection at this time."""
         is_bad = self.from_connection < connection <= self.to_connection and len(self.got) >= self.from_message
         return self.script if is_bad else {}
 
@@ -139,11 +139,11 @@ class Peer:
             if self._ended.is_set():
                 writer.transport.abort()
             else:
-                writer.close()  # which may wait for ever for who does not read
+                writer.close()  # may never finish if the client does not read
 
 
 class _Talk:
-    """One connection of the peer."""
+    """A connection of the peer."""
 
     def __init__(self, peer, reader, writer):
         self.peer, self.reader, self.writer = peer, reader, writer
@@ -162,7 +162,7 @@ class _Talk:
             await getattr(self, f"on_{verb.lower()}", self.on_other)(verb.upper(), argument)
 
     async def does(self, stage, good):
-        """Do what the script says, or what is good. Returns whether the reply was good."""
+        """Follow the script for a stage, or else do `good`. Return whether the reply was positive."""
         steps = self.peer.script_of(self.number).get(stage, good)
         for step in steps if isinstance(steps, list) else [steps]:
             if step == HANG:
@@ -182,7 +182,7 @@ class _Talk:
         return isinstance(steps, str) and steps[0] in "23"
 
     async def line(self):
-        """The next command. What is here already belongs to the same group."""
+        """Return the next command. Commands that have already arrived belong to the same group."""
         is_new = b"\n" not in self.input
         while b"\n" not in self.input:
             self.input += await self.some()
@@ -290,7 +290,7 @@ class _Talk:
             self.peer.got.append(Got(self.mail, self.rcpt, octets, wire))
             self.peer.changed.notify_all()
         self.mail = self.rcpt = ""
-        # What the script says for this very message, though by now one more has come.
+        # Use the script from before this message, although the number of messages has increased.
         was, self.peer.script_of = self.peer.script_of, lambda _: script
         try:
             await self.does(stage, "250 2.0.0 taken")
@@ -308,7 +308,7 @@ def _unstuffed(wire):
 
 
 def a_listener(host="127.0.0.1", port=0):
-    """A socket on which a peer listens. Each reply goes at once, which asyncio sees to on sockets of its own alone."""
+    """Return a listening socket that sends replies without delay, which asyncio ensures only for its own sockets."""
     listener = socket.create_server((host, port))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
@@ -316,20 +316,22 @@ def a_listener(host="127.0.0.1", port=0):
 
 @asynccontextmanager
 async def a_peer(script=None, *, path=None, **options):
-    """A peer that listens on a free port, or on a socket."""
+    """Run a peer on a free port, or on the Unix socket `path`."""
     peer = Peer(script or {}, **options)
     if path:
         server = await asyncio.start_unix_server(peer.serve, path)
     else:
         listener = a_listener()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE)  # it does not read far ahead
+        listener.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE
+        )  # small, so that the peer does not read far ahead
         server = await asyncio.start_server(peer.serve, sock=listener)
         peer.address = listener.getsockname()
     try:
         yield peer
     finally:
         server.close()
-        for _ in range(10):  # who connected just now has no session yet, and its socket would never be closed
+        for _ in range(10):  # a client that has just connected has no session yet, and its socket would never be closed
             await asyncio.sleep(0)
         peer.end()
         await until(lambda: not peer.open)
@@ -339,7 +341,7 @@ async def a_peer(script=None, *, path=None, **options):
 
 
 class Hosts:
-    """A DNS that knows what it was told: a domain's hosts, or why there are none."""
+    """A fake DNS resolver with the mail hosts of each domain, or an exception for the domain."""
 
     def __init__(self, **of_domain):
         self.of_domain = {domain.replace("_", "."): hosts for domain, hosts in of_domain.items()}
@@ -355,7 +357,7 @@ class Hosts:
 
 @asynccontextmanager
 async def a_transport(timeouts=LONG, *, hostname="mail.example", hosts=None, **options):
-    """The transport that is tested."""
+    """Run the SMTP transport under test."""
     transport = SmtpTransport(hostname=hostname, timeouts=timeouts, resolve=hosts or Hosts(), **options)
     try:
         yield transport
@@ -364,12 +366,12 @@ async def a_transport(timeouts=LONG, *, hostname="mail.example", hosts=None, **o
 
 
 def a_route(to, **options):
-    """A route that leads there; in clear, if nothing else is said."""
+    """Return a route to this destination, by default without TLS."""
     return Route(match="*", to=to, **{"tls": Tls.NONE} | options)
 
 
 def trusting(*, verifies):
-    """A TLS context of clients that trust the authority of the tests."""
+    """Return a TLS context for clients that trust the authority of the tests."""
     context = ssl.create_default_context(cadata=authority().pem.decode())
     if not verifies:
         context.check_hostname = False
@@ -378,6 +380,6 @@ def trusting(*, verifies):
 
 
 def server_context(certificate=None):
-    """A TLS context of a server with this certificate, or a good one."""
+    """Return a TLS context for a server with this certificate, or with a valid certificate."""
     with tls_setup(certificate) as setup:
         return setup.certificates.context

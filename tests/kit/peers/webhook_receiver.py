@@ -1,4 +1,4 @@
-"""A webhook on loopback that does what a test says, for HTTP and HTTPS; and a parcel to send to it.
+"""A webhook receiver on loopback that runs a script of a test, over HTTP or HTTPS; and a parcel to send to it.
 
 async with Receiver(answering("200 OK")) as receiver:
     ... receiver.url ...
@@ -27,7 +27,7 @@ PART = 64 * 1024
 
 
 def a_parcel(octets=OCTETS, *, number=1, size=None):
-    """A message for support@example.com, by its alias, and whatever octets it has."""
+    """Return a parcel for support@example.com, forwarded through its alias, with these bytes as the message."""
     message_id = f"019345aa-0000-7000-8000-{number:012}"
 
     async def parts():
@@ -80,7 +80,7 @@ class Request:
 
 @dataclass
 class Talk:
-    """One connection, as a script sees it."""
+    """A connection, for use by scripts."""
 
     receiver: "Receiver"
     reader: asyncio.StreamReader
@@ -126,7 +126,7 @@ class Receiver:
 
     async def __aexit__(self, *_):
         self._server.close()
-        for _ in range(10):  # who connected just now has no writer yet
+        for _ in range(10):  # a client that has just connected has no writer yet
             await asyncio.sleep(0)
         for writer in self._writers:
             abort(writer)
@@ -141,7 +141,7 @@ class Receiver:
 
 
 def answering(status="200 OK", body=b"", *headers):
-    """Takes all, and says this, as often as it is asked on a connection."""
+    """Return a script that reads each request on a connection, and responds to each in the same way."""
 
     async def script(talk):
         while True:
@@ -155,7 +155,7 @@ def answering(status="200 OK", body=b"", *headers):
 
 
 def saying(octets):
-    """Takes all, and says these very octets, and no more."""
+    """Return a script that reads a request, sends these bytes, and closes the connection."""
 
     async def script(talk):
         await talk.request()
@@ -165,7 +165,7 @@ def saying(octets):
 
 
 def saying_then_hanging(octets):
-    """Takes all, says these very octets, and no more, and keeps the connection."""
+    """Return a script that reads a request, sends these bytes, and keeps the connection open."""
 
     async def script(talk):
         await talk.request()
@@ -176,20 +176,20 @@ def saying_then_hanging(octets):
 
 
 async def hanging(talk):
-    """Takes all, and says nothing."""
+    """Read a request, and send nothing."""
     await talk.request()
     await asyncio.Event().wait()
 
 
 async def not_reading(talk):
-    """Takes the head, and no more."""
+    """Read only the head of a request."""
     await talk.head()
     talk.writer.transport.pause_reading()
     await asyncio.Event().wait()
 
 
 async def leaving_at_once(talk):
-    """Takes nothing."""
+    """Reset the connection immediately."""
     talk.writer.transport.abort()
 
 
@@ -205,7 +205,7 @@ async def leaving_after_the_body(talk):
 
 
 def answering_amid_the_body(status):
-    """Says this before all has been sent, and hears no more."""
+    """Return a script that responds during the body of a request, and then reads nothing more."""
 
     async def script(talk):
         await talk.head()
@@ -218,7 +218,7 @@ def answering_amid_the_body(status):
 
 
 def saying_without_end(head, body=b""):
-    """Takes all, says this, and then the same again and again."""
+    """Return a script that reads a request, sends `head`, and then sends `body` repeatedly."""
 
     async def script(talk):
         await talk.request()

@@ -2,24 +2,24 @@
 
 `python -m tests.kit.servers.as_user UID GID ARGUMENTS…`
 
-All of the command is loaded before, by commands that are refused: the other user need not be able to read the place
-where Python is installed.
+Before it changes the user, the program loads all modules by running commands that are refused. The other user therefore
+does not need read access to the Python installation.
 """
 
 import contextlib
-import encodings.idna  # noqa: F401 - uvloop looks it up when it listens
+import encodings.idna  # noqa: F401 - uvloop imports it when it starts to listen
 import io
 import os
 import sys
 
-import uvloop  # noqa: F401 - it is loaded when a server starts
+import uvloop  # noqa: F401 - a server imports it when it starts
 
 from waypost import cli
-from waypost.server import opening, routes_check, service  # noqa: F401 - as said above
+from waypost.server import opening, routes_check, service  # noqa: F401 - loaded before the change of user
 
 
 def load():
-    """Run commands as far as they need nothing."""
+    """Run commands that fail after all modules are loaded."""
     for words in (["serve", "--account", "none"], ["keys", "list", "--data", "/dev/null/none"]):
         sys.argv = ["waypost", *words]
         with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):

@@ -1,11 +1,11 @@
-"""The time of the server's connections, which passes when a test says so: no limit ends early on a busy machine."""
+"""A clock for the server's connections that a test advances, so that no time limit ends early on a busy machine."""
 
 import heapq
 import itertools
 
 
 class Clock:
-    """Seconds, and what is to be done at which moment."""
+    """A clock in seconds, with timers."""
 
     def __init__(self):
         self.now = 1_000.0
@@ -13,7 +13,7 @@ class Clock:
         self._numbers = itertools.count()
 
     def advance(self, seconds):
-        """Let time pass. What is due meanwhile is done, each at its moment."""
+        """Advance the clock, and run each timer at its time."""
         end = self.now + seconds
         while self._timers and self._timers[0][0] <= end:
             self.now, _, timer = heapq.heappop(self._timers)
@@ -27,7 +27,7 @@ class Clock:
 
 
 class LoopWithClock:
-    """A real event loop, but for its time."""
+    """A real event loop whose time and timers come from a `Clock`."""
 
     def __init__(self, loop, clock):
         self._loop, self._clock = loop, clock

@@ -1,4 +1,4 @@
-"""A server whose mail goes wrong on purpose, whose clock can be moved on, and that is asked by commands."""
+"""A server with a virtual clock, whose routes have injected faults, and commands that call it."""
 
 import base64
 import json
@@ -50,11 +50,11 @@ own_domains = ["ours.example"]
 """
 
 
-class LateHouse(System):
-    """A system from which mail goes to places that do not take it."""
+class FailingSystem(System):
+    """A server with routes whose destinations do not accept mail."""
 
     def make(self, domain, name="support") -> str:
-        """A new email address in a domain."""
+        """Create an email address in a domain, and return it."""
         address = self.new_address(name).replace("@example.com", f"@{domain}")
         made = self.connect.create_email_address(InstanceId=self.instance_id, EmailAddress=address)
         self.ids[address] = made["EmailAddressId"]
@@ -64,7 +64,7 @@ class LateHouse(System):
         self.connect.associate_email_address_alias(**self._link(alias, primary))
 
     def post(self, path, body, *, key=None, kind="application/json", **query) -> Answer:
-        """Have something done; `body` is octets, or becomes JSON."""
+        """Send a POST request to the inspection API. `body` is bytes, or an object that is converted to JSON."""
         profile = self.server.profile
         key = (profile.key.id, profile.key.secret) if key is None else key
         headers = {"Authorization": "Basic " + base64.b64encode(":".join(key).encode()).decode()} if key else {}
@@ -85,19 +85,19 @@ class LateHouse(System):
         return answer.json()
 
     def advance(self, by) -> str:
-        """Move the clock on; what becomes due meanwhile has been attempted."""
+        """Advance the clock, wait until all due deliveries have been attempted, and return the new time."""
         return self.done("clock/advance", {"by": by})["now"]
 
     def settle(self):
-        """Wait until all that is due has been attempted."""
+        """Wait until all due deliveries have been attempted."""
         self.advance("1s")
 
     def wait_for_refusals(self, address):
-        """What was refused can be told a second later."""
+        """Wait until the trace has the refusals for an address, which are stored a second later."""
         wait_until(lambda: self.get("trace", what=address).status == 200, f"nothing is known of {address}")
 
     def events(self, message_id, address) -> list[str]:
-        """What happened to a delivery."""
+        """Return the kinds of events in the trace of a delivery."""
         found = self.json(f"messages/{message_id}")["trace"]
         return [event["event"] for event in found if event.get("address") == address]
 
@@ -107,11 +107,11 @@ class LateHouse(System):
 
 @contextmanager
 def late_system(directory, sink="smtp://127.0.0.1:1"):
-    """It, running."""
+    """Run a `FailingSystem`, and check at the end that its log has no traceback."""
     file = directory / "waypost.toml"
     file.write_text(SETTINGS.format(directory=directory, sink=sink))
     with testing.server("--config", str(file)) as server:
-        system = LateHouse(server)
+        system = FailingSystem(server)
         yield system
         system.connect.close()
         log = server.log.read_text(encoding="utf-8")
@@ -119,14 +119,14 @@ def late_system(directory, sink="smtp://127.0.0.1:1"):
 
 
 class Commands:
-    """`waypost` asked in this process: it is the same command, and quicker."""
+    """Runs the `waypost` command in this process, which is faster than a subprocess."""
 
     def __init__(self, data, capsys, monkeypatch):
         self.data = data
         self._capsys, self._monkeypatch = capsys, monkeypatch
 
     def run(self, *arguments):
-        """The exit code, and what was printed where."""
+        """Run a command, and return its exit code, its output, and its error output."""
         umask = os.umask(0o022)
         with self._monkeypatch.context() as patch, ExitStack() as stack:
             patch.setattr(sys, "argv", ["waypost", *map(str, arguments), "--data", str(self.data)])
@@ -137,7 +137,7 @@ class Commands:
         return ended.value.code or 0, printed.out, printed.err
 
     def __call__(self, *arguments) -> str:
-        """What a command that succeeds prints."""
+        """Run a command that must succeed, and return its output."""
         code, out, err = self.run(*arguments)
         assert (code, err) == (0, "")
         return out
@@ -146,8 +146,8 @@ class Commands:
         return json.loads(self(*arguments, "--json"))
 
     def refused(self, *arguments, exit_code=Exit.REFUSED) -> str:
-        """The one sentence of a command that fails."""
+        """Run a command that must fail, and return its error message, which is one line."""
         code, out, err = self.run(*arguments)
-        (said,) = err.splitlines()
+        (message,) = err.splitlines()
         assert (code, out) == (exit_code, "")
-        return said.removeprefix("waypost: ")
+        return message.removeprefix("waypost: ")

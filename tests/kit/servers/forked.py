@@ -1,9 +1,10 @@
 """Server processes for tests, forked from a process that has imported all modules. A start takes a third of the time.
 
-That process is a forkserver of `multiprocessing`, which runs no code of ours. From its command line on, a server does
-the same as one that Python starts; the tests of the commands and of the documentation start servers in the usual way.
+That process is a forkserver of `multiprocessing`, which runs no Waypost code. After the fork, a server parses its
+command line and runs like a server that Python starts. The tests of commands and of documentation start servers without
+a fork.
 
-tests/conftest.py puts this module in the place of `subprocess` in `waypost.testing.process`.
+tests/conftest.py replaces `subprocess` in `waypost.testing.process` with this module.
 """
 
 import multiprocessing
@@ -24,21 +25,21 @@ _context.set_forkserver_preload(LOADED)
 
 
 class Popen:
-    """As much of `subprocess.Popen` as starts `python -m MODULE …`, and ends it."""
+    """The part of `subprocess.Popen` that is needed to start and end `python -m MODULE …`."""
 
     def __init__(self, command, *, stdout, stderr, text, env, stdin=subprocess.DEVNULL):
         python, option, *words = command
         assert (python, option, stdout, text) == (sys.executable, "-m", subprocess.PIPE, True)
         read, write = os.pipe()
         self.stdout = os.fdopen(read, encoding="utf-8")
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        streams = (nothing if stdin == subprocess.DEVNULL else stdin, write, stderr.fileno())
+        null = os.open(os.devnull, os.O_RDONLY)
+        streams = (null if stdin == subprocess.DEVNULL else stdin, write, stderr.fileno())
         ignored = [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN]
         arguments = (words, env, Path.cwd(), [*map(DupFd, streams)], ignored)
         self._process = _context.Process(target=_run, args=arguments, daemon=True)
         self._process.start()
         os.close(write)
-        os.close(nothing)
+        os.close(null)
 
     @property
     def pid(self):
@@ -69,13 +70,13 @@ class Popen:
 
 
 def _run(words, environment, directory, streams, ignored):
-    """In the new process: become `python -m` with these words."""
+    """In the new process, run a module with these arguments, like `python -m`."""
     for number, stream in enumerate(streams):
         given = stream.detach()
         os.dup2(given, number)
         os.close(given)
-    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # until now multiprocessing has given it another one
-    for number in signal.valid_signals():  # as children inherit it, whatever was ignored when the fork server started
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # multiprocessing had replaced it
+    for number in signal.valid_signals():  # as in a child of this process, not of the fork server
         if (signal.getsignal(number) is signal.SIG_IGN) != (number in ignored):
             signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
     os.environ.clear()

@@ -1,4 +1,4 @@
-"""A real HTTP server on a free port, on a loop of its own, before an application of the test's; and raw clients."""
+"""A real HTTP server on a free port and a separate event loop, for an application of a test; and raw clients."""
 
 import asyncio
 import contextlib
@@ -14,12 +14,12 @@ from waypost.server.http.server import HttpServer
 
 
 class Served:
-    """The server. Its clients' time passes only where the test says so, with `seconds`."""
+    """The server. The time for its clients passes only when the test calls `seconds`."""
 
     def __init__(self, application, bounds, **options):
         self.emitted = []
         self.opened = 0
-        """Connections so far."""
+        """The number of connections so far."""
         self._application = application
         self._options = {"ticks_a_second": int(NEVER), **options, "bounds": bounds, "emit": self.emitted.append}
         self._ready = threading.Event()
@@ -57,7 +57,7 @@ class Served:
         assert not self._thread.is_alive()
 
     def on_loop(self, function):
-        """What a function returns that runs on the server's loop."""
+        """Run a function on the server's event loop, and return its result."""
 
         async def call():
             return function()
@@ -65,7 +65,7 @@ class Served:
         return asyncio.run_coroutine_threadsafe(call(), self._loop).result(PATIENCE)
 
     def seconds(self, count):
-        """So many seconds pass for the clients."""
+        """Let `count` seconds pass for the clients."""
         for _ in range(count):
             self.on_loop(self._server.second_passed)
 
@@ -81,7 +81,7 @@ class Served:
         return found
 
     def client(self, octets=b"", *, source="", receive_buffer=0):
-        """A client that has connected, and said this."""
+        """Connect a client, send bytes, and return its socket."""
         client = socket.socket()
         client.settimeout(PATIENCE)
         if receive_buffer:
@@ -103,7 +103,7 @@ def served(application, bounds=None, **options):
 
 
 async def read_body(receive):
-    """The whole body of a request; None if the client has gone."""
+    """Return the whole body of a request; None if the client has disconnected."""
     body = b""
     while True:
         message = await receive()
@@ -127,41 +127,41 @@ async def answer(send, *parts, status=200, length=None):
 
 
 async def echo(scope, receive, send):
-    """An application that answers with method, path and body."""
+    """An application that responds with the method, path and body of the request."""
     body = await read_body(receive)
     if body is not None:
         await answer(send, f"{scope['method']} {scope['path']} ".encode() + body)
 
 
 def all_of(client):
-    """All that the server says until it ends the connection."""
-    said = b""
+    """Return all bytes that the server sends until it closes the connection."""
+    received = b""
     with contextlib.suppress(ConnectionError):
         while part := client.recv(65536):
-            said += part
-    return said
+            received += part
+    return received
 
 
 def until(client, octets):
-    """What the server says, up to these octets."""
-    said = b""
-    while octets not in said:
+    """Return the bytes that the server sends, up to and including `octets`."""
+    received = b""
+    while octets not in received:
         part = client.recv(65536)
-        assert part, said
-        said += part
-    return said
+        assert part, received
+        received += part
+    return received
 
 
 def is_open(client):
-    """Whether the server has not ended the connection, and has said nothing."""
+    """Return whether the connection is open. The server must not have sent anything."""
     client.setblocking(False)
     try:
-        said = client.recv(1)
+        received = client.recv(1)
     except BlockingIOError:
         return True
     except ConnectionError:
         return False
     finally:
         client.settimeout(PATIENCE)
-    assert not said, said
+    assert not received, received
     return False

@@ -1,4 +1,4 @@
-"""`python -m tests.kit.servers.impatient_server serve …` is `waypost serve` with short times for HTTP clients."""
+"""`python -m tests.kit.servers.impatient_server serve …` runs `waypost serve` with short timeouts for HTTP clients."""
 
 import runpy
 import sys

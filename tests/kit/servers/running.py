@@ -1,4 +1,4 @@
-"""A running server as its users see it: the AWS SDK, a mail client, the inspection API and the command."""
+"""Clients for a running server: the AWS SDK, a mail client, the inspection API, and the `waypost` command."""
 
 import base64
 import http.client
@@ -29,7 +29,7 @@ from waypost.host.data_directory import MASTER_KEY_VARIABLE
 
 ACCEPTED = re.compile(rb"2\.0\.0 (?P<id>[0-9a-f-]{36}) accepted")
 SOURCES = (f"127.1.{n // 250 % 250}.{n % 250 + 1}" for n in itertools.count())
-"""Where requests come from, each from somewhere else: who fails often from one place has to wait for his answers."""
+"""Source addresses for requests, a different one for each, because the server delays addresses with many failures."""
 
 
 class _FromAnywhere(urllib.request.HTTPHandler):
@@ -45,7 +45,7 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer of the inspection API."""
+    """A response of the inspection API."""
 
     status: int
     headers: dict[str, str]
@@ -57,7 +57,7 @@ class Answer:
 
 
 class System:
-    """Short ways to do things with a server."""
+    """Convenience methods for a server."""
 
     def __init__(self, server):
         self.server = server
@@ -68,17 +68,17 @@ class System:
         )
         self.instance_id = self.json("instance", region=server.profile.region)["id"]
         self.ids = {}
-        """The ids of the email addresses made here, by address."""
+        """The ids of the email addresses that this object has created, by address."""
 
     def new_address(self, name="support") -> str:
-        """A new email address, unlike all others."""
+        """Create a unique email address, and return it."""
         address = f"{name}.{next(_numbers)}@example.com"
         made = self.connect.create_email_address(InstanceId=self.instance_id, EmailAddress=address)
         self.ids[address] = made["EmailAddressId"]
         return address
 
     def linked_pair(self) -> tuple[str, str]:
-        """A new alias, and its primary."""
+        """Create an alias and its primary, and return their addresses."""
         alias, primary = self.new_address("help"), self.new_address("support")
         self.connect.associate_email_address_alias(**self._link(alias, primary))
         return alias, primary
@@ -90,7 +90,7 @@ class System:
         self.connect.delete_email_address(InstanceId=self.instance_id, EmailAddressId=self.ids[address])
 
     def send(self, message: bytes, *recipients, sender="a@client.example") -> tuple[int, bytes]:
-        """Send a message; returns the reply to it."""
+        """Send a message, and return the code and the text of the last reply."""
         with smtplib.SMTP(*self.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
             client.ehlo()
             client.mail(sender)
@@ -99,20 +99,23 @@ class System:
             return client.data(message)
 
     def rcpt(self, recipient) -> tuple[int, bytes]:
-        """The reply to a recipient; nothing is sent."""
+        """Return the reply to a recipient, without sending a message."""
         with smtplib.SMTP(*self.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
             client.ehlo()
             client.mail("a@client.example")
             return client.rcpt(recipient)
 
     def deliver(self, message: bytes, *recipients, **envelope) -> str:
-        """Send a message that is accepted; returns its id."""
+        """Send a message that must be accepted, and return its id."""
         code, text = self.send(message, *recipients, **envelope)
         assert code == 250
         return ACCEPTED.fullmatch(text)["id"].decode()
 
     def get(self, path, *, key=None, **query) -> Answer:
-        """Ask the inspection API, with our key or this `(id, secret)`; nobody's if that is empty."""
+        """Send a GET request to the inspection API.
+
+        `key` is the id and the secret of an access key. None is the owner's key, and an empty tuple is no key.
+        """
         profile = self.server.profile
         key = (profile.key.id, profile.key.secret) if key is None else key
         headers = {"Authorization": "Basic " + base64.b64encode(":".join(key).encode()).decode()} if key else {}
@@ -124,7 +127,7 @@ class System:
         return answer.json()
 
     def raw(self, message_id, address) -> bytes:
-        """The exact bytes that arrived at an address."""
+        """Return the exact bytes of a message that arrived at an address."""
         answer = self.get(f"messages/{message_id}/raw", address=address)
         assert answer.status == 200, answer.body
         assert answer.headers["content-type"] == "message/rfc822"
@@ -145,7 +148,7 @@ class System:
 
 
 def fetch(url, headers=None, method="GET") -> Answer:
-    """Ask a URL."""
+    """Send a request to a URL, and return the response."""
     request = urllib.request.Request(url, headers=headers or {}, method=method)
     try:
         response = NO_PROXY.open(request, timeout=PATIENCE)
@@ -157,7 +160,7 @@ def fetch(url, headers=None, method="GET") -> Answer:
 
 
 def waypost(*arguments, **environment) -> subprocess.CompletedProcess:
-    """Run the command in this process: it is the same, but for the half a second that it takes to start."""
+    """Run the `waypost` command in this process, which saves the half second that a new process needs to start."""
     words = ["waypost", *map(str, arguments)]
     out, err = io.StringIO(), io.StringIO()
     with umask_kept(), redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
@@ -170,7 +173,7 @@ def waypost(*arguments, **environment) -> subprocess.CompletedProcess:
 
 
 def waypost_process(*arguments, **environment) -> subprocess.CompletedProcess:
-    """Run the command in a process of its own. One that starts a server needs that."""
+    """Run the `waypost` command in a separate process, as is necessary for a command that starts a server."""
     return subprocess.run(
         [sys.executable, "-m", "waypost", *map(str, arguments)],
         capture_output=True,
@@ -181,16 +184,16 @@ def waypost_process(*arguments, **environment) -> subprocess.CompletedProcess:
     )
 
 
-# Several servers on one PostgreSQL
+# Several servers on one PostgreSQL database
 
 MASTER_KEY = base64.urlsafe_b64encode(b"thirty-two octets, and no secret").decode()
 
 
 @contextmanager
 def running_on(url, *directories, options=()):
-    """Servers on one PostgreSQL database, started at the same time: a system for each data directory.
+    """Start servers on one PostgreSQL database at the same time, and yield a `System` for each data directory.
 
-    At the end none of them has logged that anything unexpected happened.
+    Check at the end that no server has logged an unexpected error.
     """
     servers = [testing.Server(directory, "--database", url, *options) for directory in directories]
     with ThreadPoolExecutor() as threads, ExitStack() as opened:
@@ -208,27 +211,27 @@ def running_on(url, *directories, options=()):
 
 
 def restart(server):
-    """Start a server on PostgreSQL again, which was stopped or killed."""
+    """Start a server on PostgreSQL again after it was stopped or killed."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv(MASTER_KEY_VARIABLE, MASTER_KEY)
         server.start()
 
 
 def end(server):
-    """Stop a server if it runs."""
+    """Stop a server if it is running."""
     if server._process and server._process.poll() is None:
         server.stop()
 
 
 def logged(server, *events):
-    """The lines of a server's log that tell of these events."""
+    """Return the lines of a server's log with these events."""
     lines = [json.loads(line) for line in server.log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
     return [line for line in lines if line["event"] in events]
 
 
 @contextmanager
 def system_started_by(changed):
-    """A server whose command line was changed before it started. `changed` takes the words of it and returns others."""
+    """Run a server with a changed command line. `changed` gets the words of the command line and returns new ones."""
 
     class Changing:
         PIPE, TimeoutExpired = subprocess.PIPE, subprocess.TimeoutExpired

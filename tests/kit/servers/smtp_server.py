@@ -1,4 +1,4 @@
-"""A real SMTP server on a free port, before a store that does as it is told."""
+"""A real SMTP server on a free port, with a fake store that a test controls."""
 
 import asyncio
 import os
@@ -37,7 +37,7 @@ BY_NAME = {"asyncio": LOOPS[0], "uvloop": LOOPS[1]}
 
 
 class FakeStore:
-    """A store in memory, which fails when it is told to, and commits when `gate` is open."""
+    """A store in memory that raises the given errors, and commits when `gate` is open."""
 
     def __init__(self, *, at_read=None, at_write=None, gate_open=True):
         self.at_read, self.at_write = at_read, at_write
@@ -50,13 +50,13 @@ class FakeStore:
 
     @property
     def kept(self) -> list[bytes]:
-        """The messages that it has."""
+        """The messages in the store."""
         ids = [row[0] for row in self._tx.connection.execute("SELECT id FROM messages ORDER BY id")]
         return [self._tx.octets(message_id, start=0, limit=1 << 30) for message_id in ids]
 
     @property
     def begun(self) -> dict[str, int]:
-        """Octets that it has of each message that has not come to its end."""
+        """The number of stored bytes of each incomplete message."""
         ids = [row[0] for row in self._tx.connection.execute("SELECT message_id FROM messages_begun")]
         pieces = "SELECT message_id, sum(length(octets)) FROM message_bodies GROUP BY message_id"
         kept = dict(self._tx.connection.execute(pieces).fetchall())
@@ -82,10 +82,10 @@ class FakeStore:
 
 
 class Hearing:
-    """What can be done with whoever hears lines."""
+    """Methods for clients that receive lines."""
 
     async def hear_until(self, start: str) -> list[str]:
-        """Lines up to the first that begins so."""
+        """Return the lines up to and including the first line that begins with `start`."""
         lines = [await self.hear()]
         while not lines[-1].startswith(start):
             assert lines[-1], lines
@@ -94,19 +94,22 @@ class Hearing:
 
 
 def abort(writer):
-    """Close a connection at once. One with TLS that is closed already may raise `AttributeError` (seen with 3.11.2)."""
+    """Close a connection immediately.
+
+    A TLS connection that is already closed may raise `AttributeError` (seen with Python 3.11.2).
+    """
     with suppress(AttributeError):
         writer.transport.abort()
 
 
 def reset(writer):
-    """Go away without a word."""
+    """Reset a connection (RST)."""
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     writer.transport.abort()
 
 
 class Client(Hearing):
-    """A client that says lines and hears lines."""
+    """A client that sends and receives lines."""
 
     def __init__(self, reader, writer):
         self.reader, self.writer = reader, writer
@@ -115,16 +118,16 @@ class Client(Hearing):
         self.writer.write("".join(f"{line}\r\n" for line in lines).encode())
 
     async def hear(self) -> str:
-        """One line; empty when the server has hung up."""
+        """Return the next line; empty if the server has closed the connection."""
         return (await self.reader.readline()).decode().rstrip("\r\n")
 
     async def hear_all(self) -> list[str]:
-        """Every line until the server hangs up."""
+        """Return all lines until the server closes the connection."""
         return (await self.reader.read()).decode().splitlines()
 
 
 class Server(SmtpServer):
-    """A server whose connections have a clock that a test moves, and which counts the octets that they have read."""
+    """A server that counts the bytes that its connections have read, and whose clock a test advances."""
 
     def __init__(self, system, **options):
         super().__init__(system, **options)
@@ -144,7 +147,7 @@ class Server(SmtpServer):
 
 
 class Served:
-    """A server on a free port, and all it said it did."""
+    """A server on a free port, and the events that it has emitted."""
 
     def __init__(self, store, bounds, authenticator, enforces, **of_server):
         self.emitted: list[events.Event] = []
@@ -166,7 +169,7 @@ class Served:
         return [event for event in self.emitted if isinstance(event, kind)]
 
     def buffer_little(self):
-        """Let the system keep only a little of what is sent to clients."""
+        """Make the send buffers of the server's sockets small."""
         with socket.socket(fileno=os.dup(self.server._servers[0].sockets[0].fileno())) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 
@@ -184,7 +187,7 @@ class Served:
 
     @asynccontextmanager
     async def silent_socket(self):
-        """A client's bare socket, which keeps little and reads nothing."""
+        """Connect a client socket with small buffers, which reads nothing."""
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
@@ -195,28 +198,28 @@ class Served:
     until = staticmethod(until)
 
     async def until_read(self, octets):
-        """Wait until so many octets of clients have been read."""
+        """Wait until the server has read `octets` bytes from its clients."""
         await until(lambda: self.server.octets_read >= octets)
 
     def abort(self):
-        """Give up: close everything at once."""
+        """Close all listeners and connections immediately."""
         for server in self.server._servers:
             server.close()
         for connection in self.server._connections:
             connection._transport.abort()
 
     async def until_nobody_is_connected(self):
-        """Wait until all connections have ended. Time passes for those alone that the server has ended its side of."""
+        """Wait until all connections have ended. The clock is advanced only if the server has ended its side of all."""
 
-        def nobody_is():
-            if all(map(_is_hung_up_on, self.server._connections)):
+        def have_all_ended():
+            if all(map(_has_server_ended, self.server._connections)):
                 self.clock.advance(self.server.limits.linger)
             return not self.server._connections
 
-        await until(nobody_is)
+        await until(have_all_ended)
 
     async def stop(self):
-        """Stop the server. It waits for its clients, for as long as it lingers."""
+        """Stop the server, which waits for its clients until its linger time has passed."""
         stopping = asyncio.create_task(self.server.stop())
         try:
             await self.until_nobody_is_connected()
@@ -225,7 +228,7 @@ class Served:
                 await stopping
 
 
-def _is_hung_up_on(connection):
+def _has_server_ended(connection):
     if connection._transport.is_closing():
         return True
     return connection._session is not None and connection._session.farewell is not None
@@ -235,7 +238,7 @@ def _is_hung_up_on(connection):
 async def serving(
     store=None, *, capabilities=None, listener=None, authenticator=None, enforces=False, of_server=None, **bounds
 ):
-    """A running server; at the end nothing may have gone wrong that nobody looked at."""
+    """Run a server, and check at the end that the event loop got no unhandled exception."""
     went_wrong = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: went_wrong.append(context))
     store = store or FakeStore()
@@ -257,17 +260,17 @@ async def serving(
 
 
 def on_both_loops(test):
-    """Run a test that is a coroutine, on the loop of the standard library and on the one we use."""
+    """Decorate an async test so that it runs both on the loop of the standard library and on uvloop."""
     return pytest.mark.parametrize("loop", LOOPS, ids=["asyncio", "uvloop"])(_runner(test))
 
 
 def on_our_loop(test):
-    """Run a test that is a coroutine, and takes its time, on the loop we use."""
+    """Decorate a slow async test so that it runs only on uvloop, which Waypost uses."""
     return pytest.mark.parametrize("loop", LOOPS[1:], ids=["uvloop"])(_runner(test))
 
 
 def run_on(loop, scenario):
-    """Run a coroutine on the loop of this name."""
+    """Run an async function on the event loop with this name."""
     _run(BY_NAME[loop], scenario)
 
 

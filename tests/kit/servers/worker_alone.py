@@ -1,4 +1,4 @@
-"""A system without edges: a store, a worker, and a transport that does what a test says."""
+"""A store, a worker, and a transport that a test controls, without servers for mail and HTTP."""
 
 import asyncio
 import itertools
@@ -34,7 +34,7 @@ GONE = AttemptResult(
 
 
 class Scripted:
-    """A transport whose results a test gives: one after the other, the last again and again, or by a function."""
+    """A transport with given results, of which the last is repeated, or with results from a function."""
 
     def __init__(self, *results, answer=None):
         self._results = deque(results or [TAKEN])
@@ -60,7 +60,7 @@ class Scripted:
 
 
 class System:
-    """What a test plays with."""
+    """The objects that a test uses."""
 
     def __init__(self, store, worker, deps, transport):
         self.store, self.worker, self.deps, self.transport = store, worker, deps, transport
@@ -72,22 +72,22 @@ class System:
             await self.store.write(lambda tx, name=name: tx.add_email_address(an_email_address(name), {}))
 
     async def send(self, *names, octets=b"Subject: hello\r\n\r\nHello.\r\n", is_trusted=True, **envelope):
-        """Accept a message for these addresses; returns its id."""
+        """Accept a message for these addresses, and return its id."""
         recipients = [addresses.parse(f"{name}@example.com") for name in names]
         given = {"sender": "ann@client.example", "helo": "client.example", "peer": "127.0.0.1", "protocol": "ESMTP"}
-        told = Envelope(recipients=tuple(one.text for one in recipients), **given | envelope)
+        the_envelope = Envelope(recipients=tuple(one.text for one in recipients), **given | envelope)
         content = accept.examine(
             octets[: messages.end_of_header(octets)],
             hostname=self.deployment.hostname,
-            sender=told.sender,
-            bounce=octets if told.sender == "" else b"",
+            sender=the_envelope.sender,
+            bounce=octets if the_envelope.sender == "" else b"",
             is_trusted=is_trusted,
         )
         use_case = partial(
             accept.accept_message,
             deployment=self.deployment,
             message_id=self.deps.new_id(),
-            envelope=told,
+            envelope=the_envelope,
             recipients=recipients,
             content=content,
             raw=octets,
@@ -127,9 +127,9 @@ class System:
 async def a_system(
     tmp_path, transport=None, *, names=("support",), of_routes=None, start=True, beside=None, seconds=None, **deployment
 ):
-    """A system with these email addresses, whose mail goes to a peer.
+    """Run a system with these email addresses, whose mail is routed to `PEER`.
 
-    `beside` is put before the store that the worker has; `seconds` goes on evenly for it.
+    `beside` wraps the store of the worker. `seconds` is the worker's monotonic clock.
     """
     transport = transport or Scripted()
     of_routes = (Route(match="*", to=PEER),) if of_routes is None else of_routes

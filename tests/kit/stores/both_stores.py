@@ -1,4 +1,4 @@
-"""The two stores as the contract suite sees them: on a fresh database each, and used as if they were synchronous."""
+"""The two stores for the contract suite, each on an empty database, with a synchronous interface."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from waypost.store.sqlite.store import SqliteStore
 
 
 class Handle:
-    """A store on a loop of its own. Use cases are given with their arguments but the transaction."""
+    """A store on a separate event loop. Use cases are passed with all of their arguments except the transaction."""
 
     def __init__(self, engine, database, seal=None):
         self.engine, self.database = engine, database
@@ -41,7 +41,7 @@ class Handle:
         return self.engine.open(self.database, self._seal)
 
     def run(self, scenario):
-        """Run a coroutine on the store's loop."""
+        """Run a coroutine on the store's event loop."""
         return self._runner.run(scenario)
 
     def write(self, use_case, *args, **kwargs):
@@ -54,9 +54,9 @@ class Handle:
         return self.run(self.store.long_read(lambda tx: use_case(tx, *args, **kwargs), what="the data of a test"))
 
     def concurrently(self, *use_cases, on=()):
-        """Write all of these, let go together, by turns on this store and those of `on`; returns outcomes and errors.
+        """Run these writes concurrently, in turn on this store and the stores of `on`; return the results and errors.
 
-        Where transactions run beside one another, as many as can are in the middle of one before any goes on.
+        If the engine runs transactions in parallel, as many as possible have begun before any of them continues.
         """
         stores = [self.store, *(handle.store for handle in on)]
         start = StartLine(min(len(use_cases), self.engine.writers * len(set(stores))))
@@ -70,7 +70,7 @@ class Handle:
         return self.run(all_of_them())
 
     def another(self):
-        """A store for the same data as another node has it. SQLite has one node, so there it is this one."""
+        """Return a store of another node on the same database; with SQLite, which has only one node, this store."""
         if self.engine.writers == 1:
             return self
         if self._other is None:
@@ -78,20 +78,20 @@ class Handle:
         return self._other
 
     def a_new_one(self):
-        """Another store that has no connections yet, closed at the end of the test."""
+        """Return another store without connections, which is closed at the end of the test."""
         self._own.append(_Beside(self))
         return self._own[-1]
 
     def rows(self, query):
-        """What is in the database, past all use cases."""
+        """Return the rows of an SQL query on the database."""
         return self.long_read(lambda tx: [tuple(row) for row in tx.connection.execute(query).fetchall()])
 
     def count(self, *tables):
-        """How many rows there are in these tables, by name."""
+        """Return the number of rows in these tables, by name."""
         return {table: self.rows(f"SELECT count(*) FROM {table}")[0][0] for table in tables}
 
     def let_go(self):
-        """Close what only one test uses."""
+        """Close the stores that only one test uses."""
         while self._own:
             self.run(self._own.pop().store.close())
 
@@ -103,7 +103,7 @@ class Handle:
 
 
 class _Beside(Handle):
-    """Another store on the loop of the first."""
+    """Another store on the event loop of the first store."""
 
     def __init__(self, first):
         self.engine, self.database, self._seal, self._runner = first.engine, first.database, first._seal, first._runner
@@ -113,14 +113,14 @@ class _Beside(Handle):
 
 
 class StartLine:
-    """Lets so many go on together; whoever comes later, or for the second time, just goes on."""
+    """Makes the first `runners` transactions wait for each other. Later transactions, and retries, do not wait."""
 
     def __init__(self, runners):
         self._barrier = threading.Barrier(runners)
         self._free = threading.Semaphore(runners)
 
     def before(self, use_case):
-        """The use case, which waits at the line first."""
+        """Return the use case with a wait for the other transactions at its beginning."""
 
         def waits_first(tx):
             if self._free.acquire(blocking=False):
@@ -131,12 +131,12 @@ class StartLine:
 
 
 class Sqlite:
-    """Files in memory, each a copy of one that was migrated once."""
+    """SQLite databases in memory, each a copy of a database that was migrated once."""
 
     name = "sqlite"
     writers = 1
     refusal = sqlite3.IntegrityError
-    """What is raised for a broken constraint that only a mistake of ours can break."""
+    """The exception for a constraint that only an error in Waypost can violate."""
 
     def __init__(self):
         memory = Path(postgresql.MEMORY)
@@ -149,18 +149,18 @@ class Sqlite:
         shutil.rmtree(self._directory)
 
     def empty(self):
-        """The place of a database that is not there yet."""
+        """Return the path for a new database, which does not exist yet."""
         return Path(self._directory, uuid.uuid4().hex)
 
     def fresh(self):
-        """A database with the newest schema and nothing in it."""
+        """Create an empty database with the newest schema, and return its path."""
         path = self.empty()
         path.write_bytes(self._migrated)
         return path
 
     @contextlib.contextmanager
     def empty_store(self):
-        """A store with nothing in it."""
+        """Yield a store on an empty database."""
         handle = Handle(self, self.fresh())
         yield handle
         handle.close()
@@ -171,7 +171,7 @@ class Sqlite:
             path.unlink()
 
     def migrate(self, database):
-        """All that a program does to the schema."""
+        """Migrate a database to the newest schema."""
         with contextlib.closing(sqlite_file.connect(database, "rwc")) as connection:
             sqlite_file.migrate(connection, where="the test")
 
@@ -179,13 +179,13 @@ class Sqlite:
         return SqliteStore(database, seal, **options)
 
     def execute(self, database, *statements):
-        """Change a database that nobody uses, past the store."""
+        """Run SQL statements on a database that is not in use, without a store."""
         with contextlib.closing(sqlite3.connect(database)) as connection, connection:
             for statement in statements:
                 connection.execute(statement)
 
     def catalogue(self, database):
-        """All that the schema is made of."""
+        """Return the definition of the whole schema."""
         with contextlib.closing(sqlite3.connect(database)) as connection:
             schema = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name").fetchall()
             columns = {
@@ -196,14 +196,15 @@ class Sqlite:
         return {"schema": schema, "columns": columns}
 
     def dump(self, database):
-        """All that is in it, as octets; also what was deleted and is there all the same."""
+        """Return the contents of the database as bytes, including deleted data that is still in its files."""
         return b"".join(path.read_bytes() for path in sorted(database.parent.glob(f"{database.name}*")))
 
 
 class Postgres:
-    """Databases of the tests' server, each a copy of one that was migrated once.
+    """Databases on the tests' PostgreSQL server, each a copy of a database that was migrated once.
 
-    One of them is kept, with the stores on it, and emptied before each test: connecting takes longer than a test.
+    One database and its stores are reused, and the database is emptied before each test, because a new connection takes
+    longer than a test.
     """
 
     name = "postgres"

@@ -1,4 +1,4 @@
-"""A PostgreSQL store that is broken on purpose, in a few words."""
+"""Functions that make a PostgreSQL store fail in tests."""
 
 import asyncio
 import time
@@ -9,12 +9,13 @@ from waypost.store.common import time_limits
 from waypost.store.postgres.store import PostgresStore
 
 AT_ONCE = 10.0
-"""Seconds in which, also on a slow machine, something happens that need not wait. The store's own limits are longer."""
+"""The time, in seconds, in which an action without waiting ends, even on a slow machine. The store's limits are longer.
+"""
 assert time_limits.LIMITS.answer > AT_ONCE < time_limits.LIMITS.statement
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """An event loop whose time a test moves on."""
+    """An event loop whose time a test advances."""
 
     _skipped = 0.0
 
@@ -22,12 +23,12 @@ class Loop(asyncio.SelectorEventLoop):
         return super().time() + self._skipped
 
     def skip(self, seconds):
-        """What waits for so long, and has begun to, has waited."""
+        """Advance the time, so that waits of at most this duration end."""
         self._skipped += seconds
 
 
 async def after(seconds, call):
-    """What comes of a call, which has been under way for so long when it goes on."""
+    """Start a call, advance the time by `seconds`, and return the result of the call."""
     waiting = asyncio.ensure_future(call)
     await asyncio.sleep(0)
     asyncio.get_running_loop().skip(seconds)
@@ -35,7 +36,7 @@ async def after(seconds, call):
 
 
 def with_store(url, scenario, *, connections=4):
-    """Run `scenario(store)` on a store on this database, and close it."""
+    """Run `scenario(store)` with a store on this database, and close the store."""
 
     async def main():
         store = PostgresStore(url, NoSeal(), connections=connections)
@@ -53,7 +54,7 @@ def exists(name):
 
 
 def at_commit(admin, what):
-    """Let this happen at the end of each transaction that makes an instance."""
+    """Run the PL/pgSQL statement `what` at the end of each transaction that creates an instance."""
     admin.execute(
         f"CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {what}; RETURN NULL; END$$;"
         "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON instances DEFERRABLE INITIALLY DEFERRED"
@@ -73,7 +74,7 @@ def terminate_all(admin):
 
 
 def waits_for(admin, what):
-    """Whether somebody's session waits for this."""
+    """Return whether a session waits for the wait event `what`."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = %s"
     return admin.execute(query, [what]).fetchone()[0] > 0
 

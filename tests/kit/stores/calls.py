@@ -1,4 +1,4 @@
-"""Short forms of the calls that the tests of the contract make most: each is a write or read of its own."""
+"""Short forms of the most frequent calls in the contract tests. Each call is a separate write or read."""
 
 from datetime import timedelta
 
@@ -19,7 +19,7 @@ def create(store, *names, instance_id="i", **options):
 
 
 def creating(name, instance_id="i", tenant=TENANT, **options):
-    """The use case that creates an email address."""
+    """Return the use case that creates an email address."""
     new = an_email_address(name, instance_id, tenant.account)
     return lambda tx: email_addresses.create(tx, tenant, new, **{"tags": {}} | options)
 
@@ -60,7 +60,7 @@ def deleting_instance(instance_id="i", tenant=TENANT):
 
 
 def ids(store, instance_id="i"):
-    """The email addresses that a search for everything finds."""
+    """Return the ids of all email addresses that a search without a condition finds."""
     page = store.long_read(
         email_addresses.search_page, TENANT, instance_id, EVERYTHING, after=None, limit=1000, count_up_to=1000
     )
@@ -72,23 +72,24 @@ def tokened(fingerprint=b"same", token="t", retention=RETENTION):
 
 
 def kinds(outcomes):
-    """How often each kind of outcome, refusals by their name."""
+    """Return the number of outcomes of each kind. The kind of a refusal is the name of its exception."""
     names = [type(outcome).__name__ if isinstance(outcome, BaseException) else "done" for outcome in outcomes]
     return {name: names.count(name) for name in sorted(names)}
 
 
 def check_invariants(store):
-    """Nothing is left of what is gone, and nothing is half there."""
+    """Check that the tables contain no remains of deleted resources, and no incomplete resources."""
     there = "(SELECT id FROM email_addresses)"
     for what, query in {
-        "a link without an end": "SELECT * FROM alias_link_ends AS l WHERE NOT EXISTS (SELECT 1 FROM alias_link_ends"
+        "a link with only one end": "SELECT * FROM alias_link_ends AS l WHERE NOT EXISTS (SELECT 1 FROM alias_link_ends"
         " AS o WHERE o.email_address_id = l.other_id AND o.other_id = l.email_address_id AND o.side = l.other_side)",
-        "a link of nobody": f"SELECT * FROM alias_link_ends WHERE email_address_id NOT IN {there}",
-        "an entry of nobody": f"SELECT * FROM search_entries WHERE email_address_id NOT IN {there}",
-        "nothing to search": "SELECT * FROM email_addresses WHERE id NOT IN"
+        "a link of a missing address": f"SELECT * FROM alias_link_ends WHERE email_address_id NOT IN {there}",
+        "a search entry of a missing address": f"SELECT * FROM search_entries WHERE email_address_id NOT IN {there}",
+        "an address without a search entry": "SELECT * FROM email_addresses WHERE id NOT IN"
         " (SELECT email_address_id FROM search_entries)",
-        "a tag of nobody": f"SELECT * FROM tags WHERE resource_id NOT IN {there}"
+        "a tag of a missing resource": f"SELECT * FROM tags WHERE resource_id NOT IN {there}"
         " AND resource_id NOT IN (SELECT id FROM instances)",
-        "nobody's": "SELECT * FROM email_addresses WHERE instance_id NOT IN (SELECT id FROM instances)",
+        "an address without an instance": "SELECT * FROM email_addresses WHERE instance_id NOT IN"
+        " (SELECT id FROM instances)",
     }.items():
         assert store.rows(query) == [], what

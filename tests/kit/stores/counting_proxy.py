@@ -1,4 +1,4 @@
-"""A proxy in front of PostgreSQL that counts round trips and can break: what a call costs, what it survives."""
+"""A proxy in front of PostgreSQL that counts round trips, and that can hang or cut connections."""
 
 import socket
 import tempfile
@@ -13,10 +13,10 @@ CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class Counts:
-    """What all connections together have done since the start, or `reset`."""
+    """The totals of all connections since the start or the last `reset`."""
 
     round_trips: int = 0
-    """How often the client sent something, in however many pieces, and the server answered."""
+    """The number of times that the client sent something, in any number of pieces, and the server answered."""
     octets_from_client: int = 0
     octets_from_server: int = 0
     connections: int = 0
@@ -25,8 +25,8 @@ class Counts:
 class CountingProxy:
     """Listens on a Unix socket that libpq finds with `host=proxy.directory`, and relays to `target`.
 
-    The target is the path of a Unix socket, or host and port. Something is counted before it is relayed: who has an
-    answer finds it in the counts.
+    The target is the path of a Unix socket, or a host and a port. Bytes are counted before they are relayed, so the
+    counts include every answer that a client has received.
     """
 
     def __init__(self, target: str | Path | tuple[str, int]):
@@ -59,7 +59,7 @@ class CountingProxy:
         self._temporary.cleanup()
 
     def url(self, url: str) -> str:
-        """The URL of the same database through the proxy."""
+        """Return the URL of the same database through the proxy."""
         parts = urllib.parse.urlsplit(url)
         user = parts.netloc.rpartition("@")[0] or "postgres"
         return f"{parts.scheme}://{user}@{parts.path}?host={urllib.parse.quote(self.directory, safe='')}"
@@ -75,7 +75,7 @@ class CountingProxy:
             self._counts = Counts()
 
     def cut(self) -> None:
-        """Sever all connections at once; new ones are taken."""
+        """Close all connections immediately. New connections are accepted."""
         with self._changed:
             for connection in self._connections:
                 connection.sever()
@@ -83,12 +83,12 @@ class CountingProxy:
             self._changed.notify_all()
 
     def hold(self) -> None:
-        """Relay nothing any more, as a network that hangs."""
+        """Stop relaying, like a network that hangs."""
         with self._changed:
             self._held = True
 
     def release(self) -> None:
-        """Relay what was held back, and go on."""
+        """Relay the bytes that were held back, and continue relaying."""
         with self._changed:
             self._held = False
             self._changed.notify_all()
@@ -105,7 +105,7 @@ class CountingProxy:
                 return client.close()
             try:
                 server = self._connect()
-            except OSError:  # no server: the client learns it from a closed connection
+            except OSError:  # there is no server, so the client's connection is closed
                 client.close()
                 continue
             connection = _Connection(client, server)
@@ -138,7 +138,7 @@ class CountingProxy:
                     count(connection, len(octets))
                 target.sendall(octets)
         with self._changed:
-            # One side is gone: what was for the other has been sent.
+            # One side has closed its connection, and its bytes have been relayed.
             connection.sever()
             if connection in self._connections:
                 self._connections.remove(connection)
@@ -159,24 +159,24 @@ class CountingProxy:
 
 
 class _Connection:
-    """A client's connection and ours to the server, relayed by two threads."""
+    """A client's connection and the proxy's connection to the server, relayed by two threads."""
 
     def __init__(self, client: socket.socket, server: socket.socket):
         self.asked = False
-        """Whether the client has sent something that the server has not begun to answer."""
+        """Whether the client has sent a request that the server has not begun to answer."""
         self.severed = False
         self._sockets = client, server
         self._both = threading.Barrier(2)
 
     def sever(self) -> None:
-        """Wake both threads, and both sides."""
+        """Shut down both connections, which wakes both threads."""
         self.severed = True
         for end in self._sockets:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
     def close_after_both(self) -> None:
-        """Called by both threads at their end: a socket in use is not closed."""
+        """Close the sockets after both threads have called this method, so that no socket is closed while in use."""
         if self._both.wait() == 0:
             for end in self._sockets:
                 end.close()

@@ -1,4 +1,4 @@
-"""Writing into the store of a server from beside it, whatever database that is."""
+"""Writes directly to the store of a server, on SQLite or PostgreSQL."""
 
 import asyncio
 import os
@@ -9,14 +9,14 @@ from waypost.server import opening
 
 
 def write(data, use_case):
-    """Run a use case on the store of a data directory, as `waypost keys` does, with a server on it or not."""
+    """Run a use case on the store of a data directory, with or without a running server, as `waypost keys` does."""
     with umask_kept():
         return asyncio.run(opening.administer(DataDirectory(data), use_case, make=True))
 
 
 @contextmanager
 def umask_kept():
-    """Commands set it for their process, which here is that of other tests too."""
+    """Restore the umask, which commands change for the process that they share with other tests."""
     before = os.umask(0o077)
     os.umask(before)
     try:

@@ -5,8 +5,8 @@ import pytest
 from tests.kit.stores import postgresql
 from waypost.testing import process
 
-ABOUT_THE_FILE = "is about the file waypost.sqlite3"
-MADE_BEFORE = "makes the data directory, and so a SQLite file, before the server is there"
+ABOUT_THE_FILE = "the test is about the file waypost.sqlite3"
+MADE_BEFORE = "the test creates the data directory, and thereby a SQLite file, before the server starts"
 
 NOT_HERE = {
     "test_secrets_and_mail_are_for_the_owner_only": ABOUT_THE_FILE,
@@ -17,9 +17,9 @@ NOT_HERE = {
     "test_expired_client_tokens_are_deleted_when_the_server_starts": MADE_BEFORE,
     "test_the_owner_s_key_is_the_root_s_and_nobody_else_s": MADE_BEFORE,
     "test_a_key_that_is_made_before_does_not_shut_those_of_before_out": MADE_BEFORE,
-    "test_keys_of_before_are_adopted_once": "makes a database of an older version, which PostgreSQL never had",
+    "test_keys_of_before_are_adopted_once": "the test creates a database of a version that did not support PostgreSQL",
 }
-"""Tests that are of no use on PostgreSQL, and why."""
+"""Tests that do not apply to PostgreSQL, each with the reason."""
 
 _make = process.Server.__init__
 

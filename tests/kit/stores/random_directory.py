@@ -1,4 +1,4 @@
-"""Email addresses of a random history, and beside them what the reference judges a search by."""
+"""Random email addresses with a history of changes, and the expected results of searches for them."""
 
 import random
 import uuid
@@ -35,15 +35,15 @@ VALUES = ["", "blue", "Blue", "%", "😀"]
 
 @dataclass
 class Directory:
-    """A store's email addresses, as one transaction has them."""
+    """The email addresses of a store, in one transaction."""
 
     tx: ports.WriteTx
     chance: random.Random
     there: dict = field(default_factory=dict)
-    """By id: the email address and its tags."""
+    """The email addresses and their tags, by id."""
 
     def on(self, tx, chance=None):
-        """The same email addresses in another transaction, which may change them."""
+        """Return the same email addresses in another transaction, which may change them."""
         return Directory(tx, chance or self.chance, dict(self.there))
 
     def create(self, address=None):
@@ -109,7 +109,7 @@ class Directory:
         return {found.id for found, _ in self.page(condition).found}
 
     def walked(self, condition, sizes, between=lambda: None, instance_id="i"):
-        """The ids of all pages, one behind the other."""
+        """Return the ids of all pages of a search, in their order."""
         ids, after = [], None
         while True:
             page = self.page(condition, after=after, limit=sizes.randint(1, 9), instance_id=instance_id)
@@ -121,7 +121,7 @@ class Directory:
 
 
 def build(tx, seed):
-    """A directory with a history: what a seed makes of thirty email addresses."""
+    """Return a directory with about thirty random email addresses that were changed, tagged and deleted."""
     chance = random.Random(seed)
     directory = Directory(tx, chance)
     for instance_id, tenant in INSTANCES.items():
@@ -140,7 +140,7 @@ def build(tx, seed):
 
 
 def conditions(directory):
-    """Trees of conditions on what this directory has, and on what it might have."""
+    """Return a strategy for trees of conditions, on values that this directory has and on other values."""
     parts = st.builds(
         _part,
         st.sampled_from(_folded_texts(directory)),

@@ -1,4 +1,4 @@
-"""Other time limits of the stores, for a test."""
+"""Changes the time limits of the stores for a test."""
 
 from dataclasses import replace
 
@@ -6,5 +6,5 @@ from waypost.store.common import time_limits
 
 
 def set_limits(monkeypatch, **limits):
-    """Stores that are opened from now on, in this test, have these limits of `TimeLimits`, in seconds."""
+    """Set limits of `TimeLimits`, in seconds, for stores that are opened later in this test."""
     monkeypatch.setattr(time_limits, "LIMITS", replace(time_limits.LIMITS, **limits))

@@ -83,7 +83,7 @@ offers = st.builds(
     unknown_recipient_limit=mostly(1_000, 2),
     piece=st.sampled_from([10_000, 100, 40, 20]),
 )
-ways = st.builds(invariants.Way, shakes_hands=st.booleans(), has_porter=st.booleans())
+ways = st.builds(invariants.Behaviour, makes_handshakes=st.booleans(), has_limits=st.booleans())
 
 
 def a_session():
@@ -192,15 +192,17 @@ def test_a_request_of_another_protocol_is_refused_at_every_split(name):
 def test_a_malformed_header_of_a_binary_message_is_refused_one_chunk_earlier_if_memory_is_scarce():
     chunks = b"BDAT 24\r\nHi\n.\r\n\r\nSubject: hello\r\nBDAT 0 LAST\r\n"
     octets = invariants.GREETINGS[0] + invariants.MAILS[2] + invariants.RECIPIENTS[0] + chunks
-    invariants.check(Capabilities(hostname="mail.example"), octets, [1], invariants.Way())
+    invariants.check(Capabilities(hostname="mail.example"), octets, [1], invariants.Behaviour())
 
 
 @every_dialogue
 def test_the_invariants_hold_for_the_dialogues(dialogue):
     if len(dialogue.sent) < 2_000:
         capabilities = Capabilities(**{"hostname": "mail.example"} | dialogue.options)
-        invariants.check(capabilities, dialogue.sent, [7, 30, 1], invariants.Way())
-        invariants.check(replace(capabilities, piece=40), dialogue.sent, [100], invariants.Way(shakes_hands=False))
+        invariants.check(capabilities, dialogue.sent, [7, 30, 1], invariants.Behaviour())
+        invariants.check(
+            replace(capabilities, piece=40), dialogue.sent, [100], invariants.Behaviour(makes_handshakes=False)
+        )
 
 
 @given(octets=anything)

@@ -1,1 +1,1 @@
-"""The commands, a file for each group."""
+"""The commands of `waypost`, with one file for each group of commands."""

@@ -1,6 +1,7 @@
-"""`waypost demo` shows the main job with a real server and real clients, each call as a person could type it.
+"""`waypost demo` demonstrates aliases and forwarding with a real server and real clients.
 
-Every step says what must hold after it, and checks it, so the demo is also a test.
+The demo prints each call in a form that a person could type. After each step, the demo prints the expected result and
+checks it. The demo is therefore also a test.
 """
 
 import json
@@ -31,8 +32,11 @@ class StepFailed(Exception):
     """A check of the demo failed."""
 
 
-def tell(*, stay: bool) -> int:
-    """Run the demo. Returns the exit code: 0 only if every check passed. `stay` keeps the server running afterwards."""
+def run_demo(*, stay: bool) -> int:
+    """Run the demo and return the exit code, which is 0 only if every check passed.
+
+    If `stay` is true, the server keeps running after the last step, until Ctrl-C.
+    """
     console = Console(highlight=False, soft_wrap=True)
     try:
         import boto3
@@ -40,23 +44,26 @@ def tell(*, stay: bool) -> int:
         console.print("waypost demo needs the AWS SDK: pip install boto3")
         return 1
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(1))  # by way of the server's end, and its data's
+        signal.signal(number, lambda *_: sys.exit(1))  # SystemExit stops the server and removes its data
     with testing.server() as server:
         story = Story(console, server, boto3.client("connect", **server.client_arguments))
         try:
-            story.tell()
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, the story did not hold
-            console.print(f"\nThis did not hold: {type(error).__name__}: {error}", style="bold red", markup=False)
+            story.run()
+        except Exception as error:  # noqa: BLE001 - any exception means that the demo failed
+            console.print(f"\nThe demo failed: {type(error).__name__}: {error}", style="bold red", markup=False)
             return 1
-        console.print("\n[bold green]Every step held.[/]")
-        console.print(f"Next: {_start_of_ones_own()}, then docs/tutorial.md.", markup=False)
+        console.print("\n[bold green]Every step succeeded.[/]")
+        console.print(f"Next: {_start_command()}, then docs/tutorial.md.", markup=False)
         if stay:
             story.stay()
     return 0
 
 
-def _start_of_ones_own() -> str:
-    """The commands that start a server to stay; with those that make `waypost` known to the shell, if it is not."""
+def _start_command() -> str:
+    """Return the shell command that starts a permanent server.
+
+    If `waypost` is not on the PATH, the command first activates its virtual environment.
+    """
     activate = Path(sys.executable).with_name("activate")
     known = shutil.which("waypost") is not None or not activate.exists()
     if activate.is_relative_to(Path.cwd()):
@@ -65,7 +72,7 @@ def _start_of_ones_own() -> str:
 
 
 class Story:
-    """Two addresses, an alias, mail, a refusal, and mail after the end of the alias."""
+    """The steps of the demo: two addresses, an alias, mail, a refused alias, and mail after the alias has ended."""
 
     def __init__(self, console: Console, server: testing.Server, connect: Any) -> None:
         self._console = console
@@ -75,8 +82,8 @@ class Story:
         self._client = client.Client(self._data)
         self._instance_id = connect.list_instances()["InstanceSummaryList"][0]["Id"]
 
-    def tell(self) -> None:
-        """The whole story. Raises `StepFailed`, or what a client raises."""
+    def run(self) -> None:
+        """Run all steps. Raises `StepFailed`, or an exception of boto3, `smtplib` or `cli.client`."""
         self._set_up()
         queue = self._create(QUEUE)
         support = self._create(SUPPORT)
@@ -92,16 +99,16 @@ class Story:
         self._inbox(QUEUE, [("My order has not arrived", "forwarded")])
 
     def stay(self) -> None:
-        """Keep the server running until Ctrl-C, and print its addresses."""
+        """Keep the server running until Ctrl-C, and print commands that use it."""
         data = shlex.quote(self._data)
         waypost = shlex.quote(str(Path(sys.executable).with_name("waypost")))
         aws = shutil.which("aws", path=str(Path(sys.executable).parent))
-        self._told("The server stays up. In another terminal:")
-        self._told(f"{waypost} inbox {SUPPORT} --data {data}")
-        self._told(f"{waypost} explain {QUEUE} --data {data}")
+        self._result("The server keeps running. In another terminal, you can try:")
+        self._result(f"{waypost} inbox {SUPPORT} --data {data}")
+        self._result(f"{waypost} explain {QUEUE} --data {data}")
         if aws:
-            self._told(f'eval "$({waypost} env --data {data})" && {shlex.quote(aws)} connect list-instances')
-        self._told("Ctrl-C ends it, and removes its data.")
+            self._result(f'eval "$({waypost} env --data {data})" && {shlex.quote(aws)} connect list-instances')
+        self._result("Ctrl-C stops the server and removes its data.")
         try:
             while True:
                 time.sleep(3600)
@@ -112,7 +119,7 @@ class Story:
         arguments = {**self._server.client_arguments, "aws_secret_access_key": "…"}
         typed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
         host, port = self._server.smtp
-        self._title("A server of its own, and an unchanged AWS SDK pointed at it")
+        self._title("Start a server, and configure an unmodified AWS SDK to use it")
         self._typed(f"connect = boto3.client('connect', {typed})")
         self._typed(f"instance = {self._instance_id!r}")
         self._typed(f"mail = smtplib.SMTP({host!r}, {port}); mail.ehlo()")
@@ -121,7 +128,7 @@ class Story:
         self._title(f"Create the email address {address}")
         self._typed(f"connect.create_email_address(InstanceId=instance, EmailAddress={address!r})")
         answer = self._connect.create_email_address(InstanceId=self._instance_id, EmailAddress=address)
-        self._told(answer["EmailAddressArn"])
+        self._result(answer["EmailAddressArn"])
         return str(answer["EmailAddressId"])
 
     def _associate(self, primary: str, alias: str) -> None:
@@ -129,8 +136,8 @@ class Story:
         self._change_link("associate_email_address_alias", primary, alias)
         described = self._connect.describe_email_address(InstanceId=self._instance_id, EmailAddressId=primary)
         self._typed(f"connect.describe_email_address(InstanceId=instance, EmailAddressId={primary!r})")
-        self._told(json.dumps({"AliasConfigurations": described["AliasConfigurations"]}))
-        self._must(described["AliasConfigurations"] == [{"EmailAddressId": alias}], "the primary lists its alias")
+        self._result(json.dumps({"AliasConfigurations": described["AliasConfigurations"]}))
+        self._check(described["AliasConfigurations"] == [{"EmailAddressId": alias}], "the primary lists its alias")
 
     def _refused_chain(self, support: str) -> None:
         self._title(f"Aliases cannot be chained: {LEGACY} may not become an alias of {SUPPORT}")
@@ -139,7 +146,7 @@ class Story:
             self._change_link("associate_email_address_alias", support, legacy)
 
     def _disassociate(self, primary: str, alias: str) -> None:
-        self._title("End the alias. Mail that came before stays where it is")
+        self._title("End the alias. Mail that has already arrived stays in its inbox")
         self._change_link("disassociate_email_address_alias", primary, alias)
 
     def _change_link(self, operation: str, primary: str, alias: str) -> None:
@@ -159,35 +166,35 @@ class Story:
             mail.mail("ann@example.org")
             mail.rcpt(SUPPORT)
             code, reply = mail.data(message)
-        self._told(f"{code} {reply.decode()}")
-        self._must(code == 250, "accepted, which means that it is on disk")
+        self._result(f"{code} {reply.decode()}")
+        self._check(code == 250, "the server accepted the message, so it is on disk")
 
     def _inbox(self, address: str, expected: list[tuple[str, str]]) -> None:
         self._title(f"The inbox of {address}")
         self._typed(f"$ waypost inbox {address} --data {self._data}")
         mail_commands.inbox(address, data=self._data)
         found = self._client.get("messages", address=address)["messages"]
-        self._must(
+        self._check(
             [(message["subject"], message["reason"]) for message in found] == expected,
-            f"{len(expected)} message{'s' if len(expected) > 1 else ''}, newest first",
+            f"the inbox has {len(expected)} message{'s, newest first' if len(expected) > 1 else ''}",
         )
 
     def _explain(self, address: str) -> None:
-        self._title(f"What would happen to the next message for {address}, and why")
+        self._title(f"Explain what would happen to the next message for {address}")
         self._typed(f"$ waypost explain {address} --data {self._data}")
         explain.explain(address, data=self._data)
         explanation = self._client.get("explain", address=address)
-        self._must(len(explanation["deliveries"]) == 2, "one copy stays, one is forwarded")
+        self._check(len(explanation["deliveries"]) == 2, "one copy stays in the inbox, and one is forwarded")
 
     @contextmanager
     def _refused(self, kind: type[Exception]) -> Iterator[None]:
         try:
             yield
         except kind as refusal:
-            self._told(str(refusal))
-            self._must(True, "refused, and the message says why")
+            self._result(str(refusal))
+            self._check(True, "the server refused the call, and the message gives the reason")
         else:
-            raise StepFailed("it was not refused")
+            raise StepFailed("the server did not refuse the call")
 
     def _title(self, text: str) -> None:
         self._console.print(f"\n{text}", style="bold", markup=False)
@@ -196,10 +203,10 @@ class Story:
         prompt = "" if text.startswith("$") else ">>> "
         self._console.print(f"  {prompt}{text}", style="cyan", markup=False)
 
-    def _told(self, text: str) -> None:
+    def _result(self, text: str) -> None:
         self._console.print(f"  {text}", markup=False)
 
-    def _must(self, held: bool, what: str) -> None:
-        if not held:
-            raise StepFailed(f"expected: {what}")
-        self._console.print(f"  [green]✓[/] {what}")
+    def _check(self, succeeded: bool, expected: str) -> None:
+        if not succeeded:
+            raise StepFailed(f"expected: {expected}")
+        self._console.print(f"  [green]✓[/] {expected}")

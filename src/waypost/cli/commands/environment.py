@@ -1,9 +1,8 @@
-"""`waypost env` prints what a shell must set and unset so that SDKs, the AWS CLI and mail clients use the running
-server.
+"""`waypost env` prints shell commands that make SDKs, the AWS CLI and mail clients use the running server.
 
-An SDK also reads profiles, proxies and switches from its environment, and some of them win over an endpoint and an
-access key. `eval` runs the output of the command even if the command fails. It prints `false` then, so that a command
-after `&&` is not run and does not go to AWS.
+An SDK also reads profiles, proxies and switches from its environment, and some of them take precedence over an endpoint
+and an access key. The shell's `eval` runs the output of `waypost env` even if `waypost env` fails. On failure, the
+command therefore prints `false`, so that the shell does not run a command after `&&`, which would call AWS.
 """
 
 import os
@@ -18,7 +17,7 @@ from waypost.cli.client import DEFAULT_DATA, Client, Data, Json
 from waypost.cli.outcomes import print_json
 
 UNSET = (
-    "AWS_PROFILE",  # of another account; Go and JavaScript prefer it to an access key, others fail if it is not there
+    "AWS_PROFILE",  # Go and JavaScript prefer a profile to an access key; other SDKs fail if the profile is missing
     "AWS_DEFAULT_PROFILE",
     "AWS_SESSION_TOKEN",  # belongs to another access key
     "AWS_SECURITY_TOKEN",
@@ -26,22 +25,22 @@ UNSET = (
     "AWS_ACCOUNT_ID",
     "AWS_WEB_IDENTITY_TOKEN_FILE",  # an SDK may prefer it to an access key
 )
-"""Variables that make an SDK use other credentials than the server's access key, or refuse that key."""
+"""Variables that make an SDK use credentials other than the server's access key, or reject that key."""
 
 SWITCHES = {
-    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",  # true, also in a profile, would send the calls to AWS
-    "AWS_USE_FIPS_ENDPOINT": "false",  # Amazon Connect's endpoint rules refuse true beside an endpoint of one's own
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",  # with true, even in a profile, an SDK would call AWS
+    "AWS_USE_FIPS_ENDPOINT": "false",  # Amazon Connect's endpoint rules refuse true together with a custom endpoint
     "AWS_USE_DUALSTACK_ENDPOINT": "false",
-    "AWS_PAGER": "",  # the AWS CLI would wait in it
+    "AWS_PAGER": "",  # the AWS CLI would wait for input in its pager
 }
 """Variables that override the same settings in a profile of the AWS configuration file."""
 
 
 class Evaluated(TyperCommand):
-    """A command whose output a shell evaluates. Where it fails it prints `false`, whatever the reason."""
+    """A command whose output a shell evaluates. If the command fails for any reason, it prints `false`."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """Read the options; a wrong one is a failure, too."""
+        """Parse the options, and print `false` if an option is invalid."""
         is_json = "--json" in args
         try:
             return super().make_context(info_name, args, parent, **extra)
@@ -50,7 +49,7 @@ class Evaluated(TyperCommand):
             raise
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
+        """Run the command, and print `false` if it fails."""
         try:
             return super().invoke(ctx)
         except BaseException as error:
@@ -59,14 +58,14 @@ class Evaluated(TyperCommand):
 
 
 def _print_false(error: BaseException, *, is_json: bool) -> None:
-    if not is_json and getattr(error, "exit_code", 1) != 0:  # 0 is that of --help
+    if not is_json and getattr(error, "exit_code", 1) != 0:  # --help exits with 0
         typer.echo("false")
 
 
 def env(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
-    """Print what points SDK, AWS CLI and mail client at the running server: eval "$(waypost env)".
+    """Print shell commands that make AWS SDKs, the AWS CLI and mail clients use the running server.
 
-    With --json, null marks variables that must not be set.
+    In a shell, run: eval "$(waypost env)". With --json, the value null marks a variable that must not be set.
     """
     server = Client(data)
     run = server.run
@@ -92,9 +91,10 @@ def env(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
 
 
 def without_proxy(addresses: Iterable[str], environment: Mapping[str, str]) -> str:
-    """The value of NO_PROXY: its present value, in either spelling, and the hosts of these addresses (HOST:PORT each).
+    """Return a value for NO_PROXY with the hosts that it already has, and the hosts of `addresses` (each HOST:PORT).
 
-    An IPv6 address is listed with brackets and without: clients compare it with one or the other.
+    The variables `no_proxy` and `NO_PROXY` of `environment` are both read. An IPv6 address is listed with and without
+    brackets, because some clients compare it with brackets, and other clients compare it without brackets.
     """
     given = ",".join(environment.get(name, "") for name in ("no_proxy", "NO_PROXY"))
     hosts = [address.rpartition(":")[0] for address in addresses]

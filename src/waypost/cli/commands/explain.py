@@ -1,4 +1,4 @@
-"""`waypost explain`: what would happen to mail, and why."""
+"""`waypost explain` shows what would happen to mail for an address, and why."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,10 @@ from waypost.cli.outcomes import Exit, print_json
 from waypost.cli.timeline import plain
 
 _HEADER_OCTETS = 256 * 1024 + 4
-"""Octets of a message that are sent to the server, which reads only the header: the longest header, and its end."""
+"""The number of bytes of a message to send to the server: the longest header, and the empty line that ends it.
+
+The server reads only the header.
+"""
 
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 """The beginning of a header field (RFC 5322 section 3.6.8)."""
@@ -28,25 +31,26 @@ def explain(
     ] = None,
     message: Annotated[
         Path | None,
-        typer.Option("--message", metavar="FILE", help="A file with the message, of which the header is read."),
+        typer.Option("--message", metavar="FILE", help="A file with a message; only its header is read."),
     ] = None,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Show what would happen to mail for an address, and why. Nothing is sent. Exits with 1 if the mail would be
-    refused.
+    """Show what would happen to mail for an address, and why.
+
+    The command sends no mail. The exit code is 1 if the server would refuse the mail.
     """
-    asked = {"address": address, "from": sender}
+    query = {"address": address, "from": sender}
     server = Client(data)
     octets = _beginning(message) if message else None
     found: schema.Explanation
-    found = server.get("explain", **asked) if octets is None else server.post_message("explain", octets, **asked)
-    _tell(found, octets, as_json=as_json)
+    found = server.get("explain", **query) if octets is None else server.post_message("explain", octets, **query)
+    _print(found, octets, as_json=as_json)
     if not found["accepted"]:
         raise typer.Exit(Exit.REFUSED)
 
 
-def _tell(found: schema.Explanation, octets: bytes | None, *, as_json: bool) -> None:
+def _print(found: schema.Explanation, octets: bytes | None, *, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
@@ -57,38 +61,38 @@ def _tell(found: schema.Explanation, octets: bytes | None, *, as_json: bool) -> 
     else:
         typer.echo(plain(f"Mail for {found['address']} would be accepted."))
         for delivery in found["deliveries"]:
-            for line in _told(delivery):
+            for line in _delivery_lines(delivery):
                 typer.echo(line)
         for sentence in found["because"]:
             typer.echo(plain(f"  {sentence}"))
-    for line in _of_message(found["loop"], octets or b""):
+    for line in _message_lines(found["loop"], octets or b""):
         typer.echo(line)
 
 
-def _of_message(loop: schema.LoopCheck | None, octets: bytes) -> Iterator[str]:
-    """Lines about the message itself, if there is one."""
+def _message_lines(loop: schema.LoopCheck | None, octets: bytes) -> Iterator[str]:
+    """Yield lines about the message itself, if one was given."""
     if loop:
         lines = "1 Received line" if loop["received_lines"] == 1 else f"{loop['received_lines']} Received lines"
-        yield f"  The message has {lines}; {loop['most_received_lines']} is the most."
+        yield f"  The message has {lines}; the maximum is {loop['most_received_lines']}."
         if not _FIELD.match(octets):
-            yield "  It has no header field at its beginning: is the file a message?"
+            yield "  The file does not begin with a header field. Check that it is a message."
 
 
-def _told(delivery: schema.ExplainedDelivery) -> Iterator[str]:
-    """Lines about a delivery that would be made, and how receivers would judge it."""
+def _delivery_lines(delivery: schema.ExplainedDelivery) -> Iterator[str]:
+    """Yield lines about a delivery that would be made, and about the expected SPF, DKIM and DMARC results."""
     route = delivery["route"]
-    leads_to = f", by {delivery['destination']}" if delivery["destination"] else ""
-    also = ", and in its inbox" if delivery["destination"] and delivery["in_inbox"] else ""
-    yield plain(f"  {how(delivery)} -> {delivery['address']}{leads_to}{also}")
+    destination = f", by {delivery['destination']}" if delivery["destination"] else ""
+    copy = ", and in its inbox" if delivery["destination"] and delivery["in_inbox"] else ""
+    yield plain(f"  {how(delivery)} -> {delivery['address']}{destination}{copy}")
     if route:
         number = f"route {route['number']}" if route["number"] else "the route of the settings file"
         yield plain(f"      {number} for {route['match']}")
         if route["fault"]:
-            yield plain(f"      A FAULT ON PURPOSE: {route['fault']}")
+            yield plain(f"      INJECTED FAULT: {route['fault']}")
     if delivery["sender"]:
         domain = delivery["sender"]["rewritten_to"]
-        how_so = f"rewritten, into {domain}" if domain else "as it is"
-        yield plain(f"      sender {how_so}: {delivery['sender']['because']}")
+        change = f"rewritten to {domain}" if domain else "unchanged"
+        yield plain(f"      sender {change}: {delivery['sender']['because']}")
     if expected := delivery["expected"]:
         for name, one in [("SPF", expected["spf"]), ("DKIM", expected["dkim"]), ("DMARC", expected["dmarc"])]:
             yield plain(f"      {name:5} {one['outcome']}: {one['because']}")

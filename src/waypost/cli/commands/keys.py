@@ -1,4 +1,4 @@
-"""`waypost keys`: create, list, deactivate, activate, and delete access keys. Works with a server running or not."""
+"""`waypost keys` creates, lists, deactivates, activates and deletes access keys, with or without a running server."""
 
 import json
 from functools import partial
@@ -16,9 +16,9 @@ from waypost.config.types import DURATION, understood
 from waypost.domain import moments
 from waypost.host.data_directory import DataDirectory
 
-app = typer.Typer(help="Access keys: who may call the API, and what they may do.", no_args_is_help=True)
+app = typer.Typer(help="Manage access keys, which allow programs to call the API.", no_args_is_help=True)
 
-KeyId = Annotated[str, typer.Argument(metavar="ID", help="The access key id, as in `waypost keys list`.")]
+KeyId = Annotated[str, typer.Argument(metavar="ID", help="The access key id that `waypost keys list` shows.")]
 
 Database = Annotated[
     str,
@@ -35,20 +35,32 @@ DEFAULT_DATABASE = ROWS["database"].default
 @app.command()
 def create(
     policy: Annotated[
-        Path | None, typer.Option("--policy", help="A file with an IAM identity policy; without it, all is allowed.")
+        Path | None,
+        typer.Option(
+            "--policy", help="A file with an IAM identity policy. Without this option, the key allows everything."
+        ),
     ] = None,
     account: Annotated[
-        str, typer.Option("--account", help="The AWS account id, twelve digits; by default the owner's.")
+        str,
+        typer.Option(
+            "--account", help="The AWS account id, twelve digits. The default is the account of the server's owner."
+        ),
     ] = "",
-    name: Annotated[str, typer.Option("--name", help="The IAM user name that policies and refusals show.")] = "user",
+    name: Annotated[
+        str, typer.Option("--name", help="The IAM user name that policies and error messages use.")
+    ] = "user",
     expires: Annotated[
-        str, typer.Option("--expires", help="Lifetime, as in 12h: makes temporary credentials with a session token.")
+        str,
+        typer.Option(
+            "--expires",
+            help="The lifetime of temporary credentials, such as 12h. Temporary credentials have a session token.",
+        ),
     ] = "",
     data: Data = DEFAULT_DATA,
     database: Database = DEFAULT_DATABASE,
     as_json: Json = False,
 ) -> None:
-    """Make an access key. Its secret is shown only once."""
+    """Create an access key. The secret of the key is shown only once."""
     from waypost.host import sealing
     from waypost.host.clock import now
 
@@ -63,8 +75,8 @@ def create(
     is_new = not database and not DataDirectory(Path(data)).has_database
     administer(data, database, partial(access_keys.create, key=key), make=True)
     if is_new:
-        typer.echo(f"There was no Waypost in {data}, and now there is.", err=True)
-    if as_json:  # as AWS tools read it from a `credential_process`
+        typer.echo(f"Created a new Waypost data directory: {data}", err=True)
+    if as_json:  # in the form that AWS tools read from a `credential_process`
         credentials: dict[str, Any] = {"Version": 1, "AccessKeyId": key.id, "SecretAccessKey": key.secret}
         if key.expires_at:
             credentials |= {"SessionToken": session_token, "Expiration": moments.iso8601(key.expires_at)}
@@ -73,43 +85,43 @@ def create(
     typer.echo(f"aws_access_key_id = {key.id}\naws_secret_access_key = {key.secret}")
     if session_token:
         typer.echo(f"aws_session_token = {session_token}")
-    allowed = f"what {policy} allows" if policy else "everything"
+    allowed = f"everything that {policy} allows" if policy else "everything"
     until = f", until {moments.iso8601(key.expires_at)}" if key.expires_at else ""
-    typer.echo(f"It may do {allowed} in account {account}{until}. The secret is not shown again.", err=True)
+    typer.echo(f"The key may do {allowed} in account {account}{until}. The secret is not shown again.", err=True)
 
 
 @app.command("list")
 def listed(data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE, as_json: Json = False) -> None:
-    """List all access keys, the oldest first; never their secrets."""
+    """List all access keys, the oldest first, without their secrets."""
     keys = administer(data, database, lambda tx: tx.access_keys())
     if as_json:
         print_json({"keys": [_shown(key) for key in keys]})
         return
     for key in map(_shown, keys):
         until = f", expires {key['expires_at']}" if key["expires_at"] else ""
-        may = "everything" if key["may_do_everything"] else "as its policy says"
-        typer.echo(f"{key['id']}  {key['status']:8}  account {key['account']}  {key['name']}  may do {may}{until}")
+        may = "may do everything" if key["may_do_everything"] else "has a policy"
+        typer.echo(f"{key['id']}  {key['status']:8}  account {key['account']}  {key['name']}  {may}{until}")
 
 
 @app.command()
 def deactivate(key_id: KeyId, data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE) -> None:
-    """Deactivate an access key: the server refuses it until it is activated again."""
+    """Deactivate an access key. The server refuses the key until it is activated again."""
     administer(data, database, partial(access_keys.set_active, access_key_id=key_id, active=False))
-    typer.echo(f"{key_id} is inactive now.")
+    typer.echo(f"The access key {key_id} is now inactive.")
 
 
 @app.command()
 def activate(key_id: KeyId, data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE) -> None:
-    """Activate an access key again."""
+    """Activate an access key that was deactivated."""
     administer(data, database, partial(access_keys.set_active, access_key_id=key_id, active=True))
-    typer.echo(f"{key_id} is active now.")
+    typer.echo(f"The access key {key_id} is now active.")
 
 
 @app.command()
 def delete(key_id: KeyId, data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE) -> None:
     """Delete an access key."""
     administer(data, database, partial(access_keys.delete, access_key_id=key_id))
-    typer.echo(f"{key_id} is gone.")
+    typer.echo(f"The access key {key_id} was deleted.")
 
 
 def _shown(key: Any) -> dict[str, Any]:
@@ -126,7 +138,11 @@ def _shown(key: Any) -> dict[str, Any]:
 
 
 def _owners_account(data: str, database: str) -> str:
-    """The account of the owner's access key: the key in this directory, or else the one in the store."""
+    """Return the account of the server's owner.
+
+    The account is that of the access key in the credentials file, if there is such a file. Otherwise the account comes
+    from the store, or is the default account if the store has no owner.
+    """
     directory = DataDirectory(Path(data))
     if directory.credentials.exists():
         return directory.profiles()[0].key.account
@@ -146,5 +162,5 @@ def _read(policy: Path) -> str:
     try:
         return policy.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise Refused(f"The policy {policy} cannot be read: {reason}.") from error

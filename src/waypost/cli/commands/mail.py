@@ -1,4 +1,4 @@
-"""`waypost inbox` and `waypost show` list mail, and show one message."""
+"""`waypost inbox` lists mail, and `waypost show` shows one message."""
 
 import sys
 from collections.abc import Iterator
@@ -18,13 +18,14 @@ def inbox(
         str | None,
         typer.Argument(
             metavar="ADDRESS",
-            help="An email address, such as support@example.com; by default, all of the account.",
+            help="An email address, such as support@example.com. The default is all addresses of the account.",
         ),
     ] = None,
     after: Annotated[
-        str | None, typer.Option("--after", metavar="ID", help="Only messages older than the one with this id.")
+        str | None,
+        typer.Option("--after", metavar="ID", help="List only messages that are older than the message with this id."),
     ] = None,
-    limit: Annotated[int, typer.Option(help="How many at most.")] = 50,
+    limit: Annotated[int, typer.Option(help="The maximum number of messages to list.")] = 50,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
@@ -38,7 +39,7 @@ def inbox(
         typer.echo(f"No older mail{whose}." if after else f"No mail{whose} yet.")
     for message in found["messages"]:
         to = "" if address else f"for {message['address']}, "
-        typer.echo(plain(f"{message['id']}  {message['received_at']}  {message['size']} octets  {to}{how(message)}"))
+        typer.echo(plain(f"{message['id']}  {message['received_at']}  {message['size']} bytes  {to}{how(message)}"))
         typer.echo(plain(f"    from <{message['from']}>: {message['subject'] or '(no subject)'}"))
     if len(found["messages"]) == limit:
         last = found["messages"][-1]
@@ -46,29 +47,32 @@ def inbox(
 
 
 def show(
-    message_id: Annotated[str, typer.Argument(metavar="ID", help="The id in the 250 reply, or from the inbox.")],
-    text: Annotated[bool, typer.Option("--text", help="Print the text of the message alone, decoded.")] = False,
+    message_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The message id from the 250 reply or from `waypost inbox`.")
+    ],
+    text: Annotated[bool, typer.Option("--text", help="Print only the text of the message, decoded.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Print the message as it was delivered, byte for byte.")] = False,
     address: Annotated[
         str | None,
         typer.Option(
             "--address",
             metavar="ADDRESS",
-            help="For --text and --raw: the address whose copy is printed; by default, the first copy that is kept.",
+            help="With --text or --raw: the email address whose copy is printed. The default is the first stored copy.",
         ),
     ] = None,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Show one message: where it went, and everything that happened to it; or its text."""
+    """Show one message with its deliveries and its trace, or print its text."""
     if text + raw + as_json > 1 or (address and not (text or raw)):
-        raise typer.BadParameter("choose one of --text, --raw and --json; --address goes with --text or --raw")
+        raise typer.BadParameter("use only one of --text, --raw and --json, and --address only with --text or --raw")
     server = Client(data)
     try:
         message: schema.MessageWithTrace = server.get(f"messages/{path_of(message_id)}")
     except NotThere as error:
         raise ServerRefused(
-            f"{error} `waypost inbox` lists the ids of messages; `waypost trace` takes an address or a Message-ID."
+            f"{error} `waypost inbox` lists the ids of messages, and `waypost trace` also accepts email addresses and "
+            "Message-IDs."
         ) from error
     if raw:
         for part in _copy(server, message, address):
@@ -83,10 +87,15 @@ def show(
 
 
 def _copy(server: Client, message: schema.MessageWithTrace, address: str | None) -> Iterator[bytes]:
-    """A message as it was delivered to an address, part by part."""
+    """Yield the parts of a message as it was delivered to an address.
+
+    If `address` is None, the first stored copy of the message is used.
+    """
     if address is None:
         kept = [one for one in message["deliveries"] if one["in_inbox"]]
-        address = (kept or message["deliveries"])[0]["address"]  # one that is not kept may still wait in the queue
+        address = (kept or message["deliveries"])[0][
+            "address"
+        ]  # a delivery without a stored copy may still wait in the queue
     return server.download(f"messages/{path_of(message['id'])}/raw", address=address)
 
 
@@ -96,10 +105,12 @@ def _text(message: schema.MessageWithTrace, octets: bytes) -> str:
     found = readable.text_of(octets)
     if found is None:
         kinds = ", ".join(dict.fromkeys(readable.kinds_of(octets)))
-        raise ServerRefused(f"Message {message['id']} has no text, but {kinds}. --raw prints it whole.")
+        raise ServerRefused(
+            f"Message {message['id']} has no text; its parts are {kinds}. Use --raw to print the whole message."
+        )
     return found if found.endswith("\n") else found + "\n"
 
 
 def how(delivery: schema.DeliveryInList | schema.DeliveryOfMessage | schema.ExplainedDelivery) -> str:
-    """The reason for a delivery, in a word or two."""
+    """Return the reason for a delivery in a few words, such as "forwarded through support@example.com"."""
     return f"{delivery['reason']} through {delivery['via']}" if delivery["via"] else str(delivery["reason"])

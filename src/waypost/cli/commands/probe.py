@@ -1,4 +1,4 @@
-"""`waypost routes test` sends a message to an email address, and follows it over its route."""
+"""`waypost routes test` sends a message to an email address, and follows its delivery over its route."""
 
 import re
 import time
@@ -19,22 +19,24 @@ from waypost.domain.mail.trace_events import DeferredEvent
 if TYPE_CHECKING:
     import ssl
 
-LOOK_EVERY = 0.1
-"""Seconds between two requests for the trace."""
+POLL_INTERVAL = 0.1
+"""The time, in seconds, between two requests for the trace."""
 
-SAY_AFTER = 5.0
-"""After this many seconds without news, the command says what it waits for."""
+QUIET_SECONDS = 5.0
+"""After this many seconds without a new event, the command prints the deliveries that it is waiting for."""
 
 _ACCEPTED = re.compile(rb"2\.0\.0 ([0-9a-f-]{36}) ")
 
 
 def probe(
     address: Address,
-    wait: Annotated[float, typer.Option("--wait", metavar="SECONDS", help="How long to follow the message.")] = 60.0,
+    wait: Annotated[
+        float, typer.Option("--wait", metavar="SECONDS", help="The maximum time to follow the message.")
+    ] = 60.0,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Send a real message to an email address, and print each step until it is delivered, or fails."""
+    """Send a real message to an email address, and print each event until the message is delivered or fails."""
     server = Client(data)
     found: schema.Explanation = server.get("explain", address=address)
     if not found["accepted"]:
@@ -42,43 +44,46 @@ def probe(
     message_id = _send(server, address)
     if not as_json:
         typer.echo(f"Message {message_id} was accepted for {plain(address)}.")
-    message = _followed(server, message_id, wait, is_told=not as_json)
+    message = _followed(server, message_id, wait, print_events=not as_json)
     waiting = list(_not_tried(message))
     if as_json:
         print_json(message)
     failed = [one for one in message["deliveries"] if one["status"] != "delivered"]
     for one in failed:
-        tried = "was not tried yet" if one in waiting else "waits for its next attempt"
+        tried = "was not attempted yet" if one in waiting else "waits for its next attempt"
         now = tried if _waits(one) else "was given up"
         typer.echo(f"waypost: The delivery to {plain(one['address'])} {now}.", err=True)
     if failed:
         raise typer.Exit(Exit.REFUSED)
 
 
-def _followed(server: Client, message_id: str, wait: float, *, is_told: bool) -> schema.MessageWithTrace:
-    """The message, when each delivery was attempted, or after so many seconds. Meanwhile its events are printed."""
+def _followed(server: Client, message_id: str, wait: float, *, print_events: bool) -> schema.MessageWithTrace:
+    """Return the message when each of its deliveries was attempted, or after `wait` seconds.
+
+    If `print_events` is true, print each event of its trace when it appears.
+    """
     deadline = time.monotonic() + wait
-    say_at = time.monotonic() + SAY_AFTER
-    told = 0
+    report_at = time.monotonic() + QUIET_SECONDS
+    printed = 0
     while True:
         message: schema.MessageWithTrace = server.get(f"messages/{message_id}")
-        for event in message["trace"][told:]:
-            say_at = time.monotonic() + SAY_AFTER
-            if is_told:
-                typer.echo("\n".join(timeline.told(event)))
-        told = len(message["trace"])
+        for event in message["trace"][printed:]:
+            report_at = time.monotonic() + QUIET_SECONDS
+            if print_events:
+                typer.echo("\n".join(timeline.event_lines(event)))
+        printed = len(message["trace"])
         waiting = list(_not_tried(message))
         now = time.monotonic()
         if not waiting or now > deadline:
             return message
-        if now > say_at:
+        if now > report_at:
             typer.echo(_still_waits(waiting, wait), err=True)
-            say_at = deadline
-        time.sleep(LOOK_EVERY)
+            report_at = deadline
+        time.sleep(POLL_INTERVAL)
 
 
 def _not_tried(message: schema.MessageWithTrace) -> Iterator[schema.DeliveryOfMessage]:
-    """Deliveries without a result yet."""
+    """Yield the deliveries that have no result yet."""
     details = [timeline.detail_of(event) for event in message["trace"]]
     tried = {detail.address for detail in details if isinstance(detail, DeferredEvent)}
     return (one for one in message["deliveries"] if _waits(one) and one["address"] not in tried)
@@ -87,8 +92,9 @@ def _not_tried(message: schema.MessageWithTrace) -> Iterator[schema.DeliveryOfMe
 def _still_waits(waiting: list[schema.DeliveryOfMessage], wait: float) -> str:
     addresses = ", ".join(dict.fromkeys(plain(one["address"]) for one in waiting))
     return (
-        f"No attempt has ended yet for {addresses}. Waiting for at most {wait:g} s in all (--wait). A destination that "
-        "has just failed is not tried again for about a minute. Ctrl-C stops the waiting, not the delivery."
+        f"No attempt has ended yet for {addresses}. This command waits for at most {wait:g} s in total (--wait). If a "
+        "destination has just failed, the server does not try it again for about a minute. Ctrl-C ends this command; "
+        "the server continues the delivery."
     )
 
 
@@ -97,7 +103,10 @@ def _waits(delivery: schema.DeliveryOfMessage) -> bool:
 
 
 def _send(server: Client, address: str) -> str:
-    """Send the probe as any mail client would; returns the id of the message. From the null sender: nobody is told."""
+    """Send the test message over SMTP and return its id. Raises `ServerRefused`.
+
+    The test message has the null sender, so that a failure causes no bounce.
+    """
     import smtplib
 
     host, _, port = server.run.smtp.rpartition(":")
@@ -106,23 +115,23 @@ def _send(server: Client, address: str) -> str:
         with smtplib.SMTP(host, int(port), timeout=30) as client:
             client.ehlo()
             if client.has_extn("starttls"):
-                client.starttls(context=_unverified())  # it is this machine, and there is no secret in it
+                client.starttls(context=_unverified())  # the server is on this machine, and the message has no secret
                 client.ehlo()
             _expect(client.mail("", [] if address.isascii() else ["SMTPUTF8"]))
             _expect(client.rcpt(address))
             reply = _expect(client.data(_message(address, client.ehlo_resp or b"")))
     except (OSError, smtplib.SMTPException) as error:
-        raise ServerRefused(f"The mail server at {server.run.smtp} does not take the probe: {error}") from error
+        raise ServerRefused(f"The mail server at {server.run.smtp} did not accept the test message: {error}") from error
     accepted = _ACCEPTED.match(reply)
     if accepted is None:
-        raise ServerRefused(f"The mail server at {server.run.smtp} is no Waypost: {_text(reply)}")
+        raise ServerRefused(f"The mail server at {server.run.smtp} is not Waypost; it replied: {_text(reply)}")
     return accepted[1].decode()
 
 
 def _expect(reply: tuple[int, bytes]) -> bytes:
     code, text = reply
     if code >= 300:
-        raise ServerRefused(f"The server refuses the probe: {code} {_text(text)}")
+        raise ServerRefused(f"The server refused the test message: {code} {_text(text)}")
     return text
 
 
@@ -143,8 +152,8 @@ def _message(address: str, greeting: bytes) -> bytes:
         "MIME-Version: 1.0",
         "Content-Type: text/plain; charset=utf-8",
         "",
-        "Somebody has tested with `waypost routes test` where mail for this address goes.",
-        "This message can be deleted.",
+        "An operator sent this message with `waypost routes test` to test the route for this address.",
+        "You can delete it.",
         "",
     ]
     return "\r\n".join(lines).encode()

@@ -1,4 +1,4 @@
-"""`waypost purge` deletes the mail that exceeds the retention rules of the settings file, as a server does."""
+"""`waypost purge` deletes the mail that exceeds the retention rules in the settings file, as a running server does."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,31 +19,33 @@ if TYPE_CHECKING:
 
 def purge(
     ctx: typer.Context,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be deleted, and change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the mail that would be deleted, but delete nothing.")
+    ] = False,
     config: Config = DEFAULT_CONFIG,
     data: Data = DEFAULT_DATA,
     database: Database = DEFAULT_DATABASE,
     as_json: Json = False,
 ) -> None:
-    """Delete mail that exceeds the retention rules of the settings file. It can be stopped at any time."""
+    """Delete mail that exceeds the retention rules in the settings file. You can stop the command at any time."""
     from waypost.config import sources
 
     file: SettingsFile = ctx.obj
     if not file.retention:
-        which = f"{config} has no [[retention]]" if config else "no settings file with a [[retention]] is named"
-        raise Refused(f"All mail is kept: {which}. Name such a file with --config.")
+        which = f"{config} has no [[retention]] table" if config else "no settings file was given"
+        raise Refused(f"All mail is kept: {which}. Use --config to name a settings file with [[retention]] tables.")
     sources.check("database", database)
     found = run(_purged(file, DataDirectory(Path(data)), database, dry_run=dry_run))
     if as_json:
         print_json({"dry_run": dry_run, "purged": [_shown(of) for of in found]})
         return
     if not found:
-        typer.echo("No mail is older, or more, than the settings file keeps.")
+        typer.echo("No mail exceeds the retention rules.")
         return
     for of in found:
-        typer.echo(f"{of.inbox.address_key}  (account {of.inbox.account})  {_told(of.deliveries, of.octets)}")
-    total = _told(sum(of.deliveries for of in found), sum(of.octets for of in found))
-    typer.echo(f"In all: {total}, which would go." if dry_run else f"In all: {total}, which are gone.")
+        typer.echo(f"{of.inbox.address_key}  (account {of.inbox.account})  {_amount(of.deliveries, of.octets)}")
+    total = _amount(sum(of.deliveries for of in found), sum(of.octets for of in found))
+    typer.echo(f"Would delete in total: {total}." if dry_run else f"Deleted in total: {total}.")
 
 
 def _shown(of: retention.Purge) -> dict[str, Any]:
@@ -51,14 +53,14 @@ def _shown(of: retention.Purge) -> dict[str, Any]:
     return {"account": inbox.account, "address": inbox.address_key, "deliveries": of.deliveries, "octets": of.octets}
 
 
-def _told(deliveries: int, octets: int) -> str:
-    return f"{deliveries:,} {'delivery' if deliveries == 1 else 'deliveries'} with {octets:,} octets"
+def _amount(deliveries: int, octets: int) -> str:
+    return f"{deliveries:,} {'delivery' if deliveries == 1 else 'deliveries'} with {octets:,} bytes"
 
 
 async def _purged(
     file: "SettingsFile", directory: DataDirectory, database: str, *, dry_run: bool
 ) -> list[retention.Purge]:
-    """What was deleted from each inbox, or would be."""
+    """Return what was deleted from each inbox, or, if `dry_run` is true, what would be deleted."""
     from waypost.host.clock import now
     from waypost.server import opening
 

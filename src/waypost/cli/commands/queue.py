@@ -1,4 +1,4 @@
-"""`waypost queue`, `dead` and `replay`: deliveries that wait, dead letters, and repeating deliveries."""
+"""`waypost queue`, `waypost dead` and `waypost replay`, which list and repeat deliveries."""
 
 import os
 import re
@@ -19,48 +19,54 @@ from waypost.cli.timeline import plain
 from waypost.domain import durations
 from waypost.domain.mail.trace_events import address_of
 
-Limit = Annotated[int, typer.Option(help="How many at most.")]
-After = Annotated[str | None, typer.Option("--after", metavar="ID", help="Those behind this one.")]
+Limit = Annotated[int, typer.Option(help="The maximum number of entries to list.")]
+After = Annotated[
+    str | None, typer.Option("--after", metavar="ID", help="List only entries after the entry with this id.")
+]
 OfAddress = Annotated[
-    str | None, typer.Option("--address", metavar="ADDRESS", help="Only those of this email address.")
+    str | None, typer.Option("--address", metavar="ADDRESS", help="Only dead letters for this email address.")
 ]
 Since = Annotated[
     str | None,
-    typer.Option("--since", metavar="WHEN", help="Only those received since: 2h, or 2026-11-22T23:14:05Z."),
+    typer.Option(
+        "--since", metavar="WHEN", help="Only mail that was received since, such as 2h (ago) or 2026-11-22T23:14:05Z."
+    ),
 ]
-LetterId = Annotated[str, typer.Argument(metavar="ID", help="The id of a dead letter, as in `waypost dead list`.")]
+LetterId = Annotated[str, typer.Argument(metavar="ID", help="The id of a dead letter that `waypost dead list` shows.")]
 
-dead = typer.Typer(help="Dead letters: mail whose attempts ended without success, kept whole.", no_args_is_help=True)
+dead = typer.Typer(
+    help="Manage dead letters: failed deliveries, which are kept and can be redriven.", no_args_is_help=True
+)
 
 _AGO = re.compile(r"([0-9]{1,9}) ?([dhms])( ago)?", re.ASCII)
 
 
 def queue(
     destination: Annotated[
-        str | None, typer.Option("--destination", metavar="TO", help="Only mail for this destination.")
+        str | None, typer.Option("--destination", metavar="TO", help="List only mail for this destination.")
     ] = None,
     after: After = None,
     limit: Limit = 50,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """List the mail that waits for its next attempt, and its destinations."""
+    """List the deliveries that wait for their next attempt, and their destinations."""
     found: schema.Queue = Client(data).get("queue", destination=destination, after=after, limit=limit)
     if as_json:
         print_json(found)
         return
     if not found["deliveries"]:
-        typer.echo("Nothing waits.")
+        typer.echo("The queue is empty.")
     for to in found["destinations"]:
         typer.echo(plain(f"{to['waiting']} for {to['destination']}, the first due {to['due_at']}"))
     for line in found["deliveries"]:
         when = "is being attempted now" if line["is_attempted_now"] else f"next attempt {line['due_at']}"
         typer.echo(plain(f"{line['id']}  {when}"))
-        typer.echo(_what(line))
+        typer.echo(_summary(line))
         typer.echo(plain(f"    by {line['destination']}; attempts so far: {line['attempts']}"))
         if line["because"]:
             typer.echo(plain(f"    {line['because']}"))
-    _tell_of_more(found["deliveries"], limit)
+    _print_next_page(found["deliveries"], limit)
 
 
 @dead.command("list")
@@ -72,7 +78,7 @@ def listed(
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """List dead letters in the order in which they came, and why their attempts ended."""
+    """List dead letters in the order in which their messages arrived, with the reason for each failure."""
     server = Client(data)
     when = _moment(server, since)
     found: schema.DeadLetters = server.get("dead-letters", address=address, since=when, after=after, limit=limit)
@@ -83,14 +89,14 @@ def listed(
         typer.echo("There are no dead letters.")
     for letter in found["dead_letters"]:
         typer.echo(plain(f"{letter['id']}  given up {letter['given_up_at']}"))
-        typer.echo(_what(letter))
+        typer.echo(_summary(letter))
         typer.echo(plain(f"    {letter['because']}"))
-    _tell_of_more(found["dead_letters"], limit)
+    _print_next_page(found["dead_letters"], limit)
 
 
 @dead.command()
 def show(letter_id: LetterId, data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
-    """Show a dead letter: everything that happened to it."""
+    """Show a dead letter and its trace."""
     message, delivery = _letter(Client(data), letter_id)
     about = {"", delivery["address"]}
     events = [event for event in message["trace"] if address_of(timeline.detail_of(event)) in about]
@@ -105,11 +111,12 @@ def show(letter_id: LetterId, data: Data = DEFAULT_DATA, as_json: Json = False) 
 def download(
     letter_id: LetterId,
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE", help="Write it to this new file instead of printing it.")
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Write the message to this new file instead of standard output."),
     ] = None,
     data: Data = DEFAULT_DATA,
 ) -> None:
-    """Print a dead letter as it would be delivered, byte for byte."""
+    """Print a dead letter exactly as it would be delivered, byte for byte."""
     server = Client(data)
     message, delivery = _letter(server, letter_id)
     parts = server.download(f"messages/{path_of(message['id'])}/raw", address=delivery["address"])
@@ -118,9 +125,9 @@ def download(
             sys.stdout.buffer.write(part)
         sys.stdout.buffer.flush()
         return
-    first = next(parts)  # where the server refuses, no file is made
+    first = next(parts)  # if the server refuses the request, no file is created
     try:
-        # Mail is for its owner's eyes.
+        # Only the user who runs the command may read the mail.
         with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             for part in (first, *parts):
                 file.write(part)
@@ -132,64 +139,69 @@ def download(
 def redrive(
     letter_ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of dead letters.")] = None,
     all_of_them: Annotated[
-        bool, typer.Option("--all", help="All dead letters, or all of an address, or since a moment.")
+        bool, typer.Option("--all", help="Redrive all dead letters that match --address and --since, if given.")
     ] = False,
     address: OfAddress = None,
     since: Since = None,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Redrive dead letters: attempt them again, as if they were new, over the route of now."""
+    """Redrive dead letters: attempt their delivery again over the current route, as if they were new."""
     if bool(letter_ids) is (all_of_them or bool(address or since)):
-        raise ServerRefused("Say which dead letters: by their ids; or --all, or all with --address or --since.")
+        raise ServerRefused("Name the dead letters to redrive: give their ids, or use --all, --address or --since.")
     server = Client(data)
     which = {"address": address, "since": _moment(server, since)}
     body: dict[str, Any] = {"ids": letter_ids} if letter_ids else {"all": True, **which}
-    _tell(server.post("dead-letters/redrive", body), "Dead letters tried again: {redriven}.", as_json=as_json)
+    _print(server.post("dead-letters/redrive", body), "Dead letters redriven: {redriven}.", as_json=as_json)
 
 
 def replay(
     alias: Address,
     since: Annotated[
         str | None,
-        typer.Option("--since", metavar="WHEN", help="From when on (needed): 2h, or 2026-11-22T23:14:05Z."),
+        typer.Option(
+            "--since",
+            metavar="WHEN",
+            help="Required: the start of the period, such as 2h (ago) or 2026-11-22T23:14:05Z.",
+        ),
     ] = None,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Forward the mail that an alias has kept since a moment again, to its primary of now."""
+    """Forward the mail that an alias has kept since a given time again, to its current primary."""
     if since is None:
-        raise typer.BadParameter("say from when on, such as --since 2h", param_hint="--since")
+        raise typer.BadParameter("give the start of the period, such as --since 2h", param_hint="--since")
     server = Client(data)
     found = server.post("replay", {"address": alias, "since": _moment(server, since)})
-    _tell(found, "Messages forwarded again: {forwarded}.", as_json=as_json)
+    _print(found, "Messages forwarded again: {forwarded}.", as_json=as_json)
 
 
-def _what(one: schema.QueueLine | schema.DeadLetter) -> str:
-    """A line that says whose mail a delivery is."""
+def _summary(one: schema.QueueLine | schema.DeadLetter) -> str:
+    """Return a line with the recipient, sender and subject of a delivery."""
     return plain(f"    for {one['address']}, from <{one['from']}>: {one['subject'] or '(no subject)'}")
 
 
 def _letter(server: Client, letter_id: str) -> tuple[schema.MessageWithTrace, schema.DeliveryOfMessage]:
-    """The message of a dead letter, and its delivery."""
+    """Return the message and the delivery of a dead letter. Raises `ServerRefused` if there is no such dead letter."""
     with suppress(NotThere):
         message: schema.MessageWithTrace = server.get(f"messages/{path_of(letter_id.partition('.')[0])}")
         for delivery in message["deliveries"]:
             if delivery["id"] == letter_id and delivery["status"] == "dead":
                 return message, delivery
-    raise ServerRefused(f"{letter_id} is not a dead letter. `waypost dead list` lists those there are.")
+    raise ServerRefused(f"{letter_id} is not a dead letter. `waypost dead list` lists the dead letters.")
 
 
 def _moment(server: Client, when: str | None) -> str | None:
-    """A moment in the form that the server reads. A duration counts back from the server's clock, which may be
-    virtual.
+    """Return a time in the form that the server reads, from a time or a duration such as `2h`.
+
+    A duration is subtracted from the time of the server's clock, which may be virtual. Raises `ServerRefused`.
     """
     ago = _AGO.fullmatch(when or "")
     if ago is None:
         if when is not None and not _is_moment(when):
             raise ServerRefused(
-                f"--since must be how long ago, as in 2h, or a moment with its time zone, as in 2026-11-22T23:14:05Z, "
-                f"not {when!r}."
+                f"--since must be a duration, such as 2h (ago), or a time with a time zone, such as "
+                f"2026-11-22T23:14:05Z; not {when!r}."
             )
         return when
     clock: schema.Clock = server.get("clock")
@@ -206,12 +218,12 @@ def _is_moment(text: str) -> bool:
     return False
 
 
-def _tell_of_more(found: Sequence[schema.QueueLine | schema.DeadLetter], limit: int) -> None:
+def _print_next_page(found: Sequence[schema.QueueLine | schema.DeadLetter], limit: int) -> None:
     if len(found) == limit:
         typer.echo(f"There may be more: --after {found[-1]['id']}")
 
 
-def _tell(found: schema.Redriven | schema.Replayed, sentence: str, *, as_json: bool) -> None:
+def _print(found: schema.Redriven | schema.Replayed, sentence: str, *, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:

@@ -1,4 +1,7 @@
-"""`waypost routes`: targets of mail other than the inbox. Works with a server running or not; it counts at once."""
+"""`waypost routes` lists, adds and removes routes, with or without a running server.
+
+A change takes effect immediately.
+"""
 
 import os
 import re
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-app = typer.Typer(help="Routes: targets of mail in addition to the inbox, or instead of it.", no_args_is_help=True)
+app = typer.Typer(
+    help="Manage routes, which send mail elsewhere in addition to the inbox, or instead of it.", no_args_is_help=True
+)
 
 Config = Annotated[
     str,
@@ -38,11 +43,13 @@ Config = Annotated[
         callback=read_file,
     ),
 ]
-Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The number of a route, as in `waypost routes list`.")]
+Number = Annotated[
+    str, typer.Argument(metavar="NUMBER", help="The number of a route that `waypost routes list` shows.")
+]
 
 DEFAULT_CONFIG = ROWS["config"].default
 
-_USUAL = domain_routes.Route(match="*", to=domain_routes.INBOX)
+_DEFAULTS = domain_routes.Route(match="*", to=domain_routes.INBOX)
 
 
 @app.command("list")
@@ -53,11 +60,11 @@ def listed(
     database: Database = DEFAULT_DATABASE,
     as_json: Json = False,
 ) -> None:
-    """List the routes of the running server in the order in which they are matched; those of its settings file are
-    marked.
+    """List routes in the order in which they are matched.
 
-    Without a running server, it lists the routes of the settings file that --config names. Secrets are not shown. The
-    second column is the name of a route in the log, which holds no email address.
+    Routes of the running server's settings file are marked "file". Routes that `waypost routes add` has set have
+    numbers. If no server is running, the list includes the routes of the settings file that --config names. Secrets are
+    not shown. The second column is the name of the route in the log, which contains no email addresses.
     """
     stored = administer(data, database, routes.list_routes)
     file: SettingsFile = ctx.obj
@@ -70,19 +77,19 @@ def listed(
         print_json({"is_running": running is not None, "routes": shown})
         return
     for route in shown:
-        typer.echo(f"{route['number'] or 'file':>4}  {route['log_name']}  {_told(route)}")
+        typer.echo(f"{route['number'] or 'file':>4}  {route['log_name']}  {_in_a_line(route)}")
     if running is None and not config:
-        typer.echo("      No server is running here. Routes of a settings file are not shown: name it with --config.")
+        typer.echo("      No server is running here. To see the routes of a settings file, name it with --config.")
     elif shown and all(route["match"] != "*" for route in shown):
         typer.echo("      All other mail goes to the inbox of its address.")
     elif not shown:
-        typer.echo("There are no routes: all mail goes to the inbox of its address. `waypost routes add` sets one.")
+        typer.echo("There are no routes: all mail goes to the inbox of its address. `waypost routes add` adds one.")
     if running is not None and config and running != read:
-        typer.echo(f"      {config} has other routes than the server that is running, which read it when it started.")
+        typer.echo(f"      The routes in {config} differ from those that the running server read when it started.")
 
 
 def _routes_of_server(data: str) -> list[dict[str, Any]] | None:
-    """The routes of the settings file that the running server has read; None if no server is running."""
+    """Return the routes that the running server has read from its settings file; None if no server is running."""
     try:
         server = Client(data)
         server.get("health")
@@ -96,13 +103,15 @@ def add(
     ctx: typer.Context,
     match: Annotated[
         str,
-        typer.Argument(metavar="MATCH", help="Mail for support@example.com, *@example.com, instance:ID, or * for all."),
+        typer.Argument(
+            metavar="MATCH", help="The mail to match: support@example.com, *@example.com, instance:ID, or * for all."
+        ),
     ],
     to: Annotated[
         str,
         typer.Argument(
             metavar="TO",
-            help="Where it goes: inbox, smtp://HOST:PORT, smtps://HOST:PORT, mx: or mx:DOMAIN, lmtp://HOST:PORT, "
+            help="The destination: inbox, smtp://HOST:PORT, smtps://HOST:PORT, mx: or mx:DOMAIN, lmtp://HOST:PORT, "
             "lmtp:///PATH, maildir:/PATH, https://HOST/PATH.",
         ),
     ],
@@ -111,58 +120,61 @@ def add(
         str,
         typer.Option(
             "--tls",
-            help="none, opportunistic (the default), require, or verify (the default of smtps://).",
+            help="The use of TLS: none, opportunistic (the default), require, or verify (the default of smtps://).",
             metavar="HOW",
         ),
     ] = "",
-    user: Annotated[str, typer.Option("--user", help="SMTP AUTH user name.")] = "",
+    user: Annotated[str, typer.Option("--user", help="The user name for SMTP AUTH.")] = "",
     secret_file: Annotated[
         str,
         typer.Option(
             "--secret-file",
-            help="A file with the password of the user, or with the key that signs requests to a webhook. Read now.",
+            help="A file with the user's password, or with the key that signs requests to a webhook. It is read now.",
         ),
     ] = "",
     before: Annotated[
         int | None,
-        typer.Option("--before", help="The number of the route before which it comes; by default, after all."),
+        typer.Option("--before", help="The number of the route to insert it before. The default is after all routes."),
     ] = None,
     connections: Annotated[
         int | None,
-        typer.Option("--connections", help=f"{ROUTE['connections'].text} By default {ROUTE['connections'].default}."),
+        typer.Option(
+            "--connections", help=f"{ROUTE['connections'].text} The default is {ROUTE['connections'].default}."
+        ),
     ] = None,
     line_ends: Annotated[
         str,
         typer.Option(
-            "--line-ends", help="How lines end in a Maildir: lf (the default), or as-received.", metavar="HOW"
+            "--line-ends", help="The line ends in a Maildir: lf (the default), or as-received.", metavar="HOW"
         ),
     ] = "",
     fault: Annotated[
         str,
-        typer.Option("--fault", help="For tests, a fault to inject: tempfail, permfail, slow, or drop-after-data."),
+        typer.Option("--fault", help="A fault to inject, for tests: tempfail, permfail, slow, or drop-after-data."),
     ] = "",
     allow_private: Annotated[
         bool,
-        typer.Option("--allow-private", help="Let a webhook, or a mail server of mx:, be in a private network."),
+        typer.Option("--allow-private", help="Allow a webhook, or a mail server of mx:, in a private network."),
     ] = False,
     no_rewrite_sender: Annotated[
-        bool, typer.Option("--no-rewrite-sender", help="Keep the sender as it is, without SRS.")
+        bool, typer.Option("--no-rewrite-sender", help="Do not rewrite the sender with SRS.")
     ] = False,
     unchecked: Annotated[
         bool,
         typer.Option(
             "--unchecked",
-            help="Do not check first that the target can be reached and does not lead back to this server.",
+            help="Skip the check that the destination can be reached and does not lead back to this server.",
         ),
     ] = False,
-    config: Config = DEFAULT_CONFIG,  # noqa: ARG001 - it has been read
+    config: Config = DEFAULT_CONFIG,  # noqa: ARG001 - `read_file` has read it
     data: Data = DEFAULT_DATA,
     database: Database = DEFAULT_DATABASE,
 ) -> None:
     """Add a route for mail that arrives from now on.
 
-    It is checked before it is set, as the server that runs on the data directory would use it, or, if none runs, one
-    with this settings file and environment. It comes after all others unless --before is given.
+    Before it is added, the route is checked as the running server would use it. If no server is running, the check
+    uses the settings file and the environment of this command. The route comes after all other routes unless --before
+    is given.
     """
     from waypost.config import file as settings_file
     from waypost.config import sources
@@ -176,61 +188,64 @@ def add(
     running = _running(data)
     file = _file_of(running, ctx.obj)
     if not unchecked:
-        ours = routes_check.OurServer
-        server = ours.running(running) if running else ours.of(sources.read({}, os.environ, file))
+        our_server = routes_check.OurServer
+        server = our_server.running(running) if running else our_server.of(sources.read({}, os.environ, file))
         run(routes_check.check_route(route, server))
     number = administer(data, database, partial(routes.add_route, route=route, before=before, file_routes=file.routes))
-    typer.echo(f"Route {number} is set: {_told(domain_routes.without_secret(route))}")
+    typer.echo(f"Added route {number}: {_in_a_line(domain_routes.without_secret(route))}")
 
 
 @app.command()
 def remove(
     number: Number,
-    config: Config = DEFAULT_CONFIG,  # noqa: ARG001 - it has been read
+    config: Config = DEFAULT_CONFIG,  # noqa: ARG001 - `read_file` has read it
     data: Data = DEFAULT_DATA,
     database: Database = DEFAULT_DATABASE,
 ) -> None:
-    """Remove a route that was added by a command. The routes after it move up."""
+    """Remove a route that `waypost routes add` has set. The numbers of the routes after it decrease by one."""
     if not re.fullmatch("[0-9]{1,9}", number):
-        raise ServerRefused(f"A route is removed by its number, as in `waypost routes list`; {number!r} is none.")
+        raise ServerRefused(f"NUMBER must be a number that `waypost routes list` shows; not {number!r}.")
     route = administer(data, database, partial(routes.remove_route, number=int(number)))
-    typer.echo(f"Route {number} is gone: {_told(domain_routes.without_secret(route))}")
+    typer.echo(f"Removed route {number}: {_in_a_line(domain_routes.without_secret(route))}")
 
 
 def _running(data: str) -> Run | None:
-    """The server that runs on a data directory."""
+    """Return the server that runs on a data directory; None if no server does."""
     with suppress(DataDirectoryError):
         return DataDirectory(Path(data)).running()
     return None
 
 
 def _file_of(running: Run | None, given: "SettingsFile") -> "SettingsFile":
-    """The settings file of the running server, if this user can read it; else the one that --config names."""
+    """Return the running server's settings file, if this user can read it, or else the `given` file."""
     from waypost.config import file as settings_file
 
     if running and running.config:
-        with suppress(BadSetting):  # perhaps a secret of it is in the environment of the server alone
+        with suppress(BadSetting):  # for example, a secret may be only in the server's environment
             return settings_file.read(Path(running.config))
     return given
 
 
 def _shown(route: dict[str, Any], number: int | None) -> dict[str, Any]:
-    """A route, with the place where it is set. Routes of the settings file have no number."""
+    """Return the JSON object for a route, with its number and its source.
+
+    `number` is None for a route of the settings file.
+    """
     return {"number": number, "source": "file" if number is None else "command", **route}
 
 
-def _told(route: dict[str, Any]) -> str:
-    """A route in a line; defaults are left out."""
+def _in_a_line(route: dict[str, Any]) -> str:
+    """Describe a route in one line, without the properties that have their default value."""
     further = [
         "and in the inbox" if route["keep"] and route["to"] != "inbox" else "",
-        f"TLS {route['tls']}" if route["tls"] != _USUAL.tls else "",
+        f"TLS {route['tls']}" if route["tls"] != _DEFAULTS.tls else "",
         "certificate not verified" if route["tls"] == "require" else "",
         f"as {route['user']}" if route["user"] else "",
-        "sender as it is" if not route["rewrite_sender"] else "",
-        "also in private networks" if route["allow_private"] else "",
-        f"{route['connections']} connections" if route["connections"] != _USUAL.connections else "",
-        f"line ends {route['line_ends']}" if route["line_ends"] != _USUAL.line_ends else "",
-        f"FAULT ON PURPOSE: {route['fault']}" if route["fault"] else "",
+        "sender not rewritten" if not route["rewrite_sender"] else "",
+        "private networks allowed" if route["allow_private"] else "",
+        f"{route['connections']} connections" if route["connections"] != _DEFAULTS.connections else "",
+        f"line ends {route['line_ends']}" if route["line_ends"] != _DEFAULTS.line_ends else "",
+        f"INJECTED FAULT: {route['fault']}" if route["fault"] else "",
     ]
-    said = ", ".join(filter(None, further))
-    return f"{route['match']}  ->  {route['to']}{f'  ({said})' if said else ''}"
+    properties = ", ".join(filter(None, further))
+    return f"{route['match']}  ->  {route['to']}{f'  ({properties})' if properties else ''}"

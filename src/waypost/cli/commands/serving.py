@@ -1,4 +1,4 @@
-"""`waypost serve`."""
+"""`waypost serve` runs the server."""
 
 import inspect
 import os
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def read_file(ctx: typer.Context, config: str) -> str:
-    """Read the settings file before all other options are looked at: what it says is their default."""
+    """Read the settings file before Typer parses the other options, because its values are their defaults."""
     from waypost.config import file
 
     ctx.obj = file.read(Path(config)) if config else file.SettingsFile()
@@ -30,7 +30,10 @@ def read_file(ctx: typer.Context, config: str) -> str:
 
 
 def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each row of the table of settings. Typer makes options of a signature."""
+    """Add an option for each row of the settings table to a command.
+
+    Typer derives a command's options from its signature, so this function replaces the signature.
+    """
     options = [
         inspect.Parameter(
             row.name,
@@ -56,7 +59,7 @@ def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 @_takes_settings
 def serve(ctx: typer.Context, **given: str) -> None:
-    """Run the server until Ctrl-C or SIGTERM stops it, or its terminal goes away."""
+    """Run the server until Ctrl-C or SIGTERM stops it, or until its terminal is closed."""
     from waypost.config import sources
 
     options = {
@@ -88,31 +91,34 @@ def _warn(sentence: str) -> None:
 
 
 def _drop_unread_output() -> None:
-    """Drop output that has no reader: Python would flush it at its exit, fail, and end with exit code 120."""
+    """Discard buffered output that has no reader.
+
+    Otherwise Python would try to flush the output at exit, fail, and end with exit code 120.
+    """
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
 
 
-def _spoken(settings: Settings) -> str:
+def _protocols(settings: Settings) -> str:
     if not settings.tls_certificate:
         return "SMTP"
-    return "SMTP, over STARTTLS alone" if settings.tls_required else "SMTP, STARTTLS"
+    return "SMTP, STARTTLS required" if settings.tls_required else "SMTP, STARTTLS"
 
 
-def _also(run: "Run") -> str:
-    """The other addresses for mail, if any."""
-    smtps = f"  mail, TLS    {run.smtps}   (SMTP over TLS from the beginning)\n" if run.smtps else ""
-    lmtp = f"  mail, LMTP   {run.lmtp}   (from a mail server of yours)\n" if run.lmtp else ""
+def _other_mail_addresses(run: "Run") -> str:
+    """Return the lines of the banner for the SMTPS and LMTP addresses, if there are any."""
+    smtps = f"  mail, TLS    {run.smtps}   (SMTP with implicit TLS)\n" if run.smtps else ""
+    lmtp = f"  mail, LMTP   {run.lmtp}   (for mail from your own mail server)\n" if run.lmtp else ""
     return smtps + lmtp
 
 
-def _of_mail(settings: Settings) -> str:
-    """Who the server says it is, whom it trusts, and what it checks."""
+def _mail_lines(settings: Settings) -> str:
+    """Return the lines of the banner for the host name, the trusted networks and the checks of senders."""
     trusted = ", ".join(map(str, settings.trusted_networks)) or "no network"
     checked = settings.authentication.value if settings.checks_senders else "off"
     return (
@@ -122,20 +128,20 @@ def _of_mail(settings: Settings) -> str:
     )
 
 
-def _from_file(settings: Settings) -> str:
-    """What the settings file says, if there is one."""
+def _settings_lines(settings: Settings) -> str:
+    """Return the lines of the banner for the settings file, if there is one, and for a virtual clock."""
     faulty = sum(1 for route in settings.routes if route.fault)
-    said = ", ".join(
+    summary = ", ".join(
         [
-            _count(len(settings.routes), "route") + (f" ({faulty} with a fault on purpose)" if faulty else ""),
-            _count(len(settings.retention), "rule") + " of retention",
+            _count(len(settings.routes), "route") + (f" ({faulty} with an injected fault)" if faulty else ""),
+            _count(len(settings.retention), "retention rule"),
         ]
     )
-    read = f"  settings     {settings.config}: {said}\n" if settings.config else ""
-    moved = (
-        "  clock        VIRTUAL: moved on by POST /_waypost/clock/advance\n" if settings.clock is Clock.VIRTUAL else ""
+    read = f"  settings     {settings.config}: {summary}\n" if settings.config else ""
+    clock = (
+        "  clock        VIRTUAL: advanced by POST /_waypost/clock/advance\n" if settings.clock is Clock.VIRTUAL else ""
     )
-    return read + moved
+    return read + clock
 
 
 def _count(number: int, what: str) -> str:
@@ -143,19 +149,19 @@ def _count(number: int, what: str) -> str:
 
 
 def _banner(service: "Service", run: "Run") -> None:
-    """Say where everything is, for the person who started it."""
+    """Print the banner, which shows the server's addresses and files to the operator."""
     directory = service.directory
     typer.echo(
         f"Waypost {waypost.__version__} is ready.\n"
         f"  API          http://{run.http}   (Amazon Connect; signatures and policies are enforced)\n"
         f"  limits       {service.settings.limits.name}   ({service.settings.limits.in_words})\n"
-        f"  mail         {run.smtp}   ({_spoken(service.settings)}; only for email addresses that exist)\n"
-        f"{_also(run)}"
-        f"{_of_mail(service.settings)}"
+        f"  mail         {run.smtp}   ({_protocols(service.settings)}; only for email addresses that exist)\n"
+        f"{_other_mail_addresses(run)}"
+        f"{_mail_lines(service.settings)}"
         f"  instance     {service.instance_id}\n"
         f"  access key   in {directory.credentials}\n"
         f"  data         {service.where}\n"
-        f"{_from_file(service.settings)}"
-        f'Point your tools at it:  eval "$(waypost env --data {shlex.quote(str(directory.path))})"\n'
-        "Ctrl-C stops it."
+        f"{_settings_lines(service.settings)}"
+        f'To use this server, run in your shell:  eval "$(waypost env --data {shlex.quote(str(directory.path))})"\n'
+        "Ctrl-C stops the server."
     )

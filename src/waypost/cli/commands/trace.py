@@ -1,4 +1,4 @@
-"""`waypost trace`: where did my mail go?"""
+"""`waypost trace` shows everything that happened to a message or to the mail of an address."""
 
 from typing import Annotated
 
@@ -15,14 +15,16 @@ def trace(
         str,
         typer.Argument(
             metavar="ID|ADDRESS|MESSAGE-ID",
-            help="The id in the 250 reply, an email address that mail was sent to, or the Message-ID of a message.",
+            help="The message id from the 250 reply, an email address that received mail, or a Message-ID.",
         ),
     ],
-    limit: Annotated[int, typer.Option(help="The most messages, and the most refusals, to show.")] = 50,
+    limit: Annotated[
+        int, typer.Option(help="The maximum number of messages to show, and the maximum number of refusals.")
+    ] = 50,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Show everything that happened to mail: accepted, refused, delivered, deferred, dead letter."""
+    """Show everything that happened to mail, including refusals, deferrals and dead letters."""
     found: schema.Traced = Client(data).get("trace", what=what, limit=limit)
     if as_json:
         print_json(found)
