@@ -189,7 +189,7 @@ def has(parts, wanted, home):
     return any(type(part) is type(wanted) and part == wanted for part in parts)
 
 
-def test_a_setting_that_is_new_is_in_the_table_of_where_it_arrives():
+def test_each_setting_has_a_row_in_the_tables_of_this_file():
     assert set(SETTINGS) | NOT_OF_THE_SERVICE == set(ROWS)
     assert set(DELIVERY) == set(tables.DELIVERY)
     assert {field.name for field in dataclasses.fields(Settings)} == set(ROWS) | {"routes", "delivery", "retention"}
@@ -197,7 +197,7 @@ def test_a_setting_that_is_new_is_in_the_table_of_where_it_arrives():
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))
-def test_each_setting_of_serve_arrives_in_the_service(name, home, by_default, tmp_path):
+def test_each_setting_of_serve_changes_the_service(name, home, by_default, tmp_path):
     value, wanted = SETTINGS[name]
     needed = {
         "smtps": {"tls_certificate": f"{home}/both.pem"},
@@ -225,7 +225,7 @@ def a_database(name):
 
 
 @pytest.mark.parametrize("name", sorted(DELIVERY))
-def test_each_key_of_the_delivery_table_arrives_in_the_service(name, home, by_default, tmp_path):
+def test_each_key_of_the_delivery_table_changes_the_service(name, home, by_default, tmp_path):
     value, wanted = DELIVERY[name]
     (tmp_path / "waypost.toml").write_text(f"[delivery]\n{name} = {value}\n")
     given = settings_file.read(tmp_path / "waypost.toml").delivery
@@ -241,7 +241,7 @@ def test_each_setting_is_an_option_of_serve(monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["command line", "environment", "file"])
-def test_the_service_is_given_each_setting_that_serve_is_given(how, home, tmp_path, monkeypatch):
+def test_serve_passes_each_setting_to_the_service(how, home, tmp_path, monkeypatch):
     given = {name: value.format(home=home, database="postgresql:///x") for name, (value, _) in SETTINGS.items()}
     file = tmp_path / "waypost.toml"
     file.write_text("".join(f"{name} = {json.dumps(given[name])}\n" for name in given) if how == "file" else "")
@@ -264,7 +264,7 @@ def test_the_service_is_given_each_setting_that_serve_is_given(how, home, tmp_pa
     assert made == [from_options(**given, config=str(file))]
 
 
-def test_what_can_be_set_has_one_default():
+def test_each_setting_has_the_same_default_everywhere():
     """The servers for mail and HTTP have defaults too, for code that uses them without settings."""
     settings = Settings()
     assert SmtpLimits() == SmtpLimits(
@@ -290,14 +290,14 @@ def default_of(kind, name):
 
 
 @pytest.mark.parametrize(("name", "kind"), [("route", Route), ("rule", Rule)])
-def test_each_member_of_a_route_or_a_rule_of_retention_is_read(name, kind):
+def test_each_field_of_a_route_or_a_retention_rule_is_used(name, kind):
     elsewhere = [path for path in SOURCES if not {"tables.py", "file.py", "cli"} & set(path.parts)]
     read = {match for path in elsewhere for match in re.findall(rf"\b{name}\.(\w+)", SOURCES[path])}
     unread = {field.name for field in dataclasses.fields(kind)} - read
     assert not unread, f"no code reads {unread} of a {name}"
 
 
-def test_each_key_of_a_table_is_a_member_of_what_is_made_of_it():
+def test_the_keys_of_each_table_match_the_fields_of_its_class():
     """Secrets are an exception, because their keys name a file or a variable that contains the secret."""
     secret = set(tables.SECRETS)
     assert set(tables.ROUTE) - secret | {"secret"} == {field.name for field in dataclasses.fields(Route)}
@@ -308,12 +308,12 @@ def test_each_key_of_a_table_is_a_member_of_what_is_made_of_it():
 # Routes
 
 
-def test_each_kind_of_route_has_what_carries_it_out(by_default):
+def test_each_kind_of_route_has_a_transport(by_default):
     (dependencies,) = (part for part in by_default[False] if type(part).__name__ == "Dependencies")
     assert set(dependencies.transports) == set(Protocol)
 
 
-def test_each_kind_of_target_is_documented_where_routes_are_set():
+def test_each_kind_of_route_is_documented():
     """The settings, the help of `waypost routes add`, and the page on routes all describe each kind of target."""
     page = (ROOT / "docs" / "how-to" / "routes.md").read_text(encoding="utf-8")
     add = get_command(cli.app).commands["routes"].commands["add"]
@@ -337,7 +337,7 @@ def kinds_of_events():
     ]
 
 
-def test_each_event_is_in_the_list_of_events():
+def test_each_event_is_in_the_union_of_events():
     assert set(kinds_of_events()) == set(get_args(events.Event))
 
 
@@ -357,7 +357,7 @@ def emitted_in(source):
             yield from (argument for argument in node.args if isinstance(argument, ast.Call))
 
 
-def test_each_destination_in_the_log_is_without_its_path():
+def test_no_log_event_contains_the_path_of_a_destination():
     """The path of a destination could contain an email address."""
     found = [
         (path.name, ast.unparse(keyword.value))
@@ -388,7 +388,7 @@ def test_each_event_is_emitted_somewhere():
 # Documentation
 
 
-def test_each_path_of_the_inspection_api_is_on_its_page():
+def test_each_path_of_the_inspection_api_is_documented():
     page = (ROOT / "docs" / "reference" / "inspection-api.md").read_text(encoding="utf-8")
     source = SOURCES[Path(asgi.__file__)]
     served = {path.replace("{id}", "ID") for path in re.findall(r'Route\("(/[^"]+)"', source)}
@@ -396,7 +396,7 @@ def test_each_path_of_the_inspection_api_is_on_its_page():
     assert documented == served
 
 
-def test_each_event_of_a_trace_is_on_the_page_of_the_inspection_api():
+def test_each_event_of_a_trace_is_documented():
     page = (ROOT / "docs" / "reference" / "inspection-api.md").read_text(encoding="utf-8")
     missing = {kind for kind in trace_events.KINDS if f"`{kind}`" not in page}
     assert not missing, f"the page lacks {missing}"

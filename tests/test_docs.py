@@ -19,12 +19,12 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("name", write_reference.PAGES)
-def test_reference_pages_are_fresh(name):
+def test_reference_pages_are_up_to_date(name):
     page = (ROOT / "docs" / name).read_text(encoding="utf-8")
     assert page == write_reference.NOTE + write_reference.PAGES[name](), "run `make docs`"
 
 
-def test_every_link_in_the_documentation_leads_somewhere():
+def test_every_link_in_the_documentation_has_a_target():
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
@@ -46,7 +46,7 @@ def named_paths(page):
             yield ROOT / path, name
 
 
-def test_each_source_file_that_a_page_names_is_there_with_what_it_is_said_to_define():
+def test_each_source_file_that_a_page_names_exists_and_defines_the_given_name():
     pages = [*ROOT.glob("*.md"), *(one for one in ROOT.glob("docs/**/*.md") if "decisions" not in one.parts)]
     found = [(page, *named) for page in pages if page.name != "CHANGELOG.md" for named in named_paths(page)]
     assert len(found) > 60
@@ -56,13 +56,13 @@ def test_each_source_file_that_a_page_names_is_there_with_what_it_is_said_to_def
         assert re.search(defined, path.read_text(encoding="utf-8") if name else "", re.MULTILINE), f"{path}: {name}"
 
 
-def test_the_page_on_architecture_has_a_row_for_each_room_and_no_other():
+def test_the_page_on_architecture_has_exactly_one_row_for_each_room():
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE)) == ROOMS
     assert {file.name for file in SOURCE.glob("*.py")} == {"__init__.py", "__main__.py"}
 
 
-def test_the_page_on_architecture_has_the_order_of_the_rooms_that_the_linter_checks():
+def test_the_page_on_architecture_shows_the_order_of_rooms_that_the_linter_checks():
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
     of_rooms = {"type": "layers", "containers": ["waypost"]}
@@ -72,7 +72,7 @@ def test_the_page_on_architecture_has_the_order_of_the_rooms_that_the_linter_che
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-def test_the_unit_that_the_page_on_installation_has_is_valid(tmp_path):
+def test_the_systemd_unit_on_the_page_on_installation_is_valid(tmp_path):
     page = (ROOT / "docs" / "how-to" / "install.md").read_text(encoding="utf-8")
     (unit,) = re.findall(r"```text\n(\[Unit\].*?)```", page, re.DOTALL)
     file = tmp_path / "waypost.service"
@@ -88,7 +88,7 @@ def anchors(page):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_every_link_to_a_heading_leads_to_one():
+def test_every_link_to_a_heading_has_a_target():
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
         for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
             there = page.parent / target if target else page
@@ -111,7 +111,7 @@ def _numbers(page, line):
     return {int(number) for number in re.findall(r"\b\d+\b", found)}
 
 
-def test_pages_tell_the_places_of_the_checks_as_they_are():
+def test_pages_have_the_limits_of_concurrent_checks_of_the_code():
     one = _most(places.AT_ONCE, "192.0.2.1")
     network = _most(places.AT_ONCE, *(f"192.0.2.{number}" for number in range(1, 99)))
     assert {places.AT_ONCE, one, network} <= _numbers("security.md", "decisions/0025")
@@ -124,7 +124,7 @@ NOT_PLAIN = ("stranger", "in clear", "waved through", "leftover", "whoever", "is
 """Words that docs/style.md replaces with plainer words."""
 
 
-def test_no_page_has_words_that_the_page_on_style_refuses():
+def test_no_page_has_words_that_the_page_on_style_forbids():
     pages = {*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")} - {ROOT / "CHANGELOG.md", ROOT / "docs" / "style.md"}
     made = {ROOT / "docs" / name for name in write_reference.PAGES}
     for page in pages - made - {*ROOT.glob("docs/decisions/*.md")}:
@@ -161,7 +161,7 @@ def test_no_lock_file_names_a_package_index():
         assert "--hash=sha256:" in text
 
 
-def test_each_command_that_a_page_names_is_there_with_its_options():
+def test_each_command_that_a_page_names_exists_with_its_options():
     app = get_command(cli.app)
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
         for span in re.findall(r"`waypost ([a-z][^`]*)`", re.sub("```.*?```", "", page.read_text(), flags=re.DOTALL)):

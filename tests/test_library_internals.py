@@ -91,7 +91,7 @@ USED = {
 
 
 @pytest.mark.parametrize("name", USED)
-def test_what_we_use_of_a_library_is_as_it_was_when_we_looked(name):
+def test_the_internals_of_libraries_have_not_changed(name):
     used, digest, reason = USED[name]
     found = sha256(inspect.getsource(used).encode()).hexdigest()[:12]
     library = name.partition(" ")[0]
@@ -101,7 +101,7 @@ def test_what_we_use_of_a_library_is_as_it_was_when_we_looked(name):
     )
 
 
-def test_everything_that_we_override_is_in_the_table():
+def test_each_overridden_method_is_in_the_table():
     """If a method of a subclass is not in the base class, the library has renamed it, and would never call ours."""
     for subclass, base, library in (
         (connection.HttpConnection, HttpToolsProtocol, "uvicorn HttpToolsProtocol"),
@@ -115,7 +115,7 @@ def test_everything_that_we_override_is_in_the_table():
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_a_library_of_which_we_use_internals_has_an_upper_bound(library):
+def test_each_library_whose_internals_are_used_has_an_upper_bound(library):
     project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text(encoding="utf-8"))["project"]
     (bound,) = [each for each in project["dependencies"] if re.match(rf"{library}\b", each)]
     lower, upper = re.fullmatch(rf"{library}>=([0-9.]+),<([0-9.]+)", bound).groups()
@@ -123,5 +123,5 @@ def test_a_library_of_which_we_use_internals_has_an_upper_bound(library):
     assert least <= found < most
 
 
-def test_every_library_of_the_table_has_one():
+def test_the_list_of_libraries_matches_the_table():
     assert {name.partition(" ")[0] for name in USED} == set(LIBRARIES)

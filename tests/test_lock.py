@@ -82,7 +82,7 @@ def requirements_of(name, version):
 @pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("name", WANTED)
-def test_what_is_locked_is_complete(name, python, platform):
+def test_each_lock_file_is_complete(name, python, platform):
     assert missing(locked(name), WANTED[name], environment(python, platform)) == []
 
 
@@ -94,7 +94,7 @@ def test_what_is_locked_is_complete(name, python, platform):
         (("msgspec==", "msgspec==0.1 # "), "the lock has 0.1"),
     ],
 )
-def test_what_a_lock_lacks_is_named(monkeypatch, tmp_path, change, problem):
+def test_a_missing_package_is_reported(monkeypatch, tmp_path, change, problem):
     (tmp_path / "requirements").mkdir()
     text = (ROOT / "requirements" / "dev.txt").read_text(encoding="utf-8")
     assert change[0] in text
@@ -104,7 +104,7 @@ def test_what_a_lock_lacks_is_named(monkeypatch, tmp_path, change, problem):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda path: path.name)
-def test_each_locked_version_has_hashes_and_no_address(path):
+def test_each_locked_version_has_hashes_and_no_url(path):
     text = path.read_text(encoding="utf-8")
     assert "://" not in text
     for block in re.split(r"\n(?=[a-z0-9])", text.strip()):

@@ -9,7 +9,7 @@ from tests.differential.dialogues import BAD_ENDS, Generator, in_data
 COUNT = 60
 
 
-def test_we_differ_from_aiosmtpd_only_where_we_mean_to():
+def test_waypost_differs_from_aiosmtpd_only_as_expected():
     dialogues = Generator().dialogues(COUNT)
     with peers.waypost() as waypost:
         ours = player.play_all(dialogues, waypost)
@@ -34,16 +34,16 @@ def test_the_same_seed_makes_the_same_dialogues():
     assert repr(Generator(7).dialogues(50)) != repr(Generator(8).dialogues(50))
 
 
-def test_in_a_thousand_dialogues_is_each_bad_end():
+def test_a_thousand_dialogues_contain_each_bad_end():
     said = [dialogue.rest for dialogue in Generator().dialogues(1_000)]
     assert all(any(rest.find(b"Hello." + end) >= 0 for rest in said) for end in BAD_ENDS.values())
 
 
-def test_a_message_in_data_has_its_dots_doubled():
+def test_a_message_in_data_is_dot_stuffed():
     assert in_data(b".\r\n..x\r\n") == b"..\r\n...x\r\n.\r\n"
 
 
-def test_a_difference_that_nobody_meant_is_told():
+def test_an_unexpected_difference_is_reported():
     dialogue = Generator().dialogues(1)[0]
     ours = player.Outcome(codes=[[250]] * 4, rest=[250, 221])
     theirs = player.Outcome(codes=[[250], [250], [451], []], rest=[250, 221])

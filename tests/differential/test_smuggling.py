@@ -29,7 +29,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("end", BAD_ENDS.values(), ids=BAD_ENDS)
-def test_one_message_is_never_two(waypost, aiosmtpd, way, end):
+def test_a_message_with_a_bad_end_is_never_read_as_two(waypost, aiosmtpd, way, end):
     before = waypost.count()
     messages = smuggling.accepted(WAYS[way](end), waypost)
     assert len(messages) <= 1

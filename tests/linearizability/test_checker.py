@@ -300,26 +300,26 @@ WRONG = {
 
 
 @pytest.mark.parametrize("history", RIGHT.values(), ids=RIGHT.keys())
-def test_what_one_order_explains_is_right(history):
+def test_a_history_that_an_order_explains_is_linearizable(history):
     assert check(history) is None
 
 
 @pytest.mark.parametrize(("history", "message"), WRONG.values(), ids=WRONG.keys())
-def test_what_no_order_explains_is_a_violation_that_names_the_call_in_question(history, message):
+def test_a_history_that_no_order_explains_is_a_violation_that_names_the_call(history, message):
     assert message in str(check(history))
 
 
 @pytest.mark.parametrize(("history", "message"), WRONG.values(), ids=WRONG.keys())
-def test_in_what_sequence_calls_were_recorded_does_not_matter(history, message):
+def test_the_sequence_in_which_calls_were_recorded_does_not_matter(history, message):
     assert check(history[::-1]) is not None
 
 
 @pytest.mark.parametrize(("history", "message"), WRONG.values(), ids=WRONG.keys())
-def test_the_examples_are_what_they_say(history, message):
+def test_no_order_explains_the_examples_of_violations(history, message):
     assert not some_order_explains(history)
 
 
-def test_a_violation_can_be_read():
+def test_a_violation_is_rendered_as_readable_text():
     history = [
         associate("P", "A", "ok", 1_000, 12_000, by="one"),
         describe("P", ("A",), 3_000, 4_500, by="two"),
@@ -341,7 +341,7 @@ def test_a_violation_can_be_read():
     ]
 
 
-def test_a_violation_by_the_very_first_call_can_be_read_too():
+def test_a_violation_by_the_first_call_is_rendered_as_readable_text():
     assert str(check([disassociate("P", "A", "ok", 0.1, 0.3)])).splitlines() == [
         "No order of these calls explains their results:",
         "    0 … 0.2  one: disassociate(P, A) → ok",
@@ -375,7 +375,7 @@ SLIPS = {
 
 
 @pytest.mark.parametrize(("record", "message"), SLIPS.values(), ids=SLIPS.keys())
-def test_a_slip_of_the_recorder_is_neither_right_nor_a_violation(record, message):
+def test_an_invalid_record_raises_an_error(record, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         record()
 
@@ -419,13 +419,13 @@ def told_one_lie(draw, least, most, addresses):
 
 @properties
 @given(really_run(10, 20, "ABCD"))
-def test_whatever_was_really_run_is_right(history):
+def test_a_history_of_a_real_run_is_linearizable(history):
     assert check(history) is None
 
 
 @properties
 @given(told_one_lie(3, 6, "ABC"))
-def test_after_one_lie_the_checker_agrees_with_every_order_tried_out(history):
+def test_with_a_changed_result_the_checker_agrees_with_an_exhaustive_search(history):
     assert (check(history) is None) == some_order_explains(history)
 
 
@@ -438,7 +438,7 @@ def rounds(how_many, processes=6):
     ]
 
 
-def test_the_work_grows_with_the_calls_and_not_with_their_orders(monkeypatch):
+def test_the_time_of_the_checker_does_not_grow_with_the_number_of_orders(monkeypatch):
     # There are 720 orders in each of ten rounds. The test counts steps, because a time would depend on the machine.
     steps = itertools.count()
 
@@ -450,7 +450,7 @@ def test_the_work_grows_with_the_calls_and_not_with_their_orders(monkeypatch):
     assert check([*rounds(10), describe("P0", ("A0",), 100, 101)]) is not None
 
 
-def test_a_long_history_is_no_deeper_than_a_short_one():
+def test_a_long_history_does_not_exceed_the_recursion_limit():
     history = rounds(200, processes=3)
     assert check(history) is None
     assert len(check([*history, describe("P0", ("A0",), 1000, 1001)]).order) == 600

@@ -54,7 +54,7 @@ def test_a_linear_expression_passes(source):
 
 
 @pytest.mark.parametrize("source", QUADRATIC)
-def test_two_repetitions_of_the_same_are_quadratic(source):
+def test_two_repetitions_of_the_same_characters_are_quadratic(source):
     assert why_not_linear(re.compile(source), searches=False).startswith("quadratic")
 
 
@@ -64,7 +64,7 @@ def test_a_repetition_that_repeats_in_two_ways_is_exponential(source):
 
 
 @pytest.mark.parametrize("source", LINEAR_TO_SEARCH)
-def test_a_search_may_pass_over_what_no_repetition_begins_with(source):
+def test_a_search_for_an_expression_that_fails_quickly_is_linear(source):
     assert not why_not_linear(re.compile(source), searches=True)
 
 
@@ -74,6 +74,6 @@ def test_a_search_for_a_repetition_that_can_fail_is_quadratic(source):
     assert why_not_linear(re.compile(source.encode()), searches=True).startswith("quadratic")
 
 
-def test_what_is_not_looked_into_is_said():
+def test_an_unsupported_expression_raises_an_error():
     with pytest.raises(NotImplementedError):
         why_not_linear(re.compile(r"(a)\1"), searches=False)

@@ -22,15 +22,23 @@ NOT_LINEAR = {
 """The expressions that may take more than linear time, each with the reason."""
 
 MADE_AT_RUN_TIME = {
-    "waypost.api.wire.constraints: shapes.python_pattern(shape['pattern'])": "test_patterns_of_the_model",
-    "waypost.domain.iam.patterns: re.compile(_expression(parts), re.DOTALL)": "test_wildcards_of_policies",
-    "waypost.domain.iam.patterns: re.compile(_expression(known), re.DOTALL)": "test_wildcards_of_policies",
+    "waypost.api.wire.constraints: shapes.python_pattern(shape['pattern'])": (
+        "test_the_patterns_of_the_aws_model_take_linear_time"
+    ),
+    "waypost.domain.iam.patterns: re.compile(_expression(parts), re.DOTALL)": (
+        "test_the_wildcards_of_policies_take_linear_time"
+    ),
+    "waypost.domain.iam.patterns: re.compile(_expression(known), re.DOTALL)": (
+        "test_the_wildcards_of_policies_take_linear_time"
+    ),
     "waypost.domain.iam.policies: re.compile('|'.join(actions), re.IGNORECASE | re.ASCII)": (
-        "test_wildcards_of_policies"
+        "test_the_wildcards_of_policies_take_linear_time"
     ),
     "waypost.domain.directory.partitions: pattern": "The expression is only used for Waypost's own table.",
     "waypost.host.data_directory: f'.+\\\\.{_TEMPORARY}'": "The expression is used for Waypost's file names.",
-    "waypost.domain.dsn.reports: b'\\\\n' + name + b'[ \\\\t]*:'": "test_fields_of_reports",
+    "waypost.domain.dsn.reports: b'\\\\n' + name + b'[ \\\\t]*:'": (
+        "test_the_expressions_for_fields_of_reports_take_linear_time"
+    ),
 }
 """The expressions that are built at run time, each with the test that checks it, or the reason for having no test."""
 
@@ -46,11 +54,11 @@ def test_an_expression_takes_linear_time(expression):
     assert bool(because) is (expression.place in NOT_LINEAR), because
 
 
-def test_expressions_that_are_made_at_run_time_are_listed():
+def test_expressions_that_are_built_at_run_time_are_listed():
     assert {one.place for one in FOUND if one.pattern is None} == set(MADE_AT_RUN_TIME)
 
 
-def test_patterns_of_the_model():
+def test_the_patterns_of_the_aws_model_take_linear_time():
     """Patterns that are not linear are only for short texts, because the length is checked before the pattern."""
     for name, shape in shapes.load().shapes.items():
         if "pattern" in shape:
@@ -58,7 +66,7 @@ def test_patterns_of_the_model():
             assert shape.get("max", SHORT + 1) <= SHORT or not why_not_linear(pattern, searches=True), name
 
 
-def test_wildcards_of_policies():
+def test_the_wildcards_of_policies_take_linear_time():
     pieces = [Wildcard.MANY, Wildcard.ONE, "a", "a:b"]
     for several in itertools.chain.from_iterable(itertools.product(pieces, repeat=length) for length in range(4)):
         pattern = re.compile(patterns._expression([several]), re.DOTALL)
@@ -69,7 +77,7 @@ def test_wildcards_of_policies():
     assert not why_not_linear(re.compile(actions, re.IGNORECASE), searches=False)
 
 
-def test_fields_of_reports():
+def test_the_expressions_for_fields_of_reports_take_linear_time():
     for name in (b"content-type", b"received"):
         list(reports._fields(b"", name))
         assert not why_not_linear(re.compile(rb"\n" + name + rb"[ \t]*:", re.IGNORECASE), searches=True)

@@ -40,17 +40,17 @@ def grows_evenly(parser: Parser) -> float:
 
 
 @pytest.mark.parametrize("group", sorted({parser.name.partition(":")[0] for parser in ROWS}))
-def test_twice_the_octets_make_no_more_than_thrice_the_work(group):
+def test_twice_the_input_takes_at_most_three_times_as_long(group):
     grown = {one.name: grows_evenly(one) for one in ROWS if one.name.partition(":")[0] == group}
     assert {name: growth for name, growth in grown.items() if growth > LIMIT} == {}
 
 
-def test_more_than_linear_work_is_noticed():
+def test_quadratic_time_is_detected():
     slow = Parser("quadratic", Where.LOOP, 80_000, lambda size: " " * size, lambda text: sum(map(text.count, text)))
     assert grows_evenly(slow) > LIMIT
 
 
-def test_each_row_has_a_name_of_its_own_and_an_input_as_large_as_it_may_be():
+def test_each_row_has_a_unique_name_and_can_build_its_inputs():
     names = [parser.name for parser in ROWS]
     assert len(names) == len(set(names))
     for parser, size in itertools.product(ROWS, (10, 1_000)):
