@@ -123,7 +123,7 @@ def is_accepted(server, key):
     return False
 
 
-def test_a_policy_says_what_a_key_may_do(system, keys, policy):
+def test_a_key_may_make_only_the_calls_that_its_policy_allows(system, keys, policy):
     instance, address = f"arn:aws:connect:us-east-1:000000000000:instance/{system.instance_id}", system.new_address()
     file = policy(
         {"Effect": "Allow", "Action": ["connect:Describe*", "connect:Delete*"], "Resource": f"{instance}*"},
@@ -163,7 +163,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize(("octets", "message"), UNREADABLE.values(), ids=UNREADABLE)
-def test_a_policy_that_cannot_be_read_makes_no_key(own_keys, tmp_path, octets, message):
+def test_an_invalid_policy_creates_no_key(own_keys, tmp_path, octets, message):
     (tmp_path / "policy.json").write_bytes(octets)
     assert message in own_keys.refused("create", "--policy", tmp_path / "policy.json")
     assert own_keys.list() == {}
@@ -183,25 +183,25 @@ IMPOSSIBLE = {
 
 
 @pytest.mark.parametrize(("arguments", "message"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
-def test_a_key_that_cannot_be_is_refused_in_a_sentence(own_keys, arguments, message):
+def test_invalid_options_create_no_key(own_keys, arguments, message):
     assert message in own_keys.refused("create", *arguments)
     assert own_keys.list() == {}
 
 
 @pytest.mark.parametrize("command", ["activate", "deactivate", "delete"])
-def test_a_key_that_is_not_there_is_named(own_keys, command):
+def test_the_error_for_an_unknown_key_names_it(own_keys, command):
     own_keys.create()
     for key_id in ("AKIANOTHERE", "no such", "\udcff"):
         assert own_keys.refused(command, key_id) == f"There is no access key {key_id!a}."
 
 
 @pytest.mark.parametrize("command", [("list",), ("activate", "A"), ("deactivate", "A"), ("delete", "A")])
-def test_a_mistyped_data_directory_is_named_and_not_made(own_keys, command):
+def test_the_error_for_a_missing_data_directory_names_it_and_creates_none(own_keys, command):
     assert own_keys.refused(*command).startswith(f"There is no Waypost in {own_keys.data}.")
     assert not own_keys.data.exists()
 
 
-def test_each_account_has_its_own(system, keys):
+def test_each_account_has_separate_instances(system, keys):
     address = system.new_address()
     other = client(system.server, keys.create("--account", "222222222222"))
     assert other.list_instances()["InstanceSummaryList"] == []
@@ -213,7 +213,7 @@ def test_each_account_has_its_own(system, keys):
     assert refusal(system.connect.describe_instance, InstanceId=own["Id"])[0] == "ResourceNotFoundException"
 
 
-def test_a_session_is_good_with_its_token_only(system, keys):
+def test_temporary_credentials_are_valid_only_with_their_session_token(system, keys):
     session, another = keys.create("--expires", "1h"), keys.create("--expires", "1h")
     assert session["AccessKeyId"].startswith("ASIA")
     assert is_accepted(system.server, session)
@@ -224,7 +224,7 @@ def test_a_session_is_good_with_its_token_only(system, keys):
     assert not is_accepted(system.server, {**permanent, "SessionToken": session["SessionToken"]})
 
 
-def test_a_key_counts_as_its_owner_says_from_the_next_call_on(system, keys):
+def test_a_change_of_a_key_applies_to_the_next_call(system, keys):
     key = keys.create()
     assert is_accepted(system.server, key)
     for command, state in (("deactivate", "inactive"), ("activate", "active"), ("deactivate", "inactive")):
@@ -235,7 +235,7 @@ def test_a_key_counts_as_its_owner_says_from_the_next_call_on(system, keys):
     assert key["AccessKeyId"] not in keys.list()
 
 
-def test_a_list_tells_everything_but_secrets(own_keys, policy):
+def test_keys_list_shows_everything_except_secrets(own_keys, policy):
     file = policy({"Effect": "Allow", "Action": "connect:*", "Resource": "*"})
     made = [
         own_keys.create("--name", "ann", "--policy", file),
@@ -258,7 +258,7 @@ def test_a_list_tells_everything_but_secrets(own_keys, policy):
         assert key.get("SessionToken", key["SecretAccessKey"]) not in shown
 
 
-def test_a_secret_is_shown_once_for_people_too(own_keys):
+def test_keys_create_shows_the_secret_once(own_keys):
     code, out, err = own_keys.run("create", "--expires", "90m", "--account", "222222222222")
     assert code == 0
     assert re.fullmatch(
@@ -268,7 +268,7 @@ def test_a_secret_is_shown_once_for_people_too(own_keys):
     assert "The secret is not shown again." in err
 
 
-def test_no_secret_is_in_the_database_in_clear(system, keys):
+def test_the_database_contains_no_unencrypted_secret(system, keys):
     made = [keys.create("--expires", "1h"), keys.create()]
     assert all(is_accepted(system.server, key) for key in made)
     secrets = {key["SecretAccessKey"] for key in made} | {made[0]["SessionToken"], system.server.profile.key.secret}
@@ -281,14 +281,14 @@ def test_no_secret_is_in_the_database_in_clear(system, keys):
     assert not [file for file in files if (system.server.data / "master.key").read_bytes().strip() in file.read_bytes()]
 
 
-def test_what_a_command_makes_is_for_its_owner_only(own_keys):
+def test_only_the_owner_can_use_the_files_that_a_command_creates(own_keys):
     own_keys.create()
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in own_keys.data.iterdir()}
     assert modes == dict.fromkeys(["master.key", "waypost.sqlite3"], 0o600)
     assert stat.S_IMODE(own_keys.data.stat().st_mode) == 0o700
 
 
-def test_aws_tools_can_make_keys_for_themselves(system, tmp_path, monkeypatch):
+def test_aws_tools_can_create_keys_with_credential_process(system, tmp_path, monkeypatch):
     command = f"{sys.executable} -m waypost keys create --json --expires 1h --data {system.server.data}"
     config = f"[default]\nregion = us-east-1\ncredential_process = {command}\n"
     (tmp_path / "config").write_text(config)
@@ -303,7 +303,7 @@ def test_aws_tools_can_make_keys_for_themselves(system, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("spelling", [ONE_MASTER_KEY, ONE_MASTER_KEY.rstrip("="), f" {ONE_MASTER_KEY}\n"])
-def test_the_master_key_may_come_from_elsewhere(own_keys, spelling):
+def test_the_master_key_can_come_from_the_environment(own_keys, spelling):
     made = own_keys.create(WAYPOST_MASTER_KEY=ONE_MASTER_KEY)
     assert made["AccessKeyId"] in own_keys("list", WAYPOST_MASTER_KEY=spelling)
     assert [file.name for file in own_keys.data.iterdir()] == ["waypost.sqlite3"]
@@ -312,20 +312,20 @@ def test_the_master_key_may_come_from_elsewhere(own_keys, spelling):
 @pytest.mark.parametrize(
     "value", ["x", "A" * 42, "A" * 44, ONE_MASTER_KEY[:-4], ONE_MASTER_KEY + "AAAA", "ü", "secret key"]
 )
-def test_a_master_key_of_another_length_is_refused(own_keys, value):
+def test_a_master_key_of_the_wrong_length_is_refused(own_keys, value):
     message = own_keys.refused("create", WAYPOST_MASTER_KEY=value)
     assert message.startswith("WAYPOST_MASTER_KEY must be 32 bytes in base64url.")
     assert value not in message.removeprefix("WAYPOST_MASTER_KEY")
 
 
-def test_a_master_key_file_that_was_cut_is_refused(own_keys):
+def test_a_truncated_master_key_file_is_refused(own_keys):
     own_keys.create()
     (own_keys.data / "master.key").write_text("cut")
     assert f"{own_keys.data / 'master.key'} must be 32 bytes" in own_keys.refused("list")
 
 
 @pytest.mark.parametrize("command", ["list", "deactivate", "activate", "delete"])
-def test_another_master_key_than_the_database_s_is_refused(own_keys, command):
+def test_a_master_key_other_than_that_of_the_database_is_refused(own_keys, command):
     made = own_keys.create(WAYPOST_MASTER_KEY=ONE_MASTER_KEY)
     arguments = () if command == "list" else (made["AccessKeyId"],)
     message = own_keys.refused(command, *arguments, WAYPOST_MASTER_KEY=ANOTHER)
@@ -342,7 +342,7 @@ def test_a_server_does_not_start_with_another_master_key(own_keys):
     assert "another master key" in messages[0]
 
 
-def test_no_key_is_made_with_another_master_key(own_keys):
+def test_no_access_key_is_created_with_another_master_key(own_keys):
     own_keys.create(WAYPOST_MASTER_KEY=ONE_MASTER_KEY)
     assert "another master key" in own_keys.refused("create", WAYPOST_MASTER_KEY=ANOTHER)
 
@@ -357,7 +357,7 @@ def write_credentials(server, *profiles):
     return [{"AccessKeyId": f"AKIA{name}", "SecretAccessKey": secret} for name, secret, _ in profiles]
 
 
-def test_keys_of_before_are_adopted_once(new_server, capsys, monkeypatch):
+def test_keys_of_an_old_credentials_file_are_imported_once(new_server, capsys, monkeypatch):
     keys = Keys(new_server.data, capsys, monkeypatch)
     old = write_credentials(
         new_server, ("ONE", "one", "111111111111"), ("TWO", "two", "222222222222"), ("THREE", "three", "111111111111")
@@ -373,7 +373,7 @@ def test_keys_of_before_are_adopted_once(new_server, capsys, monkeypatch):
     assert keys.list().keys() == {"AKIAONE", "AKIATHREE"}
 
 
-def test_a_key_that_was_deleted_stays_so_if_it_was_the_last(new_server, capsys, monkeypatch):
+def test_a_deleted_key_is_not_restored_even_if_it_was_the_last(new_server, capsys, monkeypatch):
     new_server.start()
     own = new_server.profile.key
     Keys(new_server.data, capsys, monkeypatch)("delete", own.id)
@@ -382,14 +382,14 @@ def test_a_key_that_was_deleted_stays_so_if_it_was_the_last(new_server, capsys, 
     assert not is_accepted(new_server, {"AccessKeyId": own.id, "SecretAccessKey": own.secret})
 
 
-def test_a_key_that_is_made_before_does_not_shut_those_of_before_out(new_server, capsys, monkeypatch):
+def test_a_key_created_before_the_first_start_does_not_prevent_the_import_of_old_keys(new_server, capsys, monkeypatch):
     (old,) = write_credentials(new_server, ("ONE", "one", "111111111111"))
     Keys(new_server.data, capsys, monkeypatch).create()
     new_server.start()
     assert is_accepted(new_server, old)
 
 
-def test_two_profiles_may_have_one_key(new_server):
+def test_two_profiles_may_have_the_same_key(new_server):
     (key, _) = write_credentials(new_server, ("ONE", "one", "111111111111"), ("TWO", "two", "111111111111"))
     file = new_server.data / "credentials"
     file.write_text(file.read_text().replace("AKIATWO", "AKIAONE").replace("two", "one"))
@@ -400,7 +400,7 @@ def test_two_profiles_may_have_one_key(new_server):
     assert is_accepted(new_server, key)
 
 
-def test_the_owner_s_key_is_the_root_s_and_nobody_else_s(new_server, capsys, monkeypatch):
+def test_the_credentials_file_has_the_root_key_of_the_owner_s_account(new_server, capsys, monkeypatch):
     keys = Keys(new_server.data, capsys, monkeypatch)
     keys.create("--expires", "1h", "--name", "root")
     keys.create("--name", "ann")
@@ -420,14 +420,14 @@ def test_the_owner_s_key_is_the_root_s_and_nobody_else_s(new_server, capsys, mon
     assert keys.list().keys() == {*made, owner.id}
 
 
-def test_a_new_key_is_of_the_owner_s_account(new_server, capsys, monkeypatch):
+def test_a_new_key_belongs_to_the_owner_s_account(new_server, capsys, monkeypatch):
     new_server._options = ("--account", "123456789012")
     new_server.start()
     made = Keys(new_server.data, capsys, monkeypatch).create()
     assert Keys(new_server.data, capsys, monkeypatch).list()[made["AccessKeyId"]]["account"] == "123456789012"
 
 
-def test_a_new_key_is_of_the_owner_s_account_also_where_there_is_no_credentials_file(new_server, capsys, monkeypatch):
+def test_a_new_key_belongs_to_the_owner_s_account_without_a_credentials_file(new_server, capsys, monkeypatch):
     new_server._options = ("--account", "123456789012")
     new_server.start()
     new_server.stop()
@@ -437,7 +437,7 @@ def test_a_new_key_is_of_the_owner_s_account_also_where_there_is_no_credentials_
     assert keys.list()[made["AccessKeyId"]]["account"] == "123456789012"
 
 
-def test_a_session_is_told_from_one_that_has_ended_and_is_gone_after_a_day(own_keys):
+def test_temporary_credentials_are_deleted_a_day_after_they_expire(own_keys):
     made = own_keys.create("--expires", "10m")["AccessKeyId"]
     other = own_keys.create("--expires", "1h")["AccessKeyId"]
 
@@ -450,7 +450,7 @@ def test_a_session_is_told_from_one_that_has_ended_and_is_gone_after_a_day(own_k
     assert purged(timedelta(hours=24, minutes=10)).keys() == {other}
 
 
-def test_a_master_key_that_is_missing_is_not_made_anew(own_keys):
+def test_a_missing_master_key_is_not_replaced(own_keys):
     own_keys.create()
     (own_keys.data / "master.key").unlink()
     message = own_keys.refused("list")
@@ -459,7 +459,7 @@ def test_a_master_key_that_is_missing_is_not_made_anew(own_keys):
     assert not (own_keys.data / "master.key").exists()
 
 
-def test_what_others_could_read_is_made_private_at_the_start(new_server):
+def test_the_server_makes_readable_files_private_at_its_start(new_server):
     new_server.start()
     new_server.stop()
     files = ("waypost.sqlite3", "credentials", "master.key")
@@ -469,7 +469,7 @@ def test_what_others_could_read_is_made_private_at_the_start(new_server):
     assert {stat.S_IMODE((new_server.data / name).stat().st_mode) for name in files} == {0o600}
 
 
-def test_a_command_beside_a_server_of_an_older_version_leaves_its_database_alone(own_keys):
+def test_a_command_does_not_migrate_the_database_of_a_running_older_server(own_keys):
     own_keys.create()
     database = own_keys.data / "waypost.sqlite3"
     with contextlib.closing(sqlite3.connect(database)) as older, older:
@@ -503,7 +503,7 @@ INSPECTORS = {
 
 
 @pytest.mark.parametrize(("statement", "status"), INSPECTORS.values(), ids=INSPECTORS)
-def test_a_policy_says_whether_mail_may_be_read(system, keys, policy, statement, status):
+def test_a_key_may_read_mail_only_if_its_policy_allows_it(system, keys, policy, statement, status):
     key = keys.create("--policy", policy(statement))
     response = system.get("instance", key=basic(key), region="us-east-1")
     assert response.status == status
@@ -513,7 +513,7 @@ def test_a_policy_says_whether_mail_may_be_read(system, keys, policy, statement,
 
 
 @pytest.mark.parametrize("of_tag", [False, True], ids=["by its ARN", "by its tag"])
-def test_a_key_that_is_denied_one_address_reads_no_mail_by_the_inspection_api(system, keys, policy, of_tag):
+def test_a_key_that_is_denied_an_address_cannot_use_the_inspection_api(system, keys, policy, of_tag):
     ceo = system.new_address("ceo")
     message_id = system.deliver(b"Subject: merger\r\n\r\nHello.\r\n", ceo)
     path = {"InstanceId": system.instance_id, "EmailAddressId": system.ids[ceo]}
@@ -542,7 +542,7 @@ BLOCKS = {
 
 
 @pytest.mark.parametrize("key", BLOCKS)
-def test_a_denial_under_a_condition_counts_for_mail_too(system, keys, policy, key):
+def test_a_conditional_deny_also_applies_to_the_inspection_api(system, keys, policy, key):
     operator, value = BLOCKS[key]
     everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
     file = policy(everything, {**everything, "Effect": "Deny", "Condition": {operator: {key: value}}})
@@ -551,7 +551,7 @@ def test_a_denial_under_a_condition_counts_for_mail_too(system, keys, policy, ke
     assert system.get("instance", key=basic(denied)).status == 403
 
 
-def test_mail_cannot_be_read_with_a_session_or_an_inactive_key(system, keys):
+def test_the_inspection_api_refuses_temporary_credentials_and_inactive_keys(system, keys):
     session, inactive = keys.create("--expires", "1h"), keys.create()
     assert system.get("instance", key=basic(inactive)).status == 200
     keys("deactivate", inactive["AccessKeyId"])

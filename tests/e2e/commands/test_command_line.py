@@ -67,7 +67,7 @@ def names_in(value):
     return [name for inner in value for name in names_in(inner)] if isinstance(value, list) else []
 
 
-def test_json_has_one_form_for_every_command(commands, arguments):
+def test_the_json_of_every_command_has_the_same_format(commands, arguments):
     with_json = {name for name, command in all_commands() for option in command.params if "--json" in option.opts}
     assert set(JSON) == with_json
     count = 0
@@ -133,12 +133,12 @@ def test_a_shell_completes_commands_and_options(words, expected):
     ],
     ids=str,
 )
-def test_an_exit_code_tells_what_kind_of_failure_it_is(commands, command, code):
+def test_the_exit_code_shows_the_kind_of_failure(commands, command, code):
     assert commands.run(*command)[0] == code
 
 
 @pytest.mark.parametrize("command", [("env",), ("inbox",), ("show", "x"), ("queue",), ("dead", "list")], ids=str)
-def test_a_command_without_a_server_exits_with_the_code_for_that(tmp_path, capsys, monkeypatch, command):
+def test_a_command_without_a_server_has_its_own_exit_code(tmp_path, capsys, monkeypatch, command):
     assert Commands(tmp_path, capsys, monkeypatch).run(*command)[0] == Exit.NO_SERVER
 
 
@@ -159,7 +159,7 @@ class _Unavailable(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_a_failure_of_the_server_has_another_exit_code_than_a_refusal(late, tmp_path, capsys, monkeypatch):
+def test_a_failure_of_the_server_and_a_refusal_have_different_exit_codes(late, tmp_path, capsys, monkeypatch):
     shutil.copy(late.server.data / "credentials", tmp_path)
     with http.server.HTTPServer(("127.0.0.1", 0), _Unavailable) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

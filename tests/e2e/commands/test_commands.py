@@ -51,7 +51,7 @@ def taken_port():
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
-def test_inbox_lists_what_arrived(system):
+def test_inbox_lists_the_mail_of_an_address(system):
     alias, primary = system.linked_pair()
     assert output(system, "inbox", primary) == f"No mail for {primary} yet.\n"
     message_id = system.deliver(HELLO, alias)
@@ -89,7 +89,7 @@ def test_inbox_without_an_address_lists_the_mail_of_the_account(new_server):
     system.connect.close()
 
 
-def test_show_prints_the_octets_of_a_message_as_they_were_delivered(system):
+def test_show_prints_the_exact_bytes_of_a_message_as_it_was_delivered(system):
     alias, primary = system.linked_pair()
     octets = b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\nGr\xfc\xdfe\x00\r\n.\r\n\r\nno end of line\r\n"
     message_id = system.deliver(octets.replace(b"\x00", b"\x01"), alias)
@@ -116,12 +116,12 @@ def test_show_prints_the_text_of_a_message(system):
 
 
 @pytest.mark.parametrize("both", [("--text", "--raw"), ("--raw", "--json"), ("--address", "a@example.com")], ids=str)
-def test_show_prints_one_thing_at_a_time(system, both):
+def test_show_accepts_only_one_output_option(system, both):
     done = waypost("show", "x", *both, "--data", system.server.data)
     assert (done.returncode, done.stdout) == (Exit.MISUSED, "")
 
 
-def test_show_tells_everything_that_happened(system):
+def test_show_prints_the_deliveries_and_the_trace_of_a_message(system):
     alias, primary = system.linked_pair()
     message_id = system.deliver(HELLO, alias)
     printed = output(system, "show", message_id)
@@ -133,7 +133,7 @@ def test_show_tells_everything_that_happened(system):
     assert json.loads(output(system, "show", message_id, "--json")) == system.json(f"messages/{message_id}")
 
 
-def test_explain_says_what_would_happen(system):
+def test_explain_shows_what_would_happen_to_mail(system):
     alias, primary = system.linked_pair()
     printed = output(system, "explain", alias)
     assert f"Mail for {alias} would be accepted." in printed
@@ -141,7 +141,7 @@ def test_explain_says_what_would_happen(system):
     assert json.loads(output(system, "explain", alias, "--json")) == system.json("explain", address=alias)
 
 
-def test_explain_says_what_would_be_refused(system):
+def test_explain_shows_that_mail_would_be_refused(system):
     done = waypost("explain", "unknown@example.com", "--data", system.server.data)
     message = "Mail for unknown@example.com would be refused: unknown@example.com is not an email address of account "
     assert (done.returncode, done.stderr) == (1, "")
@@ -149,11 +149,11 @@ def test_explain_says_what_would_be_refused(system):
 
 
 @pytest.mark.parametrize("command", [("inbox", "unknown@example.com"), ("show", "x"), ("explain", "nobody")], ids=str)
-def test_what_is_not_there_is_said_in_a_sentence(system, command):
+def test_the_error_for_a_missing_resource_is_one_line(system, command):
     assert command[1] in refused(*command, "--data", system.server.data)
 
 
-def test_explain_says_that_there_is_no_room_on_the_disk(new_server):
+def test_explain_shows_that_the_disk_is_full(new_server):
     new_server._options = ["--disk-reserve", "100000GiB"]
     new_server.start()
     address = "support@example.com"
@@ -165,7 +165,7 @@ def test_explain_says_that_there_is_no_room_on_the_disk(new_server):
     assert f"Mail for {address} would be refused: The free disk space is below the reserve" in done.stdout
 
 
-def test_the_banner_says_whom_the_server_trusts_and_what_it_checks():
+def test_the_banner_shows_the_trusted_networks_and_the_checks_of_senders():
     lines = serving._mail_lines(
         from_options(hostname="mx.example", trusted_networks="10.0.0.0/8", authentication="enforce")
     )
@@ -176,19 +176,19 @@ def test_the_banner_says_whom_the_server_trusts_and_what_it_checks():
     ]
 
 
-def test_replay_without_a_moment_gives_an_example(tmp_path):
+def test_the_error_for_replay_without_since_contains_an_example(tmp_path):
     done = waypost("replay", "a@example.com", "--data", tmp_path)
     assert done.returncode == Exit.MISUSED
     assert "such as --since 2h" in done.stderr
 
 
-def test_a_command_without_a_server_says_how_to_start_one(tmp_path):
+def test_the_error_for_a_command_without_a_server_shows_how_to_start_one(tmp_path):
     assert "waypost serve --data" in refused("inbox", "--data", tmp_path, code=Exit.NO_SERVER)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("edge", ["http", "smtp"])
-def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path, taken_port, edge):
+def test_the_error_for_a_port_in_use_is_one_line(tmp_path, taken_port, edge):
     message = refused(
         "serve", "--data", tmp_path / "data", *ON_FREE_PORTS, f"--{edge}", taken_port, run=waypost_process
     )
@@ -200,7 +200,7 @@ def test_a_port_that_is_taken_is_said_in_a_sentence(tmp_path, taken_port, edge):
     ("name", "value"),
     [("http", "8025"), ("smtp", "localhost:99999"), ("account", "12"), ("region", "here"), ("hostname", "two words")],
 )
-def test_a_bad_setting_is_named_as_it_was_given(tmp_path, name, value):
+def test_the_error_for_an_invalid_setting_names_its_option_or_variable(tmp_path, name, value):
     variable = f"WAYPOST_SERVE_{name.upper()}"
     for place, arguments, environment in ((f"--{name}", (f"--{name}", value), {}), (variable, (), {variable: value})):
         message = refused("serve", "--data", tmp_path / "data", *arguments, **environment)
@@ -208,7 +208,7 @@ def test_a_bad_setting_is_named_as_it_was_given(tmp_path, name, value):
         assert value in message
 
 
-def test_a_directory_that_cannot_be_used_is_named(tmp_path):
+def test_the_error_for_an_unusable_data_directory_names_it(tmp_path):
     (tmp_path / "file").touch()
     message = refused("serve", "--data", tmp_path / "file", *ON_FREE_PORTS, run=waypost_process)
     assert message == f"The data directory {tmp_path}/file cannot be used: it is not a directory."
@@ -245,7 +245,7 @@ age = "30d"
         (FILE, "2 routes (1 with an injected fault), 1 retention rule"),
     ],
 )
-def test_the_banner_says_what_the_settings_file_has(tmp_path, text, summary):
+def test_the_banner_summarizes_the_settings_file(tmp_path, text, summary):
     file = tmp_path / "waypost.toml"
     file.write_text(text)
     with server("--config", str(file)) as running:
@@ -254,7 +254,7 @@ def test_the_banner_says_what_the_settings_file_has(tmp_path, text, summary):
     assert ("  clock        VIRTUAL: advanced by POST /_waypost/clock/advance\n" in banner) is (text == FILE)
 
 
-def test_the_banner_says_nothing_of_a_settings_file_that_is_not_there(new_server):
+def test_the_banner_does_not_mention_a_settings_file_if_there_is_none(new_server):
     new_server.start()
     banner = "".join(iter(new_server._process.stdout.readline, "Ctrl-C stops the server.\n"))
     assert "settings  " not in banner
@@ -262,7 +262,7 @@ def test_the_banner_says_nothing_of_a_settings_file_that_is_not_there(new_server
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_server_that_is_told_to_stop_leaves_in_order(new_server, number):
+def test_a_server_stops_cleanly_after_a_signal(new_server, number):
     new_server.start()
     assert (new_server.data / "run.json").exists()
     new_server._process.send_signal(number)
@@ -304,7 +304,7 @@ def on_a_terminal(data):
 
 
 @pytest.mark.slow
-def test_a_server_whose_terminal_goes_away_leaves_in_order(tmp_path):
+def test_a_server_stops_cleanly_if_its_terminal_is_closed(tmp_path):
     process, terminal = on_a_terminal(tmp_path / "data")
     assert (tmp_path / "data" / "run.json").exists()
     os.close(terminal)
@@ -313,7 +313,7 @@ def test_a_server_whose_terminal_goes_away_leaves_in_order(tmp_path):
 
 
 @pytest.mark.slow
-def test_sighup_on_a_terminal_that_is_still_there_does_not_stop_the_server(tmp_path):
+def test_sighup_does_not_stop_the_server_if_its_terminal_is_open(tmp_path):
     process, terminal = on_a_terminal(tmp_path / "data")
     process.send_signal(signal.SIGHUP)
     printed = b""
@@ -337,20 +337,20 @@ def test_under_nohup_sighup_is_ignored(new_server):
     assert not logged(new_server, "reopened")
 
 
-def test_a_server_that_was_killed_is_said_to_be(new_server):
+def test_the_error_for_a_killed_server_shows_how_to_start_it_again(new_server):
     new_server.start()
     new_server.kill()
     message = refused("inbox", "--data", new_server.data, code=Exit.NO_SERVER)
     assert message.endswith(f"If it was killed, start it again: waypost serve --data {new_server.data}")
 
 
-def test_secrets_and_mail_are_for_the_owner_only(system):
+def test_only_the_owner_can_read_the_files_with_secrets_and_mail(system):
     for name in ("credentials", "master.key", "waypost.sqlite3", "waypost.sqlite3-wal"):
         assert stat.S_IMODE((system.server.data / name).stat().st_mode) == 0o600
 
 
 @pytest.mark.slow
-def test_a_log_that_nobody_reads_any_more_holds_nobody_up(tmp_path):
+def test_the_server_continues_if_the_reader_of_its_log_is_gone(tmp_path):
     read_end, write_end = os.pipe()
     command = [sys.executable, "-m", "waypost", "serve", "--data", str(tmp_path / "data")]
     ports = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
@@ -388,14 +388,14 @@ def test_a_restart_keeps_everything(new_server):
     again.connect.close()
 
 
-def test_a_server_that_cannot_start_says_why_to_tests(new_server):
+def test_the_test_kit_raises_the_reason_why_a_server_cannot_start(new_server):
     new_server._options = ("--account", "12")
     with pytest.raises(ServerDied, match="account must be twelve digits"):
         new_server.start()
     new_server._process.stdout.close()
 
 
-def test_what_a_killed_server_has_left_is_removed_before_the_next_one_is_loaded(new_server, monkeypatch):
+def test_serve_removes_the_run_json_of_a_killed_server_before_it_starts(new_server, monkeypatch):
     new_server.start()
     new_server.kill()
     run_json = new_server.data / "run.json"
@@ -414,7 +414,7 @@ def test_what_a_killed_server_has_left_is_removed_before_the_next_one_is_loaded(
 
 
 @pytest.mark.slow
-def test_a_second_server_leaves_the_first_one_where_it_is(new_server):
+def test_a_second_server_does_not_change_the_run_json_of_the_first(new_server):
     new_server.start()
     message = refused("serve", "--data", new_server.data, *ON_FREE_PORTS, run=waypost_process)
     assert "Another Waypost is running" in message

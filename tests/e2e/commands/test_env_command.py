@@ -81,7 +81,7 @@ def instances(environ, monkeypatch):
         client.close()
 
 
-def test_env_points_a_shell_at_the_server(system):
+def test_env_prints_the_variables_for_the_server(system):
     done = waypost("env", "--data", system.server.data, NO_PROXY="", no_proxy="")
     assert (done.returncode, done.stderr) == (0, "")
     unset, *exports = done.stdout.splitlines()
@@ -109,7 +109,7 @@ def test_env_points_a_shell_at_the_server(system):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("hostile", [*HOSTILE.values(), EVERYTHING], ids=[*HOSTILE, "all variables"])
-def test_boto3_reaches_the_server_whatever_the_environment_was(system, configuration, monkeypatch, hostile):
+def test_boto3_uses_the_server_in_any_environment(system, configuration, monkeypatch, hostile):
     before = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     before |= {name: configuration if name == "AWS_CONFIG_FILE" else value for name, value in hostile.items()}
     after = before | printed(system, **before)
@@ -120,7 +120,7 @@ def test_boto3_reaches_the_server_whatever_the_environment_was(system, configura
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shell", ["sh", "bash", "dash", "zsh", "ksh", "busybox"])
-def test_the_aws_cli_reaches_the_server_from_every_shell(system, configuration, shell):
+def test_the_aws_cli_uses_the_server_in_every_shell(system, configuration, shell):
     if not shutil.which(shell):
         pytest.skip(f"there is no {shell}")
     aws = Path(sys.executable).with_name("aws")
@@ -146,7 +146,7 @@ def test_the_aws_cli_reaches_the_server_from_every_shell(system, configuration, 
     [("--data", "nowhere"), ("--dta", "x"), ("x",), ("--data",)],
     ids=["no server", "an unknown option", "an argument too many", "an option without its value"],
 )
-def test_a_shell_that_evaluates_a_failure_runs_nothing_after_it(tmp_path, arguments):
+def test_a_shell_runs_no_further_command_if_env_fails(tmp_path, arguments):
     env_command = shlex.join([sys.executable, "-m", "waypost", "env", *arguments])
     done = subprocess.run(
         ["sh", "-c", f'eval "$({env_command})" && echo "the next command runs"'],
@@ -156,7 +156,7 @@ def test_a_shell_that_evaluates_a_failure_runs_nothing_after_it(tmp_path, argume
     assert done.stderr
 
 
-def test_a_server_that_was_killed_is_a_failure_to_a_shell(new_server):
+def test_env_prints_false_if_the_server_was_killed(new_server):
     new_server.start()
     new_server.kill()
     done = waypost("env", "--data", new_server.data)
@@ -165,7 +165,7 @@ def test_a_server_that_was_killed_is_a_failure_to_a_shell(new_server):
     assert waypost("env", "--json", "--data", new_server.data).stdout == ""
 
 
-def test_the_help_of_env_is_no_failure():
+def test_the_help_of_env_does_not_print_false():
     done = waypost("env", "--help")
     assert done.returncode == 0
     assert "false\n" not in done.stdout
@@ -190,7 +190,7 @@ def test_env_prints_a_loopback_address_for_a_server_on_all_addresses(tmp_path, b
     assert [found.http, found.smtp, found.smtps, found.lmtp] == [announced] * 4
 
 
-def test_tests_connect_to_an_ipv6_address_without_its_brackets(tmp_path):
+def test_the_test_kit_returns_an_ipv6_address_without_brackets(tmp_path):
     server = testing.Server(tmp_path)
     server.run = Run("[::1]:1", "[::1]:2")
     assert server.smtp == ("::1", 2)
@@ -218,13 +218,13 @@ def test_unknown_members_of_run_json_are_ignored(tmp_path):
         '{"http": "\\ud800:1", "smtp": "127.0.0.1:2"}',
     ],
 )  # fmt: skip
-def test_a_damaged_run_json_is_a_sentence_and_no_traceback(tmp_path, damaged):
+def test_a_damaged_run_json_raises_a_readable_error(tmp_path, damaged):
     (tmp_path / "run.json").write_text(damaged)
     with pytest.raises(DataDirectoryError, match="is damaged"):
         DataDirectory(tmp_path).running()
 
 
-def test_a_server_on_all_addresses_is_reached_by_env(new_server, monkeypatch):
+def test_the_variables_of_env_reach_a_server_that_listens_on_all_addresses(new_server, monkeypatch):
     new_server._options = ("--http", "0.0.0.0:0", "--smtp", "0.0.0.0:0")
     new_server.start()
     done = waypost("env", "--json", "--data", new_server.data)
@@ -246,5 +246,5 @@ def test_a_server_on_all_addresses_is_reached_by_env(new_server, monkeypatch):
         ({"NO_PROXY": "mail.example,,"}, "mail.example,[::1],::1"),
     ],
 )
-def test_hosts_are_added_to_those_that_need_no_proxy_already(given, expected):
+def test_env_adds_the_server_s_hosts_to_the_existing_no_proxy(given, expected):
     assert environment.without_proxy(["[::1]:8025", "mail.example:25", ""], given) == expected

@@ -73,13 +73,13 @@ b@example.com  (account {TENANT.account})  1 delivery with 2,000 bytes
 """
 
 
-def test_what_is_too_old_is_told_and_goes(purging):
+def test_purge_lists_and_deletes_the_mail_that_is_too_old(purging):
     assert purging("--dry-run") == f"{PURGED}Would delete in total: 3 deliveries with 6,000 bytes.\n"
     assert purging() == f"{PURGED}Deleted in total: 3 deliveries with 6,000 bytes.\n"
     assert purging() == "No mail exceeds the retention rules.\n"
 
 
-def test_programs_are_told_in_json(purging):
+def test_purge_prints_json_for_programs(purging):
     found = json.loads(purging("--dry-run", "--json"))
     assert found == {
         "dry_run": True,
@@ -92,7 +92,7 @@ def test_programs_are_told_in_json(purging):
     assert json.loads(purging("--json")) == {"dry_run": False, "purged": []}
 
 
-def test_with_a_settings_file_without_rules_nothing_goes_and_it_says_which_file(purging):
+def test_purge_with_a_settings_file_without_rules_is_refused(purging):
     purging.config.write_text("")
     code, _, err = purging.run("purge", "--config", purging.config)
     assert code == 1
@@ -102,7 +102,7 @@ def test_with_a_settings_file_without_rules_nothing_goes_and_it_says_which_file(
     )
 
 
-def test_without_rules_nothing_goes_and_it_says_why(purging):
+def test_purge_without_a_settings_file_is_refused(purging):
     code, out, err = purging.run("purge")
     assert (code, out) == (1, "")
     assert err == (
@@ -111,7 +111,7 @@ def test_without_rules_nothing_goes_and_it_says_why(purging):
     )
 
 
-def test_where_there_is_no_waypost_it_says_so_and_makes_none(purging, tmp_path):
+def test_purge_without_a_data_directory_is_refused_and_creates_none(purging, tmp_path):
     purging.data = tmp_path / "elsewhere"
     code, out, err = purging.run("purge", "--config", purging.config)
     assert (code, out) == (1, "")

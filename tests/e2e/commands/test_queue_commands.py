@@ -23,11 +23,11 @@ def letter(late):
     return f"{message_id}.{late.ids[address]}"
 
 
-def test_a_queue_without_mail_is_said_to_be_empty(late, commands):
+def test_queue_reports_an_empty_queue(late, commands):
     assert commands("queue", "--destination", "smtp://elsewhere.example:25") == "The queue is empty.\n"
 
 
-def test_what_waits_is_listed_with_where_and_when(late, commands):
+def test_queue_lists_waiting_deliveries_with_destination_and_time(late, commands):
     address = late.make("late.example")
     message_id = late.deliver(HELLO, address)
     late.settle()
@@ -43,7 +43,7 @@ def test_what_waits_is_listed_with_where_and_when(late, commands):
     assert commands.json("queue") == late.json("queue")
 
 
-def test_of_a_long_queue_it_is_said_how_to_go_on(late, commands):
+def test_queue_prints_the_option_for_the_next_page(late, commands):
     address = late.make("late.example")
     for _ in range(2):
         late.deliver(HELLO, address)
@@ -77,7 +77,7 @@ def test_a_dead_letter_is_listed_shown_and_downloaded(late, commands, letter, tm
     assert subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE).stdout == file.read_bytes()
 
 
-def test_of_a_message_for_several_only_what_is_dead_is_shown(late, commands):
+def test_dead_show_hides_the_other_recipients_of_a_message(late, commands):
     dead, other = late.make("never.example"), late.new_address()
     message_id = late.deliver(HELLO, dead, other)
     late.settle()
@@ -97,11 +97,11 @@ def test_each_dead_letter_of_a_message_has_its_own_reason(late):
         assert letter["because"].startswith(f"{peer} at end: 554")
 
 
-def test_there_may_be_no_dead_letters(late, commands):
+def test_dead_list_reports_that_there_are_no_dead_letters(late, commands):
     assert commands("dead", "list", "--address", late.new_address()) == "There are no dead letters.\n"
 
 
-def test_dead_letters_are_found_since_a_moment_also_so_long_ago(late, commands):
+def test_dead_list_accepts_a_time_or_a_duration_for_since(late, commands):
     address = late.make("never.example")
     old = late.deliver(HELLO, address)
     late.advance("3h")
@@ -139,7 +139,7 @@ def test_all_dead_letters_of_an_address_are_redriven(late, commands, which):
     assert late.events(other_id, other).count("redriven") == 0
 
 
-def test_hundreds_of_dead_letters_are_redriven_step_by_step(late, commands):
+def test_hundreds_of_dead_letters_are_redriven_in_steps(late, commands):
     addresses = [late.make("never.example") for _ in range(6)]
     for _ in range(35):
         late.deliver(HELLO, *addresses)
@@ -150,7 +150,7 @@ def test_hundreds_of_dead_letters_are_redriven_step_by_step(late, commands):
     assert commands.json("dead", "redrive", "--address", addresses[0]) == {"redriven": 35}
 
 
-def test_a_dead_letter_goes_where_the_route_leads_now(late, commands):
+def test_a_redriven_dead_letter_uses_the_current_route(late, commands):
     address = late.make("repaired.example")
     output = commands("routes", "add", "*@repaired.example", "smtp://127.0.0.1:1", "--fault", "permfail", "--unchecked")
     message_id = late.deliver(HELLO, address)
@@ -162,7 +162,7 @@ def test_a_dead_letter_goes_where_the_route_leads_now(late, commands):
     assert late.ids_at(address) == [message_id]
 
 
-def test_what_an_alias_has_kept_is_forwarded_again(late, commands):
+def test_replay_forwards_the_mail_that_an_alias_has_kept(late, commands):
     alias, primary = late.new_address("help"), late.new_address()
     early = late.deliver(HELLO, alias)
     late.advance("3h")
@@ -202,7 +202,7 @@ def test_what_an_alias_has_kept_is_forwarded_again(late, commands):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_what_cannot_be_is_said_in_a_sentence(commands, command, message):
+def test_the_error_for_an_invalid_command_is_one_line(commands, command, message):
     assert commands.refused(*command).startswith(message)
 
 
@@ -218,13 +218,13 @@ def test_what_cannot_be_is_said_in_a_sentence(commands, command, message):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_a_command_without_a_server_says_how_to_start_one(tmp_path, capsys, monkeypatch, command):
+def test_the_error_for_a_command_without_a_server_shows_how_to_start_one(tmp_path, capsys, monkeypatch, command):
     DataDirectory(tmp_path).make()
     message = Commands(tmp_path, capsys, monkeypatch).refused(*command, exit_code=Exit.NO_SERVER)
     assert "waypost serve --data" in message
 
 
-def test_a_command_in_the_wrong_folder_names_the_whole_path(tmp_path, capsys, monkeypatch):
+def test_the_error_in_the_wrong_directory_shows_the_absolute_path(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     message = Commands("waypost-data", capsys, monkeypatch).refused("inbox", exit_code=Exit.NO_SERVER)
     assert message.startswith(f"No Waypost is running on {tmp_path}/waypost-data. ")

@@ -18,13 +18,13 @@ EVERYTHING = [*READING, *CHANGING]
 
 
 @pytest.mark.parametrize("path", READING)
-def test_nothing_is_told_without_a_key(late, path):
+def test_a_read_without_a_valid_key_is_refused(late, path):
     assert late.get(path, key=()).status == 401
     assert late.get(path, key=("AKIAUNKNOWN", "secret")).status == 401
 
 
 @pytest.mark.parametrize("path", [*CHANGING, "explain"])
-def test_nothing_is_done_without_a_key(late, path):
+def test_a_change_without_a_valid_key_is_refused(late, path):
     assert late.post(path, {}, key=()).status == 401
     assert late.post(path, {}, key=("AKIAUNKNOWN", "secret")).status == 401
 
@@ -40,7 +40,7 @@ def test_nothing_is_done_without_a_key(late, path):
         (["connect:*"], []),
     ],
 )
-def test_a_policy_says_who_may_do_what(late, commands, tmp_path, actions, may):
+def test_a_key_may_use_only_the_pages_that_its_policy_allows(late, commands, tmp_path, actions, may):
     key = key_with(commands, tmp_path, {"Effect": "Allow", "Action": actions, "Resource": "*"})
     statuses = {path: late.get(path, key=key).status for path in READING}
     statuses |= {path: late.post(path, {}, key=key).status for path in CHANGING}
@@ -48,7 +48,7 @@ def test_a_policy_says_who_may_do_what(late, commands, tmp_path, actions, may):
     assert {status for status in statuses.values() if status != 403} <= {200, 400}
 
 
-def test_a_denial_wins_and_is_told_with_the_action(late, commands, tmp_path):
+def test_a_deny_overrides_an_allow_and_the_error_names_the_action(late, commands, tmp_path):
     allow = {"Effect": "Allow", "Action": "waypost:*", "Resource": "*"}
     key = key_with(commands, tmp_path, allow, {"Effect": "Deny", "Action": "waypost:Redrive", "Resource": "*"})
     answer = late.post("replay", {}, key=key)
@@ -91,7 +91,7 @@ def key_with(commands, tmp_path, *statements):
         ("explain", {"from": "a@client.example"}, "An address is required"),
     ],
 )
-def test_a_bad_question_is_told_so(late, path, query, message):
+def test_an_invalid_query_is_refused_with_a_message(late, path, query, message):
     answer = late.get(path, **query)
     assert answer.status == 400
     assert answer.json()["error"].startswith(message)
@@ -133,7 +133,7 @@ def test_a_bad_question_is_told_so(late, path, query, message):
         ],
     ],
 )
-def test_a_bad_request_is_told_so(late, path, body, message):
+def test_an_invalid_body_is_refused_with_a_message(late, path, body, message):
     answer = late.post(path, body)
     assert answer.status == 400
     assert answer.json()["error"].startswith(message)
@@ -141,28 +141,28 @@ def test_a_bad_request_is_told_so(late, path, body, message):
 
 @pytest.mark.parametrize("path", CHANGING)
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"])
-def test_a_form_in_a_browser_changes_nothing(late, path, kind):
+def test_a_body_without_the_content_type_of_json_is_refused(late, path, kind):
     assert late.post(path, {}, kind=kind).status == 415
 
 
 @pytest.mark.parametrize("path", CHANGING)
-def test_a_body_has_its_bounds(late, path):
+def test_a_body_that_is_too_long_is_refused(late, path):
     answer = late.post(path, b" " * (64 * 1024 + 1))
     assert answer.status == 413
     assert "65,536" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("path", CHANGING)
-def test_what_changes_something_is_not_done_by_looking(late, path):
+def test_pages_that_change_data_do_not_accept_get(late, path):
     assert late.get(path).status == 405
 
 
 @pytest.mark.parametrize("path", ["queue", "dead-letters", "trace", "clock"])
-def test_what_is_read_cannot_be_posted(late, path):
+def test_read_only_pages_do_not_accept_post(late, path):
     assert late.post(path, {}).status == 405
 
 
-def test_dead_letters_that_are_not_there_are_named_and_none_is_redriven(late):
+def test_no_dead_letter_is_redriven_if_one_of_the_ids_is_unknown(late):
     address = late.make("never.example")
     late.deliver(HELLO, address)
     late.settle()
@@ -182,14 +182,14 @@ def test_only_an_alias_can_be_replayed(late):
     assert f"{address} is not an alias" in answer.json()["error"]
 
 
-def test_the_clock_is_told_and_moved(late):
+def test_a_virtual_clock_can_be_read_and_advanced(late):
     before = late.json("clock")
     assert before["is_virtual"] is True
     now = late.advance("2h")
     assert late.json("clock")["now"] >= now > before["now"]
 
 
-def test_a_key_of_another_account_does_not_move_the_clock_by_which_everybody_s_mail_goes(late, commands):
+def test_a_key_of_another_account_cannot_advance_the_clock(late, commands):
     _, out, _ = commands.run("keys", "create", "--account", "111111111111", "--name", "root", "--json")
     made = json.loads(out)
     answer = late.post("clock/advance", {"by": "3650d"}, key=(made["AccessKeyId"], made["SecretAccessKey"]))
@@ -202,7 +202,7 @@ def test_a_key_of_another_account_does_not_move_the_clock_by_which_everybody_s_m
     assert answer.status == 200
 
 
-def test_a_real_clock_is_not_moved(system):
+def test_a_real_clock_cannot_be_advanced(system):
     key = system.server.profile.key
     assert system.json("clock")["is_virtual"] is False
     answer = post_to(system, "clock/advance", {"by": "1d"}, (key.id, key.secret))
@@ -214,7 +214,7 @@ def post_to(system, path, body, key):
     return FailingSystem.post(system, path, body, key=key)
 
 
-def test_the_queue_is_told_page_by_page_and_by_destination(late):
+def test_the_queue_is_listed_in_pages_and_by_destination(late):
     address = late.make("late.example")
     ids = sorted(f"{late.deliver(HELLO, address)}.{late.ids[address]}" for _ in range(3))
     late.settle()
@@ -237,7 +237,7 @@ def test_the_queue_is_told_page_by_page_and_by_destination(late):
     assert late.json("queue", destination="smtp://127.0.0.1:2") == {"deliveries": [], "destinations": []}
 
 
-def test_an_account_sees_nothing_of_what_waits_for_another(late, commands):
+def test_an_account_does_not_see_the_queue_of_another_account(late, commands):
     address, dead = late.make("late.example"), late.make("never.example")
     late.deliver(HELLO, address, dead)
     late.settle()
@@ -254,7 +254,7 @@ def test_an_account_sees_nothing_of_what_waits_for_another(late, commands):
     assert late.dead_ids(dead) == [letter]
 
 
-def test_a_copy_that_was_sent_on_and_not_kept_is_not_found(late):
+def test_a_copy_that_was_delivered_and_not_kept_is_not_found(late):
     address = late.make("file.example")
     message_id = late.deliver(HELLO, address)
     late.settle()
@@ -263,7 +263,7 @@ def test_a_copy_that_was_sent_on_and_not_kept_is_not_found(late):
     assert "no copy of it was kept" in answer.json()["error"]
 
 
-def test_a_header_that_is_explained_has_its_bounds(late):
+def test_a_header_that_is_too_long_to_explain_is_refused(late):
     address = late.new_address()
     body = b"From: a@client.example\r\n\r\n" + b"x" * 600_000
     assert late.done("explain", body, kind="message/rfc822", address=address)["accepted"] is True
@@ -272,7 +272,7 @@ def test_a_header_that_is_explained_has_its_bounds(late):
     assert "262,144" in answer.json()["error"]
 
 
-def test_a_client_that_leaves_in_its_body_is_no_failure_of_ours(new_server):
+def test_a_client_that_disconnects_during_its_request_causes_no_logged_failure(new_server):
     new_server.start()
     key = new_server.profile.key
     credentials = base64.b64encode(f"{key.id}:{key.secret}".encode()).decode()

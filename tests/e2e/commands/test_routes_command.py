@@ -77,7 +77,7 @@ def secret_file(tmp_path):
     return path
 
 
-def test_a_route_is_set_listed_and_removed(routes):
+def test_a_route_is_added_listed_and_removed(routes):
     assert routes.list() == []
     output = routes.add("Support@Example.com", "smtp://127.0.0.1:2600", "--keep")
     assert output == "Added route 1: support@example.com  ->  smtp://127.0.0.1:2600  (and in the inbox)\n"
@@ -104,7 +104,7 @@ def test_a_route_is_set_listed_and_removed(routes):
     assert routes.list() == []
 
 
-def test_all_that_a_route_can_say_is_understood(routes, secret_file):
+def test_routes_add_accepts_all_options(routes, secret_file):
     options = ["--tls", "verify", "--user", "me", "--secret-file", secret_file, "--connections", "3"]
     routes.add("*", "smtp://relay.example", *options, "--no-rewrite-sender", "--fault", "drop-after-data")
     routes.add(
@@ -128,7 +128,7 @@ def test_routes_list_shows_the_line_ends_of_a_maildir(routes, tmp_path):
     assert routes.list()[0]["line_ends"] == "as received"
 
 
-def test_people_see_the_order_the_file_s_first_and_no_secret(routes, secret_file, tmp_path):
+def test_routes_list_shows_the_order_of_all_routes_without_secrets(routes, secret_file, tmp_path):
     file = tmp_path / "waypost.toml"
     file.write_text(
         '[[route]]\nmatch = "a@example.com"\nto = "https://hooks.example/a"\nsecret_file = "secret"\nfault = "slow"\n'
@@ -146,14 +146,14 @@ def test_people_see_the_order_the_file_s_first_and_no_secret(routes, secret_file
     assert PASSWORD not in printed + json.dumps(as_json)
 
 
-def test_where_no_routes_are_set_the_list_says_where_mail_goes(routes, tmp_path):
+def test_routes_list_reports_that_there_are_no_routes(routes, tmp_path):
     file = tmp_path / "waypost.toml"
     file.write_text("")
     printed = routes("list", "--config", file)
     assert printed.startswith("There are no routes: all mail goes to the inbox of its address.")
 
 
-def test_without_the_settings_file_nothing_is_said_of_what_its_routes_leave_over(routes):
+def test_routes_list_without_a_server_or_settings_file_prints_a_hint(routes):
     routes.add("*@example.com", "inbox")
     assert routes("list").splitlines() == [
         "   1  651fef290376  *@example.com  ->  inbox",
@@ -161,14 +161,14 @@ def test_without_the_settings_file_nothing_is_said_of_what_its_routes_leave_over
     ]
 
 
-def test_no_secret_is_in_the_database_in_clear(routes, secret_file):
+def test_the_database_contains_no_unencrypted_secret(routes, secret_file):
     routes.add("*", "https://hooks.example/a", "--secret-file", secret_file)
     octets = b"".join(path.read_bytes() for path in routes.data.glob("waypost.sqlite3*"))
     assert b"hooks.example" in octets
     assert PASSWORD.encode() not in octets
 
 
-def test_the_settings_file_says_where_the_data_is(routes, tmp_path):
+def test_the_settings_file_can_name_the_data_directory(routes, tmp_path):
     routes.add("*", "smtp://relay.example")
     file = tmp_path / "waypost.toml"
     file.write_text('data = "data"\n')
@@ -204,12 +204,12 @@ def test_the_settings_file_says_where_the_data_is(routes, tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_what_cannot_be_is_said_in_a_sentence(routes, arguments, message):
+def test_the_error_for_an_invalid_command_is_one_line(routes, arguments, message):
     assert routes.refused(*arguments).startswith(message)
     assert routes.list() == []
 
 
-def test_routes_of_a_waypost_that_is_not_there_are_refused(tmp_path, capsys, monkeypatch):
+def test_routes_list_without_a_data_directory_is_refused(tmp_path, capsys, monkeypatch):
     nowhere = Routes(tmp_path / "data", capsys, monkeypatch)
     assert "There is no Waypost in" in nowhere.refused("list")
     assert not nowhere.data.exists()
@@ -223,7 +223,7 @@ def announce(routes, **facts):
     DataDirectory(routes.data).announce(Run("127.0.0.1:1", "127.0.0.1:1", **facts))
 
 
-def test_a_route_is_checked_with_all_listeners_of_the_server_that_runs(routes):
+def test_a_route_is_checked_against_all_listeners_of_the_running_server(routes):
     with Sink() as sink:
         announce(routes, listeners=["127.0.0.1:1", f"0.0.0.0:{sink.port}"])
         assert "leads back to this server" in routes.refused("add", "*", sink.to)
@@ -231,7 +231,7 @@ def test_a_route_is_checked_with_all_listeners_of_the_server_that_runs(routes):
         routes("add", "*", sink.to)
 
 
-def test_a_route_to_a_server_of_the_name_of_the_one_that_runs_is_set_and_one_to_its_mx_is_not(routes, monkeypatch):
+def test_a_route_to_the_mail_servers_of_the_server_s_own_host_name_is_refused(routes, monkeypatch):
     async def mail_hosts(_, __):
         return ["sink.example"]
 
@@ -242,7 +242,7 @@ def test_a_route_to_a_server_of_the_name_of_the_one_that_runs_is_set_and_one_to_
     assert "leads back to this server" in routes.refused("add", "b@example.com", "mx:")
 
 
-def test_a_route_that_the_settings_file_of_the_server_that_runs_never_lets_be_used_is_refused(routes, tmp_path):
+def test_a_route_that_the_running_server_s_settings_file_shadows_is_refused(routes, tmp_path):
     config = tmp_path / "waypost.toml"
     config.write_text('[[route]]\nmatch = "*@example.com"\nto = "inbox"\n')
     announce(routes, config=str(config))
@@ -252,7 +252,7 @@ def test_a_route_that_the_settings_file_of_the_server_that_runs_never_lets_be_us
     routes.add("a@example.com", "smtp://127.0.0.1:2600")
 
 
-def test_without_a_server_a_route_is_checked_with_the_settings_file_and_the_environment(routes, tmp_path, monkeypatch):
+def test_without_a_server_the_check_of_a_route_uses_the_settings_and_environment(routes, tmp_path, monkeypatch):
     config = tmp_path / "waypost.toml"
     with Sink() as sink:
         config.write_text(f'smtp = "127.0.0.1:{sink.port}"\n')
@@ -266,7 +266,7 @@ def test_without_a_server_a_route_is_checked_with_the_settings_file_and_the_envi
 FILE = '[[route]]\nmatch = "a@example.com"\nto = "smtp://127.0.0.1:1"\nfault = "slow"\n'
 
 
-def test_the_routes_of_the_running_server_are_shown_with_those_of_its_settings_file(tmp_path, capsys, monkeypatch):
+def test_routes_list_shows_the_routes_that_the_running_server_uses(tmp_path, capsys, monkeypatch):
     file = tmp_path / "waypost.toml"
     file.write_text(FILE)
     server = testing.Server(tmp_path / "data", "--config", str(file))

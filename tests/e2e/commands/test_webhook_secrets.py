@@ -157,7 +157,7 @@ def test_the_query_of_a_webhook_is_sent_and_never_shown(hooked):
     assert "/late?…" in output["routes list"]
 
 
-def test_what_waits_is_found_by_the_destination_as_it_is_shown(hooked):
+def test_waiting_deliveries_are_found_by_the_displayed_destination(hooked):
     """Two webhooks that differ only in their query are shown with the same destination, and are found by it."""
     shown = hooked.json(f"messages/{hooked.messages['late']}")["deliveries"][0]["destination"]
     found = hooked.json("queue", destination=shown)
@@ -187,14 +187,14 @@ def test_what_waits_is_found_by_the_destination_as_it_is_shown(hooked):
         f"https://hook.example/{'x' * 1000}?token={TOKEN}",
     ],
 )
-def test_a_target_that_is_refused_is_quoted_without_its_secret(hooked, target):
+def test_the_error_for_a_refused_destination_does_not_contain_its_secret(hooked, target):
     secret = hooked.config.with_name("secret")
     ended = waypost("routes", "add", "*@new.example", target, "--secret-file", secret, "--data", hooked.server.data)
     assert ended.returncode != 0
     assert TOKEN not in ended.stdout + ended.stderr
 
 
-def test_a_route_that_is_set_and_removed_is_told_without_its_secret(hooked):
+def test_adding_and_removing_a_route_does_not_print_its_secret(hooked):
     secret, data = hooked.config.with_name("secret"), hooked.server.data
     target = f"https://hook.example/?token={TOKEN}"
     added = waypost("routes", "add", "*@new.example", target, "--unchecked", "--secret-file", secret, "--data", data)

@@ -28,7 +28,7 @@ HELLO = BODIES["plain"]
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_the_bytes_sent_are_the_bytes_at_both_addresses(system, name):
+def test_a_message_arrives_unchanged_at_the_alias_and_the_primary(system, name):
     sent = BODIES[name] if BODIES[name].endswith(b"\r\n") else BODIES[name] + b"\r\n"
     alias, primary = system.linked_pair()
     message_id = system.deliver(BODIES[name], alias)
@@ -41,7 +41,7 @@ def test_the_bytes_sent_are_the_bytes_at_both_addresses(system, name):
         assert listed["size"] == len(sent)
 
 
-def test_a_copy_says_how_it_came(system):
+def test_each_copy_has_the_trace_fields_of_its_delivery(system):
     alias, primary = system.linked_pair()
     message_id = system.deliver(HELLO, alias)
     at_alias, at_primary = (system.raw(message_id, address).decode() for address in (alias, primary))
@@ -55,7 +55,7 @@ def test_a_copy_says_how_it_came(system):
     assert "X-Waypost-Loop: " not in at_alias
 
 
-def test_both_lists_tell_the_same_message_and_why_it_is_there(system):
+def test_both_inboxes_list_the_message_with_the_reason_for_its_delivery(system):
     alias, primary = system.linked_pair()
     message_id = system.deliver(b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\nHello.\r\n", alias)
     (at_alias,), (at_primary,) = system.inbox(alias), system.inbox(primary)
@@ -75,14 +75,14 @@ def test_both_lists_tell_the_same_message_and_why_it_is_there(system):
     assert at_primary == {**same, "address": primary, "delivery": at_primary_id, "reason": "forwarded", "via": alias}
 
 
-def test_a_bounce_has_no_sender(system):
+def test_a_bounce_is_delivered_with_the_null_sender(system):
     address = system.new_address()
     message_id = system.deliver(HELLO, address, sender="")
     assert system.inbox(address)[0]["from"] == ""
     assert system.raw(message_id, address).startswith(b"Return-Path: <>\r\n")
 
 
-def test_an_inbox_is_read_newest_first_in_pages(system):
+def test_an_inbox_is_listed_newest_first_in_pages(system):
     alias, primary = system.linked_pair()
     newest_first = [system.deliver(HELLO, alias) for _ in range(5)][::-1]
     for address in (alias, primary):
@@ -93,7 +93,7 @@ def test_an_inbox_is_read_newest_first_in_pages(system):
         assert system.ids_at(address, limit=2, after=newest_first[4]) == []
 
 
-def test_who_is_addressed_and_forwarded_to_gets_one_copy(system):
+def test_a_recipient_that_is_also_the_primary_of_another_gets_one_copy(system):
     alias, primary = system.linked_pair()
     message_id = system.deliver(HELLO, alias, primary, alias)
     assert system.ids_at(alias) == system.ids_at(primary) == [message_id]
@@ -118,7 +118,7 @@ def test_a_message_has_a_trace(system):
     assert f"{alias} is an alias of {primary}" in forwarded["because"]
 
 
-def test_explain_tells_beforehand_where_mail_will_go(system):
+def test_explain_predicts_the_deliveries_of_a_message(system):
     alias, _ = system.linked_pair()
     explained = system.json("explain", address=alias)
     message_id = system.deliver(HELLO, alias)
@@ -131,7 +131,7 @@ def test_explain_tells_beforehand_where_mail_will_go(system):
     assert system.json("explain", address="unknown@example.com")["accepted"] is False
 
 
-def test_mail_for_nobody_is_refused(system):
+def test_mail_for_an_unknown_address_is_refused(system):
     assert system.rcpt("unknown@example.com") == (550, b"5.1.1 No such address here")
     assert system.rcpt(system.new_address())[0] == 250
 
@@ -148,7 +148,7 @@ def test_the_authors_signature_stays_valid(system):
     assert not dkim.verify(system.raw(message_id, alias).replace(b".Hello", b"Hello"), dnsfunc=lambda *_, **__: record)
 
 
-def test_mail_stays_where_it_went_when_the_link_ends(system):
+def test_mail_stays_in_both_inboxes_when_the_alias_link_ends(system):
     alias, primary = system.linked_pair()
     before = system.deliver(HELLO, alias)
     system.unlink(alias, primary)
@@ -158,7 +158,7 @@ def test_mail_stays_where_it_went_when_the_link_ends(system):
     assert system.inbox(primary)[0]["via"] == alias
 
 
-def test_mail_for_a_deleted_address_stays_readable(system):
+def test_mail_of_a_deleted_address_stays_readable(system):
     alias, primary = system.linked_pair()
     message_id = system.deliver(HELLO, alias)
     system.delete(alias)

@@ -66,7 +66,7 @@ def protocol_of(system, message_id, address) -> str:
     return re.search(r"with (\S+(?: \([^\r]*\)\r\n\t)?) ?id \S+\r\n\tfor", copy)[1].strip()
 
 
-def test_mail_comes_by_every_way_in_and_the_trace_and_the_received_line_tell_which(open_system):
+def test_the_trace_and_the_received_line_show_the_protocol_of_each_listener(open_system):
     system, server = open_system, open_system.server
     context = trusting(system)
     alias, primary = system.linked_pair()
@@ -93,7 +93,7 @@ def test_mail_comes_by_every_way_in_and_the_trace_and_the_received_line_tell_whi
     assert system.ids_at(primary) == [clear, handed_over, implicit, upgraded]
 
 
-def test_an_address_is_reached_by_every_spelling_and_by_nothing_else(open_system):
+def test_mail_reaches_an_address_by_each_of_its_equivalent_spellings(open_system):
     system = open_system
     unicode = system.new_address("grüße").replace("@example.com", "@bücher.example")
     system.ids |= {
@@ -126,7 +126,7 @@ def test_an_address_is_reached_by_every_spelling_and_by_nothing_else(open_system
         assert client.rcpt(plain)[0] == 250
 
 
-def test_what_the_sender_wants_to_hear_is_kept_and_binary_mail_is_kept_octet_by_octet(open_system):
+def test_dsn_parameters_and_binary_mail_are_stored_unchanged(open_system):
     system = open_system
     address = system.new_address()
     with smtplib.SMTP(*system.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
@@ -150,7 +150,7 @@ def test_what_the_sender_wants_to_hear_is_kept_and_binary_mail_is_kept_octet_by_
         assert f'"{expected}"' in stored
 
 
-def test_behind_a_load_balancer_only_tls_is_taken_and_each_client_has_its_share():
+def test_limits_and_required_tls_apply_to_each_client_behind_a_load_balancer():
     good = authority().issue()
     with in_files(certificate=good.pem, key=good.key_pem()) as here:
         options = [
@@ -188,7 +188,7 @@ def test_behind_a_load_balancer_only_tls_is_taken_and_each_client_has_its_share(
             system.connect.close()
 
 
-def test_a_kill_in_the_middle_of_a_large_message_leaves_nothing_of_it_and_its_pieces_are_purged(new_server):
+def test_the_pieces_of_a_large_message_are_purged_after_a_kill_during_its_reception(new_server):
     new_server.start()
     system = System(new_server)
     address = system.new_address()
@@ -213,7 +213,7 @@ def test_a_kill_in_the_middle_of_a_large_message_leaves_nothing_of_it_and_its_pi
     assert new_server.stop() == 0
 
 
-def test_what_cannot_be_ends_the_start_with_the_name_of_the_option(tmp_path):
+def test_the_error_for_an_invalid_option_at_the_start_names_the_option(tmp_path):
     for options in (["--smtps", "127.0.0.1:0"], ["--proxy-networks", "10.0.0.1/8"], ["--greeting-delay", "2"]):
         server = testing.Server(tmp_path / "data", *options)
         with pytest.raises(testing.ServerDied, match=options[0]):

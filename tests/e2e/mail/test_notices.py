@@ -48,7 +48,7 @@ def why_not(system, message_id):
     return wait_until(found)[0]
 
 
-def test_nobody_gets_a_notice_because_somebody_else_of_their_domain_has_signed_a_message(tmp_path):
+def test_a_dkim_signature_for_another_sender_of_the_domain_causes_no_notice(tmp_path):
     """A valid DKIM signature of Ann's provider does not prove that another sender in its domain sent the message."""
     with Zone(zone_of()) as zone, Sink() as sink, a_system(tmp_path, zone, sink) as system:
         for recipient in ("never@example.net", "open@example.net"):
@@ -65,7 +65,7 @@ def test_nobody_gets_a_notice_because_somebody_else_of_their_domain_has_signed_a
     assert b"A line." not in notice.octets, "no body goes outside"
 
 
-def test_a_success_is_not_told_outside_also_where_the_sender_is_who_they_say(tmp_path):
+def test_an_outside_sender_gets_no_confirmation_even_if_it_is_authenticated(tmp_path):
     with Zone(zone_of()) as zone, Sink() as sink, a_system(tmp_path, zone, sink) as system:
         message_id = send(system, "open@example.net", MESSAGE, peer=GOOD, rcpt_options=["NOTIFY=SUCCESS"])
         assert "confirm_outside" in why_not(system, message_id)
@@ -75,7 +75,7 @@ def test_a_success_is_not_told_outside_also_where_the_sender_is_who_they_say(tmp
 LONG_HEADER = b"Subject: x\r\n" + b"".join(b"X-%03d: %s\r\n" % (number, b"y" * 991) for number in range(255))
 
 
-def test_a_message_with_a_long_header_to_many_who_are_to_be_told_of_makes_no_copies_of_it(new_server):
+def test_confirmations_for_many_recipients_do_not_multiply_a_long_header(new_server):
     new_server.start()
     system = System(new_server)
     sender = system.new_address("me")
@@ -93,7 +93,7 @@ def test_a_message_with_a_long_header_to_many_who_are_to_be_told_of_makes_no_cop
     assert new_server.stop() == 0
 
 
-def test_a_notice_that_is_owed_survives_the_kill_right_after_the_answer(new_server):
+def test_a_notice_that_is_due_survives_a_kill_right_after_the_reply(new_server):
     new_server.start()
     system = System(new_server)
     sender, recipient = system.new_address("me"), system.new_address("r")

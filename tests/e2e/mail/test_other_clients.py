@@ -60,7 +60,7 @@ def test_swaks_sends_a_message_byte_for_byte(system, tmp_path, options):
 
 
 @client("swaks")
-def test_swaks_hears_that_there_is_nobody(system):
+def test_swaks_gets_the_refusal_of_an_unknown_recipient(system):
     host, port = system.server.smtp
     command = ("swaks", "--server", host, "--port", str(port), "--to", "unknown@example.com", "--pipeline")
     done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
@@ -81,7 +81,7 @@ def test_smtp_source_sends_many_messages_in_many_sessions(system):
 
 
 @client("smtp-source")
-def test_smtp_source_sends_to_several_recipients_at_once(system):
+def test_smtp_source_sends_a_message_to_several_recipients(system):
     address = system.new_address("1several")
     host, port = system.server.smtp
     recipients = [f"{number}{address}" for number in range(1, 4)]

@@ -91,7 +91,7 @@ def assert_brought(system, recipient, how):
     assert (b" with ESMTPS (" if how == "starttls" else b" with ESMTP id ") in ours, ours
 
 
-def test_smtplib(system, how):
+def test_smtplib_delivers_a_message(system, how):
     recipient = system.new_address()
     with smtplib.SMTP(*system.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
         if how == "starttls":
@@ -100,7 +100,7 @@ def test_smtplib(system, how):
     assert_brought(system, recipient, how)
 
 
-def test_a_client_that_is_quick_loses_nothing_around_the_handshake(tls_system):
+def test_a_fast_client_loses_no_bytes_around_the_tls_handshake(tls_system):
     """The client sends its first bytes of TLS, and its first command over TLS, as early as the protocol allows."""
     for _ in range(30):
         with smtplib.SMTP(*tls_system.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
@@ -116,7 +116,7 @@ def unchecked():
 
 
 @installed("curl")
-def test_curl(system, how, tmp_path):
+def test_curl_delivers_a_message(system, how, tmp_path):
     recipient = system.new_address()
     (tmp_path / "message").write_bytes(MESSAGE)
     host, port = system.server.smtp
@@ -127,7 +127,7 @@ def test_curl(system, how, tmp_path):
 
 
 @installed("swaks")
-def test_swaks(system, how, tmp_path):
+def test_swaks_delivers_a_message(system, how, tmp_path):
     if how == "starttls" and b"requires Net::SSLeay" in run("swaks", "--support"):
         pytest.skip("swaks has no TLS: apt-get install libnet-ssleay-perl")
     recipient = system.new_address()
@@ -141,7 +141,7 @@ def test_swaks(system, how, tmp_path):
 
 
 @installed("msmtp")
-def test_msmtp(system, how, tmp_path):
+def test_msmtp_delivers_a_message(system, how, tmp_path):
     recipient = system.new_address()
     host, port = system.server.smtp
     tls = ("--tls=on", "--tls-starttls=on", "--tls-certcheck=off") if how == "starttls" else ("--tls=off",)
@@ -153,7 +153,7 @@ def test_msmtp(system, how, tmp_path):
 
 @installed("node")
 @unless(None if (NODEMAILER / "node_modules/nodemailer").is_dir() else f"nodemailer is not installed in {NODEMAILER}")
-def test_nodemailer(system, how, tmp_path):
+def test_nodemailer_delivers_a_message(system, how, tmp_path):
     recipient = system.new_address()
     (tmp_path / "message").write_bytes(MESSAGE)
     output = run("node", SCRIPT, *system.server.smtp, SENDER, recipient, tmp_path / "message", how,
@@ -163,7 +163,7 @@ def test_nodemailer(system, how, tmp_path):
 
 
 @unless(postfix.why_not())
-def test_postfix(system, how, directory):
+def test_postfix_delivers_a_message(system, how, directory):
     """The test sends the message to the mail server by SMTP, and the mail server relays it to Waypost."""
     recipient = system.new_address()
     host, port = system.server.smtp
@@ -179,7 +179,7 @@ def test_postfix(system, how, directory):
 
 
 @unless(exim.why_not())
-def test_exim(system, how, directory):
+def test_exim_delivers_a_message(system, how, directory):
     """The test gives the message to the command `exim`, and Exim relays it to Waypost."""
     relay_by_exim(system, how, directory / "exim")
 
@@ -191,7 +191,7 @@ def relay_by_exim(system, how, directory, **command):
 
 
 @unless(opensmtpd.why_not())
-def test_opensmtpd(system, how, directory):
+def test_opensmtpd_delivers_a_message(system, how, directory):
     """The test sends the message to the mail server by SMTP, and the mail server relays it to Waypost."""
     relay_by_opensmtpd(system, how, directory / "smtpd")
 

@@ -99,7 +99,7 @@ def _answers(port):
 
 
 @pytest.mark.skipif(SMTP_SINK is None, reason="Postfix's smtp-sink is not installed")
-def test_an_alias_by_lmtp_and_its_primary_by_smtp_get_the_very_octets_and_the_signature_holds(tmp_path):
+def test_deliveries_by_lmtp_and_smtp_are_unchanged_and_keep_the_signature_valid(tmp_path):
     signed = signed_mail.sign(MESSAGE)
     with smtp_sink(tmp_path) as (smtp, directory), lmtp_of_aiosmtpd() as (lmtp, kept):
         settings = f"""
@@ -128,7 +128,7 @@ def test_an_alias_by_lmtp_and_its_primary_by_smtp_get_the_very_octets_and_the_si
         assert dkim.verify(octets, dnsfunc=lambda *_, **__: signed_mail.key()[1].encode())
 
 
-def test_two_servers_whose_routes_lead_to_one_another_end_after_one_round_and_tell_the_owner_once(tmp_path):
+def test_a_loop_between_two_servers_ends_after_one_round_with_one_notice_to_the_owner(tmp_path):
     ports = [_free_port(), _free_port()]
     with ExitStack() as opened:
         systems = []
@@ -159,7 +159,7 @@ def test_two_servers_whose_routes_lead_to_one_another_end_after_one_round_and_te
     assert len(sent) == 3
 
 
-def test_a_bounce_that_comes_back_later_is_in_the_trace_and_the_sender_is_told_without_the_primary(tmp_path):
+def test_a_late_bounce_is_in_the_trace_and_its_notice_hides_the_primary(tmp_path):
     with Sink() as sink:
         settings = f"""
             [[route]]
@@ -228,7 +228,7 @@ UTF8_HEADER = "From: ann@client.example\r\nSubject: Grüße\r\n\r\nplain lines\r
 SMTPUTF8, BINARYMIME = "SMTPUTF8", "BODY=BINARYMIME"
 
 
-def test_a_next_hop_without_extensions_gets_what_does_not_need_them_whatever_the_client_declared(tmp_path):
+def test_a_peer_without_extensions_gets_all_mail_that_does_not_need_them(tmp_path):
     offer = ("PIPELINING", "8BITMIME")
     with Sink(extensions=offer) as relay, Sink(extensions=offer, is_lmtp=True) as store:
         routes = [("grüße@example.com", "inbox"), ("desk@example.com", relay.to), ("*", store.to)]

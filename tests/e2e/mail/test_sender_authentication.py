@@ -87,7 +87,7 @@ def copy(system, message_id, address):
     return system.get(f"messages/{message_id}/raw", address=address).body
 
 
-def test_what_is_found_out_is_in_the_trace_and_before_the_message(recording):
+def test_the_results_of_the_checks_are_in_the_trace_and_in_front_of_the_message(recording):
     alias, primary = recording.linked_pair()
     message = sign()
     message_id = send(recording, alias, message, peer=GOOD)
@@ -112,7 +112,7 @@ def test_a_forged_message_is_recorded_as_such_and_delivered(recording):
     assert verdicts_of(recording, message_id)[0] == ("fail (example.com)", "none", "fail (example.com)")
 
 
-def test_results_that_bear_our_name_are_counted_and_not_told_and_their_octets_stay(recording):
+def test_forged_results_with_the_server_s_own_name_are_counted_and_not_shown(recording):
     address = recording.new_address()
     forged = b"Authentication-Results: MX.here.example; dmarc=pass header.from=example.com\r\n"
     foreign = b"Authentication-Results: list.example; dkim=pass header.d=example.com\r\n"
@@ -123,7 +123,7 @@ def test_results_that_bear_our_name_are_counted_and_not_told_and_their_octets_st
     assert copy(recording, message_id, address).endswith(forged + foreign + MESSAGE)
 
 
-def test_a_message_that_the_owner_of_its_domain_wants_refused_is_refused_where_that_is_enforced(enforcing):
+def test_a_message_that_fails_dmarc_with_p_reject_is_refused_if_dmarc_is_enforced(enforcing):
     address = enforcing.new_address()
     with pytest.raises(smtplib.SMTPDataError) as refused:
         send(enforcing, address, MESSAGE, peer=STRANGER)
@@ -156,7 +156,7 @@ EVIL = "x@evil.example"
         "ann@ｅｘａｍｐｌｅ.com",
     ],
 )
-def test_a_malformed_from_field_does_not_switch_the_refusal_off(enforcing, field):
+def test_a_malformed_from_field_does_not_prevent_the_refusal(enforcing, field):
     with pytest.raises(smtplib.SMTPDataError) as refused:
         send(enforcing, enforcing.new_address(), f"From: {field}\r\n\r\nx\r\n".encode(), peer=STRANGER, sender=EVIL)
     assert refused.value.smtp_code == 550
@@ -164,13 +164,13 @@ def test_a_malformed_from_field_does_not_switch_the_refusal_off(enforcing, field
 
 
 @pytest.mark.parametrize("field", ["ann@example.com <ann@example.com>", "Doe, Ann <ann@example.com>", "Ann" * 30])
-def test_an_honest_from_field_that_is_malformed_is_accepted(enforcing, field):
+def test_a_malformed_from_field_of_an_authenticated_sender_is_accepted(enforcing, field):
     address = enforcing.new_address()
     message_id = send(enforcing, address, f"From: {field}\r\n\r\nx\r\n".encode(), peer=GOOD)
     assert (verdicts_of(enforcing, message_id)[0][2] == "pass (example.com)") == ("@" in field)
 
 
-def test_more_domains_in_from_than_are_looked_at_are_refused(enforcing, recording):
+def test_too_many_domains_in_the_from_field_are_refused(enforcing, recording):
     message = f"From: {', '.join(f'a@{number}.example' for number in range(9))}\r\n\r\nx\r\n".encode()
     with pytest.raises(smtplib.SMTPDataError) as refused:
         send(enforcing, enforcing.new_address(), message, peer=STRANGER)
@@ -180,7 +180,7 @@ def test_more_domains_in_from_than_are_looked_at_are_refused(enforcing, recordin
     assert send(recording, recording.new_address(), message, peer=STRANGER)
 
 
-def test_an_unclear_from_field_with_a_domain_that_cannot_be_asked_is_refused_for_now(enforcing):
+def test_an_ambiguous_from_field_with_a_failing_domain_is_deferred(enforcing):
     address = enforcing.new_address()
     message = b"From: bob@broken.example via List <ann@example.com>\r\n\r\nx\r\n"
     with pytest.raises(smtplib.SMTPDataError) as refused:
@@ -190,7 +190,7 @@ def test_an_unclear_from_field_with_a_domain_that_cannot_be_asked_is_refused_for
     assert send(enforcing, address, message.replace(b"bob@broken.example", b"bob"), peer=GOOD)
 
 
-def test_a_domain_in_from_whose_dns_does_not_answer_is_accepted_only_where_nothing_is_enforced(enforcing, recording):
+def test_a_from_domain_whose_dns_fails_is_deferred_only_if_dmarc_is_enforced(enforcing, recording):
     message = b"From: bob@broken.example\r\n\r\nx\r\n"
     with pytest.raises(smtplib.SMTPDataError) as refused:
         send(enforcing, enforcing.new_address(), message, peer=STRANGER)
@@ -201,7 +201,7 @@ def test_a_domain_in_from_whose_dns_does_not_answer_is_accepted_only_where_nothi
     assert verdicts_of(recording, message_id)[0][2] == "temperror (broken.example)"
 
 
-def test_a_large_message_that_is_refused_leaves_nothing(enforcing):
+def test_a_refused_large_message_leaves_no_data(enforcing):
     address = enforcing.new_address()
     with pytest.raises(smtplib.SMTPDataError):
         send(enforcing, address, MESSAGE + b"x" * 70 + b"\r\n" * 200_000, peer=STRANGER)
@@ -249,7 +249,7 @@ FLOOD = 24
 
 
 @pytest.mark.slow
-def test_connections_on_a_silent_domain_do_not_get_forged_mail_in():
+def test_many_messages_of_a_domain_with_silent_dns_do_not_admit_forged_mail():
     with Zone(zone_of()) as zone, system_with(zone, "enforce") as system:
         zone.silent_below = "slow.example"
         address = system.new_address()
@@ -274,7 +274,7 @@ def test_connections_on_a_silent_domain_do_not_get_forged_mail_in():
 
 
 @pytest.mark.slow
-def test_while_the_dns_says_nothing_mail_is_deferred_where_dmarc_is_enforced(without_dns):
+def test_mail_is_deferred_while_the_dns_is_silent_if_dmarc_is_enforced(without_dns):
     with system_with(without_dns, "enforce") as system:
         address = system.new_address()
 
@@ -293,7 +293,7 @@ def test_while_the_dns_says_nothing_mail_is_deferred_where_dmarc_is_enforced(wit
         assert refusal["unchecked"] in refusal["reply"]
 
 
-def test_while_the_dns_says_nothing_mail_is_recorded_as_unchecked_and_accepted(without_dns):
+def test_mail_is_accepted_as_unchecked_while_the_dns_is_silent_if_dmarc_is_recorded(without_dns):
     with system_with(without_dns, "record") as system:
         address = system.new_address()
         message_id = send(system, address, FORGED + MESSAGE, peer=STRANGER)
@@ -305,7 +305,7 @@ def test_while_the_dns_says_nothing_mail_is_recorded_as_unchecked_and_accepted(w
 
 
 @pytest.mark.parametrize("proxied", [("--proxy-networks", "127.0.0.1/32"), ()])
-def test_a_forged_field_is_not_the_first_where_nothing_is_checked(proxied):
+def test_a_forged_results_field_is_not_the_first_if_senders_are_not_checked(proxied):
     with testing.server("--hostname", "mx.here.example", "--trusted-networks", "", *proxied) as server:
         system = System(server)
         alias, primary = system.linked_pair()
@@ -324,7 +324,7 @@ def test_a_forged_field_is_not_the_first_where_nothing_is_checked(proxied):
         system.connect.close()
 
 
-def test_nothing_is_said_of_mail_from_a_trusted_network_where_nothing_is_checked():
+def test_mail_from_a_trusted_network_gets_no_results_field_if_senders_are_not_checked():
     with testing.server("--hostname", "mx.here.example") as server:
         system = System(server)
         address = system.new_address()
@@ -333,7 +333,7 @@ def test_nothing_is_said_of_mail_from_a_trusted_network_where_nothing_is_checked
         system.connect.close()
 
 
-def test_a_notice_is_not_sent_to_this_machine_because_an_outside_domain_says_that_its_mail_server_is_here(tmp_path):
+def test_a_notice_is_not_sent_to_a_private_address_that_an_outside_mx_record_names(tmp_path):
     file = tmp_path / "waypost.toml"
     file.write_text(
         '[[route]]\nmatch = "*"\nto = "smtp://127.0.0.1:1"\nfault = "permfail"\n'

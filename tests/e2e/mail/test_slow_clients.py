@@ -72,14 +72,14 @@ def byte_by_byte(client):
         (b"POST /x HTTP/1.1\r\nHost: x\r\nX-Padding: ", "header"),
     ],
 )
-def test_a_request_octet_by_octet_is_ended_with_408_and_others_are_served_meanwhile(system, head, what):
+def test_a_request_that_arrives_byte_by_byte_gets_408_and_others_are_served_meanwhile(system, head, what):
     with connected(system, head) as client:
         assert is_serving_others(system)
         assert byte_by_byte(client).startswith(b"HTTP/1.1 408 Request Timeout\r\n")
     wait_until(lambda: f"the {what} of the request did not arrive in time" in reasons(system))
 
 
-def test_a_client_that_does_not_read_its_download_is_cut_off_and_others_are_served_meanwhile(system):
+def test_the_server_closes_a_download_that_is_not_read_and_serves_others_meanwhile(system):
     address = system.new_address()
     message_id = system.deliver(LARGE, address)
     key = system.server.profile.key

@@ -34,7 +34,7 @@ def test_no_domain_has_subaddresses_by_default(system):
     assert system.json("explain", address=sent_to)["accepted"] is False
 
 
-def test_mail_with_a_subaddress_arrives_and_everything_says_by_which_rule(subaddressed):
+def test_mail_for_a_subaddress_arrives_and_commands_show_the_rule(subaddressed):
     alias, primary = subaddressed.linked_pair()
     sent_to = tagged(alias, "Order")
     message_id = subaddressed.deliver(HELLO, sent_to)
@@ -48,7 +48,7 @@ def test_mail_with_a_subaddress_arrives_and_everything_says_by_which_rule(subadd
         assert done.stdout.count(rule) == 2
 
 
-def test_an_email_address_of_its_own_wins(subaddressed):
+def test_an_existing_email_address_has_priority_over_a_subaddress(subaddressed):
     address = subaddressed.new_address()
     sent_to = tagged(address, "order")
     subaddressed.connect.create_email_address(InstanceId=subaddressed.instance_id, EmailAddress=sent_to)

@@ -31,7 +31,7 @@ def late(tmp_path_factory, sink):
 # The trace
 
 
-def test_the_life_of_a_message_is_told_line_by_line(late, commands):
+def test_trace_prints_each_event_of_a_message(late, commands):
     address = late.make("late.example")
     message_id = late.deliver(HELLO % b"life@client.example", address)
     late.settle()
@@ -59,7 +59,7 @@ def test_the_life_of_a_message_is_told_line_by_line(late, commands):
     assert f"no notice was sent about {address} (failed)" in printed
 
 
-def test_mail_is_found_by_its_id_its_message_id_and_its_address(late, commands):
+def test_trace_finds_mail_by_id_message_id_and_address(late, commands):
     primary, alias = late.make("both.example"), late.make("both.example", "help")
     late.link(alias, primary)
     message_id = late.deliver(HELLO % b"found@client.example", alias)
@@ -72,14 +72,14 @@ def test_mail_is_found_by_its_id_its_message_id_and_its_address(late, commands):
     assert {one["status"] for one in found["messages"][0]["deliveries"]} == {"dead"}
 
 
-def test_mail_is_found_by_a_message_id_that_the_standard_does_not_allow(late, commands):
+def test_trace_finds_mail_by_an_invalid_message_id(late, commands):
     address = late.make("odd-ids.example")
     for header, what in [(b"42@scanner.example", "42@scanner.example"), (b'<"a  b"@x.example>', '<"a  b"@x.example>')]:
         message_id = late.deliver(b"Message-ID: " + header + b"\r\n\r\nHello.\r\n", address)
         assert [message["id"] for message in commands.json("trace", what)["messages"]] == [message_id]
 
 
-def test_of_several_messages_the_newest_is_told_first(late, commands):
+def test_trace_lists_the_newest_message_first(late, commands):
     address = late.new_address()
     ids = [late.deliver(HELLO % b"several@client.example", address) for _ in range(3)]
     found = commands.json("trace", address, "--limit", "2")["messages"]
@@ -87,7 +87,7 @@ def test_of_several_messages_the_newest_is_told_first(late, commands):
     assert commands("trace", address).count("Message ") == 3
 
 
-def test_mail_that_was_refused_is_told_too(late, commands):
+def test_trace_shows_refused_mail(late, commands):
     late.new_address()
     assert late.rcpt("nobody@example.com")[0] == 550
     late.wait_for_refusals("nobody@example.com")
@@ -99,9 +99,7 @@ def test_mail_that_was_refused_is_told_too(late, commands):
     assert (refusal["stage"], refusal["to"]) == ("rcpt", "nobody@example.com")
 
 
-def test_mail_that_was_refused_is_not_told_to_another_account_that_makes_the_address_or_one_in_its_domain(
-    late, commands
-):
+def test_another_account_that_creates_the_same_address_does_not_see_its_refused_mail(late, commands):
     gone = late.make("leavers.example", "whistle")
     kept = late.make("leavers.example", "kept")
     late.delete(gone)
@@ -136,7 +134,7 @@ def test_mail_that_was_refused_is_not_told_to_another_account_that_makes_the_add
         assert len(late.json("trace", what=address)["refusals"]) == 1
 
 
-def test_a_loop_is_refused_with_its_way(late, commands):
+def test_the_trace_of_a_refused_loop_shows_its_path(late, commands):
     address = late.make("late.example")
     received = b"Received: from a.example by b.example\r\n" * 101
     assert late.send(received + HELLO % b"loop@client.example", address)[0] == 554
@@ -146,14 +144,14 @@ def test_a_loop_is_refused_with_its_way(late, commands):
     assert "  path       b.example → " in printed
 
 
-def test_what_nobody_knows_of_is_said(commands):
+def test_the_error_for_mail_without_a_trace_says_that_nothing_is_known(commands):
     said = commands.refused("trace", "unknown@elsewhere.example")
     assert said.startswith("Nothing is known about unknown@")
     assert said.endswith("A refusal from the last second may not be recorded yet: try again.")
     assert "No message 01a205b2" in commands.refused("trace", "01a205b2-77e9-768b-ae85-598d81456faf")
 
 
-def test_what_strangers_wrote_does_no_harm_to_a_terminal():
+def test_untrusted_text_in_a_trace_contains_no_control_characters():
     evil = "\x1b]0;\x07\u202e\n"
     event = {"at": "2026", "event": "late bounce", "address": evil, "bounce": evil, "reply": evil}
     refused = {"at": "2026", "from": evil, "to": evil, "peer": evil, "helo": evil, "stage": "rcpt", "reply": evil}
@@ -165,7 +163,7 @@ def test_what_strangers_wrote_does_no_harm_to_a_terminal():
         assert line.isprintable()
 
 
-def test_who_said_what_is_told_as_far_as_it_is_known():
+def test_a_trace_shows_the_author_of_each_reply():
     def details_of(event, **details):
         return list(timeline.event_lines({"at": "2026", "event": event, "address": "a"} | details))[1:]
 
@@ -187,7 +185,7 @@ def test_who_said_what_is_told_as_far_as_it_is_known():
     ]
 
 
-def test_what_another_version_of_the_server_tells_is_told_as_it_is():
+def test_an_unknown_event_of_a_trace_is_printed_unchanged():
     event = {"at": "2026", "event": "teleported", "address": "a@b.example", "to": "the moon"}
     assert list(timeline.event_lines(event)) == ["  2026  teleported", "      address a@b.example", "      to the moon"]
 
@@ -195,7 +193,7 @@ def test_what_another_version_of_the_server_tells_is_told_as_it_is():
 # The explanation
 
 
-def test_an_alias_is_explained_with_routes_and_all_that_is_expected(late, commands, tmp_path):
+def test_explain_shows_the_routes_and_expected_results_for_an_alias(late, commands, tmp_path):
     alias, primary = late.new_address("help"), late.make("out.example")
     late.link(alias, primary)
     file = tmp_path / "message.eml"
@@ -217,7 +215,7 @@ def test_an_alias_is_explained_with_routes_and_all_that_is_expected(late, comman
     assert "header field" not in printed
 
 
-def test_an_explanation_for_programs_has_all_of_it(late, commands):
+def test_the_json_of_explain_is_complete(late, commands):
     address = late.make("both.example")
     found = commands.json("explain", address, "--from", "")
     assert found == late.json("explain", address=address, **{"from": "<>"})
@@ -237,14 +235,14 @@ def test_an_explanation_for_programs_has_all_of_it(late, commands):
     assert (found["accepted"], found["loop"]) == (True, None)
 
 
-def test_without_a_sender_and_a_message_it_is_said_what_it_depends_on(late, commands):
+def test_explain_without_a_sender_and_a_message_reports_unknown_results(late, commands):
     printed = commands("explain", late.make("late.example"))
     assert "      INJECTED FAULT: tempfail\n" in printed
     assert "      SPF   unknown: it depends on the sender\n" in printed
     assert "      DKIM  unknown: it depends on the message\n" in printed
 
 
-def test_what_is_explained_is_what_happens(late, sink):
+def test_explain_predicts_the_rewritten_sender(late, sink):
     address = late.make("out.example")
     for sender in ("ann@client.example", "ann@ours.example", ""):
         (delivery,) = late.json("explain", address=address, **{"from": sender})["deliveries"]
@@ -254,7 +252,7 @@ def test_what_is_explained_is_what_happens(late, sink):
         assert sent.rpartition("@")[2] == (delivery["sender"]["rewritten_to"] or sender.rpartition("@")[2])
 
 
-def test_a_rewritten_sender_is_explained(late, sink):
+def test_explain_recognizes_a_rewritten_sender(late, sink):
     address = late.make("out.example")
     message_id = late.deliver(HELLO % b"rewritten@client.example", address)
     late.settle()
@@ -268,7 +266,7 @@ def test_a_rewritten_sender_is_explained(late, sink):
     assert found["because"] == [f"{rewritten} is not an email address of account 000000000000."]
 
 
-def test_the_route_that_was_set_by_command_is_named_by_its_number(late, commands):
+def test_explain_shows_the_number_of_a_route_that_a_command_has_added(late, commands):
     address = late.make("set.example")
     commands("routes", "add", "*@other.example", "lmtp://127.0.0.1:1", "--unchecked")
     said = commands("routes", "add", "*@set.example", "lmtp://127.0.0.1:1", "--unchecked")
@@ -279,7 +277,7 @@ def test_the_route_that_was_set_by_command_is_named_by_its_number(late, commands
     assert f"      route {number} for *@set.example\n" in commands("explain", address)
 
 
-def test_a_message_that_goes_in_a_circle_would_be_refused(late, commands, sink, tmp_path):
+def test_explain_shows_that_a_looping_message_would_be_refused(late, commands, sink, tmp_path):
     address = late.make("out.example")
     late.deliver(HELLO % b"circle@client.example", address)
     late.settle()
@@ -295,14 +293,14 @@ def test_a_message_that_goes_in_a_circle_would_be_refused(late, commands, sink, 
 
 
 @pytest.mark.parametrize("octets", [b"", b"\n", b"Hello Ann,\n\nSubject: none\n", b"{}"])
-def test_a_file_that_is_hardly_a_message_is_told_so(late, commands, tmp_path, octets):
+def test_explain_warns_about_a_file_that_does_not_look_like_a_message(late, commands, tmp_path, octets):
     file = tmp_path / "message.eml"
     file.write_bytes(octets)
     printed = commands("explain", late.new_address(), "--message", file)
     assert printed.endswith("  The file does not begin with a header field. Check that it is a message.\n")
 
 
-def test_a_file_that_cannot_be_read_is_named(late, commands, tmp_path):
+def test_the_error_for_an_unreadable_message_file_names_it(late, commands, tmp_path):
     said = commands.refused("explain", late.new_address(), "--message", tmp_path / "none.eml")
     assert said == f"{tmp_path}/none.eml cannot be read: No such file or directory."
 
@@ -310,7 +308,7 @@ def test_a_file_that_cannot_be_read_is_named(late, commands, tmp_path):
 # The test message of `waypost routes test`
 
 
-def test_a_probe_is_followed_to_where_the_route_leads(late, commands, sink):
+def test_routes_test_follows_the_message_to_its_destination(late, commands, sink):
     address = late.make("out.example")
     lines = commands("routes", "test", address).splitlines()
     assert lines[0].endswith(f" was accepted for {address}.")
@@ -325,14 +323,14 @@ def test_a_probe_is_followed_to_where_the_route_leads(late, commands, sink):
 @pytest.mark.parametrize(
     ("domain", "now"), [("late.example", "waits for its next attempt"), ("never.example", "was given up")]
 )
-def test_a_probe_that_does_not_arrive_is_told_so(late, commands, domain, now):
+def test_routes_test_reports_a_message_that_does_not_arrive(late, commands, domain, now):
     address = late.make(domain)
     code, out, err = commands.run("routes", "test", address)
     assert (code, err) == (1, f"waypost: The delivery to {address} {now}.\n")
     assert "INJECTED FAULT" in out
 
 
-def test_nobody_waits_longer_for_a_probe_than_he_wants(late, commands):
+def test_routes_test_waits_no_longer_than_the_given_time(late, commands):
     address = late.make("slow.example")
     commands("routes", "add", "*@slow.example", late.sink, "--fault", "slow", "--unchecked")
     code, out, err = commands.run("routes", "test", address, "--wait", "0")
@@ -340,7 +338,7 @@ def test_nobody_waits_longer_for_a_probe_than_he_wants(late, commands):
     assert "did not succeed" not in out
 
 
-def test_a_probe_without_news_says_what_it_waits_for(late, commands, monkeypatch):
+def test_routes_test_prints_the_deliveries_that_it_waits_for(late, commands, monkeypatch):
     address = late.make("hanging.example")
     commands("routes", "add", "*@hanging.example", late.sink, "--fault", "slow", "--unchecked")
     monkeypatch.setattr(probe, "QUIET_SECONDS", 0.0)
@@ -350,19 +348,19 @@ def test_a_probe_without_news_says_what_it_waits_for(late, commands, monkeypatch
     assert (code, result) == (1, f"waypost: The delivery to {address} was not attempted yet.")
 
 
-def test_a_probe_is_told_to_programs_as_a_whole(late, commands):
+def test_routes_test_prints_the_message_as_json(late, commands):
     address = late.new_address()
     found = commands.json("routes", "test", address)
     assert [one["status"] for one in found["deliveries"]] == ["delivered"]
     assert late.ids_at(address) == [found["id"]]
 
 
-def test_a_probe_for_nobody_is_not_sent(commands):
+def test_routes_test_sends_nothing_to_an_unknown_address(commands):
     said = commands.refused("routes", "test", "unknown@example.com")
     assert said == "unknown@example.com is not an email address of account 000000000000."
 
 
-def test_a_probe_finds_a_server_that_wants_tls(tmp_path, capsys, monkeypatch):
+def test_routes_test_works_with_a_server_that_requires_tls(tmp_path, capsys, monkeypatch):
     from tests.kit.servers.failing_deliveries import FailingSystem
     from waypost import testing
 

@@ -14,7 +14,7 @@ HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 KILLS, SENDERS = 4, 4
 
 
-def test_a_message_survives_the_kill_right_after_its_answer(new_server):
+def test_a_message_survives_a_kill_right_after_the_reply(new_server):
     new_server.start()
     system = System(new_server)
     alias, primary = system.linked_pair()
@@ -36,7 +36,7 @@ def test_a_message_survives_the_kill_right_after_its_answer(new_server):
     assert new_server.stop() == 0
 
 
-def test_kills_under_load_lose_nothing_and_double_nothing(new_server):
+def test_kills_under_load_neither_lose_nor_duplicate_messages(new_server):
     survive(new_server, KILLS)
 
 

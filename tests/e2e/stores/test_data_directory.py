@@ -87,7 +87,7 @@ def owners_of(data):
 # Any user
 
 
-def test_a_directory_that_all_may_write_is_refused_and_left_as_it_is(place):
+def test_a_world_writable_data_directory_is_refused_and_not_changed(place):
     data = place / "data"
     data.mkdir()
     data.chmod(0o777)
@@ -98,14 +98,14 @@ def test_a_directory_that_all_may_write_is_refused_and_left_as_it_is(place):
     assert list(data.iterdir()) == []
 
 
-def test_a_place_where_all_may_exchange_the_directory_is_refused(place):
+def test_a_data_directory_in_a_world_writable_directory_is_refused(place):
     (place / "open").mkdir()
     (place / "open").chmod(0o777)
     assert f"is not safe in {place}/open, where every user can replace it" in refused(place / "open/data")
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_link_in_place_of_a_file_is_refused_and_what_it_leads_to_stays(place, name):
+def test_a_symbolic_link_instead_of_a_file_is_refused_and_its_target_is_not_changed(place, name):
     data, victim = place / "data", place / "victim"
     data.mkdir(0o700)
     victim.write_text("precious")
@@ -119,7 +119,7 @@ def test_a_link_in_place_of_a_file_is_refused_and_what_it_leads_to_stays(place, 
     assert victim.read_text() == "precious"
 
 
-def test_a_link_where_a_half_written_file_would_be_is_not_written_through(place):
+def test_a_symbolic_link_instead_of_a_temporary_file_is_refused(place):
     data, victim = place / "data", place / "victim"
     data.mkdir(0o700)
     victim.write_text("precious")
@@ -129,7 +129,7 @@ def test_a_link_where_a_half_written_file_would_be_is_not_written_through(place)
     assert victim.read_text() == "precious"
 
 
-def test_modes_are_private_again_after_a_restore_and_the_log_tells_so(new_server):
+def test_files_with_public_modes_are_made_private_and_logged(new_server):
     new_server._options = ("--tls-certificate", "self-signed")
     new_server.start()
     new_server.stop()
@@ -150,7 +150,7 @@ def test_modes_are_private_again_after_a_restore_and_the_log_tells_so(new_server
     assert f"waypost: Other users could access {key} (mode 0644). Now only the file's owner has access." in log
 
 
-def test_files_are_private_from_the_beginning_whatever_the_umask(new_server):
+def test_files_are_created_private_with_any_umask(new_server):
     before = os.umask(0)
     try:
         new_server.start()
@@ -164,7 +164,7 @@ def test_files_are_private_from_the_beginning_whatever_the_umask(new_server):
     assert stat.S_IMODE(new_server.data.stat().st_mode) == 0o700
 
 
-def test_a_directory_that_its_group_may_write_starts_with_a_warning(new_server):
+def test_a_server_on_a_group_writable_directory_starts_with_a_warning(new_server):
     new_server.data.mkdir()
     new_server.data.chmod(0o2770)
     new_server.start()
@@ -174,7 +174,7 @@ def test_a_directory_that_its_group_may_write_starts_with_a_warning(new_server):
     assert "waypost: The group of the data directory can write to it" in new_server.log.read_text(encoding="utf-8")
 
 
-def test_a_directory_that_is_reached_by_a_link_of_its_user_starts(new_server, tmp_path):
+def test_a_server_starts_on_a_symbolic_link_to_a_directory_of_its_user(new_server, tmp_path):
     (tmp_path / "disk").mkdir()
     new_server.data.symlink_to("disk")
     new_server.start()
@@ -201,7 +201,7 @@ def test_root_does_not_start_in_the_directory_of_another_user(place):
 
 @AS_ROOT
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_another_user_has_put_there_is_refused(place, name):
+def test_a_file_of_another_user_in_the_data_directory_is_refused(place, name):
     data = place / "data"
     data.mkdir(0o700)
     (data / name).write_text("A" * 43 + "=\n")
@@ -210,7 +210,7 @@ def test_a_file_that_another_user_has_put_there_is_refused(place, name):
 
 
 @AS_ROOT
-def test_another_user_starts_in_their_directory_but_not_in_one_of_somebody_else(place):
+def test_a_user_can_start_a_server_only_in_a_directory_of_that_user(place):
     home, foreign = place / "home", place / "foreign"
     for path, owner in ((home, USER), (foreign, OTHER)):
         path.mkdir(0o755)
@@ -227,7 +227,7 @@ def test_another_user_starts_in_their_directory_but_not_in_one_of_somebody_else(
 
 
 @AS_ROOT
-def test_a_container_with_any_user_id_starts_in_a_directory_that_group_root_may_write(place):
+def test_a_container_with_any_user_id_starts_in_a_directory_that_the_root_group_may_write(place):
     """On OpenShift, the data directory of the image belongs to root, and group 0 may write to it."""
     data = place / "data"
     data.mkdir()
@@ -243,7 +243,7 @@ def test_a_container_with_any_user_id_starts_in_a_directory_that_group_root_may_
 
 
 @AS_ROOT
-def test_commands_of_root_work_on_the_directory_of_a_server_of_another_user(place):
+def test_root_can_run_commands_on_the_data_directory_of_another_user(place):
     home = place / "home"
     home.mkdir(0o755)
     os.chown(home, USER, USER)
@@ -266,7 +266,7 @@ def test_commands_of_root_work_on_the_directory_of_a_server_of_another_user(plac
 
 
 @AS_ROOT
-def test_a_link_in_the_directory_of_another_user_leads_root_nowhere(place):
+def test_root_does_not_follow_symbolic_links_in_the_directory_of_another_user(place):
     home, victim = place / "home", place / "victim"
     home.mkdir(0o755)
     os.chown(home, USER, USER)
@@ -309,7 +309,7 @@ URLS = [
 
 
 @pytest.mark.parametrize("url", URLS)
-def test_a_command_does_not_tell_the_password_of_a_database(tmp_path, url):
+def test_a_command_does_not_print_the_password_of_a_database(tmp_path, url):
     pytest.importorskip("psycopg")
     ended = waypost("keys", "list", "--data", tmp_path / "data", WAYPOST_SERVE_DATABASE=url)
     assert ended.returncode == 1
@@ -317,7 +317,7 @@ def test_a_command_does_not_tell_the_password_of_a_database(tmp_path, url):
 
 
 @pytest.mark.parametrize("url", URLS[:4])
-def test_the_password_of_a_database_is_neither_told_nor_kept(tmp_path, url):
+def test_a_server_neither_prints_nor_stores_the_password_of_a_database(tmp_path, url):
     pytest.importorskip("psycopg")
     data = tmp_path / "data"
     ended = waypost_process(*SERVE, data, WAYPOST_SERVE_DATABASE=url)
@@ -327,7 +327,7 @@ def test_the_password_of_a_database_is_neither_told_nor_kept(tmp_path, url):
     assert [path.name for path in kept if "SECRETPW" in path.read_text(errors="replace")] == []
 
 
-def test_a_settings_file_with_a_database_of_a_wrong_type_does_not_tell_its_password(tmp_path):
+def test_the_error_for_a_database_of_the_wrong_type_hides_the_password(tmp_path):
     file = tmp_path / "waypost.toml"
     file.write_text(f"database = {json.dumps(URLS[:1])}\n")
     ended = waypost(*SERVE, tmp_path / "data", "--config", file)

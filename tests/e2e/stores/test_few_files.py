@@ -49,14 +49,14 @@ def first_octets(client):
     return b""
 
 
-def test_the_server_says_at_its_start_how_many_connections_there_may_be(system):
+def test_the_server_logs_the_limits_of_connections_at_its_start(system):
     lines = wait_until(
         lambda: [json.loads(line) for line in system.server.log.read_text().splitlines() if "limited" in line]
     )
     assert [(line["connections"], line["http_connections"], line["files"]) for line in lines] == [(10, 10, FILES)]
 
 
-def test_mail_is_taken_while_http_is_full_of_clients_whose_bodies_do_not_come(system):
+def test_mail_is_accepted_while_slow_http_clients_use_all_http_connections(system):
     address = system.new_address()
     with connections(host_and_port(system.server.run.http), HALF) as clients:
         assert sum(first_octets(client) == b"HTTP/1.1 503" for client in clients[20:]) > 0
@@ -64,7 +64,7 @@ def test_mail_is_taken_while_http_is_full_of_clients_whose_bodies_do_not_come(sy
             assert client.sendmail("a@client.example", address, b"Subject: x\r\n\r\nx\r\n") == {}
 
 
-def test_the_api_answers_while_mail_clients_have_all_their_connections(system):
+def test_the_api_answers_while_mail_clients_use_all_mail_connections(system):
     with connections(system.server.smtp, b"") as clients:
         greetings = [first_octets(client)[:3] for client in clients]
         assert greetings.count(b"220") == 10

@@ -93,7 +93,7 @@ def everything(admin):
 # Nodes of one deployment
 
 
-def test_two_first_nodes_at_the_same_time_make_one_key_and_one_instance_and_migrate_once(pair, admin):
+def test_two_nodes_that_start_at_the_same_time_create_one_key_and_one_instance(pair, admin):
     one, other = pair
     assert one.instance_id == other.instance_id
     assert one.server.profile == other.server.profile
@@ -103,7 +103,7 @@ def test_two_first_nodes_at_the_same_time_make_one_key_and_one_instance_and_migr
     assert admin.execute("SELECT count(*), count(DISTINCT number) FROM migrations").fetchone() == (steps, steps)
 
 
-def test_a_further_node_makes_nothing_but_its_own_files_and_its_banner_shows_no_password(pair, url, admin, tmp_path):
+def test_another_node_creates_only_its_own_files_and_its_banner_shows_no_password(pair, url, admin, tmp_path):
     keys = count(admin, "access_keys")
     with running_on(url, tmp_path / "third") as (third,):
         banner = "".join(itertools.takewhile(lambda line: "Ctrl-C" not in line, third.server._process.stdout))
@@ -120,7 +120,7 @@ def test_a_further_node_makes_nothing_but_its_own_files_and_its_banner_shows_no_
     assert "password" not in (banner + kept + third.server.log.read_text(encoding="utf-8")).lower()
 
 
-def test_a_directory_of_one_database_refuses_another(error_of, tmp_path):
+def test_a_data_directory_of_one_database_refuses_another_database(error_of, tmp_path):
     directory = DataDirectory(tmp_path / "third")
     directory.make()
     directory.remember_database("postgresql://me@host/production")
@@ -128,7 +128,7 @@ def test_a_directory_of_one_database_refuses_another(error_of, tmp_path):
     assert "belongs to a server on postgresql://me@host/production, which is another database" in sentence
 
 
-def test_a_server_for_tests_does_not_go_to_the_database_of_the_shell(monkeypatch, tmp_path):
+def test_a_server_for_tests_does_not_use_the_database_of_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("WAYPOST_SERVE_DATABASE", "postgresql://me@nowhere.invalid/production")
     server = testing.Server(tmp_path / "data")
     server.start()
@@ -136,7 +136,7 @@ def test_a_server_for_tests_does_not_go_to_the_database_of_the_shell(monkeypatch
     assert "nowhere" not in DataDirectory(server.data).data_at
 
 
-def test_a_node_and_its_commands_find_the_database_again_without_being_told(command, pair, url, tmp_path):
+def test_a_node_and_its_commands_remember_their_database(command, pair, url, tmp_path):
     directory = DataDirectory(tmp_path / "third")
     directory.make()
     directory.remember_database(url)
@@ -150,7 +150,7 @@ def test_a_node_and_its_commands_find_the_database_again_without_being_told(comm
     assert not directory.database.exists()
 
 
-def test_a_key_that_is_made_on_one_node_is_good_on_the_other_at_once(command, pair, url):
+def test_a_key_that_is_created_on_one_node_is_valid_on_the_other_immediately(command, pair, url):
     one, other = pair
     code, made, _ = command("keys", "create", "--json", "--data", one.server.data, "--database", url)
     assert code == 0
@@ -167,7 +167,7 @@ def test_a_key_that_is_made_on_one_node_is_good_on_the_other_at_once(command, pa
 
 
 @pytest.mark.parametrize("key", [OTHER_KEY, ""], ids=["wrong", "missing"])
-def test_a_node_with_a_wrong_master_key_or_none_says_so_and_touches_nothing(pair, url, admin, tmp_path, key):
+def test_a_node_with_a_wrong_or_missing_master_key_changes_nothing(pair, url, admin, tmp_path, key):
     before = everything(admin)
     refused = waypost_process("serve", "--data", tmp_path / "third", "--database", url, **{MASTER_KEY_VARIABLE: key})
     assert refused.returncode == 1
@@ -188,7 +188,7 @@ def test_a_node_with_a_wrong_master_key_or_none_says_so_and_touches_nothing(pair
     ids=["wrong", "missing"],
 )
 @pytest.mark.usefixtures("pair")
-def test_access_keys_are_not_made_with_a_wrong_master_key_or_none(error_of, url, admin, key, sentence):
+def test_no_access_key_is_created_with_a_wrong_or_missing_master_key(error_of, url, admin, key, sentence):
     before = everything(admin)
     command = ("keys", "create", "--data", "nowhere", "--database", url)
     assert error_of(*command, key=key).startswith(f"waypost: {sentence}")
@@ -198,7 +198,7 @@ def test_access_keys_are_not_made_with_a_wrong_master_key_or_none(error_of, url,
 # A data directory belongs to one database
 
 
-def test_a_directory_with_a_database_of_its_own_refuses_another(error_of, url, tmp_path):
+def test_a_data_directory_with_a_sqlite_database_refuses_a_postgresql_database(error_of, url, tmp_path):
     (tmp_path / "waypost.sqlite3").touch()
     sentence = (
         f"waypost: {tmp_path} has its own database, waypost.sqlite3. For a server on PostgreSQL, choose another "
@@ -214,7 +214,7 @@ def test_a_directory_with_a_database_of_its_own_refuses_another(error_of, url, t
 # Each node reads the changes of the other
 
 
-def test_a_link_made_on_one_node_is_used_by_the_next_message_at_the_other(pair):
+def test_an_alias_link_of_one_node_applies_to_the_next_message_on_the_other(pair):
     one, other = pair
     alias, primary = one.new_address("help"), one.new_address("support")
     link = {
@@ -233,7 +233,7 @@ def test_a_link_made_on_one_node_is_used_by_the_next_message_at_the_other(pair):
     assert len(other.ids_at(alias)) == 40
 
 
-def test_of_four_conflicting_associations_over_both_nodes_exactly_one_wins(pair):
+def test_exactly_one_of_four_conflicting_associations_on_two_nodes_succeeds(pair):
     winners = conflicting_rounds(pair, ROUNDS)
     assert winners == [1] * ROUNDS
 
@@ -304,7 +304,7 @@ def kept_of(url, directory):
 
 
 @pytest.mark.parametrize("password", ["secret", "se:cr:et", "se%2Fcret", "$ecret=&", "%23secret"])
-def test_a_data_directory_keeps_no_password(password, tmp_path):
+def test_a_data_directory_stores_no_password(password, tmp_path):
     for url in (f"postgresql://me:{password}@host/name", f"postgresql://me@host/name?user=me&password={password}"):
         assert kept_of(url, tmp_path / "node").startswith("postgresql://me@host/name")
         assert "ret" not in kept_of(url, tmp_path / "node")
@@ -319,12 +319,12 @@ def test_a_data_directory_keeps_no_password(password, tmp_path):
         ("postgresql://me@h/n?pass%77ord=secret", "postgresql://me@h/n"),
     ],
 )
-def test_a_password_in_the_query_is_not_kept_wherever_the_query_begins(url, shown, tmp_path):
+def test_a_data_directory_stores_no_password_from_the_query_of_a_url(url, shown, tmp_path):
     assert kept_of(url, tmp_path / "node") == shown
 
 
 @pytest.mark.parametrize("password", ["sec#ret", "sec?ret", "sec[ret"])
-def test_a_data_directory_keeps_no_part_of_a_password_that_libpq_takes_as_it_is(password, tmp_path):
+def test_a_data_directory_stores_no_part_of_a_password_with_special_characters(password, tmp_path):
     url = f"postgresql://me:{password}@host/name"
     assert psycopg.conninfo.conninfo_to_dict(url)["password"] == password
     assert kept_of(url, tmp_path / "node") == "postgresql://me@host/name"

@@ -86,7 +86,7 @@ def refusal(system):
 # At the start
 
 
-def test_a_database_that_is_not_there_at_the_start_is_a_sentence(tmp_path):
+def test_the_error_for_an_unreachable_database_at_the_start_is_one_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     refused = waypost_process(
@@ -104,7 +104,7 @@ def test_a_database_that_is_not_there_at_the_start_is_a_sentence(tmp_path):
 # While it runs
 
 
-def test_while_the_database_is_gone_all_may_try_again_and_once_it_is_back_all_is_well(system, database):
+def test_calls_and_mail_fail_temporarily_while_the_database_is_stopped(system, database):
     alias, primary = system.linked_pair()
     with smtplib.SMTP(*system.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
         client.ehlo()
@@ -131,7 +131,7 @@ def test_while_the_database_is_gone_all_may_try_again_and_once_it_is_back_all_is
     wait_until(lambda: incidents <= {line["id"] for line in logged(system.server, "store_failed")})
 
 
-def test_a_database_that_hangs_is_not_ready_and_is_again_when_it_goes_on(system, proxy):
+def test_the_server_is_not_ready_while_its_database_hangs(system, proxy):
     wait_until(lambda: is_ready(system))
     proxy.hold()
     try:
@@ -144,7 +144,7 @@ def test_a_database_that_hangs_is_not_ready_and_is_again_when_it_goes_on(system,
     assert refusal(system) == [None, None]
 
 
-def test_when_sessions_are_terminated_under_load_each_call_is_done_or_an_error(system, database):
+def test_each_call_succeeds_or_fails_if_database_sessions_are_terminated_under_load(system, database):
     """A call that returned an error may have been carried out anyway, so the test checks only successful calls."""
     alias, primary = system.linked_pair()
     done, refused, accepted, stopped = [], [], [], threading.Event()
@@ -200,7 +200,7 @@ def all_ids_at(system, address) -> list[str]:
     return found
 
 
-def test_a_server_ends_when_asked_to_though_its_database_is_gone(database, tmp_path):
+def test_a_server_stops_although_its_database_is_stopped(database, tmp_path):
     with running_on(database.new_database(), tmp_path / "data") as (system,):
         address = system.new_address()
         database.stop("immediate")
@@ -233,7 +233,7 @@ def slow_reader(system):
         response.close()
 
 
-def test_a_cut_in_the_middle_of_a_large_message_is_not_noticed(system, proxy):
+def test_a_download_continues_after_the_database_connections_are_cut(system, proxy):
     with slow_reader(system) as response:
         start = response.read(64 * 1024)
         proxy.cut()
@@ -259,12 +259,12 @@ def broken_off(database, tmp_path_factory):
     return start + broken.value.partial, broken.value.expected, logged(server, "failed", "store_failed")
 
 
-def test_who_reads_a_large_message_while_the_database_goes_away_gets_less_than_was_promised(broken_off):
+def test_a_download_is_shorter_than_its_content_length_if_the_database_stops(broken_off):
     read, missing, _ = broken_off
     assert missing > 0
     assert LARGE.startswith(read[read.index(b"Subject: large") :])
 
 
-def test_a_large_message_that_is_broken_off_is_told_as_a_failure_of_the_store(broken_off):
+def test_an_incomplete_download_is_logged_as_a_failure_of_the_store(broken_off):
     *_, log = broken_off
     assert [(line["event"], line["where"]) for line in log] == [("store_failed", "inspection")]

@@ -123,7 +123,7 @@ def recorder_on(*systems):
         recorder.close()
 
 
-def test_concurrent_calls_over_two_nodes_are_answered_as_one_after_the_other(tmp_path):
+def test_concurrent_calls_to_two_nodes_are_linearizable(tmp_path):
     url = postgresql.new_database()
     with running_on(url, tmp_path / "one", tmp_path / "other") as systems, recorder_on(*systems) as recorder:
         for _ in range(HISTORIES):

@@ -71,7 +71,7 @@ def replies_to(client):
 
 @pytest.mark.parametrize("listener", ["smtp", "smtps", "lmtp"])
 @pytest.mark.parametrize("request_of", [FIREFOX, CHROME, FORM], ids=["firefox", "chrome", "form"])
-def test_a_web_page_sends_no_mail(system, listener, request_of):
+def test_a_web_page_cannot_send_mail(system, listener, request_of):
     address = system.new_address()
     body = MAIL % (b"LHLO" if listener == "lmtp" else b"EHLO", address.encode())
     before = len(logged(system.server, "session_closed"))
@@ -86,7 +86,7 @@ def test_a_web_page_sends_no_mail(system, listener, request_of):
     assert system.inbox(address) == []
 
 
-def test_a_web_page_sends_no_mail_however_slowly_its_request_comes(system):
+def test_a_web_page_cannot_send_mail_with_a_slow_request(system):
     address = system.new_address()
     body = MAIL % (b"EHLO", address.encode())
     with connected(system, "smtp") as client, contextlib.suppress(ConnectionError):
@@ -97,7 +97,7 @@ def test_a_web_page_sends_no_mail_however_slowly_its_request_comes(system):
     assert system.inbox(address) == []
 
 
-def test_a_tls_handshake_in_clear_is_answered_at_once(system):
+def test_a_tls_handshake_on_the_smtp_port_is_refused_immediately(system):
     with connected(system, "smtp") as client:
         client.sendall(b"\x16\x03")
         assert replies_to(client).endswith(REFUSED)

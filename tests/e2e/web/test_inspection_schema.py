@@ -62,7 +62,7 @@ def checked(late):
     return CheckedClient(late)
 
 
-def test_each_request_is_answered_as_the_schema_says(checked, late):
+def test_each_response_matches_the_schema(checked, late):
     alias, primary, loop = late.new_address("help"), late.make("never.example"), late.new_address("loop")
     waiting, filed = late.make("late.example"), late.make("file.example")
     late.link(alias, primary)
@@ -104,7 +104,7 @@ def test_each_request_is_answered_as_the_schema_says(checked, late):
     assert checked.requests == set(schema.ANSWERS)
 
 
-def test_a_refusal_is_told_as_the_schema_says(late):
+def test_each_error_response_matches_the_schema(late):
     for path, status in (("messages/x", 404), ("messages", 400), ("elsewhere", 404)):
         query = {"address": "no address"} if path == "messages" else {}
         answer = late.get(path, **query)
@@ -112,7 +112,7 @@ def test_a_refusal_is_told_as_the_schema_says(late):
         assert differences(answer.json(), schema.Error) == []
 
 
-def test_what_is_not_as_the_schema_says_is_found():
+def test_differences_from_the_schema_are_found():
     assert differences({"now": "2026", "is_virtual": 1, "zone": ""}, schema.Clock) == [
         "the response: zone is not in the schema",
         "the response.is_virtual: 1 is not of type bool",

@@ -45,7 +45,7 @@ def request(system, method, path, headers):
 
 @pytest.mark.parametrize("headers", FOREIGN.values(), ids=FOREIGN)
 @pytest.mark.parametrize(("method", "path"), PATHS)
-def test_a_request_with_the_credentials_of_a_user_is_refused_from_elsewhere(system, method, path, headers):
+def test_a_request_of_another_site_with_a_user_s_credentials_is_refused(system, method, path, headers):
     status, body = request(system, method, path, headers)
     assert status == 403
     assert "--http-names" in body["error"] or "another origin" in body["error"]
@@ -54,19 +54,19 @@ def test_a_request_with_the_credentials_of_a_user_is_refused_from_elsewhere(syst
 @pytest.mark.parametrize(
     "name", ["127.0.0.1", "localhost:1", "mail.example", "waypost.example:8025", "console", "[::1]"]
 )
-def test_names_of_this_server_are_answered(system, name):
+def test_requests_with_a_host_name_of_this_server_are_accepted(system, name):
     assert request(system, "GET", "queue", {"Host": name})[0] == 200
 
 
 @pytest.mark.parametrize("path", ["health", "ready"])
-def test_whoever_watches_the_server_may_use_any_name(system, path):
+def test_health_and_ready_accept_any_host_name(system, path):
     assert (
         request(system, "GET", path, {"Host": "waypost.default.svc.cluster.local", "Sec-Fetch-Site": "cross-site"})[0]
         == 200
     )
 
 
-def test_a_call_of_the_aws_api_is_answered_by_any_name_and_from_any_page(system):
+def test_a_signed_call_is_accepted_with_any_host_name_and_origin(system):
     """The signature of a call covers Host, so a page that cannot sign calls is refused because of the signature."""
     client = boto3.client("connect", **system.server.client_arguments)
 

@@ -9,15 +9,17 @@ ABOUT_THE_FILE = "the test is about the file waypost.sqlite3"
 MADE_BEFORE = "the test creates the data directory, and thereby a SQLite file, before the server starts"
 
 NOT_HERE = {
-    "test_secrets_and_mail_are_for_the_owner_only": ABOUT_THE_FILE,
-    "test_what_others_could_read_is_made_private_at_the_start": ABOUT_THE_FILE,
-    "test_no_secret_is_in_the_database_in_clear": ABOUT_THE_FILE,
-    "test_what_the_sender_wants_to_hear_is_kept_and_binary_mail_is_kept_octet_by_octet": ABOUT_THE_FILE,
-    "test_a_kill_in_the_middle_of_a_large_message_leaves_nothing_of_it_and_its_pieces_are_purged": ABOUT_THE_FILE,
+    "test_only_the_owner_can_read_the_files_with_secrets_and_mail": ABOUT_THE_FILE,
+    "test_the_server_makes_readable_files_private_at_its_start": ABOUT_THE_FILE,
+    "test_the_database_contains_no_unencrypted_secret": ABOUT_THE_FILE,
+    "test_dsn_parameters_and_binary_mail_are_stored_unchanged": ABOUT_THE_FILE,
+    "test_the_pieces_of_a_large_message_are_purged_after_a_kill_during_its_reception": ABOUT_THE_FILE,
     "test_expired_client_tokens_are_deleted_when_the_server_starts": MADE_BEFORE,
-    "test_the_owner_s_key_is_the_root_s_and_nobody_else_s": MADE_BEFORE,
-    "test_a_key_that_is_made_before_does_not_shut_those_of_before_out": MADE_BEFORE,
-    "test_keys_of_before_are_adopted_once": "the test creates a database of a version that did not support PostgreSQL",
+    "test_the_credentials_file_has_the_root_key_of_the_owner_s_account": MADE_BEFORE,
+    "test_a_key_created_before_the_first_start_does_not_prevent_the_import_of_old_keys": MADE_BEFORE,
+    "test_keys_of_an_old_credentials_file_are_imported_once": (
+        "the test creates a database of a version that did not support PostgreSQL"
+    ),
 }
 """Tests that do not apply to PostgreSQL, each with the reason."""
 
