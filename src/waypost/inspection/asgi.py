@@ -201,7 +201,7 @@ class _Pages:
             limit=limit,
             subaddressed=self._deployment.subaddressed,
         )
-        instead = f"Name the id of one message. {guard.FEWER}"
+        instead = f"Search for the id of a single message. {guard.FEWER}"
         found = await self._long_read(account, use_case, "the traces", instead)
         return JSONResponse(
             schema.Traced(

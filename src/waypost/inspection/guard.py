@@ -26,7 +26,7 @@ from waypost.observe.incidents import Incident, Incidents
 T = TypeVar("T")
 
 INSPECT = "waypost:Inspect"
-"""The IAM action to read mail. The policy of the access key must allow it for the whole account."""
+"""The IAM action to read mail. The policy of the access key must allow this action for the whole account."""
 
 REDRIVE = "waypost:Redrive"
 """The IAM action to redrive dead letters and replay mail."""

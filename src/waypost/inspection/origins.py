@@ -19,8 +19,8 @@ _OWN_SITES = ("same-origin", "none")
 def refusal(headers: Mapping[str, str], own_names: Collection[str]) -> str | None:
     """Return the reason to refuse a request because of its origin, as a sentence; None if the request is acceptable.
 
-    `headers` has names in lower case. `own_names` are the host names of this server, in lower case. IP addresses and
-    localhost are always accepted.
+    The names in `headers` are in lower case. `own_names` are the host names of this server, in lower case. IP addresses
+    and localhost are always accepted.
     """
     host = headers.get("host", "").lower()
     name = _name(host)
@@ -61,7 +61,7 @@ def _is_same(origin: str, host: str, own_names: Collection[str]) -> bool:
     """Return whether `origin` is the origin of this server.
 
     A proxy in front of the server may change the scheme and the `Host` field. Therefore any scheme is accepted, and
-    `origin` need not match `host` if it has one of the `own_names`.
+    `origin` need not match `host` if it contains one of the `own_names`.
     """
     scheme, _, authority = origin.partition("://")
     default = {"http": ":80", "https": ":443"}.get(scheme, "")

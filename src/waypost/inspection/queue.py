@@ -107,11 +107,11 @@ class QueuePages:
         return JSONResponse(schema.Redriven(redriven=count))
 
     async def replay(self, request: Request, account: str) -> Response:
-        """Forward the mail that an alias has kept since a given time again, in many small transactions."""
+        """Forward again the mail that an alias has kept since a given time, in many small transactions."""
         body = await requests.json_body(request, members=("address", "since"))
         alias, since = requests.address(body), requests.moment(body, "since")
         if since is None:
-            raise errors.Invalid("The member since is required, such as 2026-11-22T23:14:05Z.")
+            raise errors.Invalid("The member since is required, and must be a time such as 2026-11-22T23:14:05Z.")
         deployment, clock = self._deployment, self._clock
 
         def step(tx: ports.WriteTx, before: str | None) -> Step[int, str]:
@@ -126,7 +126,7 @@ class QueuePages:
         return JSONResponse(schema.Clock(now=moments.iso8601(self._clock()), is_virtual=self._advance is not None))
 
     async def advance(self, request: Request, account: str) -> Response:
-        """Advance the virtual clock, and respond after all work that has become due was attempted.
+        """Advance the virtual clock, and respond after all deliveries that have become due were attempted.
 
         Only the server's owner may advance the clock, because the clock applies to the mail of every account.
         """

@@ -116,7 +116,7 @@ def step(values: Mapping[str, Any]) -> timedelta:
 
 
 def ids(values: Mapping[str, Any], *, most: int) -> list[str]:
-    """Return the distinct strings of the member `ids`; empty if the member is missing.
+    """Return the distinct strings of the member `ids`; an empty list if the member is missing.
 
     Raises `errors.Invalid` if there are more than `most`.
     """
@@ -135,7 +135,7 @@ def flag(values: Mapping[str, Any], name: str) -> bool:
 
 
 async def json_body(request: Request, *, members: tuple[str, ...]) -> dict[str, Any]:
-    """Return the body of a request that changes data: a JSON object with only members that `members` names.
+    """Return the body of a request that changes data, which must be a JSON object with members from `members`.
 
     The request must have the content type of JSON. An HTML form cannot send this content type. A web page of another
     site can therefore not use a form to misuse the credentials of the browser's user. Raises `errors.Invalid` and
@@ -181,7 +181,7 @@ async def _body(request: Request, most: int) -> tuple[bytes, bool]:
 
 
 def _is_text(value: Any) -> bool:
-    """Return whether a value is a nonempty printable string. PostgreSQL cannot store NUL, which is not printable."""
+    """Return whether a value is a nonempty printable string. A printable string can be stored in PostgreSQL."""
     return isinstance(value, str) and bool(value) and value.isprintable()
 
 

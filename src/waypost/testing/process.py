@@ -13,7 +13,7 @@ from waypost.config.rows import environment_name
 from waypost.host.data_directory import DataDirectory, Profile, Run
 
 LOOPBACK = "127.0.0.0/8,::1"
-"""The networks that a server for tests trusts. Only the mail client of a test connects from them."""
+"""The networks that a server for tests trusts. Only the mail client of a test connects from these networks."""
 
 
 class ServerDied(Exception):
@@ -113,7 +113,7 @@ class Server:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment without the variables that have a Waypost setting, such as the database."""
+    """Return the environment without the variables that set options of `waypost serve`, such as the database."""
     prefix = environment_name("")
     return {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
 

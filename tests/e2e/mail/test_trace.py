@@ -297,7 +297,7 @@ def test_explain_warns_about_a_file_that_does_not_look_like_a_message(late, comm
     file = tmp_path / "message.eml"
     file.write_bytes(octets)
     printed = commands("explain", late.new_address(), "--message", file)
-    assert printed.endswith("  The file does not begin with a header field. Check that it is a message.\n")
+    assert printed.endswith("  The file does not begin with a header field, so it may not be a message.\n")
 
 
 def test_the_error_for_an_unreadable_message_file_names_it(late, commands, tmp_path):

@@ -75,7 +75,7 @@ def _message_lines(loop: schema.LoopCheck | None, octets: bytes) -> Iterator[str
         lines = "1 Received line" if loop["received_lines"] == 1 else f"{loop['received_lines']} Received lines"
         yield f"  The message has {lines}; the maximum is {loop['most_received_lines']}."
         if not _FIELD.match(octets):
-            yield "  The file does not begin with a header field. Check that it is a message."
+            yield "  The file does not begin with a header field, so it may not be a message."
 
 
 def _delivery_lines(delivery: schema.ExplainedDelivery) -> Iterator[str]:

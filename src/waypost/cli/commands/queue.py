@@ -29,7 +29,7 @@ OfAddress = Annotated[
 Since = Annotated[
     str | None,
     typer.Option(
-        "--since", metavar="WHEN", help="Only mail that was received since, such as 2h (ago) or 2026-11-22T23:14:05Z."
+        "--since", metavar="WHEN", help="Only mail received since this time, such as 2h (ago) or 2026-11-22T23:14:05Z."
     ),
 ]
 LetterId = Annotated[str, typer.Argument(metavar="ID", help="The id of a dead letter that `waypost dead list` shows.")]
@@ -168,7 +168,7 @@ def replay(
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Forward the mail that an alias has kept since a given time again, to its current primary."""
+    """Forward again, to the current primary, the mail that an alias has kept since a given time."""
     if since is None:
         raise typer.BadParameter("give the start of the period, such as --since 2h", param_hint="--since")
     server = Client(data)

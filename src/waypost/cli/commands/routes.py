@@ -79,11 +79,11 @@ def listed(
     for route in shown:
         typer.echo(f"{route['number'] or 'file':>4}  {route['log_name']}  {_in_a_line(route)}")
     if running is None and not config:
-        typer.echo("      No server is running here. To see the routes of a settings file, name it with --config.")
+        typer.echo("      No server is running. To see the routes of a settings file, name the file with --config.")
     elif shown and all(route["match"] != "*" for route in shown):
         typer.echo("      All other mail goes to the inbox of its address.")
     elif not shown:
-        typer.echo("There are no routes: all mail goes to the inbox of its address. `waypost routes add` adds one.")
+        typer.echo("There are no routes: all mail goes to the inbox of its address. `waypost routes add` adds a route.")
     if running is not None and config and running != read:
         typer.echo(f"      The routes in {config} differ from those that the running server read when it started.")
 
@@ -134,7 +134,10 @@ def add(
     ] = "",
     before: Annotated[
         int | None,
-        typer.Option("--before", help="The number of the route to insert it before. The default is after all routes."),
+        typer.Option(
+            "--before",
+            help="The number of the route before which to insert the new route. The default is after all routes.",
+        ),
     ] = None,
     connections: Annotated[
         int | None,
@@ -172,7 +175,7 @@ def add(
 ) -> None:
     """Add a route for mail that arrives from now on.
 
-    Before it is added, the route is checked as the running server would use it. If no server is running, the check
+    Before the route is added, it is checked with the settings of the running server. If no server is running, the check
     uses the settings file and the environment of this command. The route comes after all other routes unless --before
     is given.
     """
@@ -202,7 +205,7 @@ def remove(
     data: Data = DEFAULT_DATA,
     database: Database = DEFAULT_DATABASE,
 ) -> None:
-    """Remove a route that `waypost routes add` has set. The numbers of the routes after it decrease by one."""
+    """Remove a route that `waypost routes add` has set. The numbers of all later routes decrease by one."""
     if not re.fullmatch("[0-9]{1,9}", number):
         raise ServerRefused(f"NUMBER must be a number that `waypost routes list` shows; not {number!r}.")
     route = administer(data, database, partial(routes.remove_route, number=int(number)))
@@ -210,7 +213,7 @@ def remove(
 
 
 def _running(data: str) -> Run | None:
-    """Return the server that runs on a data directory; None if no server does."""
+    """Return the server that runs on a data directory; None if no server is running."""
     with suppress(DataDirectoryError):
         return DataDirectory(Path(data)).running()
     return None
