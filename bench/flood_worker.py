@@ -81,11 +81,11 @@ def _work(clients: Clients, plan: Any, nice: int, pipe: Connection) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        told = ("result", uvloop.run(_run(clients, plan, pipe)))
+        outcome = ("result", uvloop.run(_run(clients, plan, pipe)))
     except Exception:  # noqa: BLE001 - the benchmark, which waits for this process, gets every error
-        told = ("failed", traceback.format_exc())
+        outcome = ("failed", traceback.format_exc())
     os.set_blocking(pipe.fileno(), True)  # the event loop, which has ended, has made the pipe non-blocking
-    pipe.send(told)
+    pipe.send(outcome)
 
 
 async def _run(clients: Clients, plan: Any, pipe: Connection) -> Any:

@@ -97,9 +97,9 @@ def _ms(seconds: float, bound: float) -> str:
 
 
 class _WatchedServer:
-    def __init__(self, server: process.Server, told: Path, senders: list[str]) -> None:
+    def __init__(self, server: process.Server, output: Path, senders: list[str]) -> None:
         self._server = server
-        self._told = told
+        self._output = output
         self._read = 0
         self._checks = 0.0
         self._senders = senders
@@ -113,7 +113,7 @@ class _WatchedServer:
         self.longest()
 
     def _made_pairs(self, domain: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-        """As many aliases as a message may have recipients, and their primaries."""
+        """Create as many aliases as a message may have recipients, and their primaries."""
         primaries = [self._made(f"a{number}@{domain}") for number in range(RECIPIENTS)]
         aliases = [self._made(f"alias{number}@{domain}") for number in range(RECIPIENTS)]
         for primary, alias in zip(primaries, aliases, strict=True):
@@ -163,17 +163,17 @@ class _WatchedServer:
         wire = b"".join(b"BDAT %d\r\n%b" % (len(chunk), chunk) for chunk in chunks) + b"BDAT 0 LAST\r\n"
         sending = threading.Thread(target=connection.sendall, args=(wire,))
         sending.start()
-        told = b""
-        while told.count(b"\r\n") <= len(chunks) and (part := connection.recv(65_536)):
-            told += part
+        output = b""
+        while output.count(b"\r\n") <= len(chunks) and (part := connection.recv(65_536)):
+            output += part
         sending.join()
-        return told.rstrip().rpartition(b"\r\n")[2][:9].decode()
+        return output.rstrip().rpartition(b"\r\n")[2][:9].decode()
 
     def longest(self) -> tuple[dict[str, float], float]:
         """Return the longest transaction and callback since the last call, and the time of the checks, in seconds."""
         time.sleep(0.3)  # wait for work that is done after the reply
         found = dict.fromkeys(_BOUNDS, 0.0)
-        lines = self._told.read_text().splitlines()
+        lines = self._output.read_text().splitlines()
         for line in lines[self._read :]:
             one = json.loads(line)
             found[one["where"]] = max(found[one["where"]], one["seconds"])
@@ -225,16 +225,16 @@ def _watched_server() -> Iterator[_WatchedServer]:
         "sel._domainkey.client.example": {"TXT": [key]},
     }
     with tempfile.TemporaryDirectory(prefix="waypost-worst-") as directory, Zone(records) as zone:
-        settings, told = Path(directory, "waypost.toml"), Path(directory, "told")
+        settings, output = Path(directory, "waypost.toml"), Path(directory, "watched.jsonl")
         settings.write_text(SETTINGS.format(sink=f"smtp://127.0.0.1:{sink.server_address[1]}"))
-        told.touch()
+        output.touch()
         dns = f"{zone.address[0]}:{zone.address[1]}"
         options = ["--config", str(settings), "--authentication", "enforce", "--dns", dns, "--trusted-networks", ""]
         server = process.Server(Path(directory, "data"), *options, "--smtp-messages-each", "1000")
-        process.subprocess = _Watching(told)
+        process.subprocess = _Watching(output)
         server.start()
         try:
-            yield _WatchedServer(server, told, sink.senders)
+            yield _WatchedServer(server, output, sink.senders)
         finally:
             server.stop()
             sink.shutdown()
@@ -245,12 +245,12 @@ class _Watching:
 
     PIPE, TimeoutExpired = subprocess.PIPE, subprocess.TimeoutExpired
 
-    def __init__(self, told: Path) -> None:
-        self._told = told
+    def __init__(self, output: Path) -> None:
+        self._output = output
 
     def Popen(self, command: list[str], *, env: dict[str, str], **options: object) -> subprocess.Popen:  # noqa: N802
         command = [sys.executable, watched.__file__, *command[command.index("serve") :]]
-        return subprocess.Popen(command, env={**env, watched.FILE: str(self._told)}, **options)
+        return subprocess.Popen(command, env={**env, watched.FILE: str(self._output)}, **options)
 
 
 def _until(condition: object) -> None:

@@ -82,8 +82,8 @@ def test_a_message_to_an_alias_arrives_once_for_the_alias_and_once_for_the_prima
 
 def _failure(system, message_id):
     """Return the event with which a delivery was deferred or failed; None if there is no such event."""
-    told = [e for e in system.json(f"messages/{message_id}")["trace"] if e["event"] in ("deferred", "dead")]
-    return told[-1] if told else None
+    events = [e for e in system.json(f"messages/{message_id}")["trace"] if e["event"] in ("deferred", "dead")]
+    return events[-1] if events else None
 
 
 def _with_crlf(octets):

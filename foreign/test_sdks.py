@@ -45,9 +45,9 @@ def run(*command, **options):
 def test_the_aws_sdk_for_javascript_3_works_with_waypost(environment, record_property):
     if why_not := why_no_package("@aws-sdk/client-connect"):
         pytest.skip(why_not)
-    told = run("node", HERE / "javascript/sdk.mjs", env={**environment, "FOREIGN": str(JAVASCRIPT)})
-    record_property("to_be_told", f"AWS SDK for JavaScript 3: {told.strip()}")
-    assert re.fullmatch(r"[0-9]+ checks passed\n", told)
+    output = run("node", HERE / "javascript/sdk.mjs", env={**environment, "FOREIGN": str(JAVASCRIPT)})
+    record_property("to_be_told", f"AWS SDK for JavaScript 3: {output.strip()}")
+    assert re.fullmatch(r"[0-9]+ checks passed\n", output)
 
 
 def test_the_aws_sdk_for_go_2_works_with_waypost(environment, record_property):
@@ -58,9 +58,9 @@ def test_the_aws_sdk_for_go_2_works_with_waypost(environment, record_property):
             shutil.copy(HERE / "go" / name, directory)
         build = f"cd {directory} && GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE={directory}/cache HOME=/root"
         run(*roots.command("go", "/bin/sh"), "-c", f"{build} CGO_ENABLED=0 go build -o check main.go endpoint.go")
-        told = run(directory / "check", env=environment)
-    record_property("to_be_told", f"AWS SDK for Go 2: {told.strip()}")
-    assert re.fullmatch(r"[0-9]+ checks passed\n", told)
+        output = run(directory / "check", env=environment)
+    record_property("to_be_told", f"AWS SDK for Go 2: {output.strip()}")
+    assert re.fullmatch(r"[0-9]+ checks passed\n", output)
 
 
 def test_waypost_passes_the_connect_tests_of_moto(tmp_path, record_property):
@@ -69,6 +69,6 @@ def test_waypost_passes_the_connect_tests_of_moto(tmp_path, record_property):
         pytest.skip("pip could not fetch moto's source distribution")
     shutil.copy(tests, tmp_path)
     command = [sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:cacheprovider", "-q", "--no-header"]
-    told = run(*command, "-k", f"not ({NOT_OURS})", tmp_path / "test_connect.py",
+    output = run(*command, "-k", f"not ({NOT_OURS})", tmp_path / "test_connect.py",
                cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(HERE / "shim")})  # fmt: skip
-    record_property("to_be_told", f"moto's tests of Connect: {told.splitlines()[-1]}")
+    record_property("to_be_told", f"moto's tests of Connect: {output.splitlines()[-1]}")

@@ -122,14 +122,14 @@ def check_bdat(octets: bytes) -> None:
     wire += b"BDAT 0 LAST\r\nNOOP\r\n"
     outcomes = [_in_chunks(wire, step) for step in (len(wire), 1 if len(wire) < 400 else 9, 41)]
     assert outcomes[0] == outcomes[1] == outcomes[2]
-    raw, told = outcomes[0]
+    raw, output = outcomes[0]
     assert raw in (text, None)
-    assert told.rstrip().rpartition(b"\r\n")[2] == b"250 2.0.0 OK" or raw is None
+    assert output.rstrip().rpartition(b"\r\n")[2] == b"250 2.0.0 OK" or raw is None
 
 
 def _in_chunks(wire: bytes, step: int) -> tuple[bytes | None, bytes]:
     session, kept, raw = smtp_dialogues.a_session(piece=100, message_limit=1_000, command_limit=10_000), b"", None
-    told = session.output()
+    output = session.output()
     for start in range(0, len(wire), step):
         session.receive(wire[start : start + step])
         while (question := session.next_request()) or session.has_more:
@@ -139,8 +139,8 @@ def _in_chunks(wire: bytes, step: int) -> tuple[bytes | None, bytes]:
                 raw = kept[: question.start] + question.raw
             if question:
                 session.answer(OK)
-        told += session.output()
-    return raw, told
+        output += session.output()
+    return raw, output
 
 
 def check_canonical(octets: bytes) -> None:

@@ -58,10 +58,12 @@ def check(octets: bytes) -> None:
 def seeds() -> Iterator[bytes]:
     """Yield every dialogue of the tests, once with large limits and once with small limits."""
     for path in sorted((ROOT / "tests/smtp/protocol/dialogues").glob("*.smtp")):
-        told = smtp_dialogues.read(path)
-        flags = sum(bit for name, bit in (("lmtp", 1), ("offers_tls", 2), ("needs_tls", 4)) if told.options.get(name))
+        dialogue = smtp_dialogues.read(path)
+        flags = sum(
+            bit for name, bit in (("lmtp", 1), ("offers_tls", 2), ("needs_tls", 4)) if dialogue.options.get(name)
+        )
         for rest in (b"\0\0\0\0\0\x02\x32\x07\x00\x10", b"\4\4\3\0\3\x02\x32\x07\x00\x10"):
-            yield bytes([flags]) + rest + told.sent
+            yield bytes([flags]) + rest + dialogue.sent
 
 
 def mutate(chance: random.Random, octets: bytes) -> bytes:

@@ -20,7 +20,7 @@ CALLS = 8
 
 def test_three_hundred_histories_on_two_nodes_are_linearizable(pair):
     counts, violations, took = record(pair)
-    print("\n" + told(counts, violations, took))
+    print("\n" + report(counts, violations, took))
     assert not violations
 
 
@@ -35,7 +35,7 @@ def test_the_checker_finds_violations_if_the_row_locks_are_removed(tmp_path, mon
     with running_on(url, tmp_path / "one", tmp_path / "other") as systems:
         counts, violations, took = record(systems)
     postgresql.drop_database(url)
-    print("\n" + told(counts, violations, took))
+    print("\n" + report(counts, violations, took))
     print(
         "Operations that could not come next:",
         Counter(what(each) for violation in violations for each in violation.stuck),
@@ -67,7 +67,7 @@ def record(systems):
     return counts, violations, time.monotonic() - began
 
 
-def told(counts, violations, took):
+def report(counts, violations, took):
     answers = "".join(f"\n  {count:6} {what}" for what, count in sorted(counts.items()))
     return (
         f"{HISTORIES} histories of {sum(counts.values()) // HISTORIES} calls by six clients in {took:.0f} s, "

@@ -60,7 +60,7 @@ def main() -> int:
             continue
         why = next((why for pattern, why in EXPLAINED if re.search(pattern, field)), "")
         count["different, explained" if why else "different"] += 1
-        print(f"{source}: {field!r}: {_told(found)}; Python: {theirs}. {why or 'NOT EXPLAINED'}")
+        print(f"{source}: {field!r}: {_described(found)}; Python: {theirs}. {why or 'NOT EXPLAINED'}")
     print(f"{count['found']} From fields, {len(fields)} of them different from each other:", end=" ")
     print(", ".join(f"{count[naming]} {naming.value}" for naming in Naming), end="; ")
     print(f"{count['as Python']} as Python, {count['different, explained']} explained, {count['different']} not")
@@ -91,7 +91,7 @@ def _domains(addresses: list[str]) -> set[str]:
     return {address.rpartition("@")[2].rstrip(".").lower() for address in addresses if "@" in address}
 
 
-def _told(found: Authors) -> str:
+def _described(found: Authors) -> str:
     return f"{found.naming.value} {', '.join(found.domains)}".strip()
 
 

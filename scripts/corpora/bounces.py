@@ -99,11 +99,11 @@ def flufl() -> Iterator[Bounce]:
     )
     for _, name, recipients, is_temporary in ast.literal_eval(table):
         if recipients:
-            told = {recipient.decode().lower() for recipient in recipients}
-            expected[name] = ("delayed" if is_temporary else "failed", told)
+            failed_or_delayed = {recipient.decode().lower() for recipient in recipients}
+            expected[name] = ("delayed" if is_temporary else "failed", failed_or_delayed)
     for path in sorted((folder / "data").glob("*.txt")):
-        action, told = expected.get(path.name, ("", set()))
-        yield Bounce(path.name, with_crlf(path.read_bytes()), action, frozenset(told))
+        action, failed_or_delayed = expected.get(path.name, ("", set()))
+        yield Bounce(path.name, with_crlf(path.read_bytes()), action, frozenset(failed_or_delayed))
 
 
 def baunsu() -> Iterator[Bounce]:

@@ -67,17 +67,18 @@ def main() -> None:
     """Compare the results, and exit with 1 if a difference is not explained."""
     mail = sorted(set(subjects()))
     readers = {"make_header": by_make_header, "headerregistry": by_header_registry}
-    told = [(raw, name, reader(raw)) for raw in mail for name, reader in readers.items()]
-    told += [(raw, "rfc2047", theirs) for raw, theirs in expectations()]
+    comparisons = [(raw, name, reader(raw)) for raw in mail for name, reader in readers.items()]
+    comparisons += [(raw, "rfc2047", theirs) for raw, theirs in expectations()]
     tally: Counter[str] = Counter()
-    for raw, name, theirs in told:
+    for raw, name, theirs in comparisons:
         ours = messages.read_header(b"Subject: " + raw + b"\r\n\r\n").subject
         what = "the same" if ours == theirs else explanation(raw, ours, theirs)
         tally[what] += 1
         if ours != theirs:
             print(f"{raw!r}\n    Waypost: {ours!r}\n    {name}: {theirs!r}\n    {what or 'NOT EXPLAINED'}")
     print(
-        f"\n{len(mail)} Subjects of mail, {sum(b'=?' in raw for raw in mail)} of them encoded; {len(told)} comparisons"
+        f"\n{len(mail)} Subjects of mail, {sum(b'=?' in raw for raw in mail)} of them encoded; "
+        f"{len(comparisons)} comparisons"
     )
     for what, number in tally.most_common():
         print(f"{number:5}  {what or 'NOT EXPLAINED'}")
