@@ -1,13 +1,13 @@
 """Deliveries that are decided before they are stored, so that a message with many recipients can be stored in parts."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from waypost.domain.directory.addresses import Address
 from waypost.domain.mail.delivery import Reason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedDelivery:
+class PlannedDelivery(NamedTuple):
     """A delivery as it was decided when the message was accepted.
 
     A planned delivery has all data for the delivery, its trace header and its first trace event. So the delivery stays

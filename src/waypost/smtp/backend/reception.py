@@ -272,11 +272,12 @@ class Reception:
         found = await self._check(request)
         if refusal := await self._refused_for_its_author(found, request):
             return refusal
+        rewritten = self._rewritten(request)
         content = accept.examine(
             request.header,
             hostname=backend.deployment.hostname,
             sender=request.envelope.sender,
-            bounce=await self._bounce(request),
+            bounce=await self._bounce(request) if rewritten else b"",
             authserv_id=backend.deployment.hostname if not self._trusted else "",
             found=found,
             is_trusted=self._in_trusted_network,
@@ -289,7 +290,7 @@ class Reception:
             envelope=request.envelope,
             recipients=request.recipients,
             content=content,
-            originals=await self._originals(request),
+            originals=await self._originals(rewritten) if rewritten else (),
             raw=request.raw,
             kept=request.start,
             now=now,
@@ -354,19 +355,17 @@ class Reception:
         return await self._backend.authenticator.check(claim, self._octets(request), size)
 
     async def _bounce(self, request: MessageReceived) -> bytes:
-        """Return the bytes of the message in which a bounce may have its report; empty if it cannot be a bounce."""
+        """Return the first bytes of a bounce, which can contain its report."""
         limit = messages.HEADER_LIMIT
-        if not self._rewritten(request):
-            return b""
         if request.start == 0:
             return request.raw[:limit]
         kept = partial(accept.kept_octets, message_id=self._incomplete_id or "", start=0, limit=limit)
         return await self._backend.store.long_read(kept, what="the octets of a message")
 
-    async def _originals(self, request: MessageReceived) -> list[bounces.Original]:
+    async def _originals(self, rewritten: Sequence[Address]) -> list[bounces.Original]:
         """Find the messages that a bounce is about, before its transaction, because the search takes milliseconds."""
         originals = []
-        for recipient in self._rewritten(request):
+        for recipient in rewritten:
             find = partial(
                 bounces.find, deployment=self._backend.deployment, address=recipient, now=self._backend.clock()
             )

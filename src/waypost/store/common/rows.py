@@ -9,14 +9,15 @@ from typing import Any
 
 from waypost.app import ports
 from waypost.domain.directory import caseless
+from waypost.domain.directory.addresses import Address
 from waypost.domain.directory.aliases import AliasLink
 from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.directory.instances import Instance
 from waypost.domain.iam.access_keys import AccessKey
 from waypost.domain.mail import trace_events
-from waypost.domain.mail.delivery import Delivery, Queued
+from waypost.domain.mail.delivery import Delivery, Queued, Reason
 from waypost.domain.mail.messages import Message
-from waypost.domain.mail.planned import PlannedPart
+from waypost.domain.mail.planned import PlannedDelivery, PlannedPart
 from waypost.domain.mail.routes import Route
 from waypost.domain.mail.trace_events import TraceEvent
 from waypost.store.sql import tables
@@ -99,14 +100,19 @@ def remembered_call(row: Row) -> ports.RememberedCall:
 
 
 def planned_part(text: str) -> PlannedPart:
-    """Decode one part of the planned deliveries of a message from JSON."""
+    """Read planned deliveries from JSON. A list has the fields of `PlannedDelivery` in their order."""
     results, deliveries = json.loads(text)
-    return PlannedPart(tuple(map(tables.PLANNED.read, deliveries)), tuple(results))
+    planned = [
+        PlannedDelivery(id_, account, Address(*address), Reason(reason), *further)
+        for id_, account, address, reason, *further in deliveries
+    ]
+    return PlannedPart(tuple(planned), tuple(results))
 
 
 def of_planned_part(part: PlannedPart) -> str:
-    """Encode one part of the planned deliveries of a message as JSON."""
-    return json.dumps([part.results, [tables.PLANNED.write(one) for one in part.deliveries]])
+    """Write planned deliveries as JSON."""
+    deliveries = [(*one[:2], (one.address.text, one.address.key), *one[3:]) for one in part.deliveries]
+    return json.dumps([part.results, deliveries])
 
 
 def delivery_and_message(row: Row) -> tuple[Delivery, Message]:

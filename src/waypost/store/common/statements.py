@@ -69,6 +69,6 @@ def bindable(parameters: rows.Row) -> rows.Row:
     Raises `errors.Invalid` for a string that contains a NUL character, because PostgreSQL cannot store it.
     """
     for parameter in parameters:
-        if isinstance(parameter, str) and "\0" in parameter:
+        if type(parameter) is str and "\0" in parameter:
             raise errors.Invalid("A string must not contain the NUL character.")
     return parameters

@@ -13,7 +13,6 @@ from waypost.domain.directory.instances import Instance
 from waypost.domain.iam.access_keys import AccessKey
 from waypost.domain.mail.delivery import Delivery, Reason, Status
 from waypost.domain.mail.messages import Message
-from waypost.domain.mail.planned import PlannedDelivery
 from waypost.domain.mail.routes import Fault, LineEnds, Route, Tls
 from waypost.store.sql.columns import Column, Columns
 from waypost.store.sql.kinds import DSN, FLAG, JSON, MOMENT, TEXTS, one_of, or_none
@@ -102,23 +101,6 @@ DELIVERIES = Columns(
     Column("destination"),
     Column("also_for"),
 )
-PLANNED = Columns(
-    PlannedDelivery,
-    Column("email_address_id"),
-    Column("account"),
-    Column("address", "address.text"),
-    Column("address_key", "address.key"),
-    Column("reason", kind=one_of(Reason)),
-    Column("sent_to"),
-    Column("alias_id"),
-    Column("alias"),
-    Column("destination"),
-    Column("route"),
-    Column("kept", kind=FLAG),
-    Column("because"),
-    Column("also_for"),
-)
-"""The values of a planned delivery, in the order in which the JSON in `planned_deliveries` stores them."""
 REFUSALS = Columns(
     ports.Refusal,
     Column("at", kind=MOMENT),
