@@ -21,7 +21,7 @@ from waypost.domain.mail.planned import PlannedDelivery, PlannedPart
 from waypost.domain.mail.routes import Route
 from waypost.domain.mail.trace_events import TraceEvent
 from waypost.store.sql import tables
-from waypost.store.sql.kinds import from_milliseconds, to_milliseconds
+from waypost.store.sql.kinds import from_milliseconds, to_json, to_milliseconds
 
 Row = Sequence[Any]
 
@@ -112,7 +112,7 @@ def planned_part(text: str) -> PlannedPart:
 def of_planned_part(part: PlannedPart) -> str:
     """Write planned deliveries as JSON."""
     deliveries = [(*one[:2], (one.address.text, one.address.key), *one[3:]) for one in part.deliveries]
-    return json.dumps([part.results, deliveries])
+    return to_json([part.results, deliveries])
 
 
 def delivery_and_message(row: Row) -> tuple[Delivery, Message]:
@@ -170,7 +170,7 @@ def of_next_trace_event(message_id: str, event: TraceEvent) -> Row:
 
 
 def _of_event(event: TraceEvent) -> Row:
-    return (to_milliseconds(event.at), event.kind, json.dumps(trace_events.members(event.detail)))
+    return (to_milliseconds(event.at), event.kind, to_json(trace_events.members(event.detail)))
 
 
 def revision(octets: bytes | None) -> str:

@@ -8,6 +8,8 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
+import msgspec
+
 from waypost.domain.mail.messages import NO_DSN, Dsn, RecipientDsn
 from waypost.store.sql.columns import Kind
 
@@ -20,6 +22,17 @@ def to_milliseconds(moment: datetime) -> int:
 def from_milliseconds(milliseconds: int) -> datetime:
     """Convert a stored time in milliseconds since 1970 to a `datetime` in UTC."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def to_json(value: Any) -> str:
+    """Write JSON. msgspec needs a twentieth of the time of `json.dumps`, but does not accept unpaired surrogates."""
+    try:
+        return _encode(value).decode()
+    except UnicodeEncodeError:
+        return json.dumps(value)
 
 
 _SHORT = 1_000
@@ -52,7 +65,7 @@ def _write_dsn(dsn: Dsn) -> str:
     if dsn == NO_DSN:
         return ""
     recipients = [[recipient.notify, recipient.orcpt] for recipient in dsn.recipients]
-    return json.dumps({"ret": dsn.ret, "envid": dsn.envid, "recipients": recipients})
+    return to_json({"ret": dsn.ret, "envid": dsn.envid, "recipients": recipients})
 
 
 def or_none(kind: Kind) -> Kind:
@@ -75,9 +88,9 @@ FLAG = Kind(bool)
 MOMENT = Kind(from_milliseconds, to_milliseconds)
 """The conversion for a time, which is stored as milliseconds since 1970-01-01 UTC."""
 
-JSON = Kind(json.loads, json.dumps)
+JSON = Kind(json.loads, to_json)
 
-TEXTS = Kind(_read_texts, json.dumps)
+TEXTS = Kind(_read_texts, to_json)
 """The conversion for a list of strings, which is stored as JSON."""
 
 DSN = Kind(_read_dsn, _write_dsn)

@@ -1,6 +1,5 @@
 """Runs the queries of one transaction on SQLite, and translates errors for violated constraints."""
 
-import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from waypost.store import sql
 from waypost.store.common import errors, rows
 from waypost.store.common.statements import Seal, bindable
 from waypost.store.common.transaction import Transaction
+from waypost.store.sql.kinds import to_json
 from waypost.store.sqlite import search as sqlite_search
 
 _QUERIES = {name: query.sql for name, query in sql.load("sqlite").items()}
@@ -63,7 +63,7 @@ class SqliteTransaction(Transaction):
             raise _translated(error) from error
 
     def _list(self, texts: Sequence[str]) -> str:
-        return json.dumps(texts)
+        return to_json(texts)
 
 
 def _translated(error: sqlite3.IntegrityError) -> Exception:

@@ -53,4 +53,4 @@ def _owed(row: rows.Row, owing: ports.Owing) -> ports.Owed:
 
 def _row_of(owed: ports.Owed) -> rows.Row:
     key = (owed.message_id, owed.action, owed.recipient, owed.email_address_id)
-    return (*key, kinds.to_milliseconds(owed.at), json.dumps(owed.fate))
+    return (*key, kinds.to_milliseconds(owed.at), kinds.to_json(owed.fate))
