@@ -155,9 +155,9 @@ class Play:
         self.session = Session(
             capabilities, peer="192.0.2.7", gate=RefusingGate() if behaviour.has_limits else smtp_dialogues.OpenGate()
         )
-        self.asked = []
+        self.requests = []
         """The requests of the session. A message is one request with all its bytes; pieces of messages are left out."""
-        self.told = self.session.output()
+        self.output = self.session.output()
         self.messages = []
         """The bytes of the messages that the session has passed on since this list was last cleared."""
         self.handshakes = 0
@@ -169,22 +169,22 @@ class Play:
     def feed(self, octets: bytes) -> bytes:
         """Feed bytes to the session and answer its requests. Return the replies to the client."""
         session, was_over = self.session, self.session.farewell
-        asked = len(self.asked)
+        requests = len(self.requests)
         session.receive(octets)
         if not self._is_in_handshake:
             self._answer_all()
-        told = session.output()
-        self.told += told
+        output = session.output()
+        self.output += output
         if was_over:
-            assert not told
-            assert len(self.asked) == asked
+            assert not output
+            assert len(self.requests) == requests
             assert session.farewell is was_over
-        assert not told or _REPLIES.fullmatch(told), told
+        assert not output or _REPLIES.fullmatch(output), output
         self._check_memory()
         transfer = session._exchange.transfer
         if transfer and len(octets) > 1:
             assert len(transfer.body._octets) == transfer.body.buffered
-        return told
+        return output
 
     def _answer_all(self) -> None:
         while True:
@@ -195,7 +195,7 @@ class Play:
                 self._is_in_handshake = not self.behaviour.makes_handshakes
                 if self._is_in_handshake:
                     break
-                self.asked.append(question)
+                self.requests.append(question)
                 self.handshakes += 1
                 self.session.tls_started(TLS)
             elif question is not None:
@@ -209,7 +209,7 @@ class Play:
         if isinstance(question, MessageReceived):
             return self._take(question)
         assert isinstance(question, RecipientGiven)
-        self.asked.append(question)
+        self.requests.append(question)
         assert not CONTROL.search(question.address.text)
         if question.address.key.startswith("unknown@"):
             return replies.NO_SUCH_USER
@@ -243,10 +243,16 @@ class Play:
         if envelope.body != "BINARYMIME":
             assert raw.count(b"\r\n") == raw.count(b"\r") == raw.count(b"\n")
         dsn = envelope.dsn
-        said = [envelope.sender, *envelope.recipients, envelope.helo, dsn.envid, *(one.orcpt for one in dsn.recipients)]
-        assert not any(CONTROL.search(word) for word in said)
+        texts = [
+            envelope.sender,
+            *envelope.recipients,
+            envelope.helo,
+            dsn.envid,
+            *(one.orcpt for one in dsn.recipients),
+        ]
+        assert not any(CONTROL.search(word) for word in texts)
         self.messages.append(raw)
-        self.asked.append(replace(question, raw=raw, start=0 if self.behaviour.spills else question.start))
+        self.requests.append(replace(question, raw=raw, start=0 if self.behaviour.spills else question.start))
         if b"X-Loop: yes\r\n" in raw:
             return replies.MAIL_LOOP.about(reason="Mail loop")
         return replies.NO_MEMORY if b"X-Broken: yes\r\n" in raw else replies.ACCEPTED.about(id="an-id")
@@ -279,16 +285,16 @@ class Client(Play):
         while at < len(octets) and not self.session.farewell and not self._is_in_handshake:
             end = octets.find(b"\n", at) + 1 or len(octets)
             line, rest, before = octets[at:end], octets[end:], self.handshakes
-            told = self.feed(line)
+            output = self.feed(line)
             chunk = _BDAT.fullmatch(line)
-            if told.startswith(b"354"):
-                self._expect([], told)
+            if output.startswith(b"354"):
+                self._expect([], output)
                 rest = self._send_message(rest)
-            elif chunk and (not told or not int(chunk[1])):
-                rest = self._send_chunk(rest, int(chunk[1]), is_last=bool(chunk[2]), told=told)
+            elif chunk and (not output or not int(chunk[1])):
+                rest = self._send_chunk(rest, int(chunk[1]), is_last=bool(chunk[2]), output=output)
             elif line.endswith(b"\n"):
-                self._expect([], told)
-                self._note(line, told)
+                self._expect([], output)
+                self._note(line, output)
             at = len(octets) - len(rest)
             handshakes += [at] * (self.handshakes - before)
         assert not self.messages
@@ -301,30 +307,30 @@ class Client(Play):
             return b""
         message = b"\r\n".join(line.removeprefix(b".") for line in octets[:end].split(b"\r\n"))
         rest = octets[end + len(b".\r\n") :]
-        told = self.feed(octets[: len(octets) - len(rest)])
-        self._expect([message], told, count=self._recipients)
+        output = self.feed(octets[: len(octets) - len(rest)])
+        self._expect([message], output, count=self._recipients)
         self._recipients = 0
         return rest
 
-    def _send_chunk(self, octets: bytes, size: int, *, is_last: bool, told: bytes) -> bytes:
-        told += self.feed(octets[:size]) if size else b""
+    def _send_chunk(self, octets: bytes, size: int, *, is_last: bool, output: bytes) -> bytes:
+        output += self.feed(octets[:size]) if size else b""
         self._chunks += octets[:size]
         if len(octets) >= size:
-            self._expect([self._chunks] if is_last else [], told, count=self._recipients if is_last else 1)
-            if is_last or not told.startswith(b"2"):
+            self._expect([self._chunks] if is_last else [], output, count=self._recipients if is_last else 1)
+            if is_last or not output.startswith(b"2"):
                 self._recipients = 0
         return octets[size:]
 
-    def _note(self, line: bytes, told: bytes) -> None:
+    def _note(self, line: bytes, output: bytes) -> None:
         """Update the number of accepted recipients after a command and its reply."""
-        if told.startswith(b"250 2.1.5 "):
+        if output.startswith(b"250 2.1.5 "):
             self._recipients += 1
-        elif told.startswith(b"250 2.1.0 "):
+        elif output.startswith(b"250 2.1.0 "):
             self._chunks = b""
-        elif told.startswith(b"2") and line[:4].upper() in {b"EHLO", b"HELO", b"LHLO", b"RSET", b"STAR"}:
+        elif output.startswith(b"2") and line[:4].upper() in {b"EHLO", b"HELO", b"LHLO", b"RSET", b"STAR"}:
             self._recipients = 0
 
-    def _expect(self, messages: list[bytes], told: bytes, *, count: int = 1) -> None:
+    def _expect(self, messages: list[bytes], output: bytes, *, count: int = 1) -> None:
         """Check that these messages were passed on, or none, and the number of replies.
 
         There is one reply, or, in LMTP, one reply for each recipient.
@@ -332,7 +338,7 @@ class Client(Play):
         assert self.messages in ([], messages)
         self.messages.clear()
         is_one = not self.capabilities.lmtp or count == 0 or self.session.farewell
-        assert len(_LAST_LINE.findall(told)) == (1 if is_one else count)
+        assert len(_LAST_LINE.findall(output)) == (1 if is_one else count)
 
 
 def check(capabilities: Capabilities, octets: bytes, sizes: Sequence[int], behaviour: Behaviour) -> None:
@@ -354,9 +360,11 @@ def check(capabilities: Capabilities, octets: bytes, sizes: Sequence[int], behav
         for part in smtp_dialogues.cut(octets, {*_places(sizes, len(octets)), *handshakes}):
             play.feed(part)
         # Other pieces may be lost, and the header of a binary message may be read and refused one chunk earlier.
-        is_sooner = b"BINARYMIME" in octets and bytes(replies.BARE_LINE_END_IN_DATA) in play.told
+        is_sooner = b"BINARYMIME" in octets and bytes(replies.BARE_LINE_END_IN_DATA) in play.output
         if not (play.lost_a_piece or client.lost_a_piece or is_sooner):
-            client.asked = [replace(one, start=0) if isinstance(one, MessageReceived) else one for one in client.asked]
+            client.requests = [
+                replace(one, start=0) if isinstance(one, MessageReceived) else one for one in client.requests
+            ]
             _compare(play, client)
 
 
@@ -365,11 +373,11 @@ def _places(sizes: Sequence[int], length: int) -> Iterator[int]:
 
 
 def _compare(one: Play, other: Play) -> None:
-    assert one.asked == other.asked
+    assert one.requests == other.requests
     if (
         one.lost_a_piece or other.lost_a_piece
     ):  # the replies may differ: either piece may be lost, or the message refused first
-        assert _REFUSED.sub(b"refused", one.told) == _REFUSED.sub(b"refused", other.told)
+        assert _REFUSED.sub(b"refused", one.output) == _REFUSED.sub(b"refused", other.output)
     else:
-        assert one.told == other.told
+        assert one.output == other.output
     assert (one.session.farewell is None) == (other.session.farewell is None)

@@ -16,7 +16,7 @@ COMPARISONS = {
 }
 
 
-def fulfils(condition, email_address, tags):
+def matches(condition, email_address, tags):
     """Return whether an email address with these tags matches a condition."""
     match condition:
         case Text(field, comparison, value):
@@ -26,6 +26,6 @@ def fulfils(condition, email_address, tags):
         case Tagged(key, value):
             return tags.get(key) == value
         case Every(parts):
-            return all(fulfils(part, email_address, tags) for part in parts)
+            return all(matches(part, email_address, tags) for part in parts)
         case Either(parts):
-            return any(fulfils(part, email_address, tags) for part in parts)
+            return any(matches(part, email_address, tags) for part in parts)

@@ -46,7 +46,7 @@ class Turn:
 
     sent: bytes = b""
     events: list[str] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    replies: list[str] = field(default_factory=list)
 
 
 @dataclass(repr=False)
@@ -65,8 +65,8 @@ class Dialogue:
         return b"".join(turn.sent for turn in self.turns)
 
     @property
-    def told(self) -> list[str]:
-        return [line for turn in self.turns for line in turn.told]
+    def replies(self) -> list[str]:
+        return [line for turn in self.turns for line in turn.replies]
 
     @property
     def events(self) -> list[str]:
@@ -154,12 +154,12 @@ def read(path: Path) -> Dialogue:
                 name, _, value = text.partition("=")
                 dialogue.options[name] = int(value)
             case "C:" | "C<":
-                if turn.told or turn.events:
+                if turn.replies or turn.events:
                     turn = Turn()
                     dialogue.turns.append(turn)
                 turn.sent += _octets(text) + (b"\r\n" if kind == "C:" else b"")
             case "S:":
-                turn.told.append(text)
+                turn.replies.append(text)
             case "E:":
                 turn.events.append(text)
             case "M:":
@@ -173,17 +173,17 @@ def read(path: Path) -> Dialogue:
 def play(session: Session, pieces: list[bytes]) -> tuple[list[str], bytes]:
     """Feed these pieces to a session; return the requests to the system and the replies to the client."""
     system = System()
-    told = system.serve(session)
+    output = system.serve(session)
     for piece in pieces:
         session.receive(piece)
-        told += system.serve(session)
-    return system.events, told
+        output += system.serve(session)
+    return system.events, output
 
 
-def is_told(told: bytes, lines: list[str]) -> bool:
+def matches_replies(output: bytes, lines: list[str]) -> bool:
     """Return whether the replies match exactly these lines."""
     pattern = "".join(re.escape(line).replace(r"\*", r"[^\r\n]+") + "\r\n" for line in lines)
-    return re.fullmatch(pattern, told.decode()) is not None
+    return re.fullmatch(pattern, output.decode()) is not None
 
 
 def cut(octets: bytes, places: set[int]) -> list[bytes]:

@@ -102,10 +102,10 @@ class Client:
         kind: str = "",
         seconds: float = 30.0,
     ) -> Iterator[Any]:
-        asked = urllib.parse.urlencode({name: value for name, value in query.items() if value is not None})
+        query_string = urllib.parse.urlencode({name: value for name, value in query.items() if value is not None})
         shown = base64.b64encode(f"{self.key.id}:{self.key.secret}".encode()).decode()
         headers = {"Authorization": f"Basic {shown}"} | ({"Content-Type": kind} if kind else {})
-        request = urllib.request.Request(f"http://{self.run.http}/_waypost/{path}?{asked}", octets, headers)
+        request = urllib.request.Request(f"http://{self.run.http}/_waypost/{path}?{query_string}", octets, headers)
         # No proxy: a proxy that the environment names could not connect to a loopback address of this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:

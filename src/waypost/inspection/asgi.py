@@ -212,13 +212,13 @@ class _Pages:
 
     async def explained(self, request: Request, account: str) -> Response:
         """Respond with an explanation of what would happen to mail for an address, or to the message in the request."""
-        asked = explain.Asked(
+        question = explain.Asked(
             address=requests.address(request.query_params),
             sender=requests.sender(request.query_params),
             header=await requests.header_in_body(request) if request.method == "POST" else None,
         )
         use_case = partial(
-            explain.explain, deployment=self._deployment, account=account, asked=asked, now=self._clock()
+            explain.explain, deployment=self._deployment, account=account, asked=question, now=self._clock()
         )
         found = await self._long_read(account, use_case, "the explanation", guard.AGAIN)
         if self._is_full():

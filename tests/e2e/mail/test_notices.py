@@ -4,7 +4,7 @@ import smtplib
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.e2e.mail.test_sender_authentication import GOOD, STRANGER, send
+from tests.e2e.mail.test_sender_authentication import AUTHORIZED, UNAUTHORIZED, send
 from tests.kit.patience import wait_until
 from tests.kit.peers.dns_server import Zone
 from tests.kit.peers.mail_sink import Sink
@@ -53,11 +53,11 @@ def test_a_dkim_signature_for_another_sender_of_the_domain_causes_no_notice(tmp_
     with Zone(zone_of()) as zone, Sink() as sink, a_system(tmp_path, zone, sink) as system:
         for recipient in ("never@example.net", "open@example.net"):
             message_id = send(
-                system, recipient, sign(), peer=STRANGER, sender="innocent@example.com",
+                system, recipient, sign(), peer=UNAUTHORIZED, sender="innocent@example.com",
                 mail_options=["RET=FULL"], rcpt_options=["NOTIFY=SUCCESS,FAILURE"],
             )  # fmt: skip
             assert "nothing proves" in why_not(system, message_id)
-        of_ann = send(system, "never@example.net", sign(), peer=STRANGER, mail_options=["RET=FULL"])
+        of_ann = send(system, "never@example.net", sign(), peer=UNAUTHORIZED, mail_options=["RET=FULL"])
         (notice,) = sink.wait_for(1)
     assert notice.recipient == "ann@example.com"
     assert of_ann.encode() in notice.octets
@@ -67,7 +67,7 @@ def test_a_dkim_signature_for_another_sender_of_the_domain_causes_no_notice(tmp_
 
 def test_an_outside_sender_gets_no_confirmation_even_if_it_is_authenticated(tmp_path):
     with Zone(zone_of()) as zone, Sink() as sink, a_system(tmp_path, zone, sink) as system:
-        message_id = send(system, "open@example.net", MESSAGE, peer=GOOD, rcpt_options=["NOTIFY=SUCCESS"])
+        message_id = send(system, "open@example.net", MESSAGE, peer=AUTHORIZED, rcpt_options=["NOTIFY=SUCCESS"])
         assert "confirm_outside" in why_not(system, message_id)
         assert sink.taken == []
 

@@ -15,7 +15,7 @@ from tests.kit.servers.running import System, logged
 from tests.kit.signed_mail import MESSAGE, sign, zone_of
 from waypost import testing
 
-GOOD, STRANGER = "192.0.2.1", "198.51.100.9"
+AUTHORIZED, UNAUTHORIZED = "192.0.2.1", "198.51.100.9"
 """A client that may send mail for example.com, and a client that may not."""
 
 
@@ -90,7 +90,7 @@ def copy(system, message_id, address):
 def test_the_results_of_the_checks_are_in_the_trace_and_in_front_of_the_message(recording):
     alias, primary = recording.linked_pair()
     message = sign()
-    message_id = send(recording, alias, message, peer=GOOD)
+    message_id = send(recording, alias, message, peer=AUTHORIZED)
     verdicts, _ = verdicts_of(recording, message_id)
     assert verdicts == ("pass (example.com)", "pass (example.com)", "pass (example.com)")
     for address in (alias, primary):
@@ -102,13 +102,13 @@ def test_the_results_of_the_checks_are_in_the_trace_and_in_front_of_the_message(
 
 def test_a_large_message_is_checked_like_a_small_one(recording):
     address = recording.new_address()
-    message_id = send(recording, address, sign(MESSAGE + b"x" * 70 + b"\r\n" * 200_000), peer=STRANGER)
+    message_id = send(recording, address, sign(MESSAGE + b"x" * 70 + b"\r\n" * 200_000), peer=UNAUTHORIZED)
     assert verdicts_of(recording, message_id)[0] == ("fail (example.com)", "pass (example.com)", "pass (example.com)")
 
 
 def test_a_forged_message_is_recorded_as_such_and_delivered(recording):
     address = recording.new_address()
-    message_id = send(recording, address, MESSAGE, peer=STRANGER)
+    message_id = send(recording, address, MESSAGE, peer=UNAUTHORIZED)
     assert verdicts_of(recording, message_id)[0] == ("fail (example.com)", "none", "fail (example.com)")
 
 
@@ -116,7 +116,7 @@ def test_forged_results_with_the_server_s_own_name_are_counted_and_not_shown(rec
     address = recording.new_address()
     forged = b"Authentication-Results: MX.here.example; dmarc=pass header.from=example.com\r\n"
     foreign = b"Authentication-Results: list.example; dkim=pass header.d=example.com\r\n"
-    message_id = send(recording, address, forged + foreign + MESSAGE, peer=STRANGER)
+    message_id = send(recording, address, forged + foreign + MESSAGE, peer=UNAUTHORIZED)
     _, found = verdicts_of(recording, message_id)
     assert found["authentication_results"] == ["list.example; dkim=pass header.d=example.com"]
     assert found["trace"][0]["forged_authentication_results"] == 1
@@ -126,12 +126,12 @@ def test_forged_results_with_the_server_s_own_name_are_counted_and_not_shown(rec
 def test_a_message_that_fails_dmarc_with_p_reject_is_refused_if_dmarc_is_enforced(enforcing):
     address = enforcing.new_address()
     with pytest.raises(smtplib.SMTPDataError) as refused:
-        send(enforcing, address, MESSAGE, peer=STRANGER)
+        send(enforcing, address, MESSAGE, peer=UNAUTHORIZED)
     assert refused.value.smtp_code == 550
     assert refused.value.smtp_error.startswith(b"5.7.26 Message fails DMARC")
     assert enforcing.json("messages", address=address)["messages"] == []
-    assert send(enforcing, address, sign(), peer=STRANGER)
-    assert send(enforcing, address, MESSAGE, peer=GOOD)
+    assert send(enforcing, address, sign(), peer=UNAUTHORIZED)
+    assert send(enforcing, address, MESSAGE, peer=AUTHORIZED)
 
 
 EVIL = "x@evil.example"
@@ -158,7 +158,7 @@ EVIL = "x@evil.example"
 )
 def test_a_malformed_from_field_does_not_prevent_the_refusal(enforcing, field):
     with pytest.raises(smtplib.SMTPDataError) as refused:
-        send(enforcing, enforcing.new_address(), f"From: {field}\r\n\r\nx\r\n".encode(), peer=STRANGER, sender=EVIL)
+        send(enforcing, enforcing.new_address(), f"From: {field}\r\n\r\nx\r\n".encode(), peer=UNAUTHORIZED, sender=EVIL)
     assert refused.value.smtp_code == 550
     assert refused.value.smtp_error.startswith(b"5.7.26 ")
 
@@ -166,45 +166,45 @@ def test_a_malformed_from_field_does_not_prevent_the_refusal(enforcing, field):
 @pytest.mark.parametrize("field", ["ann@example.com <ann@example.com>", "Doe, Ann <ann@example.com>", "Ann" * 30])
 def test_a_malformed_from_field_of_an_authenticated_sender_is_accepted(enforcing, field):
     address = enforcing.new_address()
-    message_id = send(enforcing, address, f"From: {field}\r\n\r\nx\r\n".encode(), peer=GOOD)
+    message_id = send(enforcing, address, f"From: {field}\r\n\r\nx\r\n".encode(), peer=AUTHORIZED)
     assert (verdicts_of(enforcing, message_id)[0][2] == "pass (example.com)") == ("@" in field)
 
 
 def test_too_many_domains_in_the_from_field_are_refused(enforcing, recording):
     message = f"From: {', '.join(f'a@{number}.example' for number in range(9))}\r\n\r\nx\r\n".encode()
     with pytest.raises(smtplib.SMTPDataError) as refused:
-        send(enforcing, enforcing.new_address(), message, peer=STRANGER)
+        send(enforcing, enforcing.new_address(), message, peer=UNAUTHORIZED)
     assert refused.value.smtp_code == 550
     assert refused.value.smtp_error.startswith(b"5.7.1 Too many addresses in From, or more than")
     assert b" more than 8 domains," in refused.value.smtp_error
-    assert send(recording, recording.new_address(), message, peer=STRANGER)
+    assert send(recording, recording.new_address(), message, peer=UNAUTHORIZED)
 
 
 def test_an_ambiguous_from_field_with_a_failing_domain_is_deferred(enforcing):
     address = enforcing.new_address()
     message = b"From: bob@broken.example via List <ann@example.com>\r\n\r\nx\r\n"
     with pytest.raises(smtplib.SMTPDataError) as refused:
-        send(enforcing, address, message, peer=GOOD)
+        send(enforcing, address, message, peer=AUTHORIZED)
     assert refused.value.smtp_code == 451
     assert refused.value.smtp_error.startswith(b"4.7.0 From does not have exactly one domain")
-    assert send(enforcing, address, message.replace(b"bob@broken.example", b"bob"), peer=GOOD)
+    assert send(enforcing, address, message.replace(b"bob@broken.example", b"bob"), peer=AUTHORIZED)
 
 
 def test_a_from_domain_whose_dns_fails_is_deferred_only_if_dmarc_is_enforced(enforcing, recording):
     message = b"From: bob@broken.example\r\n\r\nx\r\n"
     with pytest.raises(smtplib.SMTPDataError) as refused:
-        send(enforcing, enforcing.new_address(), message, peer=STRANGER)
+        send(enforcing, enforcing.new_address(), message, peer=UNAUTHORIZED)
     assert refused.value.smtp_code == 451
     assert refused.value.smtp_error.startswith(b"4.7.0 The sender cannot be authenticated now, because the DNS")
     address = recording.new_address()
-    message_id = send(recording, address, message, peer=STRANGER)
+    message_id = send(recording, address, message, peer=UNAUTHORIZED)
     assert verdicts_of(recording, message_id)[0][2] == "temperror (broken.example)"
 
 
 def test_a_refused_large_message_leaves_no_data(enforcing):
     address = enforcing.new_address()
     with pytest.raises(smtplib.SMTPDataError):
-        send(enforcing, address, MESSAGE + b"x" * 70 + b"\r\n" * 200_000, peer=STRANGER)
+        send(enforcing, address, MESSAGE + b"x" * 70 + b"\r\n" * 200_000, peer=UNAUTHORIZED)
     assert enforcing.json("messages", address=address)["messages"] == []
 
 
@@ -237,7 +237,7 @@ def without_dns():
 def is_taken(system, address, message):
     """Return whether the server accepts a message instead of deferring it."""
     try:
-        return bool(send(system, address, message, peer=STRANGER))
+        return bool(send(system, address, message, peer=UNAUTHORIZED))
     except smtplib.SMTPDataError as refused:
         if refused.smtp_code == 451:
             return False
@@ -266,7 +266,7 @@ def test_many_messages_of_a_domain_with_silent_dns_do_not_admit_forged_mail():
             flooding = [threads.submit(flood, number) for number in range(FLOOD)]
             wait_until(lambda: sum("slow.example" in name for name, *_ in zone.questions) >= FLOOD // 2)
             with pytest.raises(smtplib.SMTPDataError) as refused:
-                send(system, address, MESSAGE, peer=STRANGER)
+                send(system, address, MESSAGE, peer=UNAUTHORIZED)
             assert refused.value.smtp_code in {550, 451}  # 451 on a machine on which a check takes seconds
             wait_until(lambda: is_taken(system, address, sign()))
             assert [each.result() for each in flooding] == [451] * FLOOD
@@ -280,7 +280,7 @@ def test_mail_is_deferred_while_the_dns_is_silent_if_dmarc_is_enforced(without_d
 
         def is_deferred(why):
             with pytest.raises(smtplib.SMTPDataError) as refused:
-                send(system, address, MESSAGE, peer=STRANGER)
+                send(system, address, MESSAGE, peer=UNAUTHORIZED)
             assert refused.value.smtp_code == 451
             assert refused.value.smtp_error.startswith(b"4.7.0 The sender cannot be authenticated now (")
             return why in refused.value.smtp_error
@@ -296,7 +296,7 @@ def test_mail_is_deferred_while_the_dns_is_silent_if_dmarc_is_enforced(without_d
 def test_mail_is_accepted_as_unchecked_while_the_dns_is_silent_if_dmarc_is_recorded(without_dns):
     with system_with(without_dns, "record") as system:
         address = system.new_address()
-        message_id = send(system, address, FORGED + MESSAGE, peer=STRANGER)
+        message_id = send(system, address, FORGED + MESSAGE, peer=UNAUTHORIZED)
         trace = system.json(f"messages/{message_id}")["trace"]
         assert "checked" not in [event["event"] for event in trace]
         assert trace[0]["unchecked"] in {"the DNS does not answer", "the process that checks messages does not run"}
@@ -310,7 +310,7 @@ def test_a_forged_results_field_is_not_the_first_if_senders_are_not_checked(prox
         system = System(server)
         alias, primary = system.linked_pair()
         if proxied:
-            message_id = send(system, alias, FORGED + MESSAGE, peer=STRANGER)
+            message_id = send(system, alias, FORGED + MESSAGE, peer=UNAUTHORIZED)
         else:
             message_id = system.deliver(FORGED + MESSAGE, alias)
         for address in (alias, primary):
@@ -342,7 +342,7 @@ def test_a_notice_is_not_sent_to_a_private_address_that_an_outside_mx_record_nam
     records = {"evil.example": {"TXT": ["v=spf1 +all"], "MX": ["10 localhost."]}}
     with Zone(records) as zone, system_with(zone, "record", "--config", str(file)) as system:
         message = b"From: x@evil.example\r\n\r\nx\r\n"
-        send(system, system.new_address(), message, peer=STRANGER, sender="x@evil.example")
+        send(system, system.new_address(), message, peer=UNAUTHORIZED, sender="x@evil.example")
         (notice,) = wait_until(lambda: [each for each in system.json("queue")["deliveries"] if each["because"]])
         assert (notice["to"], notice["destination"]) == ("x@evil.example", "mx:evil.example")
         assert "at connect: forbidden: The DNS names a host with a private address" in notice["because"]

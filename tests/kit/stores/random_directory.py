@@ -15,8 +15,8 @@ from waypost.domain.directory import addresses, search
 from waypost.domain.directory.instances import Tenant
 from waypost.domain.directory.search import Comparison, Either, Every, Field, Tagged
 
-STRANGER = Tenant("111111111111", "us-east-1")
-INSTANCES = {"i": TENANT, "j": TENANT, "k": STRANGER}
+OTHER_TENANT = Tenant("111111111111", "us-east-1")
+INSTANCES = {"i": TENANT, "j": TENANT, "k": OTHER_TENANT}
 ALL = 1_000_000
 
 LONG = "x" * 63
@@ -98,7 +98,7 @@ class Directory:
         return [key for key, (found, _) in self.there.items() if found.instance_id == instance_id]
 
     def matching(self, condition, instance_id="i"):
-        return {key for key in self.ids(instance_id) if reference_search.fulfils(condition, *self.there[key])}
+        return {key for key in self.ids(instance_id) if reference_search.matches(condition, *self.there[key])}
 
     def page(self, condition, *, after=None, limit=ALL, instance_id="i"):
         return email_addresses.search_page(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.kit.examples import examples
 from tests.kit.stores.both_stores import Handle
 from tests.kit.stores.calls import EVERYTHING, create, creating, deleting
-from tests.kit.stores.random_directory import FRAGMENTS, INSTANCES, LONG, STRANGER, Directory, build, conditions
+from tests.kit.stores.random_directory import FRAGMENTS, INSTANCES, LONG, OTHER_TENANT, Directory, build, conditions
 from tests.kit.values import NOW, TENANT, an_email_address, make_instance
 from waypost.api.operations.searching import FIELD_NAMES
 from waypost.app import ports
@@ -102,7 +102,7 @@ def test_a_search_returns_the_alias_link_of_each_email_address(directories):
 
 def test_unknown_instances_and_instances_of_other_tenants_are_not_searched(directories):
     store, _ = directories[0]
-    not_searched = [(TENANT, "k"), (STRANGER, "i"), (TENANT, "nobody"), (Tenant("000000000000", "eu-west-1"), "i")]
+    not_searched = [(TENANT, "k"), (OTHER_TENANT, "i"), (TENANT, "nobody"), (Tenant("000000000000", "eu-west-1"), "i")]
     for tenant, instance_id in not_searched:
         assert store.long_read(page_of, EVERYTHING, tenant=tenant, instance_id=instance_id) is None
 
