@@ -24,7 +24,7 @@ Database = Annotated[
     str,
     typer.Option(
         "--database",
-        help="The PostgreSQL database of the server, if it has one.",
+        help="The server's PostgreSQL database, if the server uses PostgreSQL.",
         envvar=ROWS["database"].variable,
     ),
 ]

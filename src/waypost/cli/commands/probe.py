@@ -31,7 +31,7 @@ _ACCEPTED = re.compile(rb"2\.0\.0 ([0-9a-f-]{36}) ")
 def probe(
     address: Address,
     wait: Annotated[
-        float, typer.Option("--wait", metavar="SECONDS", help="The maximum time to follow the message.")
+        float, typer.Option("--wait", metavar="SECONDS", help="The maximum time, in seconds, to follow the message.")
     ] = 60.0,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,

@@ -37,7 +37,7 @@ Config = Annotated[
     str,
     typer.Option(
         "--config",
-        help="The settings file of the server, if it has one.",
+        help="The server's settings file, if there is one.",
         envvar=ROWS["config"].variable,
         is_eager=True,
         callback=read_file,
@@ -136,7 +136,7 @@ def add(
         int | None,
         typer.Option(
             "--before",
-            help="The number of the route before which to insert the new route. The default is after all routes.",
+            help="The number of the route before which to insert the new route. By default, the new route comes last.",
         ),
     ] = None,
     connections: Annotated[
