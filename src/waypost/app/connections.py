@@ -20,8 +20,8 @@ def limit_of_site(total: int, each: int) -> int:
 class OpenConnections:
     """Counts open connections. IPv6 connections are counted by /64 network, because one host can have 2^64 addresses.
 
-    One customer of a provider can have a /48, which contains 65,536 /64 networks. Together, the networks of a /48 may
-    use half of the connections.
+    One customer of a provider can have a /48, which contains 65,536 /64 networks. All /64 networks of a /48 together
+    may use at most half of the connections.
     """
 
     def __init__(self, total: int, each: int) -> None:
@@ -43,7 +43,7 @@ class OpenConnections:
 
     @property
     def is_full(self) -> bool:
-        """Whether the limit for all connections is reached."""
+        """Whether the total number of open connections has reached its limit."""
         return self.count >= self._total
 
     @property

@@ -17,7 +17,7 @@ def _no_key(_: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """The deployment's values, which do not change while the server runs."""
+    """The values of the deployment that do not change while the server runs."""
 
     hostname: str
     loop_key: bytes
@@ -36,11 +36,11 @@ class Deployment:
     delay_warning: timedelta | None = None
     """How long mail may be delayed before its sender gets a notice; None if senders get no notices of delay."""
     srs_domain: str = ""
-    """The domain of rewritten senders, as an A-label; bounces to rewritten senders arrive there. If the domain is
-    empty, no sender is rewritten.
+    """The domain of rewritten senders, as an A-label; bounces to rewritten senders are sent to this domain. If the
+    domain is empty, no sender is rewritten.
     """
     srs_key: Callable[[int], bytes] = field(default=_no_key, repr=False)
-    """Returns the secret that signs rewritten senders in a given period."""
+    """Returns the secret with which rewritten senders are signed during a given period."""
     owner: str = ""
     """The account of the server's owner. The owner's account is the account of the access key in the credentials file,
     which the server creates when it first starts.
@@ -52,13 +52,13 @@ class Deployment:
     """Domains, as A-labels, whose SPF record lists this server. Senders in these domains are never rewritten."""
 
     def srs_key_for(self, email_address_id: str) -> Callable[[int], bytes]:
-        """Return a function that derives the secret of a period for one email address, so that a bounce identifies
+        """Return a function that derives one email address's secret for a given period, so that a bounce identifies
         exactly one forwarded copy.
         """
         return lambda period: hmac.digest(self.srs_key(period), email_address_id.encode(), "sha256")
 
     def routes_in_force(self, tx: ports.ReadTx, stored_revision: str) -> tuple[Route, ...]:
-        """All routes as of this transaction, in order of precedence."""
+        """All routes that are in effect in this transaction, in order of precedence."""
         return (*self.routes, *tx.stored_routes(stored_revision)) if stored_revision else self.routes
 
     def revision(self, stored_revision: str) -> str:

@@ -8,7 +8,9 @@ generated from this schema, and shows the note of each member. The events of a t
 from typing import Annotated, Any, TypedDict
 
 TraceLine = dict[str, Any]
-"""One event of a trace: `at`, `event`, and the members of that kind of event (`trace_events.members`)."""
+"""One event of a trace: its time `at`, its kind `event`, and the members that this kind of event has
+(`trace_events.members`).
+"""
 
 Sender = Annotated[str, "the envelope sender; empty for the null sender"]
 SentTo = Annotated[str, "the recipient as the sender wrote it: the email address, or its alias"]
@@ -101,7 +103,7 @@ class MessageWithTrace(_OfMessage):
     tls: Annotated[str | None, "the TLS version and cipher; null without TLS"]
     authentication_results: Annotated[
         list[str],
-        "the results that other servers wrote into the message, without forged fields with this server's name. "
+        "the `Authentication-Results` that other servers wrote into the message; forged fields are left out. "
         "Waypost's own results are in the `checked` event of the trace",
     ]
     deliveries: Annotated[list[DeliveryOfMessage], "the deliveries of the message to the account"]
@@ -114,7 +116,7 @@ _OfRefusal = TypedDict(
 
 
 class RefusalDetail(TypedDict, total=False):
-    """Further details of some refusals."""
+    """Details of a refusal that are present only for some reasons, such as a mail loop."""
 
     path: Annotated[str, "for a mail loop: the servers that the message has passed through"]
     unchecked: Annotated[str, "why the sender could not be checked"]
@@ -193,7 +195,7 @@ class ExplainedDelivery(TypedDict):
 
 
 class LoopCheck(TypedDict):
-    """The check for a mail loop."""
+    """The result of the check whether a message is in a mail loop."""
 
     is_loop: Annotated[bool, "whether the message would be refused as a mail loop"]
     received_lines: Annotated[int, "the number of `Received` fields in the message"]
@@ -208,7 +210,7 @@ class Explanation(TypedDict):
     accepted: Annotated[bool, "whether the mail would be accepted"]
     deliveries: Annotated[list[ExplainedDelivery], "the deliveries that would be made"]
     because: Annotated[list[str], "the reasons, as sentences"]
-    loop: Annotated[LoopCheck | None, "the check for a mail loop; null if the request contained no message"]
+    loop: Annotated[LoopCheck | None, "the result of the loop check; null if the request contained no message"]
 
 
 _OfDelivery = TypedDict(
@@ -293,7 +295,7 @@ class Clock(TypedDict):
 
 
 class Advanced(TypedDict):
-    """The clock after it was advanced."""
+    """The time on the server's clock after the clock was advanced."""
 
     now: Annotated[str, "the time after the advance"]
 

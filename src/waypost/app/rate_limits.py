@@ -11,7 +11,7 @@ the oldest buckets.
 """
 
 FAILURES = rates.Rate(per_second=1, burst=20)
-"""The rate of invalid signatures from one source above which responses are delayed."""
+"""The rate of invalid signatures from one IPv4 address or IPv6 /64 network above which the responses are delayed."""
 
 LONGEST_DELAY = 5.0
 """The longest delay, in seconds, of the response to a request with an invalid signature."""
@@ -52,7 +52,7 @@ class Buckets:
 
 
 class FailedSignatures:
-    """Delays the responses to sources that repeatedly send invalid signatures. Requests with valid signatures are never
+    """Delays the responses to clients that repeatedly send invalid signatures. Requests with valid signatures are never
     delayed.
     """
 

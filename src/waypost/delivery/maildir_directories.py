@@ -111,7 +111,9 @@ def _owner_of_link(name: str, *, within: int) -> int | None:
 
 
 def _opened_link(maildir: Path, link_owner: int) -> int:
-    """Open the target of a link. Raises `PermissionError` if the link's owner may not redirect mail to the target."""
+    """Open the directory to which a symbolic link points. Raises `PermissionError` if the link's owner may not redirect
+    mail to this directory.
+    """
     try:
         descriptor = os.open(maildir, _DIRECTORY)
     except (FileNotFoundError, NotADirectoryError):

@@ -15,7 +15,9 @@ from waypost.domain.mail.routes import Route
 from waypost.domain.mailauth import forecasts, srs
 
 Octets = Callable[[], AsyncGenerator[bytes, None]]
-"""A function that yields the bytes of the author's message, part by part. Each call starts from the beginning."""
+"""A function that yields the bytes of the author's message, part by part. Each call starts from the beginning of the
+message.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,14 +127,14 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transports:
-    """The transport for each kind of route. The type check fails if a kind of route has no transport here."""
+    """The transport for each kind of route. The type check fails if a kind of route has no transport in this class."""
 
     smtp: Transport
     maildir: Transport
     webhook: Transport
 
     def by_protocol(self) -> dict[Spoken, Transport]:
-        """The transport of each protocol."""
+        """The transport that is used for each protocol."""
         return {protocol: self._of(protocol) for protocol in Spoken}
 
     def _of(self, protocol: Spoken) -> Transport:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
 
 SAID_LIMIT = 64 * 1024
-"""The maximum number of bytes of a receiver's response that are read. After `SAID_LIMIT` bytes of a response, Waypost
-closes the connection. If the received bytes contain the HTTP status, that status determines the result.
+"""The maximum number of bytes of a receiver's response that are read. Waypost closes the connection after it has read
+`SAID_LIMIT` bytes of a response. If the received bytes contain the HTTP status, that status determines the result.
 """
 
 ANSWER_LIMIT = 4 * 1024
@@ -176,8 +176,8 @@ def _bounded() -> "type[ResponseHandler]":
     """Return the class of a connection that reads at most `SAID_LIMIT` bytes of a response.
 
     The parser of aiohttp drops a response if an error follows in the same read, for example in the body's chunks.
-    Therefore, the parser gets the headers of each response separately. The number of interim responses is not limited,
-    but their bytes count towards `SAID_LIMIT`.
+    Therefore, the parser gets the headers of each response separately. The number of interim responses is unlimited,
+    but the bytes of these responses count towards `SAID_LIMIT`.
 
     If bytes follow a complete response, the connection is closed. Otherwise aiohttp would keep the connection, and
     would read these bytes as the response to the next request.
@@ -252,7 +252,9 @@ def _public_socket(
 
 @dataclass(slots=True)
 class _Progress:
-    """The progress of an attempt: its stage, the deadline of its next step, and the response so far."""
+    """The progress of an attempt: its stage, the deadline of its next step, and the part of the response that has
+    arrived.
+    """
 
     form: "_Form"
     timeouts: Timeouts

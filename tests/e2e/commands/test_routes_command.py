@@ -196,9 +196,9 @@ def test_the_settings_file_can_name_the_data_directory(routes, tmp_path):
         (("add", "*", "smtp://a", "--secret-file", "/none", "--unchecked"), "`secret_file`: /none cannot be read: "),
         (
             ("add", "*", "smtp://a", "--before", "1", "--unchecked"),
-            "There is no route 1: no routes are set by command.",
+            "There is no route 1: no routes are set by commands.",
         ),
-        (("remove", "1"), "There is no route 1: no routes are set by command."),
+        (("remove", "1"), "There is no route 1: no routes are set by commands."),
         (("remove", "a@example.com"), "NUMBER must be a number that `waypost routes list` shows; "),
         (("remove", "١"), "NUMBER must be a number that `waypost routes list` shows; "),
     ],

@@ -1,4 +1,4 @@
-"""Access keys: create, find, activate and delete them. Only an operator of the server can run these use cases."""
+"""Create, find, activate, deactivate and delete access keys. Only an operator of the server can run these use cases."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,14 +20,18 @@ def create(tx: ports.WriteTx, key: AccessKey) -> None:
 
 
 def adopt(tx: ports.WriteTx, keys: Sequence[AccessKey], *, now: datetime) -> None:
-    """Store the keys of a credentials file at the first call in the deployment's lifetime. Later calls do nothing."""
+    """Store the access keys from a credentials file when this function is called for the first time in a deployment.
+    Later calls do nothing.
+    """
     if tx.first_time("adopt credentials"):
         for key in keys:
             create(tx, replace(key, created_at=now))
 
 
 def owners_key(tx: ports.WriteTx, new: AccessKey) -> AccessKey:
-    """Return the oldest unrestricted root key of `new.account`. If there is no such key, store and return `new`."""
+    """Return the oldest unrestricted root key of `new.account`. If the account has no unrestricted root key, store and
+    return `new`.
+    """
     tx.hold("the owner's key")
     for key in tx.access_keys():
         if key.is_unrestricted and (key.user_name, key.account) == (new.user_name, new.account):
@@ -50,7 +54,7 @@ def find(tx: ports.ReadTx, access_key_id: str) -> AccessKey | None:
 
 
 def set_active(tx: ports.WriteTx, access_key_id: str, *, active: bool) -> None:
-    """Activate or deactivate an access key. The change applies from the next API call. Raises `errors.NotFound`."""
+    """Activate or deactivate an access key. The change takes effect at the next API call. Raises `errors.NotFound`."""
     _get(tx, access_key_id)
     tx.activate_access_key(access_key_id, active=active)
 

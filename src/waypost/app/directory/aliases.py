@@ -1,4 +1,4 @@
-"""Alias links: associate and disassociate email addresses."""
+"""Create and remove alias links between email addresses."""
 
 from datetime import datetime
 
@@ -50,8 +50,8 @@ def disassociate(
     now: datetime,
     call: idempotency.TokenedCall | None = None,
 ) -> None:
-    """Remove the alias link between the primary and the alias. Mail that was accepted before the removal keeps its
-    destinations.
+    """Remove the alias link between the primary and the alias. Mail that was accepted before the alias link was removed
+    keeps its destinations.
 
     Raises `errors.NotFound` if the instance, an email address or the alias link does not exist, and
     `errors.TokenReused`.

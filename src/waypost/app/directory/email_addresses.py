@@ -1,4 +1,4 @@
-"""Email addresses: create, describe, search, update and delete them."""
+"""Create, describe, search, update and delete email addresses."""
 
 import zlib
 from collections.abc import Mapping
@@ -14,14 +14,16 @@ from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.directory.instances import Tenant
 
 DOMAIN_HOLDS = 1024
-"""The number of locks for domains. Several domains share one lock, because a lock's name stays in the store
+"""The number of locks that all domains share. Several domains share one lock, because a lock's name stays in the store
 permanently.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Domains:
-    """The settings that concern domains. All domains are stored as A-labels."""
+    """The settings that apply to domains, such as the domains that all accounts share. All domains are stored as
+    A-labels.
+    """
 
     shared: frozenset[str] = frozenset()
     """Domains in which every account may have email addresses; `*` stands for all domains."""
@@ -88,7 +90,7 @@ def _refuse_domain_of_another(tx: ports.WriteTx, account: str, address: addresse
     """Raise `errors.Conflict` if the account may not have this email address, or any email address in its domain.
 
     A domain belongs to the account that has email addresses in it. The domain becomes free when the last of these email
-    addresses is deleted. Accounts that already shared a domain before this rule existed keep the domain, and may add
+    addresses is deleted. Accounts that already shared a domain before domains had owners keep the domain, and may add
     email addresses to it.
     """
     domain = address.key.rpartition("@")[2]
@@ -165,7 +167,7 @@ def update_metadata(
     now: datetime,
     call: idempotency.TokenedCall | None = None,
 ) -> str:
-    """Change the display name and the description of an email address; None keeps the present value. Returns the id.
+    """Change the display name and the description of an email address; None keeps the current value. Returns the id.
 
     Alias links stay. Raises `errors.NotFound`, which names the missing resource, and `errors.TokenReused`.
     """
@@ -181,8 +183,7 @@ def update_metadata(
 
 
 def delete(tx: ports.WriteTx, tenant: Tenant, instance_id: str, email_address_id: str) -> None:
-    """Delete an email address, and the alias link in which it is the alias or the primary, if any; delivered mail
-    stays.
+    """Delete an email address and its alias link, if it has one, but keep the mail that was delivered to it.
 
     Raises `errors.NotFound`, which names the missing resource.
     """

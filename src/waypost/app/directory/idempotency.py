@@ -1,9 +1,10 @@
-"""Client tokens: a call that is repeated with the same token takes effect once, and gets the same response each time.
+"""Client tokens make calls idempotent: a call that is repeated with the same token takes effect only once, and gets the
+same response each time.
 
 The record of a call is written in the same transaction as the call's effect, so the record exists if and only if the
-effect does. Failed calls are not recorded. See "Making retries safe with idempotent APIs" in the Amazon Builders'
-Library; AWS does not document the scope or the retention of client tokens for these operations
-(docs/aws-differences.md).
+effect does. A failed call is not recorded, so the client can repeat it with the same token. See "Making retries safe
+with idempotent APIs" in the Amazon Builders' Library; AWS does not document the scope or the retention of client tokens
+for these operations (docs/aws-differences.md).
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from waypost.app import ports
 from waypost.domain import errors
 
 FORGOTTEN_AT_ONCE = 1_000
-"""The maximum number of records that one transaction deletes, because other writes wait for the transaction."""
+"""The maximum number of records that one transaction deletes; a longer transaction would delay other writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class TokenedCall:
     key: ports.CallKey
     fingerprint: bytes
     retention: timedelta
-    """How long the token is valid."""
+    """How long the client token is valid."""
 
 
 def once(tx: ports.WriteTx, call: TokenedCall | None, *, now: datetime, effect: Callable[[], str]) -> str:
@@ -39,7 +40,7 @@ def once(tx: ports.WriteTx, call: TokenedCall | None, *, now: datetime, effect: 
     if first is not None and now - first.made_at < call.retention:
         if first.fingerprint != call.fingerprint:
             raise errors.TokenReused(
-                "This ClientToken was used for a call with other parameters. "
+                "This ClientToken was already used for a call with other parameters. "
                 "Repeat the first call exactly, or use a new token for a new call."
             )
         return first.answer
@@ -49,10 +50,10 @@ def once(tx: ports.WriteTx, call: TokenedCall | None, *, now: datetime, effect: 
 
 
 def purge(tx: ports.WriteTx, *, now: datetime, retention: timedelta) -> bool:
-    """Delete some of the expired records. Returns whether there may be more expired records.
+    """Delete some of the expired records of calls. Returns whether there may be more expired records.
 
-    A record with a time in the future was written while the clock was ahead. Such a record gets the present time, so
-    that it expires as if it were new.
+    A record with a time in the future was written while the clock was ahead. The time of a record from the future is
+    set to the current time, so that the record expires as if it were new.
     """
     corrected = tx.correct_calls(now=now, limit=FORGOTTEN_AT_ONCE)
     forgotten = tx.forget_calls(before=now - retention, limit=FORGOTTEN_AT_ONCE)

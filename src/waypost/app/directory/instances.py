@@ -1,4 +1,4 @@
-"""Instances: create, describe, list and delete them."""
+"""Create, describe, list and delete instances."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -93,7 +93,7 @@ def delete(
     now: datetime,
     call: idempotency.TokenedCall | None = None,
 ) -> None:
-    """Delete an instance with its email addresses and their alias links; delivered mail stays.
+    """Delete an instance with its email addresses and their alias links, but keep its delivered mail.
 
     Raises `errors.NotFound` and `errors.TokenReused`.
     """

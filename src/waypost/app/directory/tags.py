@@ -1,4 +1,4 @@
-"""Tags of instances and email addresses: list, add and remove them."""
+"""List, add and remove the tags of instances and email addresses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ def of(tx: ports.ReadTx, tenant: Tenant, resource: Resource) -> Mapping[str, str
 
 
 def add(tx: ports.WriteTx, tenant: Tenant, resource: Resource, new: Mapping[str, str]) -> None:
-    """Add tags to a resource. If the resource already has a key, the key gets the new value.
+    """Add tags to a resource. If the resource already has a tag with the same key, the tag gets the new value.
 
     Raises `errors.NotFound`, and `errors.Invalid` for a reserved key or too many tags.
     """

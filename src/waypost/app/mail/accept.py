@@ -28,7 +28,8 @@ Write = Callable[[Callable[[ports.WriteTx], int]], Awaitable[int]]
 """Runs a use case in a transaction."""
 
 LONGEST_TRANSFER = timedelta(days=1)
-"""The age after which an unfinished transfer is abandoned. The server ends every transfer much earlier than this.
+"""The age after which an unfinished transfer is abandoned. The server ends every transfer long before the transfer
+reaches this age.
 """
 
 LISTED_AT_ONCE = 100
@@ -50,7 +51,9 @@ class Accepted:
     message: Message
     has_work: bool
     is_complete: bool = True
-    """Whether all deliveries are stored. If this is false, call `store_planned` until it returns 0."""
+    """Whether all deliveries of the message are stored. If `is_complete` is false, call `store_planned` until it
+    returns 0.
+    """
 
 
 def check_recipient(tx: ports.ReadTx, deployment: Deployment, address: Address, *, sender: str, now: datetime) -> None:
@@ -69,7 +72,7 @@ def accounts_of(tx: ports.ReadTx, deployment: Deployment, recipients: Sequence[A
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The result of `examine`: what acceptance needs to know about the content of a message."""
+    """The result of `examine`: the facts about a message's content that `accept` needs."""
 
     facts: HeaderFacts
     results: tuple[str, ...]
@@ -77,12 +80,12 @@ class Content:
     found: Findings = SWITCHED_OFF
     """The results of the sender checks."""
     forged: int = 0
-    """The number of `Authentication-Results` fields under this server's name."""
+    """The number of forged `Authentication-Results` fields, which have this server's name."""
     authserv_id: str = ""
     is_authentic: bool = False
-    """Whether a notice to the sender goes to the person who sent the message."""
+    """Whether the sender is authentic, so that a notice to the sender reaches the person who sent the message."""
     report: Report | None = None
-    """The delivery report of a bounce."""
+    """The delivery report in the message, if the message is a bounce; otherwise None."""
 
 
 def examine(
@@ -138,8 +141,8 @@ def accept_message(
     contains the bytes that follow the first `kept` bytes, which `keep_octets` has already stored.
 
     When the transaction commits, this server becomes responsible for the mail, and all deliveries are decided. If there
-    are more than `STORED_AT_ONCE` deliveries, they are stored only as a plan, because other writes wait for the
-    transaction. In that case, call `store_all_planned` next.
+    are more than `STORED_AT_ONCE` deliveries, they are stored only as a plan, because a longer transaction would delay
+    other writes. If the deliveries are stored only as a plan, call `store_all_planned` next.
 
     Raises `errors.MailLoop` if the message is in a mail loop. Raises `errors.RecipientsChanged` if an address was
     deleted after RCPT, so that the client tries again.
@@ -189,7 +192,7 @@ def accept_message(
 def store_planned(tx: ports.WriteTx, deployment: Deployment, *, message_id: str, now: datetime) -> int:
     """Store some planned deliveries of an accepted message, with their trace events.
 
-    Return the number of deliveries, or 0 if no planned delivery is left.
+    Return the number of stored deliveries, or 0 if no planned delivery is left.
     """
     part = tx.take_planned(message_id)
     if part is None:
@@ -204,7 +207,7 @@ def store_planned(tx: ports.WriteTx, deployment: Deployment, *, message_id: str,
 
 
 async def store_all_planned(write: Write, deployment: Deployment, *, message_id: str, now: datetime) -> None:
-    """Store all planned deliveries of an accepted message, one part after the other. `write` is `Store.write`.
+    """Store all planned deliveries of an accepted message, part by part. `write` is `Store.write`.
 
     If this function raises an exception, the message's plan stays in the store, and a later call continues.
     """
@@ -225,7 +228,7 @@ def _warn_at(message: Message, deployment: Deployment) -> datetime | None:
 def without_loops(
     facts: HeaderFacts, present: Sequence[routing.Recipient], plan: routing.Plan, deployment: Deployment
 ) -> routing.Plan:
-    """Return the plan, in which forwarded copies that would loop stay in the inbox.
+    """Return the plan, changed so that forwarded copies that would loop stay in the inbox.
 
     Raise `errors.MailLoop` if the message itself is in a loop.
     """
@@ -253,8 +256,8 @@ def kept_octets(tx: ports.ReadTx, message_id: str, *, start: int, limit: int) ->
 def forget_octets(tx: ports.WriteTx, message_id: str) -> bool:
     """Delete some pieces of a message that was not completed, or that was refused after its last byte.
 
-    Return whether there may be more pieces. One call deletes at most `FORGOTTEN_AT_ONCE` pieces, because other writes
-    wait for the call's transaction.
+    Return whether there may be more pieces to delete. One call deletes at most `FORGOTTEN_AT_ONCE` pieces, because a
+    longer transaction would delay other writes.
     """
     if tx.trim_octets(message_id, limit=FORGOTTEN_AT_ONCE) == FORGOTTEN_AT_ONCE:
         return True
@@ -273,7 +276,7 @@ def planned(tx: ports.ReadTx) -> list[str]:
 
 
 def planned_delivery(destination: routing.Destination, also_for: str = "") -> PlannedDelivery:
-    """Describe the delivery for a destination. `also_for` has the same meaning as in `Delivery`."""
+    """Return the planned delivery for a destination. `also_for` has the same meaning as in `Delivery`."""
     email_address, alias, route = destination.email_address, destination.alias, destination.route
     return PlannedDelivery(
         email_address_id=email_address.id,

@@ -29,11 +29,11 @@ class Original:
     message: Message
     delivery: Delivery
     address: Address
-    """The rewritten sender, to which the bounce was addressed."""
+    """The rewritten sender to which the bounce was addressed."""
 
     def delivery_of(self, bounce: Message, hostname: str) -> Delivery:
-        """The delivery of the bounce. A bounce always goes to the inbox, because it could loop if it went over another
-        route.
+        """Return the delivery of the bounce to the inbox of the email address whose forwarded copy failed. A bounce
+        always goes to the inbox, because it could loop if it went over another route.
         """
         header = messages.trace_header(
             bounce, hostname=hostname, delivered_to=self.delivery.address.text, sent_to=self.address.text
@@ -52,7 +52,7 @@ class Original:
 
 
 def find(tx: ports.ReadTx, deployment: Deployment, address: Address, now: datetime) -> Original | None:
-    """Return the message and the delivery that a rewritten sender stands for.
+    """Return the message and the delivery that a rewritten sender identifies.
 
     Return None if the address is not a rewritten sender, has expired, or is forged. Also return None if the delivery
     already has `BOUNCES_TAKEN` bounces.

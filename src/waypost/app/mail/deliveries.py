@@ -1,4 +1,4 @@
-"""Changes of a delivery: the delivery's new status and the event in its message's trace are written together."""
+"""Change deliveries: a delivery's new status and the event in its message's trace are written together."""
 
 from datetime import datetime
 
@@ -34,11 +34,13 @@ def happened(
 
 
 REASON_LIMIT = 1_000
-"""The maximum number of characters of a failed attempt's reason that the delivery's row stores."""
+"""The maximum length, in characters, of the reason for a failed attempt in a delivery's row."""
 
 
 def reason_kept(because: str) -> str:
-    """Return a reason as a delivery's row stores it: one line, in which each unpaired surrogate is replaced by `?`."""
+    """Convert a reason to the form in which a delivery's row stores it: one line, in which each unpaired surrogate is
+    replaced by `?`.
+    """
     return one_line(because, REASON_LIMIT).encode("utf-8", "replace").decode()
 
 

@@ -31,7 +31,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """The expected course of one delivery."""
+    """The expected result of one delivery: its destination, its route and its sender."""
 
     destination: routing.Destination
     route_number: int | None
@@ -43,7 +43,7 @@ class Course:
     leads_to: str
     """The route's destination; empty if only the inbox keeps the mail."""
     rewriting: Rewriting | None
-    """The rewriting of the sender; None if nothing is sent."""
+    """Whether and how the sender is rewritten; None if nothing is sent."""
     forecast: Forecast | None
     """The SPF, DKIM and DMARC results that the next mail server is expected to find; None if the mail is not sent by
     SMTP.
@@ -62,7 +62,7 @@ class Explanation:
     received_lines: int | None = None
     """The number of `Received` fields in the message; None if no message was given."""
     loop: str = ""
-    """The reason why the message would be refused as a mail loop; empty if it would not be."""
+    """The reason why the message would be refused as a mail loop; empty if the message is in no loop."""
     is_return: bool = False
     """Whether the mail is a bounce for a message that was forwarded with a rewritten sender."""
     is_full: bool = False
@@ -86,8 +86,8 @@ def without_room(found: Explanation) -> Explanation:
 
 
 def explain(tx: ports.ReadTx, deployment: Deployment, account: str, asked: Asked, *, now: datetime) -> Explanation:
-    """Explain what would happen to the mail. An address of another account is explained like an address that does not
-    exist.
+    """Explain what the server would do with the mail now. An address of another account is explained like an address
+    that does not exist.
     """
     address = asked.address
     found = find_recipients(tx, deployment, [address])

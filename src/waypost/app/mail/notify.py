@@ -2,8 +2,9 @@
 
 The transaction that causes a notice also records that the notice is due (`owe`). Therefore, the server writes the
 notice even if it is killed immediately after that transaction. A separate transaction (`write`) writes the notice, or
-records in the trace why there is none. Therefore, no client waits for a notice. A notice is a message like any other:
-it has an id, a trace and a delivery. The delivery of a notice waits in the queue if the sender is outside.
+records in the trace why no notice is written. Therefore, no client has to wait until a notice is written. A notice is a
+message like any other: it has an id, a trace and a delivery. If the sender is outside, the delivery of the notice to
+the sender waits in the queue.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -59,8 +60,8 @@ LONGEST_WAIT = timedelta(minutes=2)
 """The longest time that a notice waits for other deliveries of its message."""
 
 _ASKED_AS = {Action.FAILED: Notify.FAILURE, Action.DELAYED: Notify.DELAY}
-"""The NOTIFY keyword that requests a notice of each action (RFC 3461 section 4.1). All other actions report a
-success.
+"""The NOTIFY keyword that requests a notice of each action (RFC 3461 section 4.1). All actions that are not listed here
+report a success.
 """
 
 _About = tuple[ports.Owed, Delivery]
@@ -123,7 +124,7 @@ def _owed(
 
 
 def _details(fate: Fate) -> dict[str, str | int]:
-    """Convert the fate of a delivery to the form in which it is stored until the notice is written."""
+    """Convert the outcome of a delivery to the form in which it is stored until the notice is written."""
     details: dict[str, str | int] = {"status": fate.status}
     if fate.attempted_at:
         details["attempted_at"] = fate.attempted_at.isoformat()
@@ -138,7 +139,7 @@ def _details(fate: Fate) -> dict[str, str | int]:
 
 
 def _fate(owed: ports.Owed) -> Fate:
-    """Restore the fate of a delivery from the form that `_details` returned."""
+    """Restore the outcome of a delivery from the form that `_details` returned."""
     kept = {name: str(value) for name, value in owed.fate.items()}
     result = None
     if "protocol" in kept:
@@ -358,7 +359,7 @@ def _record_no_notice(
 
 
 def _deliveries_of(about: Sequence[_About]) -> Iterable[Delivery]:
-    """Return each delivery once, so that its trace gets one event."""
+    """Return the deliveries without duplicates, so that the trace gets only one event for each delivery."""
     return {delivery.id: delivery for _, delivery in about}.values()
 
 

@@ -1,4 +1,4 @@
-"""Find the email addresses of recipients, by the whole address or by the address without its tag."""
+"""Find the email addresses of recipients, by the recipient's whole address or by the address without its tag."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -25,7 +25,7 @@ INBOXES_AT_ONCE = 100
 """The maximum number of inboxes that one read lists."""
 
 READ_AT_ONCE = 500
-"""The maximum number of deliveries that one read covers, because other long reads wait for the read."""
+"""The maximum number of deliveries that one read covers; a longer read would delay other long reads."""
 
 PURGED_AT_ONCE = 100
 """The maximum number of deliveries that one transaction deletes."""
@@ -94,9 +94,9 @@ def purge_some(
     """Delete some deliveries of an inbox. Returns the deleted deliveries. A delivery that was put into the queue again
     is not deleted.
 
-    The function also returns the ids of deleted messages whose bytes are not deleted yet. The caller passes these ids
-    to `accept.forget_octets`. Bytes that no caller deletes are deleted later, together with the pieces of incomplete
-    messages.
+    This function also returns the ids of deleted messages whose bytes are not deleted yet. The caller passes the ids of
+    these messages to `accept.forget_octets`, which deletes their bytes. Bytes that no caller deletes are deleted later,
+    together with the pieces of incomplete messages.
     """
     of_message = {delivery.message_id: delivery for delivery in going}
     gone = tx.remove_delivered(inbox, sorted(of_message))

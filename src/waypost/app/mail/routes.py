@@ -1,4 +1,4 @@
-"""Routes that commands manage: list, add and remove them. The numbers of routes start at 1."""
+"""List, add and remove the routes that are managed by commands. The numbers of routes start at 1."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_route
     if taker:
         raise errors.Conflict(
             f"The route for {route.match} would be unused. The settings file has a route for {taker.match}. That "
-            "route matches all of this mail, and comes before all routes that are set by command."
+            "route matches all of this mail, and comes before all routes that are set by commands."
         )
     tx.hold("routes")
     found = list(list_routes(tx))
@@ -57,7 +57,7 @@ def remove_route(tx: ports.WriteTx, number: int) -> Route:
 def _place(found: Sequence[Route], number: int) -> int:
     """Return the list index of the route with a given number. Raises `errors.NotFound` if there is no such route."""
     if not 1 <= number <= len(found):
-        raise errors.NotFound(f"There is no route {number}: {_how_many(len(found))} set by command.")
+        raise errors.NotFound(f"There is no route {number}: {_how_many(len(found))} set by commands.")
     return number - 1
 
 

@@ -35,8 +35,8 @@ class MessageDetails:
     deliveries: list[Delivery]
     events: list[TraceEvent]
     authentication_results: tuple[str, ...]
-    """The message's `Authentication-Results` from other servers. Results under this server's name are left out, because
-    they are forged.
+    """The message's `Authentication-Results` fields from other servers. Fields with this server's name are left out,
+    because they are forged.
     """
 
 
@@ -124,7 +124,7 @@ def account_inbox(tx: ports.ReadTx, account: str, *, after: str | None, limit: i
 
 
 def message_details(tx: ports.ReadTx, account: str, message_id: str) -> MessageDetails:
-    """Everything about a message that an account may see. Raises `errors.NotFound`."""
+    """Everything that an account may see about a message. Raises `errors.NotFound`."""
     message = tx.message(account, message_id)
     if message is None:
         raise errors.NotFound(f"No message {message_id} was delivered to account {account}.")
@@ -218,7 +218,7 @@ def copy(tx: ports.ReadTx, account: str, message_id: str, address: addresses.Add
 
 
 def _owns(tx: ports.ReadTx, account: str, address: addresses.Address) -> bool:
-    """Whether the account now owns an email address with this address."""
+    """Whether the account currently owns the email address with this address."""
     email_address = tx.email_address_by_key(address.key)
     return email_address is not None and email_address.account == account
 
@@ -237,7 +237,7 @@ def _reason_for_destination(destination: routing.Destination) -> str:
     address = destination.email_address.address
     if destination.would_circle:
         return (
-            f"The message came back after it was sent over the route of {address}, so the inbox of {address} keeps it."
+            f"The message came back after it was sent over the route for {address}, so the inbox of {address} keeps it."
         )
     if destination.reason is Reason.FORWARDED and destination.alias:
         return f"A copy is forwarded, because {destination.alias.address} is an alias of {address}."

@@ -35,22 +35,24 @@ class WriteCalls(Protocol):
     def claim_call(self, key: CallKey) -> RememberedCall | None:
         """Lock a client token until the transaction ends, and return the recorded response.
 
-        Return None if no response is recorded for the token. A response that has expired is returned as well.
+        Return None if no response is recorded for the token. A recorded response is returned even if it has expired.
         """
         ...
 
     def remember_call(self, key: CallKey, call: RememberedCall) -> None:
-        """Record the response to a call. A record with the same key is replaced."""
+        """Record the response to a call. An existing record with the same key is replaced."""
         ...
 
     def forget_calls(self, *, before: datetime, limit: int) -> int:
-        """Delete at most `limit` records made before the given time, oldest first. Return the number deleted."""
+        """Delete at most `limit` records of calls that were made before the given time, oldest first. Return the number
+        deleted.
+        """
         ...
 
     def correct_calls(self, *, now: datetime, limit: int) -> int:
-        """Find at most `limit` records whose time is later than `now`, and set their time to `now`.
+        """Find at most `limit` records of calls whose time is later than `now`, and set their time to `now`.
 
-        A record can be later than `now` if the clock was ahead when the record was made. Return the number of corrected
-        records.
+        The time of a record can be later than `now` if the clock was ahead when the record was made. Return the number
+        of corrected records.
         """
         ...

@@ -25,7 +25,9 @@ class SearchPage:
 
     found: list[tuple[EmailAddress, AliasLink | None]]
     total: int
-    """The number of matches on all pages, counted up to a limit. A very large number is an estimate."""
+    """The number of matches on all pages, counted up to a limit. If the number of matches is very large, it is an
+    estimate.
+    """
     next_after: str | None
     """The cursor of the next page, in a format that only the store knows, or None if this is the last page."""
 
@@ -138,11 +140,11 @@ class WriteDirectory(Protocol):
     """Methods that change instances, email addresses, alias links and tags."""
 
     def keep_domain(self, account: str, domain: str, *, name: str) -> bool:
-        """Share the named lock `name`, and return whether an account has an email address in a domain.
+        """Acquire the named lock `name` in shared mode, and return whether an account has an email address in a domain.
 
-        Until this transaction ends, no other transaction can acquire `name` with `hold`, but others can share it. This
-        method never waits for the lock. The result is also False if another transaction has acquired the lock, or if no
-        transaction has ever acquired the lock.
+        Until this transaction ends, no other transaction can acquire `name` with `hold`, but other transactions can
+        share the lock. This method never waits for the lock. The result is also False if another transaction has
+        acquired the lock, or if no transaction has ever acquired the lock.
         """
         ...
 
@@ -188,11 +190,11 @@ class WriteDirectory(Protocol):
         ...
 
     def put_tags(self, resource_id: str, tags: Mapping[str, str]) -> None:
-        """Add tags to an instance or email address. A tag whose key exists gets the new value."""
+        """Add tags to an instance or email address. An existing tag with the same key gets the new value."""
         ...
 
     def remove_tags(self, resource_id: str, keys: Sequence[str]) -> None:
-        """Remove tags from an instance or email address. A key that the resource does not have is ignored."""
+        """Remove tags from an instance or email address. Keys that the resource does not have are ignored."""
         ...
 
     def add_link(self, link: AliasLink) -> None:

@@ -54,12 +54,12 @@ class WriteNotices(Protocol):
         ...
 
     def take_owed(self, owing: Owing, *, limit: int) -> list[Owed]:
-        """Remove up to `limit` recipients of one due notice, and return them in alphabetical order.
+        """Remove up to `limit` recipients from one due notice, and return these recipients in alphabetical order.
 
         The notice is no longer due for these recipients.
         """
         ...
 
     def drop_owed(self, owing: Owing, *, limit: int) -> int:
-        """Delete the records that `take_owed` would return. Return the number of deleted records."""
+        """Delete the records of a due notice that `take_owed` would return. Return the number of deleted records."""
         ...

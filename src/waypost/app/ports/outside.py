@@ -15,7 +15,7 @@ class Authenticator(Protocol):
     """Authenticates the sender of a message with SPF, DKIM and DMARC."""
 
     async def check(self, claim: Claim, octets: AsyncIterable[bytes], size: int) -> Findings:
-        """Return the results for a message of `size` bytes, or the reason why there are no results.
+        """Return the SPF, DKIM and DMARC results for a message of `size` bytes, or the reason why there are no results.
 
         This method never raises an exception, and returns within its time limit.
         """

@@ -43,7 +43,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class QueueLine:
-    """A queued delivery as a list shows it to an operator."""
+    """A queued delivery as it appears in an operator's list of the queue."""
 
     delivery: Delivery
     queued_at: datetime
@@ -61,9 +61,11 @@ class DeadLetter:
     delivery: Delivery
     message: Message
     given_up_at: datetime | None
-    """The time when the delivery was given up, or None if a server of an older version did not record the time."""
+    """The time when the delivery became a dead letter, or None if an older version of the server did not record the
+    time.
+    """
     because: str
-    """The reason why the delivery was given up, or an empty string if the reason is unknown."""
+    """The reason why the delivery became a dead letter, or an empty string if the reason is unknown."""
 
 
 class ReadQueue(Protocol):
@@ -116,8 +118,8 @@ class WriteQueue(Protocol):
     def lock_overdue(self, *, queued_before: datetime, now: datetime, limit: int) -> list[Held]:
         """Lock and return up to `limit` deliveries that were queued before `queued_before`, oldest first.
 
-        Deliveries that a worker is attempting at `now` are left out. The locks last until the transaction ends, so
-        that `finish` can remove the deliveries from the queue.
+        Deliveries that a worker is attempting at the time `now` are left out. The locks last until the transaction
+        ends, so that `finish` can remove the deliveries from the queue.
         """
         ...
 
@@ -157,7 +159,7 @@ class WriteQueue(Protocol):
         If an unclaimed delivery is due after `due_by`, it becomes due at `due_by`. If a lease ends after `leased_by`,
         it ends at `lease_until` instead.
 
-        Each of the three corrections changes at most `limit` deliveries. Return the total number of changes.
+        Each kind of correction changes at most `limit` deliveries. Return the total number of corrections.
         """
         ...
 

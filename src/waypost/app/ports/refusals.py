@@ -34,8 +34,8 @@ class ReadRefusals(Protocol):
     ) -> list[Refusal]:
         """Return up to `limit` refusals of mail for an address that happened at `since` or later, newest first.
 
-        Only refusals that happened while the account owned the address are returned. With `with_unowned`, refusals that
-        happened while no account owned the address are returned too.
+        Only refusals that happened while the account owned the address are returned. If `with_unowned` is true,
+        refusals that happened while no account owned the address are returned too.
         """
         ...
 

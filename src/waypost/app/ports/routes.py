@@ -16,7 +16,8 @@ class ReadRoutes(Protocol):
     def stored_routes(self, revision: str) -> tuple[Route, ...]:
         """Return the routes that commands have added, in their order.
 
-        `revision` is the revision that the caller needs. If this revision is outdated, the routes may be newer.
+        `revision` is the revision that the caller needs. If the requested revision is outdated, the returned routes may
+        be newer.
         """
         ...
 

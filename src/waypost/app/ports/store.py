@@ -19,8 +19,8 @@ T = TypeVar("T")
 class StoreUnavailable(Exception):
     """The store is temporarily unusable: closed, locked, out of disk space, or unreachable. A retry may succeed.
 
-    A transaction that fails with this error had no effect, with one exception. If the connection broke during the
-    COMMIT, the outcome of the transaction is unknown.
+    A transaction that fails with this error had no effect, unless the connection broke during the COMMIT. If the
+    connection broke during the COMMIT, the outcome of the transaction is unknown.
     """
 
 
@@ -63,8 +63,9 @@ class WriteTx(
     """A transaction that changes the store. If the use case raises an exception, all changes are rolled back.
 
     If a change violates a named constraint of the database, `errors.Duplicate`, `errors.Conflict` or `errors.NotFound`
-    is raised. The error may be raised by the method that made the change, or at the end of the transaction. If another
-    transaction has locked a row, this transaction waits. If the wait takes too long, `errors.Busy` is raised.
+    is raised. An error for a violated constraint may be raised by the method that made the change, or at the end of the
+    transaction. If another transaction has locked a row, this transaction waits. If the wait takes too long,
+    `errors.Busy` is raised.
     """
 
     def hold(self, what: str) -> None:
@@ -112,7 +113,7 @@ class Store(Protocol):
     def reusable_octets(self) -> int:
         """Return the number of free bytes inside the files of the store, which the store uses before the files grow.
 
-        Return zero if the number is unknown.
+        Return zero if the number of free bytes is unknown.
         """
         ...
 

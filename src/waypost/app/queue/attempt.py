@@ -37,15 +37,17 @@ from waypost.domain.mail.trace_events import (
 )
 
 CLOCKS_DIFFER = timedelta(hours=1)
-"""The maximum clock difference between two servers. If the difference is larger, one server shortens the other's
-leases.
+"""The maximum clock difference between two servers. If the clocks of two servers differ by more, one server shortens
+the other server's leases.
 """
 
 CORRECTED_AT_ONCE = 500
 """The maximum number of deliveries whose times one transaction corrects."""
 
 AT_ONCE = 20
-"""The maximum number of deliveries that one transaction gives up or marks as delayed, because other writes wait."""
+"""The maximum number of deliveries that one transaction makes dead letters or marks as delayed; a longer transaction
+would delay other writes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,8 @@ class Taken:
     ready: list[Ready]
     """The deliveries to attempt."""
     rerouted: int
-    """The number of deliveries to which the current routes give another destination. These deliveries were moved,
-    delivered to the inbox, or made dead letters.
+    """The number of deliveries that were moved to another destination, delivered to the inbox, or made dead letters,
+    because the routes have changed.
     """
 
 
@@ -190,9 +192,9 @@ def correct_times(tx: ports.WriteTx, deployment: Deployment, *, now: datetime, l
     """Correct some times in the queue that were written while the clock was ahead. Returns the number of corrected
     times.
 
-    A delivery that was queued in the future is treated as queued now, and its next attempt moves by the same time.
-    After the correction, no delivery is due later than the longest pause from now, and no lease ends later than a lease
-    that begins now.
+    A delivery whose queue time is in the future is treated as if it were queued now, and its next attempt is moved by
+    the same amount of time. After the correction, every delivery is due within the longest pause from now, and no lease
+    ends later than a lease that begins now.
     """
     return tx.correct_queue(
         now=now,
@@ -234,8 +236,8 @@ def _keep(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) -> None:
 
 
 def _give_up_notice(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) -> None:
-    """Give up the delivery of a notice, because no route for notices is set any more, and the recipient has no inbox
-    here.
+    """Make the delivery of a notice a dead letter, because the deployment no longer has a route for notices, and the
+    recipient has no inbox here.
     """
     if tx.finish(claimed):
         dead = DeadEvent(address=claimed.delivery.address.text, because="bounces_via is not set any more")

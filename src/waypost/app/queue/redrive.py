@@ -16,7 +16,7 @@ from waypost.domain.mail.messages import Message
 from waypost.domain.mail.trace_events import RedrivenEvent
 
 AT_ONCE = 100
-"""The maximum number of deliveries that one transaction redrives, because other writes wait."""
+"""The maximum number of deliveries that one transaction redrives; a longer transaction would delay other writes."""
 
 
 def dead_letters(
@@ -47,7 +47,7 @@ def redrive(
 
     If `ids` is empty, redrive the first matching dead letters after the cursor `after`. This function is a step for
     `run_steps`. The dead letters are attempted like new deliveries, over the route that applies at the time of the
-    attempt. Raises `errors.NotFound` if an id is not a dead letter of the account; in that case nothing is redriven.
+    attempt. Raises `errors.NotFound`, and redrives nothing, if an id does not belong to a dead letter of the account.
     """
     because = "the dead letter was redriven on request"
     if ids:

@@ -13,8 +13,8 @@ from waypost.app.queue.attempt import Ready
 from waypost.domain.mail.delivery import Decision
 
 AHEAD = 20
-"""The number of deliveries that are claimed in advance for a destination that works, so that one transaction claims
-many deliveries.
+"""The number of deliveries that are claimed in advance for a working destination, so that one transaction claims many
+deliveries.
 """
 
 REMEMBERED = 10_000
@@ -32,7 +32,9 @@ class Lane:
     each success.
     """
     is_working: bool = False
-    """Whether the destination works: the last attempt succeeded, or failed for a reason other than the destination."""
+    """Whether the destination works: the last attempt succeeded, or failed for a reason that is not the destination's
+    fault.
+    """
     leads_elsewhere: bool = False
     """Whether the current routes have moved all deliveries of the last claim to other destinations, so that this
     destination gets no attempts.

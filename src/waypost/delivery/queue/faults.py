@@ -42,7 +42,7 @@ class Faulty:
         return replace(result, fault=fault or "")
 
     async def close(self) -> None:
-        """Do nothing, because the owner of the wrapped transport closes it."""
+        """Do nothing, because the wrapped transport is closed by its owner."""
 
 
 def _reply(route: Route, code: int, enhanced: str) -> AttemptResult:

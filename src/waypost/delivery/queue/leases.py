@@ -37,8 +37,8 @@ class _Lease:
     count: int = 0
     """The number of deliveries that the claim holds."""
     renewed: set[str] | None = None
-    """The ids of the deliveries whose lease the last renewal extended; None before the first renewal. All other
-    deliveries of the claim are finished, or another worker has claimed them.
+    """The ids of the deliveries whose lease the last renewal extended; None before the first renewal. Every other
+    delivery of the claim is finished, or has been claimed by another worker.
     """
 
 
@@ -58,13 +58,13 @@ class Leases:
         """`monotonic` returns the seconds of a clock that is never set."""
         self._store, self._clock, self._monotonic, self._failed = store, clock, monotonic, failed
         self._leases: dict[str, _Lease] = {}
-        """The leases, by the name of their claim."""
+        """The leases, keyed by the name of their claim."""
         self._worker, self._numbers = str(uuid.uuid4()), itertools.count(1)
         self._last_check = clock(), monotonic()
 
     def begin(self) -> str:
-        """Return the name of a new claim, whose lease begins now. The claim holds no deliveries yet, but `release_all`
-        already releases it.
+        """Return the name of a new claim, whose lease begins now. `release_all` releases the claim even before it holds
+        any deliveries.
         """
         claim = f"{self._worker}.{next(self._numbers)}"
         self._leases[claim] = _Lease(self._monotonic() + LEASE.total_seconds())
@@ -78,7 +78,9 @@ class Leases:
             del self._leases[claim]
 
     def done_with_one(self, claim: str) -> None:
-        """Record that one delivery of a claim is finished. When the last delivery is finished, the lease ends."""
+        """Record that one delivery of a claim is finished. When the last delivery of the claim is finished, the lease
+        ends.
+        """
         self.hold(claim, self._leases[claim].count - 1)
 
     def has_ended(self, claimed: ports.Claimed) -> bool:

@@ -171,8 +171,8 @@ class Worker:
                     await self._woken.wait()
 
     async def _begin_due_work(self) -> float:
-        """Begin all work that can begin now. Returns the seconds until there is more work, unless the worker is woken
-        earlier.
+        """Begin all sweeps, notices and attempts that can begin now. Returns the seconds until there is more work,
+        unless the worker is woken earlier.
         """
         deps = self._deps
         now = deps.clock()
@@ -348,10 +348,12 @@ class Worker:
                 await asyncio.sleep(PAUSE_AFTER_FAILURE)
 
     async def _write_notice(self, owing: ports.Owing, now: datetime) -> None:
-        """Write a notice. If a bug prevents the notice, record in the trace that there is none, and do not retry.
+        """Write a notice. If a bug prevents the notice from being written, record in the trace that there is no notice,
+        and do not retry.
 
-        If stored data is unreadable, even the record in the trace can fail. In that case, the failure is only logged,
-        and the notice is deleted, because a notice that can never be written must not block other notices.
+        If stored data is unreadable, even the record in the trace can fail. If the trace cannot be written, the failure
+        is only logged, and the notice is deleted, because a notice that can never be written must not block other
+        notices.
         """
         deps = self._deps
         for new_id in (deps.new_id, None):
@@ -410,10 +412,11 @@ class Worker:
             yield await read(partial(accept.kept_octets, message_id=message_id, start=start, limit=PART))
 
     async def _sweep(self, now: datetime) -> bool:
-        """Run one step of a sweep: correct times from a wrong clock, give up expired deliveries, and record delays.
+        """Run one step of a sweep: correct the times that were written while the clock was wrong, make expired
+        deliveries dead letters, and record delays.
 
         Returns whether there may be more work. `now` must be a time at which the leases are valid. If the clock was set
-        after the leases were renewed, running attempts would seem free and expired.
+        after the leases were renewed, deliveries that are being attempted would seem unclaimed and expired.
         """
         deps = self._deps
         correct = partial(attempt.correct_times, deployment=deps.deployment, now=now, lease=LEASE)

@@ -27,7 +27,7 @@ class Timeouts:
     """The time limits of a peer, in seconds.
 
     The limits for the message and its reply are those of RFC 5321 section 4.5.3.2. The limits for the greeting and for
-    commands are shorter than the RFC's.
+    commands are shorter than the limits in the RFC.
     """
 
     connect: float = 30.0
@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(octets)
 
     async def _wait(self, seconds: float) -> None:
-        """Wait until the state has changed or the time limit has passed."""
+        """Wait until something has happened on the connection, or this many seconds have passed."""
         self._waiter = self._loop.create_future()
         self._unsent = self._transport.get_write_buffer_size() if self._transport else 0
         self._deadline.set(self._loop, seconds, self._time_is_over, seconds)
@@ -226,7 +226,7 @@ class Connection(asyncio.Protocol):
 
 
 def why(error: BaseException | None) -> str:
-    """Describe in words why something failed."""
+    """Describe in words why a connection to a peer failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate was rejected: {error.verify_message}"
     if isinstance(error, ssl.SSLError):

@@ -18,8 +18,8 @@ TRY_LIMIT = 2.0
 """Seconds after which an unanswered query is repeated, or sent to the next name server."""
 
 ANSWER_LIMIT = 8 * 1024
-"""The maximum size of a DNS answer in bytes. The answer for twenty hosts with their addresses is a quarter of this
-size.
+"""The maximum size of a DNS answer in bytes. An answer that contains twenty hosts with their addresses is a quarter of
+this size.
 """
 
 CACHED = 1_000
@@ -94,8 +94,8 @@ class Resolver:
         raise failed or NoSuchDomain(f"{domain} has neither a mail server nor an address")
 
     async def _ask(self, name: str, kind: str) -> tuple[Any, ...]:
-        """Return the records of one kind that a name has. The result is empty if the name has only records of other
-        kinds.
+        """Return the DNS records of one type that a name has. The result is empty if the name has only records of other
+        types.
         """
         import dns.exception  # noqa: PLC0415 - it takes memory, and few routes need it
         import dns.resolver  # noqa: PLC0415

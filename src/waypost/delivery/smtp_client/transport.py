@@ -193,7 +193,7 @@ class SmtpTransport:
             return hop.trouble(Trouble.DNS_FAILED, str(error))
 
     async def _places(self, hop: "_NextHop", host: str) -> "list[_Place] | list[AttemptResult]":
-        """Return the addresses of a host, or a list with the result of the failed lookup."""
+        """Return the addresses of a host, or a list that contains only the result of the failed lookup."""
         target = hop.target
         if target.path:
             return [_Place(host="localhost", address="", peer=target.path)]
@@ -293,11 +293,13 @@ class _NextHop:
 
     @property
     def key(self) -> object:
-        """The key for idle connections. A connection can be used again for a next hop with the same key."""
+        """The key under which an idle connection is kept. An idle connection can be used again for a next hop with the
+        same key.
+        """
         return self.target, self.tls, self.route.user, self.route.secret, self.route.allow_private
 
     def allows(self, address: str) -> bool:
-        """Whether a host may have this IP address.
+        """Whether the route permits a connection to this IP address.
 
         The owner of a domain chooses its mail servers in the DNS, so an external domain could name internal hosts. If
         the route itself names the host, the operator has chosen the host, so every address is allowed.

@@ -18,7 +18,9 @@ class AbortedTransfers:
     """
 
     def __init__(self, store: ports.Store, *, failed: Callable[[Exception], object], tasks: Tasks) -> None:
-        """`failed` is called with the error if a message could not be deleted. A later purge then deletes it."""
+        """`failed` is called with the error if a message could not be deleted. A message that could not be deleted is
+        deleted by a later purge.
+        """
         self._tasks = tasks
         self._store = store
         self._failed = failed

@@ -1,4 +1,4 @@
-"""Maps domain errors to SMTP replies. Every other error is treated as an internal, temporary failure.
+"""Maps domain errors to SMTP replies. An error without a mapping is treated as an internal, temporary failure.
 
 An unexpected error never makes mail bounce, because the sending server keeps the message and retries. The client never
 sees the text of an unexpected error.

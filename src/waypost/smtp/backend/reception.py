@@ -35,7 +35,7 @@ from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, Recip
 PIECES_AT_ONCE = 8
 """The maximum number of pieces of large messages that are written to the store at the same time.
 
-Further pieces wait, so that API calls and small messages do not have to."""
+Further pieces wait, so that API calls and small messages do not have to wait."""
 
 PART = 1024 * 1024
 """The size, in bytes, of the parts in which a message is read for the sender checks."""
@@ -59,7 +59,7 @@ class Backend:
     authenticator: ports.Authenticator | None = None
     """The checker of SPF, DKIM and DMARC; None if no mail is checked."""
     enforces: bool = False
-    """Whether the server refuses mail that fails DMARC if the domain's policy asks for that."""
+    """Whether the server refuses mail that fails DMARC if the policy of the author's domain requests a refusal."""
     has_work: Callable[[], None] = lambda: None
     """Called when an accepted message has deliveries that are waiting to be sent."""
     is_full: Callable[[], bool] = lambda: False
@@ -110,9 +110,10 @@ class Reception:
     ) -> None:
         """`peer` is the client's IP address.
 
-        `trusted`: whether the client uses a listener to which only the operator's own mail servers connect.
+        `trusted` is true if the client uses a listener to which only the operator's own mail servers connect.
 
-        `in_trusted_network`: whether a setting lists the client's network as trusted, so that its senders are believed.
+        `in_trusted_network` is true if a setting lists the client's network as trusted, so that its senders are
+        believed.
         """
         self._backend = backend
         self._peer = peer
@@ -171,7 +172,7 @@ class Reception:
     async def _delay_reply(self, pause: Pause) -> bool:
         """Delay the reply to a client that guesses addresses.
 
-        Returns False if the client gets no information about this recipient now.
+        Returns False if the delay would be so long that the client gets a temporary failure instead.
         """
         if self._in_trusted_network or self._trusted:
             return True
@@ -213,7 +214,7 @@ class Reception:
     ) -> None:
         """Add a refusal to the trace, once for a refused recipient, or once for each recipient of a refused message.
 
-        `account` is the account that owns the refused recipient. For a refused message, it is not used.
+        `account` is the account that owns the refused recipient. For a refused message, `account` is not used.
         """
         add = partial(self._backend.refusals.add, reply=reply, peer=self._peer, detail=detail)
         if isinstance(request, RecipientGiven):
@@ -232,7 +233,7 @@ class Reception:
     async def _account_of(self, recipient: Address) -> str:
         """Return the account that currently owns a recipient.
 
-        Returns an empty string if no account owns the recipient, or if the store fails.
+        Return an empty string if no account owns the recipient, or if the store fails.
         """
         return (await self._accounts_of((recipient,))).get(recipient.key, "")
 
@@ -313,7 +314,8 @@ class Reception:
     async def _store_planned(self, message_id: str) -> None:
         """Store the other deliveries of an accepted message, so that they are visible before the client gets the reply.
 
-        The reply does not depend on it: the plan is on disk, and maintenance stores deliveries that are left.
+        The reply does not depend on this step, because the plan is already on disk, and maintenance stores any
+        remaining deliveries.
         """
         backend = self._backend
         try:
@@ -355,7 +357,7 @@ class Reception:
         return await self._backend.authenticator.check(claim, self._octets(request), size)
 
     async def _bounce(self, request: MessageReceived) -> bytes:
-        """Return the first bytes of a bounce, which can contain its report."""
+        """Return the first bytes of a bounce, which may contain a delivery report."""
         limit = messages.HEADER_LIMIT
         if request.start == 0:
             return request.raw[:limit]

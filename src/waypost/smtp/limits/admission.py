@@ -69,5 +69,7 @@ class Admission:
 
 
 def _a_minute(count: float) -> Buckets | None:
-    """Return buckets for a rate per minute, with a burst of the same size, or None if `count` is 0, for no limit."""
+    """Return buckets for a rate per minute, with a burst of the same size, or None if `count` is 0, which means no
+    limit.
+    """
     return Buckets(rates.Rate(count / 60, max(1, int(count)))) if count else None

@@ -5,8 +5,8 @@ waits for each further reply. The delay is the same for existing and for unknown
 if it disconnects early. The delayed replies to one network are sent one after the other, even if the network has many
 connections.
 
-Here a network is what one customer typically has: one IPv4 address, or a /64 with IPv6. The surrounding /24 or /48 has
-higher limits of its own, because it may contain other customers.
+Here, a network is the address range that one customer typically has: one IPv4 address, or one IPv6 /64. The surrounding
+/24 or /48 network has separate, higher limits, because it may contain other customers.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ LONGEST_WAIT = 20.0
 """The longest delay of a reply, in seconds. If the delay would be longer, the client gets a temporary failure."""
 
 GROWTH = 0.025
-"""The fraction of the longest step by which each unknown recipient above the free limit lengthens a step.
-
-After 40 unknown recipients above the free limit, a step has its full length."""
+"""The fraction of `longest_step` that each unknown recipient above the free limit adds to the time between two replies.
+After 40 unknown recipients above the free limit, the time between two replies is `longest_step`.
+"""
 
 
 @dataclass(frozen=True, slots=True)

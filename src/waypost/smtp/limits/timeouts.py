@@ -29,11 +29,15 @@ class SmtpLimits:
     transfer: float = 3600.0
     """The maximum duration of the transfer of one message, in seconds."""
     transfer_start: float = 60.0
-    """The time limit, in seconds, of a transfer of which no bytes have been received; received bytes extend it."""
+    """The time limit, in seconds, of a transfer whose first byte has not been received yet; received bytes extend the
+    limit.
+    """
     slowest: float = 500.0
     """The number of received bytes that add one second to the time limit of a transfer."""
     handshake: float = 30.0
-    """Seconds for the TLS handshake, and for receiving the header of the PROXY protocol."""
+    """Seconds that a client has for the TLS handshake, and that a load balancer has to send the header of the PROXY
+    protocol.
+    """
     greeting_delay: float = 0.0
     """Seconds by which the greeting is delayed. A client that sends data before the greeting is refused."""
     linger: float = 2.0

@@ -1,1 +1,3 @@
-"""The server side of an SMTP or LMTP session (RFC 5321), without sockets: bytes in, requests and replies out."""
+"""The server side of an SMTP or LMTP session (RFC 5321), without sockets: it parses bytes, and produces requests and
+replies.
+"""

@@ -12,7 +12,9 @@ MESSAGE_LIMIT = 40 * 1024 * 1024
 """The maximum size of a message, in bytes, which is the limit of Amazon SES for Amazon Connect."""
 
 RECIPIENT_LIMIT = 100
-"""The maximum number of recipients of a message. RFC 5321 section 4.5.3.1.8 requires at least 100."""
+"""The maximum number of recipients of a message. RFC 5321 section 4.5.3.1.8 requires a limit of at least 100
+recipients.
+"""
 
 BOUNCE_RECIPIENT_LIMIT = 4
 """The maximum number of recipients of a message from the null sender.
@@ -47,7 +49,7 @@ class Capabilities:
     unknown_recipient_limit: int = ERROR_LIMIT
     """The number of unknown recipients after which the server ends a session.
 
-    LMTP has no such limit, because its clients are trusted."""
+    LMTP has no limit on unknown recipients, because its clients are trusted."""
     piece: int = PIECE
     """The size of a piece of a large message, in bytes."""
 
@@ -80,7 +82,7 @@ def greeting(capabilities: Capabilities) -> Reply:
 
 @lru_cache(maxsize=64)
 def ehlo_reply(capabilities: Capabilities, *, is_tls: bool) -> Reply:
-    """Return the reply to EHLO or LHLO, with the extensions. `is_tls`: whether the connection already uses TLS."""
+    """Return the reply to EHLO or LHLO, with the extensions. `is_tls` is true if the connection already uses TLS."""
     extensions = [
         "PIPELINING",
         f"SIZE {capabilities.message_limit}",

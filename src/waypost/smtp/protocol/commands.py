@@ -37,7 +37,7 @@ class Command:
     lmtp: bool | None = None
     """True if the command exists only in LMTP, False if only in SMTP, None if it exists in both protocols."""
     is_offered: bool = True
-    """Whether HELP lists the command, which is not the case for commands that are always refused."""
+    """Whether HELP lists the command; HELP does not list commands that are always refused."""
 
 
 def carry_out(exchange: Exchange, verb: str, argument: str) -> Reply | None:

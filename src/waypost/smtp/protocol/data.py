@@ -84,7 +84,7 @@ class Body:
         return len(self._octets)
 
     def take(self, octets: bytes) -> None:
-        """Take in the next bytes of the message."""
+        """Process the next bytes of the message."""
         room = self._piece - self.size
         if len(octets) > room and not self._is_header_known and self.refusal is None:
             self._keep(octets[:room])
@@ -185,7 +185,7 @@ class MessageDecoder:
     def feed(self, octets: bytes) -> bytes | None:
         """Take in more bytes. Returns the bytes after the end of the message, or None if the message has not ended.
 
-        Raises `BareLineEnd` at the first bare CR or LF, after taking in the bytes before it. After this exception,
+        Raises `BareLineEnd` at the first bare CR or LF, after processing the bytes before it. After this exception,
         `feed` must not be called again.
         """
         octets = self._held + octets
@@ -216,8 +216,8 @@ class MessageDecoder:
 class ChunkDecoder:
     """Reads the bytes of each chunk after BDAT, and searches the message for bare CRs and LFs.
 
-    If the client declared BODY=BINARYMIME, a bare CR or LF makes the message binary. If the client did not, a message
-    with a bare CR or LF is refused.
+    If the client declared BODY=BINARYMIME, a bare CR or LF makes the message binary. If the client did not declare
+    BODY=BINARYMIME, a message with a bare CR or LF is refused.
     """
 
     def __init__(self, body: Body, *, may_be_binary: bool) -> None:
@@ -228,7 +228,7 @@ class ChunkDecoder:
         """The number of bytes of the current chunk that have not been received yet."""
 
     def feed(self, octets: bytes) -> bytes:
-        """Take in more bytes, and return the bytes after the chunk. The chunk is complete when `left` is zero."""
+        """Process more bytes, and return the bytes after the chunk. The chunk is complete when `left` is zero."""
         chunk, rest = octets[: self.left], octets[self.left :]
         self.left -= len(chunk)
         if self._body.is_binary:

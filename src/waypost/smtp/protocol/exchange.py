@@ -38,7 +38,7 @@ class Exchange:
     def __init__(self, capabilities: Capabilities, *, peer: str, gate: Gate, tls: str, is_trusted: bool) -> None:
         """`tls` is the TLS version and cipher, or an empty string without TLS.
 
-        `is_trusted`: whether the client may send any number of unknown recipients.
+        `is_trusted` is true if the client may send any number of unknown recipients.
         """
         self.capabilities = capabilities
         self.gate = gate
@@ -72,7 +72,7 @@ class Exchange:
 
     @property
     def needs_tls(self) -> bool:
-        """Whether most commands are refused until the client has made a TLS handshake."""
+        """Whether most commands are refused until the client has completed a TLS handshake."""
         return self.capabilities.needs_tls and not self.tls
 
     def move(self, event: Event) -> None:

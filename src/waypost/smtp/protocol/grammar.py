@@ -160,7 +160,7 @@ def _mailbox(path: str) -> re.Match[str] | None:
 def _is_address_literal(text: str) -> bool:
     """Return whether `text` is an address literal without its brackets (RFC 5321 section 4.1.3).
 
-    IPv6 is the only registered tag.
+    IPv6 is the only tag that is registered for address literals.
     """
     tag, colon, rest = text.partition(":")
     try:

@@ -55,7 +55,8 @@ READY_FOR_TLS = _reply(
     220,
     "2.0.0",
     "Ready to start TLS",
-    means="The client may begin the TLS handshake. The server discards everything that it received before.",
+    means="The client may begin the TLS handshake. The server discards everything that it received before the "
+    "handshake.",
     sender="Begin the handshake, then send EHLO again.",
 )
 HELO = _reply(250, None, "{hostname}", means="The reply to HELO: the server's host name, without extensions.")
@@ -130,7 +131,7 @@ TOO_MANY_ERRORS = _reply(
     "4.7.0",
     "Too many errors",
     means="The server has refused too many commands in this session, so the client does not look like a mail server.",
-    sender="Read the earlier replies in the session. The server's log has the last error.",
+    sender="Read the earlier replies in the session. The server's log shows the last error.",
 )
 TOO_MANY_UNKNOWN = _reply(
     421,
@@ -160,8 +161,8 @@ TRY_AGAIN = _reply(
     451,
     "4.3.0",
     "Temporary failure (id {id}); please try again",
-    means="The server had an internal error, and did not accept the message. The server's log has the cause under the "
-    "id in the reply.",
+    means="The server had an internal error, and did not accept the message. The server's log shows the cause, under "
+    "the id in the reply.",
     sender=_AGAIN,
 )
 AUTHOR_IN_DOUBT = _reply(
@@ -270,7 +271,11 @@ BAD_PARAMETER = _reply(
     sender=_CLIENT_FAULT,
 )
 NO_ARGUMENT = _reply(
-    501, "5.5.4", "{verb} does not accept an argument", means="The command has no argument.", sender=_CLIENT_FAULT
+    501,
+    "5.5.4",
+    "{verb} does not accept an argument",
+    means="The client sent an argument to a command that has no arguments.",
+    sender=_CLIENT_FAULT,
 )
 NOT_IMPLEMENTED = _reply(
     502,
@@ -303,7 +308,8 @@ NOT_SMTP = _reply(
     "This is not SMTP",
     means="The client sent an HTTP request, a header field or a TLS handshake instead of a command. The server ends "
     "the session, because a web page can make a browser send SMTP commands in the body of a request.",
-    sender="Begin TLS after STARTTLS, or use the port for TLS. Send the message only after the reply to DATA.",
+    sender="Send STARTTLS before you begin TLS, or connect to the port for TLS. Send the message only after the reply "
+    "to DATA.",
 )
 NO_SUCH_USER = _reply(
     550,

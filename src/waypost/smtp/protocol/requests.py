@@ -32,7 +32,7 @@ class MessageReceived:
     envelope: Envelope
     recipients: tuple[Address, ...]
     raw: bytes
-    """The bytes of the message after those that were passed on in pieces."""
+    """The bytes of the message that follow the bytes that were passed on in pieces."""
     start: int
     """The number of bytes that were passed on in pieces, which is zero for nearly all messages."""
     header: bytes
@@ -40,7 +40,9 @@ class MessageReceived:
 
 @dataclass(frozen=True, slots=True)
 class TlsWanted:
-    """A request to perform the TLS handshake. The server then calls `tls_started`, or closes the connection."""
+    """A request to perform the TLS handshake. After the handshake, the server calls `tls_started`, or closes the
+    connection.
+    """
 
 
 Request = RecipientGiven | PieceReceived | MessageReceived | TlsWanted

@@ -1,4 +1,4 @@
-"""The SMTP session without sockets: bytes in, replies and requests out (RFC 5321, RFC 2033).
+"""The SMTP session (RFC 5321, RFC 2033) without sockets: it parses bytes, and produces replies and requests.
 
 The caller passes received bytes to `receive`, then calls `next_request` until it returns None. After each request the
 session waits for `answer`, so pipelined commands (RFC 2920) are served in order. The requests and replies do not depend
@@ -7,7 +7,7 @@ on how the network splits the bytes.
 A session ends at the first line that is HTTP or TLS, and at the first error before EHLO, HELO or LHLO. A web page can
 make a browser send any commands to any port in the body of a request, but it cannot choose how the request begins.
 
-`states.py` defines the states and transitions of a session, and `commands.py` the handlers of the commands.
+`states.py` defines the states and transitions of a session, and `commands.py` defines the handlers of the commands.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ COMMANDS_A_TURN = 20
 The slowest commands take 0.3 ms."""
 
 _GREETINGS = frozenset({b"EHLO", b"HELO", b"LHLO"})
-"""The commands after which an error does not end the session.
+"""The commands that do not end the session if they fail before the server has accepted any EHLO, HELO or LHLO.
 
 A client whose EHLO was refused may send HELO in the same session (RFC 5321 section 3.2)."""
 
@@ -42,7 +42,7 @@ class Session:
     ) -> None:
         """`peer` is the client's IP address. `tls` is the TLS version and cipher if the connection began with TLS.
 
-        `is_trusted`: whether the client may send any number of unknown recipients.
+        `is_trusted` is true if the client may send any number of unknown recipients.
         """
         self._capabilities = capabilities
         self._gate = gate
@@ -64,7 +64,7 @@ class Session:
     def farewell(self) -> Reply | None:
         """The last reply of a session that is over; otherwise None.
 
-        The caller then sends the output and closes the connection.
+        When the session is over, the caller sends the output and closes the connection.
         """
         return self._exchange.farewell
 
@@ -96,7 +96,7 @@ class Session:
         return len(exchange.input.octets) + exchange.requested_octets + buffered
 
     def receive(self, octets: bytes) -> None:
-        """Take in bytes from the client. `next_request` parses them."""
+        """Add bytes from the client to the input. `next_request` parses them."""
         state = self._exchange.state
         # Cleartext that arrives after STARTTLS and before the handshake is discarded (RFC 3207).
         if state is not State.TLS and state is not State.OVER:

@@ -3,7 +3,7 @@
 `TRANSITIONS` is the complete table. A session changes its state only with `after`, which raises an exception for a
 transition that is not in the table. A command that the table does not allow in the session's state gets the reply of
 `out_of_order`. The diagram in `docs/reference/smtp.md` is drawn from the table, and a test checks that the dialogues
-make every transition in the table and no other. The code that carries out commands is in `commands.py`.
+make every transition in the table and no other transition. The code that carries out commands is in `commands.py`.
 """
 
 from collections.abc import Mapping

@@ -29,7 +29,9 @@ class Transfer:
         self.chunk_size = 0
         """The size of the current chunk, in bytes."""
         self.ended: Ended | Reply | None = None
-        """The part that has just ended, or the reply that ends the session in the middle of the message; or None."""
+        """The part that has just ended, or the reply that ends the session in the middle of the message; otherwise
+        None.
+        """
 
     def begin_chunk(self, size: int, *, is_last: bool) -> None:
         """Begin the next chunk, which has `size` bytes."""

@@ -30,12 +30,13 @@ UNREAD = 64 * 1024
 REQUESTS_A_TURN = 50
 """The maximum number of requests and commands of all clients together in one iteration of the event loop.
 
-The maximum is divided among the busy clients. New clients are accepted once in each iteration."""
+The maximum is divided among the clients that have requests or commands waiting. New clients are accepted once in each
+iteration."""
 
 CHECK_EVERY = 15.0
 """The maximum number of seconds between two checks of an idle client's time limit.
 
-The limit must be checked again and again, because it becomes shorter when the server is crowded."""
+The time limit must be checked repeatedly, because it becomes shorter when most connections are in use."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -64,7 +65,7 @@ class Connection(asyncio.BufferedProtocol):
         self._can_speak = not listener.is_tls
         """Whether the client can read a reply, which on a TLS listener is the case only after the handshake."""
         self._upgrade: TlsUpgrade | None = None
-        """The TLS handshake that is in progress; None if there is none."""
+        """The TLS handshake that is in progress; None if no handshake is in progress."""
         self._resumed: asyncio.Future[None] | None = None
         """A future that is done when the client resumes reading its replies or disconnects."""
         self._pausing: asyncio.Future[None] | None = None

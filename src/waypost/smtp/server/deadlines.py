@@ -19,7 +19,7 @@ class ClientTime:
         self._progress = 0
         """The value of `Session.progress` at `_progressed_at`."""
         self._transfer_at = 0.0
-        """The time when the message began, plus the seconds that the server needed for it."""
+        """The time when the message began, plus the seconds that the server needed for its answers."""
         self._transferred = 0
         """The number of bytes that have been received since the message began."""
         self._transfers = 0
@@ -60,7 +60,7 @@ class ClientTime:
     def left(self, session: Session, limits: SmtpLimits, *, is_crowded: bool, now: float) -> tuple[float, Reply]:
         """Return the seconds that the client has left, and the reply that ends the session after that time.
 
-        `is_crowded`: whether the server is short of connections, so that clients get less time for a command.
+        `is_crowded` is true if the server is short of free connections, so that clients get less time for a command.
         """
         if session.is_receiving:
             silent = self._heard_at + limits.silence - now

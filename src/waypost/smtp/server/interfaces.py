@@ -22,11 +22,11 @@ class Listener:
     """Whether only the operator's own mail servers connect to this address.
 
     Clients of a trusted listener have no rate limits, no delayed greeting and no PROXY header. SPF, DKIM and DMARC are
-    not checked for their mail."""
+    not checked for mail from a trusted listener."""
 
 
 class Client(Protocol):
-    """The interface of a connection that the server uses."""
+    """The part of a connection's interface that the server uses."""
 
     peer: str
     """The client's IP address."""
@@ -42,7 +42,7 @@ class Client(Protocol):
 
 
 class Server(Protocol):
-    """The interface of the server that a connection uses."""
+    """The part of the server's interface that a connection uses."""
 
     limits: SmtpLimits
     backend: Backend

@@ -35,9 +35,10 @@ class SmtpServer:
         proxy_networks: Sequence[IPv4Network | IPv6Network] = (),
         trusted_networks: Sequence[IPv4Network | IPv6Network] = (),
     ) -> None:
-        """`proxy_networks`: the networks of load balancers that send the client's address by the PROXY protocol.
+        """`proxy_networks` contains the networks of load balancers that send the client's address by the PROXY
+        protocol.
 
-        `trusted_networks`: the networks whose clients are trusted.
+        `trusted_networks` contains the networks whose clients are trusted.
         """
         self.backend = backend
         self.limits = limits
@@ -49,7 +50,7 @@ class SmtpServer:
         self.buffer = memoryview(bytearray(READ))
         """The buffer for the input of all clients, which is emptied right after each read."""
         self.headers: set[ProxyHeader] = set()
-        """The connections whose PROXY header has not been read yet, so that the client's address is unknown."""
+        """The connections whose PROXY header has not been read yet, and whose client's address is therefore unknown."""
         self._connections: set[Client] = set()
         self._servers: list[asyncio.Server] = []
         self._refused: Counter[Reply] = Counter()

@@ -69,7 +69,7 @@ class ProxyHeader(asyncio.BufferedProtocol):
         failed: Callable[[BadHeader], None],
         ended: Callable[["ProxyHeader"], None],
     ) -> None:
-        """`then` is called with the client's address if the header is valid, and `failed` if it is not.
+        """`then` is called with the client's address if the header is valid; otherwise `failed` is called.
 
         `ended` is called in both cases, and also if the connection is lost.
         """

@@ -137,7 +137,7 @@ _REASONS = {
     "ALERT_PROTOCOL_VERSION": "the client does not support the server's TLS versions",
     "ALERT_HANDSHAKE_FAILURE": "the client found no TLS parameters that both sides support",
 }
-"""Descriptions of OpenSSL's error reasons, by a part of the reason's name."""
+"""Descriptions of OpenSSL's error reasons, keyed by a part of the reason's name."""
 
 
 def _state_of(path: Path) -> tuple[int, int, int] | None:

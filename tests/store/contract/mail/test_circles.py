@@ -59,7 +59,7 @@ def test_a_looping_message_to_an_alias_does_not_reveal_which_primary_forwarded_i
     assert (delivery.status, delivery.kept, delivery.destination) == (Status.DELIVERED, True, "")
     reasons = [event.detail.because for event in system.read(lambda tx: tx.trace("m1")) if event.kind == "delivered"]
     assert reasons[1] == (
-        "The message came back after it was sent over the route of p@example.com, "
+        "The message came back after it was sent over the route for p@example.com, "
         "so the inbox of p@example.com keeps it."
     )
 

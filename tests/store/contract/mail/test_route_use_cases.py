@@ -108,14 +108,14 @@ def test_a_number_without_a_route_is_refused(store, number):
     ):
         with pytest.raises(errors.NotFound) as refused:
             attempt()
-        assert refused.value.message == f"There is no route {number}: 2 routes are set by command."
+        assert refused.value.message == f"There is no route {number}: 2 routes are set by commands."
     assert names(store) == "ab"
 
 
 @pytest.mark.parametrize(("count", "stated"), [(0, "no routes are"), (1, "1 route is")])
 def test_the_error_states_the_number_of_routes(store, count, stated):
     add(store, *[a_route("a")] * count)
-    with pytest.raises(errors.NotFound, match=f"There is no route 2: {stated} set by command"):
+    with pytest.raises(errors.NotFound, match=f"There is no route 2: {stated} set by commands"):
         store.write(routes.remove_route, 2)
 
 

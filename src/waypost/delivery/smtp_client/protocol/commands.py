@@ -18,8 +18,8 @@ address cannot contain a parameter.
 
 
 class Unsayable(Exception):
-    """A command cannot be sent, because it would contain a control character, such as a line ending, or an invalid
-    address.
+    """Raised if a command cannot be sent, because it would contain an invalid address or a control character, such as a
+    line ending.
     """
 
 

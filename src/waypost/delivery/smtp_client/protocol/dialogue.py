@@ -9,7 +9,7 @@ are split into packets.
                                                   └▶ BDAT …  BDAT LAST ─▶ END ─▶ NOTHING
 
 With PIPELINING (RFC 2920), all commands up to DATA are sent in one group. If the peer also offers CHUNKING (RFC 3030),
-the group includes a small message. A reply without a command ends the dialogue, because it could be mistaken for the
+a small message is sent in the same group. An unsolicited reply ends the dialogue, because it could be mistaken for the
 reply to the next command.
 """
 
@@ -101,9 +101,9 @@ class Dialogue:
 
     @property
     def is_stale(self) -> bool:
-        """Whether an idle connection had ended before the peer received any of the last message.
+        """Whether an idle connection was closed before the peer received any of the last message.
 
-        In that case, the message may be sent over another connection.
+        If the peer received none of the message, the message may be sent over another connection.
         """
         if self.transactions < 2 or not self.is_over or self.result is None or self._is_answered:
             return False
@@ -346,7 +346,7 @@ class Dialogue:
     # Commands and replies
 
     def _write(self, octets: bytes) -> None:
-        """Send bytes, unless the peer has sent a reply without a command."""
+        """Send bytes, unless the peer has sent an unsolicited reply."""
         if not self._reader.is_empty:
             raise _Over(self._trouble(Trouble.GARBAGE, "the peer sent a reply without a command"))
         self._output += octets

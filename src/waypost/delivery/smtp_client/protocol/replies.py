@@ -15,12 +15,12 @@ TEXT_LIMIT = 1000
 _REPLY_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s+|$)", re.ASCII)
 _BEGUN = re.compile(rb"[2-5][0-9]{2}(?:[ -]|\r?\Z)")
-"""The beginning of a reply line that is long enough to contain the reply code."""
+"""Matches the beginning of a reply line if it is long enough to contain the whole reply code."""
 _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 class NotAReply(Exception):
-    """The received bytes are not a reply, or the reply is too long."""
+    """Raised if the received bytes are not a reply, or the reply is too long."""
 
     def __init__(self, text: str, begun: "Reply | None" = None) -> None:
         """`begun` is an incomplete reply before the invalid bytes, if its reply code is known."""
