@@ -49,7 +49,9 @@ class Deployment:
     """Domains, as A-labels, in which support@ gets the mail for support+x@, unless the email address support+x@ exists.
     """
     own_domains: frozenset[str] = frozenset()
-    """Domains, as A-labels, whose SPF record lists this server. Senders in these domains are never rewritten."""
+    """Domains, as A-labels, whose SPF record lists this server. Senders in domains whose SPF record lists this server
+    are never rewritten.
+    """
 
     def srs_key_for(self, email_address_id: str) -> Callable[[int], bytes]:
         """Return a function that derives one email address's secret for a given period, so that a bounce identifies

@@ -1,7 +1,7 @@
 """The schema of the inspection API: the members of each response, with their types and meanings.
 
-The server builds these responses, and the commands and the console read them. `docs/reference/inspection-api.md` is
-generated from this schema, and shows the note of each member. The events of a trace are defined in
+The server builds the responses, and the commands and the console read the responses. `docs/reference/inspection-api.md`
+is generated from this schema, and shows the note of each member. The events of a trace are defined in
 `domain.mail.trace_events`.
 """
 
@@ -58,7 +58,7 @@ _OfMessage = TypedDict(
 
 
 class DeliveryInList(_OfMessage):
-    """A delivery in a list."""
+    """A delivery as it appears in a list of deliveries."""
 
     address: Annotated[str, "the email address that the delivery is for"]
     delivery: DeliveryId
@@ -75,7 +75,7 @@ class Messages(TypedDict):
 
 
 class DeliveryOfMessage(TypedDict):
-    """A delivery of a message."""
+    """A delivery as it appears in the response about its message."""
 
     id: DeliveryId
     address: Annotated[str, "the email address that the delivery is for"]
@@ -228,7 +228,7 @@ _OfDelivery = TypedDict(
 
 
 class QueueLine(_OfDelivery):
-    """A delivery in the queue."""
+    """A delivery as it appears in a list of the queue."""
 
     queued_at: Annotated[str, "when the delivery was accepted or redriven"]
     due_at: Annotated[str, "when the delivery is attempted next; during an attempt, when the lease of the attempt ends"]

@@ -1,8 +1,8 @@
 """Deliver mail into a Maildir. A message is written to a file in tmp/, which is synced to disk and then moved to new/.
 
-If every line of a message ends in CRLF, the lines in the file end in LF, as programs that read files expect. This
-conversion loses no information. Other messages are stored unchanged. If the route has `line_ends = "as-received"`,
-every message is stored unchanged.
+If every line of a message ends in CRLF, the lines in the file end in LF, as programs that read files expect. The
+conversion from CRLF to LF loses no information. Messages with any other line endings are stored unchanged. If the route
+has `line_ends = "as-received"`, every message is stored unchanged.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from waypost.domain.mail.routes import LineEnds, Route
 STORED_WITH_LF = "with LF line ends"
 STORED_AS_SET = "with the line ends as received, as the route requires"
 STORED_AS_RECEIVED = "with the line ends as received, because not every line ends in CRLF"
-"""The trace shows these strings as the result of a delivery."""
+"""The strings that the trace shows as the result of a delivery."""
 
 _HOSTNAME_LIMIT = 100
 """The maximum number of characters of the host name in a file name. A file name has at most 255 characters, including
@@ -100,7 +100,7 @@ class LfLines:
 
     @property
     def are_whole(self) -> bool:
-        """Whether every line ended in CRLF. The value is final after the last call to `feed`."""
+        """Whether every line of the message ended in CRLF. The value is final after the last call to `feed`."""
         return self.is_lossless and self._has_ended and not self._held
 
     def feed(self, octets: bytes) -> bytes:
@@ -116,10 +116,12 @@ class LfLines:
 
 
 class _File:
-    """One file during its delivery into a Maildir. The methods of this class block on disk I/O, and run one at a time.
+    """The file of one message during its delivery into a Maildir. The methods of this class block on disk I/O, and run
+    one at a time.
 
     The directories of the Maildir are opened once, and the file is created, found and renamed relative to the open
-    directories. This prevents the owner of the Maildir from redirecting the delivery with a symbolic link.
+    directories. The use of open directories prevents the owner of the Maildir from redirecting the delivery with a
+    symbolic link.
     """
 
     def __init__(self, maildir: Path, *, name: str, temporary: str, lines: LfLines | None) -> None:

@@ -22,8 +22,8 @@ def opened_maildir(maildir: Path) -> int:
     """Return a descriptor of the Maildir, which is created if it is missing. Raises `OSError`.
 
     The parent directory of the Maildir must exist, so that a typo in a path creates no directories. If the Maildir is a
-    symbolic link, the link must belong to root, to this server's user, or to the owner of the link's target. These
-    rules prevent users from redirecting mail into another user's Maildir.
+    symbolic link, the link must belong to root, to this server's user, or to the owner of the link's target. The rules
+    for links prevent users from redirecting mail into another user's Maildir.
     """
     with _parent(maildir) as parent:
         link_owner = _owner_of_link(maildir.name, within=parent)
@@ -35,7 +35,7 @@ def opened_maildir(maildir: Path) -> int:
 def opened_directory(name: str, path: Path, *, within: int) -> int:
     """Return a descriptor of the directory `name` inside the open directory `within`. Raises `OSError`.
 
-    A link is refused.
+    Symbolic links are refused.
     """
     with _naming_errors(path):
         with suppress(FileNotFoundError):
@@ -84,7 +84,7 @@ def in_words(error: OSError) -> str:
 
 
 def naming(error: OSError, path: Path) -> OSError:
-    """Return the same error with the full path of the file."""
+    """Return a copy of the error that contains the full path of the file."""
     return OSError(error.errno, error.strerror, str(path))
 
 

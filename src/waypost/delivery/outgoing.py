@@ -101,8 +101,8 @@ def _wishes(
 
     The delivery of a forwarded copy is never reported as a success, because the alias and the primary each have a copy
     (RFC 3461 section 5.2.7.2). If the sender is rewritten, notices from the next server return to this server.
-    Therefore, this server itself sends the notice of success. If a forwarded copy keeps the original sender, the next
-    server must not send a notice, because the notice would reveal the primary to the sender.
+    Therefore, if the sender is rewritten, this server itself sends the notice of success. If a forwarded copy keeps the
+    original sender, the next server must not send a notice, because the notice would reveal the primary to the sender.
     """
     if delivery.reason is Reason.NOTICE or (delivery.reason is Reason.FORWARDED and not is_rewritten):
         return (Notify.NEVER,), ""

@@ -179,8 +179,8 @@ def _bounded() -> "type[ResponseHandler]":
     Therefore, the parser gets the headers of each response separately. The number of interim responses is unlimited,
     but the bytes of these responses count towards `SAID_LIMIT`.
 
-    If bytes follow a complete response, the connection is closed. Otherwise aiohttp would keep the connection, and
-    would read these bytes as the response to the next request.
+    If bytes follow a complete response, the connection is closed. If the connection were kept open, aiohttp would read
+    the extra bytes as the response to the next request.
     """
     from aiohttp.client_proto import ResponseHandler  # noqa: PLC0415 - as above
 

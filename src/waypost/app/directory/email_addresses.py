@@ -89,9 +89,9 @@ def create(
 def _refuse_domain_of_another(tx: ports.WriteTx, account: str, address: addresses.Address, domains: Domains) -> None:
     """Raise `errors.Conflict` if the account may not have this email address, or any email address in its domain.
 
-    A domain belongs to the account that has email addresses in it. The domain becomes free when the last of these email
-    addresses is deleted. Accounts that already shared a domain before domains had owners keep the domain, and may add
-    email addresses to it.
+    A domain belongs to the account that has email addresses in it. A domain becomes free when the last email address in
+    it is deleted. Accounts that already shared a domain before domains had owners keep the domain, and may add email
+    addresses to it.
     """
     domain = address.key.rpartition("@")[2]
     for base in addresses.owner_keys(address, domains.subaddressed)[1:]:
@@ -147,8 +147,8 @@ def search_page(
 ) -> ports.SearchPage:
     """Up to `limit` email addresses of an instance that match a condition, starting after the cursor `after`.
 
-    The count of all matching email addresses stops at `count_up_to`. Raises `errors.NotFound` if the instance does not
-    exist.
+    The matching email addresses are counted, but only up to `count_up_to`. Raises `errors.NotFound` if the instance
+    does not exist.
     """
     page = tx.search(tenant, instance_id, condition, after=after, limit=limit, count_up_to=count_up_to)
     if page is None:

@@ -102,8 +102,8 @@ def examine(
 
     Call this function before the transaction, because a malicious header can take milliseconds to parse. `authserv_id`
     is this server's name in `Authentication-Results`, or empty if a trusted mail server hands the message over. `found`
-    contains the results of the sender checks. `is_trusted` is true if a setting names the client's network, so that its
-    senders are believed.
+    contains the results of the sender checks. `is_trusted` is true if a setting names the client's network, so that the
+    senders that the client names are believed.
     """
     results: Sequence[str] = ()
     if isinstance(found, Verdicts):

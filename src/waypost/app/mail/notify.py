@@ -1,10 +1,10 @@
 """Notices: messages that the server writes to senders about their mail, and to owners of email addresses about loops.
 
-The transaction that causes a notice also records that the notice is due (`owe`). Therefore, the server writes the
-notice even if it is killed immediately after that transaction. A separate transaction (`write`) writes the notice, or
-records in the trace why no notice is written. Therefore, no client has to wait until a notice is written. A notice is a
-message like any other: it has an id, a trace and a delivery. If the sender is outside, the delivery of the notice to
-the sender waits in the queue.
+The transaction that causes a notice also records that the notice is due (`owe`). Therefore, the notice is written even
+if the server is killed immediately after the transaction that causes the notice. A separate transaction (`write`)
+writes the notice, or records in the trace why no notice is written. Therefore, no client has to wait until a notice is
+written. A notice is a message like any other: it has an id, a trace and a delivery. If the sender is outside, the
+delivery of the notice to the sender waits in the queue.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -74,7 +74,8 @@ def owe(tx: ports.WriteTx, delivery: Delivery, fate: Fate, *, now: datetime) -> 
     """Record that a notice to the sender about a delivery is due.
 
     If the message was addressed to an email address and also to its alias, the sender is notified about both
-    recipients. Otherwise the number of notified recipients would reveal which primary the alias has.
+    recipients. If the sender were notified about only one recipient, the number of recipients in the notice would
+    reveal which primary the alias has.
     """
     recipients = [delivery.sent_to]
     if delivery.also_for and fate.action in _ASKED_AS:
@@ -200,7 +201,8 @@ def write(
 def drop(tx: ports.WriteTx, owing: ports.Owing) -> None:
     """Delete a notice that is due but can never be written, because stored data is unreadable.
 
-    Otherwise `next_owed` would return the same notice each time, and no other notice would be written.
+    If the notice stayed in the store, `next_owed` would return the same notice each time, and no other notice would be
+    written.
     """
     tx.drop_owed(owing, limit=1 if owing.action == ports.OWNER_OF_LOOP else AT_ONCE)
 
@@ -313,7 +315,7 @@ def _notify_sender(
 
 
 def _in_order(reported: Sequence[_About], envelope: Envelope) -> list[RecipientOutcome]:
-    """The notice's entry for each recipient, in the order in which the sender named them.
+    """The notice's entry for each recipient, in the order in which the sender named the recipients.
 
     If an alias's own copy and its forwarded copy both failed, the notice reports the alias's own copy, because
     forwarding is confidential.

@@ -169,7 +169,7 @@ async def _parts(
 def _run_reads(
     store: ports.Store, step: Callable[..., Step[Done, Position]], limit: int, *, what: str
 ) -> AsyncIterator[Done]:
-    """Yield the results of read steps, and halve the row limit whenever a slow store cannot read a step in time.
+    """Yield the results of read steps, and halve the row limit whenever a slow store does not finish a step in time.
 
     Raises `ports.TookTooLong` if the store cannot read even one row in time.
     """

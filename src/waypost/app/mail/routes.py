@@ -1,4 +1,4 @@
-"""List, add and remove the routes that are managed by commands. The numbers of routes start at 1."""
+"""List, add and remove the routes that are managed by commands. Routes are numbered from 1."""
 
 from collections.abc import Sequence
 
@@ -26,8 +26,8 @@ def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_route
     taker = next((each for each in file_routes if routes.never_used((each, route))), None)
     if taker:
         raise errors.Conflict(
-            f"The route for {route.match} would be unused. The settings file has a route for {taker.match}. That "
-            "route matches all of this mail, and comes before all routes that are set by commands."
+            f"The route for {route.match} would be unused, because the settings file has a route for {taker.match}, "
+            "which matches all of the same mail and comes before all routes that are set by commands."
         )
     tx.hold("routes")
     found = list(list_routes(tx))
@@ -37,8 +37,8 @@ def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_route
     if useless:
         never, because = useless
         raise errors.Conflict(
-            f"Route {never + 1}, for {found[never].match}, would be unused. Route {because + 1}, for "
-            f"{found[because].match}, comes first. That route matches all of this mail. Choose a position with "
+            f"Route {never + 1}, for {found[never].match}, would be unused, because route {because + 1}, for "
+            f"{found[because].match}, comes first and matches all of the same mail. Choose a position with "
             "--before, or remove one of the two routes."
         )
     _put(tx, found)

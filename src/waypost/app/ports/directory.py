@@ -60,7 +60,9 @@ class ReadDirectory(Protocol):
         ...
 
     def regions(self) -> list[str]:
-        """Return the regions in which any account has an instance. The query for the regions reads all instances."""
+        """Return the regions in which any account has an instance. The query reads all instances in order to find the
+        regions.
+        """
         ...
 
     def has_instance_alias(self, alias: str) -> bool:

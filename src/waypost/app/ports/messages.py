@@ -36,7 +36,7 @@ class ReadMessages(Protocol):
     def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
         """Return up to `limit` bytes of an existing message, starting at offset `start`.
 
-        These are the bytes that the client sent after DATA.
+        The bytes of a message are the bytes that the client sent after DATA.
         """
         ...
 

@@ -85,7 +85,7 @@ class ReadQueue(Protocol):
     def queue(self, account: str, *, destination: str | None, after: str, limit: int) -> list[QueueLine]:
         """Return up to `limit` queued deliveries of an account, ordered by id, with ids greater than `after`.
 
-        These ids are the values of `Delivery.id`. If `destination` is given, only its deliveries are returned.
+        The ids are the values of `Delivery.id`. If `destination` is given, only its deliveries are returned.
         """
         ...
 
@@ -156,8 +156,8 @@ class WriteQueue(Protocol):
         If a delivery was queued after `now`, its queue time becomes `now`, and the times of its next attempt and of
         its delay notice move back by the same amount.
 
-        If an unclaimed delivery is due after `due_by`, it becomes due at `due_by`. If a lease ends after `leased_by`,
-        it ends at `lease_until` instead.
+        If an unclaimed delivery is due after `due_by`, it becomes due at `due_by`. If a lease would end after
+        `leased_by`, its end becomes `lease_until`.
 
         Each kind of correction changes at most `limit` deliveries. Return the total number of corrections.
         """

@@ -33,7 +33,8 @@ class WriteRetention(Protocol):
         ...
 
     def end_messages(self, message_ids: Sequence[str], *, now: datetime) -> list[str]:
-        """Delete each of these messages that has no delivery and no planned delivery. Return the ids of these messages.
+        """Delete each of these messages that has no delivery and no planned delivery. Return the ids of the deleted
+        messages.
 
         The bytes of a deleted message stay in the store, which deletes them later like the bytes of an incomplete
         message.

@@ -25,7 +25,7 @@ class StoreUnavailable(Exception):
 
 
 class TookTooLong(StoreUnavailable):
-    """A long read reached its time limit, and the store stopped it. A smaller read may succeed."""
+    """Raised if the store stopped a long read, because the read reached its time limit. A smaller read may succeed."""
 
     def __init__(self, what: str, seconds: float) -> None:
         """`what` is a noun phrase that names the data that was read, and `seconds` is the time limit."""

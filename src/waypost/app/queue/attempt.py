@@ -121,7 +121,7 @@ def claim(
 
 
 def release(tx: ports.WriteTx, *, claim: str, now: datetime) -> None:
-    """Release the deliveries of a claim that will not be attempted now."""
+    """Release all deliveries that are still under this claim, because they will not be attempted now."""
     tx.release(claim, due_at=now)
 
 

@@ -1,5 +1,5 @@
-"""The state of each destination for which mail waits: how many attempts may run at once, and until when attempts are
-paused.
+"""The state of each destination for which mail waits: the maximum number of simultaneous attempts, and the time until
+which attempts are paused.
 
 This module does no I/O and reads no clock. The worker queries the state, and reports the results of attempts.
 """
@@ -36,8 +36,8 @@ class Lane:
     fault.
     """
     leads_elsewhere: bool = False
-    """Whether the current routes have moved all deliveries of the last claim to other destinations, so that this
-    destination gets no attempts.
+    """Whether all deliveries of the last claim were moved to other destinations, because the routes have changed, so
+    that this destination gets no attempts.
     """
     paused_until: datetime | None = None
     pending: deque[Ready] = field(default_factory=deque)
@@ -95,8 +95,9 @@ class Lane:
 class Lanes:
     """The states of all known destinations.
 
-    A working destination is remembered even if no mail waits for it. Otherwise the next mail for the destination would
-    be treated like mail for an unknown destination, and would wait behind destinations that never answer.
+    A working destination is remembered even if no mail waits for it. If a working destination were forgotten, the next
+    mail for the destination would be treated like mail for an unknown destination, and would wait behind destinations
+    that never answer.
     """
 
     def __init__(self) -> None:

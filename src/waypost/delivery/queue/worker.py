@@ -40,7 +40,9 @@ SWEEP_EVERY = timedelta(minutes=1)
 """The interval at which expired deliveries become dead letters, and notices of delay become due."""
 
 STOP_SECONDS = 10.0
-"""Seconds for which attempts may continue when the server stops. Attempts that take longer are repeated later."""
+"""Seconds for which attempts may continue when the server stops. Attempts that take longer are cancelled, and repeated
+later.
+"""
 
 LONGEST_ATTEMPT = 3600.0
 """The time limit of one attempt, in seconds. The worker enforces this limit in addition to the transports' timeouts."""
@@ -251,8 +253,8 @@ class Worker:
     async def _claim(self, lane: Lane, limit: int, now: datetime) -> attempt.Taken | None:
         """Claim deliveries that are due at a destination, and begin to attempt them.
 
-        Returns the claimed deliveries; None if the store failed. This method never raises, so that all claims have
-        ended before the queue is read again.
+        Returns the claimed deliveries; None if the store failed. This method never raises an exception, so that all
+        claims have ended before the queue is read again.
         """
         claim = self._leases.begin()
         use_case = partial(

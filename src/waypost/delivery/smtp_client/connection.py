@@ -51,7 +51,7 @@ class Timeouts:
 
 
 class Connection(asyncio.Protocol):
-    """A connection to a peer, from when it is established until it is lost."""
+    """A connection to a peer, from the time when the connection is established until it is lost."""
 
     def __init__(self, options: SessionOptions, *, host: str, timeouts: Timeouts, context: ssl.SSLContext) -> None:
         self.dialogue = Dialogue(options)

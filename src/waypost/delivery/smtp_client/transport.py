@@ -87,8 +87,8 @@ class SmtpTransport:
     async def look(self, route: Route, domain: str) -> AttemptResult | None:
         """Connect to a peer, wait until the peer is ready for a message, and send QUIT.
 
-        Returns the result of a failed attempt, or None if the peer was ready. `domain` is the domain of the recipient,
-        which a route to the recipient's mail servers looks up in the DNS.
+        Returns the result of a failed attempt, or None if the peer was ready. `domain` is the recipient's domain, whose
+        mail servers are looked up in the DNS if the route does not name a host.
         """
         reached = await self._reach(_NextHop.of(route, domain))
         if isinstance(reached, AttemptResult):

@@ -57,7 +57,7 @@ class Guessing:
     def wait(self, peer: str, now: datetime) -> float | None:
         """Return the seconds by which the reply to RCPT is delayed, or None if the delay would be too long.
 
-        Call this once for each RCPT command, for known and unknown recipients alike.
+        Call this method once for each RCPT command, for known and unknown recipients alike.
         """
         wait = 0.0
         for book, network in self._of(peer):
@@ -89,7 +89,7 @@ class _Book:
     def turn(self, network: str, now: datetime) -> float | None:
         """Reserve the time of a network's next reply.
 
-        Returns the number of seconds until that time, or None if the reply would have to wait too long.
+        Returns the number of seconds until the reply may be sent, or None if the reply would have to wait too long.
         """
         over = self._unknown.wait(network, now) / self._interval
         if not over:  # the usual case

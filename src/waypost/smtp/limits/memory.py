@@ -4,7 +4,7 @@
 class Memory:
     """Counts the bytes of memory that clients use. It never blocks.
 
-    When memory is scarce, messages are written to disk earlier. When memory is used up, messages are refused.
+    When memory is scarce, messages are written to disk earlier. When memory is used up, new messages are refused.
     """
 
     def __init__(self, limit: int) -> None:

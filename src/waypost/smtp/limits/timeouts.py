@@ -18,8 +18,8 @@ class SmtpLimits:
     memory: int = 128 * 1024 * 1024
     """Memory for input and for messages in flight, in bytes.
 
-    When half of this memory is in use, messages are written to disk earlier. When all of it is in use, the server
-    refuses new messages."""
+    When half of this memory is in use, messages are written to disk earlier. When all of this memory is in use, the
+    server refuses new messages."""
     command: float = 300.0
     """Seconds that a client has to send each complete command (RFC 5321 section 4.5.3.2.7)."""
     command_when_crowded: float = 10.0

@@ -102,7 +102,7 @@ def line_limit(line: bytes) -> int:
 def is_helo_name(argument: str) -> bool:
     """Return whether the argument of HELO or EHLO is accepted: any single word of visible ASCII characters.
 
-    Many real clients send a name that is not a domain. The server records the name, but never trusts it.
+    Many real clients send a name that is not a domain. The server records the client's name, but never trusts the name.
     """
     return _HELO.fullmatch(argument) is not None
 
@@ -188,7 +188,7 @@ def decode_xtext(text: str) -> str | None:
 def decode_unitext(text: str) -> str | None:
     r"""Decode the `utf-8` address form of RFC 6533 section 3, in which `\x{5C}` is a backslash.
 
-    Returns None for a string that is not in this form.
+    Returns None for a string that is not in the `utf-8` address form.
     """
     if not _UNITEXT.fullmatch(text):
         return None

@@ -46,7 +46,7 @@ def _reply(code: int, enhanced: str | None, text: str, *, means: str, sender: st
     return Reply(code=code, enhanced=enhanced, text=text, means=means, sender=sender)
 
 
-_AGAIN = "Keep the message and retry later. Mail servers do this automatically."
+_AGAIN = "Keep the message and retry later. Mail servers retry automatically."
 _CLIENT_FAULT = "Report this error to the vendor of the sending software."
 
 
@@ -101,7 +101,7 @@ TIMEOUT = _reply(
     "4.4.2",
     "Timeout while waiting for data from the client",
     means="The client did not send a complete command in time, or stopped in the middle of a message.",
-    sender="Try again. If this happens often, check the network, and look for firewalls that drop packets.",
+    sender="Try again. If timeouts are frequent, check the network, and look for firewalls that drop packets.",
 )
 TOO_SLOW = _reply(
     421,
@@ -109,7 +109,7 @@ TOO_SLOW = _reply(
     "Message transfer is too slow",
     means="The client sent the message too slowly. After the first minute, a client must have sent at least 500 bytes "
     "for each further second.",
-    sender="Try again. If this happens often, check the network.",
+    sender="Try again. If transfers are often too slow, check the network.",
 )
 TOO_MANY_CONNECTIONS = _reply(
     421,
@@ -179,7 +179,7 @@ AUTHENTICITY_IN_DOUBT = _reply(
     "The sender cannot be authenticated now, because the DNS of the domain in From does not answer; please try again",
     means="The server could not look up the domain's DMARC policy, or an SPF or DKIM record that may authenticate the "
     "message.",
-    sender="Try again later. If this happens often, check the DNS servers of the domain in From.",
+    sender="Try again later. If the error is frequent, check the DNS servers of the domain in From.",
 )
 NOT_CHECKED = _reply(
     451,
@@ -218,7 +218,7 @@ TOO_MANY_RECIPIENTS = _reply(
     "Too many recipients; a message can have at most {limit}",
     means="The message has reached the limit on recipients (RCPTMAX in the reply to EHLO). A message from the null "
     "sender, such as a bounce, can have only 4 recipients.",
-    sender="Send the message again to the remaining recipients. Mail servers do this automatically.",
+    sender="Send the message again to the remaining recipients. Mail servers resend automatically.",
 )
 
 UNKNOWN_COMMAND = _reply(
@@ -271,11 +271,7 @@ BAD_PARAMETER = _reply(
     sender=_CLIENT_FAULT,
 )
 NO_ARGUMENT = _reply(
-    501,
-    "5.5.4",
-    "{verb} does not accept an argument",
-    means="The client sent an argument to a command that has no arguments.",
-    sender=_CLIENT_FAULT,
+    501, "5.5.4", "{verb} does not accept an argument", means="The command takes no argument.", sender=_CLIENT_FAULT
 )
 NOT_IMPLEMENTED = _reply(
     502,
@@ -330,7 +326,8 @@ TOO_MANY_AUTHORS = _reply(
     550,
     "5.7.1",
     "Too many addresses in From, or more than {limit} domains, or From or the header is too long",
-    means="The server cannot look up the DMARC policies of so many domains, or cannot read the whole From field.",
+    means="The From field has more domains than the server looks up DMARC policies for, or the server cannot "
+    "read the whole From field.",
     sender="Write exactly one address in From.",
 )
 MESSAGE_TOO_BIG = _reply(

@@ -16,7 +16,9 @@ class Ended(Enum):
 
 
 class Transfer:
-    """Reads the bytes of one message from the input. The caller must pass on all pieces before it handles the end."""
+    """Reads the bytes of one message from the input. The caller must pass on all pieces before it handles the end of
+    the message.
+    """
 
     __slots__ = ("_chunks", "_is_last_chunk", "_lines", "body", "chunk_size", "ended")
 

@@ -1,8 +1,8 @@
 r"""The client side of an SMTP or LMTP session, without sockets. The dialogue reads replies, produces commands, and ends
 with an `AttemptResult`.
 
-The attribute `need` states what the dialogue needs next. The result depends only on the replies, and not on how they
-are split into packets.
+The attribute `need` names the input that the dialogue needs next. The result depends only on the replies, and not on
+how they are split into packets.
 
     opening        GREETING ─▶ HELLO ─▶ [TLS ─▶ HELLO] ─▶ [AUTH] ─▶ NOTHING: ready
     transaction    OCTETS ─▶ [RSET] MAIL ─▶ RCPT ─┬▶ DATA ─▶ BODY ─▶ END ─▶ NOTHING: a result, and ready for the next
