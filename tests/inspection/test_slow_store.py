@@ -125,7 +125,8 @@ def test_the_error_for_a_slow_page_names_the_data_and_gives_advice(tmp_path, mon
 
     (status, _, body, _), logged = with_client(tmp_path, scenario)
     assert (status, logged) == (503, [])
-    assert json.loads(body) == {"error": f"Reading {read} took more than 5 seconds, so the store stopped it. {advice}"}
+    stated = f"The store stopped reading {read}, because the read took more than 5 seconds. {advice}"
+    assert json.loads(body) == {"error": stated}
 
 
 def raw_while(tmp_path, monkeypatch, *, after, happens):

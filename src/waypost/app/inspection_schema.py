@@ -195,7 +195,7 @@ class ExplainedDelivery(TypedDict):
 
 
 class LoopCheck(TypedDict):
-    """The result of the check whether a message is in a mail loop."""
+    """The result of the check for a mail loop."""
 
     is_loop: Annotated[bool, "whether the message would be refused as a mail loop"]
     received_lines: Annotated[int, "the number of `Received` fields in the message"]

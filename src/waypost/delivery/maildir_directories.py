@@ -13,8 +13,8 @@ NAMES = ("tmp", "new", "cur")
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _TO_SEARCH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-"""The flags for opening a directory only to look up names in it. Looking up names needs no read permission, which home
-directories often do not grant to other users.
+"""The flags with which a directory is opened only to look up names in it. Looking up names needs no read permission,
+which home directories often do not grant to other users.
 """
 
 

@@ -247,7 +247,7 @@ def test_a_route_that_the_running_server_s_settings_file_shadows_is_refused(rout
     config.write_text('[[route]]\nmatch = "*@example.com"\nto = "inbox"\n')
     announce(routes, config=str(config))
     message = routes.refused("add", "a@example.com", "smtp://127.0.0.1:2600", "--unchecked")
-    assert "the settings file has a route for *@example.com, " in message
+    assert "The settings file has a route for *@example.com." in message
     config.write_text("not TOML")
     routes.add("a@example.com", "smtp://127.0.0.1:2600")
 

@@ -64,7 +64,7 @@ def test_a_search_that_takes_too_long_is_stopped_and_the_next_search_runs(databa
         await store.write(lambda tx: make_instance(tx, "i"))
         with pytest.raises(
             ports.TookTooLong,
-            match=r"Reading the data of a test took more than 0\.05 seconds, so the store stopped it",
+            match=r"The store stopped reading the data of a test, because the read took more than 0\.05 seconds",
         ):
             await store.long_read(lambda tx: tx.connection.execute("SELECT pg_sleep(60)"), what="the data of a test")
         return await store.long_read(exists("i"), what="the data of a test")

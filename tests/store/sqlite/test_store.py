@@ -208,7 +208,7 @@ def test_a_search_that_takes_too_long_is_stopped_and_the_next_search_runs(path, 
 
     async def scenario(store):
         await store.write(make_instance)
-        with pytest.raises(ports.TookTooLong, match="the store stopped it"):
+        with pytest.raises(ports.TookTooLong, match="The store stopped reading"):
             await store.long_read(exists("i"), what="the data of a test")
         set_limits(monkeypatch, long_read=PATIENCE)
         assert await store.long_read(exists("i"), what="the data of a test")

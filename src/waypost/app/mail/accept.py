@@ -101,7 +101,7 @@ def examine(
     """Examine the header of a message, and the first `messages.HEADER_LIMIT` bytes of a bounce.
 
     Call this function before the transaction, because a malicious header can take milliseconds to parse. `authserv_id`
-    is this server's name in `Authentication-Results`, or empty if a trusted mail server hands the message over. `found`
+    is this server's name in `Authentication-Results`, or empty if a trusted mail server sends the message. `found`
     contains the results of the sender checks. `is_trusted` is true if a setting names the client's network, so that the
     senders that the client names are believed.
     """

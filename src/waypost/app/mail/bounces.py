@@ -113,7 +113,7 @@ def attach(
     now: datetime,
 ) -> None:
     """Record a bounce in the traces of the messages that it is about. If the bounce reports a failure, record that
-    notices to the senders of these messages are due.
+    notices to the senders of the original messages are due.
 
     A bounce can be about several messages, because it can have several rewritten senders as recipients. `report` is the
     delivery report that the bounce contains; None if it contains none.

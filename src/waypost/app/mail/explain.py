@@ -1,4 +1,4 @@
-"""Explain what would happen to mail for an address now, with the same code that decides about real mail."""
+"""Explain what would happen to mail for an address now, with the same code that processes real mail."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -15,8 +15,8 @@ def list_routes(tx: ports.ReadTx) -> tuple[Route, ...]:
 
 
 def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_routes: Sequence[Route] = ()) -> int:
-    """Add a route before the route number `before`, or after all routes if `before` is None. Returns the new route's
-    number.
+    """Add a route before the route with the number `before`, or after all routes if `before` is None. Returns the new
+    route's number.
 
     `file_routes` are the routes from the settings file, which take precedence over all routes that commands added.
     Raises `errors.Invalid` for an invalid route, `errors.NotFound` if there is no route `before`, and `errors.Conflict`
@@ -26,8 +26,8 @@ def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_route
     taker = next((each for each in file_routes if routes.never_used((each, route))), None)
     if taker:
         raise errors.Conflict(
-            f"The route for {route.match} would be unused, because the settings file has a route for {taker.match}, "
-            "which matches all of the same mail and comes before all routes that are set by commands."
+            f"The route for {route.match} would be unused. The settings file has a route for {taker.match}. The "
+            "route in the settings file comes first, and matches all of the same mail."
         )
     tx.hold("routes")
     found = list(list_routes(tx))
@@ -37,9 +37,9 @@ def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_route
     if useless:
         never, because = useless
         raise errors.Conflict(
-            f"Route {never + 1}, for {found[never].match}, would be unused, because route {because + 1}, for "
-            f"{found[because].match}, comes first and matches all of the same mail. Choose a position with "
-            "--before, or remove one of the two routes."
+            f"Route {never + 1}, for {found[never].match}, would be unused. Route {because + 1}, for "
+            f"{found[because].match}, comes first. The earlier route matches all of the same mail. Choose a position "
+            "with --before, or remove one of the two routes."
         )
     _put(tx, found)
     return place + 1

@@ -29,7 +29,7 @@ class TookTooLong(StoreUnavailable):
 
     def __init__(self, what: str, seconds: float) -> None:
         """`what` is a noun phrase that names the data that was read, and `seconds` is the time limit."""
-        super().__init__(f"Reading {what} took more than {seconds:g} seconds, so the store stopped it.")
+        super().__init__(f"The store stopped reading {what}, because the read took more than {seconds:g} seconds.")
         self.seconds = seconds
 
 

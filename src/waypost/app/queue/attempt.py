@@ -126,7 +126,7 @@ def release(tx: ports.WriteTx, *, claim: str, now: datetime) -> None:
 
 
 def give_back(tx: ports.WriteTx, *, ready: Sequence[Ready], now: datetime) -> None:
-    """Release claimed deliveries that were not attempted."""
+    """Put claimed deliveries that were not attempted back into the queue."""
     for one in ready:
         tx.move(one.claimed, destination=one.claimed.delivery.destination, due_at=now)
 

@@ -37,7 +37,7 @@ class Reply:
         return self._wire.decode().strip()
 
     def about(self, **details: object) -> "Reply":
-        """Return a copy of the reply with these values in its placeholders."""
+        """Return a copy of the reply, with its placeholders replaced by these values."""
         text = self.text.format(**details)
         return Reply(code=self.code, enhanced=self.enhanced, text=text, means=self.means, sender=self.sender)
 

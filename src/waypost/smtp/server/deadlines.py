@@ -15,7 +15,7 @@ class ClientTime:
         self._heard_at = 0.0
         """The time when the last bytes arrived from the client."""
         self._progressed_at = 0.0
-        """The time when the time limit for the next command started."""
+        """The time from which the time limit for the next command is measured."""
         self._progress = 0
         """The value of `Session.progress` at `_progressed_at`."""
         self._transfer_at = 0.0

@@ -19,7 +19,7 @@ class Listener:
     is_tls: bool = False
     """Whether a connection begins with the TLS handshake (RFC 8314 section 3)."""
     trusted: bool = False
-    """Whether only the operator's own mail servers connect to this address.
+    """Whether only the operator's own mail servers connect to this listener.
 
     Clients of a trusted listener have no rate limits, no delayed greeting and no PROXY header. SPF, DKIM and DMARC are
     not checked for mail from a trusted listener."""
