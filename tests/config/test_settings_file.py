@@ -321,7 +321,7 @@ MISTAKES = {
     "[delivery]\nbounces_via = 'nowhere'": "delivery.bounces_via: `to`: 'nowhere' is not a target: ",
     "[[retention]]\nmatch = '@'\nage = '1d'": "retention 1: `match`: '@' is not an email address: use ",
     f"{ROUTE}user = 'me'": "route 1: `user` is only for smtp, smtps and mx, and requires a password",
-    WEBHOOK: "route 1: A webhook needs a secret of at least 16 characters. Name its file with ",
+    WEBHOOK: "route 1: A webhook needs a secret of at least 16 characters. Name the file ",
     # TOML
     "a = 1\nb = = 2": " is not valid TOML: Invalid value (at line 2, column 5)",
     "a = 1\nb = [1,\n2": " is not valid TOML: Unclosed array (at line 3, the end of the file)",

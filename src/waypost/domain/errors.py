@@ -1,4 +1,4 @@
-"""The exception classes for all refusals, which form a small closed tree.
+"""The exception classes for all refusals, which form a small, closed hierarchy.
 
     WaypostError                a refusal, with a message that may be shown to the caller
     ├── Invalid                 a value breaks a rule; the message names the value
@@ -50,7 +50,7 @@ class TokenReused(WaypostError):
 
 
 class QuotaExceeded(WaypostError):
-    """The quota for this type of resource is reached. The error message names the quota."""
+    """The quota for this type of resource has been reached. The error message names the quota."""
 
 
 class UnknownRecipient(WaypostError):
@@ -62,4 +62,4 @@ class RecipientsChanged(WaypostError):
 
 
 class MailLoop(WaypostError):
-    """The message has passed too many hops, or has already passed through this alias."""
+    """The message has passed through too many hops, or has already passed through this alias."""

@@ -1,7 +1,7 @@
 """Compute the hash of a message's body for DKIM (RFC 6376 section 3.4) in pieces.
 
-The DKIM library would copy the body several times. It is also slow on long runs of white space, which a hostile sender
-may send. This implementation takes linear time and constant memory.
+The DKIM library would copy the body several times. The library is also slow on long runs of white space, which a
+hostile sender may send. This implementation takes linear time and constant memory.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ def body_hash(pieces: Iterable[memoryview], *, relaxed: bool, length: int | None
 def _canonical(pieces: Iterable[memoryview], *, relaxed: bool) -> Iterator[bytes]:
     """Yield the body in canonical form, without empty lines at its end.
 
-    The relaxed form also replaces each run of white space in a line by one space.
+    The relaxed form also replaces each run of white space in a line with one space.
     """
     ends = 0  # the number of line ends that are hashed only if more text follows
     held = b""  # one or two bytes whose meaning depends on the bytes after them

@@ -20,10 +20,13 @@ LIMIT = 5.0
 """The maximum duration of a check, in seconds."""
 
 LARGE = 1024 * 1024
-"""The minimum size of a large message, in bytes. A large message also needs a share of `ROOM`."""
+"""The minimum size of a large message, in bytes. The check of a large message also needs a share of `ROOM`."""
 
 ROOM = 96 * 1024 * 1024
-"""The maximum total size of the large messages that are checked at the same time, in bytes. It limits the memory."""
+"""The maximum total size of the large messages that are checked at the same time, in bytes.
+
+This limit bounds the memory.
+"""
 
 SILENT_IN_A_ROW = 3
 """The number of consecutive messages with only DNS timeouts after which the DNS is probed."""
@@ -35,16 +38,22 @@ class Limits:
 
     check: float = LIMIT
     wait: float = LIMIT
-    """The maximum time that a message waits for its check to begin. The time limit of the check begins after that."""
+    """The maximum time that a message waits for its check to begin.
+
+    The waiting time is not part of the check's limit.
+    """
     margin: float = 0.3
-    """The time between the worker's own deadline and the end of the check, for the transfer of the answer."""
+    """The time between the worker's own deadline and the end of the check, in which the answer is transferred."""
     silence: float = 10.0
-    """The time without an answer after which a worker with open checks is killed."""
+    """The time without an answer after which a worker with unfinished checks is killed."""
     probe: float = 2.0
     probe_again: float = 60.0
     """The pause between two probes while the DNS does not respond."""
     backoff: float = 1.0
-    """The pause after a worker ended without an answer. The pause doubles each time, up to `backoff_limit`."""
+    """The pause after a worker ended without an answer.
+
+    Each further failure doubles the pause, up to `backoff_limit`.
+    """
     backoff_limit: float = 60.0
 
 
@@ -56,16 +65,16 @@ Its argument is a function that returns the coroutine, so that the task can be r
 
 
 def start_unsupervised(run: Callable[[], Coroutine[Any, Any, None]]) -> "asyncio.Task[None]":
-    """Run the coroutine in a task that is never restarted. Tests need no restart, because `_watch` never raises."""
+    """Run a coroutine in a task that is never restarted. Tests need no restart, because `_watch` never raises."""
     return asyncio.create_task(run())
 
 
 class Checker:
-    """Checks SPF, DKIM and DMARC of messages in a worker process, while the DNS responds.
+    """A checker of SPF, DKIM and DMARC, which checks messages in a worker process while the DNS responds.
 
     `on_change` is called when the first probe shows whether messages can be checked, and after each change. The
-    argument is None if messages can be checked. Otherwise, the argument is the reason, which is that the DNS does not
-    respond or that the worker does not run.
+    argument of `on_change` is None if messages can be checked. Otherwise, the argument is the reason: the DNS does not
+    respond, or the worker does not run.
     """
 
     def __init__(
@@ -76,8 +85,10 @@ class Checker:
         limits: Limits | None = None,
         start_task: StartTask = start_unsupervised,
     ) -> None:
-        """Create a checker. `start_task` runs the task that watches the DNS; the server's version restarts the task
-        after an error.
+        """Create a checker.
+
+        `start_task` runs the task that watches the DNS. The server passes a function that restarts the task after an
+        error.
         """
         self._start_task = start_task
         self._resolvers = resolvers
@@ -98,7 +109,7 @@ class Checker:
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start to probe the DNS, and return immediately. Messages wait until the first probe has ended."""
+        """Start probing the DNS, and return immediately. Messages wait until the first probe has ended."""
         self._watching = self._start_task(self._watch)
 
     async def stop(self) -> None:
@@ -116,7 +127,7 @@ class Checker:
     async def check(self, claim: Claim, octets: AsyncIterable[bytes], size: int) -> Findings:
         """Return the verdicts on a message of `size` bytes, or the reason why it was not checked.
 
-        The method never raises an exception, and takes no longer than the limits for waiting and checking.
+        The method never raises an exception, and never exceeds the time limits for waiting and checking.
         """
         try:
             async with AsyncExitStack() as held:
@@ -132,7 +143,7 @@ class Checker:
     async def _wait(self, claim: Claim, size: int, held: AsyncExitStack) -> Reason | None:
         """Wait until a check can begin, and return None. If the check cannot begin, return the reason.
 
-        The place and the room of the check are held until the stack `held` is closed.
+        The check keeps its place, and its share of `ROOM`, until the exit stack `held` is closed.
         """
         holders = shares.of_address(claim.peer)
         reason = Reason.NO_PLACE
@@ -213,7 +224,7 @@ class Checker:
         return await WorkerProcess.start(self._resolvers, self._limits.silence)
 
     async def _watch(self) -> None:
-        """Watch whether the DNS responds.
+        """Monitor whether the DNS responds.
 
         While the DNS does not respond, the worker probes it regularly. While the DNS responds, a series of checks with
         only timeouts causes a probe.
@@ -236,7 +247,8 @@ class Checker:
     async def _probe(self) -> bool | None:
         """Return whether the DNS responds; None if the worker was unable to probe it.
 
-        The method never raises an exception, because no message would be checked after the end of the watching task.
+        The method never raises an exception, because an exception would end the watching task, and no message would be
+        checked afterwards.
         """
         try:
             # The limit includes the time to start the worker on a busy machine.

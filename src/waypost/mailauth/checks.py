@@ -11,7 +11,7 @@ from waypost.mailauth.resolver import NotAnswered, Questions, Resolver
 SPF_SHARE, DKIM_SHARE = 0.3, 0.55
 """The fractions of the whole time after which SPF, and then DKIM, must be complete.
 
-So a DNS server that does not respond to one check cannot use up the time of the other checks.
+The limits prevent a DNS server that does not respond to one check from using up the time of the other checks.
 """
 
 
@@ -30,7 +30,7 @@ def check(claim: Claim, pieces: Sequence[bytes], resolver: Resolver, seconds: fl
 def _dmarc(authors: Authors, spf: Spf, dkim: Sequence[Dkim], questions: Questions) -> Dmarc:
     """Decide the DMARC result from the verdicts on all domains in From.
 
-    Each domain gets an equal share of the remaining time, so that one unresponsive server cannot use up all of it.
+    Each domain gets an equal share of the remaining time, so that one unresponsive server cannot use up all the time.
     """
     verdicts = []
     domains = authors.domains if authors.naming is not Naming.TOO_MANY else ()

@@ -1,6 +1,6 @@
 """Check DKIM signatures (RFC 6376).
 
-The library verifies each signature. This module enforces limits, and makes some checks that the library lacks.
+The library dkimpy verifies each signature. This module enforces limits, and makes some checks that the library lacks.
 """
 
 import base64
@@ -33,9 +33,9 @@ FIELDS_LIMIT = 1_000
 SIGNATURE_LIMIT = 8 * 1024
 SIGNED_FIELDS_LIMIT = 200
 SIGNED_OCTETS_LIMIT = 64 * 1024
-"""The maximum total size of the fields that one signature signs, in bytes.
+"""The maximum total size of the fields that one signature covers, in bytes.
 
-There is a limit because the library reads all of these bytes again for each signature.
+The size is limited because the library reads all of these fields again for each signature.
 """
 KEY_LIMIT = 4 * 1024
 EXPONENT_BITS = 32
@@ -47,7 +47,7 @@ _ALGORITHMS = {b"rsa-sha256": b"rsa", b"ed25519-sha256": b"ed25519"}
 
 
 class _NotPassed(Exception):
-    """Raised if a signature does not pass, with the outcome and the reason."""
+    """The exception for a signature that does not pass, with the outcome and the reason."""
 
     def __init__(self, outcome: Outcome, reason: str) -> None:
         super().__init__(reason)
@@ -56,7 +56,7 @@ class _NotPassed(Exception):
 
 @dataclass(slots=True)
 class _Signature:
-    """The parts of one signature that are readable, even if the signature is invalid."""
+    """The readable parts of one signature, which may be invalid."""
 
     index: int
     value: bytes
@@ -69,8 +69,8 @@ class _Signature:
 class _Name(bytes):
     """The name of a field with the white space before its colon, which is hashed but ignored in comparisons.
 
-    The "simple" canonicalization does not change the white space (RFC 6376 section 3.4.1), but the library has no place
-    for it.
+    The "simple" canonicalization does not change the white space (RFC 6376 section 3.4.1), but the library cannot
+    represent the white space.
     """
 
     __slots__ = ()
@@ -167,7 +167,7 @@ def _only_signed(fields: Sequence[Field], signed: Sequence[bytes]) -> list[Field
     """Return only the fields that a signature signs, so that the library does not canonicalize all fields.
 
     Fields are selected from the last field upwards (RFC 6376 section 5.4.2). To detect an added From field, the library
-    hashes one more From field than is signed, so that field is also kept.
+    hashes one more From field than the signature covers, so one more From field is kept.
     """
     wanted = Counter([*signed, b"from"])
     kept: list[Field] = []
@@ -193,9 +193,9 @@ def _refuse_by_policy(signature: _Signature, signed: Sequence[bytes]) -> None:
 
 
 def _key(signature: _Signature, questions: Questions) -> tuple[Any, int, bytes, bool]:
-    """Look up the public key of a signature (RFC 6376 section 3.6.1), and return it in the library's form.
+    """Look up the public key of a signature (RFC 6376 section 3.6.1), and return the key in the library's format.
 
-    The result has the key, its size in bits, its type, and a flag for TLS reports.
+    The result contains the key, its size in bits, its type, and a flag for TLS reports.
     """
     name = f"{signature.text(b's')}._domainkey.{signature.text(b'd')}"
     records = questions.texts(name)

@@ -9,10 +9,10 @@ from waypost.domain.mailauth import from_header
 from waypost.domain.mailauth.from_header import Authors, Naming
 
 LINES_LIMIT = 5_000
-"""The number of lines of a header that are read.
+"""The maximum number of header lines to read.
 
 The SMTP server refuses a header with more lines, but counts only the lines before the first line that is not a field.
-This module also reads the lines after that, because some mail readers show them.
+This module also reads the lines after the first line that is not a field, because some mail readers show these lines.
 """
 
 _END = b"\r\n\r\n"
@@ -22,7 +22,8 @@ _BARE_FROM = re.compile(rb"[\r\n]from[ \t]*:([^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)", 
 Field = tuple[bytes, bytes]
 """A header field: its name with the white space before the colon, and everything after the colon with the final CRLF.
 
-Lines without a name are left out, unless they contain a From after a bare CR or LF. Such lines get an empty name.
+Lines without a name are omitted, except for lines that contain a From after a bare CR or LF. The name of such a line is
+empty.
 """
 
 
@@ -73,8 +74,9 @@ def named(fields: Sequence[Field], name: bytes) -> list[bytes]:
 def author_domains(message: Message) -> Authors:
     """Return the author's domains in From, as `from_header.read` finds them.
 
-    A From after a bare CR or LF is included, because mail readers show it. A message with BODY=BINARYMIME may have such
-    a field. If the header exceeds a limit, its rest may name any domain, so the result is `Naming.TOO_MANY`.
+    A From after a bare CR or LF is included, because mail readers show it. A message with BODY=BINARYMIME may contain a
+    From field after a bare CR or LF. If the header exceeds a limit, the rest of the header may name any domain, so the
+    result is `Naming.TOO_MANY`.
     """
     values = named(message.fields, b"from")
     for _, value in message.fields:

@@ -1,6 +1,6 @@
 """Limit the resources of checks, and share them fairly.
 
-A place stands for a message that is being checked, a byte of memory, or an unanswered DNS query.
+A place represents a message that is being checked, a byte of memory, or an unanswered DNS query.
 """
 
 import asyncio
@@ -12,14 +12,20 @@ from waypost.domain.limits import shares
 from waypost.domain.limits.shares import Share
 
 AT_ONCE = 32
-"""The number of messages that are checked at the same time. Most of the time, a check waits for the DNS."""
+"""The maximum number of messages that are checked at the same time.
+
+A check spends most of its time waiting for the DNS.
+"""
 
 WAITING = 128
-"""The maximum number of messages that wait for a place. Each network gets a share (`domain.limits.shares`)."""
+"""The maximum number of messages that wait for a place.
+
+Each network gets a share of the queue (`domain.limits.shares`).
+"""
 
 
 class Ledger:
-    """Counts the free places, and the places of each holder. A ledger has no lock of its own."""
+    """A count of the free places and of each holder's places. A ledger has no lock, so its caller must lock it."""
 
     def __init__(self, total: int) -> None:
         self.free = total
@@ -45,7 +51,7 @@ class Ledger:
 
 
 class NoPlace(Exception):
-    """Raised if too many requests are already waiting.
+    """The exception for a request that is refused because too many requests are already waiting.
 
     `is_own_share` is true if only the holder's own share of the queue is full.
     """
@@ -56,7 +62,7 @@ class NoPlace(Exception):
 
 
 class Places:
-    """Gives out places for work on one event loop: immediately if places are free, otherwise in the order of requests.
+    """The places for work on one event loop, which are assigned immediately if free, and otherwise in order of request.
 
     A holder that has used up its share waits, but does not block other holders.
     """

@@ -1,4 +1,4 @@
-"""The server's side of the worker process: start it, send it messages, read its answers, and kill it if it hangs."""
+"""Control the worker process: start it, send it messages, read its answers, and kill it if it hangs."""
 
 import asyncio
 import json
@@ -14,7 +14,9 @@ from waypost.domain.mailauth.verdicts import Claim, Verdicts
 from waypost.mailauth import wire
 
 ENVIRONMENT = frozenset({"PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"})
-"""The environment variables that the worker gets. Other variables may contain the master key or the database password.
+"""The environment variables that are passed to the worker.
+
+Other variables may contain the master key or the database password.
 """
 
 
@@ -26,11 +28,11 @@ Without the limit, glibc creates an arena for each thread, and reserves 64 MiB o
 
 
 class WorkerDied(Exception):
-    """The worker ended or was killed before it gave an answer."""
+    """The exception for a worker that ended or was killed before it gave an answer."""
 
 
 class CheckFailed(Exception):
-    """Raised if the worker was unable to check a message, with the name of the worker's exception."""
+    """The exception for a message that the worker was unable to check, with the name of the worker's exception."""
 
 
 class WorkerProcess:
@@ -52,9 +54,10 @@ class WorkerProcess:
 
     @classmethod
     async def start(cls, servers: Sequence[tuple[str, int]], patience: float) -> "WorkerProcess":
-        """Start a worker, and return before it is ready. `patience` is how long to wait for an answer, in seconds.
+        """Start a worker, and return before it is ready.
 
-        Raises `WorkerDied` if the process cannot be started.
+        `patience` is the maximum time to wait for an answer, in seconds. Raises `WorkerDied` if the process cannot be
+        started.
         """
         try:
             process = await cls._start(servers)
@@ -77,10 +80,10 @@ class WorkerProcess:
     async def check(
         self, claim: Claim, octets: AsyncIterable[bytes], size: int, seconds_left: Callable[[], float]
     ) -> tuple[Verdicts, bool]:
-        """Let the worker check a message. Return the verdicts, and whether all DNS queries were unanswered.
+        """Send a message to the worker, and wait for the check.
 
-        Raises `WorkerDied`, `CheckFailed`, and any exception that `octets` raises. Raises `ValueError` if the message
-        does not have `size` bytes.
+        Return the verdicts, and whether all DNS queries were unanswered. Raises `WorkerDied`, `CheckFailed`, and any
+        exception that `octets` raises. Raises `ValueError` if the message does not have `size` bytes.
         """
         number = self._next()
         complete = False
@@ -117,7 +120,7 @@ class WorkerProcess:
         return bool(answer["works"])
 
     async def stop(self) -> None:
-        """Kill the worker if it has not ended yet. No state is lost, because the worker has none."""
+        """Kill the worker if it has not ended yet. No data is lost, because the worker stores no data."""
         if self.is_alive:
             self._kill()
         await asyncio.wait([self._listening])

@@ -31,7 +31,10 @@ KNOWN_SILENT = 10_000
 """The maximum number of domains that are marked as unresponsive. The oldest mark is removed first."""
 
 PAUSE = 0.1
-"""The time that the library pauses if no server has answered, in seconds. It pauses even after the last try."""
+"""The time that the library pauses if no server has answered, in seconds.
+
+The library pauses even after the last try.
+"""
 
 ANSWER_LIMIT = 16 * 1024
 """The maximum size of an answer, in bytes. A domain with dozens of verification records needs a few thousand bytes."""
@@ -44,7 +47,7 @@ _TOO_MANY = "too many queries for this domain are unanswered"
 
 
 class NotAnswered(Exception):
-    """Raised if a query has no answer at the moment.
+    """The exception for a query that currently has no answer.
 
     `silent` is true if no DNS server responded. `is_ours` is true if this program did not wait for a response.
     """
@@ -64,25 +67,26 @@ class Found:
 
 
 class Unanswered:
-    """Counts the queries that no server has answered for `TRY_LIMIT`, by domain. Each such query occupies a thread.
+    """A count, by domain, of the queries that no server has answered for `TRY_LIMIT`.
 
-    A domain whose servers do not respond may occupy only a share of the threads. Further queries for the domain fail
-    immediately, so that the other threads stay free even if many messages name the domain. After an unanswered query,
-    the domain gets only one query at a time for `SILENCE` seconds, to test whether its servers respond again.
+    Each unanswered query occupies a thread. A domain whose servers do not respond may occupy only a share of the
+    threads. Further queries for the domain fail immediately, so that the other threads stay free even if many messages
+    name the domain. After an unanswered query, the domain gets only one query at a time for `SILENCE` seconds, to test
+    whether its servers respond again.
     """
 
     def __init__(self, threads: int = AT_ONCE) -> None:
         self._ledger = Ledger(threads)
         self._silent_until: dict[str, float] = {}
         self._testing: set[str] = set()
-        """The unresponsive domains that a query is testing at the moment."""
+        """The unresponsive domains that a query is currently testing."""
         self._lock = threading.Lock()
 
     @contextmanager
     def asking(self, name: str) -> Iterator[None]:
         """Guard a query for a name while the context is open.
 
-        Raises `NotAnswered` if the name must not be queried at the moment.
+        Raises `NotAnswered` if the name must not be queried now.
         """
         owner = shares.owner_of(name)
         with self._lock:
@@ -128,7 +132,7 @@ class Unanswered:
 
 
 class Resolver:
-    """Queries the given DNS servers, or the servers in `/etc/resolv.conf`. Many threads may use one resolver."""
+    """A resolver that queries the given DNS servers, or the servers in `/etc/resolv.conf`. It is thread-safe."""
 
     def __init__(self, servers: Sequence[tuple[str, int]] = ()) -> None:
         self._servers = servers
@@ -137,7 +141,7 @@ class Resolver:
         self._unanswered = Unanswered()
 
     def works(self, seconds: float) -> bool:
-        """Return whether a server answers a query for the root. The system's list of servers is read again first."""
+        """Return whether a server answers a query for the root. First, read the system's list of DNS servers again."""
         self._resolver = self._configured(self._cache)
         try:
             _ask(self._configured(None), dns.name.root, "NS", seconds, Unanswered())
@@ -146,10 +150,10 @@ class Resolver:
         return True
 
     def ask(self, name: str, kind: str, seconds: float) -> Found:
-        """Return a name's records of a kind, such as `TXT`. Raises `NotAnswered` if there is no answer in time.
+        """Return the records of one type, such as `TXT`, for a name.
 
-        If the answer is not in the cache and too many queries for the domain are unanswered, the method raises
-        immediately.
+        Raises `NotAnswered` if there is no answer in time. If the answer is not in the cache and too many queries for
+        the domain are unanswered, the method raises immediately.
         """
         try:
             absolute = dns.name.from_text(name)
@@ -197,7 +201,10 @@ def _ask(
 
 
 def _try(resolver: dns.resolver.Resolver, name: dns.name.Name, kind: str, until: float) -> Found | None:
-    """Send a query once. Return None if no server answers in time. Raises `NotAnswered` if another try is useless."""
+    """Send a query once.
+
+    Return None if no server answers in time. Raises `NotAnswered` if another try would be useless.
+    """
     limit = min(TRY_LIMIT, until - time.monotonic() - PAUSE)
     if limit <= 0:
         return None
@@ -215,7 +222,7 @@ def _try(resolver: dns.resolver.Resolver, name: dns.name.Name, kind: str, until:
 
 
 class Questions:
-    """Makes the DNS queries for one message, within a time limit for all queries together."""
+    """The DNS queries for one message, which share one time limit."""
 
     def __init__(self, resolver: Resolver, seconds: float) -> None:
         self._resolver = resolver
@@ -226,7 +233,7 @@ class Questions:
 
     @property
     def silent(self) -> bool:
-        """Whether there were queries, but none was answered."""
+        """Whether queries were sent, but no query was answered."""
         return self._silent > 0 and not self._answered
 
     def use(self, share: float) -> None:
@@ -234,7 +241,10 @@ class Questions:
         self._until = self._limit * share
 
     def ask(self, name: str, kind: str) -> Found:
-        """Return a name's records of a kind, such as `TXT`. Raises `NotAnswered` if there is no answer in time."""
+        """Return the records of one type, such as `TXT`, for a name.
+
+        Raises `NotAnswered` if there is no answer in time.
+        """
         left = self._begun + self._until - time.monotonic()
         if left <= 0:
             raise NotAnswered("no time left", is_ours=True)

@@ -1,4 +1,4 @@
-"""Check SPF (RFC 7208). The library evaluates the records with this program's resolver and limits."""
+"""Check SPF (RFC 7208). The library pyspf evaluates SPF records with this program's resolver and limits."""
 
 from typing import Any
 
@@ -9,12 +9,13 @@ from waypost.domain.mailauth.verdicts import Claim, Outcome, Spf
 from waypost.mailauth.resolver import NotAnswered, Questions
 
 RECORD_LIMIT = 4_096
-"""The maximum size of an SPF record, in bytes. Records in practice have a few hundred bytes (RFC 7208 section 3.4)."""
+"""The maximum size of an SPF record, in bytes. Typical SPF records have a few hundred bytes (RFC 7208 section 3.4)."""
 
 MACROS_LIMIT = 50
-"""The maximum number of percent signs in an SPF record (RFC 7208 section 7). Records in practice have a few.
+"""The maximum number of percent signs in an SPF record (RFC 7208 section 7).
 
-The library takes a tenth of a millisecond for a macro with many delimiters, and may evaluate ten records for a message.
+Typical SPF records have only a few percent signs. The library takes a tenth of a millisecond for a macro with many
+delimiters, and may evaluate ten records for a message.
 """
 
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
@@ -46,7 +47,10 @@ def check(claim: Claim, questions: Questions) -> Spf:
 
 
 class _Query(spf.query):  # type: ignore[misc]
-    """One SPF evaluation. The library counts the DNS lookups (RFC 7208 section 4.6.4), and this class makes them."""
+    """One SPF evaluation.
+
+    The library counts the DNS lookups (RFC 7208 section 4.6.4), and this class performs the lookups.
+    """
 
     def __init__(self, claim: Claim, local_part: str, domain: str, questions: Questions) -> None:
         super().__init__(i=claim.peer, s=f"{local_part}@{domain}", h=claim.helo)

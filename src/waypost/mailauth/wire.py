@@ -14,10 +14,10 @@ from waypost.domain.mailauth.from_header import Naming
 from waypost.domain.mailauth.verdicts import Dkim, Dmarc, Outcome, Spf, Verdicts
 
 FRAME = struct.Struct("!IBI")
-"""The head of a frame: the number of the message, a `Kind`, and the number of bytes that follow."""
+"""The header of a frame: the number of the message, a `Kind`, and the number of bytes that follow."""
 
 ANSWER = struct.Struct("!I")
-"""The head of an answer: the number of bytes of JSON that follow."""
+"""The header of an answer: the number of bytes of JSON that follow."""
 
 PIECE = 64 * 1024
 """The maximum number of bytes of a message in one frame."""
@@ -29,14 +29,18 @@ class Kind(IntEnum):
     OCTETS = 1
     """The next bytes of the message, unchanged."""
     CHECK = 2
-    """A request to check the message, which is now complete. The frame has JSON with `claim` and `seconds`.
+    """A request to check the message, which is now complete.
 
-    The answer has `verdicts` and `silent`. If the check failed, the answer has `failed`, the name of the exception.
+    The frame contains a JSON object with `claim` and `seconds`. The answer contains `verdicts` and `silent`, or, if the
+    check failed, the name of the exception as `failed`.
     """
     FORGET = 3
-    """A note that the result for this message is no longer needed. The worker does not answer it."""
+    """A note that the result for this message is no longer needed. The worker does not answer this frame."""
     PROBE = 4
-    """A request to test whether the DNS responds. The frame has JSON with `seconds`, and the answer has `works`."""
+    """A request to test whether the DNS responds.
+
+    The frame contains `seconds` as JSON, and the answer contains `works`.
+    """
 
 
 def frame(number: int, kind: Kind, octets: bytes = b"") -> bytes:
@@ -51,12 +55,12 @@ def answer(number: int, **members: object) -> bytes:
 
 
 def to_json(verdicts: Verdicts) -> dict[str, Any]:
-    """Return verdicts as JSON values."""
+    """Return the verdicts on a message as JSON values."""
     return asdict(verdicts)
 
 
 def from_json(members: dict[str, Any]) -> Verdicts:
-    """Return the verdicts from the JSON values that `to_json` made."""
+    """Build verdicts from the JSON values that `to_json` returned."""
     return Verdicts(
         Spf(**_outcome(members["spf"])),
         tuple(Dkim(**_outcome(signature)) for signature in members["dkim"]),

@@ -1,7 +1,7 @@
 """The process that checks messages: `python -m waypost.mailauth.worker '[["127.0.0.1", 53]]'`.
 
-The process reads frames from standard input, and writes answers to standard output. It ends
-when standard input is closed.
+The process reads frames from standard input, and writes answers to standard output. The process ends when standard
+input is closed.
 """
 
 import json
@@ -20,7 +20,9 @@ from waypost.mailauth.places import AT_ONCE
 from waypost.mailauth.resolver import Resolver
 
 STACK = 1024 * 1024
-"""The size of a thread's stack, in bytes of address space. With the system's default, the stacks would exceed `LIMITS`.
+"""The size of a thread's stack, in bytes of address space.
+
+With the system's default size, the stacks would exceed `LIMITS`.
 """
 
 LIMITS = {resource.RLIMIT_AS: 2**30, resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0}
@@ -28,7 +30,7 @@ LIMITS = {resource.RLIMIT_AS: 2**30, resource.RLIMIT_CORE: 0, resource.RLIMIT_FS
 
 
 class Worker:
-    """Collects messages from frames, and checks the messages on several threads."""
+    """The worker, which collects messages from frames, and checks the messages on several threads."""
 
     def __init__(self, resolver: Resolver, answers: BinaryIO) -> None:
         self._resolver = resolver

@@ -19,7 +19,10 @@ class Deadline:
         return self._timer is not None
 
     def set(self, loop: asyncio.AbstractEventLoop, seconds: float, action: Callable[..., object], *args: Any) -> None:
-        """Call `action` with `args` after this many seconds. A second call of `set` replaces the earlier deadline."""
+        """Call `action` with `args` after this number of seconds.
+
+        A second call of `set` replaces the earlier deadline.
+        """
         self.clear()
         self._timer = loop.call_later(seconds, action, *args)
 

@@ -20,7 +20,7 @@ import dns.resolver
 
 
 class TooLong(dns.exception.FormError):
-    """Raised if a DNS answer is longer than the limit. The resolver treats the answer as malformed."""
+    """The exception for a DNS answer that is longer than the limit. The resolver treats the answer as malformed."""
 
 
 class Nameserver(dns.nameserver.Do53Nameserver):
@@ -45,7 +45,7 @@ class Nameserver(dns.nameserver.Do53Nameserver):
     ) -> dns.message.Message:
         """Send a query for the resolver, over TCP if `max_size` is true, and return the answer.
 
-        Raises `TooLong`, and the exceptions of the library.
+        Raises `TooLong` or an exception of the library.
         """
         if not max_size:
             return super().query(request, timeout, source, source_port, False, one_rr_per_rrset, ignore_trailing)
@@ -84,7 +84,7 @@ class Nameserver(dns.nameserver.Do53Nameserver):
 
 
 def bound(resolver: dns.resolver.BaseResolver, servers: Sequence[tuple[str, int]], *, limit: int) -> None:
-    """Make a resolver query these servers, and read at most `limit` bytes of each answer over TCP.
+    """Configure a resolver to query `servers`, and to read at most `limit` bytes of each answer over TCP.
 
     If `servers` is empty, the resolver keeps its configured servers.
     """
@@ -119,7 +119,7 @@ class _BoundedStream:
 def _refuse(size: int, limit: int) -> None:
     """Raise `TooLong` if `size` exceeds the limit.
 
-    The library first reads the length of an answer, and then requests that many bytes at once.
+    The library first reads the length of an answer, and then requests all of its bytes in a single call.
     """
     if size > limit:
         raise TooLong(f"a DNS answer of {size} bytes")  # type: ignore[no-untyped-call]

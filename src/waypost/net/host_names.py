@@ -1,4 +1,4 @@
-"""Explains why a host name could not be resolved."""
+"""Explain why a host name could not be resolved."""
 
 import socket
 
@@ -7,7 +7,7 @@ _UNKNOWN = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
 
 def why_no_address(error: socket.gaierror | UnicodeError) -> str:
-    """Return a readable reason why a host name has no address.
+    """Return a human-readable reason why a host name has no address.
 
     Python raises `UnicodeError` for a string that cannot be a host name.
     """

@@ -21,10 +21,10 @@ class Upgraded:
 
 
 class TlsUpgrade:
-    """One handshake. Until the handshake has ended, the connection forwards its events to this object."""
+    """One TLS handshake. Until the handshake has ended, the connection forwards its events to this object."""
 
     def __init__(self, transport: asyncio.Transport, *, loop: asyncio.AbstractEventLoop, grace: float) -> None:
-        """`grace` is the number of seconds that a handshake has to report its error after the connection was lost."""
+        """`grace` is the number of seconds that a handshake has to report its error after the connection is lost."""
         self._transport = transport
         self._loop = loop
         self._grace = grace
@@ -49,7 +49,7 @@ class TlsUpgrade:
         server_side: bool = False,
         server_hostname: str | None = None,
     ) -> Upgraded | None:
-        """Perform the handshake for `protocol` within this many seconds.
+        """Perform the handshake for `protocol` within `seconds`.
 
         Returns None if the handshake failed; `error` may then contain the reason.
         """
@@ -89,7 +89,7 @@ class TlsUpgrade:
         return Upgraded(transport, tls, self._within) if transport and tls else None
 
     def receive(self, octets: bytes) -> None:
-        """Take in bytes that the connection received during the handshake."""
+        """Accept bytes that the connection received during the handshake."""
         if self.has_transport:
             self._within += octets
         else:
@@ -109,7 +109,7 @@ class TlsUpgrade:
             self._transport.abort()
 
     def _hand_over(self) -> None:
-        """Pass the bytes that were received earlier to the handshake."""
+        """Feed the bytes that were received before TLS took over the transport into the handshake."""
         self.has_transport = True
         octets, self._before = self._before, b""
         if octets:

@@ -1,8 +1,8 @@
 """The complete list of events that may be logged and counted.
 
 Every event has typed fields and no free text. Events contain no email addresses, subjects, bodies or secrets. Only the
-trace, which is for the owner of the mail, contains email addresses and subjects. An edge gets an `Emit` and calls it
-with each event.
+trace, which is for the owner of the mail, contains email addresses and subjects. Each part of the server gets a
+function of the type `Emit`, and calls it with each event.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
-    """An edge has begun to listen on an address."""
+    """The server has begun to listen on an address. `edge` names the part of the server that uses the address."""
 
     edge: str
     address: str
@@ -24,14 +24,14 @@ class Reopened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping:
-    """The server accepts no new connections, and finishes running work."""
+    """The server accepts no new connections, and finishes the work that is in progress."""
 
     signal: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped:
-    """The server has finished its work, and everything is on disk."""
+    """The server has finished its work, and all data is on disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,9 @@ class MessageAccepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRefused:
-    """The server has refused a message at MAIL, or at the end of its data. The message stays with the client."""
+    """The server has refused a message at MAIL, or at the end of its data. The client remains responsible for the
+    message.
+    """
 
     peer: str
     reply: str
@@ -64,9 +66,8 @@ class RecipientRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionClosed:
-    """The server has ended an SMTP session because the client broke the protocol or was idle for too long.
-
-    `reply` is the server's last reply.
+    """The server has ended an SMTP session because the client broke the protocol or was idle for too long. `reply` is
+    the server's last reply.
     """
 
     peer: str
@@ -76,10 +77,8 @@ class SessionClosed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionsRefused:
-    """The server has refused connections because a limit on connections was reached.
-
-    `count` is the number of refused connections in the last seconds. `peer` is the client of the last refused
-    connection.
+    """The server has refused connections because a limit on connections was reached. `count` is the number of refused
+    connections in the last few seconds. `peer` is the client of the last refused connection.
     """
 
     reply: str
@@ -89,21 +88,23 @@ class ConnectionsRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionsLimited:
-    """The system lets this process open too few files for the connections in the settings. The
-    fields have the lower limits that apply instead. Raise the limit of open files (`ulimit -n`, `LimitNOFILE=`), or set
-    fewer connections.
+    """The operating system does not allow this process to open enough files for the connection limits in the settings.
+    The fields of the event contain the lower limits that apply instead. Raise the limit of open files (`ulimit -n`,
+    `LimitNOFILE=`), or reduce the connection limits.
     """
 
     connections: int
-    """The limit on connections of mail clients."""
+    """The maximum number of connections from mail clients."""
     http_connections: int
     files: int
-    """The number of files that this process may have open."""
+    """The maximum number of files that this process may have open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpConnectionClosed:
-    """The server has closed an HTTP connection because the client took too long. `reason` names the step."""
+    """The server has closed an HTTP connection because the client took too long. `reason` names the step that took too
+    long.
+    """
 
     peer: str
     reason: str
@@ -111,7 +112,9 @@ class HttpConnectionClosed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsFailed:
-    """A TLS handshake with a client has failed. `reason` is the cause. The client still has its mail."""
+    """A TLS handshake with a client has failed. `reason` is the cause. No mail is lost, because the client still has
+    its mail.
+    """
 
     peer: str
     reason: str
@@ -136,9 +139,9 @@ class ProxyHeaderRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DnsChanged:
-    """The DNS has stopped working or works again, or the process that checks senders cannot start. `reason` says which.
-    While the DNS does not work, the server checks no senders, and with `enforce` it defers all mail from untrusted
-    clients.
+    """The DNS has stopped working or works again, or the process that checks senders cannot start. `reason` gives the
+    cause. While the DNS does not work, the server checks no senders, and with `enforce` it defers all mail from
+    untrusted clients.
     """
 
     works: bool
@@ -148,11 +151,11 @@ class DnsChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Attempted:
-    """The fields that all events about an attempt have."""
+    """The fields of all events about delivery attempts."""
 
     id: str
     destination: str
-    """The destination without its path, as `log_destination` writes it."""
+    """The destination without its path, in the format of `log_destination`."""
     attempt: int
     stage: str
     code: int
@@ -166,7 +169,9 @@ class Delivered(_Attempted):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryDeferred(_Attempted):
-    """An attempt has failed, and the server will try again. The trace of the message has the time and the reason."""
+    """An attempt has failed, and the server will try again. The trace of the message contains the reason and the time
+    of the next attempt.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,12 +194,12 @@ class LeaseLost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteUnreachable:
-    """The destination of a route cannot be reached now. Mail for this destination waits in the queue."""
+    """The destination of a route is currently unreachable. Mail for this destination waits in the queue."""
 
     route: str
     """The route's `log_name`."""
     destination: str
-    """The destination without its path, as `log_destination` writes it."""
+    """The destination without its path, in the format of `log_destination`."""
     reason: str
     """The reason without text from the peer, because that text could contain an email address."""
 
@@ -207,9 +212,9 @@ class DataDirectoryShared:
 
     directory: str
     mode: str
-    """The permission bits, in octal as for `chmod`."""
+    """The permission bits of the data directory, in octal, as for `chmod`."""
     group: int
-    """The id of the group."""
+    """The numeric id of the data directory's group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,22 +225,22 @@ class DataDirectoryReplaceable:
 
     above: str
     owner: int
-    """The id of the user who owns the directory."""
+    """The numeric id of the user who owns the directory."""
     mode: str
-    """The permission bits of the directory, in octal as for `chmod`."""
+    """The permission bits of the directory, in octal, as for `chmod`."""
     group: int
-    """The id of the directory's group."""
+    """The numeric id of the directory's group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileMadePrivate:
-    """Other users could access a file of the data directory, for example after a restore. Now only the
-    file's owner has access.
+    """Other users had access to a file in the data directory, for example after a restore. The server has removed this
+    access, so that only the file's owner can use the file.
     """
 
     file: str
     mode: str
-    """The permission bits before the change, in octal."""
+    """The permission bits of the file before the change, in octal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,13 +251,13 @@ class FileExposed:
 
     file: str
     mode: str
-    """The permission bits, in octal."""
+    """The permission bits of the file, in octal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskFull:
-    """The disk has less free space than the reserve. The server refuses mail until more space is free. Both sizes are
-    in bytes.
+    """The disk has less free space than the reserve. The server refuses mail until more space is free. The sizes `free`
+    and `reserve` are in bytes.
     """
 
     free: int
@@ -269,7 +274,7 @@ class DiskFreed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFailed:
-    """The store has failed. The caller gets a temporary failure with this id."""
+    """The store has failed. The caller gets a temporary failure with the id of the incident."""
 
     where: str
     id: str
@@ -278,7 +283,7 @@ class StoreFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """An internal error (a bug in Waypost) has occurred. The caller gets only this id."""
+    """An internal error (a bug in Waypost) has occurred. The caller gets only the id of the incident."""
 
     where: str
     id: str
@@ -287,7 +292,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinesDropped:
-    """The server could not write the log for some time. `count` lines, or parts of lines, are missing."""
+    """The server could not write the log for some time. The log lacks `count` lines or parts of lines."""
 
     count: int
 
@@ -345,7 +350,9 @@ WARNINGS = frozenset(
 
 
 class AlreadyReported(Exception):
-    """Ends a response that can be neither completed nor replaced. The cause is already logged, or is not a failure."""
+    """An exception that ends a response that can be neither completed nor replaced. The cause is already logged, or is
+    not a failure.
+    """
 
 
 Emit = Callable[[Event], None]

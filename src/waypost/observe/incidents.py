@@ -1,7 +1,7 @@
-"""Incidents: failures that are not the caller's fault. The log gets the cause; the caller gets only an id.
+"""Incidents: failures that are not the caller's fault. The cause is written to the log, and the caller gets only an id.
 
-All edges report their failures to this module, so that ids, events and the sentences for callers are the same in all
-edges.
+All parts of the server report their failures to this module, so that the ids, the events and the messages to callers
+have the same form everywhere.
 """
 
 import uuid
@@ -15,25 +15,25 @@ class Incident:
     """A failure that has been reported to the log."""
 
     id: str
-    """The id of the incident, under which the log has the cause."""
+    """The id of the incident, which also appears in the log, next to the cause."""
     is_of_store: bool
     """Whether the store failed, so that the same request may succeed later."""
 
     @property
     def sentence(self) -> str:
-        """A sentence for the caller, which does not name the cause."""
+        """An error message for the caller, which does not name the cause."""
         if self.is_of_store:
             return f"The store is not available (id {self.id}). Please try again."
         return f"Something went wrong on our side (id {self.id})."
 
 
 class Incidents:
-    """Reports failures in one part of the server to the log."""
+    """A reporter that writes failures in one part of the server to the log."""
 
     def __init__(self, emit: events.Emit, *, of_store: tuple[type[Exception], ...]) -> None:
-        """`of_store` has the exception types with which the store reports its own failures.
+        """`of_store` contains the exception types with which the store reports its own failures.
 
-        The callers pass `app.ports.failures.STORE_FAILURES`, which this package may not import.
+        The callers pass `app.ports.failures.STORE_FAILURES`, which this package must not import.
         """
         self._emit = emit
         self._of_store = of_store

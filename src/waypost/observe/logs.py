@@ -1,4 +1,4 @@
-"""Writes events to the log on standard error: as readable lines on a terminal, otherwise as JSON."""
+"""Write events to the log on standard error, as readable lines on a terminal and as JSON otherwise."""
 
 import dataclasses
 import io
@@ -19,17 +19,20 @@ from waypost.observe import events
 from waypost.observe.incidents import Incidents
 
 Render = Callable[[str, Any], bytes]
-"""Returns a log line as bytes, from its level and its fields."""
+"""A function that returns a log line as bytes, from its level and its fields."""
 
 BACKLOG = 10_000
 """The maximum number of waiting lines. The log drops and counts further lines, because it must never delay mail."""
 
 WRITE_EVERY = 0.1
-"""Seconds between two checks for waiting lines. Waking the log's thread for each line would slow down mail."""
+"""The number of seconds between two checks for waiting lines.
+
+Waking the log's thread for each line would slow down mail.
+"""
 
 
 class Log:
-    """Writes events as lines, on its own thread."""
+    """A log that writes events as lines, on its own thread."""
 
     def __init__(self) -> None:
         self._lines: deque[bytes] = deque()
@@ -104,7 +107,7 @@ class LibraryErrors(logging.Handler):
         self._incidents = Incidents(emit, of_store=())
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Report the error of a log record as an incident. Called by the `logging` module."""
+        """Report the error of a log record as an incident. The `logging` module calls this method."""
         cause = record.exc_info[1] if record.exc_info else None
         if isinstance(cause, events.AlreadyReported):
             return
@@ -114,12 +117,12 @@ class LibraryErrors(logging.Handler):
 
 @cache
 def _described(kind: type[Any]) -> tuple[str, tuple[str, ...]]:
-    """Return the name of an event in the log, and the names of its fields."""
+    """Return the name that an event has in the log, and the names of its fields."""
     return name_of(kind), tuple(field.name for field in dataclasses.fields(kind))
 
 
 def name_of(kind: type[Any]) -> str:
-    """Return the name of an event in the log, from its class."""
+    """Return the name that an event has in the log, from the event's class."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
 
 

@@ -12,14 +12,14 @@ from typing import Any
 from waypost.observe.incidents import Incident, Incidents
 
 PAUSE = 1.0
-"""Seconds between the error that ended a task and the next run of the task."""
+"""The number of seconds between the error that ended a task and the next run of the task."""
 
 Run = Callable[[], Coroutine[Any, Any, None]]
-"""A function that makes the coroutine of a task. The group calls the function once for each run of the task."""
+"""A function that creates the coroutine of a task. The group calls the function once for each run of the task."""
 
 
 class OnError(Enum):
-    """The reaction to an error that ends a task. The error is always logged."""
+    """The reaction to an error that ends a task, in addition to logging the error."""
 
     LEAVE = auto()
     """The task is not restarted, and the server continues without it."""
@@ -41,9 +41,11 @@ class Tasks:
         self._has_failed = asyncio.Event()
 
     def start(self, run: Run, *, where: str, on_error: OnError) -> "asyncio.Task[None]":
-        """Start a task. The caller may cancel the task and wait for its end. `stop` does both for all running tasks.
+        """Start a task.
 
-        `where` appears in the log, and names the purpose of the task or the part of the server to which it belongs.
+        The caller may cancel the task and wait for its end. `stop` cancels all running tasks and waits until they have
+        ended. `where` appears in the log, and names the purpose of the task or the part of the server to which it
+        belongs.
         """
         task = asyncio.create_task(self._supervise(run, where, on_error))
         self._running.add(task)
@@ -85,6 +87,6 @@ class Tasks:
 
 
 def _is_cancelled() -> bool:
-    """Whether the current task itself was cancelled, and not only something that it waits for."""
+    """Return whether the current task itself was cancelled, and not only an operation that it waits for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

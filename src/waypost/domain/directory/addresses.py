@@ -59,8 +59,9 @@ def parse(text: str) -> Address:
 def from_parts(local: str, domain: str, *, text: str) -> Address:
     """Build an address from an unquoted local part and a domain; `text` is the original spelling, for display.
 
-    Raises `errors.Invalid` if a part is empty or too long, or if the domain is not a domain name. SMTP needs no other
-    check, because the local part of a recipient may need quotes. No email address of Waypost has such a local part.
+    Raises `errors.Invalid` if a part is empty or too long, or if the domain is not a domain name. Recipients in SMTP
+    need no further check: a local part that needs quotes is valid there, although it matches no email address in
+    Waypost.
     """
     if not local or not domain:
         raise errors.Invalid("an address needs text on both sides of the @")
@@ -70,7 +71,10 @@ def from_parts(local: str, domain: str, *, text: str) -> Address:
 
 
 def domain_key(domain: str) -> str:
-    """Return the domain as lower-case A-labels (RFC 5890), for comparison. Raises `errors.Invalid` if it is invalid."""
+    """Return the domain as lower-case A-labels (RFC 5890), for comparison.
+
+    Raises `errors.Invalid` if the domain is invalid.
+    """
     ascii_domain = domain
     if len(domain) <= MAX_DOMAIN_OCTETS and not domain.isascii():
         try:

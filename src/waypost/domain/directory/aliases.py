@@ -4,7 +4,7 @@ An alias link joins exactly one primary and one alias: mail to the alias is forw
 is in at most one link, as primary or as alias. So links never form chains, and forwarding never loops inside Waypost.
 
 Source: AssociateEmailAddressAlias, "Important things to know", in the Amazon Connect API Reference. The page
-docs/aws-differences.md lists our decisions about cases that this source does not cover.
+docs/aws-differences.md lists our decisions about cases that the API Reference does not cover.
 """
 
 from dataclasses import dataclass
@@ -44,8 +44,8 @@ def associate(
 ) -> AliasLink:
     """Decide whether two existing email addresses can be linked, given the current link of each, if any.
 
-    Returns the link to create. Raises `errors.Invalid` if both ids are the same, and `errors.Conflict` with the name of
-    the existing link if an existing link prevents the new link.
+    Returns the alias link that the caller must create. Raises `errors.Invalid` if both ids are the same, and
+    `errors.Conflict` with the name of the existing link if an existing link prevents the new link.
     """
     refuse_self(primary_id, alias_id)
     if link_of_primary and link_of_primary == link_of_alias and link_of_primary.primary_id == primary_id:

@@ -4,11 +4,11 @@ import unicodedata
 from itertools import chain, groupby
 
 _MANY_MARKS = 100
-"""If a text has at least this many combining marks, this module sorts them itself."""
+"""The number of combining marks in a string from which this module sorts the marks itself."""
 
 
 def fold(text: str) -> str:
-    """Return the folded form of a text, for caseless comparison.
+    """Return the case-folded form of a string, for caseless comparison.
 
     Source: The Unicode Standard, section 3.13, D145 (canonical caseless match).
     """
@@ -18,10 +18,10 @@ def fold(text: str) -> str:
 
 
 def _decomposed(text: str) -> str:
-    """Return the text in NFD (Unicode Normalization Form D).
+    """Return a string in NFD (Unicode Normalization Form D).
 
-    Texts with many combining marks are normalised by our own code, because `unicodedata.normalize` takes quadratic time
-    for a run of combining marks.
+    Strings with many combining marks are normalised by our own code, because `unicodedata.normalize` takes quadratic
+    time for a run of combining marks.
     """
     if sum(map(bool, map(unicodedata.combining, text))) < _MANY_MARKS:
         return unicodedata.normalize("NFD", text)

@@ -15,12 +15,12 @@ class Tenant:
 
     @property
     def partition(self) -> str:
-        """The AWS partition of the region, as ARNs name it, such as `aws` or `aws-cn`."""
+        """The AWS partition of the region, as it appears in ARNs, such as `aws` or `aws-cn`."""
         return partitions.partition_of(self.region)
 
 
 ALIAS_IS_USED = "Invalid Input. Instance alias is already used."
-"""The error message if another instance already has the requested instance alias.
+"""The error message for a requested instance alias that another instance already has.
 
 This is the exact message of Amazon Connect, because programs check for it.
 """
@@ -28,7 +28,7 @@ This is the exact message of Amazon Connect, because programs check for it.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """One instance, which never changes after its creation."""
+    """An Amazon Connect instance, which never changes after its creation."""
 
     id: str
     tenant: Tenant

@@ -9,7 +9,7 @@ from functools import lru_cache
 from waypost.domain.directory.partition_table import PARTITIONS
 
 _LETTERS = re.compile(r"[a-z0-9-]{1,32}")
-"""The form of a region name. The longest known region name has 14 characters."""
+"""The characters and the maximum length of a region name. The longest known region name has 14 characters."""
 
 _REGIONS = frozenset(region for _, _, regions in PARTITIONS for region in regions)
 
@@ -24,10 +24,10 @@ def is_region(text: str) -> bool:
 
 
 def partition_of(region: str) -> str:
-    """Return the partition of a region, as ARNs name it.
+    """Return the name of a region's partition, as it appears in ARNs.
 
-    Data of earlier Waypost versions can contain regions that AWS does not publish. As in the AWS SDKs, the partition of
-    such a region depends on the form of its name. A name that matches no partition's pattern belongs to `aws`.
+    Data from earlier Waypost versions can contain regions that AWS does not publish. As in the AWS SDKs, the partition
+    of such a region depends on the form of its name. A name that matches no partition's pattern belongs to `aws`.
     """
     return _named(region) or "aws"
 

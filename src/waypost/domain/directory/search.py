@@ -1,8 +1,8 @@
-"""The conditions of a search for email addresses of an instance, which form a tree.
+"""The tree of conditions in a search for the email addresses of an instance.
 
-Text is compared without regard to case, and tags are compared exactly. The classes in `Condition` define the meaning of
-a tree. Each store translates the tree into its own query, and `tests/kit/reference_search.py` evaluates the tree in
-plain Python.
+Text is compared without regard to case, and tags are compared exactly. The docstrings of the classes in `Condition`
+define when a condition is true. Each store translates the tree into its own query, and `tests/kit/reference_search.py`
+evaluates the tree in plain Python.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ MAX_DEPTH = 10
 """The maximum depth of nested conditions in one search."""
 
 MAX_CHARACTERS = 4096
-"""The maximum total length of all values in a search, in characters: the length of the longest searchable text.
+"""The maximum total length of all values in a search, in characters: as long as the longest searchable field.
 
 The limit exists because case folding of long values and comparison with many values are slow.
 """

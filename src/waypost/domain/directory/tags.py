@@ -1,6 +1,6 @@
 """The rules for tags: the allowed keys, and the maximum number of tags per resource.
 
-Source: "Tagging your AWS resources" in the Tagging AWS Resources guide, and the service model.
+Source: "Tagging your AWS resources" in the Tagging AWS Resources guide, and the service model of Amazon Connect.
 """
 
 from collections.abc import Collection, Iterable
@@ -11,7 +11,10 @@ MAX_TAGS = 50
 """The maximum number of user tags on one resource."""
 
 RESERVED_PREFIX = "aws:"
-"""The prefix of reserved tag keys, in any letter case. The service model's pattern refuses it only in lower case."""
+"""The prefix of reserved tag keys, in any letter case.
+
+The pattern in the service model refuses only the lower-case prefix.
+"""
 
 
 def check_together(present: Iterable[str], new: Collection[str]) -> None:

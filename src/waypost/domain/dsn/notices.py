@@ -5,7 +5,7 @@ delayed or was delivered. An owner's notice reports a mail loop.
 
 Senders must not learn the primary of an alias. So a notice for a forwarded copy names only the alias, and omits the
 next server and its reply text (see `redact`). Text from replies and headers is untrusted, so a notice limits each
-piece of it to one line.
+quotation to one line.
 """
 
 import binascii
@@ -28,7 +28,7 @@ STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}", re.ASCII)
 """An enhanced status code (RFC 3463 section 2)."""
 
 _LINE_LIMIT = 900
-"""The maximum length of a line in a notice, in bytes. RFC 5322 section 2.1.1 allows 998."""
+"""The maximum length of a line in a notice, in bytes. RFC 5322 section 2.1.1 allows lines of up to 998 characters."""
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _MESSAGE_ID = re.compile(r"[!-;=?-~]{1,800}")
@@ -39,9 +39,9 @@ class Bounces(StrEnum):
 
     ALWAYS = "always"
     AUTHENTICATED = "authenticated"
-    """Only senders whose address was verified get notices.
+    """Only senders whose addresses were verified get notices.
 
-    A forged sender address belongs to a person who never sent the message.
+    The owner of a forged sender address never sent the message, so must not get a notice.
     """
     NEVER = "never"
 
@@ -53,7 +53,7 @@ class Action(StrEnum):
     DELAYED = "delayed"
     DELIVERED = "delivered"
     RELAYED = "relayed"
-    """The message was relayed to a server that does not send notices of success."""
+    """The message was relayed to a server that does not send success notices."""
     EXPANDED = "expanded"
     """The message was delivered and also forwarded."""
 
@@ -104,11 +104,11 @@ def may_bounce(
     is_outside: bool = False,
     confirms_outside: bool = False,
 ) -> Permission:
-    """Return whether the sender may get a notice of a failure, a delay or a success (`what`).
+    """Return whether the sender may get a notice of the type `what`: failure, delay or success.
 
     `is_report` is the result of `reports.is_report` for the message's header. `is_outside` means that the sender has no
-    email address in this deployment. A sender outside gets a notice of success only if `confirms_outside` is set.
-    Notices of success are easy to abuse, because anyone can cause a success.
+    email address in this deployment. A sender outside the deployment gets a success notice only if `confirms_outside`
+    is set. Success notices are easy to abuse, because anyone can send a message that will be delivered.
 
     A notice never causes another notice (RFC 5321 section 6.1).
     """
@@ -135,7 +135,7 @@ def may_bounce(
 def gives_whole(message: Message, action: Action, *, is_outside: bool) -> bool:
     """Return whether a notice includes the whole message, and not only its header (RFC 3461 section 4.3).
 
-    A notice of a failure includes the whole message if the sender requested it, the message is small, and the sender
+    A failure notice includes the whole message if the sender requested it, the message is small, and the sender
     has an email address in this deployment. A sender outside the deployment never gets a body, because the message may
     be spam with a forged sender.
     """
@@ -211,7 +211,7 @@ _OPENINGS = {
     Action.RELAYED: "Your message was relayed to a server that does not confirm delivery, for:",
     Action.EXPANDED: "Your message was delivered and also forwarded for:",
 }
-"""The line before the recipients, by action."""
+"""The line of a notice that introduces the list of recipients, for each action."""
 
 _MEANINGS = {
     "1": ("The address does not accept mail.", "Check the address for typing errors, and send the message again."),
@@ -234,8 +234,10 @@ _MEANINGS = {
         "The server's reply may give the reason. Contact the recipient in another way.",
     ),
 }
-"""The meaning of a status and the advice to the sender. The key is the part after the first digit, or the beginning of
-that part (RFC 3463 section 3)."""
+"""The explanation of an enhanced status code, with advice for the sender.
+
+Each key is the part of a status code after its first digit, or the beginning of that part (RFC 3463 section 3).
+"""
 _ANY_MEANING = ("The receiving system reported a problem.", "Try again later, or contact the recipient in another way.")
 
 
@@ -286,7 +288,7 @@ def _for_programs(outcomes: Sequence[RecipientOutcome], message: Message, *, hos
 
 
 def _fields_of(outcome: RecipientOutcome, message: Message, *, is_utf8: bool) -> list[tuple[str, str]]:
-    """Return the names and values of one recipient's fields. The value of an unknown field is empty."""
+    """Return the names and values of one recipient's fields. A field whose value is unknown has an empty value."""
     fate, diagnostic = outcome.fate, _diagnostic(outcome)
     kind, _, original = outcome.wishes.orcpt.partition(";")
     return [
@@ -303,7 +305,7 @@ def _fields_of(outcome: RecipientOutcome, message: Message, *, is_utf8: bool) ->
 
 
 def _returned(header: bytes, whole: bytes, *, is_utf8: bool) -> bytes:
-    """Compose the part that returns the message: all of it if `whole` is not empty, otherwise its header."""
+    """Compose the part that returns the whole message if `whole` is not empty, and otherwise only the header."""
     is_global = is_utf8 and not header.isascii() and _is_utf8(header)
     if whole:
         return _labelled(
@@ -358,7 +360,7 @@ def _status(fate: Fate) -> str:
 def _typed(kind: str, address: str, is_utf8: bool) -> str:
     r"""Return an address with its type, such as `rfc822; a@b.example`.
 
-    If the notice must be ASCII, other characters are encoded as in `J\x{F6}rg` (RFC 6533 section 3).
+    If the notice must be ASCII, non-ASCII characters are encoded as in `J\x{F6}rg` (RFC 6533 section 3).
     """
     if address.isascii() and kind.lower() != "utf-8":
         return f"{kind}; {address}"
@@ -400,8 +402,8 @@ def owner_notice(
             "One of these servers sends mail for this address back to a server that has already handled it."
         ),
         *textwrap.wrap(f"Check the routes on {hostname} and the forwarding rules on the other servers."),
-        "Remove one step of the loop.",
-        "Until then, all mail that takes this path will fail in the same way.",
+        "Remove one of the routes or rules that form the loop.",
+        "Until the loop is removed, all mail that takes this path will fail in the same way.",
     ]
     is_utf8 = not owner.isascii()
     top = [
@@ -436,7 +438,7 @@ def _top(to: str, subject: str, message: Message, *, hostname: str, notice_id: s
 
 
 def _part(content_type: str, octets: bytes, *, is_utf8: bool) -> bytes:
-    """Compose a part. Its content is encoded as quoted-printable if it cannot be sent unencoded."""
+    """Compose a part. The content of the part is encoded as quoted-printable if it cannot be sent unencoded."""
     if not returned_content.is_lines(octets) or not (octets.isascii() or (is_utf8 and _is_utf8(octets))):
         return _labelled(content_type, "quoted-printable", binascii.b2a_qp(octets))
     return _labelled(content_type, "7bit" if octets.isascii() else "8bit", octets)
@@ -453,9 +455,9 @@ def _boundary(notice_id: str, parts: Sequence[bytes]) -> str:
 
 
 def _octets(lines: Sequence[str], *, is_utf8: bool = True) -> bytes:
-    """Encode the lines, cut each line at `_LINE_LIMIT` bytes, and end it with CRLF.
+    """Encode the lines, cut each line at `_LINE_LIMIT` bytes, and end each line with CRLF.
 
-    If `is_utf8` is false, characters beyond ASCII become question marks.
+    If `is_utf8` is false, non-ASCII characters are replaced with question marks.
     """
     octets = (line.encode("utf-8" if is_utf8 else "ascii", "replace")[:_LINE_LIMIT] for line in lines)
     return b"".join(line.decode("utf-8", "ignore").encode() + b"\r\n" for line in octets)

@@ -3,7 +3,7 @@
 import re
 
 _TEXT_LIMIT = 500
-"""The maximum length of text from another server, in characters. Longer text is cut off."""
+"""The maximum length of text from another server, in characters. The rest of a longer text is cut off."""
 
 _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 """Control characters, invisible characters, and characters that change the direction of the text after them."""
@@ -20,6 +20,6 @@ def discreet(text: str, *, is_forwarded: bool) -> str:
     """Return the text of a peer's reply in a form that the sender may see.
 
     For a forwarded copy, the result is `WITHHELD`. The receiving server knows the primary, and can name it in more ways
-    than a program can detect ("Bob Smith's mailbox is full"). The reply code and the status are enough for the sender.
+    than a program can detect ("Bob Smith's mailbox is full"). The sender needs only the reply code and the status code.
     """
     return WITHHELD if is_forwarded else one_line(text)

@@ -15,42 +15,45 @@ from waypost.domain.dsn.redact import one_line
 from waypost.domain.mail.messages import MAX_RECEIVED_LINES
 
 _REPORT_LIMIT = 64 * 1024
-"""The number of bytes of a bounce that are examined. The delivery status comes before the returned message."""
+"""The maximum number of bytes to examine in a bounce. The delivery status comes before the returned message."""
 _FIELD_LIMIT = 4_000
-"""The number of bytes of one field that are examined."""
+"""The maximum number of bytes to examine in one field."""
 _RECEIVED_LIMIT = 1_000
-"""The number of bytes of one Received field that are examined."""
+"""The maximum number of bytes to examine in one Received field."""
 _FEW_RECEIVED = 30
 _SHORT_RECEIVED_LIMIT = 400
-"""The number of bytes of one Received field that are examined if there are more than `_FEW_RECEIVED` fields.
+"""The maximum number of bytes to examine in one Received field if there are more than `_FEW_RECEIVED` fields.
 
 The limit is lower because up to a hundred fields are read in one store transaction.
 """
 _STATUS_LIMIT = 16 * 1024
-"""The number of bytes of a delivery status that are examined. They are enough for fifty recipients."""
+"""The maximum number of bytes to examine in a delivery status. This limit is enough for fifty recipients."""
 _ENCODED_LIMIT = 4 * _STATUS_LIMIT
 """The maximum length of a delivery status in quoted-printable or base64, in bytes.
 
-Quoted-printable uses up to three bytes for each byte, and adds line ends.
+Quoted-printable uses up to three bytes for each original byte, and adds line breaks.
 """
 _STATUSES_LIMIT = 2
-"""The number of delivery statuses that are examined. A bounce normally has one."""
+"""The maximum number of delivery statuses to examine. A bounce normally contains only one delivery status."""
 _FIELDS_LIMIT = 400
-"""The number of recipient fields that are examined. They are enough for a hundred recipients with short lines."""
+"""The maximum number of recipient fields to examine.
+
+This limit is enough for a hundred recipients with short fields.
+"""
 _PARTS_LIMIT = 10
-"""The number of parts of one multipart that are examined. A bounce normally has three parts."""
+"""The maximum number of parts to examine in one multipart. A bounce normally has three parts."""
 _PARTS_IN_ALL = 100
-"""The number of parts that are examined in total, over all nested multiparts."""
+"""The maximum total number of parts to examine in all nested multiparts."""
 _DEPTH_LIMIT = 3
-"""The number of levels of nested multiparts and messages that are examined."""
+"""The maximum number of levels to examine in nested multiparts and messages."""
 
 PATH_LIMIT = 1_000
 """The maximum total length of the server names in a stored path, in characters.
 
-There is a limit because the path is stored for each recipient, and the sender controls the header.
+The length is limited because the path is stored for each recipient, and the sender controls the header.
 """
 EARLIER = "(earlier servers)"
-"""The placeholder in a path for the servers that are left out."""
+"""The placeholder for the servers that are omitted from a path."""
 
 _BOUNDARY = re.compile(r'\bboundary ?= ?(?:"([^"]+)"|([^\s;"]+))', re.IGNORECASE)
 _DELIMITER = re.compile(rb"\n--[^\n]*")
@@ -65,11 +68,11 @@ _NOT_IN_NAME = re.compile(r"[^\w.:\[\]-]", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The report of a bounce about one recipient. Values that are missing from the bounce are empty."""
+    """The information in a bounce about one recipient. Values that are missing from the bounce are empty."""
 
     final_recipient: str
     action: str
-    """A value of `Action`; empty if the bounce has an unknown action or no action."""
+    """The action as a value of `Action`, or an empty string if the bounce has an unknown action or no action."""
     status: str
     diagnostic: str
 
@@ -101,7 +104,8 @@ def _statuses(entity: bytes, *, depth: int, parts_left: Iterator[int], is_wrappe
 
     RFC 6522 requires these parts to be in a `multipart/report`. But some servers use `multipart/mixed`, and some
     filters wrap a report in another multipart. A report in an attached message is about other mail, unless a filter
-    wrapped the message. Such a filter writes `report-type=delivery-status` in its own multipart.
+    wrapped the original bounce in its own multipart. A filter that wraps a bounce writes `report-type=delivery-status`
+    in the multipart.
     """
     header, _, body = (b"", b"", entity) if entity.startswith(b"\n") else entity.partition(b"\n\n")
     kind = next(_fields(header, b"content-type"), "")
@@ -183,13 +187,13 @@ def _report(group: dict[bytes, str]) -> Report:
 
 
 def _without_type(value: str) -> str:
-    """Return a value without its type, such as `rfc822;` in `rfc822; a@b.example`. Some servers omit the type."""
+    """Return a field value without its type, such as `rfc822;` in `rfc822; a@b.example`. Some servers omit the type."""
     found = _TYPE.match(value)
     return value[found.end() :].strip() if found else value
 
 
 def _action(value: str) -> str:
-    """Return the `Action` that a value means; empty if it is unknown.
+    """Return the `Action` that a field value denotes, or an empty string if the value is unknown.
 
     The value may have comments, and some servers use other words for "failed" and "delayed". Mail that "expired" in a
     server's queue has failed (RFC 3464 section 2.3.3).
@@ -243,13 +247,16 @@ def _without_comments(value: str) -> str:
 
 
 def _fields(header: bytes, name: bytes, limit: int = _FIELD_LIMIT) -> Iterator[str]:
-    """Yield the unfolded values of all fields with a name, in the order of the header, where the last hop is first."""
+    """Yield the unfolded values of all fields with a name, in header order: the most recent hop comes first."""
     lines = b"\n" + header  # a regular expression that begins with a literal byte is four times as fast
     for field in re.finditer(rb"\n" + name + rb"[ \t]*:", lines, re.IGNORECASE):
         yield _value(lines, field.end(), limit)
 
 
 def _value(octets: bytes, start: int, limit: int = _FIELD_LIMIT) -> str:
-    """Return the unfolded field value that begins at `start`. Only `limit` bytes of it are examined."""
+    """Return the unfolded field value that begins at `start`.
+
+    Only the first `limit` bytes of the value are examined.
+    """
     value = _VALUE_END.split(octets[start : start + limit], maxsplit=1)[0]
     return " ".join(value.decode("utf-8", "replace").split())

@@ -1,6 +1,7 @@
 """The part of a message that a notice returns to its sender (RFC 3461 section 4.3, RFC 6522).
 
-The content of the message is untrusted. The time is linear in the number of bytes examined, which is limited.
+The content of the message is untrusted. The running time is linear in the number of bytes examined, and this number is
+limited.
 """
 
 import re
@@ -8,11 +9,13 @@ import re
 from waypost.domain.mail.messages import Message, end_of_header
 
 EXAMINED = 32 * 1024
-"""The number of bytes of a header that are examined."""
+"""The maximum number of bytes to examine in a header."""
 
 READ = EXAMINED + 2
-"""The number of bytes of a message that `header` needs. The last two bytes show whether the header is longer than
-`EXAMINED`."""
+"""The number of bytes of a message that the function `header` needs.
+
+The last two bytes show whether the header is longer than `EXAMINED`.
+"""
 
 HEADER_LIMIT = 4 * 1024
 """The maximum number of bytes of a header that one notice returns. A longer header is cut at the end of a line."""
@@ -48,7 +51,7 @@ def may_be_whole(message: Message) -> bool:
 
 
 def header(original: bytes, *, recipients: int = 1) -> bytes:
-    """Return the header of a message as its author wrote it. If a part of it is left out, `CUT` is its last line.
+    """Return the header of a message as its author wrote it. If part of the header is omitted, `CUT` is its last line.
 
     A message with more recipients gets less of its header back, because each recipient can cause a separate notice.
     `original` must have at least the first `READ` bytes of the message, or all of a shorter message.
@@ -72,10 +75,10 @@ def _whole_lines(beginning: bytes) -> bytes:
 
 
 def whole(original: bytes) -> bytes:
-    """Return a whole message, with the header as its author wrote it. The result is empty if a notice cannot return it.
+    """Return a whole message, with the header as its author wrote it.
 
-    A part that contains a whole message may not be encoded (RFC 2046 section 5.2.1). So a notice can return the message
-    only if `is_lines` is true for it.
+    The result is empty if a notice cannot return the message. A part that contains a whole message must not be encoded
+    (RFC 2046 section 5.2.1). So a notice can return the message only if `is_lines` is true for it.
     """
     raw_header = original[: end_of_header(original)]
     returned = of_author(raw_header) + original[len(raw_header) :]
@@ -85,7 +88,7 @@ def whole(original: bytes) -> bytes:
 def of_author(raw_header: bytes) -> bytes:
     """Return a header without the fields that servers added.
 
-    If the message passed this server before, those fields can reveal the primary of an alias.
+    If the message has already passed through this server, the added fields can reveal the primary of an alias.
     """
     lines = raw_header.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if lines and not lines.endswith(b"\n"):
@@ -94,9 +97,9 @@ def of_author(raw_header: bytes) -> bytes:
 
 
 def is_lines(octets: bytes) -> bool:
-    """Return whether all lines end in CRLF, are short enough, and have no NUL, as mail requires without BINARYMIME.
+    """Return whether all lines end in CRLF, are short enough, and have no NUL, as SMTP requires without BINARYMIME.
 
-    The definition is in RFC 2045 section 2.
+    RFC 2045 section 2 defines these rules for lines.
     """
     line_ends = octets.count(b"\r\n")
     if b"\0" in octets or octets.count(b"\r") != line_ends or octets.count(b"\n") != line_ends:

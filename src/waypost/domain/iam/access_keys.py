@@ -39,18 +39,21 @@ class AccessKey:
     session_token_digest: bytes | None = field(default=None, repr=False)
 
     def has_secret(self, candidate: str) -> bool:
-        """Return whether the candidate is the secret; the comparison takes constant time."""
+        """Return whether the candidate is the secret of the key; the comparison takes constant time."""
         return hmac.compare_digest(self.secret.encode(), candidate.encode("utf-8", "surrogateescape"))
 
     def has_session_token(self, candidate: str | None) -> bool:
-        """Return whether the candidate is the session token. A key without a session token accepts only None."""
+        """Return whether the candidate is the key's session token.
+
+        If the key has no session token, only None is accepted.
+        """
         if candidate is None or self.session_token_digest is None:
             return candidate is None and self.session_token_digest is None
         return hmac.compare_digest(self.session_token_digest, digest_of_session_token(candidate))
 
     @property
     def policy(self) -> Policy | None:
-        """The parsed policy; None if the document does not parse, in which case every request is denied."""
+        """The parsed policy; None if the document cannot be parsed, in which case every request is denied."""
         return _parsed(self.document)
 
     @property
@@ -66,14 +69,14 @@ class AccessKey:
     def is_expired(self, now: datetime) -> bool:
         """Return whether a temporary key has expired.
 
-        A key whose creation time is in the future also counts as expired. The clock was fast when the key was created,
-        so the key would be valid for too long.
+        A key whose creation time is in the future also counts as expired. If the clock was fast when a key was created,
+        the key would otherwise be valid for too long.
         """
         return self.expires_at is not None and not self.created_at - MAX_CLOCK_SKEW <= now < self.expires_at
 
 
 def is_id(text: str) -> bool:
-    """Return whether the text is well formed as an access key id.
+    """Return whether the text is a well-formed access key id.
 
     Clients can send arbitrary bytes, but lookups in the store need printable ASCII.
     """

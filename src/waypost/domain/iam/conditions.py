@@ -3,25 +3,25 @@
     "ForAnyValue:StringNotLikeIfExists": {"aws:TagKeys": ["cost*", "team"]}
      quantifier   not operator  if exists   key            values
 
-Each operator is defined by a positive comparison of one value in the request. The other cases follow from this
-comparison.
+Each operator is defined by a positive comparison of one value in the request. The rules for negation, IfExists and
+quantifiers build on this comparison.
 
-Several values in the policy are alternatives. A negated operator is true if the positive operator is false. So with
-several values, a negated operator requires that the request matches none of the values.
+If the policy lists several values, they are alternatives. A negated operator is true if the positive operator is false.
+So with several values, a negated operator requires that the request matches none of the values.
 
 If the request does not have the key, positive operators are false and negated operators are true. With IfExists, every
-operator without a quantifier is true for a missing key. With a quantifier, ForAllValues is true and ForAnyValue is
-false for a missing key, with or without IfExists.
+operator without a quantifier is true for a missing key. If the key is missing, ForAllValues is true and ForAnyValue is
+false, with or without IfExists.
 
 A request value of the wrong type does not match, and neither does a variable without a value, so a negated operator is
 true. For example, a Deny of all callers outside a network also denies a caller without an address.
 
 A key with several values needs a quantifier, because the result without a quantifier is undefined. The caller may have
-chosen the number of values. So in the undefined case, a Deny applies and an Allow does not. If a key is always a list,
-an operator without a quantifier is false.
+chosen how many values the key has. So if the result is undefined, a Deny statement applies and an Allow statement does
+not. If the value of a key is always a list, an operator without a quantifier is false.
 
 Sources: IAM User Guide, "Condition operators", "Policy variables with no value", "Conditions with multiple
-context keys or values". Cases that these pages do not cover are our decisions, and are not verified against AWS.
+context keys or values". Our decisions about cases that the IAM User Guide does not cover are not verified against AWS.
 """
 
 import operator
@@ -39,7 +39,7 @@ Test = Callable[[str, keys.Lookup], bool]
 
 
 class Quantifier(Enum):
-    """The set operator of a condition: how many of the key's values must match."""
+    """The set operator of a condition, which defines how many of the key's values must match."""
 
     ONLY = ""
     ANY = "ForAnyValue:"
@@ -125,7 +125,7 @@ _NO_KEYS: frozenset[str] = frozenset()
 
 
 def _string(convert: Callable[[str], Any]) -> Reader:
-    """Return a reader that compares strings after conversion. A string that converts to None equals nothing."""
+    """Return a reader function that compares strings after conversion. A string that converts to None never matches."""
 
     def reader(source: str, variables: bool) -> tuple[Test, frozenset[str]]:
         text = patterns.text(source, variables=variables)
@@ -167,9 +167,9 @@ def _arn_like(source: str, variables: bool) -> tuple[Test, frozenset[str]]:
 
 
 def _typed(convert: Callable[[str], Any], kind: str, compare: Callable[[Any, Any], bool]) -> Reader:
-    """Return a reader for numbers, dates or bytes, which cannot have variables.
+    """Return a reader function for numbers, dates or bytes, whose policy values cannot have variables.
 
-    `compare` gets the request's value first, then the policy's value.
+    The arguments of `compare` are the request's value and the policy's value, in this order.
     """
 
     def reader(source: str, _variables: bool) -> tuple[Test, frozenset[str]]:

@@ -24,9 +24,9 @@ class Decision(Enum):
 def decide(policy: Policy | None, *, action: str, resource: str, lookup: keys.Lookup) -> Decision:
     """Evaluate a policy for one action, such as `connect:DescribeEmailAddress`, on one resource.
 
-    `resource` is an ARN, or "*" for an action without a resource. A `policy` of None stands for a policy that could not
-    be parsed, and allows nothing. `lookup` is called only for keys that a statement about this action and resource
-    needs, and at most once for each key.
+    `resource` is an ARN, or "*" for an action without a resource. If `policy` is None, the policy could not be parsed,
+    so it allows nothing. `lookup` is called only for keys that a statement about this action and resource needs, and at
+    most once for each key.
     """
     if policy is None:
         return Decision.IMPLICIT_DENY
@@ -46,7 +46,7 @@ _RESOURCE_KEY_PREFIXES = ("aws:resourcetag/", "connect:instanceid")
 
 
 class _DependsOnTheResourceError(Exception):
-    """A condition needs a key whose value depends on the resource, but the action covers all resources."""
+    """The exception for a condition key whose value depends on the resource, if the action covers all resources."""
 
 
 def decide_for_all(policy: Policy | None, *, action: str, lookup: keys.Lookup) -> Decision:

@@ -8,12 +8,12 @@ from waypost.domain import errors
 MAX_SIZE = 6144
 """The maximum size of a policy in characters, not counting white space.
 
-This is the quota for a managed policy (IAM User Guide, "IAM and STS quotas").
+The size equals the quota for a managed policy (IAM User Guide, "IAM and STS quotas").
 """
 
 
 class Number(str):
-    """A number as written in the document. Only conditions may have numbers without quotes."""
+    """A number, as it is written in the policy document. Only conditions may have numbers without quotes."""
 
     __slots__ = ()
 

@@ -1,7 +1,7 @@
 """The global condition keys of a call, with values for the caller, its IP address and the time.
 
-Source: "AWS global condition context keys" in the IAM User Guide. The table also has keys whose value is the same for
-every call, if AWS always sets these keys. Without a key that AWS always sets, a Deny statement that tests the key would
+Source: "AWS global condition context keys" in the IAM User Guide. The table also contains keys that AWS always sets and
+that have the same value for every call. Without a key that AWS always sets, a Deny statement that tests the key would
 never apply.
 """
 
@@ -16,7 +16,7 @@ from waypost.domain.iam.access_keys import AccessKey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """The circumstances of one call. An empty string means that the value is unknown."""
+    """The data of one call that the global condition keys describe. An empty string stands for an unknown value."""
 
     key: AccessKey
     tenant: Tenant
@@ -37,7 +37,7 @@ class Circumstances:
 
     @property
     def user_arn(self) -> str:
-        """The ARN of the IAM user to whom the access key belongs."""
+        """The ARN of the IAM user that owns the access key."""
         who = "root" if self.key.user_name == "root" else f"user/{self.key.user_name}"
         return f"arn:{self.tenant.partition}:iam::{self.key.account}:{who}"
 

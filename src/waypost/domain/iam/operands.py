@@ -1,7 +1,7 @@
 """Parsers for the operands of condition operators: numbers, dates, networks, booleans and bytes.
 
 Each function returns None if the text does not have the expected type. A policy with an invalid operand is refused, and
-an invalid value in a request matches nothing.
+an invalid value in a request never matches.
 """
 
 import base64
@@ -20,7 +20,7 @@ _DATE = re.compile(
     r"(?:T(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:\.(?P<fraction>[0-9]{1,9}))?)?"
     r"(?:Z|(?P<sign>[+-])(?P<ahead>[0-9]{2}):(?P<minutes_ahead>[0-9]{2})))?)?"
 )
-"""The date formats of https://www.w3.org/TR/NOTE-datetime, except for a year alone, which is a number of seconds."""
+"""The date formats of https://www.w3.org/TR/NOTE-datetime, except a bare year, which is read as a number of seconds."""
 
 _NETWORK = re.compile(r"[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?")
 _MAPPED_PREFIX = 96
@@ -82,7 +82,7 @@ def network(text: str) -> Network | None:
 def is_within(text: str, where: Network) -> bool:
     """Return whether the text is an address in the network.
 
-    The IPv4-mapped address `::ffff:192.0.2.1`, which dual-stack sockets report, is also compared as 192.0.2.1.
+    The IPv4-mapped address `::ffff:192.0.2.1`, which dual-stack sockets report, also matches as 192.0.2.1.
     """
     try:
         address: Address = ipaddress.ip_address(text)

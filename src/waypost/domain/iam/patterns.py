@@ -2,7 +2,7 @@
 
 A variable is written `${aws:username}`, or `${aws:username, 'nobody'}` with a default value. `${*}`, `${?}` and
 `${$}` stand for the literal characters `*`, `?` and `$`. The value of a variable is always literal, so a tag with the
-value `*` is not a wildcard. A string with a variable that has no value matches nothing (IAM User Guide, "Policy
+value `*` is not a wildcard. A string with a variable that has no value never matches (IAM User Guide, "Policy
 variables with no value").
 """
 
@@ -16,7 +16,7 @@ from waypost.domain.iam import keys
 
 
 class Wildcard(Enum):
-    """A wildcard in a pattern."""
+    """A wildcard in a pattern: `*` or `?`."""
 
     MANY = "*"
     ONE = "?"
@@ -52,7 +52,7 @@ class Text:
 
     pieces: tuple[Piece, ...]
     fixed: str | None
-    """The whole string, if it has no variables."""
+    """The whole string, or None if the string has variables."""
 
     def value(self, lookup: keys.Lookup) -> str | None:
         """Return the string with its variables replaced, or None if the request lacks a value for a variable."""
@@ -68,7 +68,7 @@ class Pattern:
 
     parts: tuple[tuple[Piece, ...], ...]
     fixed: re.Pattern[str] | None
-    """The compiled pattern, if it has no variables."""
+    """The compiled pattern, or None if the pattern has variables."""
 
     @property
     def needed_keys(self) -> frozenset[str]:
@@ -117,7 +117,7 @@ def of_parts(parts: Sequence[tuple[Piece, ...]]) -> Pattern:
 def glob(source: str) -> str:
     """Return the regular expression for a string with wildcards but without variables.
 
-    The caller can join several such expressions as alternatives.
+    The caller can join several regular expressions of this function as alternatives.
     """
     return _expression([read(source, wildcards=True, variables=False)])
 
@@ -128,7 +128,7 @@ def keys_of(pieces: Iterable[Piece]) -> frozenset[str]:
 
 
 def plain(pieces: Sequence[Piece]) -> str | None:
-    """Join the pieces if all of them are strings; otherwise return None."""
+    """Join the pieces of a string if all of them are strings; otherwise return None."""
     texts = [piece for piece in pieces if isinstance(piece, str)]
     return "".join(texts) if len(texts) == len(pieces) else None
 
@@ -180,10 +180,11 @@ def _expression(parts: Sequence[Sequence[Piece]]) -> str:
 
 
 def _part(pieces: Sequence[Piece], character: str) -> str:
-    """Return the regular expression for one part of a pattern. Only the last `*` of the part can backtrack.
+    """Return the regular expression for one part of a pattern.
 
-    The text between two `*` is matched only at its first occurrence, because trying a later occurrence cannot change
-    the result. With backtracking, a policy with twenty `*` would take years to reject a long value.
+    In this expression, only the last `*` of the part can backtrack. The text between two `*` is matched only at its
+    first occurrence, because trying a later occurrence cannot change the result. With backtracking, a policy with
+    twenty `*` would take years to reject a long value.
     """
     chunks = [""]
     for piece in pieces:

@@ -1,8 +1,8 @@
 """The identity policy: which actions on which resources its statements allow or deny, and under which conditions.
 
 `parse` reads a document in the IAM policy language and refuses every document that IAM refuses. So an operator sees a
-mistake when setting a policy, and not only when a call is evaluated. `parse` also refuses statements that IAM accepts
-but that can never apply, such as a statement whose condition has an invalid date.
+mistake immediately when setting a policy, and not later, when the policy is evaluated for a call. `parse` also refuses
+statements that IAM accepts but that can never apply, such as a statement whose condition has an invalid date.
 
 Sources: IAM User Guide, "Grammar of the IAM JSON policy language", "IAM JSON policy element reference",
 "IAM policy validation check reference"; and the messages of MalformedPolicyDocument.
@@ -19,7 +19,7 @@ from waypost.domain.iam.conditions import Condition
 from waypost.domain.iam.patterns import Pattern, Wildcard
 
 ALLOW_ALL = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
-"""The document that allows everything."""
+"""The policy document that allows everything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ _PARTITION = re.compile(r"aws(?:-[a-z]+)*")
 
 
 def parse(document: str) -> Policy:
-    """Parse a policy document, or raise `errors.Invalid` with the place and the reason of the first error."""
+    """Parse a policy document, or raise `errors.Invalid` with the location of and reason for the first error."""
     policy = documents.read(document)
     for name in policy:
         if name not in _ELEMENTS:
@@ -148,7 +148,10 @@ def _one_of(statement: Mapping[str, Any], name: str) -> tuple[Sequence[str], boo
 
 
 def _listed(element: str, found: Any) -> list[Any]:
-    """Return the members of an element's list. A single value counts as a list of one member."""
+    """Return the members of the list that is a policy element's value.
+
+    A single value is treated as a list of one member.
+    """
     members = found if isinstance(found, list) else [found]
     if not members:
         raise errors.Invalid(f"{element} is an empty list")

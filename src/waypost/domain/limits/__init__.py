@@ -1,1 +1,1 @@
-"""Rates, and fair shares of bounded resources."""
+"""Rate limits, and fair shares of limited resources."""

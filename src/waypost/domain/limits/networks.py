@@ -1,31 +1,31 @@
-"""Which network an IP address is counted for, because one host, or one customer, can use many addresses."""
+"""The networks for which an IP address is counted, because one host or one customer can use many addresses."""
 
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 HOST = (32, 64)
-"""The prefix length that one host has, with IPv4 and with IPv6 (RFC 4291 section 2.5.4)."""
+"""The prefix lengths of the network of one host, in IPv4 and in IPv6 (RFC 4291 section 2.5.4)."""
 
 SITE = (24, 48)
-"""The prefix length that one customer of a provider may have (RFC 6177); with IPv4, a network of neighbours."""
+"""The prefix lengths of the network of one customer, in IPv6 (RFC 6177), and of a group of neighbours, in IPv4."""
 
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """The networks that an address is in, as text. With IPv4 a host is its address."""
+    """The networks to which an address belongs, as strings. In IPv4, the host is the address itself."""
 
     host: str
     site: str
-    """Empty for a text that is not an IP address."""
+    """The network of a customer or of neighbours; empty if the source is not an IP address."""
     is_ipv6: bool = False
 
 
 @lru_cache(maxsize=16_384)
 def of(source: str) -> Networks:
-    """The networks of an IP address. An IPv4-mapped one is IPv4, and the scope of a link-local one does not count.
+    """Return the networks of an IP address. An IPv4-mapped address is treated as IPv4, and a scope is ignored.
 
-    A peer without an IP address, such as a Unix socket, is counted by itself.
+    A peer without an IP address, such as a Unix socket, is treated as a separate host.
     """
     try:
         address = ip_address(source.partition("%")[0])

@@ -1,7 +1,7 @@
-"""How often an operation may be called, and how many email addresses there may be: the profiles, and the rule.
+"""The profiles of limits for API calls and email addresses, and the algorithm that limits rates.
 
-The rule is the generic cell rate algorithm (ITU-T I.371, annex A), which is a token bucket that stores one moment for
-each bucket: when it will be full again.
+The algorithm is the generic cell rate algorithm (ITU-T I.371, annex A). It works like a token bucket, but stores only
+one number for each bucket: the time at which the bucket will be full again.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """This many calls a second on average, and up to `burst` at once after a pause."""
+    """A rate limit: an average number of calls per second, and up to `burst` calls at the same time after a pause."""
 
     per_second: float
     burst: int
@@ -22,15 +22,15 @@ class Limits:
 
     name: str
     rate: Rate
-    """Of each operation, for each account and region; or of all operations of an account in all regions together."""
+    """The rate limit of each operation per account and region, or of each account if `is_of_account` is true."""
     is_of_account: bool
-    """Whether the rate is for all operations and regions of an account together."""
+    """Whether the rate limit applies to all operations and regions of an account together."""
     email_addresses: int | None
-    """In one instance; None for no quota."""
+    """The maximum number of email addresses in one instance; None if there is no quota."""
 
     @property
     def in_words(self) -> str:
-        """The rate in words."""
+        """The quota and the rate limit in words."""
         quota = "any number of" if self.email_addresses is None else str(self.email_addresses)
         what = "account" if self.is_of_account else "operation"
         rate = f"{self.rate.per_second:,g} calls/s per {what}, {self.rate.burst:,} at once"
@@ -38,26 +38,29 @@ class Limits:
 
 
 RELAXED = Limits("relaxed", Rate(20_000, 40_000), is_of_account=True, email_addresses=None)
-"""For a laptop and CI: generous, but one account cannot use up the server."""
+"""The profile for laptops and CI: its limits are generous, but prevent one account from overloading the server."""
 
 AWS = Limits("aws", Rate(2, 5), is_of_account=False, email_addresses=100)
-"""The defaults of Amazon Connect ("Amazon Connect service quotas" in its administrator guide)."""
+"""The default limits of Amazon Connect ("Amazon Connect service quotas" in its administrator guide)."""
 
 PROFILES = {limits.name: limits for limits in (RELAXED, AWS)}
 
 
 class Admission(NamedTuple):
-    """Whether one more is admitted, and when. Moments and times are in seconds."""
+    """The decision whether one more call is admitted. All times are in seconds."""
 
     admitted: bool
     full_at: float
-    """When the bucket will be full again: to be kept for the next time."""
+    """The time at which the bucket will be full again, which the caller must store for the next call of `admit`."""
     wait: float
-    """Seconds until the bucket has room for it, whether or not that is within its patience."""
+    """The number of seconds until the bucket has room for the call, even if this wait exceeds `patience`."""
 
 
 def admit(full_at: float, now: float, rate: Rate, *, patience: float = 0) -> Admission:
-    """Take one from a bucket that will be full at `full_at` (0 for a new one), if it comes within `patience`."""
+    """Take a token from a bucket that will be full at `full_at`, if the wait for it is at most `patience` seconds.
+
+    For a new bucket, `full_at` is 0.
+    """
     interval = 1 / rate.per_second
     # No bucket is emptier than that, so a later moment was kept before the clock went back.
     full_at = min(full_at, now + rate.burst * interval + patience)

@@ -1,8 +1,8 @@
-"""Fair shares of a bounded resource: how much of it one network, or one DNS domain, may hold at once.
+"""Fair shares of a limited resource: the amount that one network or one DNS domain may hold at the same time.
 
-A share depends on how much is free: nobody may hold more than that. So one user alone gets half of the resource, two
-get a third each, and however many there are, something is left for the next one. These "dynamic thresholds" need no
-list of users (Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998).
+The size of a share depends on the amount that is free, because no user may hold more than the free amount. So a single
+user gets half of the resource, two users get a third each, and some of the resource is always left for another user.
+These "dynamic thresholds" need no list of users (Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998).
 """
 
 from collections.abc import Callable, Collection
@@ -11,24 +11,27 @@ from dataclasses import dataclass
 from waypost.domain.limits import networks
 
 NARROW = 1
-"""One user may hold this many times what is free."""
+"""The multiple of the free amount that one user may hold."""
 
 WIDE = 2
-"""Neighbours together may hold this many times what is free; they may be one user with several addresses or names."""
+"""The multiple of the free amount that neighbours may hold together.
+
+Neighbours may be one user with several addresses or names.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A holder that use is counted for, and how many times the free amount it may hold."""
+    """A holder of a resource, and the multiple of the free amount (`factor`) that the holder may have."""
 
     holder: str
     factor: int
 
 
 def of_address(address: str) -> tuple[Share, ...]:
-    """The shares that a client's IP address counts for: that of the address and that of its network.
+    """Return the shares for which a client's IP address is counted: the share of its host and the share of its network.
 
-    A peer without an IP address, as in a test, has a share of its own.
+    A peer without an IP address, as in a test, has its own share.
     """
     found = networks.of(address)
     own = Share(found.host, NARROW)
@@ -36,15 +39,15 @@ def of_address(address: str) -> tuple[Share, ...]:
 
 
 _REVERSE = {"in-addr": 5, "ip6": 14}
-"""How many labels of a name in `arpa` stand for a network: a /24 (RFC 1035 section 3.5), a /48 (RFC 3596)."""
+"""The number of labels that name a network in `arpa`: an IPv4 /24 (RFC 1035 section 3.5) or an IPv6 /48 (RFC 3596)."""
 
 
 def of_domain(name: str) -> tuple[Share, ...]:
-    """The shares that a question about a DNS name counts for: by its last three labels, and by its last two.
+    """Return the shares for which a DNS query is counted, by the last three labels and the last two labels of the name.
 
-    Which labels one owner has is not in the DNS. Two labels may be one owner's domain, below which there are as many
-    names as the owner likes, or a suffix of many owners, such as `co.uk`. The name of an IP address counts for its
-    network.
+    The DNS does not show which labels belong to one owner. Two labels may be the domain of one owner, who can create
+    any number of names below the domain, or a suffix that many owners share, such as `co.uk`. A query for the name of
+    an IP address is counted only for the network of the address.
     """
     labels = _labels(name)
     if labels[-1] == "arpa" or len(labels) < 3:
@@ -53,11 +56,11 @@ def of_domain(name: str) -> tuple[Share, ...]:
 
 
 def owner_of(name: str) -> str:
-    """The domain that most likely has one owner: the last two labels of a name, or three below suffixes like `co.uk`.
+    """Return the likely domain of a name's owner: the last two labels, or three labels below a suffix like `co.uk`.
 
-    This is a guess, for uses where a wrong guess does little harm: where the last label has two letters, a label of
-    three letters or fewer before it is taken for a suffix of many owners. Of the name of an IP address, it is the
-    network.
+    The result is a guess, so this function must be used only where a wrong guess does little harm. If the last label
+    has two letters and the label before it has at most three, the function assumes that many owners share this suffix.
+    For the name of an IP address, the result is the name of its network.
     """
     labels = _labels(name)
     if labels[-1] == "arpa":
@@ -71,8 +74,8 @@ def _labels(name: str) -> list[str]:
 
 
 def allows(shares: Collection[Share], amount: int, *, free: int, held_by: Callable[[str], int]) -> bool:
-    """Whether this much more may be held: it is free, and no holder would then have more than its share.
+    """Return whether the amount is free, and no holder would exceed its share by taking the amount.
 
-    `held_by` says how much a holder has by now. A holder that has nothing may have all that is free.
+    `held_by` returns the amount that a holder already has. A holder that has nothing may take everything that is free.
     """
     return amount <= free and all(held_by(share.holder) + amount <= share.factor * free for share in shares)

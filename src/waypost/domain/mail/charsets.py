@@ -1,10 +1,10 @@
 """Decode bytes in a named charset in the same way as browsers and mail programs.
 
 The meaning of a charset label is defined by the WHATWG Encoding Standard
-(https://encoding.spec.whatwg.org/#names-and-labels), because senders use labels in that sense. For example, `gb2312`
-means GBK, `shift_jis` means code page 932, and `iso-8859-1` means windows-1252. The module also knows a few labels that
-occur in mail but not on the web. A message cannot select any other Python codec, because some codecs take quadratic
-time, and Python caches every unknown codec name that it looks up.
+(https://encoding.spec.whatwg.org/#names-and-labels), because senders use the labels with the meanings that this
+standard defines. For example, `gb2312` means GBK, `shift_jis` means code page 932, and `iso-8859-1` means windows-1252.
+The module also knows a few labels that occur in mail but not on the web. A message cannot select any other Python
+codec, because some codecs take quadratic time, and Python caches every unknown codec name that it looks up.
 """
 
 import re
@@ -52,7 +52,7 @@ _CODECS = {
     "utf-8": "utf-8-sig",
     "x-user-defined": "",
 }
-"""The codecs that replace Python's codecs with incomplete character sets, by the name of the encoding in the standard.
+"""The codecs that replace Python codecs with incomplete character sets, by the encoding's name in the standard.
 
 The codec is empty for an encoding that browsers refuse to decode, or that is not for text.
 """
@@ -85,7 +85,7 @@ _OF_MAIL = {
     "unicode-1-1-utf-7": "utf-7",
     "utf-7": "utf-7",
 }
-"""Charset labels that the standard lacks, or refuses for reasons that apply only to browsers."""
+"""Charset labels that the WHATWG standard lacks, or refuses for reasons that apply only to browsers."""
 
 
 def _iso_2022_jp(octets: bytes) -> str:
@@ -148,7 +148,7 @@ def _more_kanji(octets: bytes) -> str:
 
 
 def _of_pairs(octets: bytes, character: Callable[[int, int], str]) -> str:
-    """Decode characters of two bytes each. The bytes are its row and cell in a table of 94 by 94, each plus 0x21."""
+    """Decode characters of two bytes each: the row and the cell in a table of 94 by 94 characters, each plus 0x21."""
     text = [
         character(first - 0x21, second - 0x21) if 0x21 <= first <= 0x7E and 0x21 <= second <= 0x7E else _UNREADABLE
         for first, second in zip(octets[::2], octets[1::2], strict=False)
@@ -193,4 +193,4 @@ _SETS: dict[bytes, Decoder] = {
 }
 
 _OURS: dict[str, Decoder] = {"euc-jp": _euc_jp, "iso-2022-jp": _iso_2022_jp}
-"""Decoders that replace Python's codecs of the same names, which lack some characters."""
+"""Decoders that replace the Python codecs of the same names, because those codecs lack some characters."""

@@ -19,9 +19,9 @@ class Reason(StrEnum):
     """The reason for a delivery."""
 
     DIRECT = "direct"
-    """The sender addressed the email address itself."""
+    """The sender addressed the message to the email address itself."""
     FORWARDED = "forwarded"
-    """The sender addressed an alias of the email address."""
+    """The sender addressed the message to an alias of the email address."""
     NOTICE = "notice"
     """The message is a notice that this server wrote, to a sender or to the owner of the email address."""
     RETURNED = "returned"
@@ -34,7 +34,7 @@ class Status(StrEnum):
     QUEUED = "queued"
     """The delivery waits for its next attempt, or an attempt is in progress."""
     DELIVERED = "delivered"
-    """The delivery is complete. If it had a route, the peer has accepted the message."""
+    """The delivery is complete. If the delivery had a route, the peer has accepted the message."""
     DEAD = "dead"
     """The server makes no more attempts, and keeps the whole message as a dead letter, which can be redriven."""
 
@@ -47,7 +47,7 @@ class Event(StrEnum):
     DELIVERED = "delivered"
     """A copy is in the inbox, or the delivery over the route succeeded."""
     MOVED = "moved"
-    """The route has changed, so the delivery waits for another destination."""
+    """The route has changed, so the delivery waits for an attempt to reach its new destination."""
     DEFERRED = "deferred"
     """An attempt failed, and there will be another attempt."""
     DEAD = "dead"
@@ -74,7 +74,10 @@ The status None means that the delivery does not exist yet. The diagram in `docs
 
 
 def after(status: Status, event: Event) -> Status:
-    """Return the status of a delivery after an event. Raises `KeyError` if the event cannot happen in that status."""
+    """Return the status of a delivery after an event.
+
+    Raises `KeyError` if the event cannot happen while the delivery has its current status.
+    """
     return STATES[status, event]
 
 
@@ -88,7 +91,7 @@ class Delivery:
     address: addresses.Address
     reason: Reason
     sent_to: str
-    """The recipient as the sender wrote it: this address, or the alias that forwards to it."""
+    """The recipient as the sender wrote it: the email address, or the alias that forwards to the email address."""
     via: str | None
     """The alias that forwarded the message; None if the sender addressed the email address directly."""
     status: Status
@@ -96,7 +99,7 @@ class Delivery:
     kept: bool = True
     """Whether the copy is in the inbox of the email address."""
     destination: str = ""
-    """The destination of the route, as the route spells it; empty if the delivery is only to the inbox."""
+    """The destination of the route, as it is written in the route; empty if the delivery is only to the inbox."""
     also_for: str = ""
     """The alias, as the sender wrote it, if the sender addressed both an alias and its primary; otherwise empty.
 
@@ -195,9 +198,9 @@ class AttemptResult:
     """The text of the peer's reply, or a description of the trouble, in one line."""
     tls: str = ""
     fault: str = ""
-    """The fault that was injected because the route configures it; empty if none was injected."""
+    """The fault that was injected into the attempt, as the route requests; empty if no fault was injected."""
     notifies: bool = False
-    """Whether the peer has taken responsibility for the notice of success (DSN, RFC 3461)."""
+    """Whether the peer has taken responsibility for the success notice (DSN, RFC 3461)."""
 
 
 class Then(StrEnum):
@@ -216,7 +219,7 @@ class Decision:
     status: str
     """The enhanced status code for a notice (RFC 3463)."""
     because: str
-    """The reason, in one line of text."""
+    """The reason for the decision, in one line of text."""
     at: datetime | None = None
     """The time of the next attempt; None if the server makes no more attempts."""
     is_of_destination: bool = False
@@ -231,7 +234,7 @@ class Queued:
 
     delivery_id: str
     attempts: int
-    """The number of attempts before this one."""
+    """The number of attempts before the current attempt."""
     queued_at: datetime
     """The time when the delivery was accepted or redriven."""
 
@@ -243,7 +246,7 @@ class Policy:
     retry_schedule: tuple[timedelta, ...] = tuple(
         timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60, 120, 240)
     )
-    """The pause after the first attempt, after the second, and so on. The last pause repeats."""
+    """The pauses between attempts, beginning with the pause after the first attempt. The last pause repeats."""
     expire: timedelta = timedelta(days=5)
     """The time after which the server makes no more attempts (RFC 5321 section 4.5.4.1: "at least 4-5 days")."""
     jitter: float = 0.1
@@ -278,7 +281,7 @@ _TROUBLES_OF_DESTINATION = {
 }
 """The kinds of trouble that are failures of the destination, and not of the message.
 
-In SMTP and LMTP, that is true only at the stages before the message.
+In SMTP and LMTP, such trouble is a failure of the destination only at the stages before the message.
 """
 
 _BEFORE_THE_MESSAGE = {Stage.CONNECT, Stage.TLS, Stage.GREETING, Stage.HELLO, Stage.AUTH}
@@ -286,10 +289,10 @@ _BEFORE_THE_MESSAGE = {Stage.CONNECT, Stage.TLS, Stage.GREETING, Stage.HELLO, St
 """
 
 _WEBHOOK_REFUSALS = {410, 413, 415, 422}
-"""The HTTP status codes that refuse this message permanently.
+"""The HTTP status codes with which a webhook refuses a message permanently.
 
 The codes mean Gone, Content Too Large, Unsupported Media Type and Unprocessable Content. In contrast, the codes 400,
-401, 403 and 404 are temporary failures, because they usually come from a receiver that was deployed with a mistake.
+401, 403 and 404 are temporary failures, because they usually come from a misconfigured receiver.
 """
 
 _LOOP = re.compile(r"[45]\.4\.6")
@@ -321,7 +324,7 @@ def decide(queued: Queued, result: AttemptResult, now: datetime, policy: Policy)
 
 
 def expired(policy: Policy, because: str, *, is_of_destination: bool = False) -> Decision:
-    """Return the decision for a delivery that has reached the time limit for attempts, so that it is a dead letter.
+    """Return the decision that makes a delivery a dead letter, because it has reached the time limit for attempts.
 
     `because` is the reason why the last attempt failed.
     """
@@ -334,17 +337,18 @@ def expired(policy: Policy, because: str, *, is_of_destination: bool = False) ->
 
 
 def _long(time: timedelta) -> str:
-    """Return a time in words: in days, or in hours if it is less than one day."""
+    """Return a duration in words: in days, or in hours if it is less than one day."""
     unit = "day" if time >= timedelta(days=1) else "hour"
     count = f"{time / timedelta(**{f'{unit}s': 1}):g}"
     return f"{count} {unit}" if count == "1" else f"{count} {unit}s"
 
 
 def pause_after(queued: Queued, policy: Policy) -> timedelta:
-    """Return how long to wait after this attempt. The jitter depends only on the message and the number of attempts.
+    """Return the length of the pause after an attempt.
 
-    So deliveries of one message that failed together are also retried together. One notice can then report all these
-    deliveries, and the times of notices do not reveal which deliveries exist.
+    The jitter depends only on the message and the number of attempts. So deliveries of one message that failed together
+    are also retried together. One notice can then report all these deliveries, and the times of notices do not reveal
+    which deliveries exist.
     """
     schedule = policy.retry_schedule
     pause = schedule[min(queued.attempts, len(schedule) - 1)]
@@ -355,9 +359,9 @@ def pause_after(queued: Queued, policy: Policy) -> timedelta:
 
 
 def latest_due(now: datetime, policy: Policy) -> datetime:
-    """Return the time of the next attempt of a delivery that is deferred now for the longest possible pause.
+    """Return the latest possible time of the next attempt for a delivery that is deferred now.
 
-    A delivery whose next attempt is later than that was deferred while the clock was ahead.
+    A delivery whose next attempt is later than this time was deferred while the clock was ahead.
     """
     return now + max(policy.retry_schedule) * (1 + policy.jitter)
 
@@ -398,7 +402,7 @@ def _refusal_by_reply(result: AttemptResult) -> str:
 
 
 _STATUS_BY_STAGE = {Stage.MAIL: "5.1.0", Stage.RCPT: "5.1.1"}
-"""The most likely enhanced status code of a refusal that has none, by stage."""
+"""The most likely enhanced status code for a refusal without an enhanced status code, by stage."""
 
 
 def _temporary(result: AttemptResult) -> str:

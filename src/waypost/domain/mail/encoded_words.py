@@ -1,7 +1,7 @@
-"""Decode the value of a header field, which can have encoded words among plain text.
+"""Decode the value of a header field, which can be a mixture of plain text and encoded words.
 
 Encoded words are defined in RFC 2047, and may name a language (RFC 2231). An encoded word that cannot be decoded is
-left unchanged. Plain bytes beyond ASCII are read as UTF-8 (RFC 6532) or, if that fails, as windows-1252.
+left unchanged. Non-ASCII bytes outside encoded words are read as UTF-8 (RFC 6532) or, if that fails, as windows-1252.
 """
 
 import binascii
@@ -14,11 +14,11 @@ from waypost.domain.mail.charsets import Decoder
 _WORD = re.compile(
     rb"=\?([!-<>@-~]{1,75})\?([bq])\?((?:(?!\?=|=\?[!-<>@-~]{1,75}\?[bq]\?).)*)\?=", re.IGNORECASE | re.DOTALL
 )
-"""The charset, encoding and text of an encoded word. Some senders write spaces and question marks in its text.
+"""The charset, encoding and text of an encoded word.
 
-The text ends where another encoded word begins, so that no byte is examined more than a fixed number of times. The
-repetition is not possessive, because CPython before 3.11.5 matches possessive repetitions of groups incorrectly
-(python/cpython#106052).
+Some senders write spaces and question marks in the text of an encoded word. The text ends where another encoded word
+begins, so that no byte is examined more than a fixed number of times. The repetition in this regular expression is not
+possessive, because CPython before 3.11.5 matches possessive repetitions of groups incorrectly (python/cpython#106052).
 """
 
 
@@ -58,7 +58,7 @@ def _pieces(octets: bytes) -> Iterator[tuple[Decoder, bytes]]:
 
 
 def content(encoding: bytes, text: bytes) -> bytes | None:
-    """Return the bytes of an encoded word with an encoding (`q` or `b`) and a text; None if it cannot be decoded.
+    """Decode the text of an encoded word to bytes, with the encoding `q` or `b`; return None if decoding fails.
 
     Base64 padding may be missing.
     """

@@ -22,7 +22,7 @@ HEADER_LIMIT = 256 * 1024
 """The maximum length of a header, in bytes."""
 
 MAX_RECEIVED_LINES = 100
-"""The maximum number of `Received` lines. A message with more lines is in a mail loop.
+"""The maximum number of `Received` lines. A message with more `Received` lines is treated as a mail loop.
 
 RFC 5321 section 6.3 requires a limit of "normally at least 100".
 """
@@ -31,7 +31,7 @@ SUBJECT_LIMIT = 998
 """The maximum length of the subject in lists, in characters. The message itself keeps its whole subject."""
 
 _SUBJECT_OCTETS = 12 * SUBJECT_LIMIT
-"""The number of bytes of the subject that are read. The limit bounds the cost of a subject of several megabytes.
+"""The maximum number of bytes to read from the subject. The limit bounds the cost of a subject of several megabytes.
 
 A Chinese character takes 9 bytes in an encoded word, and the word itself adds some overhead.
 """
@@ -40,7 +40,10 @@ _LOOP_HEADER = "X-Waypost-Loop"
 _DELIVERY_HEADER = "X-Waypost-Delivery"
 
 HEADER_ID_LIMIT = 998
-"""The maximum length of a Message-ID, in characters. A longer Message-ID is ignored, because no line may be longer."""
+"""The maximum length of a Message-ID, in characters.
+
+A longer Message-ID is ignored, because it exceeds the maximum length of a line.
+"""
 
 _RECEIVED = re.compile(rb"\r\nreceived[ \t]*:", re.IGNORECASE)
 _SUBJECT = re.compile(rb"\r\nsubject[ \t]*:", re.IGNORECASE)
@@ -64,7 +67,7 @@ class RecipientDsn:
     """The DSN parameters of RCPT TO: the notices that the sender requested for one recipient (RFC 3461 section 4)."""
 
     notify: tuple[str, ...] = ()
-    """NEVER, or some of SUCCESS, FAILURE and DELAY; empty if the client did not give NOTIFY."""
+    """The NOTIFY values: NEVER, or a subset of SUCCESS, FAILURE and DELAY; empty if the client did not give NOTIFY."""
     orcpt: str = ""
     """The original recipient as `type;address`, decoded from xtext; empty if the client did not give ORCPT."""
 
@@ -78,10 +81,10 @@ class Dsn:
     """The DSN parameters of a message and its recipients (RFC 3461 section 4)."""
 
     ret: str = ""
-    """FULL if notices should return the whole message, HDRS for its header only; empty if the client did not give RET.
+    """FULL to return the whole message in notices, HDRS to return its header; empty if the client did not give RET.
     """
     envid: str = ""
-    """The sender's identifier for this message, decoded from xtext."""
+    """The sender's identifier for the message, from the parameter ENVID, decoded from xtext."""
     recipients: tuple[RecipientDsn, ...] = ()
     """The parameters for each recipient, in the order of the envelope; empty if no recipient has DSN parameters."""
 
@@ -114,7 +117,7 @@ class Envelope:
 
     @property
     def declares_smtputf8(self) -> bool:
-        """Whether the client declared SMTPUTF8 (RFC 6531). Some clients declare it for every message."""
+        """Whether the client declared SMTPUTF8 (RFC 6531). Some clients declare SMTPUTF8 for every message."""
         return self.protocol.startswith("UTF8")
 
     def wishes_for(self, recipient: str) -> RecipientDsn:
@@ -124,14 +127,14 @@ class Envelope:
         return self.dsn.recipients[self.recipients.index(recipient)]
 
     def wishes(self) -> dict[str, RecipientDsn]:
-        """Return the DSN parameters by recipient; empty if no recipient has DSN parameters."""
+        """Return the DSN parameters of each recipient; empty if no recipient has DSN parameters."""
         given = self.dsn.recipients
         return dict(zip(reversed(self.recipients), reversed(given), strict=True)) if given else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One accepted SMTP transaction, without the bytes of the message. The 250 reply has the id of the message."""
+    """One accepted SMTP transaction, without the bytes of the message. The 250 reply contains the id of the message."""
 
     id: str
     envelope: Envelope
@@ -140,11 +143,12 @@ class Message:
     """The size of the raw message as the client sent it after DATA, in bytes."""
     subject: str
     header_id: str = ""
-    """The value of the Message-ID field, without the angle brackets; empty if the message has none."""
+    """The value of the Message-ID field, without the angle brackets; empty if the message has no Message-ID."""
     is_authentic: bool = False
     """Whether the sender address is authentic, so that a notice to it reaches the person who sent the message.
 
-    SPF or DKIM can authenticate an address (see `domain.mailauth.vouching`). The server believes trusted clients.
+    SPF or DKIM can authenticate an address (see `domain.mailauth.vouching`). The server assumes that a sender address
+    from a trusted client is authentic.
     """
     authserv_id: str = ""
     """The name that identifies this server in `Authentication-Results` fields.
@@ -182,7 +186,7 @@ def new_id(now: datetime, number: int, random: bytes) -> str:
 def read_header(raw: bytes) -> HeaderFacts:
     """Read the values that acceptance needs from a message's header.
 
-    The function accepts arbitrary bytes, also without a header, and never raises an exception.
+    The function accepts arbitrary bytes, even without a header, and never raises an exception.
     """
     header = b"\r\n" + raw[: end_of_header(raw)]  # so that a line end precedes every line, including the first
     subject = _SUBJECT.search(header)
@@ -207,8 +211,8 @@ def _header_id(header: bytes) -> str:
 def read_header_id(value: str) -> str:
     """Return the Message-ID in a field value, without angle brackets; empty if it is missing or too long.
 
-    A Message-ID that RFC 5322 section 3.6.4 does not allow, without brackets or with spaces, is accepted. Consecutive
-    spaces become one space.
+    A Message-ID without brackets or with spaces is accepted, although RFC 5322 section 3.6.4 does not allow it.
+    Consecutive spaces are replaced with one space.
     """
     bracketed = _IN_BRACKETS.search(value)
     text = bracketed[1] if bracketed else _COMMENT.sub(" ", value).strip("<> \t")
@@ -228,13 +232,13 @@ def loop_token(key: bytes, email_address_id: str) -> str:
     """Return the loop token of an email address.
 
     The token marks copies that an alias forwards, or that the route of the email address sends to another server. Only
-    a server that knows `key` can make or check it.
+    a server that knows `key` can create or verify the token.
     """
     return hmac.digest(key, b"loop:" + email_address_id.encode(), hashlib.sha256).hex()
 
 
 def refuse_loop(facts: HeaderFacts, *, ids: list[str], key: bytes) -> None:
-    """Raise `errors.MailLoop` if the message has too many hops, or was here before for one of the email addresses.
+    """Raise `errors.MailLoop` if the message has too many hops, or has already been forwarded for one of `ids`.
 
     `ids` are the ids of the email addresses that would forward the message: aliases, and email addresses with a route
     to another server. The text of the error never names a primary, because senders must not learn the primary.
@@ -265,8 +269,8 @@ def trace_header(
     duplicate, and is empty for a copy that stays in the inbox.
 
     A copy that leaves this server gets ASCII lines if possible, because a peer without SMTPUTF8 accepts only ASCII. So
-    domains are written as A-labels. If the local part of `sent_to` is not ASCII, the optional `for` clause is omitted
-    (RFC 5321 section 4.4). The `for` clause is kept if `delivered_to` needs SMTPUTF8 anyway.
+    the domains in these lines are written as A-labels. If the local part of `sent_to` is not ASCII, the optional `for`
+    clause is omitted (RFC 5321 section 4.4). The `for` clause is kept if `delivered_to` needs SMTPUTF8 anyway.
     """
     envelope = message.envelope
     if delivery_id:

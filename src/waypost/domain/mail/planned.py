@@ -10,8 +10,8 @@ from waypost.domain.mail.delivery import Reason
 class PlannedDelivery(NamedTuple):
     """A delivery as it was decided when the message was accepted.
 
-    A planned delivery has all data for the delivery, its trace header and its first trace event. So the delivery stays
-    the same if the directory or the routes change before it is stored.
+    A planned delivery contains all data for the delivery, its trace header and its first trace event. So the delivery
+    stays the same if the directory or the routes change before it is stored.
     """
 
     email_address_id: str
@@ -33,12 +33,12 @@ class PlannedDelivery(NamedTuple):
     because: str = ""
     """The reason for the delivery, as the trace shows it."""
     also_for: str = ""
-    """The second address for which the delivery stands, as in `Delivery.also_for`."""
+    """The alias whose notices the delivery also covers, as in `Delivery.also_for`."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedPart:
-    """Planned deliveries of one message that one transaction stores."""
+    """A batch of one message's planned deliveries, which one transaction stores."""
 
     deliveries: tuple[PlannedDelivery, ...]
     results: tuple[str, ...] = ()

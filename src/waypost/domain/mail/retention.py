@@ -1,4 +1,4 @@
-"""Retention: how long the inbox of an email address keeps mail, and how much of it.
+"""The retention rules, which limit the age and the total size of the mail in the inbox of an email address.
 
 A rule has three parts: the addresses that it applies to (`match`, as in a route), the maximum age of mail, and the
 maximum size of an inbox. The first rule that matches an address applies. If no rule matches, all mail is kept
@@ -20,7 +20,10 @@ _NEWEST = "~"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The maximum age and size of the mail in some inboxes. A rule with neither an age nor a size keeps all mail."""
+    """A retention rule: the maximum age and the maximum total size of mail in the inboxes of some addresses.
+
+    A rule with neither an age nor a size keeps all mail.
+    """
 
     match: str
     """The addresses that the rule applies to, as in a route: an address, `*@DOMAIN`, `instance:ID`, or `*`."""
@@ -35,7 +38,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """An account's mail for one address, which remains when the email address is deleted."""
+    """An account's mail for one address, which remains after the email address is deleted."""
 
     account: str
     address_key: str
@@ -43,28 +46,28 @@ class Inbox:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """A delivery that was completed."""
+    """A completed delivery of a message to an inbox or over a route."""
 
     message_id: str
     received_at: datetime
     size: int
     """The size of the message as the client sent it after DATA, in bytes."""
     kept: bool
-    """Whether the message is in the inbox. If not, the store has only its trace."""
+    """Whether the message is in the inbox. The store has only the trace of a message that is not in the inbox."""
 
 
 def find(rules: Iterable[Rule], address: addresses.Address, instance_id: str | None) -> Rule | None:
     """Return the first rule that matches an address; None if no rule matches.
 
-    `instance_id` is None if the email address was deleted. In that case, rules for an instance cannot match, but all
-    other rules can.
+    `instance_id` is None if the email address was deleted. Rules for an instance cannot match a deleted email address,
+    but all other rules can.
     """
     names = routes.names_of(address, instance_id)
     return next((rule for rule in rules if rule.match in names), None)
 
 
 def first_cursor(rule: Rule, now: datetime) -> str:
-    """Return an id that sorts after the ids of all messages that the rule may delete; empty if it deletes none."""
+    """Return an id that sorts after the ids of all messages that a rule may delete; empty if it may delete nothing."""
     if rule.size is not None:
         return _NEWEST
     # A message gets its id before it is received, so a message with a later id cannot be too old.

@@ -1,4 +1,4 @@
-"""Routes: where mail for an email address goes, in addition to its built-in inbox or instead of it.
+"""The routes, which send the mail for an email address to a destination, in addition to its inbox or instead of it.
 
 A route has three parts: the addresses that it applies to (`match`), its target (`to`), and its options. The first route
 that matches an address is used. If no route matches, mail goes to the inbox.
@@ -33,13 +33,13 @@ from waypost.domain.mail.delivery import Protocol
 
 
 class Tls(StrEnum):
-    """The TLS that a route requires of an SMTP or LMTP peer."""
+    """The TLS requirements of a route for an SMTP or LMTP peer."""
 
     NONE = "none"
     OPPORTUNISTIC = "opportunistic"
     """Use TLS with any certificate if the peer offers TLS; otherwise send without TLS (RFC 7435).
 
-    For smtps://, which always uses TLS, the meaning is the same as `VERIFY`.
+    For smtps://, which always uses TLS, this mode means the same as `VERIFY`.
     """
     REQUIRE = "require"
     """Always use TLS, but do not verify the certificate."""
@@ -57,14 +57,17 @@ class Fault(StrEnum):
     SLOW = "slow"
     """The attempt waits for some seconds before it sends the message."""
     DROP_AFTER_DATA = "drop after data"
-    """The attempt sends the message, but fails as if no reply had arrived. So the message is sent again later."""
+    """The attempt sends the message, but fails as if no reply had arrived, so the message is sent again later."""
 
 
 class LineEnds(StrEnum):
-    """The line ends of a message in a Maildir."""
+    """The line endings of a message in a Maildir."""
 
     LF = "lf"
-    """Lines end in LF, as programs that read files expect. A message is unchanged if a line does not end in CRLF."""
+    """Lines end in LF, as programs that read files expect.
+
+    A message is left unchanged if one of its lines does not end in CRLF.
+    """
     AS_RECEIVED = "as received"
     """The bytes of the message are not changed."""
 
@@ -72,18 +75,19 @@ class LineEnds(StrEnum):
 INBOX = "inbox"
 
 TARGET_LIMIT = 1000
-"""The maximum length of a target, in bytes. There is a limit because the queue is indexed by target."""
+"""The maximum length of a target, in bytes. The length is limited because the queue is indexed by target."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """The target of a route, parsed."""
+    """The parsed target of a route."""
 
     protocol: Protocol
     host: str = ""
-    """The host for SMTP, LMTP and webhooks; an IPv6 address has no brackets. Empty for a socket, a Maildir and `mx:`.
+    """The host for SMTP, LMTP and webhooks; an IPv6 address has no brackets.
 
-    If the name ends in a dot, the resolver does not append search domains.
+    The host is empty for a socket, a Maildir and `mx:`. If the host name ends in a dot, the resolver does not append
+    search domains.
     """
     port: int = 0
     path: str = ""
@@ -91,8 +95,7 @@ class Target:
     is_tls: bool = False
     """Whether the connection begins with TLS (implicit TLS)."""
     mx: str | None = None
-    """The domain whose MX records are used; empty for the domain of the address itself. None unless the target
-    is `mx:`."""
+    """The domain whose MX records are used; empty for the address's domain, and None unless the target is `mx:`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +105,7 @@ class Route:
     match: str
     to: str
     keep: bool = False
-    """Whether the inbox also keeps a copy."""
+    """Whether the inbox also keeps a copy of the mail."""
     tls: Tls = Tls.OPPORTUNISTIC
     user: str = ""
     """The user name for AUTH with an SMTP peer."""
@@ -113,12 +116,12 @@ class Route:
     allow_private: bool = False
     """Whether a webhook or a mail server from MX records (`mx:`) may be in a private network or on this machine.
 
-    A host that the route itself names, as in smtp://HOST, may be anywhere.
+    A host that the route itself names, as in smtp://HOST, may be in any network.
     """
     connections: int = 10
     """The maximum number of simultaneous connections to this destination."""
     line_ends: LineEnds = LineEnds.LF
-    """The line ends of messages in a Maildir."""
+    """The line endings of messages in a Maildir."""
     fault: Fault | None = None
 
     @property
@@ -128,9 +131,10 @@ class Route:
 
     @property
     def tls_in_use(self) -> Tls:
-        """The TLS mode in effect. For smtps://, the mode is `VERIFY` unless `tls` is `REQUIRE` (RFC 8314 section 4.1).
+        """The TLS mode that the route uses.
 
-        The rule for smtps:// also applies to routes that an earlier version stored with another mode.
+        For smtps://, the mode is `VERIFY` unless `tls` is `REQUIRE` (RFC 8314 section 4.1). The rule for smtps:// also
+        applies to routes that an earlier version stored with another mode.
         """
         is_implicit = self.to.startswith("smtps:")
         return Tls.VERIFY if is_implicit and self.tls is not Tls.REQUIRE else self.tls
@@ -171,7 +175,7 @@ def find(routes: Sequence[Route], address: addresses.Address, instance_id: str |
 
 
 def never_used(routes: Sequence[Route]) -> tuple[int, int] | None:
-    """Return the index of a route that can never match, and the index of the earlier route that takes all of its mail.
+    """Return the index of a route that can never match, and the index of the earlier route that takes all its mail.
 
     Indexes start at 0. The result is None if every route can match.
     """
@@ -194,7 +198,7 @@ def destination(route: Route, address: addresses.Address) -> str:
 def log_destination(destination: str) -> str:
     """Return a destination in the form for the log, in which three dots replace its path.
 
-    The path may contain an email address or a key. The trace of a message has the whole path.
+    The path may contain an email address or a key. The trace of a message contains the whole path.
     """
     scheme, _, rest = destination.partition(":")
     if scheme == "maildir" or rest.startswith("///"):
@@ -219,8 +223,8 @@ def shown(target: str) -> str:
 def without_secrets(text: str, target: str) -> str:
     """Return text about a target with an ellipsis in place of the target's query and of each value in the query.
 
-    A peer or a library may repeat these secrets in its messages. Values of fewer than `_SHORTEST_SECRET` characters are
-    kept, because they are words and not secrets.
+    A peer or a library may repeat the secrets in a URL in its error messages. Values of fewer than `_SHORTEST_SECRET`
+    characters are kept, because they are words and not secrets.
     """
     _, mark, query = _parted(target)
     if not mark or shown(target) == target:
@@ -256,7 +260,10 @@ def revision(routes: Sequence[Route]) -> str:
 
 
 def checked(route: Route) -> Route:
-    """Return a route in its canonical spelling. Raises `errors.Invalid` with the mistake and the values allowed."""
+    """Return a route in its canonical spelling.
+
+    Raises `errors.Invalid` with a message that names the mistake and the allowed values.
+    """
     match = _checked_match(route.match)
     if route.is_inbox:
         if route.user or route.secret or route.fault or route.line_ends is not LineEnds.LF:
@@ -270,7 +277,8 @@ def checked(route: Route) -> Route:
         raise errors.Invalid("`secret` is only for a user or a webhook")
     if target.protocol is Protocol.WEBHOOK and not route.secret:
         raise errors.Invalid(
-            "A webhook needs a secret of at least 16 characters. Name its file with --secret-file (`secret_file`)."
+            "A webhook needs a secret of at least 16 characters. "
+            "Name the file that contains the secret with --secret-file (`secret_file`)."
         )
     if target.protocol is Protocol.WEBHOOK and len(route.secret) < 16:
         raise errors.Invalid("the secret of a webhook must have at least 16 characters")
@@ -300,7 +308,7 @@ def _check_line_ends(route: Route, target: Target) -> None:
 
 
 def parse_target(to: str) -> Target:
-    """Parse a target. Raises `errors.Invalid` if it is malformed."""
+    """Parse a target. Raises `errors.Invalid` if the domain is malformed."""
     if re.search(r"[\ud800-\udfff]", to):  # an unpaired surrogate, which JSON can express but UTF-8 cannot
         raise errors.Invalid(f"{shown(to)!a} is not valid text")
     if len(to.encode()) > TARGET_LIMIT:
@@ -356,7 +364,10 @@ def _host(text: str, to: str) -> str:
 
 
 def _domain(text: str, to: str) -> str:
-    """Return the canonical form of an email domain. It has no final dot, because email domains are always complete."""
+    """Return the canonical form of an email domain.
+
+    The canonical form has no final dot, because email domains are always complete.
+    """
     try:
         return addresses.domain_key(text.removesuffix("."))
     except errors.Invalid as error:
@@ -382,7 +393,7 @@ def _checked_match(match: str) -> str:
 
 
 def without_secret(route: Route) -> dict[str, Any]:
-    """Return the parts of a route that may be shown, as JSON values: all but its secret."""
+    """Return the parts of a route that may be shown, as JSON values: all parts except its secret."""
     return {
         "log_name": route.log_name,
         "match": route.match,

@@ -16,7 +16,7 @@ from waypost.domain.mail.routes import INBOX_ROUTE, Route, find
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A recipient that exists: its address as the sender wrote it, its email address, and the primary of an alias."""
+    """An existing recipient: the address as the sender wrote it, the email address and, for an alias, the primary."""
 
     sent_to: Address
     email_address: EmailAddress
@@ -51,7 +51,7 @@ class Spared:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The plan for a message: its destinations in the order of the recipients, and the duplicates that are left out."""
+    """The plan for a message: its destinations in the order of the recipients, and the duplicates that are omitted."""
 
     destinations: tuple[Destination, ...]
     spared: tuple[Spared, ...]

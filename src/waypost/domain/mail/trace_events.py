@@ -24,7 +24,7 @@ What = Annotated[str, "the subject of the notice: `failed`, `delayed`, `delivere
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """An attempt to deliver over a route, and its result."""
+    """An attempt to deliver a message over a route, and its result."""
 
     number: Annotated[int, "the number of the attempt, from 1"] = field(metadata={"name": "attempt"})
     destination: Destination
@@ -93,7 +93,7 @@ class DeliveredEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MovedEvent:
-    """The routes have changed, so the delivery waits for another destination."""
+    """The routes have changed, so the delivery waits for an attempt to reach its new destination."""
 
     kind: ClassVar[str] = Event.MOVED.value
     address: Address
@@ -218,7 +218,7 @@ KnownEvent = (
 TraceDetail = KnownEvent | OtherEvent
 
 DeliveryChange = QueuedEvent | DeliveredEvent | MovedEvent | DeferredEvent | DeadEvent | RedrivenEvent
-"""The events that change a delivery. Their kinds are the values of `domain.mail.delivery.Event`."""
+"""The events that change a delivery. The kinds of these events are the values of `domain.mail.delivery.Event`."""
 
 KINDS: Mapping[str, type[KnownEvent]] = {kind.kind: kind for kind in get_args(KnownEvent)}
 """The event types by kind, in the order in which they usually occur."""
@@ -243,14 +243,17 @@ def address_of(detail: TraceDetail) -> str:
 
 
 def members(detail: TraceDetail) -> dict[str, str | int]:
-    """Return the members of an event by name. Empty members are left out, unless they are required."""
+    """Return the members of an event by name. Optional members with empty values are omitted."""
     if isinstance(detail, OtherEvent):
         return dict(detail.members)
     return _WRITERS[type(detail)](detail)
 
 
 def from_members(kind: str, found: Members) -> TraceDetail:
-    """Return the event of a kind from its members. If this version cannot read them, the result is an `OtherEvent`."""
+    """Build an event of a kind from its members.
+
+    The result is an `OtherEvent` if this version cannot read the members.
+    """
     left = dict(found)
     try:
         detail = _taken(KINDS[kind], left)
@@ -270,13 +273,13 @@ class Member:
     type: type
     note: str
     default: object
-    """The value with which the member is left out; `dataclasses.MISSING` for a required member."""
+    """The value for which the member is omitted; `dataclasses.MISSING` for a required member."""
 
 
 def members_of(kind: type[KnownEvent | Attempt]) -> list[Member]:
-    """Return the members that events of a kind can have, in their order.
+    """Return the members that events of a kind can have, in the order of the fields.
 
-    The members of an attempt take the place of the event's attempt field.
+    The members of an attempt replace the event's attempt field.
     """
     return [member for one in _FORMS[kind] for member in (_FORMS[Attempt] if one.type is Attempt else [one])]
 
@@ -289,7 +292,10 @@ def _form(kind: type[Any]) -> tuple[Member, ...]:
 
 
 def _type_and_note(annotation: Any) -> tuple[type, str]:
-    """Return the type and the note of an `Annotated` type. An attempt has no note."""
+    """Return the type and the note of an `Annotated` type.
+
+    The note is empty for the type `Attempt`, which is not annotated.
+    """
     type_, *notes = get_args(annotation) or (annotation,)
     return (Attempt, "") if type_ is Attempt else (type_, notes[-1])
 
@@ -301,7 +307,7 @@ def _writer(form: Sequence[Member]) -> Callable[[Any], dict[str, str | int]]:
     """Return a function that returns the members of an event of a kind.
 
     The function is compiled when the program starts, as `dataclasses` compiles `__init__`. Each message has several
-    events, and a loop over their fields would take three times as long.
+    events, and a loop over the fields of each event would take three times as long.
     """
     lines = ["def members(event):", "    found = {}"]
     for member in form:
@@ -327,7 +333,7 @@ T = TypeVar("T")
 
 
 def _taken(kind: type[T], left: dict[str, str | int]) -> T:
-    """Build a value of a type from the members in `left`, and remove those members from `left`.
+    """Build an instance of a class from the members in `left`, and remove those members from `left`.
 
     Raises `KeyError` if a required member is missing, or `TypeError` if a member has a value of another type.
     """

@@ -1,7 +1,8 @@
 """Decide from the results of the sender checks whether a message is accepted, refused or deferred.
 
-With `enforce`, a message is accepted only if no unknown result could require its refusal. It does not matter which
-server is responsible for an unknown result, because a hostile sender can cause failures of any of them.
+With `enforce`, a message is accepted only if no unknown result could require its refusal. It does not matter whether
+this server or a DNS server is responsible for an unknown result, because a hostile sender can make any of these servers
+fail.
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,10 @@ class Reason(StrEnum):
 
 
 NOT_WANTED = {Reason.OFF, Reason.HANDED_OVER, Reason.TRUSTED}
-"""The reasons that come from the settings. All other reasons mean that the server was unable to check the message."""
+"""The reasons for which the settings exempt a message from the check.
+
+All other reasons mean that the server was unable to check the message.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +61,9 @@ class Ruling(Enum):
     REFUSED_AS_MALFORMED = auto()
     """The From field names more domains than the server looks up, so a forged domain could be hidden among them."""
     DEFERRED_AS_UNCLEAR = auto()
-    """The From field is ambiguous, and the policy of one of its domains is unknown at the moment."""
+    """The From field is ambiguous, and the policy of one of its domains is currently unknown."""
     DEFERRED_IN_DOUBT = auto()
-    """A DNS failure prevents a DMARC result at the moment, and the policy of the domain in From may be `reject`."""
+    """A DNS failure currently prevents a DMARC result, and the policy of the domain in From may be `reject`."""
     DEFERRED_UNCHECKED = auto()
     """This server was unable to check the message."""
 

@@ -15,10 +15,10 @@ from waypost.domain.mailauth import from_header
 from waypost.domain.mailauth.from_header import Naming
 
 MOST_SIGNATURES = 20
-"""The maximum number of DKIM signatures of a message that are read."""
+"""The maximum number of DKIM signatures to read in a message."""
 
 _FIELD_OCTETS = 4_000
-"""The number of bytes of one field that are examined."""
+"""The maximum number of bytes to examine in one field."""
 
 _FIELD = re.compile(rb"\r\n(from|dkim-signature)[ \t]*:", re.IGNORECASE)
 _VALUE_END = re.compile(rb"\r\n(?![ \t])")
@@ -32,7 +32,7 @@ class Expected(StrEnum):
     PASS = "pass"  # noqa: S105 - not a password
     FAIL = "fail"
     NONE = "none"
-    """The message has nothing to check."""
+    """The message lacks the data that the check needs, such as a signature."""
     UNKNOWN = "unknown"
 
 
@@ -58,7 +58,7 @@ class Author:
     """The author's domains and the signatures in the header of a message."""
 
     domains: tuple[str, ...]
-    """The domains of the addresses in From, as A-labels. A well-formed message has exactly one such domain."""
+    """The domains of the addresses in From, as A-labels. A well-formed message has exactly one domain in From."""
     signatures: tuple[str, ...]
     """The `d=` value of each DKIM signature."""
     is_clear: bool = True

@@ -22,31 +22,32 @@ RFC 9989 section 11.5 leaves the number to the receiver.
 """
 
 MAX_ADDRESSES = 100
-"""The maximum number of `@` signs in the malformed From fields of one message, over all readings of the fields."""
+"""The maximum number of `@` signs in the malformed From fields of one message, in all interpretations of the fields."""
 
 MAX_FIELDS = 10
-"""The maximum number of From fields of one message that are examined. RFC 5322 section 3.6 allows only one."""
+"""The maximum number of From fields to examine in one message. RFC 5322 section 3.6 allows only one From field."""
 
 MAX_TEXT = 16 * 1024
-"""The maximum total length of the From fields of one message, in characters. A hundred long addresses fit.
+"""The maximum total length of the From fields of one message, in characters.
 
-There is a limit because each field is read in several ways, some of them character by character.
+This limit is enough for a hundred long addresses. The length is limited because each From field is parsed in several
+ways, and partly character by character.
 """
 
 MAX_FIELD = 10_000
 """The maximum length of a well-formed From field, in characters. A longer field is treated as malformed."""
 
 MAX_CONVERTED = 5 * MAX_NAMED
-"""The maximum number of different domains that are not ASCII, over all readings of the fields.
+"""The maximum number of different non-ASCII domains in all interpretations of a message's From fields.
 
-There is a limit because IDNA takes half a millisecond for a long domain, even for an invalid one.
+The number is limited because IDNA takes half a millisecond to encode a long domain, even if the domain is invalid.
 """
 
 MAX_LENGTH = 254
 """The maximum length of a domain with its final dot, in characters (RFC 1035 section 2.3.4)."""
 
 MAX_DOMAIN = 1_000
-"""The number of characters after an `@` in which a domain must end, including comments and white space in it."""
+"""The number of characters after an `@` within which a domain must end, including its comments and white space."""
 
 _TOKEN = re.compile(
     r"(?P<s>[ \t]+|\r\n[ \t]+|\([^()\\\r\n<>]*\))"
@@ -60,12 +61,15 @@ Constructs that mail readers disagree about do not match: nested comments, backs
 quoted strings.
 """
 _MAILBOXES = re.compile(r"s*(?:(?:[aq]s*)*<a@a>|a@a)s*(?:,s*(?:(?:[aq]s*)*<a@a>|a@a)s*)*\Z")
-"""A list of mailboxes. Each token stands as the name of its group in `_TOKEN`, and a special character as itself."""
+"""A list of mailboxes.
+
+In this pattern, the name of its group in `_TOKEN` represents each token, and each special character represents itself.
+"""
 
 _SIGN = re.compile("[<>@]")
 _BEFORE = " \t\r\n[\"'"
 _RUN = re.compile(r"[^\x00-\x2c\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f\s]+")
-"""A run of characters that a domain may have: ASCII letters, digits, `-`, `.`, `_`, and any characters beyond ASCII."""
+"""A run of characters that a domain may have: ASCII letters, digits, `-`, `.`, `_`, and all non-ASCII characters."""
 _ASCII_RUN = re.compile(r"[A-Za-z0-9._-]+")
 _END = re.compile(r'[<>@,:;\\"\[\]]')
 _LINE_END = re.compile(r"[\r\n]")
@@ -74,15 +78,15 @@ _INVISIBLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\N{SOFT HYPHEN}\u200b
 _GLUE = re.compile(r'[\r\n]+ ?|["\\]| ?<[^<>@]*>? ?')
 """Characters that some mail readers remove, so that the text on both sides is joined.
 
-The text must already have one space in place of each run of white space.
+Each run of white space in the text must already be replaced with one space.
 """
 _ENCODED_WORD = re.compile(r"=\?[^?\s]{1,60}\?([bq])\?([^?\s]*)\?=", re.IGNORECASE)
 
 
 class _LookAlikes(dict[int, str | int]):
-    """A table for `str.translate` that replaces characters with an ASCII compatibility form (UAX #15) by that form.
+    """A table for `str.translate` that replaces each character that has an ASCII compatibility form (UAX #15).
 
-    All other characters are kept. Each character is normalized separately, because normalizing a whole text takes
+    All other characters are kept. Each character is normalized separately, because normalizing a whole string takes
     quadratic time if a letter has many combining marks. In domains, `idna` combines characters and their marks.
     """
 
@@ -97,7 +101,7 @@ class _LookAlikes(dict[int, str | int]):
 _LOOK_ALIKES = _LookAlikes()
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_][a-z0-9_-]{0,62})*\Z")
 _PUBLIC = re.compile(r"\.[^.]{2,}\Z")
-"""The end of a public domain. A top-level domain has at least two letters."""
+"""The end of a domain in the public DNS, whose top-level domain has at least two characters."""
 _IPV4 = re.compile(r"[0-9.]+\Z")
 
 
@@ -129,8 +133,8 @@ _TOO_LONG = ""
 def read(values: Iterable[str]) -> Authors:
     """Return the author's domains in the values of all From fields of a message. Never raises an exception.
 
-    The values must be as received: folded, and with encoded words. The time is linear in the length of the values.
-    Values with more than `MAX_TEXT` characters in total are not read.
+    The values must be unchanged since they were received: still folded, and with encoded words. The running time is
+    linear in the length of the values. Values with more than `MAX_TEXT` characters in total are not read.
     """
     fields = list(values)
     if len(fields) > MAX_FIELDS or sum(map(len, fields)) > MAX_TEXT:
@@ -166,7 +170,7 @@ def read(values: Iterable[str]) -> Authors:
 def _well_formed(value: str) -> list[str] | None:
     """Return the domains of a well-formed list of mailboxes (RFC 5322); None for any other value or an obsolete form.
 
-    The result is also None if a domain is not ASCII, because some mail readers end a domain at such a character.
+    The result is also None if a domain is not ASCII, because some mail readers end a domain at a non-ASCII character.
     """
     if len(value) > MAX_FIELD:
         return None
@@ -200,12 +204,15 @@ def _readings(value: str) -> dict[str, None]:
 
 
 def _spaced(text: str) -> str:
-    """Replace each run of white space by one space. On long runs, the regular expressions would take quadratic time."""
+    """Replace each run of white space with one space.
+
+    On long runs of white space, the regular expressions would take quadratic time.
+    """
     return _WHITE_SPACE.sub(" ", text)
 
 
 def _decoded(word: re.Match[str]) -> str:
-    """Decode an encoded word (RFC 2047) as UTF-8, and replace look-alikes of ASCII.
+    """Decode an encoded word (RFC 2047) as UTF-8, and replace characters that look like ASCII characters.
 
     UTF-8 is sufficient for all charsets, because only `@` and domains matter here.
     """

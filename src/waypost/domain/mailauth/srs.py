@@ -1,8 +1,9 @@
 """Rewrite the sender of forwarded mail (SRS), so that SPF passes and bounces come back to this server.
 
-A rewritten sender has one of three forms. Its local part is never longer than 64 bytes. The part after the first
-separator is signed, and opaque to other servers. In all forms, the id maps a bounce to its message. The signature
-ignores case, and the encoding is Base32, because some mail systems change the case of local parts.
+A rewritten sender has one of three forms. The local part of a rewritten sender is never longer than 64 bytes. The part
+after the first separator of the local part is signed, and opaque to other servers. In all forms, the id maps a bounce
+to its message. The signature ignores case, and the encoding is Base32, because some mail systems change the case of
+local parts.
 
     SRS0=<mac><id>=<day>=<domain>=<local part>      an ordinary sender
     SRS1=<mac><id><day>=<domain>=<rest>             a sender that other servers rewrote; bounces go to the first server
@@ -59,7 +60,10 @@ class Returned:
 
     first_id: str
     last_id: str
-    """The last id of the range that includes the message. The forms SRS0 and SRS1 contain only the start of an id."""
+    """The last id of the range that includes the bounced message's id.
+
+    The forms SRS0 and SRS1 contain only the start of an id.
+    """
     sender: str | None
     """The original sender, or its first rewritten form for SRS1; None if the address does not contain a sender."""
 
@@ -67,7 +71,8 @@ class Returned:
 def rewrite(sender: str, *, domain: str, message_id: str, now: datetime, key_of: Callable[[int], bytes]) -> str:
     """Return the rewritten sender: an address in `domain` that accepts bounces. The null sender is not rewritten.
 
-    `key_of` returns the secret of a period. A period is the number of days since 1970, divided by `PERIOD_DAYS`.
+    `key_of` returns the secret of a period. The number of a period is the number of days since 1970, divided by
+    `PERIOD_DAYS`.
     """
     if not sender:
         return ""
@@ -116,9 +121,9 @@ def claims(local_part: str) -> Returned | None:
 
 
 def reverse(local_part: str, *, now: datetime, key_of: Callable[[int], bytes]) -> Returned | None:
-    """Return the contents of an address that `rewrite` made; None if its signature is invalid or it has expired.
+    """Return the contents of an address from `rewrite`; None if its signature is invalid or the address has expired.
 
-    `key_of` is called only for the current period and the periods next to it.
+    `key_of` is called only for the current period, the previous period and the next period.
     """
     return claims(local_part) if find_signer(local_part, [key_of], now=now) is not None else None
 

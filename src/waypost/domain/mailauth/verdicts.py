@@ -16,22 +16,23 @@ from waypost.domain.mailauth.from_header import Authors, Naming
 LISTED_LIMIT = 2_000
 """The maximum length of the DKIM results in one `Authentication-Results` field, in characters.
 
-There is a limit because each recipient's copy has the field, and the sender chooses the names in it.
+The length is limited because each recipient's copy contains the field, and the sender chooses the names in the field.
 """
 
 MAX_LISTED = 10
 """The maximum number of DKIM signatures in one `Authentication-Results` field."""
 
 MAX_FOREIGN = 50
-"""The maximum number of `Authentication-Results` fields in a received header that are examined."""
+"""The maximum number of `Authentication-Results` fields to examine in a received header."""
 
 MAX_STEPS = 8
 """The maximum number of names that one DMARC tree walk looks up (RFC 9989 section 4.10)."""
 
 _ID_OCTETS = 300
-"""The number of bytes of an `Authentication-Results` field in which the name of its server must end.
+"""The number of bytes within which the server name in an `Authentication-Results` field must end.
 
-There is a limit because these bytes are examined one by one, for all such fields of a message, in a store transaction.
+The number is limited because these bytes are examined one by one, for all such fields of a message, in a store
+transaction.
 """
 _FIELD_OCTETS = 10_000
 _POLICIES = ("none", "quarantine", "reject")
@@ -63,7 +64,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The client's claim: its IP address, its HELO name, and the address in MAIL FROM (empty for the null sender)."""
+    """The input of an SPF check: the client's IP address, HELO name and MAIL FROM address (empty if it is null)."""
 
     peer: str
     helo: str
@@ -95,7 +96,7 @@ class Dkim:
 class Dmarc:
     """The DMARC result: whether SPF or DKIM authenticates the domain in From (RFC 9989).
 
-    `policy` is the domain owner's policy for mail that fails. `naming` shows how clearly From names the domain.
+    `policy` is the domain owner's policy for mail that fails DMARC. `naming` shows how clearly From names the domain.
     """
 
     outcome: Outcome
@@ -120,8 +121,8 @@ class Verdicts:
 def authentication_results(verdicts: Verdicts, authserv_id: str) -> list[str]:
     """Return the lines of the folded `Authentication-Results` field (RFC 8601 section 2.2), without CRLF.
 
-    Hostile values cannot break the field. Characters that are not allowed in names, or that have a meaning in quoted
-    strings, are replaced.
+    Hostile values cannot break the syntax of the field. Characters that are not allowed in names, or that have a
+    meaning in quoted strings, are replaced.
     """
     spf, dmarc = verdicts.spf, verdicts.dmarc
     methods = [_method("spf", spf.outcome, spf.reason, [(f"smtp.{spf.identity}", spf.domain)])]
@@ -151,7 +152,7 @@ def no_results(authserv_id: str, reason: str) -> tuple[str, ...]:
 
 
 def in_words(verdicts: Verdicts) -> dict[str, str]:
-    """Return a short description of each check's result, by the name of the check, safe to show on a terminal."""
+    """Return a short description of the result of each check, which is safe to show on a terminal, by check name."""
     signatures = [_summary(dkim.outcome, dkim.domain) for dkim in verdicts.dkim[:MAX_LISTED]]
     return {
         "spf": _summary(verdicts.spf.outcome, verdicts.spf.domain),
@@ -253,12 +254,12 @@ class Answer:
 
 
 def parse_record(domain: str, texts: Sequence[str]) -> Record | None:
-    """Return the DMARC record among the TXT records at `_dmarc.DOMAIN`; None if there is not exactly one.
+    """Return the DMARC record among the TXT records at `_dmarc.DOMAIN`; None if there is not exactly one DMARC record.
 
     A DMARC record begins with `v=DMARC1`, which is case-sensitive (RFC 9989 section 4.8). If `p` is missing, or `p`,
-    `sp` or `np` is invalid, the policy is `none` if `rua` has a URI. If `rua` has no URI either, there is no policy
-    (section 4.10.1). Other tags with invalid values have their defaults. Unknown tags and the historic `pct` are
-    ignored, except that `pct=0` means `t=y`.
+    `sp` or `np` is invalid, the policy is `none` if `rua` has a URI. A record with one of these errors and no URI in
+    `rua` has no policy (section 4.10.1). If the value of another tag is invalid, the default of the tag applies.
+    Unknown tags and the historic `pct` are ignored, except that `pct=0` means `t=y`.
     """
     records = [text for text in texts if _VERSION.match(text)]
     if len(records) != 1:
@@ -282,7 +283,7 @@ def parse_record(domain: str, texts: Sequence[str]) -> Record | None:
 
 
 def _tags(record: str) -> dict[str, str]:
-    """Return the tags of a record in lower case: names and values are not case-sensitive (RFC 5234 section 2.3).
+    """Return the tags of a record in lower case, because tags are not case-sensitive (RFC 5234 section 2.3).
 
     A tag that occurs twice gets an empty value, which is invalid (RFC 6376 section 3.2).
     """
@@ -396,7 +397,7 @@ def _folded(domain: str) -> str:
 
 
 def _applied(author: str, organisation: str, records: Sequence[Record]) -> Record | None:
-    """Return the record whose policy applies (RFC 9989 section 4.10.1).
+    """Return the DMARC record whose policy applies (RFC 9989 section 4.10.1).
 
     The record belongs to the domain itself, to its organizational domain, or to its public suffix.
     """

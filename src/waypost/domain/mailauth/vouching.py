@@ -12,7 +12,7 @@ from waypost.domain.mailauth.from_header import Naming
 from waypost.domain.mailauth.verdicts import Outcome, Verdicts
 
 FROM_OCTETS = 1_000
-"""The length limit of a From field, in bytes. A field that reaches the limit is not read."""
+"""The length limit of a From field, in bytes. A From field that reaches the limit is not read."""
 
 _FROM = re.compile(rb"(?:\A|\n)from[ \t]*:", re.IGNORECASE)
 _LINE_END = re.compile(rb"\r?\n(?![ \t])")
@@ -64,7 +64,7 @@ def author_key(header: bytes) -> str:
 
 
 def _key(domain: str) -> str:
-    """Return the key for the comparison of domains. Text that is not a domain gets a key that no domain has."""
+    """Return the key by which domains are compared. Text that is not a domain gets a key that no domain has."""
     try:
         return addresses.domain_key(domain.rstrip("."))
     except errors.Invalid:
