@@ -25,7 +25,7 @@ LARGE = 1024 * 1024
 ROOM = 96 * 1024 * 1024
 """The maximum total size of the large messages that are checked at the same time, in bytes.
 
-This limit bounds the memory.
+This limit bounds the memory for checks.
 """
 
 SILENT_IN_A_ROW = 3
@@ -60,7 +60,8 @@ class Limits:
 StartTask = Callable[[Callable[[], Coroutine[Any, Any, None]]], "asyncio.Task[None]"]
 """A function that runs a coroutine in a background task.
 
-Its argument is a function that returns the coroutine, so that the task can be restarted after an error.
+The function's argument is another function, which returns the coroutine, so that the task can be restarted after an
+error.
 """
 
 

@@ -22,8 +22,8 @@ _BARE_FROM = re.compile(rb"[\r\n]from[ \t]*:([^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)", 
 Field = tuple[bytes, bytes]
 """A header field: its name with the white space before the colon, and everything after the colon with the final CRLF.
 
-Lines without a name are omitted, except for lines that contain a From after a bare CR or LF. The name of such a line is
-empty.
+Lines without a name are omitted, except for lines that contain a From after a bare CR or LF. If a line without a name
+is kept, its name is an empty string.
 """
 
 

@@ -25,7 +25,7 @@ Each network gets a share of the queue (`domain.limits.shares`).
 
 
 class Ledger:
-    """A count of the free places and of each holder's places. A ledger has no lock, so its caller must lock it."""
+    """A count of the free places and of each holder's places. A ledger is not thread-safe."""
 
     def __init__(self, total: int) -> None:
         self.free = total

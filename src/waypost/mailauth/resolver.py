@@ -125,7 +125,7 @@ class Unanswered:
                 self._ledger.give_back(holders)
 
     def answered(self, name: str) -> None:
-        """Note that a server has answered for a name."""
+        """Record that a server has answered a query for a name."""
         if self._silent_until:
             with self._lock:
                 self._silent_until.pop(shares.owner_of(name), None)

@@ -24,7 +24,7 @@ _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 def check(claim: Claim, questions: Questions) -> Spf:
     """Check whether a client may send for the domain in MAIL FROM, or, with the null sender, for the domain in HELO.
 
-    RFC 7208 section 2.4 defines these identities.
+    RFC 7208 section 2.4 defines the identity for the null sender.
     """
     identity = "mailfrom" if claim.sender else "helo"
     local_part, _, domain = claim.sender.rpartition("@") if claim.sender else ("postmaster", "", claim.helo)
@@ -62,7 +62,7 @@ class _Query(spf.query):  # type: ignore[misc]
         """Whether this program stopped the lookups, which must not be treated as a DNS error in a `ptr` mechanism."""
 
     def dns(self, name: str, qtype: str, cnames: object = None, ignore_void: bool = False) -> list[Any]:  # noqa: ARG002
-        """Return the records of a name in the library's form. DNS aliases (CNAME) are already resolved."""
+        """Return the records of a name in the library's format. DNS aliases (CNAME) are already resolved."""
         key = (str(name).rstrip(".").lower(), qtype)
         if key not in self._known:
             self._known[key] = self._look_up(*key)

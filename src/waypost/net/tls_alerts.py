@@ -52,7 +52,7 @@ class _Handshaking(ssl.SSLObject):
 
 
 class _ContextOfTransport:
-    """An SSL context for one connection, needed because the event loop does not pass the connection to a context."""
+    """An SSL context that knows its connection's transport, which the event loop does not pass to SSL contexts."""
 
     __class__ = ssl.SSLContext  # type: ignore[assignment]  # the event loop checks the type
 

@@ -206,8 +206,8 @@ class RouteUnreachable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataDirectoryShared:
-    """The group of the data directory can write to it, so members of the group can replace its files. The volumes of
-    containers need this permission.
+    """The group of the data directory can write to it, so members of the group can replace its files. Container volumes
+    need this permission.
     """
 
     directory: str

@@ -1,7 +1,8 @@
 """The rules for alias links.
 
 An alias link joins exactly one primary and one alias: mail to the alias is forwarded to the primary. An email address
-is in at most one link, as primary or as alias. So links never form chains, and forwarding never loops inside Waypost.
+is in at most one link, as primary or as alias. So alias links never form chains, and forwarding never loops inside
+Waypost.
 
 Source: AssociateEmailAddressAlias, "Important things to know", in the Amazon Connect API Reference. The page
 docs/aws-differences.md lists our decisions about cases that the API Reference does not cover.

@@ -27,7 +27,8 @@ def partition_of(region: str) -> str:
     """Return the name of a region's partition, as it appears in ARNs.
 
     Data from earlier Waypost versions can contain regions that AWS does not publish. As in the AWS SDKs, the partition
-    of such a region depends on the form of its name. A name that matches no partition's pattern belongs to `aws`.
+    of an unpublished region depends on the form of its name. A name that matches no partition's pattern belongs to
+    `aws`.
     """
     return _named(region) or "aws"
 

@@ -20,7 +20,8 @@ The pattern in the service model refuses only the lower-case prefix.
 def check_together(present: Iterable[str], new: Collection[str]) -> None:
     """Raise `errors.Invalid` if the tag keys `new` cannot be added to a resource with the keys `present`.
 
-    The error is raised for a reserved key and for too many tags. A key that is in both `present` and `new` counts once.
+    The error is raised for a reserved key and for too many tags. A key that is in both `present` and `new` is counted
+    only once.
     """
     refuse_reserved(new)
     before = set(present)
@@ -28,7 +29,7 @@ def check_together(present: Iterable[str], new: Collection[str]) -> None:
     if len(together) > MAX_TAGS:
         raise errors.Invalid(
             f"A resource may have at most {MAX_TAGS} tags. "
-            f"This resource has {len(before)} tags, and would have {len(together)} tags."
+            f"This resource has {len(before)} tags, and would have {len(together)} with the new tags."
         )
 
 

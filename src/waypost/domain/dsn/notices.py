@@ -1,7 +1,7 @@
 """Compose notices to senders and to owners of email addresses.
 
-A sender's notice is a delivery status notification (RFC 3461, 3464, 6522, 6533). It reports that mail failed, is
-delayed or was delivered. An owner's notice reports a mail loop.
+A sender's notice is a delivery status notification (RFC 3461, 3464, 6522, 6533), which reports that mail could not be
+delivered, is delayed or was delivered. An owner's notice reports a mail loop.
 
 Senders must not learn the primary of an alias. So a notice for a forwarded copy names only the alias, and omits the
 next server and its reply text (see `redact`). Text from replies and headers is untrusted, so a notice limits each
@@ -160,8 +160,9 @@ def notice(
     """Compose the notice to the sender about a message and some of its recipients.
 
     All `outcomes` must have the same action. If `is_whole` is true, `original` must be the whole message, and the
-    notice includes all of it if possible. Otherwise `original` is the beginning of the message, and the notice includes
-    only the header. The notice is ASCII, unless the client declared SMTPUTF8 or the returned body has 8-bit bytes.
+    notice includes all of it if possible. If `is_whole` is false, `original` is the beginning of the message, and the
+    notice includes only the header. The notice is ASCII, unless the client declared SMTPUTF8 or the returned body has
+    8-bit bytes.
     """
     sender, action = message.envelope.sender, outcomes[0].fate.action
     whole = returned_content.whole(original) if is_whole else b""
@@ -338,7 +339,7 @@ def _is_reply(result: AttemptResult | None) -> bool:
 def _remote(outcome: RecipientOutcome) -> str:
     """Return the Remote-MTA value, which names the server that replied.
 
-    The value is empty if it would reveal the primary of an alias.
+    The value is empty if the name would reveal the primary of an alias.
     """
     result = outcome.fate.result
     if result is None or outcome.is_forwarded:

@@ -3,7 +3,7 @@
 import re
 
 _TEXT_LIMIT = 500
-"""The maximum length of text from another server, in characters. The rest of a longer text is cut off."""
+"""The maximum length of text from another server, in characters. Longer text is truncated to this length."""
 
 _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 """Control characters, invisible characters, and characters that change the direction of the text after them."""

@@ -209,7 +209,7 @@ def _action(value: str) -> str:
 def hops(header: bytes) -> list[str]:
     """Return the servers that a message passed through, from its Received fields, the first server first.
 
-    If there are more than `MAX_RECEIVED_LINES + 1` servers, the earliest servers are left out.
+    If there are more than `MAX_RECEIVED_LINES + 1` servers, the earliest servers are omitted.
     """
     are_few = header.lower().count(b"\nreceived") <= _FEW_RECEIVED
     limit = _RECEIVED_LIMIT if are_few else _SHORT_RECEIVED_LIMIT

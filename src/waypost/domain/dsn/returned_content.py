@@ -53,8 +53,8 @@ def may_be_whole(message: Message) -> bool:
 def header(original: bytes, *, recipients: int = 1) -> bytes:
     """Return the header of a message as its author wrote it. If part of the header is omitted, `CUT` is its last line.
 
-    A message with more recipients gets less of its header back, because each recipient can cause a separate notice.
-    `original` must have at least the first `READ` bytes of the message, or all of a shorter message.
+    The more recipients a message has, the less of its header is returned, because each recipient can cause a separate
+    notice. `original` must have at least the first `READ` bytes of the message, or all of a shorter message.
     """
     raw_header = original[: end_of_header(original)]
     is_cut = len(raw_header) > EXAMINED
@@ -78,7 +78,7 @@ def whole(original: bytes) -> bytes:
     """Return a whole message, with the header as its author wrote it.
 
     The result is empty if a notice cannot return the message. A part that contains a whole message must not be encoded
-    (RFC 2046 section 5.2.1). So a notice can return the message only if `is_lines` is true for it.
+    (RFC 2046 section 5.2.1). So a notice can return the message only if `is_lines` is true for the message.
     """
     raw_header = original[: end_of_header(original)]
     returned = of_author(raw_header) + original[len(raw_header) :]

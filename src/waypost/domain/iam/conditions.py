@@ -1,7 +1,7 @@
 """One entry of a Condition element: an operator, a key, and the values to compare with the key.
 
-    "ForAnyValue:StringNotLikeIfExists": {"aws:TagKeys": ["cost*", "team"]}
-     quantifier   not operator  if exists   key            values
+For example, the entry `"ForAnyValue:StringNotLikeIfExists": {"aws:TagKeys": ["cost*", "team"]}` consists of the
+quantifier ForAnyValue, the negated operator StringNotLike, the suffix IfExists, the key aws:TagKeys, and two values.
 
 Each operator is defined by a positive comparison of one value in the request. The rules for negation, IfExists and
 quantifiers build on this comparison.

@@ -1,8 +1,8 @@
 """The global condition keys of a call, with values for the caller, its IP address and the time.
 
-Source: "AWS global condition context keys" in the IAM User Guide. The table also contains keys that AWS always sets and
-that have the same value for every call. Without a key that AWS always sets, a Deny statement that tests the key would
-never apply.
+Source: "AWS global condition context keys" in the IAM User Guide. The table in this module also contains keys that AWS
+always sets and that have the same value for every call. If the table lacked a key that AWS always sets, a Deny
+statement that tests this key would never apply.
 """
 
 from collections.abc import Callable, Mapping

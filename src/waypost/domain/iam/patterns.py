@@ -117,7 +117,7 @@ def of_parts(parts: Sequence[tuple[Piece, ...]]) -> Pattern:
 def glob(source: str) -> str:
     """Return the regular expression for a string with wildcards but without variables.
 
-    The caller can join several regular expressions of this function as alternatives.
+    The returned expressions can be joined as alternatives.
     """
     return _expression([read(source, wildcards=True, variables=False)])
 

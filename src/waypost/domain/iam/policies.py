@@ -66,7 +66,7 @@ _PARTITION = re.compile(r"aws(?:-[a-z]+)*")
 
 
 def parse(document: str) -> Policy:
-    """Parse a policy document, or raise `errors.Invalid` with the location of and reason for the first error."""
+    """Parse a policy document, or raise `errors.Invalid` with the place and the cause of the first error."""
     policy = documents.read(document)
     for name in policy:
         if name not in _ELEMENTS:
@@ -148,7 +148,7 @@ def _one_of(statement: Mapping[str, Any], name: str) -> tuple[Sequence[str], boo
 
 
 def _listed(element: str, found: Any) -> list[Any]:
-    """Return the members of the list that is a policy element's value.
+    """Return the value of a policy element as a list.
 
     A single value is treated as a list of one member.
     """

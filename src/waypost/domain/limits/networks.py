@@ -1,14 +1,14 @@
-"""The networks for which an IP address is counted, because one host or one customer can use many addresses."""
+"""The networks by which clients are counted, because one host or one customer can use many IP addresses."""
 
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 HOST = (32, 64)
-"""The prefix lengths of the network of one host, in IPv4 and in IPv6 (RFC 4291 section 2.5.4)."""
+"""The prefix lengths of one host's network, in IPv4 and in IPv6 (RFC 4291 section 2.5.4)."""
 
 SITE = (24, 48)
-"""The prefix lengths of the network of one customer, in IPv6 (RFC 6177), and of a group of neighbours, in IPv4."""
+"""The prefix lengths of a network of neighbours in IPv4, and of one customer's network in IPv6 (RFC 6177)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,10 @@ class Networks:
 
 @lru_cache(maxsize=16_384)
 def of(source: str) -> Networks:
-    """Return the networks of an IP address. An IPv4-mapped address is treated as IPv4, and a scope is ignored.
+    """Return the networks of an IP address.
 
-    A peer without an IP address, such as a Unix socket, is treated as a separate host.
+    An IPv4-mapped address is treated as IPv4, and the scope of a link-local address is ignored. A peer without an IP
+    address, such as a Unix socket, is treated as a separate host.
     """
     try:
         address = ip_address(source.partition("%")[0])

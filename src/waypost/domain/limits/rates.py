@@ -1,7 +1,7 @@
 """The profiles of limits for API calls and email addresses, and the algorithm that limits rates.
 
-The algorithm is the generic cell rate algorithm (ITU-T I.371, annex A). It works like a token bucket, but stores only
-one number for each bucket: the time at which the bucket will be full again.
+The algorithm is the generic cell rate algorithm (ITU-T I.371, annex A). The algorithm works like a token bucket, but
+stores only one number for each bucket: the time at which the bucket will be full again.
 """
 
 from dataclasses import dataclass

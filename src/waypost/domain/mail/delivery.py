@@ -1,7 +1,7 @@
 """Deliveries: their reasons, their statuses, and the meaning of attempt results.
 
-A delivery is one message for one email address. Only `decide` interprets the reply code of a peer. It treats an unknown
-result as a temporary failure, so the server keeps the mail and retries.
+A delivery is one message for one email address. Only `decide` interprets the reply code of a peer. `decide` treats an
+unknown result as a temporary failure, so the server keeps the mail and retries.
 """
 
 import hashlib
@@ -69,7 +69,8 @@ STATES: dict[tuple[Status | None, Event], Status] = {
 }
 """The transition table of deliveries: the new status for each possible pair of a status and an event.
 
-The status None means that the delivery does not exist yet. The diagram in `docs/mail-flow.md` is drawn from this table.
+The status None means that the delivery does not exist yet. The diagram in `docs/mail-flow.md` is generated from this
+table.
 """
 
 
@@ -416,7 +417,7 @@ def _temporary(result: AttemptResult) -> str:
 
 
 def _is_of_destination(result: AttemptResult) -> bool:
-    """Return whether the destination itself failed, so that the server pauses attempts to it."""
+    """Return whether the destination itself failed, so that the server pauses attempts to reach it."""
     if result.fault:
         return False
     match result.protocol:

@@ -81,7 +81,7 @@ class Dsn:
     """The DSN parameters of a message and its recipients (RFC 3461 section 4)."""
 
     ret: str = ""
-    """FULL to return the whole message in notices, HDRS to return its header; empty if the client did not give RET.
+    """The RET value: FULL to return the whole message in notices, HDRS to return only its header; empty without RET.
     """
     envid: str = ""
     """The sender's identifier for the message, from the parameter ENVID, decoded from xtext."""

@@ -55,7 +55,7 @@ class Fault(StrEnum):
     PERMFAIL = "permfail"
     """The attempt sends nothing, and fails as if the peer had replied 554."""
     SLOW = "slow"
-    """The attempt waits for some seconds before it sends the message."""
+    """The attempt waits for a few seconds before it sends the message."""
     DROP_AFTER_DATA = "drop after data"
     """The attempt sends the message, but fails as if no reply had arrived, so the message is sent again later."""
 
@@ -223,8 +223,8 @@ def shown(target: str) -> str:
 def without_secrets(text: str, target: str) -> str:
     """Return text about a target with an ellipsis in place of the target's query and of each value in the query.
 
-    A peer or a library may repeat the secrets in a URL in its error messages. Values of fewer than `_SHORTEST_SECRET`
-    characters are kept, because they are words and not secrets.
+    A peer or a library may repeat the secrets of a URL in its error messages. Query values of fewer than
+    `_SHORTEST_SECRET` characters are kept, because they are words and not secrets.
     """
     _, mark, query = _parted(target)
     if not mark or shown(target) == target:

@@ -1,7 +1,7 @@
 """The events of a message's trace: one type for each kind of event.
 
 The store and the inspection API use the same names for kinds and members. Only `members` and `from_members` translate
-between members and types. The reference documentation prints the note of each field.
+between the types of events and their members. The reference documentation prints the note of each field.
 """
 
 from collections.abc import Callable, Mapping, Sequence

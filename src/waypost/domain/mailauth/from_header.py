@@ -63,7 +63,7 @@ quoted strings.
 _MAILBOXES = re.compile(r"s*(?:(?:[aq]s*)*<a@a>|a@a)s*(?:,s*(?:(?:[aq]s*)*<a@a>|a@a)s*)*\Z")
 """A list of mailboxes.
 
-In this pattern, the name of its group in `_TOKEN` represents each token, and each special character represents itself.
+In this pattern, each token is represented by the name of its group in `_TOKEN`, and each special character by itself.
 """
 
 _SIGN = re.compile("[<>@]")
@@ -78,13 +78,13 @@ _INVISIBLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\N{SOFT HYPHEN}\u200b
 _GLUE = re.compile(r'[\r\n]+ ?|["\\]| ?<[^<>@]*>? ?')
 """Characters that some mail readers remove, so that the text on both sides is joined.
 
-Each run of white space in the text must already be replaced with one space.
+The pattern requires that each run of white space in the text has been replaced with one space.
 """
 _ENCODED_WORD = re.compile(r"=\?[^?\s]{1,60}\?([bq])\?([^?\s]*)\?=", re.IGNORECASE)
 
 
 class _LookAlikes(dict[int, str | int]):
-    """A table for `str.translate` that replaces each character that has an ASCII compatibility form (UAX #15).
+    """A table for `str.translate` that replaces each character with its ASCII compatibility form (UAX #15), if any.
 
     All other characters are kept. Each character is normalized separately, because normalizing a whole string takes
     quadratic time if a letter has many combining marks. In domains, `idna` combines characters and their marks.
@@ -115,7 +115,7 @@ class Naming(StrEnum):
     UNCLEAR = "unclear"
     """There are several From fields or several domains, or mail readers disagree about the field."""
     TOO_MANY = "too many"
-    """A limit on domains, addresses, fields or characters was exceeded, or an address or the header has no end."""
+    """A limit on domains, addresses, fields or characters was exceeded, or an address or the header is too long."""
 
 
 @dataclass(frozen=True, slots=True)

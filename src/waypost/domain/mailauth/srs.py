@@ -121,7 +121,7 @@ def claims(local_part: str) -> Returned | None:
 
 
 def reverse(local_part: str, *, now: datetime, key_of: Callable[[int], bytes]) -> Returned | None:
-    """Return the contents of an address from `rewrite`; None if its signature is invalid or the address has expired.
+    """Return the contents of an address that `rewrite` returned; None if its signature is invalid or it has expired.
 
     `key_of` is called only for the current period, the previous period and the next period.
     """

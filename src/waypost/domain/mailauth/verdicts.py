@@ -64,7 +64,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The input of an SPF check: the client's IP address, HELO name and MAIL FROM address (empty if it is null)."""
+    """The input of an SPF check: the client's IP address and HELO name, and the sender (empty for the null sender)."""
 
     peer: str
     helo: str
@@ -152,7 +152,10 @@ def no_results(authserv_id: str, reason: str) -> tuple[str, ...]:
 
 
 def in_words(verdicts: Verdicts) -> dict[str, str]:
-    """Return a short description of the result of each check, which is safe to show on a terminal, by check name."""
+    """Return a short description of each check's result, by the name of the check.
+
+    The descriptions are safe to show on a terminal.
+    """
     signatures = [_summary(dkim.outcome, dkim.domain) for dkim in verdicts.dkim[:MAX_LISTED]]
     return {
         "spf": _summary(verdicts.spf.outcome, verdicts.spf.domain),
@@ -338,7 +341,7 @@ def align(
 
 
 def conclude(authors: Authors, verdicts: Sequence[Dmarc]) -> Dmarc:
-    """Return the DMARC result of a message from the verdicts on each domain in its From fields, in their order.
+    """Return the DMARC result of a message from the verdicts on each domain in its From fields, in the same order.
 
     If From clearly names one domain, the verdict on that domain is the result. If From is unclear, the message cannot
     pass (RFC 9989 section 5.3.1), and it fails if it fails for any domain whose policy is `reject` (section 11.5).
@@ -363,7 +366,7 @@ _MALFORMED = {
 
 
 def decide(authors: Sequence[str], spf: Spf, dkim: Sequence[Dkim]) -> Generator[str, Answer, Dmarc]:
-    """Decide the DMARC result for one domain in From, which must be the only element of `authors`, with A-labels.
+    """Decide the DMARC result for one domain in From, which must be the only element of `authors`, as A-labels.
 
     If a check that might have passed for the domain could not be completed, the result is `temperror`, never `fail`.
     """

@@ -58,7 +58,9 @@ def test_a_resource_has_at_most_fifty_tags_and_an_existing_key_counts_once(store
     full = {f"k{n}": "" for n in range(rules.MAX_TAGS)}
     add(store, resource, **full)
     add(store, resource, k0="new")
-    with pytest.raises(errors.Invalid, match=r"at most 50 tags\. This resource has 50 tags, and would have 51 tags"):
+    with pytest.raises(
+        errors.Invalid, match=r"at most 50 tags\. This resource has 50 tags, and would have 51 with the new"
+    ):
         add(store, resource, k0="newer", one_more="")
     assert of(store, resource) == full | {"k0": "new"}
     store.write(tags.remove, TENANT, resource, ["k1"])
