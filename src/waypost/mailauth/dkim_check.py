@@ -166,8 +166,8 @@ def _refuse_if_too_costly(fields: Sequence[Field], value: bytes) -> None:
 def _only_signed(fields: Sequence[Field], signed: Sequence[bytes]) -> list[Field]:
     """Return only the fields that a signature covers, so that the library does not canonicalize all fields.
 
-    Fields are selected from the last field upwards (RFC 6376 section 5.4.2). To detect an added From field, the library
-    hashes one more From field than the signature covers, so one more From field is kept.
+    Fields are selected in reverse order, from the last field upwards (RFC 6376 section 5.4.2). To detect an added From
+    field, the library hashes one more From field than the signature covers, so one more From field is kept.
     """
     wanted = Counter([*signed, b"from"])
     kept: list[Field] = []

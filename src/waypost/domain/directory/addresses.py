@@ -1,4 +1,4 @@
-"""The syntax of an address, and the rule by which two spellings are the same address.
+"""The syntax of an address, and the rule that decides whether two spellings are the same address.
 
 An address is `local@domain`. Addresses are compared without regard to case, and their domains as IDNA A-labels. So
 `Support@Bücher.example` and `support@xn--bcher-kva.example` are the same address. The original spelling is kept for

@@ -4,7 +4,7 @@ import unicodedata
 from itertools import chain, groupby
 
 _MANY_MARKS = 100
-"""The number of combining marks in a string from which this module sorts the marks itself."""
+"""The minimum number of combining marks in a string for which this module sorts the marks itself."""
 
 
 def fold(text: str) -> str:

@@ -402,7 +402,7 @@ def owner_notice(
         *textwrap.wrap(
             "One of these servers sends mail for this address back to a server that has already handled it."
         ),
-        *textwrap.wrap(f"Check the routes on {hostname} and the forwarding rules on the other servers."),
+        *textwrap.wrap(f"Check the forwarding rules on the other servers and the routes on {hostname}."),
         "Remove one of the routes or rules that form the loop.",
         "Until the loop is removed, all mail that takes this path will fail in the same way.",
     ]
