@@ -83,7 +83,7 @@ MEANINGS = {
 
 @pytest.mark.parametrize(("condition", "holds"), MEANINGS.values(), ids=MEANINGS)
 def test_a_condition_is_true_for_the_email_addresses_that_match_it(condition, holds):
-    assert reference_search.fulfils(condition, FOUND, {"team": "Blue"}) is holds
+    assert reference_search.matches(condition, FOUND, {"team": "Blue"}) is holds
 
 
 LATER = NOW + timedelta(seconds=1)
