@@ -258,7 +258,7 @@ class Settings:
     disk_reserve: int = setting(
         SIZE,
         "256MiB",
-        "Space to keep free on the disk of the data directory. With less free space, the server refuses mail with 452.",
+        "Space to keep free on the disk of the data directory. If less space is free, the server refuses mail with 452.",
     )
     clock: Clock = setting(
         one_of(Clock),
@@ -268,7 +268,7 @@ class Settings:
     )
 
     routes: tuple[Route, ...] = ()
-    """The routes of the settings file. Routes, delivery and retention can be set only in the settings file."""
+    """The routes in the settings file. Routes, delivery and retention can be set only in the settings file."""
     delivery: Delivery = field(default_factory=Delivery)
     retention: tuple[Rule, ...] = ()
 

@@ -181,7 +181,7 @@ _HOW = {
     **SECRETS,
     "allow_private": Key(
         FLAG,
-        "Whether a webhook, or a mail server that was found in the DNS (mx:), may be in a private network or on this "
+        "Whether a webhook, or a mail server that was found in the DNS (mx:), may be on a private network or on this "
         "machine.",
     ),
     "connections": Key(_whole(1, 1000), "The maximum number of simultaneous connections to this destination."),

@@ -151,7 +151,7 @@ def test_a_valid_route_is_not_changed(route):
         (a_route("maildir:/mail", secret="x"), "`secret` is only for a user"),
         (a_route("https://hook.example"), "at least 16 characters"),
         (a_route("https://hook.example", secret=KEY[1:]), "at least 16 characters"),
-        (a_route("http://hook.example", secret=KEY), "To use http:// in a private network, add --allow-private"),
+        (a_route("http://hook.example", secret=KEY), "To use http:// on a private network, add --allow-private"),
         (a_route(connections=0), "from 1 to 1000"),
         (a_route(connections=1001), "from 1 to 1000"),
         (a_route("inbox", user="me"), "cannot have a user, secret, line_ends or fault"),

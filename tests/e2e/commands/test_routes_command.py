@@ -157,7 +157,7 @@ def test_routes_list_without_a_server_or_settings_file_prints_a_hint(routes):
     routes.add("*@example.com", "inbox")
     assert routes("list").splitlines() == [
         "   1  651fef290376  *@example.com  ->  inbox",
-        "      No server is running. To see the routes of a settings file, name the file with --config.",
+        "      No server is running. To see the routes in a settings file, name the file with --config.",
     ]
 
 

@@ -204,7 +204,7 @@ def test_explain_shows_the_routes_and_expected_results_for_an_alias(late, comman
         f"  direct -> {alias}",
         f"  forwarded through {alias} -> {primary}, by {late.sink}",
     ]
-    assert "      the route of the settings file for *@out.example\n" in printed
+    assert "      the route in the settings file for *@out.example\n" in printed
     assert "      sender rewritten to bounces.mail.example: the SPF record of client.example" in printed
     assert "      SPF   pass: " in printed
     dkim = "the message is sent unchanged, so a valid signature from client.example stays valid"

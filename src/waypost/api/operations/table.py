@@ -1,4 +1,6 @@
-"""The table of operations: the function of each operation, the resources to authorise, and the accepted ids."""
+"""The table of operations. For each one, it has the function that implements it, the resources that a policy must
+allow, and the kinds of id that it accepts.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

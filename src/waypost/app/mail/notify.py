@@ -210,7 +210,7 @@ def drop(tx: ports.WriteTx, owing: ports.Owing) -> None:
 def _notify_owner(
     tx: ports.WriteTx, deployment: Deployment, delivery: Delivery, message: Message, *, new_id: NewId, now: datetime
 ) -> None:
-    """Put a notice into the inbox of an email address whose mail loops, at most once a day."""
+    """Notify an email address, at most once a day, that its mail is in a loop. The notice goes into its inbox."""
     if not tx.first_time(f"loop notice {delivery.email_address_id} {now.date().isoformat()}"):
         return
     notice_id, path = new_id(), trace.path(tx, delivery)

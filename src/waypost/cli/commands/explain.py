@@ -85,7 +85,7 @@ def _delivery_lines(delivery: schema.ExplainedDelivery) -> Iterator[str]:
     copy = ", and in its inbox" if delivery["destination"] and delivery["in_inbox"] else ""
     yield plain(f"  {how(delivery)} -> {delivery['address']}{destination}{copy}")
     if route:
-        number = f"route {route['number']}" if route["number"] else "the route of the settings file"
+        number = f"route {route['number']}" if route["number"] else "the route in the settings file"
         yield plain(f"      {number} for {route['match']}")
         if route["fault"]:
             yield plain(f"      INJECTED FAULT: {route['fault']}")

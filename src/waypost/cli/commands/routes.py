@@ -63,7 +63,7 @@ def listed(
     """List routes in the order in which they are matched.
 
     Routes of the running server's settings file are marked "file". Routes that `waypost routes add` has set have
-    numbers. If no server is running, the list includes the routes of the settings file that --config names. Secrets are
+    numbers. If no server is running, the list includes the routes in the settings file that --config names. Secrets are
     not shown. The second column is the name of the route in the log, which contains no email addresses.
     """
     stored = administer(data, database, routes.list_routes)
@@ -79,7 +79,7 @@ def listed(
     for route in shown:
         typer.echo(f"{route['number'] or 'file':>4}  {route['log_name']}  {_in_a_line(route)}")
     if running is None and not config:
-        typer.echo("      No server is running. To see the routes of a settings file, name the file with --config.")
+        typer.echo("      No server is running. To see the routes in a settings file, name the file with --config.")
     elif shown and all(route["match"] != "*" for route in shown):
         typer.echo("      All other mail goes to the inbox of its address.")
     elif not shown:
@@ -157,7 +157,9 @@ def add(
     ] = "",
     allow_private: Annotated[
         bool,
-        typer.Option("--allow-private", help="Allow a webhook, or a mail server of mx:, in a private network."),
+        typer.Option(
+            "--allow-private", help="Allow a webhook, or a mail server found through mx:, to be on a private network."
+        ),
     ] = False,
     no_rewrite_sender: Annotated[
         bool, typer.Option("--no-rewrite-sender", help="Do not rewrite the sender with SRS.")
@@ -232,7 +234,7 @@ def _file_of(running: Run | None, given: "SettingsFile") -> "SettingsFile":
 def _shown(route: dict[str, Any], number: int | None) -> dict[str, Any]:
     """Return the JSON object for a route, with its number and its source.
 
-    `number` is None for a route of the settings file.
+    `number` is None for a route in the settings file.
     """
     return {"number": number, "source": "file" if number is None else "command", **route}
 

@@ -114,7 +114,7 @@ class Route:
     rewrite_sender: bool = True
     """Whether the sender is rewritten (SRS) if the message leaves this server's domains."""
     allow_private: bool = False
-    """Whether a webhook or a mail server from MX records (`mx:`) may be in a private network or on this machine.
+    """Whether a webhook or a mail server from MX records (`mx:`) may be on a private network or on this machine.
 
     A host that the route itself names, as in smtp://HOST, may be in any network.
     """
@@ -284,7 +284,7 @@ def checked(route: Route) -> Route:
         raise errors.Invalid("the secret of a webhook must have at least 16 characters")
     if target.protocol is Protocol.WEBHOOK and not target.is_tls and not route.allow_private:
         raise errors.Invalid(
-            "Use https://. To use http:// in a private network, add --allow-private (`allow_private = true`)."
+            "Use https://. To use http:// on a private network, add --allow-private (`allow_private = true`)."
         )
     _check_line_ends(route, target)
     if not 1 <= route.connections <= 1000:

@@ -146,8 +146,8 @@ TOO_MANY_COMMANDS = _reply(
     421,
     "4.7.0",
     "Too many commands; please connect again",
-    means="The session has reached its limit on messages (MAILMAX in the reply to EHLO), or on commands without an "
-    "accepted message.",
+    means="The session has reached the maximum number of messages (MAILMAX in the reply to EHLO), or has sent too "
+    "many commands since its last accepted message.",
     sender="Open a new connection for further messages.",
 )
 TOO_MANY_MESSAGES = _reply(

@@ -119,7 +119,7 @@ def set_up(connection: Connection, *, statement_seconds: float | None = None, re
 
     `statement_seconds` is the time limit of one statement; None means the default limit in `time_limits`.
 
-    Raises `BadDatabase` if Waypost cannot use this database, and `psycopg.Error`.
+    Raises `BadDatabase` if Waypost cannot use this database, and `psycopg.Error` if the connection fails.
     """
     # All integers get one type, so that a query has one prepared statement for small and large numbers.
     for dumper in (Int8Dumper, Int8BinaryDumper):
