@@ -258,7 +258,7 @@ class Settings:
     disk_reserve: int = setting(
         SIZE,
         "256MiB",
-        "Space to keep free on the disk of the data directory. If less space is free, the server refuses mail with 452.",
+        "Space to keep free on the data disk. If less space is free, the server refuses mail with 452.",
     )
     clock: Clock = setting(
         one_of(Clock),

@@ -158,7 +158,7 @@ def add(
     allow_private: Annotated[
         bool,
         typer.Option(
-            "--allow-private", help="Allow a webhook, or a mail server found through mx:, to be on a private network."
+            "--allow-private", help="Allow a webhook, or a mail server found by mx:, on a private network."
         ),
     ] = False,
     no_rewrite_sender: Annotated[
