@@ -150,9 +150,9 @@ TAG = {"TagCondition": {"TagKey": "team"}}
     [
         (
             {"SearchCriteria": {"AndConditions": [LETTERS]}, "SearchFilter": {"TagFilter": TAG}},
-            "Search for values of three letters or more, and fewer of them.",
+            "Search for fewer values, each with at least three letters.",
         ),
-        ({"SearchFilter": {"TagFilter": TAG}}, "Search for fewer tags, and name the value of at least one."),
+        ({"SearchFilter": {"TagFilter": TAG}}, "Search for fewer tags, and give the value of at least one tag."),
         ({}, "Please try again."),
     ],
     ids=["letters", "tags", "everything"],

@@ -155,7 +155,7 @@ def test_a_command_does_not_create_a_database_in_place_of_a_lost_one(data):
 def test_a_server_does_not_start_if_the_write_ahead_log_of_a_killed_server_is_missing(killed):
     (killed / "waypost.sqlite3-wal").unlink()
     message = refusal(killed)
-    assert message.startswith(f"{killed}/waypost.sqlite3-wal is missing. A server that did not stop cleanly had its ")
+    assert message.startswith(f"{killed}/waypost.sqlite3-wal is missing. A server that did not stop cleanly left its ")
     assert message.endswith(f"To start without these changes, remove {killed}/waypost.sqlite3-shm.")
     (killed / "waypost.sqlite3-shm").unlink()
     assert f"{killed}/waypost.sqlite3 has no tables of Waypost" in refusal(killed)
@@ -181,7 +181,7 @@ def test_the_message_for_a_truncated_database_names_it_and_says_what_to_do(data)
     os.truncate(data / "waypost.sqlite3", (data / "waypost.sqlite3").stat().st_size // 2)
     message = refusal(data)
     assert message.startswith(f"{data}/waypost.sqlite3 cannot be opened: ")
-    assert "The file is damaged. Restore it from your backup." in message
+    assert "The file is damaged. Restore the file from your backup." in message
     assert f"`sqlite3 {data}/waypost.sqlite3 .recover`" in message
 
 
@@ -206,7 +206,7 @@ def test_the_message_for_a_database_with_random_pages_says_what_to_do(data, seed
         for page in generator.sample(range(1, size // 4096), 5):
             file.seek(page * 4096)
             file.write(generator.randbytes(4096))
-    assert "The file is damaged. Restore it from your backup." in refusal(data)
+    assert "The file is damaged. Restore the file from your backup." in refusal(data)
 
 
 def test_the_start_finds_one_damaged_page_in_a_database(data):

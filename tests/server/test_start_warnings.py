@@ -43,10 +43,10 @@ def test_the_server_warns_about_a_host_name_without_a_domain_if_other_machines_s
 
 def test_the_warning_about_an_unknown_variable_names_the_most_similar_setting():
     names = ["WAYPOST_SERVE_SMPT", "WAYPOST_SERVE_SMTP", "WAYPOST_MASTER_KEY", "WAYPOST_SERVE_QQQQQQQQQQQQQQQ", "PATH"]
-    ignored = "but there is no such setting. The server ignores this variable."
+    ignored = "matches no setting. The server ignores this variable."
     assert start_warnings.of_environment(names) == [
-        f"The environment has WAYPOST_SERVE_QQQQQQQQQQQQQQQ, {ignored}",
-        f"The environment has WAYPOST_SERVE_SMPT, {ignored} Did you mean WAYPOST_SERVE_SMTP?",
+        f"The environment variable WAYPOST_SERVE_QQQQQQQQQQQQQQQ {ignored}",
+        f"The environment variable WAYPOST_SERVE_SMPT {ignored} Did you mean WAYPOST_SERVE_SMTP?",
     ]
 
 

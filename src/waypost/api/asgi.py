@@ -39,8 +39,8 @@ The limit for bodies is low because the server reads the body before it authenti
 class Api:
     """The ASGI application. One instance of this class serves all requests.
 
-    `older_regions` are the regions of instances that existed before the server started. These regions are accepted in
-    addition to the regions that AWS publishes, because earlier Waypost versions accepted regions that do not exist.
+    `older_regions` are the regions of instances that existed before the server started. Calls for these older regions
+    are accepted even if AWS does not publish the region, because earlier Waypost versions accepted any region.
     """
 
     def __init__(
@@ -118,7 +118,9 @@ class Api:
             raise _UnauthenticatedError(error.code, error.status, error.message, delay) from None
 
     async def _perform(self, operation: table.Operation, call: calls.Call) -> calls.Output:
-        """Authorise and run a call in one transaction. When a write returns, its changes are on disk."""
+        """Authorise and run a call in one transaction. A call that changes data returns only after its changes are on
+        disk.
+        """
         resources = operation.resources_of(call)
 
         def run(tx: Any) -> calls.Output:

@@ -43,11 +43,11 @@ from waypost.host.private_files import UnsafeFile, refuse_replaceable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsFile:
-    """The contents of a settings file. The default values describe an empty file."""
+    """The contents of a settings file. The default values describe an empty settings file."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The settings of `waypost serve` by name, as strings in the form of the command line. Paths in these settings are
-    relative to the working directory."""
+    """The settings of `waypost serve` by name, as strings in the form of the command line. Paths in the values of these
+    settings are relative to the working directory."""
     routes: tuple[Route, ...] = ()
     delivery: Delivery = field(default_factory=Delivery)
     retention: tuple[Rule, ...] = ()
@@ -60,7 +60,8 @@ class SettingsFile:
 
 
 _NAMES = {"route": True, "delivery": False, "retention": True}
-"""The tables that a settings file may have. True means that the file may have several tables of the name."""
+"""The tables that a settings file may have. The value is true if the file may have several tables with the same
+name."""
 
 _SETTINGS = {name: row for name, row in ROWS.items() if row.in_file}
 
@@ -97,7 +98,7 @@ def route(table: Mapping[str, Any]) -> Route:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads one table, and the tables inside it."""
+    """Reads one table of the settings file, and the tables inside it."""
 
     path: str
     """The path of the file; empty if the table is not from a file."""
@@ -168,7 +169,9 @@ class _Reader:
         return Rule(**found)
 
     def wrong(self, sentence: str, *at: str | int) -> BadSetting:
-        """Return an error about this table. `at` is the path from this table to the wrong key or table."""
+        """Return an error about this table of the settings file. `at` is the path from this table to the wrong key or
+        table.
+        """
         place = [_place(self.path, self.text, (*self.table, *at))] if self.path else []
         return BadSetting(": ".join([*place, *([self._title] if self.table else []), sentence]))
 
@@ -220,7 +223,7 @@ class _Reader:
             raise self.wrong(f"`{name}`: {error.message}", name) from error
 
     def _spelled(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the table with underscores instead of hyphens in the names."""
+        """Return the table with underscores instead of hyphens in the names of its keys."""
         found: dict[str, Any] = {}
         for spelling, value in given.items():
             name = spelling.replace("-", "_")
@@ -298,7 +301,7 @@ def _ordinal(number: int) -> str:
 def _unusable(value: Any) -> str:
     """Describe a value that no setting may have: a number of more than 64 bits, or a string with a NUL character.
 
-    The function also checks the elements of arrays and tables, and returns an empty string if all are allowed.
+    The function also checks the elements of arrays and tables, and returns an empty string if all values are allowed.
     """
     if isinstance(value, int) and value.bit_length() > 64:
         return "a number of more than 64 bits"
@@ -311,7 +314,9 @@ def _unusable(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Return a value in TOML syntax, for error messages. For a table, a date or a time, return only its kind."""
+    """Return a value in TOML syntax, for error messages. For a table, a date or a time, return only the kind of the
+    value.
+    """
     if isinstance(value, bool | int | float | str):
         # A URL may have a password or another secret in it.
         shown = routes.shown(value) if isinstance(value, str) and "://" in value else value

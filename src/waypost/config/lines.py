@@ -9,9 +9,9 @@ def line_of(text: str, at: Sequence[str | int]) -> int | None:
     """Return the line where a key or a table begins, counted from 1. Return None if the line cannot be determined.
 
     `at` is the path to the key: names, with underscores instead of hyphens, and indexes in arrays, counted from 0. The
-    function parses the beginning of the text up to each line that contains the name of the key. The key is
-    on the first line whose addition makes the parsed text contain the key. The line of a key in an inline table cannot
-    be determined.
+    function goes through the lines that contain the name of the key, and parses the text from its beginning up to each
+    such line. The key is on the first line for which the parsed text contains the key. The line of a key in an inline
+    table cannot be determined.
     """
     name = next(each for each in reversed(at) if isinstance(each, str))
     lines = text.replace("\r\n", "\n").split("\n")

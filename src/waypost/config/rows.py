@@ -20,7 +20,7 @@ class Row:
     """The default value in the form of the command line; empty if the setting has no default."""
     help: str
     in_file: bool = True
-    """Whether a settings file may have this setting."""
+    """Whether a settings file may contain this setting."""
     is_secret: bool = False
     """Whether error messages must not show the value of this setting."""
 
@@ -36,7 +36,9 @@ class Row:
 
 
 def setting(type_: Type[T], default: str, text: str, *, in_file: bool = True, is_secret: bool = False) -> T:
-    """Return a dataclass field for a row of the table. The default of the field is the parsed default of the row."""
+    """Return a dataclass field for a row of the table of settings. The default of the field is the parsed default of
+    the row.
+    """
     row = Row(type=type_, default=default, help=text, in_file=in_file, is_secret=is_secret)
     value: T = field(default=type_.read(default), metadata={"row": row}, repr=not is_secret)
     return value

@@ -1,7 +1,7 @@
 """The table of all settings, with one row for each, and their typed values: numbers, durations, paths, networks.
 
 A setting can be given on the command line as `--name`, in the environment as `WAYPOST_SERVE_NAME`, or in a settings
-file. `sources` reads all three. To add a setting, add a row. `tests/test_completeness.py` then reports the
+file. `sources` reads all three. To add a setting, add a row to the table. `tests/test_completeness.py` then reports the
 other places that need the setting.
 """
 
@@ -84,8 +84,8 @@ class Settings:
     config: Path | None = setting(
         FILE,
         "",
-        "A settings file in TOML, with routes and any of these settings. Environment variables override the file, and "
-        "command-line options override both.",
+        "A settings file in TOML, which can contain routes and other settings of the server. Environment variables "
+        "override the file, and command-line options override the file and the environment.",
         in_file=False,
     )
     data: Path = setting(
@@ -106,31 +106,31 @@ class Settings:
     http_connections_each: int = setting(
         whole_number(1, 1_000_000),
         "200",
-        "The maximum number of simultaneous HTTP connections from one client IP address (one /64 network with "
-        "IPv6). Behind a proxy, all connections come from the proxy's address.",
+        "The maximum number of simultaneous HTTP connections from one client IP address (with IPv6, from one /64 "
+        "network). Behind a proxy, all connections come from the proxy's address.",
     )
     http_names: frozenset[str] = setting(
         HOST_NAMES,
         "",
         "Host names, such as waypost.example.com, that clients may use to call the inspection API, in addition to IP "
-        "addresses, localhost and --hostname. The Amazon Connect API accepts any name.",
+        "addresses, localhost and --hostname. The Amazon Connect API accepts any host name.",
     )
     smtp: tuple[Endpoint, ...] = setting(
         at_least_one(ENDPOINTS),
         "127.0.0.1:1025",
-        "One or more HOST:PORT for incoming mail, separated by commas, as in 0.0.0.0:25,[::]:25. Port 0 selects any "
+        "One or more HOST:PORT for incoming mail, separated by commas, such as 0.0.0.0:25,[::]:25. Port 0 selects any "
         "free port.",
     )
     smtps: tuple[Endpoint, ...] = setting(
         ENDPOINTS,
         "",
-        "HOST:PORT for incoming mail over implicit TLS (RFC 8314). By default, the server does not "
-        "listen for such connections.",
+        "HOST:PORT for incoming mail over implicit TLS (RFC 8314). By default, the server does not listen for "
+        "implicit TLS.",
     )
     lmtp: tuple[Endpoint, ...] = setting(
         ENDPOINTS,
         "",
-        "HOST:PORT for mail that another mail server has checked and delivers by LMTP. By default, the server does "
+        "HOST:PORT for mail that another mail server has checked and delivers over LMTP. By default, the server does "
         "not accept LMTP.",
     )
     tls_certificate: Path | None = setting(
@@ -147,20 +147,20 @@ class Settings:
         FILE,
         "",
         "A PEM file with certificate authorities, and optionally revocation lists. Clients must have a certificate "
-        "from one of these authorities.",
+        "from an authority in this file.",
     )
     proxy_networks: tuple[Network, ...] = setting(
         NETWORKS,
         "",
-        "Networks of load balancers, as in 10.0.0.0/8,192.0.2.7. Each connection from these networks must begin with "
-        "a PROXY protocol header, version 2, that contains the client's address.",
+        "Networks of load balancers, such as 10.0.0.0/8,192.0.2.7. Each connection from these networks must begin "
+        "with a PROXY protocol header, version 2, that contains the client's address.",
     )
     trusted_networks: tuple[Network, ...] = setting(
         NETWORKS,
         "",
-        "Networks of trusted clients, as in 127.0.0.0/8,::1. The server believes the senders of these clients, sends "
-        "notices to those senders, and sets no limit on unknown recipients. By default, no client is trusted, not even "
-        "on loopback.",
+        "Networks of trusted clients, such as 127.0.0.0/8,::1. The server believes the senders that trusted clients "
+        "name, sends notices to those senders, and sets no limit on unknown recipients. By default, no client is "
+        "trusted, not even on loopback.",
     )
     smtp_connections: int = setting(
         whole_number(10, 1_000_000), "15000", "The maximum number of simultaneous mail connections."
@@ -168,7 +168,8 @@ class Settings:
     smtp_connections_each: int = setting(
         whole_number(1, 1_000_000),
         "100",
-        "The maximum number of simultaneous mail connections from one client IP address (one /64 network with IPv6).",
+        "The maximum number of simultaneous mail connections from one client IP address (with IPv6, from one /64 "
+        "network).",
     )
     smtp_new_connections_each: int = setting(
         whole_number(0, 1_000_000),
@@ -194,15 +195,15 @@ class Settings:
     greeting_delay: timedelta = setting(
         duration(timedelta(minutes=1), example="2s", empty=timedelta(0)),
         "",
-        "How long the server waits before its greeting, as in 2s. The server refuses clients that send data during "
-        "this delay. By default, there is no delay.",
+        "The delay before the server sends its greeting, such as 2s. The server refuses clients that send data during "
+        "the delay. By default, there is no delay.",
     )
     authentication: Authentication = setting(
         one_of(Authentication),
         "record",
         "SPF, DKIM and DMARC checks of mail from untrusted clients: record stores the results, enforce also refuses "
-        "mail if the DMARC policy of its domain says so, and off checks nothing. With record, a server that listens "
-        "only on loopback checks nothing.",
+        "mail if the DMARC policy of the author's domain requires it, and off turns off all checks. With the value "
+        "record, a server that listens only on loopback does not check mail.",
     )
     dns: tuple[Endpoint, ...] = setting(
         RESOLVERS,
@@ -218,21 +219,21 @@ class Settings:
     subaddressing: frozenset[str] = setting(
         DOMAINS,
         "",
-        "Domains with subaddresses, as in example.com,example.org. In these domains, support@ gets the mail for "
-        "support+x@ if support+x@ does not exist. By default, no domain has subaddresses.",
+        "Domains with subaddresses, such as example.com,example.org. In a domain with subaddresses, support@ gets the "
+        "mail for support+x@ if support+x@ does not exist. By default, no domain has subaddresses.",
     )
     shared_domains: frozenset[str] = setting(
         all_or(DOMAINS),
         "",
         "Domains, separated by commas, in which every account may have email addresses. The value * means all domains "
-        "except the server's own. By default, a domain belongs to the account that has email addresses in it.",
+        "except the server's own domain. By default, a domain belongs to the account that has email addresses in it.",
     )
     database: str = setting(
         DATABASE,
         "",
-        "postgresql://USER@HOST/NAME of a PostgreSQL database that stores all data, and that several servers may "
-        "share. The default is a SQLite file in the data directory. If the URL has a password, prefer the environment "
-        "variable.",
+        "The URL postgresql://USER@HOST/NAME of a PostgreSQL database that stores all data, and that several servers "
+        "may share. The default is a SQLite file in the data directory. If the URL has a password, set the "
+        "environment variable instead of the option.",
         is_secret=True,
     )
     database_connections: int = setting(
@@ -250,10 +251,10 @@ class Settings:
         choice(PROFILES), "relaxed", "Limits of the API: relaxed, or aws for the default quotas of Amazon Connect."
     )
     token_retention: timedelta = setting(
-        DURATION, "7d", "How long the server remembers a client token, as in 7d, 12h, 30m or 90s."
+        DURATION, "7d", "The time for which the server remembers a client token, such as 7d, 12h, 30m or 90s."
     )
     trace_refusals: timedelta = setting(
-        DURATION, "7d", "How long the server remembers that it refused mail for an address."
+        DURATION, "7d", "The time for which the server remembers that it refused mail for an address."
     )
     disk_reserve: int = setting(
         SIZE,
@@ -264,7 +265,7 @@ class Settings:
         one_of(Clock),
         "real",
         "The clock for mail: real, or virtual for tests. A virtual clock runs at normal speed, and POST "
-        "/_waypost/clock/advance moves a virtual clock forward.",
+        "/_waypost/clock/advance moves it forward.",
     )
 
     routes: tuple[Route, ...] = ()
@@ -300,9 +301,9 @@ class Settings:
         """Whether the server checks the senders of mail.
 
         With `enforce`, the server always checks senders. With `record`, the server checks senders only if other
-        machines can connect, because no domain lists a loopback address in its SPF record. So a server on a laptop
-        makes no DNS queries for each message, and is as fast without a network. Mail that is not checked counts as
-        unauthenticated.
+        machines can connect, because no domain lists a loopback address in its SPF record. Therefore, a server on a
+        laptop makes no DNS queries for its mail, and is just as fast without a network connection. Mail that is not
+        checked counts as unauthenticated.
         """
         is_reached = bool(self.proxy_networks) or not all(each.is_loopback for each in (*self.smtp, *self.smtps))
         return self.authentication is Authentication.ENFORCE or (

@@ -9,7 +9,8 @@ from waypost.config.types import BadSetting, Unfit, refusal
 
 
 def read(options: Mapping[str, str], environment: Mapping[str, str], file: SettingsFile) -> Settings:
-    """Return the settings from options, environment and file. All other settings have their defaults.
+    """Return the settings from options, environment and file. A setting without a value in these sources has its
+    default value.
 
     `options` maps the names of settings to their values on the command line. An empty environment variable is
     treated as not set. Raises `BadSetting`.
@@ -40,7 +41,9 @@ def from_options(**options: str) -> Settings:
 
 
 def check(name: str, text: str) -> None:
-    """Raise `BadSetting` if a string is not valid for a setting. Commands check their own options in this way."""
+    """Raise `BadSetting` if a string is not valid for a setting. Commands use this function to check their own
+    options.
+    """
     from_options(**{name: text})
 
 

@@ -38,7 +38,7 @@ class Key:
     type: Type[Any]
     text: str
     default: str = ""
-    """The default as it would be written in the file; empty if there is none."""
+    """The default as it would be written in the file; empty if the key has no default."""
     is_required: bool = False
 
 
@@ -107,7 +107,7 @@ def _one_of(choices: Iterable[Any]) -> Type[Any]:
 
 
 def _some(type_: Type[Any], words: str, into: Callable[[Iterable[Any]], Any]) -> Type[Any]:
-    """Return the type of an array with at least one element, where each element has the type `type_`."""
+    """Return the type of an array with at least one element, whose elements all have the type `type_`."""
 
     def read(value: Any) -> Any:
         if not isinstance(value, list) or not value:
@@ -141,7 +141,7 @@ def written(value: Any) -> str:
 
 
 def _of(made: type[Any], keys: Mapping[str, Key]) -> Mapping[str, Key]:
-    """Return the keys of a table, each with its default in the dataclass `made`, which is made from the table."""
+    """Return the keys of a table, with the defaults from the dataclass `made`, to which the table is converted."""
     defaults = {member.name: member.default for member in fields(made)}
     return {
         name: replace(key, is_required=True)
@@ -164,16 +164,18 @@ SECRETS = {
         "exactly one line, and only its owner may have access to the file.",
     ),
     "password_file": Key(TEXT, "The same as `secret_file`."),
-    "secret_env": Key(TEXT, "The name of an environment variable that has the secret, instead of a file."),
+    "secret_env": Key(
+        TEXT, "The name of an environment variable that contains the secret, as an alternative to a file."
+    ),
 }
 
 _HOW = {
     "tls": Key(
         _one_of(Tls),
-        "The use of TLS with an SMTP or LMTP peer. With none, the server never uses TLS. With opportunistic, the "
-        "server uses TLS if the peer offers it, and accepts any certificate. With require, the server sends only over "
-        "TLS, and accepts any certificate. With verify, the server sends only over TLS, and the certificate must be "
-        "valid for the host name. The default with smtps:// is verify.",
+        "The use of TLS with an SMTP or LMTP peer. With the value none, the server never uses TLS. With the value "
+        "opportunistic, the server uses TLS if the peer offers it, and accepts any certificate. With the value "
+        "require, the server sends only over TLS, and accepts any certificate. With the value verify, the server "
+        "sends only over TLS, and the certificate must be valid for the host name. The default for smtps:// is verify.",
     ),
     "user": Key(
         TEXT, 'The user name for SMTP AUTH. A route with a user name needs a secret, and tls = "verify" or smtps://.'
@@ -205,8 +207,8 @@ ROUTE = _of(
         "rewrite_sender": Key(FLAG, "Whether the server rewrites the sender (SRS) of mail for another mail server."),
         "line_ends": Key(
             _one_of(LineEnds),
-            "The line ends in a Maildir: lf converts CRLF to LF if every line of the message ends in CRLF, and as "
-            "received never converts line ends.",
+            'The line ends in a Maildir. The value "lf" converts CRLF to LF if every line of the message ends in CRLF; '
+            'the value "as received" keeps all line ends.',
         ),
         "fault": Key(_one_of(Fault), "For tests: the fault to inject at each attempt."),
     },
@@ -226,7 +228,7 @@ class Delivery:
         Policy().retry_schedule,
         "The pauses after the first attempt, the second attempt, and so on. The last pause repeats.",
     )
-    expire: timedelta = key(TIME, Policy().expire, "How long the server tries to deliver a message.")
+    expire: timedelta = key(TIME, Policy().expire, "The time for which the server tries to deliver a message.")
     bounces: Bounces = key(
         _one_of(Bounces),
         Bounces.AUTHENTICATED,
@@ -236,8 +238,8 @@ class Delivery:
     bounces_via: Route | None = key(
         Type("a string or a table", _is_via),
         None,
-        "The route for notices to senders: a target, as in `to` of a route, or a table with the keys below. Without "
-        "such a route, only senders with an email address in this deployment get notices.",
+        "The route for notices to senders: a target, in the form of a route's `to`, or a table with the keys below. "
+        "Without a route for notices, only senders with an email address in this deployment get notices.",
     )
     confirm_outside: bool = key(
         FLAG,
@@ -248,14 +250,14 @@ class Delivery:
     delay_warning: timedelta | None = key(
         TIME,
         None,
-        "The delay after which a sender gets a notice that mail is delayed. By default, the server sends no such "
-        "notices.",
+        "The delay after which a sender gets a notice that mail is delayed. By default, the server sends no notices "
+        "of delay.",
     )
     srs_domain: str = key(
         A_DOMAIN,
         "",
-        "The domain of rewritten senders (SRS). Mail to this domain must arrive at this server. By default, the server "
-        "rewrites no senders.",
+        "The domain of rewritten senders (SRS). Mail to the SRS domain must arrive at this server. By default, the "
+        "server rewrites no senders.",
     )
     own_domains: frozenset[str] = key(
         _some(A_DOMAIN, 'an array of domains, as in ["example.com"]', frozenset),
@@ -280,10 +282,13 @@ RETENTION = _of(
     {
         "match": Key(
             Type("a string", _is_match),
-            "The inboxes to which the rule applies, in the form of a route's match. The first rule that matches wins.",
+            "The inboxes to which the rule applies, in the same form as the `match` of a route. The first rule that "
+            "matches applies.",
         ),
         "age": Key(
-            TIME, "The maximum age of a message since the server received it. The server deletes older messages."
+            TIME,
+            "The maximum age of a message, counted from the time when the server received it. The server deletes "
+            "messages that exceed this age.",
         ),
         "size": Key(
             Type(f"{SIZE.words}, more than 0", _is_size),

@@ -28,7 +28,7 @@ class Unfit(Exception):
     """A value does not have the type of its setting."""
 
     def __init__(self, entry: str | None = None, reason: str = "") -> None:
-        """`entry` is the wrong element if the value is a list. `reason` explains the mistake."""
+        """If the value is a list, `entry` is the invalid element. `reason` explains the mistake."""
         super().__init__(entry, reason)
         self.entry, self.reason = entry, reason
 
@@ -42,7 +42,7 @@ class Type(Generic[T_co]):
     read: Callable[[Any], T_co]
     """Parses a value. Raises `Unfit`, or `errors.Invalid` if the error needs its own message."""
     is_flag: bool = False
-    """Whether the value is yes or no on the command line, and true or false in a settings file."""
+    """Whether the setting is a flag, which is yes or no on the command line, and true or false in a settings file."""
     is_path: bool = False
     """Whether the value is a path. In a settings file, a path is relative to the directory of that file."""
 
@@ -85,7 +85,9 @@ _OCTETS = {None: 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def whole_number(least: int, most: int, *, unit: str = "", times: int = 1) -> Type[int]:
-    """Return the type of a whole number from `least` to `most`. The value is multiplied by `times`."""
+    """Return the type of a whole number from `least` to `most`. The number that the operator writes is multiplied by
+    `times`.
+    """
 
     def read(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) or not least <= int(text) <= most:
@@ -139,7 +141,7 @@ def several(
 ) -> Type[Any]:
     """Return the type of a list of values, separated by commas. `one` parses each value.
 
-    An empty string means an empty list. With `skips_empty`, the list may have empty elements, which are ignored.
+    An empty string means an empty list. If `skips_empty` is true, the list may have empty elements, which are ignored.
     """
 
     def read(text: str) -> Any:
@@ -168,7 +170,7 @@ def at_least_one(type_: Type[tuple[T, ...]]) -> Type[tuple[T, ...]]:
 
 
 def all_or(type_: Type[frozenset[str]]) -> Type[frozenset[str]]:
-    """Return a type like `type_` that also accepts an asterisk for all."""
+    """Return a type like `type_` that also accepts an asterisk, which stands for all values."""
     return Type(f"{type_.words}, or * for all", lambda text: frozenset({"*"}) if text == "*" else type_.read(text))
 
 

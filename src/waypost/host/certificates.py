@@ -16,7 +16,7 @@ RENEWED_BEFORE = timedelta(days=30)
 """When a server starts and the certificate expires within this time, the server makes a new certificate."""
 
 _EARLIER = timedelta(hours=1)
-"""How far in the past the validity of a new certificate begins, because clients' clocks can be slow."""
+"""The validity of a new certificate begins this long before its creation, because clients' clocks can be slow."""
 
 
 def self_signed(hostname: str, now: datetime) -> tuple[bytes, bytes]:

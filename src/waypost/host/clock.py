@@ -24,7 +24,8 @@ class VirtualClock:
         return now() + self._ahead
 
     async def advance(self, by: timedelta, rest: Callable[[], Awaitable[datetime | None]]) -> datetime:
-        """Advance the clock in steps, so that every event on the way happens at its time. Return the new time.
+        """Advance the clock in steps, so that every event before the new time happens when it is due. Return the new
+        time.
 
         `rest` waits until no event is due at the current time, and returns the time of the next event, if any.
         """

@@ -37,7 +37,7 @@ MASTER_KEY_VARIABLE = "WAYPOST_MASTER_KEY"
 _MASTER_KEY_BYTES = 32
 
 _TEMPORARY = r"[0-9a-f]{8}\.new"
-"""The end of the name of a temporary file that will replace another file, as a regular expression."""
+"""A regular expression for the end of the name of a temporary file that will replace another file."""
 
 _DATABASE = "waypost.sqlite3"
 
@@ -48,12 +48,14 @@ _FILES = frozenset(
 
 
 def _is_ours(name: str) -> bool:
-    """Whether a file in the directory belongs to Waypost, by its name."""
+    """Return whether the name of a file in the directory is a name that Waypost uses."""
     return name in _FILES or _is_temporary(name)
 
 
 def _is_temporary(name: str) -> bool:
-    """Whether a file is a temporary file, by its name. A server that was killed can leave such files behind."""
+    """Return whether the name of a file is the name of a temporary file. A server that was killed can leave temporary
+    files behind.
+    """
     return re.fullmatch(rf".+\.{_TEMPORARY}", name) is not None
 
 
@@ -146,7 +148,9 @@ class DataDirectory:
             yield
 
     def _owned_by_server_user(self) -> os.stat_result:
-        """Return the status of a file or directory that belongs to the user who runs the server. Raises `OSError`."""
+        """Return the file status of the database file, or of the directory if the file is missing. The owner of both is
+        the user who runs the server. Raises `OSError`.
+        """
         with suppress(FileNotFoundError):
             return self.database.lstat()
         return self.path.stat()
@@ -176,7 +180,7 @@ class DataDirectory:
 
     @contextmanager
     def _opened(self, *, make: bool = False) -> Iterator[PrivateDirectory]:
-        """Open the directory to use its files. Raises `DataDirectoryError` for unsafe files, and `OSError`."""
+        """Open the directory to use its files. Raises `OSError`, and `DataDirectoryError` for unsafe files."""
         try:
             with private_files.opened(self.path, make=make) as directory:
                 yield directory
@@ -184,7 +188,7 @@ class DataDirectory:
             raise DataDirectoryError(str(error)) from error
 
     def prepare(self) -> list[Exposure]:
-        """Create the directory if necessary, and lock it. Return all risks from other users.
+        """Create the directory if necessary, and lock it. Return all risks that other users pose to the directory.
 
         Raises `DataDirectoryError` if a server is running on the directory, or if another user could have created files
         in it.
@@ -203,7 +207,8 @@ class DataDirectory:
                 opened.pop_all()
         except BlockingIOError as error:
             raise DataDirectoryError(
-                f"Another Waypost is running on {self.path}. Stop that server, or choose another directory with --data."
+                f"Another Waypost server is running on {self.path}. Stop that server, or choose another directory "
+                "with --data."
             ) from error
         except OSError as error:
             raise self.unusable(error) from error
@@ -213,7 +218,8 @@ class DataDirectory:
     def forget_killed_server(self) -> None:
         """Delete the `run.json` of a server that was killed. If a server is running, do nothing.
 
-        `prepare` also deletes the file, but this method can run earlier in a start, before all modules are loaded.
+        `prepare` also deletes the file, but this method can run earlier during the start of a server, before all
+        modules are loaded.
         """
         with suppress(OSError, DataDirectoryError), self._opened() as directory:
             directory.refuse_others(_is_ours)
@@ -225,9 +231,9 @@ class DataDirectory:
         """Return the URL of the PostgreSQL database with this directory's data; empty if the data is in SQLite.
 
         `database` is the URL that the operator gave; if it is empty, the method returns the remembered URL. The given
-        database may be on another host than the remembered database. Raises `DataDirectoryError` if the given
-        database has another name, or if the directory has a SQLite database. In both cases, the server would otherwise
-        start with an empty database.
+        database may be on a different host from the remembered database. Raises `DataDirectoryError` if the given
+        database has another name, or if the directory has a SQLite database, because the server would otherwise start
+        with an empty database.
         """
         if database and self._remembered and _name_of(database) != _name_of(self._remembered):
             raise DataDirectoryError(
@@ -332,7 +338,7 @@ class DataDirectory:
         self._write(self.certificate, certificate.decode())
 
     def profiles(self) -> list[Profile]:
-        """Return all profiles of the credentials file, in the order of the file. The list is never empty.
+        """Return all profiles of the credentials file, in the order of the file. The list of profiles is never empty.
 
         Raises `DataDirectoryError`.
         """
@@ -351,7 +357,9 @@ class DataDirectory:
         return profiles
 
     def derived_key(self, purpose: str) -> bytes:
-        """Return the secret key for a purpose. The key never changes in a deployment. Raises `DataDirectoryError`."""
+        """Derive the secret key for a purpose from the master key. The key never changes in a deployment. Raises
+        `DataDirectoryError`.
+        """
         if encoded := os.environ.get(MASTER_KEY_VARIABLE):
             master, where = _decoded(encoded), MASTER_KEY_VARIABLE
         else:
@@ -392,13 +400,13 @@ class DataDirectory:
         except FileNotFoundError as error:
             whole = self.path.absolute()  # the whole path, because it may be the wrong directory
             raise NotRunning(
-                f"No Waypost is running on {whole}. Name the data directory of a running server with --data, "
+                f"No Waypost server is running on {whole}. Name the data directory of a running server with --data, "
                 f"or start a server with: waypost serve --data {shlex.quote(str(whole))}"
             ) from error
         except OSError as error:
             raise DataDirectoryError(f"{self._run} cannot be read: {error.strerror}.") from error
         except (ValueError, TypeError, RecursionError) as error:
-            raise DataDirectoryError(f"{self._run} is damaged. Restart Waypost, which replaces the file.") from error
+            raise DataDirectoryError(f"{self._run} is damaged. Restart Waypost to replace the file.") from error
         return replace(
             run,
             http=_reachable(run.http),
@@ -427,7 +435,7 @@ _ADDRESS = re.compile(r"(?:[^\s\[\]:]+|\[[^\s\[\]]+\]):[0-9]{1,5}", re.ASCII)
 
 
 def _refuse_foreign(run: Run) -> None:
-    """Raise `TypeError` or `ValueError` if no Waypost server could have written these values."""
+    """Raise `TypeError` or `ValueError` if no Waypost server could have written the values of `run`."""
     addresses = [run.http, run.smtp, run.smtps, run.lmtp, *run.listeners]
     texts = [*addresses, run.certificate, run.hostname, run.dns, run.config]
     if not all(isinstance(text, str) for text in texts):
@@ -483,7 +491,7 @@ def is_master_key_in_environment() -> bool:
 
 
 def _without_password(url: str) -> str:
-    """Return a database URL without passwords before the host or in the query, where libpq also finds them."""
+    """Return a database URL without the passwords that libpq would read from it, before the host and in the query."""
     scheme, _, rest = url.partition("://")
     authority = rest.partition("/")[0]
     user, at, _ = authority.rpartition("@")
@@ -499,7 +507,7 @@ def _name_of(url: str) -> str:
 
 
 def _decoded(encoded: str) -> bytes:
-    """Decode base64url, with or without padding. Return no bytes if the string is not valid base64url."""
+    """Decode base64url, with or without padding. Return empty bytes if the string is not valid base64url."""
     text = encoded.strip().rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

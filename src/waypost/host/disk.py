@@ -12,8 +12,8 @@ CHECK_EVERY = 1.0
 """Seconds between two checks of the disk. The reserve has space for the mail that arrives between two checks."""
 
 FREED_AT = 1.05
-"""The multiple of the reserve that must be free before a full disk counts as free again. With a multiple of 1, a small
-change could make the server refuse and accept mail in quick succession."""
+"""The multiple of the reserve that must be free before the server accepts mail again after the disk was full. With a
+multiple of 1, a small change could make the server refuse and accept mail in quick succession."""
 
 BARE_SHARE = 4
 """The reserve divided by this number must be free on the disk itself, for the database's write-ahead log."""

@@ -1,8 +1,8 @@
 """Decides whether the missing database of a data directory was lost, or does not exist yet and may be created.
 
 Only the first start may create the database, because a server with an empty database refuses all mail. The server
-writes some files only after it has created the database. Those files prove that a database existed. This order
-allows a first start that was killed to be repeated.
+writes some files only after it has created the database, so these files prove that a database existed. If the first
+start is killed before the database is complete, none of these files exist, and the start can be repeated.
 """
 
 from collections.abc import Iterable
@@ -59,9 +59,9 @@ def _refuse_lost_file(directory: DataDirectory, *, is_first: bool) -> None:
     # check for the log runs before and after the check for the index, because another server may be creating both now.
     if _size(file) and not log.exists() and index.exists() and not log.exists():
         raise DataDirectoryError(
-            f"{log} is missing. A server that did not stop cleanly had its last changes in that file, perhaps all of "
-            f"them. Restore this file or the whole database from your backup. To start without these changes, remove "
-            f"{index}."
+            f"{log} is missing. A server that did not stop cleanly left its last changes in the missing file, perhaps "
+            "all of its changes. Restore this file or the whole database from your backup. To start without these "
+            f"changes, remove {index}."
         )
 
 

@@ -1,10 +1,10 @@
 """Checks that no other user of the machine can change a directory or its files, and opens the files.
 
 A user who can write to a directory can put a file or a link there. The file could be another database, or a key that
-this user knows. The link could lead to a file that Waypost would overwrite. So a directory and its files must belong to
-the user who runs Waypost, or to root. Each rule is a function of an owner and a mode, as returned by `os.stat`.
-`opened` checks the directory and all directories above it, and opens the directory once. Files are then opened relative
-to the open directory, and never through a link, so the program uses exactly the files that it checked.
+the user knows. The link could lead to a file that Waypost would overwrite. Therefore, a directory and its files must
+belong to the user who runs Waypost, or to root. Each rule is a function of an owner and a mode, as returned by
+`os.stat`. `opened` checks the directory and all directories above it, and opens the directory once. Files are then
+opened relative to the open directory, and never through a link, so the program uses exactly the files that it checked.
 """
 
 import errno
@@ -29,10 +29,10 @@ PRIVATE = 0o600
 """The mode of a file that only its owner can read and write."""
 
 Names = Callable[[str], bool]
-"""Whether a file belongs to Waypost, by its name. Waypost ignores other files in the directory."""
+"""Whether the name of a file is a name that Waypost uses. Waypost ignores other files in the directory."""
 
 _LINKS = 40
-"""The maximum number of symbolic links in one path. Linux has the same limit."""
+"""The maximum number of symbolic links in one path. Linux has the same limit for symbolic links."""
 
 
 class UnsafeFile(Exception):
@@ -71,8 +71,8 @@ def fault_of_directory_above(mode: int) -> Fault | None:
 def is_replaceable_by_group(mode: int, group: int, *, own: Collection[int]) -> bool:
     """Whether members of a directory's group can replace entries that belong to other users.
 
-    `own` has the ids of groups without other members. If the directory has the sticky bit, members of the group can
-    replace only their own files.
+    `own` contains the ids of groups that have no other members. If the directory has the sticky bit, members of the
+    group can replace only their own files.
     """
     return bool(mode & stat.S_IWGRP) and not mode & stat.S_ISVTX and group not in own
 
@@ -116,7 +116,7 @@ def is_open_to_others(mode: int) -> bool:
 
 
 class Risk(Enum):
-    """A risk from other users for a data directory. Waypost uses the directory, but warns about the risk."""
+    """A risk that other users pose to a data directory. Waypost uses the directory, but warns about the risk."""
 
     REPLACED = "a directory above it belongs to another user"
     REPLACED_BY_GROUP = "the group of a directory above it can write to that directory"
@@ -235,7 +235,7 @@ class PrivateDirectory:
         self.sync()
 
     def open_lock(self, name: str, *, make: bool = True) -> IO[bytes]:
-        """Open a file for locking and appending. With `make`, create the file durably if it does not exist."""
+        """Open a file for locking and appending. If `make` is true, create the file durably if it does not exist."""
         flags = os.O_RDWR | os.O_APPEND | (os.O_CREAT if make else 0)
         with self._opened(name, flags) as descriptor:
             lock = os.fdopen(os.dup(descriptor), "ab", buffering=0)
@@ -265,7 +265,9 @@ class PrivateDirectory:
 
     @contextmanager
     def _opened(self, name: str, flags: int, *, any_owner: bool = False) -> Iterator[int]:
-        """Open a file, then check that the file is safe. Opening a pipe does not block. Raises `UnsafeFile`."""
+        """Open a file, then check that the file is safe. The function does not block if the file is a pipe. Raises
+        `UnsafeFile`.
+        """
         path, flags = self.path / name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             descriptor = os.open(name, flags, PRIVATE, dir_fd=self._descriptor)
@@ -286,9 +288,10 @@ class PrivateDirectory:
 
 @contextmanager
 def opened(path: Path, *, make: bool = False) -> Iterator[PrivateDirectory]:
-    """Open a directory for the duration of a `with` block. With `make`, create the directory if it does not exist.
+    """Open a directory for the duration of a `with` block. If `make` is true, create the directory if it does not
+    exist.
 
-    Raises `UnsafeFile` if another user could replace the directory, and `OSError`.
+    Raises `OSError`, and `UnsafeFile` if another user could replace the directory.
     """
     directory = open_directory(path, make=make)
     try:
@@ -298,7 +301,7 @@ def opened(path: Path, *, make: bool = False) -> Iterator[PrivateDirectory]:
 
 
 def open_directory(path: Path, *, make: bool = False) -> PrivateDirectory:
-    """Open a directory like `opened`. The caller must close the directory."""
+    """Open a directory in the same way as `opened`. The caller must close the directory."""
     user = os.geteuid()
     real, above = _walked(path, user=user, make=make)
     try:
@@ -424,7 +427,9 @@ def _make(directory: Path) -> None:
 
 
 def _has_mode(descriptor: int, mode: int) -> bool:
-    """Change the mode of an open file. Return whether the file has that mode now; some file systems have no modes."""
+    """Change the mode of an open file. Return whether the file now has the new mode; some file systems do not support
+    modes.
+    """
     try:
         os.fchmod(descriptor, mode)
     except OSError:  # the file belongs to root, or the file system is read-only

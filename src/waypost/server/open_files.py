@@ -12,7 +12,8 @@ FEWEST = 10
 """The number of SMTP connections, and of HTTP connections, that are always allowed, even with too few files."""
 
 HTTP_SHARE = 4
-"""If the files are too few for all connections, HTTP gets one connection in this many, and mail gets the rest."""
+"""The number by which the possible connections are divided to get the share for HTTP, if the process may not open
+enough files for all connections. The other connections are for mail."""
 
 
 class Connections(NamedTuple):
@@ -23,11 +24,12 @@ class Connections(NamedTuple):
 
 
 def connections_within(files: float, wanted: Connections, *, others: int) -> Connections:
-    """Return the numbers of connections that are possible with this many open files. Each connection uses one file.
+    """Return the numbers of connections that are possible with this many open files. Each client connection uses one
+    open file.
 
     `others` is the number of files for the server's own connections to destinations and to a database. Mail and HTTP
-    each have their own share of the files. So the server still accepts mail connections when all HTTP connections are
-    in use, and HTTP connections when all mail connections are in use.
+    each have their own share of the files. Therefore, the server still accepts mail connections when all HTTP
+    connections are in use, and HTTP connections when all mail connections are in use.
     """
     free = files - OWN_FILES - others
     if wanted.smtp + wanted.http <= free:

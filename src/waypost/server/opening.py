@@ -20,11 +20,11 @@ T = TypeVar("T")
 
 
 class CannotStart(Exception):
-    """The service cannot start. The error message has the reason and a remedy."""
+    """The service cannot start. The error message gives the reason and a remedy."""
 
 
 class Refused(Exception):
-    """A command was refused. The error message has the reason."""
+    """A command was refused. The error message gives the reason."""
 
 
 def open_store(
@@ -37,8 +37,8 @@ def open_store(
     """Open the store of a data directory, on the running event loop.
 
     The store is the PostgreSQL database at the URL `database`, or the data directory's SQLite file if the URL is empty.
-    A database with the schema of an older Waypost is migrated; with `only_new`, the function raises `SchemaTooOld`
-    instead. Raises `CannotStart` and `DataDirectoryError`.
+    A database with the schema of an older version of Waypost is migrated. If `only_new` is true, the function raises
+    `SchemaTooOld` instead of migrating the database. Raises `CannotStart` and `DataDirectoryError`.
     """
     may_make = first_start.may_make_database(directory, database)
     seal = sealing.Keyring(directory.derived_key("sealed secrets"))
@@ -86,7 +86,7 @@ async def administering(
 ) -> AsyncIterator[ports.Store]:
     """Open the store of a data directory for a command, whether or not a server is running on the directory.
 
-    With `make`, the data directory is created if it does not exist. Raises `CannotStart`, `Refused` and
+    If `make` is true, the data directory is created if it does not exist. Raises `CannotStart`, `Refused` and
     `DataDirectoryError`. Errors of the rules or the store inside the `async with` block are raised as `Refused`.
     """
     database = directory.where(database)
@@ -123,7 +123,7 @@ def _refuse_missing(directory: data_directory.DataDirectory, database: str, *, m
         return
     if not directory.has_database and not first_start.signs_of_database(directory):
         further = f", or set {data_directory.MASTER_KEY_VARIABLE}" if database else ""
-        raise Refused(f"There is no Waypost in {directory.path}. Name its data directory with --data{further}.")
+        raise Refused(f"There is no Waypost data in {directory.path}. Name the data directory with --data{further}.")
 
 
 async def administer(

@@ -40,16 +40,16 @@ class LeadsBack(Refused):
     """The route leads back to this server, so mail would go in a loop."""
 
     reason = "it leads back to this server"
-    """The reason in the log event."""
+    """The reason that the log event gives."""
 
 
 class Unreachable(Refused):
-    """The target of a route does not exist, or cannot be used. The error message has the reason."""
+    """The target of a route does not exist, or cannot be used. The error message gives the reason."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
-        """The reason in the log event, without file paths or text from the peer."""
+        """The reason that the log event gives, without file paths or text from the peer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class OurServer:
 
 
 async def refuse_circles(routes: Sequence[Route], server: OurServer) -> None:
-    """Raise `LeadsBack` if any of these routes leads to this server."""
+    """Raise `LeadsBack` if any of the given routes leads to this server."""
     checks = (refuse_circle(route, server.listeners) for route in routes)
     for found in await asyncio.gather(*checks, return_exceptions=True):
         if found:
@@ -90,7 +90,7 @@ async def refuse_circles(routes: Sequence[Route], server: OurServer) -> None:
 async def log_unreachable(routes: Sequence[Route], server: OurServer, emit: events.Emit) -> None:
     """Log the routes that cannot be reached now, or that lead back to this server.
 
-    Mail for such routes stays in the queue.
+    Mail for an unusable route stays in the queue.
     """
     for route in routes:
         try:
@@ -141,7 +141,7 @@ async def check(route: Route, server: OurServer) -> None:
 
 
 async def refuse_circle(route: Route, listeners: Collection[str]) -> None:
-    """Raise `LeadsBack` if the host and port of a route belong to one of these listeners.
+    """Raise `LeadsBack` if the host and port of a route belong to one of the given listeners.
 
     Each of the `listeners` is HOST:PORT. The function resolves host names, so it recognizes this server under any
     name or address. A route whose host cannot be resolved is not treated as leading back.
@@ -213,8 +213,8 @@ def _circle(route: Route) -> LeadsBack:
 async def _check_server(route: Route, server: OurServer) -> tuple[str, str]:
     """Connect to a mail server, and check that it is ready for a message.
 
-    Returns the problem twice: with the server's own reply for people, and without it for the log. Both strings are
-    empty if there is no problem.
+    Returns two descriptions of the problem: for people, with the reply of the mail server, and for the log, without the
+    reply. Both strings are empty if there is no problem.
     """
     domain = route.match.rpartition("@")[2]
     if route.to == "mx:" and not re.fullmatch(r"[^:*]+", domain):
@@ -247,7 +247,8 @@ async def _is_mail_host(domain: str, server: OurServer) -> bool:
 
 
 async def _check_webhook(route: Route) -> str:
-    """Connect to a webhook, including the TLS handshake, but send no request. Return the problem, or an empty string.
+    """Connect to a webhook, including the TLS handshake, but send no request. Return a description of the problem, or
+    an empty string if there is no problem.
 
     The check connects only to addresses that a delivery would use.
     """
@@ -273,9 +274,9 @@ async def _check_webhook(route: Route) -> str:
 
 
 async def _connected(addresses: Sequence[str], target: Target) -> asyncio.StreamWriter:
-    """Connect to the first of these addresses that accepts a connection.
+    """Connect to the first of the given addresses that accepts a connection.
 
-    If every address fails, raises the `OSError` of the last one.
+    If the connections to all addresses fail, raises the `OSError` of the last attempt.
     """
     context = ssl.create_default_context() if target.is_tls else None
     name = target.host.removesuffix(".") if target.is_tls else None

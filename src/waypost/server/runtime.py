@@ -1,12 +1,12 @@
-"""Sets up, runs and ends the process of a server. This module makes all process-wide settings.
+"""Sets up, runs and ends the process of a server. All process-wide settings of a server are made in this module.
 
 The umask lets only the owner access new files, and the process may open as many files as the system allows. The log
 lines of libraries go to the server's log, and the garbage collector runs less often. SIGTERM, SIGINT, and the loss of
 the terminal stop the server gracefully.
 
-SIGHUP has two meanings. Either the kernel or the shell reports that the terminal is gone, or a program that rotates
-logs or renews certificates asks the server to read its files again. If the process had a terminal at its start and has
-none now, SIGHUP means that the terminal is gone. Under `nohup`, the process keeps ignoring SIGHUP.
+SIGHUP has two meanings. The signal can mean that the terminal is gone, or that a program that rotates logs or renews
+certificates asks the server to read its files again. If the process had a terminal at its start and has none now,
+SIGHUP means that the terminal is gone. Under `nohup`, the process keeps ignoring SIGHUP.
 
 A `Service` does not change process-wide settings, so tests can run several services in one process.
 """
@@ -58,11 +58,11 @@ class Runs(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Finish running work, and close everything."""
+        """Finish the work in progress, and close everything."""
         ...
 
     def reopen(self) -> None:
-        """Read the files again that another program may have replaced."""
+        """Read again the files that another program may have replaced."""
         ...
 
 
@@ -70,7 +70,7 @@ class Runs(Protocol):
 def process_of_a_server() -> Iterator[Process]:
     """Set up this process for a server. Enter this context before you create the server.
 
-    At the end of the context, all log lines are written.
+    When the context ends, all log lines have been written.
     """
     root = logging.getLogger()
     log, handlers = logs.Log(), root.handlers[:]
@@ -103,7 +103,9 @@ def most_files() -> float:
 
 
 def silence(library: str) -> None:
-    """Turn off the log of a library. The library also raises all errors, and its other log lines are not needed."""
+    """Turn off the log of a library. The library raises an exception for each error that it logs, and its other log
+    lines are not needed.
+    """
     logging.getLogger(library).disabled = True
 
 
@@ -147,17 +149,21 @@ class Signals:
     """Handles the signals of the process, on the running event loop."""
 
     def __init__(self, reopen: Callable[[], None]) -> None:
-        """Begin to handle SIGHUP, which calls `reopen` or stops the server. An ignored SIGHUP stays ignored."""
+        """Begin to handle SIGHUP, which calls `reopen` or stops the server. If the process ignores SIGHUP, it continues
+        to ignore the signal.
+        """
         self._loop = asyncio.get_running_loop()
         self.stop: asyncio.Future[str] = self._loop.create_future()
-        """Done when the server should stop. The result is the name of the signal."""
+        """A future that is done when the server should stop. The result is the name of the signal."""
         self._reopen = reopen
         self._had_terminal = _has_terminal()
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
 
     def handle_stop_signals(self) -> None:
-        """Begin to stop the server gracefully on SIGTERM and SIGINT, which until now end the process immediately."""
+        """Begin to stop the server gracefully on SIGTERM and SIGINT. Before this call, both signals end the process
+        immediately.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop, number)
 

@@ -71,7 +71,7 @@ class Service:
         files: float = float("inf"),
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`files` is the number of files that the service may have open. Each connection uses one file.
+        """`files` is the number of files that the service may have open. Each client connection uses one open file.
 
         The service calls `warn` with each warning for the person who starts the server.
         """
@@ -112,7 +112,7 @@ class Service:
         return run
 
     async def stop(self) -> None:
-        """Finish running work, then close everything in the reverse order of opening."""
+        """Finish the work in progress, then close everything in the reverse order of opening."""
         await self._opened.aclose()
         self.emit(events.Stopped())
 
@@ -123,7 +123,8 @@ class Service:
         self.emit(events.Reopened())
 
     async def _start(self, opened: AsyncExitStack) -> data_directory.Run:
-        """Run the steps of a start, in order. `opened` later closes everything that the steps opened, in reverse order.
+        """Run the steps of a start, in order. When `opened` is closed, it closes everything that the steps opened, in
+        reverse order.
 
         The service does not listen and claims no deliveries until it has checked that no route leads back to it, and
         has made all of its parts.
@@ -150,7 +151,9 @@ class Service:
     # The steps of a start
 
     def _take_directory(self, opened: AsyncExitStack) -> None:
-        """Lock the data directory. Log and warn about the risks for the directory from other users of the machine."""
+        """Lock the data directory. Log the risks that other users of the machine pose to the directory, and warn about
+        the risks.
+        """
         exposures = self.directory.prepare()
         opened.callback(self.directory.release)
         for exposure in exposures:
@@ -286,7 +289,7 @@ class Service:
         opened.callback(self.tasks.start(check, where="routes", on_error=OnError.LEAVE).cancel)
 
     async def _listen(self, edge: str, endpoint: Endpoint, start: StartListening) -> str:
-        """Listen on an endpoint. Return the actual HOST:PORT, also if the given port is 0. Raises `CannotStart`."""
+        """Listen on an endpoint. Return the actual HOST:PORT, even if the given port is 0. Raises `CannotStart`."""
         try:
             real = Endpoint(*await start(endpoint.host, endpoint.port))
         except (socket.gaierror, UnicodeError) as error:
@@ -304,7 +307,7 @@ class Service:
 
 
 def _event_of(exposure: Exposure) -> events.Event:
-    """Return the log event for a risk from other users for the data directory or one of its files."""
+    """Return the log event for a risk that other users pose to the data directory or one of its files."""
     path, mode = str(exposure.path), f"{exposure.mode:04o}"
     match exposure.risk:
         case Risk.SHARED:

@@ -54,7 +54,7 @@ def of_environment(names: Iterable[str]) -> list[str]:
             near = difflib.get_close_matches(name.removeprefix(prefix), known, n=1)
             meant = f" Did you mean {prefix}{near[0]}?" if near else ""
             found.append(
-                f"The environment has {name}, but there is no such setting. The server ignores this variable.{meant}"
+                f"The environment variable {name} matches no setting. The server ignores this variable.{meant}"
             )
     return found
 

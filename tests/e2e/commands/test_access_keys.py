@@ -197,7 +197,7 @@ def test_the_error_for_an_unknown_key_names_it(own_keys, command):
 
 @pytest.mark.parametrize("command", [("list",), ("activate", "A"), ("deactivate", "A"), ("delete", "A")])
 def test_the_error_for_a_missing_data_directory_names_it_and_creates_none(own_keys, command):
-    assert own_keys.refused(*command).startswith(f"There is no Waypost in {own_keys.data}.")
+    assert own_keys.refused(*command).startswith(f"There is no Waypost data in {own_keys.data}.")
     assert not own_keys.data.exists()
 
 
@@ -476,7 +476,7 @@ def test_a_command_does_not_migrate_the_database_of_a_running_older_server(own_k
         older.execute("DELETE FROM migrations WHERE number = (SELECT max(number) FROM migrations)")
     with DataDirectory(own_keys.data).held():
         before = database.read_bytes()
-        assert "Another Waypost is running" in own_keys.refused("list")
+        assert "Another Waypost server is running" in own_keys.refused("list")
         assert database.read_bytes() == before
 
 

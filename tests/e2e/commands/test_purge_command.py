@@ -115,5 +115,5 @@ def test_purge_without_a_data_directory_is_refused_and_creates_none(purging, tmp
     purging.data = tmp_path / "elsewhere"
     code, out, err = purging.run("purge", "--config", purging.config)
     assert (code, out) == (1, "")
-    assert err.startswith(f"waypost: There is no Waypost in {purging.data}.")
+    assert err.startswith(f"waypost: There is no Waypost data in {purging.data}.")
     assert not purging.data.exists()

@@ -173,7 +173,7 @@ def test_the_settings_file_can_name_the_data_directory(routes, tmp_path):
     file = tmp_path / "waypost.toml"
     file.write_text('data = "data"\n')
     assert "smtp://relay.example" in routes("list", "--config", file, data=None)
-    assert "There is no Waypost in" in routes.refused("list", "--config", file, data=tmp_path / "not there")
+    assert "There is no Waypost data in" in routes.refused("list", "--config", file, data=tmp_path / "not there")
     routes._monkeypatch.setenv("WAYPOST_SERVE_CONFIG", str(file))
     assert "smtp://relay.example" in routes("list", data=None)
 
@@ -211,7 +211,7 @@ def test_the_error_for_an_invalid_command_is_one_line(routes, arguments, message
 
 def test_routes_list_without_a_data_directory_is_refused(tmp_path, capsys, monkeypatch):
     nowhere = Routes(tmp_path / "data", capsys, monkeypatch)
-    assert "There is no Waypost in" in nowhere.refused("list")
+    assert "There is no Waypost data in" in nowhere.refused("list")
     assert not nowhere.data.exists()
 
 

@@ -183,7 +183,7 @@ def test_a_node_with_a_wrong_or_missing_master_key_changes_nothing(pair, url, ad
     ("key", "sentence"),
     [
         (OTHER_KEY, "The secrets in this database (seal check) were sealed with another master key."),
-        ("", "There is no Waypost in "),
+        ("", "There is no Waypost data in "),
     ],
     ids=["wrong", "missing"],
 )

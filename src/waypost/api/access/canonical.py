@@ -1,4 +1,4 @@
-"""The canonical form of a request for SigV4, and the signature over it.
+"""The canonical form of a request for SigV4, and the signature of the request.
 
 Source: "Create a signed AWS API request" in the IAM User Guide. AWS's own test suite is in
 `tests/api/access/aws4_testsuite`.
@@ -53,7 +53,9 @@ def _trimmed(value: str) -> str:
 
 
 def _normal_path(path: str) -> str:
-    """Remove empty segments and dot segments from a path, as signers do. Routing does not use this path."""
+    """Remove empty segments and dot segments from a path, as SigV4 clients do. The result is used only for the
+    signature, not for routing.
+    """
     if "//" not in path and "/." not in path:
         return path or "/"
     normal = "/" + normpath(path).lstrip("/")
@@ -69,7 +71,7 @@ def _canonical_query(query: str) -> str:
 
 
 def _reencoded(text: str) -> str:
-    """Decode a text, and percent-encode it again by the rules of SigV4."""
+    """Decode a string, and percent-encode it again according to the rules of SigV4."""
     # A shortcut, because a query may have a thousand parameters, and the caller is not authenticated yet.
     if not text or (text.isascii() and text.isalnum()):
         return text

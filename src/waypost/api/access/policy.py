@@ -1,7 +1,7 @@
-"""The authorisation of calls, which evaluates the IAM policy of the caller's access key for a request.
+"""Authorises calls: evaluates the IAM policy of the caller's access key for each request.
 
-Source: "Actions, resources, and condition keys for Amazon Connect" in the Service Authorization Reference.
-`domain.iam.facts` has the condition keys that every call has.
+Source: "Actions, resources, and condition keys for Amazon Connect" in the Service Authorization Reference. The
+condition keys that every call has are in `domain.iam.facts`.
 """
 
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ def _circumstances(call: Call) -> Circumstances:
 
 
 class _Facts:
-    """The values of a call's condition keys. Only keys that the policy names are looked up."""
+    """The values of a call's condition keys. Only condition keys that the policy names are looked up."""
 
     def __init__(self, tx: ports.ReadTx, call: Call, resource: tags.Resource | None) -> None:
         self._tx = tx
@@ -65,7 +65,7 @@ class _Facts:
     def look_up(self, key: str) -> tuple[str, ...] | None:
         """Return the values of a condition key, or None if the key has no values in this call.
 
-        The key is in lower case, except for a tag key after the slash.
+        The condition key is in lower case, except for the tag key after a slash.
         """
         name, slash, tag = key.partition("/")
         if slash:

@@ -55,7 +55,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """The time of the signature, in the form YYYYMMDDTHHMMSSZ."""
     session_token: str | None = None
     expires: int | None = None
-    """The lifetime of a presigned URL in seconds from its signature; None for a signature in a header."""
+    """The lifetime of a presigned URL, in seconds from the time of its signature; None if the signature is in a
+    header."""
 
     @property
     def scope(self) -> str:
@@ -67,7 +68,7 @@ def claim(request: Request, *, service: str, older_regions: Collection[str] = ()
     """Return the signature fields of a request without verifying them.
 
     Raises `ApiError` if the signature is missing or malformed, or if the query has too many parameters. The region must
-    be one that AWS publishes, or one of `older_regions`.
+    be published by AWS, or be a member of `older_regions`.
     """
     if request.query.count("&") >= MAX_PARAMETERS:
         raise ApiError("InvalidRequestException", 400, f"A query may have at most {MAX_PARAMETERS} parameters.")

@@ -9,7 +9,7 @@ from waypost.domain.limits.rates import Limits
 
 
 class Throttle:
-    """A throttle that admits calls at the rate of a limits profile. An account's instances and users share the rate."""
+    """A throttle that limits the rate of API calls. All instances and users of an account share its rate limits."""
 
     def __init__(self, limits: Limits) -> None:
         self._buckets = Buckets(limits.rate)

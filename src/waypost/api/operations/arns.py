@@ -25,8 +25,8 @@ def instance(tenant: Tenant, instance_id: str) -> str:
 def service_role(tenant: Tenant, instance_id: str) -> str:
     """Return the ARN of the service-linked role that Amazon Connect would use for an instance.
 
-    Waypost has no such role, and the ARN only appears in responses. The suffix of the role comes from the instance id,
-    whereas Amazon Connect uses random letters of the same length.
+    Waypost does not have this role, and its ARN appears only in responses. The suffix of the role's name is taken from
+    the instance id, whereas Amazon Connect uses a random suffix of the same length.
     """
     suffix = instance_id.replace("-", "")[:_SUFFIX_LENGTH]
     path = "role/aws-service-role/connect.amazonaws.com"
@@ -48,8 +48,8 @@ def of(tenant: Tenant, resource: Resource) -> str:
 def parse(text: str, tenant: Tenant) -> Resource:
     """Parse the ARN of an instance or email address, without checking that the resource exists.
 
-    Raises `errors.Invalid` if the text is not such an ARN, or names another partition. Raises `errors.NotFound` if the
-    resource belongs to another region or account, because the caller cannot see it.
+    Raises `errors.Invalid` if the text is not the ARN of an instance or email address, or names another partition.
+    Raises `errors.NotFound` if the resource belongs to another region or account, because the caller cannot see it.
     """
     match = _ARN.fullmatch(text)
     if match is None:
@@ -65,7 +65,7 @@ def parse(text: str, tenant: Tenant) -> Resource:
 
 
 def instance_id_of(text: str, tenant: Tenant) -> str:
-    """Return the id of an instance that is named by id or ARN.
+    """Return the id of an instance, given its id or ARN.
 
     Raises `errors.Invalid` or `errors.NotFound` for an ARN, in the same cases as `parse`.
     """
@@ -78,7 +78,7 @@ def instance_id_of(text: str, tenant: Tenant) -> str:
 
 
 def email_address_id_of(text: str, tenant: Tenant, instance_id: str) -> str:
-    """Return the id of an email address that is named by id or ARN.
+    """Return the id of an email address, given its id or ARN.
 
     Raises `errors.Invalid` or `errors.NotFound` for an ARN, in the same cases as `parse`. Also raises `errors.NotFound`
     if the ARN names an email address of another instance.

@@ -39,7 +39,7 @@ class Source(msgspec.Struct, frozen=True):
 
     ip: str
     is_secure: bool
-    """Whether the call came over TLS."""
+    """Whether the call arrived over TLS."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -88,7 +88,7 @@ def query_of(call: Call) -> bytes:
 
 
 def ids_or_arns(members: Any, tenant: Tenant) -> Any:
-    """Replace ARNs in the members with ids, for an operation that accepts both (docs/aws-differences.md).
+    """Replace ARNs in the members with ids, for an operation that accepts both ids and ARNs (docs/aws-differences.md).
 
     Raises `errors.Invalid` for an ARN of the wrong type, and `errors.NotFound` for an ARN of another region or account.
     """
@@ -107,9 +107,9 @@ def ids_or_arns(members: Any, tenant: Tenant) -> Any:
 
 
 def ids_only(members: Any, _: Tenant) -> Any:
-    """Return the members unchanged, for an operation on an instance that accepts only ids.
+    """Return the members unchanged, for an operation that accepts only the id of an instance.
 
-    Raises `errors.Invalid` for an ARN, because Amazon Connect was observed to refuse it.
+    Raises `errors.Invalid` for an ARN, because Amazon Connect was observed to refuse ARNs in calls on an instance.
     """
     if members.instance_id.startswith("arn:"):
         raise errors.Invalid("Invalid input for field InstanceId: it must be an id, not an ARN.")

@@ -16,16 +16,17 @@ SEARCH_PAGE_SIZE = 100
 """The default and maximum page size of SearchEmailAddresses."""
 
 COUNTED = 10_000
-"""The number at which SearchEmailAddresses stops counting. ApproximateTotalCount is exact up to this number."""
+"""The number of matches at which SearchEmailAddresses stops counting. ApproximateTotalCount is exact up to this
+number."""
 
 
 def primary_and_alias(members: Any) -> tuple[str, str]:
     """Return the ids `(primary, alias)` of an AssociateEmailAddressAlias or DisassociateEmailAddressAlias call.
 
-    EmailAddressId in the path is the primary, and `AliasConfiguration.EmailAddressId` is the alias. This follows from
-    the descriptions of all fields ("which email address will serve as the alias"), and from DescribeEmailAddress, which
-    lists "email addresses that forward to this primary". Only the prose of Example 1 on the API page suggests the
-    opposite. No other code in Waypost decides which id is the primary.
+    EmailAddressId in the path is the primary, and `AliasConfiguration.EmailAddressId` is the alias. The meanings of the
+    two ids follow from AWS's descriptions of all fields ("which email address will serve as the alias"), and from
+    DescribeEmailAddress, which lists "email addresses that forward to this primary". Only the text of Example 1 on the
+    API page suggests the opposite meanings of the two ids. No other code in Waypost decides which id is the primary.
     """
     return members.email_address_id, members.alias_configuration.email_address_id
 
@@ -109,7 +110,9 @@ def search(tx: ports.ReadTx, call: Call) -> Output:
 
 
 def update_metadata(tx: ports.WriteTx, call: Call) -> Output:
-    """Run UpdateEmailAddressMetadata. A missing text leaves its field unchanged, and an empty text clears the field."""
+    """Run UpdateEmailAddressMetadata. A missing member leaves its field unchanged, and an empty string clears the
+    field.
+    """
     members = call.members
     email_address_id = email_addresses.update_metadata(
         tx,
@@ -145,7 +148,7 @@ def _id_and_arn(call: Call, email_address_id: str) -> Output:
 def _metadata(call: Call, email_address: EmailAddress, link: AliasLink | None) -> dict[str, Any]:
     """Return the members that DescribeEmailAddress and SearchEmailAddresses have in common.
 
-    A primary lists its alias in AliasConfigurations. For an alias, this list is empty.
+    A primary lists its alias in AliasConfigurations. For an alias, AliasConfigurations is empty.
     """
     alias_id = link.alias_of(email_address.id) if link else None
     members: dict[str, Any] = {

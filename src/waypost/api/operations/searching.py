@@ -15,7 +15,8 @@ FIELD_NAMES = {
     "description": Field.DESCRIPTION,
     "emailAddressId": Field.ID,
 }
-"""The values of FieldName, in any letter case. AWS does not document them, so Waypost uses the names of the members."""
+"""The values of FieldName, in any letter case. AWS does not document the values of FieldName, so Waypost uses the names
+of the members."""
 
 _FIELDS = {
     **{name.lower(): field for name, field in FIELD_NAMES.items()},
@@ -27,16 +28,16 @@ def took_too_long(error: ports.TookTooLong, members: Any) -> errors.Invalid:
     """Return the error for a SearchEmailAddresses call that took too long, with advice for a faster search."""
     filters = members.search_filter
     if _size_of_criteria(members.search_criteria).characters:
-        advice = "Search for values of three letters or more, and fewer of them."
+        advice = "Search for fewer values, each with at least three letters."
     elif _size_of_tags(filters.tag_filter if filters else None).conditions:
-        advice = "Search for fewer tags, and name the value of at least one."
+        advice = "Search for fewer tags, and give the value of at least one tag."
     else:
         advice = "Please try again."
     return errors.Invalid(f"The search took more than {error.seconds:g} seconds, so the server stopped it. {advice}")
 
 
 def condition(criteria: Any, filters: Any) -> Condition:
-    """Return one condition for SearchCriteria and SearchFilter; None for either of them means no condition.
+    """Return one condition for SearchCriteria and SearchFilter; if an argument is None, it adds no condition.
 
     Raises `errors.Invalid` if a field cannot be searched, if a node has more than one kind of condition, or if the
     search has too many conditions.
@@ -64,7 +65,7 @@ def tag_values(filters: Any) -> dict[str, tuple[str, ...]]:
 
 
 def _values(tag_conditions: Iterable[Any]) -> dict[str, set[str]]:
-    """Return the values in the tag conditions, by tag key. An empty string stands for any value."""
+    """Return the values in the tag conditions, by tag key. An empty string stands for any value of a tag."""
     values: dict[str, set[str]] = {}
     for one in tag_conditions:
         values.setdefault(one.tag_key or "", set()).add(one.tag_value or "")
@@ -109,7 +110,9 @@ def _size_of_tags(node: Any) -> _Size:
 
 
 def _criteria(node: Any) -> Iterable[Condition]:
-    """Yield the condition of a SearchCriteria node. An empty node yields nothing, because it restricts nothing."""
+    """Yield the condition of a SearchCriteria node. An empty node yields no condition, because it does not restrict the
+    search.
+    """
     if node is None:
         return
     _refuse_several(
@@ -135,7 +138,7 @@ def _field(name: str) -> Field:
     found = _FIELDS.get(name.lower())
     if found is None:
         known = ", ".join(FIELD_NAMES)
-        raise errors.Invalid(f"FieldName {name[:100]!r} cannot be searched. It must be one of {known}.")
+        raise errors.Invalid(f"FieldName {name[:100]!r} cannot be searched. FieldName must be one of {known}.")
     return found
 
 

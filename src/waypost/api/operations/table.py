@@ -35,7 +35,7 @@ def email_address(call: Call) -> Resource:
 
 
 def alias(call: Call) -> Resource:
-    """Return the email address that is or becomes an alias.
+    """Return the email address that the call names as the alias.
 
     Mail to the alias goes to the primary, so the policy must allow the operation on the alias, too.
     """
@@ -67,7 +67,7 @@ class Operation:
     resource_of: ResourceOf
     with_ids: WithIds
     others: tuple[ResourceOf, ...] = ()
-    """Functions that return the other resources in the input, on which the policy must allow the operation as well."""
+    """Functions that return further resources in the input on which the policy must also allow the operation."""
 
     def resources_of(self, call: Call) -> list[Resource | None]:
         """Return all resources on which the policy must allow the operation, in the order of the checks."""

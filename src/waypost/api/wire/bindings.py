@@ -107,7 +107,7 @@ def parameters(query: str) -> dict[str, list[str]]:
     """Split a query into its parameters, with decoded names and encoded values.
 
     The values stay encoded, because a parameter that no member uses may have an invalid value. Raises `ValueError` if a
-    name cannot be decoded. A plus sign is not a space, because SigV4 signs it as a plus sign.
+    name cannot be decoded. A plus sign does not stand for a space, because SigV4 signs it as a plus sign.
     """
     values: dict[str, list[str]] = {}
     for pair in query.split("&") if query else ():
@@ -117,7 +117,7 @@ def parameters(query: str) -> dict[str, list[str]]:
 
 
 def decoded(encoded: str) -> str:
-    """Percent-decode a text. A percent sign without two hex digits is kept."""
+    """Percent-decode a text. A percent sign that is not followed by two hex digits is kept unchanged."""
     if "%" not in encoded and encoded.isascii():
         return encoded
     return unquote_to_bytes(encoded.encode(*OCTETS)).decode()
@@ -135,7 +135,9 @@ def _utf_8(text: str) -> str:
 
 
 def _items(shape: Shape, text: str) -> list[str]:
-    """Split a header value into the items of a list. A string may be quoted, and a date contains a comma."""
+    """Split a header value into the items of a list. A string in the list may be quoted, and a date in the list
+    contains a comma.
+    """
     if shape["type"] == "timestamp":
         return _COMMA_BETWEEN_MOMENTS.split(text)
     found: list[str] = []

@@ -1,4 +1,4 @@
-"""The validation of a request against the model, which produces the error messages of AWS in the model's order."""
+"""Validates a request against the model, and produces the error messages of AWS in the order of the model's members."""
 
 import itertools
 import re
@@ -10,7 +10,8 @@ from waypost.api.wire import shapes
 from waypost.api.wire.shapes import Shape
 
 NAMED_LIMIT = 100
-"""The maximum number of invalid members that a response names. A request body has room for many thousands."""
+"""The maximum number of invalid members that a response names. A request body has room for many thousands of invalid
+members."""
 
 QUOTED_LIMIT = 1000
 """The maximum number of characters of an invalid value that a message quotes."""
@@ -124,7 +125,7 @@ class Constraints:
     def _is_sensitive(self, shape: Shape) -> bool:
         """Return whether values of a shape must not be shown.
 
-        A list or map is sensitive if its elements are sensitive strings, or are not strings.
+        A list or map counts as sensitive unless all of its parts are strings that are not sensitive.
         """
         parts = [self._shapes[shape[part]["shape"]] for part in ("member", "key", "value") if part in shape]
         return bool(shape.get("sensitive")) or any(
@@ -133,6 +134,6 @@ class Constraints:
 
 
 def _short(value: Any) -> str:
-    """Format a value for an error message; a long value is cut."""
+    """Format a value for an error message, and truncate a long value."""
     text = str(value)
     return text if len(text) <= QUOTED_LIMIT else f"{text[:QUOTED_LIMIT]}…"

@@ -1,7 +1,7 @@
 """The translation between JSON and members of the model: wire names, timestamps, and floats such as NaN.
 
-If a shape has none of these features, its JSON and its members are equal, and nothing is translated. No shape of Amazon
-Connect needs a translation.
+If a shape has no wire names, timestamps or floats, its JSON and its members are equal, and need no translation. No
+shape of Amazon Connect needs a translation.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,9 @@ class JsonForm:
         self._shapes = shapes
 
     def is_plain(self, name: str, *, inside: frozenset[str] = frozenset()) -> bool:
-        """Return whether values of this shape need no translation. `inside` has the names of the enclosing shapes."""
+        """Return whether values of this shape need no translation. `inside` contains the names of the enclosing
+        shapes.
+        """
         shape = self._shapes[name]
         if shape["type"] in ("float", "double") or _is_written(shape):
             return False
@@ -30,7 +32,9 @@ class JsonForm:
         return all(self.is_plain(part, inside=inside | {name}) for part in inner - inside - {name})
 
     def read(self, name: str, value: Any) -> Any:
-        """Translate a JSON value to members. A value of the wrong type is returned unchanged, and fails validation."""
+        """Translate a JSON value into members. A value of the wrong type is returned unchanged, and fails
+        validation.
+        """
         shape = self._shapes[name]
         match shape["type"], value:
             case "structure", dict() if not shape.get("document"):
@@ -50,7 +54,7 @@ class JsonForm:
         return value
 
     def write(self, name: str, value: Any) -> Any:
-        """Translate members to a JSON value. Members that are None are left out."""
+        """Translate members into a JSON value. Members whose value is None are left out."""
         shape = self._shapes[name]
         match shape["type"]:
             case "structure" if not shape.get("document"):

@@ -1,4 +1,5 @@
-"""The AWS protocols: parse a request to an operation and its members, and serialise an output or error to a response.
+"""The AWS protocols, which parse a request into an operation and its members, and serialise an output or error as a
+response.
 
 There are two protocols. In rest-json, which all SDKs send, the method and path name the operation, and its members are
 in the path, the query, headers and the body. In JSON 1.1, which the examples in the API Reference use, a request is
@@ -105,8 +106,9 @@ class Protocol:
         """Parse and validate all members of a request; return them as the operation's input type.
 
         Raises `ApiError` InvalidRequestException if the body is not JSON, or if a member has the wrong JSON type.
-        Raises `ApiError` InvalidParameterException, with the names of all such members, if members break a constraint.
-        If an operation does not have InvalidParameterException, InvalidRequestException is raised instead.
+        Raises `ApiError` InvalidParameterException, which names the invalid members, if members break a constraint. If
+        the model does not permit InvalidParameterException for the operation, InvalidRequestException is raised
+        instead.
         """
         operation, body = match.operation, request.body
         in_body = match.form.has_target
@@ -141,7 +143,7 @@ def form(method: str, path: str) -> Form:
 
 
 def serialise(operation: shapes.Operation, output: Mapping[str, Any], *, form: Form = REST_JSON) -> Response:
-    """Serialise the output of an operation to a response. Members that are None are left out.
+    """Serialise the output of an operation as a response. Members whose value is None are left out.
 
     If the operation has no output shape, the body is empty in rest-json, and an empty object in JSON 1.1.
     """
@@ -155,10 +157,10 @@ def serialise(operation: shapes.Operation, output: Mapping[str, Any], *, form: F
 
 
 def serialise_error(error: ApiError, *, modelled: bool, form: Form = REST_JSON) -> Response:
-    """Serialise an error to a response.
+    """Serialise an error as a response.
 
-    For an error in the model, the text is in the member `Message`, which the model defines. For all other errors, the
-    text is in the member `message`, as in responses of the AWS front end.
+    For an error that the model defines, the text is in the model's member `Message`. For all other errors, the text is
+    in the member `message`, as in responses of the AWS front end.
     """
     # A message may quote data from the client, which can contain arbitrary bytes.
     message = error.message.encode("utf-8", "replace").decode()

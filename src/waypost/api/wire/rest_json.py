@@ -1,7 +1,7 @@
-"""The rest-json protocol, whose members are in the path, the query, headers and the body.
+"""The rest-json protocol, which carries the members of a call in the path, the query, headers and the body.
 
-The members of Amazon Connect need no translation between JSON and the model. All other features of rest-json are
-implemented as well, in case a later model uses them.
+The members of Amazon Connect need no translation between JSON and the model. Features of rest-json that Amazon Connect
+does not use are implemented as well, in case a later model uses them.
 """
 
 from collections.abc import Callable, Mapping

@@ -22,7 +22,9 @@ _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
 
 
 def read(shape: Mapping[str, Any], text: str, timestamp: str) -> Any:
-    """Parse a value from text. `timestamp` is the format of timestamps, unless the shape names another format."""
+    """Parse a value from the text in a path, a query or a header. `timestamp` is the format of timestamps, unless the
+    shape names another format.
+    """
     match shape["type"]:
         case "boolean":
             return _BOOLEANS.get(text, text)
@@ -36,7 +38,9 @@ def read(shape: Mapping[str, Any], text: str, timestamp: str) -> Any:
 
 
 def write(shape: Mapping[str, Any], value: Any, timestamp: str) -> str:
-    """Format a value as text. `timestamp` is the format of timestamps, unless the shape names another format."""
+    """Format a value as text for a path, a query or a header. `timestamp` is the format of timestamps, unless the shape
+    names another format.
+    """
     match shape["type"]:
         case "boolean":
             return "true" if value else "false"

@@ -79,7 +79,8 @@ def routes_of_settings(settings: Settings) -> Sequence[Route]:
 def connections(
     settings: Settings, *, files: float, is_shared: bool, emit: events.Emit, warn: Callable[[str], None]
 ) -> Connections:
-    """Return the limits for client connections, which may be lower than the settings if too few files may be open.
+    """Return the limits for client connections, which may be lower than the settings if the process may open too few
+    files.
 
     If the limits are lower, the function logs an event, and calls `warn` with a warning for the person who starts the
     server.

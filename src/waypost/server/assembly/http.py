@@ -76,7 +76,7 @@ def _terms(common: Common) -> Terms:
 
 
 def _advance(common: Common, worker: Worker | None, maintenance: Maintenance) -> Advance | None:
-    """Return the function that advances the mail clock, or None if mail uses the real time."""
+    """Return the function that advances the mail clock, or None if mail uses the real clock."""
     clock = common.virtual_clock
     if clock is None:
         return None
@@ -98,7 +98,9 @@ async def _rest_without_worker() -> datetime | None:
 
 
 def _by_path(inspected: ASGIApp, api: ASGIApp) -> ASGIApp:
-    """Return an ASGI application that passes requests for Waypost's own paths to `inspected`, and the rest to `api`."""
+    """Return an ASGI application that passes requests for Waypost's own paths to `inspected`, and all other requests to
+    `api`.
+    """
     prefix = f"{inspection.PREFIX}/".encode()
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:

@@ -37,7 +37,7 @@ class SmtpEdge:
     async def begin(self, opened: AsyncExitStack) -> None:
         """Start the sender checks, so that the server can listen.
 
-        `opened` later stops the server first, and then the sender checks.
+        When `opened` is closed, it stops the server first, and then the sender checks.
         """
         if self.checker:
             await self.checker.start()
@@ -118,7 +118,8 @@ def listeners(settings: Settings) -> list[Listener]:
 
 
 def _certificates(common: Common, warn: Callable[[str], None]) -> tls.Certificates | None:
-    """Load the certificate for TLS: from the file in the settings, or self-signed. Return None if TLS is off.
+    """Load the certificate for TLS: either the file that the settings name, or the self-signed certificate. Return None
+    if TLS is off.
 
     The function calls `warn` with warnings for the person who starts the server. Raises `CannotStart`.
     """
@@ -150,7 +151,8 @@ def _certificates(common: Common, warn: Callable[[str], None]) -> tls.Certificat
 def _warn_of_readable(key: Path, emit: events.Emit, warn: Callable[[str], None]) -> None:
     """Warn if every user of the machine can access the private key of the certificate.
 
-    There is no warning if only the file's group can read the key, because Linux distributions have such a group.
+    There is no warning if only the file's group can read the key, because Linux distributions have a group for this
+    purpose.
     """
     with suppress(OSError):  # an unreadable key is reported when it is loaded
         mode = stat.S_IMODE(key.stat().st_mode)

@@ -17,10 +17,12 @@ from waypost.observe import events
 from waypost.server.http.limits import HttpAdmission
 
 HEAD_OCTETS = 64 * 1024
-"""The maximum size in bytes of a request line with its header fields. AWS SDKs send about 1,000 bytes."""
+"""The maximum size in bytes of a request line with its header fields. The request line and header fields of an AWS SDK
+have about 1,000 bytes."""
 
 REST_OCTETS = 1024 * 1024
-"""The maximum size in bytes of body, chunk framing and trailers. The application has a lower limit for the body."""
+"""The maximum size in bytes of a request's body, with its chunk framing and trailers. The application has a lower limit
+for the body."""
 
 PIPELINED = 100
 """The maximum number of requests that may wait for responses to earlier requests (RFC 9112 section 9.3.2)."""
@@ -42,10 +44,10 @@ class TooManyRequests(Exception):
 
 
 class HttpConnection(HttpToolsProtocol):
-    """One HTTP/1.1 connection by uvicorn, with limits on size and time.
+    """One HTTP/1.1 connection that uvicorn handles, with limits on the sizes and times of requests and responses.
 
-    The connection counts time in calls of `check_time`, which the server calls once a second. So a change of the system
-    clock does not move a deadline, and time for which the server is busy does not count.
+    The connection counts time in calls of `check_time`, which the server calls once a second. Therefore, a change of
+    the system clock does not move a deadline, and time during which the server is busy does not count.
     """
 
     def __init__(self, *, admission: HttpAdmission, **of_uvicorn: Any) -> None:
@@ -72,7 +74,7 @@ class HttpConnection(HttpToolsProtocol):
     # Callbacks of the event loop
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Admit or refuse a client that has connected. Called by the event loop."""
+        """Admit or refuse a client that has connected. The event loop calls this method."""
         super().connection_made(transport)
         if self.client is None:  # the client has already disconnected
             self._is_over = True
@@ -89,7 +91,7 @@ class HttpConnection(HttpToolsProtocol):
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Parse bytes that the client has sent, up to the size limits. Called by the event loop."""
+        """Parse bytes that the client has sent, up to the size limits. The event loop calls this method."""
         self._unset_keepalive_if_required()
         if self._is_over:
             return
@@ -105,7 +107,9 @@ class HttpConnection(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"The header has more than {HEAD_OCTETS} bytes.")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Release everything that the connection has used. Called by the event loop when the connection has ended."""
+        """Release everything that the connection has used. The event loop calls this method when the connection has
+        ended.
+        """
         self._is_over = True
         if self._is_admitted:
             self._admission.leave(self._peer)
@@ -119,7 +123,7 @@ class HttpConnection(HttpToolsProtocol):
     # Callbacks of the parser
 
     def on_message_begin(self) -> None:
-        """Begin a request. Called by the parser at the first byte of the request."""
+        """Begin a request. The parser calls this method at the first byte of the request."""
         if self._expected is not Expected.HEAD:  # the same read has ended the previous request
             self._expected = Expected.HEAD
             self._head_octets = 0
@@ -127,12 +131,12 @@ class HttpConnection(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Store a header field, and ignore a trailer field. Called by the parser with each field."""
+        """Store a header field, and ignore a trailer field. The parser calls this method for each field."""
         if self._expected is Expected.HEAD:  # the server does not use trailers
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin the response. Called by the parser at the end of a request header. Raises `TooManyRequests`."""
+        """Begin the response. The parser calls this method at the end of a request header. Raises `TooManyRequests`."""
         if len(self.pipeline) >= PIPELINED:
             raise TooManyRequests
         super().on_headers_complete()
@@ -145,7 +149,7 @@ class HttpConnection(HttpToolsProtocol):
         self.cycle.on_response = answer.complete
 
     def on_message_complete(self) -> None:
-        """Stop waiting for more data of a request. Called by the parser at the end of the request."""
+        """Stop waiting for more data of a request. The parser calls this method at the end of the request."""
         if self._framing:  # for a request with an Upgrade field, httptools calls this before the body
             return
         self._expected = Expected.NOTHING
@@ -155,7 +159,7 @@ class HttpConnection(HttpToolsProtocol):
     # Callbacks of uvicorn's request-response cycle
 
     def on_response_complete(self) -> None:
-        """Reset the time for reading a response. Called when a response is complete."""
+        """Reset the time for reading a response. The uvicorn library calls this method when a response is complete."""
         self._unread_seconds = 0
         self._sent = self.transport.get_write_buffer_size()
         super().on_response_complete()
@@ -204,8 +208,8 @@ class HttpConnection(HttpToolsProtocol):
         """Pass received bytes to the parser.
 
         The server ignores the Upgrade field of a request (RFC 9110 section 7.8), and handles that request and later
-        requests as HTTP/1.1. The httptools parser stops at the end of the header of such a request, whether a body
-        follows or not, and reports the position.
+        requests as HTTP/1.1. The httptools parser stops at the end of the header of a request with an Upgrade field,
+        whether or not a body follows, and reports the position.
         """
         rest = data
         try:
@@ -254,8 +258,8 @@ class HttpConnection(HttpToolsProtocol):
         """Send an error response, and close the connection after a moment.
 
         If the server closed the connection immediately, with bytes unread, the operating system would send a TCP reset,
-        and the client might never see the response. So the server shuts down only its sending side, and for a moment
-        reads and discards further bytes.
+        and the client might never see the response. Therefore, the server first shuts down only its sending side, and
+        reads and discards further bytes for a moment.
         """
         body = f"{text}\n".encode()
         lines = [
@@ -288,10 +292,11 @@ class HttpConnection(HttpToolsProtocol):
 
 
 class Answer:
-    """The transport of one response, which buffers the header until the body arrives, and sends the two together.
+    """The transport of one response, which buffers the header until the body arrives, and then sends the header and the
+    body together.
 
-    If header and body were sent separately, as uvicorn writes them, the client would get two packets and wake up twice.
-    After uvicorn has begun a response, its first write is the header, so the class need not parse the bytes.
+    If the header and the body were sent separately, as uvicorn writes them, the client would get two packets and wake
+    up twice. After uvicorn has begun a response, its first write is the header, so the class need not parse the bytes.
     """
 
     __slots__ = ("_connection", "_cycle", "_head")
@@ -303,7 +308,7 @@ class Answer:
         self._head = b""
 
     def write(self, octets: bytes) -> None:
-        """Write `100 Continue`, the response header, or a part of the body. Called by uvicorn."""
+        """Write `100 Continue`, the response header, or a part of the body. The uvicorn library calls this method."""
         if self._cycle is None:
             if self._head:
                 octets, self._head = self._head + octets, b""
@@ -315,17 +320,19 @@ class Answer:
             self._connection.write_out(octets)
 
     def complete(self) -> None:
-        """Send the rest of the response. Called by uvicorn when the response is complete."""
+        """Send the rest of the response. The uvicorn library calls this method when the response is complete."""
         self._flush()
         self._connection.on_response_complete()
 
     def close(self) -> None:
-        """Close the connection. Called by uvicorn after the last response, or when the application has failed."""
+        """Close the connection. The uvicorn library calls this method after the last response, or when the application
+        has failed.
+        """
         self._flush()
         self._connection.transport.close()
 
     def is_closing(self) -> bool:
-        """Whether the connection is closing. Called by uvicorn before it sends `100 Continue`."""
+        """Whether the connection is closing. The uvicorn library calls this method before it sends `100 Continue`."""
         return self._connection.transport.is_closing()
 
     def _flush(self) -> None:
@@ -387,7 +394,7 @@ class _FromBodyOn:
 
 
 def _parser_of_body(connection: HttpConnection, framing: list[tuple[bytes, bytes]]) -> httptools.HttpRequestParser:
-    """Return a parser that has already read a header with these framing fields, and expects the body next."""
+    """Return a parser that has already read a header with the given framing fields, and expects the body next."""
     parser = httptools.HttpRequestParser(_FromBodyOn(connection))
     parser.set_dangerous_leniencies(lenient_data_after_close=True)  # like uvicorn's parser; `refusal` relies on it
     fields = b"".join(b"%s: %s\r\n" % each for each in framing)

@@ -7,7 +7,8 @@ from waypost.app.connections import OpenConnections
 from waypost.observe import events
 
 LOG_EVERY = 10
-"""Seconds between two log lines about refused connections, because a server can refuse thousands each second."""
+"""Seconds between two log lines about refused connections, because a server can refuse thousands of connections each
+second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +27,12 @@ class HttpBounds:
     (RFC 9112 section 2.1).
     """
     body_start: float = 30.0
-    """Seconds for the body of a request before any of it has arrived. Each byte that arrives extends this time."""
+    """The initial time limit in seconds for the body of a request. Each byte that arrives extends this limit."""
     body: float = 300.0
     """The maximum number of seconds for the body of a request."""
     answer_start: float = 60.0
-    """Seconds for a client to read a response before it has read any of it. Each byte that the client reads extends
-    this time."""
+    """The initial time limit in seconds for a client to read a response. Each byte that the client reads extends this
+    limit."""
     answer: float = 3600.0
     """The maximum number of seconds for a client to read a response."""
     slowest: float = 1_000.0

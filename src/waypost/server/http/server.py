@@ -60,7 +60,9 @@ def refusal(scope: Scope) -> tuple[int, str] | None:
 
 
 def only_well_formed(application: ASGIApp) -> ASGIApp:
-    """Return the application behind a check that each request is valid HTTP. A refusal closes the connection."""
+    """Return an ASGI application that passes valid HTTP requests to `application`, and refuses all other requests. The
+    server closes the connection after a refusal.
+    """
 
     def checked(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         refused = refusal(scope)
@@ -112,9 +114,9 @@ class HttpServer(uvicorn.Server):
         self._stopping = asyncio.Event()
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Listen on a host and port. Return the actual host and port, also if the given port is 0.
+        """Listen on a host and port. Return the actual host and port, even if the given port is 0.
 
-        Raises `OSError` if the server cannot listen there, for example because another program uses the port.
+        Raises `OSError` if the server cannot listen on this address, for example because another program uses the port.
         """
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         # For an unknown host, this raises `socket.gaierror`, where `create_server` would raise a bare `OSError`.
@@ -126,7 +128,7 @@ class HttpServer(uvicorn.Server):
         await asyncio.wait([self._serving, ready], return_when=asyncio.FIRST_COMPLETED)
         if self._serving.done():
             ready.cancel()
-            raise RuntimeError("The HTTP server ended before it was ready. The log has the reason.")
+            raise RuntimeError("The HTTP server ended before it was ready. The log contains the reason.")
         address: tuple[str, int] = listener.getsockname()[:2]
         return address
 
@@ -164,5 +166,7 @@ class HttpServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to Waypost. Called by uvicorn, whose own method would handle the signals itself."""
+        """Leave the signals to Waypost. The uvicorn library calls this method instead of its own, which would handle
+        the signals.
+        """
         yield

@@ -1,13 +1,15 @@
 """Maps violated constraints, by their names in the schema, to domain errors.
 
-A use case checks the same conditions first, and raises an error with a better message. The errors of this module are
-raised only if two transactions run at the same time.
+A use case checks the conditions of the constraints first, and raises an error with a better message. The errors of this
+module are raised only if two transactions run at the same time.
 """
 
 from waypost.domain import errors
 from waypost.domain.directory.instances import ALIAS_IS_USED
 
-_IN_A_LINK = "One of the two email addresses is already in an alias link. An email address can be in only one link."
+_IN_A_LINK = (
+    "One of the two email addresses is already in an alias link. An email address can be in only one alias link."
+)
 
 _MEANING: dict[str, tuple[type[errors.WaypostError], str]] = {
     "email_addresses_have_one_owner": (errors.Duplicate, "This email address already exists."),

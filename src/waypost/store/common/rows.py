@@ -1,4 +1,4 @@
-"""Converts rows that have more than the columns of one table to domain values, and back.
+"""Converts between domain values and rows that have other columns besides the columns of one table.
 
 For rows with the columns of one table, see `sql/tables.py`.
 """
@@ -165,7 +165,9 @@ def of_trace_event(message_id: str, number: int, event: TraceEvent) -> Row:
 
 
 def of_next_trace_event(message_id: str, event: TraceEvent) -> Row:
-    """Return the row for an event that is appended to a trace, without a number, because the query computes it."""
+    """Return the row for an event that is appended to a trace, without a number, because the query computes the
+    number.
+    """
     return (message_id, *_of_event(event))
 
 
@@ -191,5 +193,7 @@ def of_route(number: int, route: Route, seal: Callable[[str, str], bytes]) -> Ro
 
 
 def _context(match: str, to: str, user: str) -> str:
-    """Return the context for sealing a route's secret. If the target changes, the old secret cannot be unsealed."""
+    """Return the context for sealing a route's secret. If the target of the route changes, the old secret cannot be
+    unsealed.
+    """
     return f"route {match} {to} {user}"

@@ -11,7 +11,7 @@ from waypost.store.common import rows
 class Seal(Protocol):
     """Encrypts secrets, so that a copy of the database does not reveal them.
 
-    Both methods take the context of the secret as `of`. The context names the record that the secret belongs to.
+    Both methods take the context of the secret as `of`. The context names the record to which the secret belongs.
     """
 
     def seal(self, secret: str, of: str) -> bytes:
@@ -27,7 +27,7 @@ class Statements(ABC):
     """Runs the queries in `sql/` by name, on one connection."""
 
     def __init__(self, seal: Seal) -> None:
-        """`seal` encrypts the secrets that are stored, and decrypts them again."""
+        """`seal` encrypts secrets before they are stored, and decrypts them after they are read."""
         self._seal = seal
 
     def _one(self, query: str, *parameters: Any) -> rows.Row | None:

@@ -11,10 +11,11 @@ COLUMNS = {
 """The columns of `search_entries` that a search can use, by field."""
 
 LENGTH = 64
-"""The number of characters of a text that the index contains. Ids are shorter, so the index contains all of an id."""
+"""The number of characters of a text that the index contains. Ids are shorter than this limit, so the index contains
+the whole id."""
 
 TRIGRAM = 3
-"""The length in characters of the substrings that the index for CONTAINS consists of."""
+"""The length in characters of the substrings in the index for CONTAINS."""
 
 _LAST_CHARACTER = "\U0010ffff"
 _FIRST_SURROGATE, _LAST_SURROGATE = "\ud800", "\udfff"
@@ -33,7 +34,7 @@ def is_whole(text: Text) -> bool:
 def end(start: str) -> str | None:
     """Return the first string after all strings that begin with `start`, in the order of code points.
 
-    Return None if there is no such string.
+    Return None if no string is after all strings that begin with `start`.
     """
     kept = start.rstrip(_LAST_CHARACTER)
     if not kept:

@@ -1,14 +1,15 @@
-"""All time limits of both stores."""
+"""The time limits of the SQLite store and the PostgreSQL store."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeLimits:
-    """The time limits of both stores. All values are in seconds."""
+    """The time limits of both stores. All time limits are in seconds."""
 
     long_read: float = 5.0
-    """Seconds for one long read, for which other long reads wait. On PostgreSQL, the limit is for each statement."""
+    """Seconds for one long read, while other long reads may be waiting. On PostgreSQL, the limit is for each
+    statement."""
     damage_check: float = 0.25
     """Seconds for checking an SQLite file for damage when a server starts. In this time, SQLite can check all of a
     small file, but only a part of a large file."""
@@ -28,15 +29,15 @@ class TimeLimits:
     connect: int = 5
     """Seconds to open a new connection to PostgreSQL."""
     unacknowledged: float = 20.0
-    """Seconds for data to or from PostgreSQL to arrive: after that, a network that drops packets is treated as
-    failed."""
+    """Seconds for data to or from PostgreSQL to be acknowledged; after this time, the connection is treated as lost."""
     network_probe: int = 10
     """Seconds without data after which the operating system probes a connection to PostgreSQL. The system sends
     three probes, and waits half of this time between the probes."""
     pause: float = 0.01
-    """The most seconds that a transaction waits before its first retry after a conflict. This maximum doubles with each
-    retry, and the actual wait is a random fraction of the maximum."""
+    """The maximum number of seconds that a transaction waits before its first retry after a conflict. This maximum
+    doubles with each retry, and the actual wait is a random fraction of the maximum."""
 
 
 LIMITS = TimeLimits()
-"""The current time limits. The stores read this value each time they need a limit, so that a test can replace it."""
+"""The current time limits. The stores read this object each time they need a limit, so that a test can replace the
+object."""

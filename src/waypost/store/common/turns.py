@@ -15,7 +15,7 @@ class Turns:
     def __init__(self, places: int) -> None:
         self._free = places
         self._most = max(1, places - 1)
-        """The most slots that one account can occupy."""
+        """The maximum number of slots that one account can occupy."""
         self._working: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         """The waiting reads by account. The order of the keys is the order in which the accounts get their turns."""

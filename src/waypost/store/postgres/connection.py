@@ -90,7 +90,7 @@ class Where:
 
     @property
     def requires_tls(self) -> bool:
-        """Whether the connection must be encrypted although neither the URL nor PGSSLMODE has an `sslmode`."""
+        """Whether the connection must be encrypted although neither the URL nor PGSSLMODE sets an `sslmode`."""
         return postgres_tls.is_required(self.parameters, _environment())
 
 
@@ -152,8 +152,8 @@ def _milliseconds(seconds: float) -> int:
 def migrate(connection: Connection, *, where: str, only_new: bool = False, may_make: bool = True) -> None:
     """Migrate the schema to the newest version. A migration that fails is rolled back completely.
 
-    `where` is the name of the database for error messages. With `only_new`, an existing schema is not migrated: if it
-    is old, `migrations.SchemaTooOld` is raised. Without `may_make`, the tables are not created: if there are none,
+    `where` is the name of the database for error messages. If `only_new` is true, an old schema is not migrated, and
+    `migrations.SchemaTooOld` is raised. If `may_make` is false, missing tables are not created, and
     `migrations.SchemaMissing` is raised. Also raises `migrations.SchemaTooNew`, `BadDatabase` and `psycopg.Error`.
     """
     while _migrated_by_one(connection, where=where, only_new=only_new, may_make=may_make):

@@ -18,7 +18,8 @@ _CHARACTERS = 0x11_0000
 """The number of Unicode code points. Three code points and the number of a text field fit into 63 bits."""
 
 _TRIGRAMS_ASKED_FOR = 30
-"""The most trigrams of a value that a query looks up in the index. The filter then checks the rows that were found."""
+"""The maximum number of trigrams of a value that a query looks up in the index. The filter then checks the rows that
+were found."""
 
 Statement = tuple[str, list[Any]]
 """A statement in SQL, and its parameters."""
@@ -46,7 +47,9 @@ class Search:
         self._where = f"s.instance_id = {self._parameter(instance_id)} AND {self._filter(condition)}"
 
     def page(self, *, after: str | None, limit: int) -> Statement:
-        """Return the statement for one page. Each row has an email address, its alias link, and its number."""
+        """Return the statement that reads one page of results. Each row has an email address, its alias link, and its
+        number.
+        """
         parameters = [*self._parameters, int(after) if after else 0, limit]
         place, count = len(parameters) - 1, len(parameters)
         return (
@@ -73,7 +76,7 @@ class Search:
         return max(found, min(counted[0], up_to))
 
     def place_of(self, row: Sequence[Any]) -> str:
-        """Return the cursor of a row, for the argument `after` of `page`."""
+        """Return the cursor of a row, which `page` takes as its argument `after`."""
         return str(row[-1])
 
     def _filter(self, condition: Condition) -> str:

@@ -2,12 +2,12 @@
 
 There are three pools of connections: for point queries, for long reads, and for writes. The separate pools keep a write
 that waits for a row from delaying point queries. Each pool has at most one connection for each of its threads. A
-connection is opened when it is first needed, and replaced after it was lost. Every wait for a connection, a row or a
-reply has a time limit.
+connection is opened when it is first needed, and replaced after it has been lost. Every wait for a connection, a row or
+a reply has a time limit.
 
 A transaction is run again if it lost a conflict (deadlock or serialization failure), or if its connection turned out to
-be dead. If the connection broke during the COMMIT, the transaction may have been committed. Such a transaction is not
-run again, and the caller gets an error.
+be dead. If the connection broke during the COMMIT, the transaction may have been committed, so it is not run again, and
+the caller gets an error.
 """
 
 import asyncio
@@ -56,10 +56,10 @@ class PostgresStore:
     ) -> None:
         """Open the database, and migrate its schema if needed. `seal` encrypts the secrets in the database.
 
-        With `only_new`, an old schema is not migrated, and `migrations.SchemaTooOld` is raised. Without `may_make`, the
-        tables are not created: if there are none, `migrations.SchemaMissing` is raised. If the secrets in the database
-        were encrypted with another key, the exception of the seal is raised. Also raises `migrations.SchemaTooNew`,
-        `postgres_connection.BadDatabase` and `StoreUnavailable`.
+        If `only_new` is true, an old schema is not migrated, and `migrations.SchemaTooOld` is raised. If `may_make` is
+        false, missing tables are not created, and `migrations.SchemaMissing` is raised. If the secrets in the database
+        were encrypted with another key, the exception of `seal.unseal` is raised. Also raises
+        `migrations.SchemaTooNew`, `postgres_connection.BadDatabase` and `StoreUnavailable`.
         """
         where = postgres_connection.where(url)
         try:
@@ -104,7 +104,9 @@ class PostgresStore:
         return 0
 
     async def close(self) -> None:
-        """Finish running work except long reads, and close all connections. Later calls raise `StoreUnavailable`."""
+        """Finish the work in progress, except long reads, and close all connections. Later calls raise
+        `StoreUnavailable`.
+        """
         closing = (self._reads.close(), self._long_reads.close(wait_for=0.0), self._writes.close())
         for failure in await asyncio.gather(*closing, return_exceptions=True):
             if failure:  # raised only after all three pools have tried to close
@@ -213,12 +215,12 @@ class _Pool:
         self._closed = False
         """Whether the pool refuses new work."""
         self._left = asyncio.Event()
-        """An event that is set after `close` was called and the last caller has left."""
+        """An event that is set when `close` has been called and the last caller has left."""
         self.is_ended = False
         """Whether the pool also refuses work that waits for a connection."""
 
     async def run(self, work: Callable[[_Session], T]) -> T:
-        """Run `work` with a connection on a thread. Raises `StoreUnavailable` if `work` does not finish in time."""
+        """Run `work` on a thread, with a connection. Raises `StoreUnavailable` if `work` does not finish in time."""
         if self._closed:
             raise ports.StoreUnavailable("the store is closed")
         self._callers += 1
@@ -329,7 +331,9 @@ class _Task:
         self._lock = threading.Lock()
 
     def run(self, work: Callable[[_Session], T]) -> T:
-        """Run the work, with retries. Raises the exceptions of the work, but translates errors of PostgreSQL."""
+        """Run the work, and retry it after conflicts and lost connections. Raises the exceptions of the work, but
+        translates errors of PostgreSQL.
+        """
         given_up: Exception
         for attempt in range(ATTEMPTS):
             if self._is_over:

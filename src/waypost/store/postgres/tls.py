@@ -1,8 +1,9 @@
 """Decides whether the connection to PostgreSQL must be encrypted.
 
-By default (`sslmode=prefer`), libpq continues without TLS if the server does not offer TLS. An attacker in the network
-can pretend that the server does not offer TLS (libpq, "Protection Provided in Different Modes"). So Waypost requires
-TLS for a database on another machine, unless the operator sets `sslmode` (docs/decisions/0030-tls-to-the-database.md).
+By default (`sslmode=prefer`), libpq continues without TLS if the server does not offer TLS. An attacker on the network
+can pretend that the server does not offer TLS (libpq, "Protection Provided in Different Modes"). Therefore, Waypost
+requires TLS for a database on another machine, unless the operator sets `sslmode`
+(docs/decisions/0030-tls-to-the-database.md).
 """
 
 from collections.abc import Mapping

@@ -5,8 +5,8 @@ that differ.
 
 A query begins with `-- name: NAME(PARAMETERS)`, and callers pass the parameters in this order. The next lines are a
 comment, which says what the query does. In a folder of one database, the comment also says why the query is not in
-`common/`. After the comment comes the SQL. If both databases have a query with the same name, the two queries have the
-same parameters. The SQL can contain
+`common/`. The SQL follows the comment. If both databases have a query with the same name, the two queries have the same
+parameters. The SQL can contain
 
     :name              a parameter
     {messages}         the columns of a table (`tables.py`): `id, sender, …`

@@ -35,10 +35,11 @@ class Column:
 
     name: str
     field: str = ""
-    """The path of the dataclass field, such as `envelope.sender`. An empty path means the name of the column."""
+    """The path of the dataclass field, such as `envelope.sender`. An empty path means that the field has the name of
+    the column."""
     kind: Kind = AS_IS
     is_given: bool = False
-    """Whether the caller of the reader or writer passes the value of this column as an argument, such as a secret."""
+    """Whether the caller of the reader or writer passes the value of this column, such as a secret, as an argument."""
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -118,7 +119,7 @@ def _named(what: Any, names: dict[str, Any]) -> str:
 def _construction(of: type[Any], codes: Sequence[tuple[tuple[str, ...], str]], names: dict[str, Any]) -> str:
     """Return the code that constructs a value of a dataclass, with its nested dataclasses.
 
-    `codes` has the path of each field, and the code that computes the field's value.
+    `codes` contains the path of each field, and the code that computes the field's value.
     """
     types = get_type_hints(of)
     by_field = {

@@ -36,8 +36,8 @@ def to_json(value: Any) -> str:
 
 
 _SHORT = 1_000
-"""The length in characters up to which a JSON text is decoded at each read. The values of longer texts are cached,
-because reading each delivery of a message decodes the same text."""
+"""The maximum length, in characters, of a JSON text that is decoded again at each read. The values of longer texts are
+cached, because reading each delivery of a message decodes the same text."""
 
 
 def _dsn(text: str) -> Dsn:
@@ -61,7 +61,9 @@ def _read_dsn(text: str) -> Dsn:
 
 
 def _write_dsn(dsn: Dsn) -> str:
-    """Encode DSN parameters as JSON. Nearly all mail has no DSN parameters, and then the result is an empty string."""
+    """Encode DSN parameters as JSON. The result is an empty string if there are no DSN parameters, as in nearly all
+    mail.
+    """
     if dsn == NO_DSN:
         return ""
     recipients = [[recipient.notify, recipient.orcpt] for recipient in dsn.recipients]
@@ -69,7 +71,7 @@ def _write_dsn(dsn: Dsn) -> str:
 
 
 def or_none(kind: Kind) -> Kind:
-    """Return the same conversion for a column that may be NULL. NULL is converted to None."""
+    """Return a version of this conversion for a column that may be NULL. NULL is converted to None."""
     return Kind(_unless_none(kind.read), _unless_none(kind.write))
 
 

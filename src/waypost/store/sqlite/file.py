@@ -76,8 +76,8 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 def migrate(connection: sqlite3.Connection, *, where: str, only_new: bool = False, may_make: bool = True) -> None:
     """Migrate the schema to the newest version. A migration that fails is rolled back completely.
 
-    `where` is the name of the database for error messages. With `only_new`, an existing schema is not migrated: if it
-    is old, `migrations.SchemaTooOld` is raised. Without `may_make`, the tables are not created: if there are none,
+    `where` is the name of the database for error messages. If `only_new` is true, an old schema is not migrated, and
+    `migrations.SchemaTooOld` is raised. If `may_make` is false, missing tables are not created, and
     `migrations.SchemaMissing` is raised. Also raises `migrations.SchemaTooNew` and `sqlite3.Error`.
     """
     connection.create_function("fold", 1, caseless.fold, deterministic=True)
@@ -100,7 +100,7 @@ def migrate(connection: sqlite3.Connection, *, where: str, only_new: bool = Fals
 def _migrated_by_one(connection: sqlite3.Connection, *, where: str) -> bool:
     """Run the next migration, if there is one. Return whether more migrations remain.
 
-    The number of the last migration is read inside the transaction, so that two processes never run the same one.
+    The number of the last migration is read inside the transaction, so that two processes never run the same migration.
     """
     with exclusively(connection):
         steps = migrations.pending("sqlite", newest_applied=_newest(connection), where=where)
@@ -170,8 +170,8 @@ _PRIMARY_CODE = 0xFF
 """The bit mask that extracts the primary code from an extended error code of SQLite."""
 
 _DAMAGED = (
-    " The file is damaged. Restore it from your backup. If you have no backup, `sqlite3 {path} .recover` prints as SQL"
-    " the data that is still readable."
+    " The file is damaged. Restore the file from your backup. If you have no backup, `sqlite3 {path} .recover` prints "
+    "as SQL the data that is still readable."
 )
 _ADVICE = {
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
@@ -183,7 +183,7 @@ _ADVICE = {
 
 
 def check_seal(tx: SqliteTransaction) -> None:
-    """Check that the secrets in a file were encrypted with the current key, or raise the error of the seal.
+    """Check that the secrets in a file were encrypted with the current key, or raise the exception of `unseal`.
 
     In a new file, store a sealed value for later checks.
     """

@@ -26,16 +26,17 @@ from waypost.store.common import text_starts
 from waypost.store.sql import tables
 
 _PHRASE = 32
-"""The number of characters of a value that are searched by trigrams. Each trigram takes memory during the search."""
+"""The maximum number of characters of a value that a search looks up by trigrams. Each trigram takes memory during the
+search."""
 
 _LONGEST_MATCH = 1_000
-"""The longest trigram query, in characters. For a longer query, reading all entries is faster."""
+"""The maximum length of a trigram query, in characters. For a longer query, reading all entries is faster."""
 
 _NOT_DISTINGUISHED = frozenset("\ufffd\ufffe\uffff")
 """Characters that the trigram index treats as equal."""
 
 SAMPLE = 200_000
-"""The number of entries in which matches are counted if matches may be rare, to extrapolate the total."""
+"""If matches may be rare, a search counts the matches in only this many entries, and extrapolates the total."""
 
 _ENTRIES = "search_entries AS s"
 
@@ -66,7 +67,7 @@ class _Driver:
         return f"{self.text}, {self.number}" if self.text else self.number
 
     def after(self, text: str, number: int) -> list[tuple[str, tuple[Any, ...]]]:
-        """Return SQL conditions for the rows after a cursor. An index can find the rows of each condition."""
+        """Return SQL conditions for the rows after a cursor. An index can find the rows that match each condition."""
         if self.text is None:
             return [(f"{self.number} > ?", (number,))]
         return [(f"{self.text} = ? AND {self.number} > ?", (text, number)), (f"{self.text} > ?", (text,))]
@@ -90,7 +91,7 @@ class Search:
         self._filter, self._filtered_by = _filter(self._rest)
 
     def page(self, *, after: str | None, limit: int) -> Statement:
-        """Return the statement for one page.
+        """Return the statement that reads one page of results.
 
         Each row has an email address, its alias link, and the two columns of its cursor: a text and a number.
         """
@@ -114,8 +115,9 @@ class Search:
     def count(self, *, up_to: int) -> Statement:
         """Return the statement that counts the matches, up to a limit.
 
-        If the search may read many rows, it counts only among the first `SAMPLE` numbers. The row has three columns:
-        the count, the highest number in the instance, and the number before the lowest.
+        If the search may read many rows, the statement counts only the matches among the first `SAMPLE` numbers. The
+        row has three columns: the count, the highest number in the instance, and the number directly below the lowest
+        number.
         """
         driver, lowest, highest = self._driver, self._lowest, self._highest
         join = driver.join if self._rest.of else ""
@@ -139,7 +141,7 @@ class Search:
         return max(found, min(count, up_to))
 
     def place_of(self, row: Sequence[Any]) -> str:
-        """Return the cursor of a row, for the argument `after` of `page`."""
+        """Return the cursor of a row, which `page` takes as its argument `after`."""
         return json.dumps(row[-2:])
 
     @property
@@ -147,12 +149,12 @@ class Search:
         return f"WHERE {self._driver.where} AND {self._driver.number} < ? AND {self._filter}"
 
     def _parameters(self, end: int) -> list[Any]:
-        """Return the parameters of `_where`. Only numbers less than `end` match."""
+        """Return the parameters of `_where`. Only entries with numbers less than `end` match."""
         return [*self._driver.parameters, end, *self._filtered_by]
 
 
 def _driver(condition: Condition, conjuncts: Sequence[Condition], number: int) -> _Driver:
-    """Choose the driver of a search: the conjunct whose form promises the most selective index."""
+    """Choose the driver of a search: the conjunct whose form suggests the most selective index."""
     for drive in (_by_exact_text, _by_tag, _by_start, _by_trigrams):
         for conjunct in (condition, *conjuncts):
             driver = drive(conjunct, number)

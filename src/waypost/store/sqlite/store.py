@@ -28,16 +28,20 @@ from waypost.store.sqlite.transaction import SqliteTransaction
 T = TypeVar("T")
 
 BATCH_LIMIT = 256
-"""The most writes in one transaction. The limit bounds how long the first write of a batch waits for the last write."""
+"""The maximum number of writes in one transaction. The limit bounds how long the first write of a batch waits for the
+last write."""
 
 
 LONG_READ_CACHE_KIB = 32 * 1024
-"""The size of the page cache for long reads, in KiB. This cache halves the time to read an index of a million texts."""
+"""The size of the page cache for long reads, in KiB. A cache of this size halves the time to read an index of a million
+texts."""
 
 
 @dataclass(slots=True)
 class _Job:
-    """A write that waits for the writer thread, and later its outcome. The caller gets the outcome after the commit."""
+    """A write that waits for the writer thread, and that later holds its outcome. The caller gets the outcome after the
+    commit.
+    """
 
     use_case: Callable[[ports.WriteTx], Any]
     future: "asyncio.Future[Any]"
@@ -73,9 +77,9 @@ class SqliteStore:
     def __init__(self, path: Path, seal: Seal, *, only_new: bool = False, may_make: bool = True) -> None:
         """Open the file. Create the file and migrate its schema if needed. `seal` encrypts the secrets in the file.
 
-        With `only_new`, an old schema is not migrated, and `migrations.SchemaTooOld` is raised. Without `may_make`, the
-        file and its tables are not created: if the file has no tables, `migrations.SchemaMissing` is raised. If the
-        secrets in the file were encrypted with another key, the exception of the seal is raised. Also raises
+        If `only_new` is true, an old schema is not migrated, and `migrations.SchemaTooOld` is raised. If `may_make` is
+        false, a missing file or missing tables are not created, and `migrations.SchemaMissing` is raised. If the
+        secrets in the file were encrypted with another key, the exception of `seal.unseal` is raised. Also raises
         `migrations.SchemaTooNew`, `sqlite_file.SqliteTooOld` and `StoreUnavailable`.
         """
         self._loop = asyncio.get_running_loop()
@@ -197,7 +201,8 @@ class _HalfDone(Exception):
 def _run_batch(tx: SqliteTransaction, batch: list[_Job]) -> None:
     """Run the jobs in one transaction, and commit it. If the transaction fails, all of its jobs fail.
 
-    This function never raises, because the writer must continue with the next batch. The errors are stored in the jobs.
+    This function never raises an exception, because the writer must continue with the next batch. If a job fails, the
+    function stores the error in the job.
     """
     connection = tx.connection
     try:
@@ -223,9 +228,11 @@ def _run_batch(tx: SqliteTransaction, batch: list[_Job]) -> None:
 
 
 def _run(tx: SqliteTransaction, job: _Job) -> None:
-    """Run one job without a savepoint, because a savepoint would take a quarter of the time for a message.
+    """Run one job without a savepoint, because the savepoint would take a quarter of the time that the store needs to
+    accept a message.
 
-    If the job fails before its first change, there is nothing to roll back. A later failure raises `_HalfDone`.
+    If the job fails before its first change, there is nothing to roll back. A failure after the first change raises
+    `_HalfDone`.
     """
     connection = tx.connection
     changes = connection.total_changes

@@ -26,7 +26,9 @@ class Transaction(
     RefusalQueries,
     RetentionQueries,
 ):
-    """The implementation of `ports.WriteTx` on one connection. On a read-only connection, only `ports.ReadTx` works."""
+    """The implementation of `ports.WriteTx` on one connection. On a read-only connection, only the methods of
+    `ports.ReadTx` work.
+    """
 
     def hold(self, what: str) -> None:
         self._run("hold", what)
@@ -35,7 +37,8 @@ class Transaction(
         return bool(self._all("add_mark", what, b"done"))
 
     def check_seal(self) -> None:
-        """Check that the secrets in this database were encrypted with the current key, or raise the error of `unseal`.
+        """Check that the secrets in this database were encrypted with the current key, or raise the exception of
+        `unseal`.
 
         In a new database, store a sealed value for later checks.
         """

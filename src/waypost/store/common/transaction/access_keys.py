@@ -10,7 +10,7 @@ from waypost.store.sql import kinds
 
 
 class AccessKeyQueries(Statements):
-    """The part of `Transaction` for access keys. See `app/ports/access_keys.py` for documentation of the methods."""
+    """The part of `Transaction` for access keys. The methods are documented in `app/ports/access_keys.py`."""
 
     def __init__(self, seal: Seal) -> None:
         super().__init__(seal)

@@ -9,7 +9,7 @@ from waypost.store.sql import kinds
 
 
 class CallQueries(Statements):
-    """The part of `Transaction` for calls. See `app/ports/calls.py` for documentation of the methods."""
+    """The part of `Transaction` for calls. The methods are documented in `app/ports/calls.py`."""
 
     def claim_call(self, key: ports.CallKey) -> ports.RememberedCall | None:
         row = self._one("claim_call", *_call_key(key))

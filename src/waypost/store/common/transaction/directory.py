@@ -18,11 +18,15 @@ class Search(Protocol):
     """A search in one instance, which builds the statements with their parameters, and interprets the rows."""
 
     def page(self, *, after: str | None, limit: int) -> tuple[str, Sequence[Any]]:
-        """Return the statement for one page. Each row has an email address, its alias link, and its cursor columns."""
+        """Return the statement that reads one page of results. Each row has an email address, its alias link, and its
+        cursor columns.
+        """
         ...
 
     def count(self, *, up_to: int) -> tuple[str, Sequence[Any]]:
-        """Return the statement that counts the matches. `total` interprets the row that the statement returns."""
+        """Return the statement that counts the matches of the search. `total` interprets the row that the statement
+        returns.
+        """
         ...
 
     def total(self, counted: rows.Row, *, found: int, up_to: int) -> int:
@@ -33,12 +37,12 @@ class Search(Protocol):
         ...
 
     def place_of(self, row: rows.Row) -> str:
-        """Return the cursor of a row, for the argument `after` of `page`."""
+        """Return the cursor of a row, which `page` takes as its argument `after`."""
         ...
 
 
 class DirectoryQueries(Statements):
-    """The part of `Transaction` for the directory. See `app/ports/directory.py` for documentation of the methods."""
+    """The part of `Transaction` for the directory. The methods are documented in `app/ports/directory.py`."""
 
     def instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
         row = self._one("instance", instance_id, tenant.account, tenant.region)
@@ -163,7 +167,9 @@ class DirectoryQueries(Statements):
         self._run("remove_link", link.primary_id)
 
     def _search_entry(self, email_address: EmailAddress) -> rows.Row:
-        """Return the search entry of an email address: its three case-folded texts, and columns of this database."""
+        """Return the search entry of an email address: its three case-folded texts, and the columns that only this
+        database has.
+        """
         return rows.of_search_entry(email_address)
 
     @abstractmethod

@@ -16,11 +16,11 @@ _AFTER_ALL_IDS = "~"
 """A string that sorts after every id."""
 
 PIECE = 256 * 1024
-"""The most bytes of a message that are stored in one row."""
+"""The maximum number of bytes of a message that are stored in one row."""
 
 
 class MessageQueries(QueueQueries):
-    """The part of `Transaction` for messages. See `app/ports/messages.py` for documentation of the methods."""
+    """The part of `Transaction` for messages. The methods are documented in `app/ports/messages.py`."""
 
     def message(self, account: str, message_id: str) -> Message | None:
         row = self._one("message", message_id, account)

@@ -18,7 +18,7 @@ notice waits for other recipients for at most two minutes.
 
 
 class NoticeQueries(Statements):
-    """The part of `Transaction` for due notices. See `app/ports/notices.py` for documentation of the methods."""
+    """The part of `Transaction` for due notices. The methods are documented in `app/ports/notices.py`."""
 
     def owed(self, *, now: datetime, soon: datetime, owed_before: datetime) -> ports.Owing | None:
         moments = map(kinds.to_milliseconds, (now, soon, owed_before))

@@ -16,7 +16,7 @@ from waypost.store.sql import kinds
 
 
 class QueueQueries(Statements):
-    """The part of `Transaction` for the queue. See `app/ports/queue.py` for documentation of the methods."""
+    """The part of `Transaction` for the queue. The methods are documented in `app/ports/queue.py`."""
 
     def waiting(self) -> list[ports.Waiting]:
         return [ports.Waiting(row[0], kinds.from_milliseconds(row[1])) for row in self._all("waiting")]

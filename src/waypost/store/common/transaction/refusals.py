@@ -10,7 +10,7 @@ from waypost.store.sql import kinds
 
 
 class RefusalQueries(Statements):
-    """The part of `Transaction` for refused mail. See `app/ports/refusals.py` for documentation of the methods."""
+    """The part of `Transaction` for refused mail. The methods are documented in `app/ports/refusals.py`."""
 
     def add_refusals(self, refusals: Sequence[ports.Refusal]) -> None:
         self._run_each("add_refusal", [rows.of_refusal(refusal) for refusal in refusals])

@@ -9,7 +9,7 @@ from waypost.store.sql import kinds
 
 
 class RetentionQueries(Statements):
-    """The part of `Transaction` for retention. See `app/ports/retention.py` for documentation of the methods."""
+    """The part of `Transaction` for retention. The methods are documented in `app/ports/retention.py`."""
 
     def inboxes(self, *, after: Inbox | None, limit: int) -> list[Inbox]:
         after = after or Inbox("", "")

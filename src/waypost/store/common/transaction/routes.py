@@ -10,7 +10,7 @@ _ROUTES_REVISION = "routes revision"
 
 
 class RouteQueries(Statements):
-    """The part of `Transaction` for routes. See `app/ports/routes.py` for documentation of the methods."""
+    """The part of `Transaction` for routes. The methods are documented in `app/ports/routes.py`."""
 
     def __init__(self, seal: Seal) -> None:
         super().__init__(seal)
