@@ -157,9 +157,7 @@ def add(
     ] = "",
     allow_private: Annotated[
         bool,
-        typer.Option(
-            "--allow-private", help="Allow a webhook, or a mail server found by mx:, on a private network."
-        ),
+        typer.Option("--allow-private", help="Allow a webhook, or a mail server found by mx:, on a private network."),
     ] = False,
     no_rewrite_sender: Annotated[
         bool, typer.Option("--no-rewrite-sender", help="Do not rewrite the sender with SRS.")
