@@ -21,7 +21,7 @@ def page() -> str:
     found: dict[type, list[str]] = {}
     for request, answer in schema.ANSWERS.items():
         _add_answers(answer, f"`{request.replace(' ', f' {inspection.PREFIX}')}`", found)
-    _add_answers(schema.Error, "every request, with a status from 400 on", found)
+    _add_answers(schema.Error, "every request that fails, with a status of 400 or more", found)
     answers = [line for answer, requests in found.items() for line in _answer(answer, requests)]
     template = template.replace("<!-- answers -->", "\n".join(answers).strip())
     return template.replace("<!-- events -->", "\n".join(_events_of_a_trace()))
@@ -44,7 +44,7 @@ def _answer(answer: type, requests: Sequence[str]) -> list[str]:
         of, *notes = get_args(annotation)
         optional = "; optional" if name in answer.__optional_keys__ else ""  # type: ignore[attr-defined]
         rows.append(f"| `{name}` | {_json_type(of)} | {notes[-1]}{optional} |")
-    returned_by = [f"Returned by {', '.join(requests)}.\n"] if requests else []
+    returned_by = [f"This object is the response to {' and '.join(requests)}.\n"] if requests else []
     return [f"### {_heading(answer)}\n", *returned_by, "| member | type | meaning |", "|---|---|---|", *rows, ""]
 
 

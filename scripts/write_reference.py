@@ -62,7 +62,7 @@ def settings_page() -> str:
             "## The settings file\n",
             "`waypost serve --config FILE` reads a TOML file. Before its first table, the file may contain any of the",
             "settings above, without the two leading hyphens (`smtp-memory = 256`, or `smtp_memory`). Relative paths",
-            "are relative to the directory of the file. [Send mail on with routes](../how-to/routes.md) has a complete",
+            "are relative to the directory of the file. The page on [routes](../how-to/routes.md) has a complete",
             "example.",
             *(line for table, keys in tables.TABLES.items() for line in _keys(table, keys)),
             "",
@@ -112,8 +112,9 @@ def compatibility_page() -> str:
     return "\n".join(
         [
             "# What works, operation by operation\n",
-            "All of these operations work with the AWS CLI and with boto3. Clients can call them with rest-json (the",
-            "request in the table), and with JSON 1.1: `POST /` with `X-Amz-Target: AmazonConnectService.OPERATION`.",
+            "All operations in the following table work with the AWS CLI and with boto3. Clients can call them with",
+            "rest-json (the request in the table), and with JSON 1.1: `POST /` with",
+            "`X-Amz-Target: AmazonConnectService.OPERATION`.",
             "Waypost authorises and throttles every call, and checks it against AWS's model",
             f"({source.partition(', cut')[0]}).\n",
             "| operation | request | resource ids | client token | the policy is checked for |",
@@ -144,7 +145,9 @@ def _refused(name: str, errors: Mapping[str, int]) -> list[str]:
         if row.operation == name and row.error not in errors
     ]
     never = [f"`{error}`: {reason}" for (operation, error), reason in refusals.NEVER.items() if operation == name]
-    end = [f"Waypost never returns these errors of the model. {' '.join(never)}\n"] if never else []
+    end = (
+        [f"Waypost never returns the following errors, which are in AWS's model. {' '.join(never)}\n"] if never else []
+    )
     return [f"### {name}\n", "| error | when |", "|---|---|", *rows, *common, "", *end]
 
 
@@ -209,10 +212,10 @@ def _session_states() -> list[str]:
     return [
         "## The states of a session\n",
         "The server refuses a command that is out of order with 503, and DATA without a valid recipient with 554. A",
-        "refused command does not change the state. NOOP, HELP, VRFY, EXPN and AUTH never change the state. In the",
-        "diagram and the table, `EHLO` also stands for HELO and LHLO. The diagram omits the final state, `OVER`. The",
-        "diagram and the table are generated from `TRANSITIONS` in `smtp/protocol/states.py`, which lists all possible",
-        "transitions.\n",
+        "refused command does not change the session's state. NOOP, HELP, VRFY, EXPN and AUTH never change the state.",
+        "In the diagram and the table, `EHLO` also stands for HELO and LHLO. The diagram omits the final state,",
+        "`OVER`. The diagram and the table are generated from `TRANSITIONS` in `smtp/protocol/states.py`, which",
+        "lists all possible transitions.\n",
         "```mermaid",
         "stateDiagram-v2",
         f"    [*] --> {State.START}",
@@ -260,9 +263,9 @@ def http_page() -> str:
         [
             "# HTTP limits\n",
             "This table shows how much the HTTP server accepts, and how long it waits, for the Amazon Connect API",
-            "and the [inspection API](inspection-api.md). The options are in [settings](settings.md). The time",
-            "limits apply only while the server waits for the client. The server measures times with the monotonic",
-            "clock.\n",
+            "and the [inspection API](inspection-api.md). The page [settings](settings.md) describes the options.",
+            "The time limits apply only while the server waits for the client. The server measures times with the",
+            "monotonic clock.\n",
             "| limit | value | if exceeded |",
             "|---|---|---|",
             *(f"| {' | '.join(row)} |" for row in rows),
@@ -272,8 +275,8 @@ def http_page() -> str:
             "logs `http_connection_closed`. If the server refuses connections, it logs `connections_refused`",
             "([events](events.md)).\n",
             "The server ignores `Upgrade` (RFC 9110 section 7.8), and parses the request, its body and the",
-            "following requests as HTTP/1.1. The server refuses a request with two lengths, or with a length and a",
-            "transfer coding, and closes the connection (RFC 9112 section 6.3).",
+            "following requests as HTTP/1.1. The server refuses a request with two content lengths, or with a",
+            "content length and a transfer coding, and closes the connection (RFC 9112 section 6.3).",
         ]
     )
 
@@ -384,8 +387,8 @@ def events_page() -> str:
             "Waypost writes the log to standard error: as readable lines on a terminal, and otherwise as JSON. The",
             "log never contains an email address, a subject, a body or a secret. The field `peer` is a client's IP",
             "address. The field `destination` omits the destination's path, because the path could contain an",
-            "email address. The trace of a message has the path. The field `route` is a digest of the route's",
-            "`match` and `to`. `waypost routes list` shows the same digest for each route.\n",
+            "email address. The trace of a message contains the destination's path. The field `route` is a digest of",
+            "the route's `match` and `to`. `waypost routes list` shows the same digest for each route.\n",
             "| event | level | fields | when |",
             "|---|---|---|---|",
             *rows,
@@ -412,9 +415,9 @@ def commands_page() -> str:
             *rows,
             "\n## Exit codes\n",
             "All commands use these exit codes. If a command fails, it prints the reason to standard error, and",
-            "nothing to standard output. There are two exceptions. `env` prints `false`, so that a shell that",
-            "evaluates the output does not run a command after `&&`. `explain` and `routes test` print their",
-            "result even if it is negative.\n",
+            "nothing to standard output. There are two exceptions. If `env` fails, it prints `false`, so that a shell",
+            "that evaluates the output does not run a command after `&&`. `explain` and `routes test` print their",
+            "result even if the result is negative.\n",
             "| code | meaning |",
             "|---|---|",
             *codes,
@@ -423,13 +426,13 @@ def commands_page() -> str:
             "named member, and times are ISO 8601 in UTC with a Z, as in `2026-11-22T23:14:05.678Z`. Commands",
             "print responses of the server unchanged (see the [inspection API](inspection-api.md)). Two commands",
             "have a different format: `keys create` prints the object that AWS tools expect from a",
-            "`credential_process`, and `env` prints environment variables. If the value of a variable is null, the",
-            "variable must not be set.\n",
+            "`credential_process`, and `env` prints environment variables. If `env` prints null as the value of a",
+            "variable, that variable must not be set.\n",
             "| command | members (not a complete list) |",
             "|---|---|",
             *members,
             "\n## Options\n",
-            "The options of `waypost serve` are on the page [settings](settings.md). If you do not give `--data`,",
+            "The page [settings](settings.md) describes the options of `waypost serve`. If you do not give `--data`,",
             f"a command uses the environment variable `{ROWS['data'].variable}`. If that variable is not set, the",
             "command uses `./waypost-data`.\n",
             *(line for name, command in commands() if name != "serve" for line in _options(name, command)),

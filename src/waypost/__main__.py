@@ -1,4 +1,4 @@
-"""`python -m waypost` is the `waypost` command."""
+"""Runs the `waypost` command when Python is started as `python -m waypost`."""
 
 from waypost import cli
 

@@ -570,10 +570,10 @@ REFUSALS = tuple(PROVOKED)
 
 _LOCKED = (
     "With PostgreSQL, this error occurs only if another call locks the email address for too long "
-    "(`tests/store/contract/test_waiting.py`). With SQLite, it never occurs."
+    "(`tests/store/contract/test_waiting.py`). With SQLite, this error never occurs."
 )
 NEVER = {
-    ("CreateInstance", NOT_FOUND): "The call names no existing resource.",
+    ("CreateInstance", NOT_FOUND): "The call does not name a resource that must exist.",
     ("CreateInstance", QUOTA): "The number of instances is not limited.",
     ("DeleteEmailAddress", CONFLICT): _LOCKED,
 }

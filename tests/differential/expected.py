@@ -174,7 +174,7 @@ EXPECTED = {
         said(rb"HELP.*", taken("HELP")),
     ),
     "HELP may have any argument": Reason(
-        "A", "214", "refuses unknown topics", "RFC 5321 section 4.1.1.8: any string.",
+        "A", "214", "refuses unknown topics", "RFC 5321 section 4.1.1.8 allows any string.",
         said(rb"HELP .*", taken("HELP"), theirs(501)),
     ),
     "VRFY reveals nothing": Reason(
@@ -191,12 +191,12 @@ EXPECTED = {
     ),
     "Nothing is between bracket and address": Reason(
         "AP", "501", "accept spaces and more brackets there (Postfix also accepts `< >` as the null sender)",
-        "RFC 5321 section 4.1.2, Path.",
+        "RFC 5321 section 4.1.2 (Path) allows nothing between the bracket and the address.",
         said(rb"(?:MAIL FROM|RCPT TO):(?: *<(?:<.*>| .*|[^>]* )>| *\t).*", *PATH),
     ),
     "Dots are only between atoms": Reason(
         "AP", "501", "accept `.a`, `a.` and `a..b` as senders",
-        "RFC 5321 section 4.1.2, Dot-string.",
+        "RFC 5321 section 4.1.2 (Dot-string) allows a dot only between two atoms.",
         said(rb"(?:MAIL FROM|RCPT TO): *<(?:\.[^@]*|[^@]*\.|[^@]*\.\.[^@]*)@.*", *PATH),
     ),
     "An address has a domain": Reason(
@@ -314,7 +314,8 @@ EXPECTED = {
     ),
     "A message may end without a line end": Reason(
         "P", "keeps every octet", "adds a line end",
-        "RFC 3030 section 2: the octets of the chunks are the message. Waypost can get such a message only with BDAT.",
+        "RFC 3030 section 2: the octets of the chunks are the message. Only BDAT can transfer a message "
+        "without a final line end.",
         lambda it: it.kind == "content" and it.theirs == it.ours + b"\r\n",
     ),
     "A BDAT command has only one form": Reason(
@@ -325,7 +326,7 @@ EXPECTED = {
     ),
     "BINARYMIME": Reason(
         "AP", "accepts BODY=BINARYMIME, and then any octets in chunks", "do not offer it",
-        "RFC 3030. Waypost stores binary messages unchanged, and never sends them on with DATA.",
+        "RFC 3030. Waypost stores binary messages unchanged, and never sends them to a peer with DATA.",
         said(rb"MAIL.* BODY=BINARYMIME.*", taken("MAIL"), theirs(501, 555)),
     ),
     "DSN": Reason(
@@ -351,7 +352,7 @@ EXPECTED = {
         "P", "554, and closes the connection",
         "takes a part of the message for its end, and the rest for a second message",
         "RFC 5321 section 4.1.1.4: only `<CRLF>.<CRLF>` ends a message. By default, Postfix 3.7 accepts a bare LF as "
-        "a line end. Postfix 3.9 and newer refuse it (smtpd_forbid_bare_newline).",
+        "a line end. Postfix 3.9 and newer refuse a bare LF (smtpd_forbid_bare_newline).",
         sees_two,
     ),
     "A line of a message may be long": Reason(

@@ -108,7 +108,11 @@ def with_client(tmp_path, scenario):
         ("messages?address=x@example.com", "the deliveries", "Use a smaller limit."),
         ("messages/large", "the trace of the message", "Please try again."),
         ("messages/large/raw?address=x@example.com", "the message", "Please try again."),
-        ("trace?what=x@example.com", "the traces", "Search for the id of a single message. Use a smaller limit."),
+        (
+            "trace?what=x@example.com",
+            "the traces",
+            "Request the trace of a single message by its id. Use a smaller limit.",
+        ),
         ("explain?address=x@example.com", "the explanation", "Please try again."),
         ("queue", "the queue", "Name one destination. Use a smaller limit."),
         ("queue?destination=x", "the queue", "Use a smaller limit."),

@@ -20,8 +20,8 @@ class Refused(Exception):
 def administer(data: str, database: str, use_case: "Callable[[WriteTx], T]", *, make: bool = False) -> T:
     """Run a use case in the store of a deployment, and return its result.
 
-    The store is that of the data directory `data`, or, if `database` is not empty, that PostgreSQL database. If `make`
-    is true, the store is created if it does not exist. Raises `Refused`.
+    The use case runs in the store of the data directory `data`, or, if `database` is not empty, in the PostgreSQL
+    database with that URL. If `make` is true and the store does not exist, it is created. Raises `Refused`.
     """
     from waypost.config import sources
     from waypost.server import opening

@@ -49,7 +49,7 @@ class NotThere(ServerRefused):
 
 
 class NoServer(Exception):
-    """No server answers, or the server fails with HTTP 5xx. A later attempt may succeed."""
+    """No server answers, or the server fails with HTTP 5xx. The same request may succeed later."""
 
 
 class Client:
@@ -114,8 +114,8 @@ class Client:
         except urllib.error.HTTPError as error:
             if error.code == HTTPStatus.UNAUTHORIZED:
                 raise ServerRefused(
-                    f"The access key in {self._credentials} is no longer active. Remove that file and start Waypost "
-                    "again. Waypost then creates a new key."
+                    f"The access key in {self._credentials} is no longer active. Remove the credentials file and start "
+                    "Waypost again. Waypost then creates a new key."
                 ) from error
             if error.code == HTTPStatus.NOT_FOUND:
                 raise NotThere(_reason(error)) from error

@@ -14,7 +14,7 @@ class Exit(IntEnum):
     DONE = 0
     REFUSED = 1
     MISUSED = 2
-    """The exit code that Typer uses for a wrong command line."""
+    """The exit code that Typer uses for an invalid command line."""
     NO_SERVER = 3
 
 
@@ -23,7 +23,7 @@ MEANINGS = {
     Exit.REFUSED: "The server or the store refused the command and gave a reason, or a file or a setting is not "
     "usable. `explain` exits with this code if the mail would be refused, and `routes test` if a delivery did not "
     "arrive.",
-    Exit.MISUSED: "The command line is wrong: a command, an option or an argument is unknown or missing.",
+    Exit.MISUSED: "The command line is invalid: a command, an option or an argument is unknown or missing.",
     Exit.NO_SERVER: "No server is running on the data directory, or the server fails with HTTP 5xx, for example "
     "because its database is unavailable. The same command may succeed later.",
 }

@@ -15,9 +15,9 @@ _HIDDEN = frozenset(("script", "style", "template", "title"))
 
 
 def text_of(message: bytes) -> str | None:
-    """Return the decoded text of a message, with LF line ends; None if the message has no readable text.
+    """Return the decoded text of a message, with LF line endings; None if the message has no readable text.
 
-    The text is that of the first text/plain part, or else that of the first text/html part. Attachments are ignored.
+    The text comes from the first text/plain part, or else from the first text/html part. Attachments are ignored.
     A character that cannot be decoded or printed is replaced with U+FFFD.
     """
     try:
@@ -45,7 +45,10 @@ def _is_shown(part: Message) -> bool:
 
 
 def _decoded(part: Message) -> str:
-    """Return the decoded text of a part. A part labelled as ASCII, or without a charset, is decoded as UTF-8."""
+    """Return the decoded text of a message part.
+
+    A part labelled as ASCII, or without a charset, is decoded as UTF-8.
+    """
     payload = part.get_payload(decode=True)
     octets = payload if isinstance(payload, bytes) else b""
     label = part.get_content_charset("us-ascii")

@@ -52,7 +52,7 @@ def event_lines(event: schema.TraceLine) -> Iterator[str]:
 
 
 def detail_of(event: schema.TraceLine) -> TraceDetail:
-    """Parse an event of a trace, as the server returns it, into its typed detail."""
+    """Convert the JSON object of a trace event, as the server returns it, into an object of the event's class."""
     members = {name: value for name, value in event.items() if name not in {"at", "event"}}
     return trace_events.from_members(event["event"], members)
 
@@ -151,7 +151,7 @@ def _circumstances(attempt: Attempt | None) -> Iterator[str]:
 
 
 def refusal(found: schema.Refusal) -> Iterator[str]:
-    """Yield the lines for a refusal."""
+    """Yield the lines that describe a refusal."""
     yield f"Refused {found['at']}, for <{plain(found['to'])}>"
     yield f"  from       <{plain(found['from'])}>, by {plain(found['peer'])} ({plain(found['helo'])})"
     yield f"  reply      {plain(found['reply'])}"

@@ -126,7 +126,7 @@ class _Pages:
         self._is_full = is_full
 
     async def health(self, _: Request) -> Response:
-        """Respond with 200 while this process runs, even if the store is unavailable."""
+        """Respond with 200 as long as the server process is running, even if the store is unavailable."""
         return JSONResponse(schema.Health(status="ok", version=waypost.__version__))
 
     async def ready(self, _: Request) -> Response:
@@ -201,7 +201,7 @@ class _Pages:
             limit=limit,
             subaddressed=self._deployment.subaddressed,
         )
-        instead = f"Search for the id of a single message. {guard.FEWER}"
+        instead = f"Request the trace of a single message by its id. {guard.FEWER}"
         found = await self._long_read(account, use_case, "the traces", instead)
         return JSONResponse(
             schema.Traced(

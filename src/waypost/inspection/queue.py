@@ -28,7 +28,10 @@ MAX_COMPARED = 10_000
 
 
 class QueuePages:
-    """The pages of the queue. Each page is a method that gets a request, and the account of its access key."""
+    """The pages of the inspection API that show and change the queue.
+
+    Each page is a method that gets a request, and the account of its access key.
+    """
 
     def __init__(
         self,
@@ -139,13 +142,13 @@ class QueuePages:
         by = requests.step(await requests.json_body(request, members=("by",)))
         if self._advance is None:
             raise errors.Conflict(
-                "This server uses the real time. To advance its clock, start it with --clock virtual."
+                "This server uses the real time. To use a clock that you can advance, add --clock virtual."
             )
         return JSONResponse(schema.Advanced(now=moments.iso8601(await self._advance(by))))
 
 
 def _meant(tx: ports.ReadTx, account: str, destination: str) -> list[str]:
-    """Return the destinations that a client means by `destination`.
+    """Return the destinations that match the `destination` in a client's request.
 
     A destination is shown with "…" in place of its secrets. If `destination` contains "…", return every destination of
     the account that is shown as `destination`. Otherwise return only `destination`.

@@ -135,7 +135,7 @@ def flag(values: Mapping[str, Any], name: str) -> bool:
 
 
 async def json_body(request: Request, *, members: tuple[str, ...]) -> dict[str, Any]:
-    """Return the body of a request that changes data, which must be a JSON object with members from `members`.
+    """Return the body of a request that changes data: a JSON object that has no members other than `members`.
 
     The request must have the content type of JSON. An HTML form cannot send this content type. A web page of another
     site can therefore not use a form to misuse the credentials of the browser's user. Raises `errors.Invalid` and

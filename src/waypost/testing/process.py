@@ -1,4 +1,4 @@
-"""Starts, stops and kills a `waypost serve` process on free ports. The server ends when this process ends."""
+"""Starts, stops and kills a `waypost serve` process on free ports. The server stops when its parent process ends."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ class ServerDied(Exception):
 
 
 class Server:
-    """A server on a data directory. The server can be started and stopped repeatedly, and keeps its data."""
+    """A Waypost server with a data directory. The server can be started and stopped repeatedly, and keeps its data."""
 
     def __init__(self, data: Path, *options: str) -> None:
         """Prepare a server without starting it. `options` are further arguments of `waypost serve`.

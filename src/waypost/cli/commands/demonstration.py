@@ -1,7 +1,7 @@
 """`waypost demo` demonstrates aliases and forwarding with a real server and real clients.
 
 The demo prints each call in a form that a person could type. After each step, the demo prints the expected result and
-checks it. The demo is therefore also a test.
+checks it. The demo is therefore also a test of Waypost.
 """
 
 import json
@@ -72,7 +72,7 @@ def _start_command() -> str:
 
 
 class Story:
-    """The steps of the demo: two addresses, an alias, mail, a refused alias, and mail after the alias has ended."""
+    """The steps of the demo: two addresses, an alias, mail, a refused alias, and mail after the alias is removed."""
 
     def __init__(self, console: Console, server: testing.Server, connect: Any) -> None:
         self._console = console

@@ -1,8 +1,8 @@
 """`waypost env` prints shell commands that make SDKs, the AWS CLI and mail clients use the running server.
 
 An SDK also reads profiles, proxies and switches from its environment, and some of them take precedence over an endpoint
-and an access key. The shell's `eval` runs the output of `waypost env` even if `waypost env` fails. On failure, the
-command therefore prints `false`, so that the shell does not run a command after `&&`, which would call AWS.
+and an access key. The shell's `eval` runs the output of `waypost env` even if `waypost env` fails. If it fails,
+`waypost env` therefore prints `false`, so that the shell does not run a command after `&&`, which would call AWS.
 """
 
 import os

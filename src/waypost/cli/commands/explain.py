@@ -31,7 +31,9 @@ def explain(
     ] = None,
     message: Annotated[
         Path | None,
-        typer.Option("--message", metavar="FILE", help="A file with a message; only its header is read."),
+        typer.Option(
+            "--message", metavar="FILE", help="A file that contains a message. Only the message's header is read."
+        ),
     ] = None,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
@@ -70,7 +72,7 @@ def _print(found: schema.Explanation, octets: bytes | None, *, as_json: bool) ->
 
 
 def _message_lines(loop: schema.LoopCheck | None, octets: bytes) -> Iterator[str]:
-    """Yield lines about the message itself, if one was given."""
+    """Yield lines about the message itself, if a message was given."""
     if loop:
         lines = "1 Received line" if loop["received_lines"] == 1 else f"{loop['received_lines']} Received lines"
         yield f"  The message has {lines}; the maximum is {loop['most_received_lines']}."

@@ -105,7 +105,7 @@ def listed(data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE, as_
 
 @app.command()
 def deactivate(key_id: KeyId, data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE) -> None:
-    """Deactivate an access key. The server refuses the key until it is activated again."""
+    """Deactivate an access key. The server refuses the key until you activate the key again."""
     administer(data, database, partial(access_keys.set_active, access_key_id=key_id, active=False))
     typer.echo(f"The access key {key_id} is now inactive.")
 
@@ -140,7 +140,7 @@ def _shown(key: Any) -> dict[str, Any]:
 def _owners_account(data: str, database: str) -> str:
     """Return the account of the server's owner.
 
-    The account is that of the access key in the credentials file, if there is such a file. Otherwise the account comes
+    If there is a credentials file, the result is the account of the access key in it. Otherwise the account comes
     from the store, or is the default account if the store has no owner.
     """
     directory = DataDirectory(Path(data))

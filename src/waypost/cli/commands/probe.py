@@ -31,7 +31,12 @@ _ACCEPTED = re.compile(rb"2\.0\.0 ([0-9a-f-]{36}) ")
 def probe(
     address: Address,
     wait: Annotated[
-        float, typer.Option("--wait", metavar="SECONDS", help="The maximum time, in seconds, to follow the message.")
+        float,
+        typer.Option(
+            "--wait",
+            metavar="SECONDS",
+            help="The maximum time, in seconds, to wait for the first attempt of each delivery.",
+        ),
     ] = 60.0,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
@@ -58,7 +63,7 @@ def probe(
 
 
 def _followed(server: Client, message_id: str, wait: float, *, print_events: bool) -> schema.MessageWithTrace:
-    """Return the message when each of its deliveries was attempted, or after `wait` seconds.
+    """Return the message when each of its deliveries has been attempted, or after `wait` seconds.
 
     If `print_events` is true, print each event of its trace when it appears.
     """
@@ -124,7 +129,7 @@ def _send(server: Client, address: str) -> str:
         raise ServerRefused(f"The mail server at {server.run.smtp} did not accept the test message: {error}") from error
     accepted = _ACCEPTED.match(reply)
     if accepted is None:
-        raise ServerRefused(f"The mail server at {server.run.smtp} is not Waypost; it replied: {_text(reply)}")
+        raise ServerRefused(f"The mail server at {server.run.smtp} is not Waypost. It replied: {_text(reply)}")
     return accepted[1].decode()
 
 

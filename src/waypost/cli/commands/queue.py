@@ -1,4 +1,4 @@
-"""`waypost queue`, `waypost dead` and `waypost replay`, which list and repeat deliveries."""
+"""`waypost queue`, `waypost dead` and `waypost replay` list and repeat deliveries."""
 
 import os
 import re
@@ -24,12 +24,14 @@ After = Annotated[
     str | None, typer.Option("--after", metavar="ID", help="List only entries after the entry with this id.")
 ]
 OfAddress = Annotated[
-    str | None, typer.Option("--address", metavar="ADDRESS", help="Only dead letters for this email address.")
+    str | None, typer.Option("--address", metavar="ADDRESS", help="Select only dead letters for this email address.")
 ]
 Since = Annotated[
     str | None,
     typer.Option(
-        "--since", metavar="WHEN", help="Only mail received since this time, such as 2h (ago) or 2026-11-22T23:14:05Z."
+        "--since",
+        metavar="WHEN",
+        help="Select only mail received since this time, such as 2h (ago) or 2026-11-22T23:14:05Z.",
     ),
 ]
 LetterId = Annotated[str, typer.Argument(metavar="ID", help="The id of a dead letter that `waypost dead list` shows.")]

@@ -62,7 +62,7 @@ def listed(
 ) -> None:
     """List routes in the order in which they are matched.
 
-    Routes of the running server's settings file are marked "file". Routes that `waypost routes add` has set have
+    Routes from the running server's settings file are marked "file". Routes that `waypost routes add` has set have
     numbers. If no server is running, the list includes the routes in the settings file that --config names. Secrets are
     not shown. The second column is the name of the route in the log, which contains no email addresses.
     """
@@ -148,7 +148,7 @@ def add(
     line_ends: Annotated[
         str,
         typer.Option(
-            "--line-ends", help="The line ends in a Maildir: lf (the default), or as-received.", metavar="HOW"
+            "--line-ends", help="The line endings in a Maildir: lf (the default), or as-received.", metavar="HOW"
         ),
     ] = "",
     fault: Annotated[
@@ -157,7 +157,9 @@ def add(
     ] = "",
     allow_private: Annotated[
         bool,
-        typer.Option("--allow-private", help="Allow a webhook, or a mail server found by mx:, on a private network."),
+        typer.Option(
+            "--allow-private", help="Allow a webhook, or a mail server found by mx:, to be on a private network."
+        ),
     ] = False,
     no_rewrite_sender: Annotated[
         bool, typer.Option("--no-rewrite-sender", help="Do not rewrite the sender with SRS.")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def read_file(ctx: typer.Context, config: str) -> str:
-    """Read the settings file before Typer parses the other options, because its values are their defaults."""
+    """Read the settings file before Typer parses the other options, because the file sets their defaults."""
     from waypost.config import file
 
     ctx.obj = file.read(Path(config)) if config else file.SettingsFile()
