@@ -1,6 +1,7 @@
 """Planned deliveries of a server that was killed: the next server stores them."""
 
 import asyncio
+from datetime import timedelta
 from functools import partial
 
 from tests.kit.patience import PATIENCE, until
@@ -59,7 +60,9 @@ def test_a_server_stores_the_deliveries_that_a_killed_server_had_planned(tmp_pat
         await opening.administer(DataDirectory(tmp_path), use_case)
         running = await Running(tmp_path).start()
         try:
-            await wait_for_store(DataDirectory(tmp_path), lambda tx: not accept.planned(tx))
+            await wait_for_store(
+                DataDirectory(tmp_path), lambda tx: not accept.planned(tx, accepted_before=NOW + timedelta(days=9))
+            )
             deliveries = await opening.administer(DataDirectory(tmp_path), lambda tx: tx.all_deliveries_of("m1"))
             assert [one.email_address_id for one in deliveries] == NAMES
         finally:

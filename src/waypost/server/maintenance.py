@@ -21,6 +21,12 @@ MOST_REFUSALS = 1_000
 """The maximum number of refusals that one transaction deletes."""
 
 
+PLAN_AGE = timedelta(minutes=1)
+"""The age after which maintenance stores the planned deliveries of a message. The server that accepted the message
+normally stores them within milliseconds.
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Maintenance:
     """The maintenance of one service."""
@@ -37,15 +43,17 @@ class Maintenance:
     rules: Sequence[Rule]
     begun_before: datetime
     """Every transfer of a message that began before this moment has ended, whether the message is complete or not."""
+    accepted_before: datetime
+    """At the first round, maintenance stores the planned deliveries of messages that were accepted before this time."""
 
     async def run(self) -> None:
         """Run all maintenance jobs in rounds, until cancelled. If a job fails, log the error and run the other jobs."""
-        begun_before = self.begun_before
+        begun_before, accepted_before = self.begun_before, self.accepted_before
         while True:
             for where, job in (
                 ("expired tokens and sessions", self.forget_calls_and_keys),
                 ("unfinished messages", partial(self.delete_unfinished_messages, begun_before)),
-                ("planned deliveries", self.store_planned),
+                ("planned deliveries", partial(self.store_planned, accepted_before)),
                 ("old refusals", self.forget_refusals),
                 ("purge", self.purge),
             ):
@@ -54,6 +62,7 @@ class Maintenance:
                 except Exception as error:  # noqa: BLE001 - the other jobs must run, whatever the error is
                     self.incidents.report(error, where=where)
             begun_before = self.mail_clock() - accept.LONGEST_TRANSFER
+            accepted_before = self.mail_clock() - PLAN_AGE
             await asyncio.sleep(EVERY)
 
     async def forget_calls_and_keys(self) -> None:
@@ -70,20 +79,23 @@ class Maintenance:
             for message_id in found:
                 await repeat_step(self.store.write, partial(accept.forget_octets, message_id=message_id))
 
-    async def store_planned(self) -> None:
-        """Store planned deliveries that were not stored when their message was accepted, for example because the server
-        was killed. If the deliveries of a message cannot be stored, log the error and continue with the other messages.
+    async def store_planned(self, accepted_before: datetime) -> None:
+        """Store planned deliveries of messages that were accepted before a time, such as those of a killed server.
+
+        A message whose deliveries cannot be stored is reported, and does not delay the other messages.
         """
-        all_stored = True
-        while all_stored and (found := await self.store.long_read(accept.planned, what="planned deliveries")):
+        after = ""
+        while found := await self.store.long_read(
+            partial(accept.planned, accepted_before=accepted_before, after=after), what="planned deliveries"
+        ):
             for message_id in found:
                 try:
                     await accept.store_all_planned(
                         self.store.write, self.deployment, message_id=message_id, now=self.mail_clock()
                     )
-                except Exception as error:  # noqa: BLE001 - other messages must not wait for this one
-                    all_stored = False
+                except Exception as error:  # noqa: BLE001 - the other messages must not wait for this one
                     self.incidents.report(error, where="planned deliveries")
+            after = found[-1]
 
     async def forget_refusals(self) -> None:
         """Delete refusals that are older than `refusal_retention`."""

@@ -31,7 +31,7 @@ from waypost.server.assembly import delivery, http, smtp
 from waypost.server.assembly.common import Common, connections, deployment, disk_guard, routes_of_settings
 from waypost.server.assembly.smtp import SmtpEdge
 from waypost.server.http.server import HttpServer
-from waypost.server.maintenance import Maintenance
+from waypost.server.maintenance import PLAN_AGE, Maintenance
 from waypost.server.opening import CannotStart, open_store
 from waypost.server.owner import find_or_make, first_instance
 from waypost.smtp.backend.ids import Ids
@@ -215,6 +215,7 @@ class Service:
             rules=self.settings.retention,
             # With its own SQLite file, no other server can still be receiving messages from before this start.
             begun_before=moment - accept.LONGEST_TRANSFER if common.is_shared else moment,
+            accepted_before=moment - PLAN_AGE if common.is_shared else moment,
         )
 
     def _make_worker(self, common: Common) -> Worker | None:

@@ -1,10 +1,14 @@
 """Tests that the reply to a message with many recipients comes after all of its deliveries are stored."""
 
+import pytest
+
+from tests.kit.patience import until
 from tests.kit.servers.smtp_server import FakeStore, on_our_loop, serving
 from tests.kit.values import an_email_address
 from waypost.app import ports
 from waypost.app.mail import accept
 from waypost.observe import events
+from waypost.smtp.backend import unstored_deliveries
 
 NAMES = [f"r{number:02}" for number in range(accept.STORED_AT_ONCE + 10)]
 
@@ -47,9 +51,22 @@ async def test_all_deliveries_are_stored_before_the_reply():
 
 @on_our_loop
 async def test_a_message_is_accepted_if_the_store_fails_after_the_transaction_that_accepted_it():
-    """The plan is on disk, so the server is responsible for the message, and stores its deliveries later."""
+    """The plan is on disk, so the server is responsible for the message."""
     store = Store(writes=1)
     async with serving(store) as served, served.client() as client:
         assert (await reply_to_a_message(client)).startswith("250 2.0.0")
         assert (store.count("messages"), store.count("deliveries"), store.count("planned_deliveries")) == (1, 0, 2)
         assert [event.where for event in served.emitted_of(events.StoreFailed)] == ["smtp"]
+
+
+@on_our_loop
+async def test_deliveries_that_could_not_be_stored_are_stored_as_soon_as_the_store_works_again():
+    store = Store(writes=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unstored_deliveries, "PAUSES", (0.001,))
+        async with serving(store) as served, served.client() as client:
+            assert (await reply_to_a_message(client)).startswith("250 2.0.0")
+            await until(lambda: len(served.emitted_of(events.StoreFailed)) > 2)
+            store.writes_left = 1_000
+            await until(lambda: store.count("deliveries") == len(NAMES))
+            assert store.count("planned_deliveries") == 0

@@ -198,12 +198,13 @@ def store_planned(tx: ports.WriteTx, deployment: Deployment, *, message_id: str,
     if part is None:
         return 0
     (message,) = tx.messages_between(message_id, message_id, limit=1)
-    deliveries = [delivery_of(message, one, deployment, part.results) for one in part.deliveries]
+    present = set(tx.recipients_of(message_id))  # the message is locked
+    planned = [one for one in part.deliveries if one.email_address_id not in present]
+    deliveries = [delivery_of(message, one, deployment, part.results) for one in planned]
     tx.add_deliveries(deliveries, queued_at=now, warn_at=_warn_at(message, deployment))
-    events = [TraceEvent(message.received_at, trace.beginning(one)) for one in part.deliveries]
-    tx.add_events(message_id, events)
+    tx.add_events(message_id, [TraceEvent(now, trace.beginning(one)) for one in planned])
     _owe_successes(tx, message, deliveries, now=now)
-    return len(deliveries)
+    return len(part.deliveries)
 
 
 async def store_all_planned(write: Write, deployment: Deployment, *, message_id: str, now: datetime) -> None:
@@ -270,9 +271,12 @@ def left_over(tx: ports.ReadTx, *, begun_before: datetime) -> list[str]:
     return tx.messages_begun(before=begun_before, limit=LISTED_AT_ONCE)
 
 
-def planned(tx: ports.ReadTx) -> list[str]:
-    """Return up to `LISTED_AT_ONCE` ids of messages with planned deliveries, for `store_planned`."""
-    return tx.messages_planned(limit=LISTED_AT_ONCE)
+def planned(tx: ports.ReadTx, *, accepted_before: datetime, after: str = "") -> list[str]:
+    """Return up to `LISTED_AT_ONCE` ids of messages with planned deliveries, for `store_planned`.
+
+    The messages were accepted before `accepted_before`, and their ids sort after the id `after`.
+    """
+    return tx.messages_planned(accepted_before=accepted_before, after=after, limit=LISTED_AT_ONCE)
 
 
 def planned_delivery(destination: routing.Destination, also_for: str = "") -> PlannedDelivery:

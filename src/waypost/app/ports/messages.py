@@ -29,8 +29,15 @@ class ReadMessages(Protocol):
         """Return the ids of up to `limit` incomplete messages whose transfer began before `before`, oldest first."""
         ...
 
-    def messages_planned(self, *, limit: int) -> list[str]:
-        """Return the ids of up to `limit` messages that have planned deliveries, oldest first."""
+    def messages_planned(self, *, accepted_before: datetime, after: str, limit: int) -> list[str]:
+        """Return the ids of up to `limit` messages that have planned deliveries, in their order.
+
+        The messages were accepted before `accepted_before`, and their ids sort after the id `after`.
+        """
+        ...
+
+    def has_plan(self, message_id: str) -> bool:
+        """Return whether a message has planned deliveries."""
         ...
 
     def octets(self, message_id: str, *, start: int, limit: int) -> bytes:

@@ -116,6 +116,8 @@ def _forward_again(
     """
     because = f"the mail that {kept.address} had kept was forwarded again"
     tx.lock_delivery(message.id, kept.email_address_id)  # so that concurrent replays run in turn
+    if tx.has_plan(message.id):  # the primary's delivery may be in the plan, so it is as good as queued
+        return False
     present = tx.lock_delivery(message.id, forwarded.email_address.id)
     if present is None:
         delivery = accept.delivery_of(message, accept.planned_delivery(forwarded), deployment)

@@ -26,6 +26,7 @@ from waypost.smtp.backend import errors
 from waypost.smtp.backend.aborted_transfers import AbortedTransfers
 from waypost.smtp.backend.ids import Ids
 from waypost.smtp.backend.refusals import Refusals
+from waypost.smtp.backend.unstored_deliveries import UnstoredDeliveries
 from waypost.smtp.limits.admission import Admission
 from waypost.smtp.limits.memory import Memory
 from waypost.smtp.protocol import replies
@@ -81,6 +82,16 @@ class Backend:
     def aborted_transfers(self) -> AbortedTransfers:
         """The object that deletes the pieces of incomplete messages."""
         return AbortedTransfers(self.store, failed=self.failed, tasks=self.tasks)
+
+    @cached_property
+    def unstored_deliveries(self) -> UnstoredDeliveries:
+        """Stores planned deliveries that could not be stored immediately."""
+        return UnstoredDeliveries(self.store_planned, failed=self.failed, tasks=self.tasks)
+
+    async def store_planned(self, message_id: str) -> None:
+        """Store the planned deliveries of an accepted message, and wake the worker."""
+        await accept.store_all_planned(self.store.write, self.deployment, message_id=message_id, now=self.clock())
+        self.has_work()
 
     def failed(self, error: Exception) -> Reply:
         """Log the cause of an internal error, and return a temporary failure reply with the incident's id."""
@@ -312,18 +323,16 @@ class Reception:
         return replies.ACCEPTED.about(id=message.id)
 
     async def _store_planned(self, message_id: str) -> None:
-        """Store the other deliveries of an accepted message, so that they are visible before the client gets the reply.
+        """Store the deliveries of a message with many recipients, so that they are visible before the client gets the
+        reply.
 
-        The reply does not depend on this step, because the plan is already on disk, and maintenance stores any
-        remaining deliveries.
+        If that fails, the reply stays the same, because the plan is on disk. The server then tries again later.
         """
-        backend = self._backend
         try:
-            await accept.store_all_planned(
-                backend.store.write, backend.deployment, message_id=message_id, now=backend.clock()
-            )
+            await self._backend.store_planned(message_id)
         except Exception as error:  # noqa: BLE001 - this server is already responsible for the message
-            backend.failed(error)
+            self._backend.failed(error)
+            self._backend.unstored_deliveries.add(message_id)
 
     async def _refused_for_its_author(self, found: Findings, request: MessageReceived) -> Reply | None:
         """Return the reply to a message that the sender checks refuse or defer, or None if they accept it.

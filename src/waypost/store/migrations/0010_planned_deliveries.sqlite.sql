@@ -1,5 +1,5 @@
--- A message with many recipients is accepted in one short transaction, which decides all of its deliveries. Those after
--- the first are stored here as a plan, and become rows of `deliveries` in further short transactions.
+-- A message with many recipients is accepted in one short transaction, which decides all of its deliveries. This table
+-- holds them as a plan, until further short transactions store them as rows of `deliveries`.
 
 CREATE TABLE planned_deliveries (
     message_id TEXT    NOT NULL CONSTRAINT planned_deliveries_have_a_message REFERENCES messages (id),

@@ -1,6 +1,7 @@
 """Planned deliveries: a message to many recipients is accepted in one transaction, and later ones store deliveries."""
 
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -9,6 +10,8 @@ from tests.kit.stores.calls import associate, create, disassociate
 from tests.kit.values import NOW, TENANT
 from tests.store.contract.mail.test_mail import DEPLOYMENT, RAW, accepting, copy, send
 from waypost.app.mail import accept, retention, trace
+from waypost.app.queue import redrive
+from waypost.domain.directory import addresses
 from waypost.domain.mail.delivery import Status
 from waypost.domain.mail.messages import Dsn, RecipientDsn
 from waypost.domain.mail.retention import Delivered, Inbox
@@ -32,6 +35,10 @@ def system(store, instance):
 
 def store_one_part(system, deployment=DEPLOYMENT):
     return system.write(accept.store_planned, deployment, message_id="m1", now=NOW)
+
+
+def planned(system, before=NOW + timedelta(milliseconds=1), after=""):
+    return system.read(lambda tx: accept.planned(tx, accepted_before=before, after=after))
 
 
 def deliveries(system):
@@ -99,14 +106,49 @@ def test_planned_deliveries_are_stored_once_if_two_servers_store_them(system):
 
 
 def test_a_message_with_planned_deliveries_is_listed_until_all_are_stored(system):
-    assert system.read(accept.planned) == []
+    assert planned(system) == []
     system.write(accepting(*ALIASES))
     system.write(accepting(*ALIASES, message_id="m2"))
     system.write(accepting(ALIASES[0], message_id="m3"))
-    assert system.read(accept.planned) == ["m1", "m2"]
+    assert planned(system) == ["m1", "m2"]
     while store_one_part(system):
         pass
-    assert system.read(accept.planned) == ["m2"]
+    assert planned(system) == ["m2"]
+
+
+def test_messages_with_planned_deliveries_are_listed_by_age_and_page(system):
+    system.write(accepting(*ALIASES))
+    system.write(accepting(*ALIASES, message_id="m2", now=NOW + timedelta(minutes=1)))
+    assert planned(system, before=NOW) == []
+    assert planned(system, before=NOW + timedelta(minutes=1)) == ["m1"]
+    later = NOW + timedelta(hours=1)
+    assert (planned(system, before=later), planned(system, before=later, after="m1")) == (["m1", "m2"], ["m2"])
+
+
+def replay(system, alias):
+    since = NOW - timedelta(hours=1)
+    address = addresses.parse(f"{alias}@example.com")
+    return system.write(redrive.replay, DEPLOYMENT, TENANT.account, address, since=since, now=NOW).done
+
+
+def test_a_replay_leaves_a_message_with_planned_deliveries_alone(system):
+    system.write(accepting(*ALIASES))
+    store_one_part(system)
+    assert replay(system, ALIASES[0]) == 0
+    while store_one_part(system):
+        pass
+    assert len(deliveries(system)) == ALL
+
+
+def test_a_planned_delivery_that_exists_already_is_not_stored_again_and_does_not_block_the_others(system):
+    system.write(accepting(*ALIASES))
+    store_one_part(system)
+    by_hand = replace(deliveries(system)[0], email_address_id=PRIMARIES[-1])
+    system.write(lambda tx: tx.add_delivery(by_hand))
+    while store_one_part(system):
+        pass
+    assert len(deliveries(system)) == ALL
+    assert planned(system) == []
 
 
 def test_a_failed_acceptance_leaves_no_planned_deliveries(system):

@@ -65,8 +65,12 @@ class MessageQueries(QueueQueries):
     def messages_begun(self, *, before: datetime, limit: int) -> list[str]:
         return [row[0] for row in self._all("messages_begun", kinds.to_milliseconds(before), limit)]
 
-    def messages_planned(self, *, limit: int) -> list[str]:
-        return [row[0] for row in self._all("messages_planned", limit)]
+    def messages_planned(self, *, accepted_before: datetime, after: str, limit: int) -> list[str]:
+        found = self._all("messages_planned", kinds.to_milliseconds(accepted_before), after, limit)
+        return [row[0] for row in found]
+
+    def has_plan(self, message_id: str) -> bool:
+        return bool(self._all("has_plan", message_id))
 
     def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
         pieces = self._all("octets", message_id, start, start + limit)

@@ -140,6 +140,13 @@ WHERE message_id = :message_id
   AND number = (SELECT min(number) FROM planned_deliveries WHERE message_id = :message_id)
 RETURNING part;
 
--- name: messages_planned(limit)
--- Returns the ids of the messages that have planned deliveries, oldest first.
-SELECT DISTINCT message_id FROM planned_deliveries ORDER BY message_id LIMIT :limit;
+-- name: messages_planned(accepted_before, after, limit)
+-- Lists messages that have planned deliveries and were accepted before a time, after an id, in the order of their ids.
+SELECT DISTINCT p.message_id
+FROM planned_deliveries AS p JOIN messages AS m ON m.id = p.message_id
+WHERE p.message_id > :after AND m.received_at < :accepted_before
+ORDER BY p.message_id LIMIT :limit;
+
+-- name: has_plan(message_id)
+-- Returns a row if a message has planned deliveries.
+SELECT 1 FROM planned_deliveries WHERE message_id = :message_id LIMIT 1;
