@@ -229,8 +229,8 @@ def test_the_start_checks_a_large_database_only_for_a_limited_time(data, monkeyp
 def test_a_server_does_not_start_if_the_file_database_has_no_url(tmp_path, text):
     (tmp_path / "database").write_bytes(text.encode("latin-1"))
     assert refusal(tmp_path) == (
-        f"{tmp_path}/database must have the URL of a PostgreSQL database, without its password. Restore the file from "
-        "your backup, or write the URL into the file."
+        f"{tmp_path}/database must contain the URL of a PostgreSQL database, without its password. Restore the file "
+        "from your backup, or write the URL into the file."
     )
 
 

@@ -100,11 +100,14 @@ class LfLines:
 
     @property
     def are_whole(self) -> bool:
-        """Whether every line of the message ended in CRLF. The value is final after the last call to `feed`."""
+        """Whether every line of the message ended in CRLF, which is known only after the last call to `feed`."""
         return self.is_lossless and self._has_ended and not self._held
 
     def feed(self, octets: bytes) -> bytes:
-        """Convert the next bytes of the message. The result must be discarded if `is_lossless` is false."""
+        """Convert the next bytes of the message.
+
+        The caller must discard the converted bytes if `is_lossless` is false.
+        """
         octets = self._held + octets
         self._held = b"\r" if octets.endswith(b"\r") else b""  # the LF may be in the next part
         octets = octets.removesuffix(self._held)
@@ -182,7 +185,7 @@ class _File:
             self._close_directories()
 
     def end(self) -> None:
-        """Release all resources. An unfinished file is deleted."""
+        """Release all resources, and delete the file if it is unfinished."""
         with self._lock:
             self.has_ended = True
             self._close()
@@ -198,8 +201,10 @@ class _File:
             self._directories[name] = opened_directory(name, self._maildir / name, within=maildir)
 
     def _is_there(self) -> bool:
-        """Whether the message was already delivered: it is in new/, which is then synced to disk, or a reader has moved
-        it to cur/.
+        """Whether the message was already delivered: it is either in new/, or in cur/ because a mail reader has moved
+        it there.
+
+        If the message is in new/, this method syncs that directory to disk.
         """
         new = self._directories["new"]
         with suppress(FileNotFoundError):

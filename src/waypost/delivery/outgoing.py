@@ -97,7 +97,8 @@ def _return_path(ready: Ready, deployment: Deployment, now: datetime) -> str:
 def _wishes(
     delivery: Delivery, message: Message, *, is_rewritten: bool, tells_success: bool
 ) -> tuple[tuple[str, ...], str]:
-    """The DSN parameters for the next server. The parameters request only notices that this server would also send.
+    """The DSN parameters for the next server. The parameters never request a notice that this server itself would not
+    send.
 
     The delivery of a forwarded copy is never reported as a success, because the alias and the primary each have a copy
     (RFC 3461 section 5.2.7.2). If the sender is rewritten, notices from the next server return to this server.

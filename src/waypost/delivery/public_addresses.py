@@ -44,7 +44,7 @@ _WITH_V4 = (
     (IPv6Network("64:ff9b::/96"), 0),  # NAT64 (RFC 6052), which connects IPv6 hosts to IPv4 hosts
     (IPv6Network("2002::/16"), 80),  # 6to4 (RFC 3056)
 )
-"""IPv6 networks whose addresses contain an IPv4 address, and the number of bits that follow the IPv4 address."""
+"""IPv6 networks whose addresses contain an IPv4 address, each with the number of bits that follow the IPv4 address."""
 
 
 def is_public(text: str) -> bool:

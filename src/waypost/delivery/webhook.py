@@ -42,8 +42,10 @@ TEXT_LIMIT = 200
 """The maximum number of characters of a response that are shown: its reason phrase and the first line of its body."""
 
 KEPT_OPEN = 4.0
-"""Seconds that an idle connection is kept for the next delivery. The time is less than the idle timeout of most
-servers, so that a server rarely closes the connection just as a request is sent.
+"""Seconds that an idle connection is kept for the next delivery.
+
+The connection is kept for less than the idle timeout of most servers, so that a server rarely closes the connection
+just as a request is sent.
 """
 
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
@@ -56,9 +58,9 @@ class Timeouts:
     connect: float = 30.0
     """Seconds to resolve the host, connect and complete the TLS handshake."""
     part: float = 180.0
-    """Seconds until the receiver has read the next part of the message."""
+    """Seconds within which the receiver must read the next part of the message."""
     answer: float = 60.0
-    """Seconds from the end of the request until the whole response has arrived."""
+    """Seconds after the end of the request within which the whole response must arrive."""
 
 
 class Forbidden(OSError):

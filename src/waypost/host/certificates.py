@@ -44,7 +44,7 @@ def self_signed(hostname: str, now: datetime) -> tuple[bytes, bytes]:
 
 
 def is_good(certificate: Path, key: Path, hostname: str, now: datetime) -> bool:
-    """Whether a certificate and its key belong together, are for a host name, and do not expire soon."""
+    """Whether a certificate matches its key, is valid for the host name, and does not expire soon."""
     try:
         found = x509.load_pem_x509_certificate(certificate.read_bytes())
         private = serialization.load_pem_private_key(key.read_bytes(), password=None)

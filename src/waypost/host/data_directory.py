@@ -32,7 +32,7 @@ from waypost.host import private_files
 from waypost.host.private_files import Exposure, PrivateDirectory, UnsafeFile
 
 MASTER_KEY_VARIABLE = "WAYPOST_MASTER_KEY"
-"""The environment variable for the master key (32 bytes in base64url). The variable overrides the file."""
+"""The environment variable for the master key (32 bytes in base64url). The variable overrides the file `master.key`."""
 
 _MASTER_KEY_BYTES = 32
 
@@ -102,7 +102,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A profile of the credentials file."""
+    """A profile in the credentials file."""
 
     key: AccessKey
     region: str
@@ -123,7 +123,7 @@ class DataDirectory:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock during the block, so that no server can start.
+        """Hold the directory's lock during the `with` block, so that no server can start.
 
         Raises `DataDirectoryError` if a server is running.
         """
@@ -148,8 +148,9 @@ class DataDirectory:
             yield
 
     def _owned_by_server_user(self) -> os.stat_result:
-        """Return the file status of the database file, or of the directory if the file is missing. The owner of both is
-        the user who runs the server. Raises `OSError`.
+        """Return the file status of the database file, or of the directory if the file is missing.
+
+        The user who runs the server owns the database file and the directory. Raises `OSError`.
         """
         with suppress(FileNotFoundError):
             return self.database.lstat()
@@ -174,13 +175,17 @@ class DataDirectory:
         except FileNotFoundError:
             if not make:
                 raise
-            raise DataDirectoryError(f"The data directory {self.path} was removed during its creation.") from None
+            raise DataDirectoryError(
+                f"The data directory {self.path} was removed while it was being created."
+            ) from None
         except OSError as error:
             raise self.unusable(error) from error
 
     @contextmanager
     def _opened(self, *, make: bool = False) -> Iterator[PrivateDirectory]:
-        """Open the directory to use its files. Raises `OSError`, and `DataDirectoryError` for unsafe files."""
+        """Open the directory to use its files. Raises `DataDirectoryError` if a file is unsafe, or `OSError` if the
+        directory or a file cannot be used.
+        """
         try:
             with private_files.opened(self.path, make=make) as directory:
                 yield directory
@@ -237,12 +242,12 @@ class DataDirectory:
         """
         if database and self._remembered and _name_of(database) != _name_of(self._remembered):
             raise DataDirectoryError(
-                f"{self.path} belongs to a server on {self._remembered}, which is another database. Choose another "
+                f"{self.path} belongs to a server that uses another database, {self._remembered}. Choose another "
                 f"directory with --data. If you have moved the data to this database, remove {self.elsewhere} instead."
             )
         if database and self.database.exists():
             raise DataDirectoryError(
-                f"{self.path} has its own database, {self.database.name}. For a server on PostgreSQL, choose another "
+                f"{self.path} has its own database, {self.database.name}. To use PostgreSQL, choose another "
                 "directory with --data."
             )
         return database or self._remembered
@@ -259,20 +264,22 @@ class DataDirectory:
             remembered = ""
         if not remembered.startswith(("postgresql://", "postgres://")):  # else an empty SQLite file would be created
             raise DataDirectoryError(
-                f"{self.elsewhere} must have the URL of a PostgreSQL database, without its password. Restore the "
+                f"{self.elsewhere} must contain the URL of a PostgreSQL database, without its password. Restore the "
                 "file from your backup, or write the URL into the file."
             )
         return remembered
 
     def remember_database(self, url: str) -> None:
-        """Record the URL of the PostgreSQL database of this directory's server, without the password.
+        """Record the URL, without the password, of the PostgreSQL database that this directory's server uses.
 
         A later start or command then uses this database by default, and never starts with an empty database.
         """
         self._write(self.elsewhere, _without_password(url) + "\n")
 
     def _read(self, file: Path) -> str:
-        """Return a file's text. Raises `OSError` and `UnicodeError`, and `DataDirectoryError` if the file is unsafe."""
+        """Return a file's text. Raises `DataDirectoryError` if the file is unsafe, and `OSError` or `UnicodeError` if
+        the file cannot be read.
+        """
         with self._opened() as directory:
             return directory.read(file.name).decode()
 
@@ -338,7 +345,7 @@ class DataDirectory:
         self._write(self.certificate, certificate.decode())
 
     def profiles(self) -> list[Profile]:
-        """Return all profiles of the credentials file, in the order of the file. The list of profiles is never empty.
+        """Return all profiles in the credentials file, in the order of the file. The list of profiles is never empty.
 
         Raises `DataDirectoryError`.
         """
@@ -391,7 +398,9 @@ class DataDirectory:
         self._write(self._run, json.dumps(asdict(run)) + "\n")
 
     def running(self) -> Run:
-        """Return the addresses to connect to the running server. Raises `NotRunning` and `DataDirectoryError`."""
+        """Return the addresses at which clients can connect to the running server. Raises `NotRunning` and
+        `DataDirectoryError`.
+        """
         try:
             stored = json.loads(self._read(self._run))
             # A newer server may have written more fields.
@@ -459,7 +468,7 @@ def _reachable(address: str) -> str:
 
 
 class _BadProfile(Exception):
-    """A profile of the credentials file lacks a value, or has an invalid value."""
+    """A profile in the credentials file lacks a value, or has an invalid value."""
 
 
 def _profile(section: configparser.SectionProxy) -> Profile:
@@ -491,7 +500,7 @@ def is_master_key_in_environment() -> bool:
 
 
 def _without_password(url: str) -> str:
-    """Return a database URL without the passwords that libpq would read from it, before the host and in the query."""
+    """Return a database URL without the passwords that libpq finds before the host and in the query."""
     scheme, _, rest = url.partition("://")
     authority = rest.partition("/")[0]
     user, at, _ = authority.rpartition("@")

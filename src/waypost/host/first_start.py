@@ -27,7 +27,7 @@ def may_make_database(directory: DataDirectory, database: str) -> bool:
 
 
 def signs_of_database(directory: DataDirectory) -> list[Path]:
-    """Return the files that prove that a server of this directory had a database. Raises `DataDirectoryError`."""
+    """Return the files that prove that this data directory's server had a database. Raises `DataDirectoryError`."""
     try:
         signs = [file for file in (directory.elsewhere, directory.lock) if _size(file)]
         return [*signs, directory.credentials] if _is_own(directory.credentials) else signs
@@ -59,9 +59,9 @@ def _refuse_lost_file(directory: DataDirectory, *, is_first: bool) -> None:
     # check for the log runs before and after the check for the index, because another server may be creating both now.
     if _size(file) and not log.exists() and index.exists() and not log.exists():
         raise DataDirectoryError(
-            f"{log} is missing. A server that did not stop cleanly left its last changes in the missing file, perhaps "
-            "all of its changes. Restore this file or the whole database from your backup. To start without these "
-            f"changes, remove {index}."
+            f"{log} is missing. A server that did not stop cleanly left its most recent changes, and perhaps "
+            "all of its changes, in the missing file. Restore this file or the whole database from your backup. To "
+            f"start without these changes, remove {index}."
         )
 
 

@@ -1,6 +1,6 @@
 """Checks that no other user of the machine can change a directory or its files, and opens the files.
 
-A user who can write to a directory can put a file or a link there. The file could be another database, or a key that
+A user who can write to a directory can put a file or a link into it. The file could be another database, or a key that
 the user knows. The link could lead to a file that Waypost would overwrite. Therefore, a directory and its files must
 belong to the user who runs Waypost, or to root. Each rule is a function of an owner and a mode, as returned by
 `os.stat`. `opened` checks the directory and all directories above it, and opens the directory once. Files are then
@@ -71,8 +71,8 @@ def fault_of_directory_above(mode: int) -> Fault | None:
 def is_replaceable_by_group(mode: int, group: int, *, own: Collection[int]) -> bool:
     """Whether members of a directory's group can replace entries that belong to other users.
 
-    `own` contains the ids of groups that have no other members. If the directory has the sticky bit, members of the
-    group can replace only their own files.
+    `own` is the result of `own_groups`: the ids of groups that contain no other users. If the directory has the sticky
+    bit, members of the group can replace only their own files.
     """
     return bool(mode & stat.S_IWGRP) and not mode & stat.S_ISVTX and group not in own
 
@@ -164,7 +164,8 @@ class Exposure:
 
 
 class PrivateDirectory:
-    """An open directory. The object refers to the same directory even if another directory later gets its path.
+    """An open directory. The object refers to the opened directory, even if that directory's path later leads to
+    another directory.
 
     All methods raise `OSError`.
     """

@@ -16,7 +16,7 @@ _ID_LETTERS = string.ascii_uppercase + "234567"
 
 
 class SealBroken(Exception):
-    """A secret cannot be unsealed: it was sealed with another master key, or changed afterwards."""
+    """A secret cannot be unsealed, because it was sealed with another master key or was changed afterwards."""
 
 
 class Keyring:

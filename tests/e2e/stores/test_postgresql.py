@@ -125,7 +125,7 @@ def test_a_data_directory_of_one_database_refuses_another_database(error_of, tmp
     directory.make()
     directory.remember_database("postgresql://me@host/production")
     sentence = error_of("keys", "list", "--data", directory.path, "--database", "postgresql://me@host/typo")
-    assert "belongs to a server on postgresql://me@host/production, which is another database" in sentence
+    assert "belongs to a server that uses another database, postgresql://me@host/production." in sentence
 
 
 def test_a_server_for_tests_does_not_use_the_database_of_the_environment(monkeypatch, tmp_path):
@@ -201,7 +201,7 @@ def test_no_access_key_is_created_with_a_wrong_or_missing_master_key(error_of, u
 def test_a_data_directory_with_a_sqlite_database_refuses_a_postgresql_database(error_of, url, tmp_path):
     (tmp_path / "waypost.sqlite3").touch()
     sentence = (
-        f"waypost: {tmp_path} has its own database, waypost.sqlite3. For a server on PostgreSQL, choose another "
+        f"waypost: {tmp_path} has its own database, waypost.sqlite3. To use PostgreSQL, choose another "
         "directory with --data.\n"
     )
     assert error_of("keys", "list", "--data", tmp_path, "--database", url) == sentence

@@ -28,16 +28,17 @@ class Lane:
     destination: str
     running: int = 0
     room: int = 1
-    """The maximum number of simultaneous attempts to the destination. The maximum is one at first, and doubles with
-    each success.
+    """The maximum number of simultaneous attempts to the destination.
+
+    The maximum number of attempts is one at first, and doubles with each success.
     """
     is_working: bool = False
     """Whether the destination works: the last attempt succeeded, or failed for a reason that is not the destination's
     fault.
     """
     leads_elsewhere: bool = False
-    """Whether all deliveries of the last claim were moved to other destinations, because the routes have changed, so
-    that this destination gets no attempts.
+    """Whether a change of the routes moved all deliveries of the last claim to other destinations, so that this
+    destination gets no attempts.
     """
     paused_until: datetime | None = None
     pending: deque[Ready] = field(default_factory=deque)
@@ -51,7 +52,7 @@ class Lane:
     def paused(self, now: datetime, *, at_most: timedelta) -> datetime | None:
         """The time until which nothing is sent to the destination; None if attempts are not paused.
 
-        The time is at most `at_most` after `now`, even if the clock was set back after the pause began.
+        The returned time is at most `at_most` after `now`, even if the clock was set back after the pause began.
         """
         return min(self.paused_until, now + at_most) if self.paused_until else None
 

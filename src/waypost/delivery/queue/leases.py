@@ -1,4 +1,4 @@
-"""The leases of a worker: the claims that the worker holds, and when each lease ends.
+"""The leases of a worker: the claims that the worker holds, and the time at which each lease ends.
 
 Another worker can claim a delivery whose lease has ended. Therefore, a worker renews each lease until all of the
 claim's deliveries are finished.
@@ -16,7 +16,7 @@ from waypost.app import ports
 from waypost.app.queue import attempt
 
 LEASE = timedelta(minutes=2)
-"""How long a claim remains valid without renewal, for example after its server has crashed."""
+"""The time for which a claim remains valid without renewal, for example after its server has crashed."""
 
 RENEW_EVERY = 30.0
 """Seconds between two renewals of all leases."""
@@ -25,7 +25,10 @@ RENEW_AGAIN = 1.0
 """Seconds until a failed renewal is retried."""
 
 CLOCK_WAS_SET = 10.0
-"""Seconds by which the clock may drift between two checks. A larger difference means that the clock was set."""
+"""Seconds by which the clock may drift between two checks.
+
+A larger drift means that the clock was set to another time.
+"""
 
 
 @dataclass(slots=True)
@@ -37,8 +40,9 @@ class _Lease:
     count: int = 0
     """The number of deliveries that the claim holds."""
     renewed: set[str] | None = None
-    """The ids of the deliveries whose lease the last renewal extended; None before the first renewal. Every other
-    delivery of the claim is finished, or has been claimed by another worker.
+    """The ids of the deliveries whose lease the last renewal extended; None before the first renewal.
+
+    All other deliveries of the claim are finished, or have been claimed by another worker.
     """
 
 
@@ -55,7 +59,7 @@ class Leases:
         monotonic: Callable[[], float],
         failed: Callable[[Exception], None],
     ) -> None:
-        """`monotonic` returns the seconds of a clock that is never set."""
+        """`monotonic` returns the time of a monotonic clock, in seconds."""
         self._store, self._clock, self._monotonic, self._failed = store, clock, monotonic, failed
         self._leases: dict[str, _Lease] = {}
         """The leases, keyed by the name of their claim."""
@@ -63,8 +67,9 @@ class Leases:
         self._last_check = clock(), monotonic()
 
     def begin(self) -> str:
-        """Return the name of a new claim, whose lease begins now. `release_all` releases the claim even before it holds
-        any deliveries.
+        """Return the name of a new claim, whose lease begins now.
+
+        `release_all` releases the claim even if it does not hold any deliveries yet.
         """
         claim = f"{self._worker}.{next(self._numbers)}"
         self._leases[claim] = _Lease(self._monotonic() + LEASE.total_seconds())

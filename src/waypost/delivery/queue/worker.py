@@ -40,8 +40,9 @@ SWEEP_EVERY = timedelta(minutes=1)
 """The interval at which expired deliveries become dead letters, and notices of delay become due."""
 
 STOP_SECONDS = 10.0
-"""Seconds for which attempts may continue when the server stops. Attempts that take longer are cancelled, and repeated
-later.
+"""Seconds for which attempts may continue after the server begins to stop.
+
+Attempts that are still running after this time are cancelled, and repeated later.
 """
 
 LONGEST_ATTEMPT = 3600.0
@@ -73,7 +74,7 @@ class Dependencies:
     is_shared: bool = False
     """Whether other servers process the same queue."""
     monotonic: Callable[[], float] = time.monotonic
-    """Returns the seconds of a clock that is never set, to determine whether this worker's leases have ended."""
+    """Returns the time of a monotonic clock, in seconds, to determine whether this worker's leases have ended."""
 
 
 _KINDS: dict[Then, type[events.Delivered | events.DeliveryDeferred | events.GivenUp]] = {
@@ -142,7 +143,10 @@ class Worker:
                     self._failed(error)
 
     async def rest(self) -> datetime | None:
-        """Wait until there is no more work to do now. Returns the time of the next known work, or None."""
+        """Wait until there is no more work to do now.
+
+        Returns the time at which the next known work is due, or None if no work is known.
+        """
         while True:
             await self._pass()
             await self._pass()  # the first pass may have begun before this call

@@ -44,7 +44,7 @@ class Timeouts:
     """Seconds that a connection gets to close in an orderly way."""
 
     def of(self, need: Need, stage: Stage) -> float:
-        """Return the time limit, in seconds, for the input that the dialogue needs in this stage."""
+        """Return the time limit, in seconds, for the input that the dialogue needs at this stage."""
         if need is Need.OCTETS or stage is Stage.BODY:
             return self.data
         return {Stage.GREETING: self.greeting, Stage.END: self.end}.get(stage, self.command)
@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
         """The deadline for the peer's next action."""
         self._is_full = False
         self._upgrade: TlsUpgrade | None = None
-        """The running TLS handshake; None if there is none."""
+        """The running TLS handshake; None if no handshake is running."""
         self._unsent = 0
         self.kept = Deadline()
         """The time at which an idle connection is closed; set while the connection waits for the next parcel."""
@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
         self.kept.set(self._loop, seconds, ended)
 
     def take(self) -> None:
-        """Stop the timer that ends an idle connection, because the connection is used or closed."""
+        """Stop the timer that ends an idle connection, because the connection is being used or closed."""
         self.kept.clear()
 
     def close(self) -> None:

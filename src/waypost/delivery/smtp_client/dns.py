@@ -1,4 +1,7 @@
-"""Find the mail hosts of a domain (RFC 5321 section 5.1). The time of a lookup and the number of hosts are limited."""
+"""Find the mail hosts of a domain (RFC 5321 section 5.1).
+
+The duration of a lookup and the number of hosts are limited.
+"""
 
 import asyncio
 import random
@@ -94,9 +97,7 @@ class Resolver:
         raise failed or NoSuchDomain(f"{domain} has neither a mail server nor an address")
 
     async def _ask(self, name: str, kind: str) -> tuple[Any, ...]:
-        """Return the DNS records of one type that a name has. The result is empty if the name has only records of other
-        types.
-        """
+        """Return a name's DNS records of one type. The result is empty if the name has only records of other types."""
         import dns.exception  # noqa: PLC0415 - it takes memory, and few routes need it
         import dns.resolver  # noqa: PLC0415
 

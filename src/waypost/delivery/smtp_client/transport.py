@@ -223,8 +223,9 @@ class SmtpTransport:
         return await self._connect(hop, place, Tls.NONE)
 
     async def _connect(self, hop: "_NextHop", place: "_Place", tls: Tls) -> Connection | AttemptResult:
-        """Connect, and return the connection when the peer is ready for a message, or the result of the failed
-        attempt.
+        """Connect, and wait until the peer is ready for a message.
+
+        Return the connection, or the result of the attempt if it failed.
         """
         options = SessionOptions(
             protocol=hop.target.protocol,
@@ -257,11 +258,12 @@ class SmtpTransport:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A host, and one address of the host."""
+    """A host, and one of its addresses."""
 
     host: str
-    """The host's name, for which its certificate must be valid. The name has no dot at the end (RFC 6125 section
-    6.4.1).
+    """The host's name, for which its certificate must be valid.
+
+    The name has no trailing dot (RFC 6125 section 6.4.1).
     """
     address: str
     peer: str

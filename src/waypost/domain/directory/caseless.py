@@ -4,7 +4,7 @@ import unicodedata
 from itertools import chain, groupby
 
 _MANY_MARKS = 100
-"""The minimum number of combining marks in a string for which this module sorts the marks itself."""
+"""If a string contains at least this number of combining marks, this module sorts the marks itself."""
 
 
 def fold(text: str) -> str:

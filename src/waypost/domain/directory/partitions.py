@@ -9,7 +9,7 @@ from functools import lru_cache
 from waypost.domain.directory.partition_table import PARTITIONS
 
 _LETTERS = re.compile(r"[a-z0-9-]{1,32}")
-"""The characters and the maximum length of a region name. The longest known region name has 14 characters."""
+"""The allowed characters and the maximum length of a region name. The longest known region name has 14 characters."""
 
 _REGIONS = frozenset(region for _, _, regions in PARTITIONS for region in regions)
 

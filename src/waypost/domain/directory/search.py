@@ -19,7 +19,8 @@ MAX_DEPTH = 10
 """The maximum depth of nested conditions in one search."""
 
 MAX_CHARACTERS = 4096
-"""The maximum total length of all values in a search, in characters: as long as the longest searchable field.
+"""The maximum total length of all values in a search, in characters. The limit equals the maximum length of the longest
+searchable field.
 
 The limit exists because case folding of long values and comparison with many values are slow.
 """
@@ -80,7 +81,7 @@ Condition = Text | Tagged | Every | Either
 
 
 def text(field: Field, comparison: Comparison, value: str) -> Text:
-    """Build a condition on a text field that ignores case."""
+    """Build a case-insensitive condition on a text field."""
     return Text(field, comparison, caseless.fold(value))
 
 

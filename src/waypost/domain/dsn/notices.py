@@ -209,8 +209,8 @@ _OPENINGS = {
     Action.FAILED: "Your message could not be delivered to:",
     Action.DELAYED: "Your message has not yet been delivered to:",
     Action.DELIVERED: "Your message was delivered to:",
-    Action.RELAYED: "Your message was relayed to a server that does not confirm delivery, for:",
-    Action.EXPANDED: "Your message was delivered and also forwarded for:",
+    Action.RELAYED: "Your message was relayed to a server that does not confirm delivery. The recipients are:",
+    Action.EXPANDED: "Your message was delivered and also forwarded. The recipients are:",
 }
 """The line of a notice that introduces the list of recipients, for each action."""
 
@@ -276,7 +276,8 @@ def _about(outcome: RecipientOutcome) -> list[str]:
 def _for_programs(outcomes: Sequence[RecipientOutcome], message: Message, *, hostname: str, is_utf8: bool) -> list[str]:
     """Return the lines of the machine-readable part (RFC 3464 sections 2.2 and 2.3).
 
-    The fields for the message come first. For each recipient, an empty line and the recipient's fields follow.
+    The first group of fields is about the message. Each recipient has its own group of fields, which begins after an
+    empty line.
     """
     fields = [
         ("Original-Envelope-Id", message.envelope.dsn.envid),

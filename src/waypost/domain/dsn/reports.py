@@ -102,10 +102,10 @@ def read_report(octets: bytes) -> Report | None:
 def _statuses(entity: bytes, *, depth: int, parts_left: Iterator[int], is_wrapper: bool = False) -> Iterator[bytes]:
     """Yield the `message/delivery-status` parts of an entity whose lines end in LF.
 
-    RFC 6522 requires these parts to be in a `multipart/report`. But some servers use `multipart/mixed`, and some
-    filters wrap a report in another multipart. A report in an attached message is about other mail, unless a filter
-    wrapped the original bounce in its own multipart. A filter that wraps a bounce writes `report-type=delivery-status`
-    in the multipart.
+    RFC 6522 requires a `message/delivery-status` part to be in a `multipart/report`. But some servers use
+    `multipart/mixed`, and some filters wrap a report in another multipart. A report in an attached message is about
+    other mail, unless a filter wrapped the original bounce in its own multipart. A filter that wraps a bounce writes
+    `report-type=delivery-status` in the multipart.
     """
     header, _, body = (b"", b"", entity) if entity.startswith(b"\n") else entity.partition(b"\n\n")
     kind = next(_fields(header, b"content-type"), "")
@@ -187,7 +187,10 @@ def _report(group: dict[bytes, str]) -> Report:
 
 
 def _without_type(value: str) -> str:
-    """Return a field value without its type, such as `rfc822;` in `rfc822; a@b.example`. Some servers omit the type."""
+    """Return a field value without its type, such as `rfc822;` in `rfc822; a@b.example`.
+
+    Some servers write the value without a type.
+    """
     found = _TYPE.match(value)
     return value[found.end() :].strip() if found else value
 
@@ -247,7 +250,7 @@ def _without_comments(value: str) -> str:
 
 
 def _fields(header: bytes, name: bytes, limit: int = _FIELD_LIMIT) -> Iterator[str]:
-    """Yield the unfolded values of all fields with a name, in header order: the most recent hop comes first."""
+    """Yield the unfolded values of all fields with the given name, in header order: the most recent hop comes first."""
     lines = b"\n" + header  # a regular expression that begins with a literal byte is four times as fast
     for field in re.finditer(rb"\n" + name + rb"[ \t]*:", lines, re.IGNORECASE):
         yield _value(lines, field.end(), limit)

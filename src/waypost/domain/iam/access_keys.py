@@ -69,8 +69,8 @@ class AccessKey:
     def is_expired(self, now: datetime) -> bool:
         """Return whether a temporary key has expired.
 
-        A key whose creation time is in the future also counts as expired. If the clock was fast when a key was created,
-        the key would otherwise be valid for too long.
+        A key whose creation time is in the future is also treated as expired. If the clock was fast when a key was
+        created, the key would otherwise be valid for too long.
         """
         return self.expires_at is not None and not self.created_at - MAX_CLOCK_SKEW <= now < self.expires_at
 

@@ -13,8 +13,8 @@ If the request does not have the key, positive operators are false and negated o
 operator without a quantifier is true for a missing key. If the key is missing, ForAllValues is true and ForAnyValue is
 false, with or without IfExists.
 
-A request value of the wrong type does not match, and neither does a variable without a value, so a negated operator is
-true. For example, a Deny of all callers outside a network also denies a caller without an address.
+A request value of the wrong type does not match, and neither does a variable without a value, so negated operators are
+true in both cases. For example, a Deny of all callers outside a network also denies a caller without an address.
 
 A key with several values needs a quantifier, because the result without a quantifier is undefined. The caller may have
 chosen how many values the key has. So if the result is undefined, a Deny statement applies and an Allow statement does
@@ -125,7 +125,7 @@ _NO_KEYS: frozenset[str] = frozenset()
 
 
 def _string(convert: Callable[[str], Any]) -> Reader:
-    """Return a reader function that compares strings after conversion. A string that converts to None never matches."""
+    """Return a `Reader` whose test compares strings after conversion. A string that converts to None never matches."""
 
     def reader(source: str, variables: bool) -> tuple[Test, frozenset[str]]:
         text = patterns.text(source, variables=variables)
@@ -167,7 +167,7 @@ def _arn_like(source: str, variables: bool) -> tuple[Test, frozenset[str]]:
 
 
 def _typed(convert: Callable[[str], Any], kind: str, compare: Callable[[Any, Any], bool]) -> Reader:
-    """Return a reader function for numbers, dates or bytes, whose policy values cannot have variables.
+    """Return a `Reader` for numbers, dates or bytes, whose policy values cannot have variables.
 
     The arguments of `compare` are the request's value and the policy's value, in this order.
     """
@@ -224,7 +224,10 @@ _OPERATORS: Mapping[str, Reader] = {
     **{f"Numeric{name}": _typed(operands.number, "a number", how) for name, how in _COMPARISONS.items()},
     **{f"Date{name}": _typed(_date, "a date, as in 2027-01-31T00:00:00Z", how) for name, how in _COMPARISONS.items()},
 }
-"""The reader function for each positive operator. ArnEquals and ArnLike "behave identically" (IAM User Guide)."""
+"""The `Reader` that parses the policy values of each positive operator.
+
+ArnEquals and ArnLike "behave identically" (IAM User Guide).
+"""
 
 _NEGATIONS = {
     "StringNotEquals": "StringEquals",

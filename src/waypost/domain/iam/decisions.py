@@ -46,7 +46,7 @@ _RESOURCE_KEY_PREFIXES = ("aws:resourcetag/", "connect:instanceid")
 
 
 class _DependsOnTheResourceError(Exception):
-    """The exception for a condition key whose value depends on the resource, if the action covers all resources."""
+    """Raised if a condition key's value depends on the resource, but the action covers all resources."""
 
 
 def decide_for_all(policy: Policy | None, *, action: str, lookup: keys.Lookup) -> Decision:

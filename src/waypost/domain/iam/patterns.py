@@ -38,7 +38,10 @@ _TOKENS = {
     (False, True): re.compile(r"\$\{[^}]*\}?"),
     (False, False): re.compile(r"(?!)"),
 }
-"""The patterns of special tokens, by two flags: whether wildcards are allowed, and whether variables are allowed."""
+"""The pattern of special tokens for each pair of flags.
+
+The first flag allows wildcards, and the second allows variables.
+"""
 
 _VARIABLE = re.compile(r"\$\{(?P<key>[^\s,]+)(?:, '(?P<default>[^']*)')?\}")
 

@@ -66,7 +66,7 @@ _PARTITION = re.compile(r"aws(?:-[a-z]+)*")
 
 
 def parse(document: str) -> Policy:
-    """Parse a policy document, or raise `errors.Invalid` with the place and the cause of the first error."""
+    """Parse a policy document, or raise `errors.Invalid` with the location and the cause of the first error."""
     policy = documents.read(document)
     for name in policy:
         if name not in _ELEMENTS:

@@ -8,7 +8,7 @@ HOST = (32, 64)
 """The prefix lengths of one host's network, in IPv4 and in IPv6 (RFC 4291 section 2.5.4)."""
 
 SITE = (24, 48)
-"""The prefix lengths of a network of neighbours in IPv4, and of one customer's network in IPv6 (RFC 6177)."""
+"""The prefix lengths of a network of neighbouring hosts in IPv4, and of one customer's network in IPv6 (RFC 6177)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +17,13 @@ class Networks:
 
     host: str
     site: str
-    """The network of a customer or of neighbours; empty if the source is not an IP address."""
+    """The network of neighbouring hosts (IPv4) or of a customer (IPv6); empty if the source is not an IP address."""
     is_ipv6: bool = False
 
 
 @lru_cache(maxsize=16_384)
 def of(source: str) -> Networks:
-    """Return the networks of an IP address.
+    """Return the networks to which an IP address belongs.
 
     An IPv4-mapped address is treated as IPv4, and the scope of a link-local address is ignored. A peer without an IP
     address, such as a Unix socket, is treated as a separate host.

@@ -30,7 +30,7 @@ class Limits:
 
     @property
     def in_words(self) -> str:
-        """The quota and the rate limit in words."""
+        """A short description of the quota and the rate limit."""
         quota = "any number of" if self.email_addresses is None else str(self.email_addresses)
         what = "account" if self.is_of_account else "operation"
         rate = f"{self.rate.per_second:,g} calls/s per {what}, {self.rate.burst:,} at once"

@@ -29,7 +29,7 @@ class Share:
 
 
 def of_address(address: str) -> tuple[Share, ...]:
-    """Return the shares for which a client's IP address is counted: the share of its host and the share of its network.
+    """Return the shares against which a client's IP address is counted: the shares of its host and of its network.
 
     A peer without an IP address, as in a test, has its own share.
     """
@@ -39,15 +39,18 @@ def of_address(address: str) -> tuple[Share, ...]:
 
 
 _REVERSE = {"in-addr": 5, "ip6": 14}
-"""The number of labels that name a network in `arpa`: an IPv4 /24 (RFC 1035 section 3.5) or an IPv6 /48 (RFC 3596)."""
+"""The number of labels in the reverse-DNS name of a network: an IPv4 /24 under `in-addr.arpa` (RFC 1035 section 3.5),
+or an IPv6 /48 under `ip6.arpa` (RFC 3596).
+"""
 
 
 def of_domain(name: str) -> tuple[Share, ...]:
-    """Return the shares for which a DNS query is counted, by the last three labels and the last two labels of the name.
+    """Return the shares against which a DNS query is counted: one for the name's last three labels, and one for its
+    last two.
 
     The DNS does not show which labels belong to one owner. Two labels may be the domain of one owner, who can create
-    any number of names below the domain, or a suffix that many owners share, such as `co.uk`. A query for the name of
-    an IP address is counted only for the network of the address.
+    any number of names below the domain, or a suffix that many owners share, such as `co.uk`. A reverse-DNS query is
+    counted only against the share of the IP address's network.
     """
     labels = _labels(name)
     if labels[-1] == "arpa" or len(labels) < 3:
@@ -60,7 +63,7 @@ def owner_of(name: str) -> str:
 
     The result is a guess, so this function must be used only where a wrong guess does little harm. If the last label
     has two letters and the label before it has at most three, the function assumes that many owners share this suffix.
-    For the name of an IP address, the result is the name of its network.
+    For the reverse-DNS name of an IP address, the result is the name of the address's network.
     """
     labels = _labels(name)
     if labels[-1] == "arpa":
@@ -74,7 +77,7 @@ def _labels(name: str) -> list[str]:
 
 
 def allows(shares: Collection[Share], amount: int, *, free: int, held_by: Callable[[str], int]) -> bool:
-    """Return whether the amount is free, and no holder would exceed its share by taking the amount.
+    """Return whether the amount is free and can be taken without any holder exceeding its share.
 
     `held_by` returns the amount that a holder already has. A holder that has nothing may take everything that is free.
     """

@@ -1,1 +1,1 @@
-"""Rules of messages, routes, deliveries and retention."""
+"""The rules for messages, routes, deliveries and retention."""

@@ -1,10 +1,10 @@
 """Decode bytes in a named charset in the same way as browsers and mail programs.
 
 Charset labels have the meanings that the WHATWG Encoding Standard defines
-(https://encoding.spec.whatwg.org/#names-and-labels), because senders use the labels in this way. For example, `gb2312`
-means GBK, `shift_jis` means code page 932, and `iso-8859-1` means windows-1252. The module also knows a few labels that
-occur in mail but not on the web. A message cannot select any other Python codec, because some codecs take quadratic
-time, and Python caches every unknown codec name that it looks up.
+(https://encoding.spec.whatwg.org/#names-and-labels), because senders use the labels with these meanings. For example,
+`gb2312` means GBK, `shift_jis` means code page 932, and `iso-8859-1` means windows-1252. The module also knows a few
+labels that occur in mail but not on the web. A message cannot select any other Python codec, because some codecs take
+quadratic time, and Python caches every unknown codec name that it looks up.
 """
 
 import re
@@ -52,7 +52,7 @@ _CODECS = {
     "utf-8": "utf-8-sig",
     "x-user-defined": "",
 }
-"""The codecs to use instead of Python codecs whose character sets are incomplete, by encoding name in the standard.
+"""The codecs that replace Python codecs with incomplete character sets, keyed by the WHATWG name of the encoding.
 
 The codec is empty for an encoding that browsers refuse to decode, or that is not for text.
 """

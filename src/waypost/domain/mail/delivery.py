@@ -104,7 +104,8 @@ class Delivery:
     also_for: str = ""
     """The alias, as the sender wrote it, if the sender addressed both an alias and its primary; otherwise empty.
 
-    In that case, the primary gets only one copy, but the sender gets the same notices as if there were two copies.
+    If the sender addressed an alias and its primary, the primary gets only one copy, but the sender gets the same
+    notices as for two copies.
     """
 
     @property
@@ -196,10 +197,10 @@ class AttemptResult:
     trouble: Trouble | None = None
     """The problem, if the attempt did not end with a reply."""
     text: str = ""
-    """The text of the peer's reply, or a description of the trouble, in one line."""
+    """The text of the peer's reply, or a description of the trouble, as one line."""
     tls: str = ""
     fault: str = ""
-    """The fault that was injected into the attempt, as the route requests; empty if no fault was injected."""
+    """The fault that the route injected into the attempt; empty if no fault was injected."""
     notifies: bool = False
     """Whether the peer has taken responsibility for the success notice (DSN, RFC 3461)."""
 
@@ -220,7 +221,7 @@ class Decision:
     status: str
     """The enhanced status code for a notice (RFC 3463)."""
     because: str
-    """The reason for the decision, in one line of text."""
+    """The reason for the decision, as one line of text."""
     at: datetime | None = None
     """The time of the next attempt; None if the server makes no more attempts."""
     is_of_destination: bool = False
@@ -251,7 +252,7 @@ class Policy:
     expire: timedelta = timedelta(days=5)
     """The time after which the server makes no more attempts (RFC 5321 section 4.5.4.1: "at least 4-5 days")."""
     jitter: float = 0.1
-    """The fraction by which a pause may be longer, so that messages that failed together are not retried together."""
+    """The fraction by which a pause may be extended, so that messages that failed together are not retried together."""
     pause: timedelta = timedelta(minutes=1)
     """The longest time for which the server sends nothing to a destination that failed as a whole."""
 
@@ -292,8 +293,8 @@ _BEFORE_THE_MESSAGE = {Stage.CONNECT, Stage.TLS, Stage.GREETING, Stage.HELLO, St
 _WEBHOOK_REFUSALS = {410, 413, 415, 422}
 """The HTTP status codes with which a webhook refuses a message permanently.
 
-The codes mean Gone, Content Too Large, Unsupported Media Type and Unprocessable Content. In contrast, the codes 400,
-401, 403 and 404 are temporary failures, because they usually come from a misconfigured receiver.
+These status codes mean Gone, Content Too Large, Unsupported Media Type and Unprocessable Content. In contrast, the
+codes 400, 401, 403 and 404 are temporary failures, because they usually come from a misconfigured receiver.
 """
 
 _LOOP = re.compile(r"[45]\.4\.6")
@@ -403,7 +404,7 @@ def _refusal_by_reply(result: AttemptResult) -> str:
 
 
 _STATUS_BY_STAGE = {Stage.MAIL: "5.1.0", Stage.RCPT: "5.1.1"}
-"""The most likely enhanced status code for a refusal without an enhanced status code, by stage."""
+"""For each stage, the most likely enhanced status code of a refusal whose reply does not contain such a code."""
 
 
 def _temporary(result: AttemptResult) -> str:

@@ -8,7 +8,9 @@ from waypost.domain import errors
 
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?", re.ASCII)
-"""A host name of labels as in RFC 1035, which may also have underscores (RFC 2181 section 11), as in Docker Compose."""
+"""A host name whose labels follow RFC 1035, but may also contain underscores (RFC 2181 section 11), as in Docker
+Compose.
+"""
 
 _LIMIT = 253
 """The maximum length of a host name without its final dot, in bytes (RFC 1035 section 2.3.4)."""

@@ -28,10 +28,11 @@ RFC 5321 section 6.3 requires a limit of "normally at least 100".
 """
 
 SUBJECT_LIMIT = 998
-"""The maximum length of the subject in lists, in characters. The message itself keeps its whole subject."""
+"""The maximum length of a subject in a list of messages, in characters. The message itself keeps its whole subject."""
 
 _SUBJECT_OCTETS = 12 * SUBJECT_LIMIT
-"""The maximum number of bytes to read from the subject. The limit bounds the cost of a subject of several megabytes.
+"""The maximum number of bytes to read from the subject. The limit bounds the cost of decoding a subject of several
+megabytes.
 
 A Chinese character takes 9 bytes in an encoded word, and the word itself adds some overhead.
 """
@@ -73,7 +74,7 @@ class RecipientDsn:
 
 
 NO_RECIPIENT_DSN = RecipientDsn()
-"""The value for a recipient without DSN parameters."""
+"""The `RecipientDsn` of a recipient without DSN parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +82,17 @@ class Dsn:
     """The DSN parameters of a message and its recipients (RFC 3461 section 4)."""
 
     ret: str = ""
-    """The RET value: FULL to return the whole message in notices, HDRS to return only its header; empty without RET.
+    """The RET value: FULL to return the whole message in notices, HDRS to return only its header; empty if the client
+    did not give RET.
     """
     envid: str = ""
     """The sender's identifier for the message, from the parameter ENVID, decoded from xtext."""
     recipients: tuple[RecipientDsn, ...] = ()
-    """The parameters for each recipient, in the order of the envelope; empty if no recipient has DSN parameters."""
+    """The DSN parameters for each recipient, in the order of the envelope; empty if no recipient has DSN parameters."""
 
 
 NO_DSN = Dsn()
-"""The value for a message without DSN parameters, which is the usual case."""
+"""The `Dsn` of a message without DSN parameters, which is the usual case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +114,9 @@ class Envelope:
     The server determines the type from the bytes of the message, and ignores the type that the client declared.
     """
     tls: str = ""
-    """The TLS version and cipher of the connection, as in `TLSv1.3 TLS_AES_256_GCM_SHA384`; empty without TLS."""
+    """The TLS version and cipher of the connection, as in `TLSv1.3 TLS_AES_256_GCM_SHA384`; empty if the connection did
+    not use TLS.
+    """
     dsn: Dsn = NO_DSN
 
     @property
@@ -159,7 +163,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class HeaderFacts:
-    """The values in a message's header that decide whether and how the message is accepted."""
+    """The values from a message's header that determine whether and how the message is accepted."""
 
     subject: str
     received_lines: int
@@ -262,7 +266,8 @@ def trace_header(
     tokens: Sequence[str] = (),
     delivery_id: str = "",
 ) -> bytes:
-    """Return the trace header: the lines before the raw bytes of one copy, with CRLF (RFC 5321 section 4.4, RFC 9228).
+    """Return the trace header (RFC 5321 section 4.4, RFC 9228), which precedes the raw bytes of one copy. Each line of
+    the trace header ends in CRLF.
 
     `results` are the lines of the `Authentication-Results` field (RFC 8601). `tokens` mark a copy that leaves this
     server, so that the server recognizes the message if it comes back. `delivery_id` lets a receiver recognize a
@@ -302,7 +307,10 @@ def without_return_path(trace_header: bytes) -> bytes:
 
 @lru_cache(maxsize=64)
 def _date(moment: datetime) -> str:
-    """Return a date in the format of RFC 5322. All deliveries of a message share the cached result."""
+    """Return a date in the format of RFC 5322.
+
+    The date is cached, because all deliveries of a message have the same date.
+    """
     return format_datetime(moment)
 
 

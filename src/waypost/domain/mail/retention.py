@@ -28,7 +28,7 @@ class Rule:
     match: str
     """The addresses that the rule applies to, as in a route: an address, `*@DOMAIN`, `instance:ID`, or `*`."""
     age: timedelta | None = None
-    """The maximum age of mail since it was received. Older mail is deleted."""
+    """The maximum age of mail, measured from the time when the server received it. Older mail is deleted."""
     size: int | None = None
     """The maximum total size of the messages in an inbox, in bytes. The oldest mail is deleted first.
 

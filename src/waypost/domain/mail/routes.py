@@ -116,7 +116,7 @@ class Route:
     allow_private: bool = False
     """Whether a webhook or a mail server from MX records (`mx:`) may be on a private network or on this machine.
 
-    A host that the route itself names, as in smtp://HOST, may be in any network.
+    A host that the route itself names, as in smtp://HOST, may be on any network.
     """
     connections: int = 10
     """The maximum number of simultaneous connections to this destination."""
@@ -196,7 +196,7 @@ def destination(route: Route, address: addresses.Address) -> str:
 
 
 def log_destination(destination: str) -> str:
-    """Return a destination in the form for the log, in which three dots replace its path.
+    """Return a destination in the form that the log uses, with three dots in place of its path.
 
     The path may contain an email address or a key. The trace of a message contains the whole path.
     """

@@ -36,7 +36,11 @@ class Destination:
     route: Route = INBOX_ROUTE
     """The route for this delivery."""
     would_circle: bool = False
-    """Whether the message has already taken this route, so that the inbox keeps it instead of repeating a mail loop."""
+    """Whether the message has already taken this route.
+
+    If the message has already taken the route, the inbox keeps the message, because taking the route again would repeat
+    a mail loop.
+    """
 
 
 @dataclass(frozen=True, slots=True)

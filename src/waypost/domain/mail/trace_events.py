@@ -1,7 +1,8 @@
 """The events of a message's trace: one type for each kind of event.
 
 The store and the inspection API use the same names for kinds and members. Only `members` and `from_members` translate
-between the types of events and their members. The reference documentation prints the note of each field.
+between the types of events and their members. The reference documentation prints the note in the `Annotated` type of
+each field.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +34,7 @@ class Attempt:
     reply: Annotated[str, "the peer's reply"] = ""
     trouble: Annotated[str, "the problem, if the attempt did not end with a reply, such as `timeout`"] = ""
     tls: Annotated[str, "the TLS version and cipher; absent without TLS"] = ""
-    fault: Annotated[str, "the fault that was injected because the route configures it"] = ""
+    fault: Annotated[str, "the fault that the route injected into the attempt"] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +151,7 @@ class NotifiedEvent:
     kind: ClassVar[str] = "notified"
     address: Address
     what: What
-    whom: Annotated[str, "who got the notice: `sender` or `owner`"]
+    whom: Annotated[str, "the addressee of the notice: `sender` or `owner`"]
     notice: Annotated[str, "the message id of the notice"]
 
 
@@ -243,7 +244,7 @@ def address_of(detail: TraceDetail) -> str:
 
 
 def members(detail: TraceDetail) -> dict[str, str | int]:
-    """Return the members of an event by name. Optional members with empty values are omitted."""
+    """Return the members of an event, keyed by name. Optional members with empty values are omitted."""
     if isinstance(detail, OtherEvent):
         return dict(detail.members)
     return _WRITERS[type(detail)](detail)
@@ -304,7 +305,7 @@ _FORMS: Mapping[type[Any], tuple[Member, ...]] = {kind: _form(kind) for kind in 
 
 
 def _writer(form: Sequence[Member]) -> Callable[[Any], dict[str, str | int]]:
-    """Return a function that returns the members of an event of a kind.
+    """Return a function that returns the members of an event of one kind.
 
     The function is compiled when the program starts, as `dataclasses` compiles `__init__`. Each message has several
     events, and a loop over the fields of each event would take three times as long.

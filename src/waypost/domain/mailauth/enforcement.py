@@ -29,7 +29,7 @@ class Reason(StrEnum):
 
 
 NOT_WANTED = {Reason.OFF, Reason.HANDED_OVER, Reason.TRUSTED}
-"""The reasons for which the settings exempt a message from the check.
+"""The reasons for which the settings exempt a message from the sender checks.
 
 All other reasons mean that the server was unable to check the message.
 """
@@ -69,7 +69,7 @@ class Ruling(Enum):
 
 
 def rule(found: Findings, *, enforces: bool) -> Ruling:
-    """Decide whether a message is accepted, refused or deferred. Without `enforces`, every message is accepted."""
+    """Decide whether a message is accepted, refused or deferred. If `enforces` is false, every message is accepted."""
     if not enforces:
         return Ruling.ACCEPTED
     if isinstance(found, Unchecked):

@@ -168,7 +168,8 @@ def read(values: Iterable[str]) -> Authors:
 
 
 def _well_formed(value: str) -> list[str] | None:
-    """Return the domains of a well-formed list of mailboxes (RFC 5322); None for any other value or an obsolete form.
+    """Return the domains in a well-formed list of mailboxes (RFC 5322). The result is None for any other value,
+    including a list in an obsolete form.
 
     The result is also None if a domain is not ASCII, because some mail readers end a domain at a non-ASCII character.
     """

@@ -152,7 +152,7 @@ def no_results(authserv_id: str, reason: str) -> tuple[str, ...]:
 
 
 def in_words(verdicts: Verdicts) -> dict[str, str]:
-    """Return a short description of each check's result, by the name of the check.
+    """Return a short description of each check's result, keyed by the name of the check.
 
     The descriptions are safe to show on a terminal.
     """

@@ -12,7 +12,7 @@ from waypost.domain.mailauth.from_header import Naming
 from waypost.domain.mailauth.verdicts import Outcome, Verdicts
 
 FROM_OCTETS = 1_000
-"""The length limit of a From field, in bytes. A From field that reaches the limit is not read."""
+"""The length limit for a From field, in bytes. A From field that reaches the limit is not read."""
 
 _FROM = re.compile(rb"(?:\A|\n)from[ \t]*:", re.IGNORECASE)
 _LINE_END = re.compile(rb"\r?\n(?![ \t])")

@@ -25,7 +25,7 @@ class Unsayable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the message that the peer gets."""
+    """A part of a message, as it is sent to the peer."""
 
     octets: bytes
     is_last: bool

@@ -8,9 +8,9 @@ how they are split into packets.
     transaction    OCTETS ─▶ [RSET] MAIL ─▶ RCPT ─┬▶ DATA ─▶ BODY ─▶ END ─▶ NOTHING: a result, and ready for the next
                                                   └▶ BDAT …  BDAT LAST ─▶ END ─▶ NOTHING
 
-With PIPELINING (RFC 2920), all commands up to DATA are sent in one group. If the peer also offers CHUNKING (RFC 3030),
-a small message is sent in the same group. An unsolicited reply ends the dialogue, because it could be mistaken for the
-reply to the next command.
+With PIPELINING (RFC 2920), all commands up to DATA are sent in one group. If the peer offers both PIPELINING and
+CHUNKING (RFC 3030), a small message is sent in the same group as these commands. An unsolicited reply ends the
+dialogue, because it could be mistaken for the reply to the next command.
 """
 
 from collections.abc import Generator
@@ -82,8 +82,9 @@ class Dialogue:
         self._output = bytearray()
         self._capabilities: commands.Capabilities = {}
         self._refused: AttemptResult | None = None
-        """The first refusal in a group of commands. The replies to the later commands of the group do not change the
-        result.
+        """The first refusal in a group of commands.
+
+        The replies to later commands in the group do not change the result.
         """
         self._all_sent = self._is_answered = False
         self.need = Need.NOTHING
@@ -233,7 +234,7 @@ class Dialogue:
         return None
 
     def _authenticate(self) -> _Steps:
-        """Authenticate (RFC 4954) with AUTH PLAIN (RFC 4616) or AUTH LOGIN, and only over TLS."""
+        """Authenticate (RFC 4954) with AUTH PLAIN (RFC 4616) or AUTH LOGIN, but only over TLS."""
         self.stage = Stage.AUTH
         user, secret = self._options.user, self._options.secret
         if not self.tls:
@@ -337,7 +338,9 @@ class Dialogue:
         )
 
     def _refuse(self, stage: Stage, reply: Reply) -> AttemptResult:
-        """Return the result of a refused message. Raises `_Over` if the connection is not usable any more."""
+        """Return the result of an attempt that the peer refused with this reply. Raises `_Over` if the connection is
+        not usable any more.
+        """
         result = self._result_of_reply(stage, reply)
         if reply.code == 421 or result.trouble:
             raise _Over(result)

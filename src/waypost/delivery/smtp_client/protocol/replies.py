@@ -4,7 +4,10 @@ import re
 from dataclasses import dataclass
 
 REPLY_LINE_LIMIT = 4096
-"""The maximum length of a reply line in bytes. The maximum is eight times the limit in RFC 5321 section 4.5.3.1.5."""
+"""The maximum length of a reply line in bytes.
+
+This maximum length is eight times the limit in RFC 5321 section 4.5.3.1.5.
+"""
 
 REPLY_LIMIT = 100
 """The maximum number of lines in a reply."""
@@ -39,7 +42,7 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """The whole text of the reply in one line."""
+        """The whole text of the reply, as one line."""
         return one_line(" ".join(self.lines))
 
 
