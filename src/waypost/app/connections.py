@@ -1,4 +1,4 @@
-"""Count open connections, in total and for each address or network, for the limits of the SMTP and HTTP servers."""
+"""Counts open connections, in total and for each address or network, to enforce the limits on SMTP and HTTP clients."""
 
 from collections import Counter
 
@@ -48,7 +48,7 @@ class OpenConnections:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether nearly all connections are in use: more than the fraction `CROWDED` of the limit."""
+        """Whether nearly all connections are in use: more than the fraction `CROWDED` of the maximum number."""
         return self.count > CROWDED * self._total
 
     def is_at_limit(self, peer: str) -> bool:

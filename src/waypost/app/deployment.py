@@ -1,4 +1,4 @@
-"""The deployment's values that the mail use cases need: host name, keys, routes, and policies."""
+"""The properties of the deployment that the mail use cases need: host name, keys, routes, and policies."""
 
 import hmac
 from collections.abc import Callable
@@ -17,7 +17,7 @@ def _no_key(_: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """The values of the deployment that do not change while the server runs."""
+    """The properties of the deployment that do not change while the server runs."""
 
     hostname: str
     loop_key: bytes

@@ -1,7 +1,7 @@
 """The schema of the inspection API: the members of each response, with their types and meanings.
 
 The server builds the responses, and the commands and the console read the responses. `docs/reference/inspection-api.md`
-is generated from this schema, and shows the note of each member. The events of a trace are defined in
+is generated from this schema, and shows the note about each member. The events of a trace are defined in
 `domain.mail.trace_events`.
 """
 
@@ -103,7 +103,7 @@ class MessageWithTrace(_OfMessage):
     tls: Annotated[str | None, "the TLS version and cipher; null without TLS"]
     authentication_results: Annotated[
         list[str],
-        "the `Authentication-Results` that other servers wrote into the message; forged fields are left out. "
+        "the `Authentication-Results` fields that other servers wrote into the message; forged fields are left out. "
         "Waypost's own results are in the `checked` event of the trace",
     ]
     deliveries: Annotated[list[DeliveryOfMessage], "the deliveries of the message to the account"]
@@ -228,7 +228,7 @@ _OfDelivery = TypedDict(
 
 
 class QueueLine(_OfDelivery):
-    """A delivery as it appears in a list of the queue."""
+    """A delivery as it appears in a list of queued deliveries."""
 
     queued_at: Annotated[str, "when the delivery was accepted or redriven"]
     due_at: Annotated[str, "when the delivery is attempted next; during an attempt, when the lease of the attempt ends"]

@@ -1,4 +1,4 @@
-"""The interface of all commands for programs: their exit codes, and the format of `--json`."""
+"""The interface that commands offer to programs: the exit codes, and the format of `--json`."""
 
 import json
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ MEANINGS = {
     "arrive.",
     Exit.MISUSED: "The command line is invalid: a command, an option or an argument is unknown or missing.",
     Exit.NO_SERVER: "No server is running on the data directory, or the server fails with HTTP 5xx, for example "
-    "because its database is unavailable. The same command may succeed later.",
+    "because its database is unavailable. The command may succeed if it is repeated later.",
 }
 """The meaning of each exit code."""
 
@@ -53,7 +53,7 @@ The members of the object that `env` prints are the names of environment variabl
 
 
 def print_json(found: Mapping[str, Any]) -> None:
-    """Print a result for programs as one JSON object.
+    """Print the result of a command as one JSON object, for use by programs.
 
     Each list is a named member of the object, and each time is in UTC and ends with Z.
     """

@@ -1,4 +1,4 @@
-"""Formats the trace of a message as lines of text for people."""
+"""Formats the trace of a message as readable lines of text."""
 
 from collections.abc import Iterator
 from typing import assert_never
@@ -98,7 +98,7 @@ def _head(detail: TraceDetail) -> str:  # noqa: C901, PLR0912 - one case for eac
 
 
 def _details(detail: TraceDetail) -> Iterator[str]:
-    """Yield further details of an event, one string for each; a string is empty if the detail is missing."""
+    """Yield further details of an event, one string for each detail; a string is empty if its detail is missing."""
     match detail:
         case AcceptedEvent():
             yield detail.tls and f"TLS: {detail.tls}"

@@ -46,8 +46,8 @@ class SettingsFile:
     """The contents of a settings file. The default values describe an empty settings file."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The settings of `waypost serve` by name, as strings in the form of the command line. Paths in the values of these
-    settings are relative to the working directory."""
+    """The settings of `waypost serve` by name, as strings in the form used on the command line. Paths in the values of
+    these settings are relative to the working directory."""
     routes: tuple[Route, ...] = ()
     delivery: Delivery = field(default_factory=Delivery)
     retention: tuple[Rule, ...] = ()
@@ -233,7 +233,7 @@ class _Reader:
         return found
 
     def _setting(self, name: str, value: Any) -> str:
-        """Return the value of a setting as a string in the form of the command line."""
+        """Return the value of a setting as a string in the form used on the command line."""
         row = _SETTINGS[name]
         if isinstance(value, bool) and row.type.is_flag:
             return "yes" if value else "no"

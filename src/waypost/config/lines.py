@@ -1,4 +1,6 @@
-"""Finds the line of a key in a TOML file for error messages, because Python's TOML parser does not report lines."""
+"""Finds the line of a key in a TOML file, for use in error messages, because Python's TOML parser does not report
+lines.
+"""
 
 import tomllib
 from collections.abc import Sequence
@@ -9,7 +11,7 @@ def line_of(text: str, at: Sequence[str | int]) -> int | None:
     """Return the line where a key or a table begins, counted from 1. Return None if the line cannot be determined.
 
     `at` is the path to the key: names, with underscores instead of hyphens, and indexes in arrays, counted from 0. The
-    function goes through the lines that contain the name of the key, and parses the text from its beginning up to each
+    function goes through the lines that contain the name of the key, and parses the file from its beginning up to each
     such line. The key is on the first line for which the parsed text contains the key. The line of a key in an inline
     table cannot be determined.
     """

@@ -17,7 +17,7 @@ class Row:
     """The name of the setting in the settings file."""
     type: Type[Any]
     default: str
-    """The default value in the form of the command line; empty if the setting has no default."""
+    """The default value in the form used on the command line; empty if the setting has no default."""
     help: str
     in_file: bool = True
     """Whether a settings file may contain this setting."""
@@ -45,7 +45,7 @@ def setting(type_: Type[T], default: str, text: str, *, in_file: bool = True, is
 
 
 def rows_of(table: type[Any]) -> Mapping[str, Row]:
-    """Return all rows of a dataclass whose fields were made by `setting`, by the names of the settings."""
+    """Return all rows of a dataclass whose fields were made by `setting`, keyed by the names of the settings."""
     found = {each.name: each.metadata["row"] for each in fields(table) if "row" in each.metadata}
     return {name: replace(row, name=name) for name, row in found.items()}
 

@@ -1,8 +1,8 @@
-"""The table of all settings, with one row for each, and their typed values: numbers, durations, paths, networks.
+"""The table of all settings, with one row for each setting, and the typed values of the settings.
 
 A setting can be given on the command line as `--name`, in the environment as `WAYPOST_SERVE_NAME`, or in a settings
-file. `sources` reads all three. To add a setting, add a row to the table. `tests/test_completeness.py` then reports the
-other places that need the setting.
+file. `sources` reads all three. To add a setting, add a row to the table. `tests/test_completeness.py` then reports any
+other code or page that must use the setting.
 """
 
 import socket
@@ -190,7 +190,7 @@ class Settings:
     smtp_memory: int = setting(
         whole_number(16, 1_000_000, unit="MiB", times=2**20),
         "128",
-        "The memory for incoming mail, in MiB. The server writes mail that exceeds this memory to disk.",
+        "The memory for incoming mail, in MiB. When incoming mail exceeds this limit, the server writes mail to disk.",
     )
     greeting_delay: timedelta = setting(
         duration(timedelta(minutes=1), example="2s", empty=timedelta(0)),
@@ -288,7 +288,7 @@ class Settings:
 
     @property
     def mail_endpoints(self) -> Mapping[str, tuple[Endpoint, ...]]:
-        """The endpoints of the mail listeners, by the names of their settings."""
+        """The endpoints of the mail listeners, keyed by the names of their settings."""
         return {"smtp": self.smtp, "smtps": self.smtps, "lmtp": self.lmtp}
 
     @property
@@ -325,4 +325,4 @@ class Settings:
 
 
 ROWS = rows_of(Settings)
-"""All settings of `waypost serve`, by their names."""
+"""All settings of `waypost serve`, keyed by their names."""

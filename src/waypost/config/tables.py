@@ -221,7 +221,7 @@ VIA = {name: ROUTE[name] for name in ("to", *_HOW)}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """The settings of delivery: one field for each key of `[delivery]`, with its default."""
+    """The settings for delivery: one field for each key of `[delivery]`, with its default."""
 
     retry_schedule: tuple[timedelta, ...] = key(
         _some(TIME, 'an array of durations, as in ["1m", "5m", "1h"]', tuple),
@@ -238,8 +238,9 @@ class Delivery:
     bounces_via: Route | None = key(
         Type("a string or a table", _is_via),
         None,
-        "The route for notices to senders: a target, in the form of a route's `to`, or a table with the keys below. "
-        "Without a route for notices, only senders with an email address in this deployment get notices.",
+        "The route for notices to senders: a target, in the form of a route's `to`, or a table with the keys of "
+        "`[delivery.bounces_via]`. Without a route for notices, only senders with an email address in this deployment "
+        "get notices.",
     )
     confirm_outside: bool = key(
         FLAG,

@@ -40,7 +40,7 @@ class Type(Generic[T_co]):
     words: str
     """A description of valid values, such as "a number from 1 to 10"."""
     read: Callable[[Any], T_co]
-    """Parses a value. Raises `Unfit`, or `errors.Invalid` if the error needs its own message."""
+    """Parses a value. Raises `Unfit` for an invalid value, or `errors.Invalid` if the error needs its own message."""
     is_flag: bool = False
     """Whether the setting is a flag, which is yes or no on the command line, and true or false in a settings file."""
     is_path: bool = False
@@ -279,7 +279,9 @@ DATABASE = Type(
 
 
 def understood(type_: Type[T], text: str, where: str) -> T:
-    """Parse a string. Raises `BadSetting` with a message that begins with `where`, the source of the string."""
+    """Parse a string. Raises `BadSetting` for an invalid string, with a message that begins with `where`, the source of
+    the string.
+    """
     try:
         return type_.read(text)
     except Unfit as error:

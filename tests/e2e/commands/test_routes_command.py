@@ -196,9 +196,9 @@ def test_the_settings_file_can_name_the_data_directory(routes, tmp_path):
         (("add", "*", "smtp://a", "--secret-file", "/none", "--unchecked"), "`secret_file`: /none cannot be read: "),
         (
             ("add", "*", "smtp://a", "--before", "1", "--unchecked"),
-            "There is no route 1: no routes are set by commands.",
+            "There is no route 1. Commands have set no routes.",
         ),
-        (("remove", "1"), "There is no route 1: no routes are set by commands."),
+        (("remove", "1"), "There is no route 1. Commands have set no routes."),
         (("remove", "a@example.com"), "NUMBER must be a number that `waypost routes list` shows; "),
         (("remove", "١"), "NUMBER must be a number that `waypost routes list` shows; "),
     ],
@@ -283,7 +283,7 @@ def test_routes_list_shows_the_routes_that_the_running_server_uses(tmp_path, cap
     assert json.loads(routes("list", "--json"))["is_running"] is True
 
     file.write_text("")  # the server read the file when it started
-    changed = f"      The routes in {file} differ from those that the running server read when it started."
+    changed = f"      The routes in {file} differ from the routes that the running server read when it started."
     assert routes("list", "--config", file).splitlines() == [*expected, changed]
     server.kill()
     assert routes("list").splitlines()[:-1] == expected[1:2]

@@ -99,9 +99,9 @@ class _Facts:
 
 
 def _tag_values(values: Mapping[str, tuple[str, ...]], tag: str) -> tuple[str, ...] | None:
-    """Return all values of a tag key.
+    """Return all values of a tag key, which may be in any letter case.
 
-    Policies compare tag keys without case, and a resource can have several tag keys that differ only in case.
+    Policies compare tag keys without regard to case, and a resource can have several tag keys that differ only in case.
     """
     wanted = tag.lower()
     found = {value for key, of_key in values.items() if key.lower() == wanted for value in of_key}

@@ -60,7 +60,7 @@ def parse(text: str, tenant: Tenant) -> Resource:
     if match["partition"] != tenant.partition:
         raise errors.Invalid(f"{text} is in partition {match['partition']!r}, not {tenant.partition!r}.")
     if (match["account"], match["region"]) != (tenant.account, tenant.region):
-        raise errors.NotFound(f"{text} was not found in account {tenant.account}, {tenant.region}.")
+        raise errors.NotFound(f"{text} was not found in account {tenant.account} in region {tenant.region}.")
     return Resource(match["instance"], match["email_address"])
 
 

@@ -1,4 +1,4 @@
-"""One call of an operation: the caller, the input, and the values that only the API layer knows."""
+"""One call to an operation: the caller, the input, and the values that only the API layer knows."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from waypost.domain.directory.instances import Tenant
 from waypost.domain.iam.access_keys import AccessKey
 
 Output = Mapping[str, Any]
-"""The members of a response by their names in the model. A member that is None is left out of the response."""
+"""The members of a response, keyed by their names in the model. A member that is None is left out of the response."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +58,7 @@ class Call(msgspec.Struct, frozen=True):
 def tokened(call: Call) -> idempotency.TokenedCall | None:
     """Return the call in the form that is stored with its client token, or None if it has no client token.
 
-    An empty client token counts as missing.
+    An empty client token is treated as missing.
     """
     token = call.members.client_token
     if not token:

@@ -16,12 +16,12 @@ SEARCH_PAGE_SIZE = 100
 """The default and maximum page size of SearchEmailAddresses."""
 
 COUNTED = 10_000
-"""The number of matches at which SearchEmailAddresses stops counting. ApproximateTotalCount is exact up to this
-number."""
+"""The number of matches at which SearchEmailAddresses stops counting; ApproximateTotalCount is exact up to this number.
+"""
 
 
 def primary_and_alias(members: Any) -> tuple[str, str]:
-    """Return the ids `(primary, alias)` of an AssociateEmailAddressAlias or DisassociateEmailAddressAlias call.
+    """Return the ids `(primary, alias)` in an AssociateEmailAddressAlias or DisassociateEmailAddressAlias call.
 
     EmailAddressId in the path is the primary, and `AliasConfiguration.EmailAddressId` is the alias. The meanings of the
     two ids follow from AWS's descriptions of all fields ("which email address will serve as the alias"), and from
@@ -32,7 +32,9 @@ def primary_and_alias(members: Any) -> tuple[str, str]:
 
 
 def link_operation(change: Callable[..., None]) -> Callable[[ports.WriteTx, Call], Output]:
-    """Build AssociateEmailAddressAlias or DisassociateEmailAddressAlias, which differ only in their use case."""
+    """Build the operation AssociateEmailAddressAlias or DisassociateEmailAddressAlias; the two operations differ only
+    in their use case.
+    """
 
     def run(tx: ports.WriteTx, call: Call) -> Output:
         primary_id, alias_id = primary_and_alias(call.members)

@@ -15,8 +15,8 @@ FIELD_NAMES = {
     "description": Field.DESCRIPTION,
     "emailAddressId": Field.ID,
 }
-"""The values of FieldName, in any letter case. AWS does not document the values of FieldName, so Waypost uses the names
-of the members."""
+"""The allowed values of FieldName, which is not case-sensitive. AWS does not document the values of FieldName, so
+Waypost uses the names of the members."""
 
 _FIELDS = {
     **{name.lower(): field for name, field in FIELD_NAMES.items()},
@@ -49,9 +49,10 @@ def condition(criteria: Any, filters: Any) -> Condition:
 
 
 def tag_values(filters: Any) -> dict[str, tuple[str, ...]]:
-    """Return the values of the condition key connect:SearchTag: all values that a SearchFilter requires, by tag key.
+    """Return the values of the condition key connect:SearchTag: all values that a SearchFilter requires, grouped by tag
+    key.
 
-    A tag key is included only if every alternative of the filter requires it. If an alternative did not require the
+    A tag key is included only if every alternative in the filter requires it. If an alternative did not require the
     key, the search could find email addresses that the policy hides.
     """
     node = filters.tag_filter if filters else None
@@ -65,7 +66,7 @@ def tag_values(filters: Any) -> dict[str, tuple[str, ...]]:
 
 
 def _values(tag_conditions: Iterable[Any]) -> dict[str, set[str]]:
-    """Return the values in the tag conditions, by tag key. An empty string stands for any value of a tag."""
+    """Return the values in the tag conditions, grouped by tag key. An empty string stands for any value of a tag."""
     values: dict[str, set[str]] = {}
     for one in tag_conditions:
         values.setdefault(one.tag_key or "", set()).add(one.tag_value or "")
@@ -73,7 +74,7 @@ def _values(tag_conditions: Iterable[Any]) -> dict[str, set[str]]:
 
 
 class _Size(NamedTuple):
-    """The size of a part of a search, which is computed before the search conditions are built."""
+    """The size of a part of a search, computed before the search conditions are built."""
 
     conditions: int = 0
     depth: int = 0

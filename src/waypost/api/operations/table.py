@@ -1,5 +1,5 @@
-"""The table of operations. For each one, it has the function that implements it, the resources that a policy must
-allow, and the kinds of id that it accepts.
+"""The table of operations. For each operation, the table has the function that implements it, the resources on which a
+policy must allow the operation, and the kinds of id that it accepts.
 """
 
 from collections.abc import Callable, Mapping
@@ -67,7 +67,9 @@ class Operation:
     resource_of: ResourceOf
     with_ids: WithIds
     others: tuple[ResourceOf, ...] = ()
-    """Functions that return further resources in the input on which the policy must also allow the operation."""
+    """Functions that return additional resources, named in the input, on which the policy must also allow the
+    operation.
+    """
 
     def resources_of(self, call: Call) -> list[Resource | None]:
         """Return all resources on which the policy must allow the operation, in the order of the checks."""

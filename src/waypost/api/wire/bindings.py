@@ -1,4 +1,4 @@
-"""Members outside the body, which are parsed from the path, the query and headers, and written to headers."""
+"""Parses the members in a request's path, query and headers, and writes the members in a response's headers."""
 
 import base64
 import re
@@ -23,11 +23,11 @@ class Repeated(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of an operation's input or output: its name in the model, and its place in the request or response."""
+    """A member of an operation's input or output: its name in the model, and its location in a request or response."""
 
     name: str
     location: str
-    """The place of the member in the request or response.
+    """The part of the request or response that carries the member.
 
     The location is one of `body`, `payload` (the member is the whole body), `uri`, `querystring`, `header`, `headers`
     (all headers with a prefix) and `statusCode`.
@@ -43,7 +43,7 @@ class Member:
 
     @property
     def path(self) -> str:
-        """The name of the member in error messages."""
+        """The member's name as it appears in error messages."""
         return self.name[0].lower() + self.name[1:]
 
 

@@ -11,7 +11,7 @@ from waypost.api.errors import ApiError
 DEPTH_LIMIT = 100
 """The maximum nesting depth of arrays and objects in a body.
 
-No valid request is nested to this depth, and Python's stack allows deeper nesting.
+No valid request reaches the maximum nesting depth, and Python's stack allows deeper nesting.
 """
 
 

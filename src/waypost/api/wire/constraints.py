@@ -45,7 +45,7 @@ class Constraints:
         self._shapes = model.shapes
 
     def broken(self, structure: Shape, members: Mapping[str, Any]) -> list[Violation]:
-        """Return the violations among the members of a structure, at most `NAMED_LIMIT`."""
+        """Return the constraint violations in the members of a structure, up to `NAMED_LIMIT` violations."""
         return list(itertools.islice(self._check_structure("", structure, members), NAMED_LIMIT))
 
     def _check_structure(self, prefix: str, shape: Shape, members: Mapping[str, Any]) -> Iterator[Violation]:
@@ -123,7 +123,7 @@ class Constraints:
         return Violation(text, wrong_type=False)
 
     def _is_sensitive(self, shape: Shape) -> bool:
-        """Return whether values of a shape must not be shown.
+        """Return whether error messages must not show the values of a shape.
 
         A list or map counts as sensitive unless all of its parts are strings that are not sensitive.
         """

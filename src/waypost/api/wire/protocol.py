@@ -6,8 +6,8 @@ in the path, the query, headers and the body. In JSON 1.1, which the examples in
 `POST /`, the header X-Amz-Target names the operation, and all members are in the body. The content type of a request
 is ignored.
 
-Members that the model does not have are ignored. For JSON 1.1, the translation in `json_form` is not implemented,
-because Amazon Connect does not need it.
+Members that are not in the model are ignored. For JSON 1.1, the translation in `json_form` is not implemented, because
+Amazon Connect does not need it.
 
 Sources: the AWS protocols restJson1 and awsJson1_1 in the Smithy documentation. The page docs/aws-differences.md lists
 our decisions about cases that these sources do not cover.
@@ -93,9 +93,10 @@ class Protocol:
         return Match(operation, JSON_1_1, {})
 
     def _unknown(self, what: str) -> ApiError:
-        """Return the error for an operation that Waypost does not have.
+        """Return the error for an operation that Waypost does not implement.
 
-        The error message lists the operations of Waypost, because most such requests are for other AWS operations.
+        The error message lists the operations that Waypost implements, because most such requests are for other AWS
+        operations.
         """
         names = ", ".join(sorted(self._operations))
         return ApiError(

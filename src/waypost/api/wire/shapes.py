@@ -32,7 +32,7 @@ _ABSENT: Any = None
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The places of the members of an input or output in the request or response."""
+    """The part of the request or response that carries each member of an operation's input or output."""
 
     shape: Shape
     labels: tuple[bindings.Member, ...]

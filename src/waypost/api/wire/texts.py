@@ -1,6 +1,6 @@
 """The text form of single values in a path, a query or a header.
 
-A text that does not fit its shape is returned unchanged, and then fails validation.
+A string that does not match its shape is returned unchanged, and then fails validation.
 """
 
 import math
@@ -52,7 +52,7 @@ def write(shape: Mapping[str, Any], value: Any, timestamp: str) -> str:
 
 
 def read_timestamp(text: str, form: str) -> float | str:
-    """Parse a timestamp to seconds since 1970. A text that is not a timestamp is returned unchanged."""
+    """Parse a timestamp to seconds since 1970. A string that is not a timestamp is returned unchanged."""
     if form == SECONDS:
         return float(text) if _NUMBER.fullmatch(text) else text
     try:

@@ -20,8 +20,9 @@ def associate(
 ) -> None:
     """Make one email address the alias of another email address in the same instance.
 
-    Raises `errors.NotFound`, which names the missing resource. Raises `errors.Invalid` if both ids are the same,
-    `errors.Conflict` if an existing alias link prevents the new one, and `errors.TokenReused`.
+    Raises `errors.NotFound`, which names the missing resource, if the instance or an email address does not exist.
+    Raises `errors.Invalid` if both ids are the same, and `errors.Conflict` if an existing alias link prevents the new
+    alias link. Raises `errors.TokenReused` if the client token was used for a different call.
     """
 
     def effect() -> str:
@@ -54,7 +55,7 @@ def disassociate(
     keeps its destinations.
 
     Raises `errors.NotFound` if the instance, an email address or the alias link does not exist, and
-    `errors.TokenReused`.
+    `errors.TokenReused` if the client token was used for a different call.
     """
 
     def effect() -> str:

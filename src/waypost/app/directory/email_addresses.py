@@ -62,7 +62,8 @@ def create(
     `email_address.created_at` is used as the time of the call. `quota` is the maximum number of email addresses in an
     instance; None means no limit. Raises `errors.NotFound` if the instance does not exist, `errors.Conflict` if the
     domain belongs to another account, and `errors.Duplicate` if the address exists anywhere in this deployment. Raises
-    `errors.QuotaExceeded`, `errors.Invalid` for an invalid tag, and `errors.TokenReused`.
+    `errors.QuotaExceeded` if the instance has reached its quota, `errors.Invalid` for an invalid tag, and
+    `errors.TokenReused` if the client token was used for a different call.
     """
     tagging.refuse_reserved(tags)
 
@@ -114,19 +115,18 @@ def _refuse_domain_of_another(tx: ports.WriteTx, account: str, address: addresse
     if domain in domains.of_server and account != domains.owner:
         raise errors.Conflict(
             f"Domain {domain} belongs to this server. Only the server's owner can have email addresses in this domain. "
-            "Use "
-            "another domain, or ask the operator of this server to add it to --shared-domains."
+            f"Use another domain, or ask the operator of this server to add {domain} to --shared-domains."
         )
     if tx.others_have_address_in(account, domain):
         raise errors.Conflict(
             f"Domain {domain} belongs to another account. An account owns each domain in which it has email addresses. "
-            "Use another domain, or ask the operator of this server to add it to --shared-domains."
+            f"Use another domain, or ask the operator of this server to add {domain} to --shared-domains."
         )
 
 
 def describe(tx: ports.ReadTx, tenant: Tenant, instance_id: str, email_address_id: str) -> ports.Description:
     """Return an email address with its alias link and its tags. Raises `errors.NotFound`, which names the missing
-    resource.
+    resource, if the instance or the email address does not exist.
     """
     description = tx.description(tenant, instance_id, email_address_id)
     if description is None:
@@ -169,7 +169,8 @@ def update_metadata(
 ) -> str:
     """Change the display name and the description of an email address; None keeps the current value. Returns the id.
 
-    Alias links stay. Raises `errors.NotFound`, which names the missing resource, and `errors.TokenReused`.
+    Alias links stay. Raises `errors.NotFound`, which names the missing resource, if the instance or the email address
+    does not exist. Raises `errors.TokenReused` if the client token was used for a different call.
     """
 
     def effect() -> str:
@@ -185,7 +186,7 @@ def update_metadata(
 def delete(tx: ports.WriteTx, tenant: Tenant, instance_id: str, email_address_id: str) -> None:
     """Delete an email address and its alias link, if it has one, but keep the mail that was delivered to it.
 
-    Raises `errors.NotFound`, which names the missing resource.
+    Raises `errors.NotFound`, which names the missing resource, if the instance or the email address does not exist.
     """
     lock(tx, tenant, instance_id, email_address_id)
     tx.remove_email_address(email_address_id)
@@ -196,7 +197,8 @@ def lock(tx: ports.WriteTx, tenant: Tenant, instance_id: str, *ids: str) -> list
     `ids`.
 
     Rows are always locked in sorted order, so that two calls cannot deadlock. Raises `errors.NotFound`, which names the
-    missing resource, and `errors.Busy`.
+    missing resource, if the instance or an email address does not exist. Raises `errors.Busy` if another transaction
+    locks the rows for too long.
     """
     held = tx.lock_email_addresses(tenant, instance_id, sorted(set(ids)))
     for email_address_id in ids:

@@ -32,7 +32,7 @@ def create(
     """Create the instance, and return its id. `instance.created_at` is used as the time of the call.
 
     Raises `errors.Duplicate` if the instance alias is already in use, `errors.Invalid` for an invalid tag, and
-    `errors.TokenReused`.
+    `errors.TokenReused` if the client token was used for a different call.
     """
     tagging.refuse_reserved(tags)
 
@@ -63,7 +63,9 @@ def lock(tx: ports.WriteTx, tenant: Tenant, instance_id: str) -> Instance:
 
 def not_found(tenant: Tenant, instance_id: str) -> errors.NotFound:
     """The error for an instance that the tenant does not have."""
-    return errors.NotFound(f"Instance {instance_id} was not found in account {tenant.account}, {tenant.region}.")
+    return errors.NotFound(
+        f"Instance {instance_id} was not found in account {tenant.account} in region {tenant.region}."
+    )
 
 
 def describe(tx: ports.ReadTx, tenant: Tenant, instance_id: str) -> tuple[Instance, Mapping[str, str]]:

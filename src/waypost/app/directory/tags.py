@@ -23,7 +23,9 @@ class Resource:
 
 
 def of(tx: ports.ReadTx, tenant: Tenant, resource: Resource) -> Mapping[str, str]:
-    """The tags of a resource. Raises `errors.NotFound`, which names the missing resource."""
+    """The tags of a resource. Raises `errors.NotFound`, which names the missing resource, if the resource or its
+    instance does not exist.
+    """
     if resource.email_address_id is None:
         _, found = instances.describe(tx, tenant, resource.instance_id)
         return found
@@ -33,7 +35,7 @@ def of(tx: ports.ReadTx, tenant: Tenant, resource: Resource) -> Mapping[str, str
 def add(tx: ports.WriteTx, tenant: Tenant, resource: Resource, new: Mapping[str, str]) -> None:
     """Add tags to a resource. If the resource already has a tag with the same key, the tag gets the new value.
 
-    Raises `errors.NotFound`, and `errors.Invalid` for a reserved key or too many tags.
+    Raises `errors.NotFound` if the resource does not exist, and `errors.Invalid` for a reserved key or too many tags.
     """
     _lock(tx, tenant, resource)
     tags.check_together(of(tx, tenant, resource), new)

@@ -29,7 +29,7 @@ Write = Callable[[Callable[[ports.WriteTx], int]], Awaitable[int]]
 
 LONGEST_TRANSFER = timedelta(days=1)
 """The age after which an unfinished transfer is abandoned. The server ends every transfer long before the transfer
-reaches this age.
+could count as abandoned.
 """
 
 LISTED_AT_ONCE = 100
@@ -145,7 +145,7 @@ def accept_message(
     other writes. If the deliveries are stored only as a plan, call `store_all_planned` next.
 
     Raises `errors.MailLoop` if the message is in a mail loop. Raises `errors.RecipientsChanged` if an address was
-    deleted after RCPT, so that the client tries again.
+    deleted after RCPT; the client then tries again.
     """
     known = find_recipients(tx, deployment, recipients)
     originals = [original for original in originals if bounces.is_open(tx, original)]
@@ -210,7 +210,8 @@ def store_planned(tx: ports.WriteTx, deployment: Deployment, *, message_id: str,
 async def store_all_planned(write: Write, deployment: Deployment, *, message_id: str, now: datetime) -> None:
     """Store all planned deliveries of an accepted message, part by part. `write` is `Store.write`.
 
-    If this function raises an exception, the message's plan stays in the store, and a later call continues.
+    If this function raises an exception, the message's plan stays in the store, and a later call stores the remaining
+    deliveries.
     """
     await repeat_step(write, partial(store_planned, deployment=deployment, message_id=message_id, now=now))
 

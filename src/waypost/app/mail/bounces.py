@@ -24,7 +24,7 @@ from waypost.domain.mailauth import srs
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """The subject of a bounce: a message that this server forwarded, and one of the message's deliveries."""
+    """The forwarded message and the delivery that a bounce is about."""
 
     message: Message
     delivery: Delivery

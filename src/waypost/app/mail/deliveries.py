@@ -34,7 +34,7 @@ def happened(
 
 
 REASON_LIMIT = 1_000
-"""The maximum length, in characters, of the reason for a failed attempt in a delivery's row."""
+"""The maximum length, in characters, of the failure reason that a delivery's row stores."""
 
 
 def reason_kept(because: str) -> str:

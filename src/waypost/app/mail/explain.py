@@ -62,7 +62,7 @@ class Explanation:
     received_lines: int | None = None
     """The number of `Received` fields in the message; None if no message was given."""
     loop: str = ""
-    """The reason why the message would be refused as a mail loop; empty if the message is in no loop."""
+    """The reason why the message would be refused as a mail loop; empty if the message is not in a loop."""
     is_return: bool = False
     """Whether the mail is a bounce for a message that was forwarded with a rewritten sender."""
     is_full: bool = False

@@ -60,8 +60,8 @@ LONGEST_WAIT = timedelta(minutes=2)
 """The longest time that a notice waits for other deliveries of its message."""
 
 _ASKED_AS = {Action.FAILED: Notify.FAILURE, Action.DELAYED: Notify.DELAY}
-"""The NOTIFY keyword that requests a notice of each action (RFC 3461 section 4.1). All actions that are not listed here
-report a success.
+"""The NOTIFY keyword that requests a notice for each action (RFC 3461 section 4.1). All actions that are not listed
+here report a success.
 """
 
 _About = tuple[ports.Owed, Delivery]
@@ -210,7 +210,9 @@ def drop(tx: ports.WriteTx, owing: ports.Owing) -> None:
 def _notify_owner(
     tx: ports.WriteTx, deployment: Deployment, delivery: Delivery, message: Message, *, new_id: NewId, now: datetime
 ) -> None:
-    """Notify an email address, at most once a day, that its mail is in a loop. The notice goes into its inbox."""
+    """Notify an email address, at most once a day, that its mail is in a loop. The notice goes into the inbox of the
+    email address.
+    """
     if not tx.first_time(f"loop notice {delivery.email_address_id} {now.date().isoformat()}"):
         return
     notice_id, path = new_id(), trace.path(tx, delivery)

@@ -115,7 +115,7 @@ def purge_some(
 
 
 async def plan(store: ports.Store, rules: Sequence[Rule], *, now: datetime) -> AsyncIterator[Purge]:
-    """Yield what `purge` would delete now from each inbox, without deleting anything."""
+    """Yield the totals of the mail that `purge` would delete now from each inbox, without deleting anything."""
     async for inbox in _inboxes(store):
         whole = Purge(inbox)
         async for part in _parts(store, rules, inbox, now=now):
@@ -125,7 +125,7 @@ async def plan(store: ports.Store, rules: Sequence[Rule], *, now: datetime) -> A
 
 
 async def purge(store: ports.Store, rules: Sequence[Rule], *, now: datetime) -> AsyncIterator[Purge]:
-    """Delete all mail that exceeds the limits of the rules, inbox by inbox. Yields the totals of the deleted mail of
+    """Delete all mail that exceeds the limits of the rules, inbox by inbox. Yields the totals of the deleted mail for
     each inbox.
     """
     async for inbox in _inboxes(store):

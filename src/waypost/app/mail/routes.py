@@ -27,7 +27,7 @@ def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_route
     if taker:
         raise errors.Conflict(
             f"The route for {route.match} would be unused. The settings file has a route for {taker.match}. The "
-            "route in the settings file comes first, and matches all of the same mail."
+            "route in the settings file comes first, and matches all mail that the new route would match."
         )
     tx.hold("routes")
     found = list(list_routes(tx))
@@ -38,8 +38,8 @@ def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_route
         never, because = useless
         raise errors.Conflict(
             f"Route {never + 1}, for {found[never].match}, would be unused. Route {because + 1}, for "
-            f"{found[because].match}, comes first. The earlier route matches all of the same mail. Choose a position "
-            "with --before, or remove one of the two routes."
+            f"{found[because].match}, comes first. The earlier route matches all mail that the later route "
+            "matches. Choose a position with --before, or remove one of the two routes."
         )
     _put(tx, found)
     return place + 1
@@ -57,12 +57,12 @@ def remove_route(tx: ports.WriteTx, number: int) -> Route:
 def _place(found: Sequence[Route], number: int) -> int:
     """Return the list index of the route with a given number. Raises `errors.NotFound` if there is no such route."""
     if not 1 <= number <= len(found):
-        raise errors.NotFound(f"There is no route {number}: {_how_many(len(found))} set by commands.")
+        raise errors.NotFound(f"There is no route {number}. Commands have set {_how_many(len(found))}.")
     return number - 1
 
 
 def _how_many(count: int) -> str:
-    return f"{count or 'no'} {'route is' if count == 1 else 'routes are'}"
+    return f"{count or 'no'} {'route' if count == 1 else 'routes'}"
 
 
 def _put(tx: ports.WriteTx, found: Sequence[Route]) -> None:

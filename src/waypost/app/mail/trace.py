@@ -101,7 +101,8 @@ def beginning(planned: PlannedDelivery) -> DeliveredEvent | QueuedEvent:
 def inbox(
     tx: ports.ReadTx, account: str, address: addresses.Address, *, after: str | None, limit: int
 ) -> list[tuple[Delivery, Message]]:
-    """The deliveries of an address, newest first. If the address was deleted, the mail that it got before is included.
+    """The deliveries of an address, newest first. If the address was deleted, mail that was delivered before the
+    deletion is included.
 
     Raises `errors.NotFound` if the account does not have the address and has no mail for it.
     """
@@ -161,9 +162,9 @@ def find(
     In a domain where subaddresses are enabled, a search for a subaddress also finds mail for the email address without
     the tag.
 
-    A refusal since `since` is returned to the account that owned the address when the refusal happened. If no account
-    owned the address, the refusal is returned only to `servers_owner`, the account of the server's owner. Raises
-    `errors.NotFound` if there is no matching message or refusal.
+    A refusal at or after the time `since` is returned to the account that owned the address when the refusal happened.
+    If no account owned the address, the refusal is returned only to `servers_owner`, the account of the server's owner.
+    Raises `errors.NotFound` if there is no matching message or refusal.
     """
     if _ID.fullmatch(what):
         return Found([message_details(tx, account, what)], [])

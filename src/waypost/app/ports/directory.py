@@ -127,7 +127,7 @@ class ReadDirectory(Protocol):
         ...
 
     def links_of(self, email_address_ids: Sequence[str]) -> dict[str, AliasLink]:
-        """Map the id of each of these email addresses to its alias link, as primary or as alias.
+        """Map the id of each of these email addresses to the alias link in which it is the primary or the alias.
 
         An email address without an alias link is left out.
         """
@@ -181,9 +181,8 @@ class WriteDirectory(Protocol):
         ...
 
     def update_email_address(self, email_address: EmailAddress) -> None:
-        """Store the new display name, description and modification time of an email address.
-
-        The other fields of an email address never change.
+        """Store the new display name, description and modification time of an email address; its other fields never
+        change.
         """
         ...
 

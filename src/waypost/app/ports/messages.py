@@ -85,7 +85,8 @@ class ReadMessages(Protocol):
     def deliveries_to(
         self, account: str, address_key: str, *, after: str | None, limit: int
     ) -> list[tuple[Delivery, Message]]:
-        """Return deliveries like `deliveries_at`, including deliveries that the inbox of the address does not keep.
+        """Return the same deliveries as `deliveries_at`, and also the deliveries that the inbox of the address does not
+        keep.
 
         Every message to an alias has a delivery for the alias, so this method finds the message under the alias too.
         """
@@ -123,7 +124,7 @@ class WriteMessages(Protocol):
         ...
 
     def remove_octets_if_spent(self, message_id: str) -> bool:
-        """Delete the bytes of a message if nothing needs them any more. Return whether bytes were deleted.
+        """Delete the bytes of a message if they are no longer needed. Return whether bytes were deleted.
 
         The bytes are needed while a delivery of the message is kept in an inbox, is planned, is queued, or is a dead
         letter. The bytes are also needed while a notice about the message is due.
@@ -141,11 +142,11 @@ class WriteMessages(Protocol):
     ) -> None:
         """Store a complete message: its envelope, its last bytes, its deliveries, and the first events of its trace.
 
-        A delivery with the status `queued` is put into the queue and is due immediately. From the time `warn_at` on,
-        `take_late` returns the queued deliveries.
+        A delivery with the status `queued` is put into the queue and is due immediately. From the time `warn_at`
+        onwards, `take_late` returns the queued deliveries.
 
-        For a message in several pieces, `add_octets` has stored the earlier bytes. Raises `StoreUnavailable` if these
-        bytes have been deleted.
+        For a message in several pieces, `add_octets` has stored the earlier bytes. Raises `StoreUnavailable` if the
+        earlier bytes have been deleted.
         """
         ...
 
@@ -181,7 +182,7 @@ class WriteMessages(Protocol):
         ...
 
     def put_given_up(self, delivery: Delivery, *, at: datetime, because: str) -> None:
-        """Store when and why the attempts of a delivery ended, for `dead_letters`."""
+        """Store when and why a delivery became a dead letter. `dead_letters` returns the time and the reason."""
         ...
 
     def lock_delivery(self, message_id: str, email_address_id: str) -> Delivery | None:

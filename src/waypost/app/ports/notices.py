@@ -15,7 +15,7 @@ class Owing:
 
     message_id: str
     action: str
-    """An `Action` of `domain.notices`, or `OWNER_OF_LOOP`."""
+    """An `Action` from `domain.notices`, or `OWNER_OF_LOOP`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

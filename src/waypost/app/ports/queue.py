@@ -43,7 +43,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class QueueLine:
-    """A queued delivery as it appears in an operator's list of the queue."""
+    """A queued delivery as it appears in the list of queued deliveries that an operator requests."""
 
     delivery: Delivery
     queued_at: datetime

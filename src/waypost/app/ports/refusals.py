@@ -48,5 +48,8 @@ class WriteRefusals(Protocol):
         ...
 
     def forget_refusals(self, *, before: datetime, limit: int) -> int:
-        """Delete at most `limit` refusals from before the given time, oldest first. Return the number deleted."""
+        """Delete at most `limit` refusals before the given time.
+
+        The oldest refusals are deleted first. Return the number of deleted refusals.
+        """
         ...

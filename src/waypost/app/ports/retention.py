@@ -15,7 +15,7 @@ class ReadRetention(Protocol):
         ...
 
     def delivered(self, inbox: Inbox, *, before: str, limit: int) -> list[Delivered]:
-        """Return up to `limit` completed deliveries of an inbox, newest first.
+        """Return up to `limit` completed deliveries in an inbox, newest first.
 
         Only deliveries of messages with ids less than `before` are returned.
         """

@@ -19,8 +19,8 @@ T = TypeVar("T")
 class StoreUnavailable(Exception):
     """The store is temporarily unusable: closed, locked, out of disk space, or unreachable. A retry may succeed.
 
-    A transaction that fails with this error had no effect, unless the connection broke during the COMMIT. If the
-    connection broke during the COMMIT, the outcome of the transaction is unknown.
+    A transaction that fails with `StoreUnavailable` had no effect, unless the connection broke during the COMMIT. If
+    the connection broke during the COMMIT, the outcome of the transaction is unknown.
     """
 
 
@@ -96,7 +96,7 @@ class Store(Protocol):
         Other transactions can read and write at the same time. `what` is a noun phrase that names the data, for the
         message of `TookTooLong`.
 
-        Accounts take turns with their long reads, so that many reads of one account do not delay the reads of another
+        Accounts take turns with their long reads, so that many reads by one account do not delay the reads by another
         account. An empty `account` means the server itself, which takes turns like an account.
 
         Raises `TookTooLong` if the read reaches its time limit.

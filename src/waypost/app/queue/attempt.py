@@ -37,8 +37,8 @@ from waypost.domain.mail.trace_events import (
 )
 
 CLOCKS_DIFFER = timedelta(hours=1)
-"""The maximum clock difference between two servers. If the clocks of two servers differ by more, one server shortens
-the other server's leases.
+"""The maximum clock difference between two servers. If the clocks of two servers differ by more than this maximum, one
+server shortens the other server's leases.
 """
 
 CORRECTED_AT_ONCE = 500
@@ -280,7 +280,7 @@ def _give_up(
 
 
 def _attempt(claimed: ports.Claimed, result: AttemptResult) -> Attempt:
-    """Return the record of an attempt for the trace."""
+    """Return the trace's record of an attempt."""
     return Attempt(
         number=claimed.queued.attempts + 1,
         destination=claimed.delivery.destination,

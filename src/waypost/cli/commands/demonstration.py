@@ -83,7 +83,9 @@ class Story:
         self._instance_id = connect.list_instances()["InstanceSummaryList"][0]["Id"]
 
     def run(self) -> None:
-        """Run all steps. Raises `StepFailed`, or an exception of boto3, `smtplib` or `cli.client`."""
+        """Run all steps. Raises `StepFailed` if a check fails, or an exception from boto3, `smtplib` or `cli.client` if
+        a request fails.
+        """
         self._set_up()
         queue = self._create(QUEUE)
         support = self._create(SUPPORT)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import ssl
 
 POLL_INTERVAL = 0.1
-"""The time, in seconds, between two requests for the trace."""
+"""The time, in seconds, between two consecutive requests for the trace."""
 
 QUIET_SECONDS = 5.0
 """After this many seconds without a new event, the command prints the deliveries that it is waiting for."""
@@ -63,9 +63,9 @@ def probe(
 
 
 def _followed(server: Client, message_id: str, wait: float, *, print_events: bool) -> schema.MessageWithTrace:
-    """Return the message when each of its deliveries has been attempted, or after `wait` seconds.
+    """Return the message once each of its deliveries has been attempted, or after `wait` seconds.
 
-    If `print_events` is true, print each event of its trace when it appears.
+    If `print_events` is true, print each event when it appears in the message's trace.
     """
     deadline = time.monotonic() + wait
     report_at = time.monotonic() + QUIET_SECONDS

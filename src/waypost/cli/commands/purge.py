@@ -45,7 +45,7 @@ def purge(
     for of in found:
         typer.echo(f"{of.inbox.address_key}  (account {of.inbox.account})  {_amount(of.deliveries, of.octets)}")
     total = _amount(sum(of.deliveries for of in found), sum(of.octets for of in found))
-    typer.echo(f"Would delete in total: {total}." if dry_run else f"Deleted in total: {total}.")
+    typer.echo(f"Total that would be deleted: {total}." if dry_run else f"Deleted in total: {total}.")
 
 
 def _shown(of: retention.Purge) -> dict[str, Any]:
@@ -60,7 +60,9 @@ def _amount(deliveries: int, octets: int) -> str:
 async def _purged(
     file: "SettingsFile", directory: DataDirectory, database: str, *, dry_run: bool
 ) -> list[retention.Purge]:
-    """Return what was deleted from each inbox, or, if `dry_run` is true, what would be deleted."""
+    """Return the totals of the mail deleted from each inbox or, if `dry_run` is true, of the mail that would be
+    deleted.
+    """
     from waypost.host.clock import now
     from waypost.server import opening
 

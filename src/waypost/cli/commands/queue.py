@@ -194,7 +194,7 @@ def _letter(server: Client, letter_id: str) -> tuple[schema.MessageWithTrace, sc
 
 
 def _moment(server: Client, when: str | None) -> str | None:
-    """Return a time in the form that the server reads, from a time or a duration such as `2h`.
+    """Convert a time, or a duration such as `2h`, to a time in the form that the server reads.
 
     A duration is subtracted from the time of the server's clock, which may be virtual. Raises `ServerRefused`.
     """

@@ -1,6 +1,6 @@
 """`waypost routes` lists, adds and removes routes, with or without a running server.
 
-A change takes effect immediately.
+A change to the routes takes effect immediately.
 """
 
 import os
@@ -62,9 +62,9 @@ def listed(
 ) -> None:
     """List routes in the order in which they are matched.
 
-    Routes from the running server's settings file are marked "file". Routes that `waypost routes add` has set have
-    numbers. If no server is running, the list includes the routes in the settings file that --config names. Secrets are
-    not shown. The second column is the name of the route in the log, which contains no email addresses.
+    Routes from the running server's settings file are marked "file". Routes that were added with `waypost routes add`
+    have numbers. If no server is running, the list includes the routes in the settings file that --config names.
+    Secrets are not shown. The second column is the name of the route in the log, which contains no email addresses.
     """
     stored = administer(data, database, routes.list_routes)
     file: SettingsFile = ctx.obj
@@ -85,7 +85,7 @@ def listed(
     elif not shown:
         typer.echo("There are no routes: all mail goes to the inbox of its address. `waypost routes add` adds a route.")
     if running is not None and config and running != read:
-        typer.echo(f"      The routes in {config} differ from those that the running server read when it started.")
+        typer.echo(f"      The routes in {config} differ from the routes that the running server read when it started.")
 
 
 def _routes_of_server(data: str) -> list[dict[str, Any]] | None:
@@ -207,7 +207,7 @@ def remove(
     data: Data = DEFAULT_DATA,
     database: Database = DEFAULT_DATABASE,
 ) -> None:
-    """Remove a route that `waypost routes add` has set. The numbers of all later routes decrease by one."""
+    """Remove a route that was added with `waypost routes add`. The numbers of all later routes decrease by one."""
     if not re.fullmatch("[0-9]{1,9}", number):
         raise ServerRefused(f"NUMBER must be a number that `waypost routes list` shows; not {number!r}.")
     route = administer(data, database, partial(routes.remove_route, number=int(number)))

@@ -30,7 +30,7 @@ def read_file(ctx: typer.Context, config: str) -> str:
 
 
 def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Add an option for each row of the settings table to a command.
+    """Give a command an option for each row of the settings table.
 
     Typer derives a command's options from its signature, so this function replaces the signature.
     """
@@ -118,7 +118,7 @@ def _other_mail_addresses(run: "Run") -> str:
 
 
 def _mail_lines(settings: Settings) -> str:
-    """Return the lines of the banner for the host name, the trusted networks and the checks of senders."""
+    """Return the lines of the banner for the host name, the trusted networks and the sender checks."""
     trusted = ", ".join(map(str, settings.trusted_networks)) or "no network"
     checked = settings.authentication.value if settings.checks_senders else "off"
     return (

@@ -107,7 +107,9 @@ def test_the_error_names_the_missing_instance(store):
         lambda tx: instances.lock(tx, TENANT, "j"),
         lambda tx: instances.delete(tx, TENANT, "j", now=NOW),
     ):
-        with pytest.raises(errors.NotFound, match="Instance j was not found in account 000000000000, us-east-1"):
+        with pytest.raises(
+            errors.NotFound, match="Instance j was not found in account 000000000000 in region us-east-1"
+        ):
             store.write(attempt)
 
 

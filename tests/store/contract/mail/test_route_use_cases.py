@@ -108,14 +108,14 @@ def test_a_number_without_a_route_is_refused(store, number):
     ):
         with pytest.raises(errors.NotFound) as refused:
             attempt()
-        assert refused.value.message == f"There is no route {number}: 2 routes are set by commands."
+        assert refused.value.message == f"There is no route {number}. Commands have set 2 routes."
     assert names(store) == "ab"
 
 
-@pytest.mark.parametrize(("count", "stated"), [(0, "no routes are"), (1, "1 route is")])
+@pytest.mark.parametrize(("count", "stated"), [(0, "no routes"), (1, "1 route")])
 def test_the_error_states_the_number_of_routes(store, count, stated):
     add(store, *[a_route("a")] * count)
-    with pytest.raises(errors.NotFound, match=f"There is no route 2: {stated} set by commands"):
+    with pytest.raises(errors.NotFound, match=f"There is no route 2\\. Commands have set {stated}\\."):
         store.write(routes.remove_route, 2)
 
 
