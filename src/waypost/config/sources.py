@@ -9,8 +9,8 @@ from waypost.config.types import BadSetting, Unfit, refusal
 
 
 def read(options: Mapping[str, str], environment: Mapping[str, str], file: SettingsFile) -> Settings:
-    """Return the settings from options, environment and file. A setting without a value in these sources has its
-    default value.
+    """Return the settings from the command-line options, the environment and the settings file. A setting without a
+    value in these sources has its default value.
 
     `options` maps the names of settings to their values on the command line. An empty environment variable is
     treated as not set. Raises `BadSetting`.

@@ -369,6 +369,8 @@ def test_the_error_for_an_unknown_operation_lists_the_operations_of_waypost(conn
         connect.list_queues(InstanceId=instance_id)
     error = caught.value.response["Error"]
     assert error["Code"] == "UnknownOperationException"
-    assert error["Message"].startswith(f"GET /queues-summary/{instance_id} is not an operation of Waypost. ")
+    assert error["Message"].startswith(
+        f"GET /queues-summary/{instance_id} is not an operation that Waypost implements. "
+    )
     for operation in OPERATIONS:
         assert operation in error["Message"]

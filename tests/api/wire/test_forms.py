@@ -93,7 +93,9 @@ def test_a_request_with_an_unknown_target_is_refused(request_):
     with pytest.raises(ApiError) as caught:
         PROTOCOL.route(request_)
     assert (caught.value.code, caught.value.status) == ("UnknownOperationException", 404)
-    named, _, operations = caught.value.message.partition(" is not an operation of Waypost. Its operations are ")
+    named, _, operations = caught.value.message.partition(
+        " is not an operation that Waypost implements. Waypost implements "
+    )
     assert len(named) < 300
     assert set(MODEL.operations) == set(operations.removesuffix(".").split(", "))
 

@@ -194,7 +194,7 @@ def test_a_greedy_label_matches_the_rest_of_the_path(path):
     ("method", "path"), [("PUT", "/greedy/1/and"), ("PUT", "/greedy/1/or/a"), ("GET", "/greedy/1/and/a")]
 )
 def test_a_greedy_label_does_not_match_the_fixed_part_of_the_path(method, path):
-    with pytest.raises(ApiError, match="is not an operation of Waypost"):
+    with pytest.raises(ApiError, match="is not an operation that Waypost implements"):
         PROTOCOL.route(Request(method, path, "", (), b""))
 
 

@@ -157,7 +157,7 @@ def _from_query(request: Request) -> Claim:
 
 
 def _without_signature(request: Request) -> Request:
-    """Return a copy of a presigned request without the signature in its query, which is the form that was signed."""
+    """Return a presigned request in the form in which it was signed: without the signature in its query."""
     kept = [pair for pair in request.query.split("&") if not pair.startswith("X-Amz-Signature=")]
     return msgspec.structs.replace(request, query="&".join(kept))
 

@@ -1,4 +1,4 @@
-"""The operations on email addresses and their aliases, which translate between API members and use cases."""
+"""Implements the operations on email addresses and aliases, by translating between API members and use cases."""
 
 from collections.abc import Callable
 from typing import Any

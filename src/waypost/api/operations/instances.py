@@ -1,4 +1,4 @@
-"""The operations on instances, which translate between API members and use cases."""
+"""Implements the operations on instances, by translating between API members and use cases."""
 
 from typing import Any
 

@@ -100,7 +100,9 @@ class Protocol:
         """
         names = ", ".join(sorted(self._operations))
         return ApiError(
-            "UnknownOperationException", 404, f"{what} is not an operation of Waypost. Its operations are {names}."
+            "UnknownOperationException",
+            404,
+            f"{what} is not an operation that Waypost implements. Waypost implements {names}.",
         )
 
     def parse(self, match: Match, request: Request) -> Any:

@@ -42,7 +42,8 @@ class Layout:
     payload: bindings.Member | None
     status: bindings.Member | None
     is_plain: bool
-    """Whether no header, payload or status code carries a member, and the JSON of the body needs no translation."""
+    """Whether no member is carried in a header, payload or status code, and the JSON of the body needs no translation.
+    """
     has_plain_labels: bool
     """Whether all labels are strings and have the same names as their members."""
 

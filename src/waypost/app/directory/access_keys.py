@@ -54,7 +54,7 @@ def find(tx: ports.ReadTx, access_key_id: str) -> AccessKey | None:
 
 
 def set_active(tx: ports.WriteTx, access_key_id: str, *, active: bool) -> None:
-    """Activate or deactivate an access key. The change takes effect at the next API call. Raises `errors.NotFound`."""
+    """Activate or deactivate an access key; the change takes effect at the next API call. Raises `errors.NotFound`."""
     _get(tx, access_key_id)
     tx.activate_access_key(access_key_id, active=active)
 

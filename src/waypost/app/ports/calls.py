@@ -1,4 +1,4 @@
-"""API calls with a client token, and their recorded responses, which prevent a retry from being executed again."""
+"""API calls with a client token, and their recorded responses, which prevent a retry from taking effect again."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -48,7 +48,7 @@ class WriteRefusals(Protocol):
         ...
 
     def forget_refusals(self, *, before: datetime, limit: int) -> int:
-        """Delete at most `limit` refusals before the given time.
+        """Delete at most `limit` refusals that happened before the given time.
 
         The oldest refusals are deleted first. Return the number of deleted refusals.
         """
