@@ -275,7 +275,7 @@ def left_over(tx: ports.ReadTx, *, begun_before: datetime) -> list[str]:
 def planned(tx: ports.ReadTx, *, accepted_before: datetime, after: str = "") -> list[str]:
     """Return up to `LISTED_AT_ONCE` ids of messages with planned deliveries, for `store_planned`.
 
-    The messages were accepted before `accepted_before`, and their ids sort after the id `after`.
+    Only messages that were accepted before `accepted_before`, and whose ids are greater than `after`, are included.
     """
     return tx.messages_planned(accepted_before=accepted_before, after=after, limit=LISTED_AT_ONCE)
 

@@ -30,9 +30,9 @@ class ReadMessages(Protocol):
         ...
 
     def messages_planned(self, *, accepted_before: datetime, after: str, limit: int) -> list[str]:
-        """Return the ids of up to `limit` messages that have planned deliveries, in their order.
+        """Return the ids of up to `limit` messages that have planned deliveries, sorted by id.
 
-        The messages were accepted before `accepted_before`, and their ids sort after the id `after`.
+        Only messages that were accepted before `accepted_before`, and whose ids are greater than `after`, are included.
         """
         ...
 
