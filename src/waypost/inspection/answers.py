@@ -78,7 +78,8 @@ def details(found: trace.MessageDetails) -> schema.MessageWithTrace:
 def _line(event: TraceEvent) -> schema.TraceLine:
     """Return the JSON object for an event of a trace.
 
-    The store has the whole destination of an event; the response has no secrets of its URL.
+    The store contains the complete destination of an event, but the response omits the secrets in the destination's
+    URL.
     """
     members = trace_events.members(_without_secrets_of_url(event.detail))
     return {"at": moments.iso8601(event.at), "event": event.kind, **members}
@@ -156,7 +157,7 @@ def dead_letter(letter: ports.DeadLetter) -> schema.DeadLetter:
 
 
 def explanation(found: explain.Explanation) -> schema.Explanation:
-    """Return the JSON object for an explanation of mail for an address."""
+    """Return the JSON object for an explanation of what would happen to mail for an address."""
     loop: schema.LoopCheck | None = None
     if found.received_lines is not None:
         loop = {

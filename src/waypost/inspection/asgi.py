@@ -106,7 +106,9 @@ def _not_found(routes: Sequence[Route]) -> Callable[[Scope, Receive, Send], Awai
 
 
 class _Pages:
-    """The read-only pages. Most pages are methods that get a request, and the account of its access key."""
+    """The read-only pages. Most pages are methods with two arguments: the request, and the account of its access
+    key.
+    """
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ MAX_COMPARED = 10_000
 class QueuePages:
     """The pages of the inspection API that show and change the queue.
 
-    Each page is a method that gets a request, and the account of its access key.
+    Each page is a method with two arguments: the request, and the account of its access key.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class QueuePages:
         ids = requests.ids(body, most=redrive.AT_ONCE)
         address, since = requests.some_address(body), requests.moment(body, "since")
         if requests.flag(body, "all") is bool(ids):
-            raise errors.Invalid('Give either {"ids": […]}, or {"all": true} with an optional address and since.')
+            raise errors.Invalid('Give either {"ids": […]}, or {"all": true} with optional members address and since.')
         if ids and (address or since):
             raise errors.Invalid("The members address and since can be used with all, but not with ids.")
 
@@ -129,7 +129,7 @@ class QueuePages:
         return JSONResponse(schema.Clock(now=moments.iso8601(self._clock()), is_virtual=self._advance is not None))
 
     async def advance(self, request: Request, account: str) -> Response:
-        """Advance the virtual clock, and respond after all deliveries that have become due were attempted.
+        """Advance the virtual clock, and respond after all deliveries that have become due have been attempted.
 
         Only the server's owner may advance the clock, because the clock applies to the mail of every account.
         """

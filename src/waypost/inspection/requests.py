@@ -63,7 +63,7 @@ def some_address(values: Mapping[str, Any]) -> addresses.Address | None:
 
 
 def address(values: Mapping[str, Any]) -> addresses.Address:
-    """Return the address from the member `address`. Raises `errors.Invalid`, also if the member is missing."""
+    """Return the address from the member `address`. Raises `errors.Invalid` if the member is missing or malformed."""
     found = some_address(values)
     if found is None:
         raise errors.Invalid("An address is required, as ?address=… or as the member address of a JSON body.")
@@ -118,7 +118,7 @@ def step(values: Mapping[str, Any]) -> timedelta:
 def ids(values: Mapping[str, Any], *, most: int) -> list[str]:
     """Return the distinct strings of the member `ids`; an empty list if the member is missing.
 
-    Raises `errors.Invalid` if there are more than `most`.
+    Raises `errors.Invalid` if there are more than `most` strings.
     """
     found = values.get("ids", [])
     if not isinstance(found, list) or len(found) > most or not all(map(_is_text, found)):
@@ -137,9 +137,9 @@ def flag(values: Mapping[str, Any], name: str) -> bool:
 async def json_body(request: Request, *, members: tuple[str, ...]) -> dict[str, Any]:
     """Return the body of a request that changes data: a JSON object that has no members other than `members`.
 
-    The request must have the content type of JSON. An HTML form cannot send this content type. A web page of another
-    site can therefore not use a form to misuse the credentials of the browser's user. Raises `errors.Invalid` and
-    `HTTPException`.
+    The request's content type must be `application/json`. An HTML form cannot send this content type. A web page of
+    another site can therefore not use a form to misuse the credentials of the browser's user. Raises `errors.Invalid`
+    and `HTTPException`.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":

@@ -22,8 +22,8 @@ _BARE_FROM = re.compile(rb"[\r\n]from[ \t]*:([^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)", 
 Field = tuple[bytes, bytes]
 """A header field: its name with the white space before the colon, and everything after the colon with the final CRLF.
 
-Lines without a name are omitted, except for lines that contain a From after a bare CR or LF. If a line without a name
-is kept, its name is an empty string.
+Lines without a name are omitted, except for lines that contain a From field after a bare CR or LF. If a line without a
+name is kept, its name is an empty string.
 """
 
 
@@ -74,9 +74,9 @@ def named(fields: Sequence[Field], name: bytes) -> list[bytes]:
 def author_domains(message: Message) -> Authors:
     """Return the author's domains in From, as `from_header.read` finds them.
 
-    A From after a bare CR or LF is included, because mail readers show it. A message with BODY=BINARYMIME may contain a
-    From field after a bare CR or LF. If the header exceeds a limit, the rest of the header may name any domain, so the
-    result is `Naming.TOO_MANY`.
+    A From field after a bare CR or LF is included, because mail readers show it. A message with BODY=BINARYMIME may
+    contain a From field after a bare CR or LF. If the header exceeds a limit, the rest of the header may name any
+    domain, so the result is `Naming.TOO_MANY`.
     """
     values = named(message.fields, b"from")
     for _, value in message.fields:

@@ -141,7 +141,9 @@ class Resolver:
         self._unanswered = Unanswered()
 
     def works(self, seconds: float) -> bool:
-        """Return whether a server answers a query for the root. First, read the system's list of DNS servers again."""
+        """Return whether a server answers a query for the root. Before the query, read the system's list of DNS servers
+        again.
+        """
         self._resolver = self._configured(self._cache)
         try:
             _ask(self._configured(None), dns.name.root, "NS", seconds, Unanswered())

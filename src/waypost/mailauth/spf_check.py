@@ -59,7 +59,7 @@ class _Query(spf.query):  # type: ignore[misc]
         self._questions = questions
         self._known: dict[tuple[str, str], list[Any]] = {}
         self._has_stopped = False
-        """Whether this program stopped the lookups, which must not be treated as a DNS error in a `ptr` mechanism."""
+        """Whether this program stopped the lookups. A `ptr` mechanism must not treat such a stop as a DNS error."""
 
     def dns(self, name: str, qtype: str, cnames: object = None, ignore_void: bool = False) -> list[Any]:  # noqa: ARG002
         """Return the records of a name in the library's format. DNS aliases (CNAME) are already resolved."""

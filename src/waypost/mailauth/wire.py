@@ -24,7 +24,7 @@ PIECE = 64 * 1024
 
 
 class Kind(IntEnum):
-    """The kind of a frame."""
+    """The kind of a frame that the checker sends to the worker."""
 
     OCTETS = 1
     """The next bytes of the message, unchanged."""

@@ -26,7 +26,7 @@ With the system's default size, the stacks would exceed `LIMITS`.
 """
 
 LIMITS = {resource.RLIMIT_AS: 2**30, resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0}
-"""The limits of the process: memory for several large messages, no core dump, and no writing of files."""
+"""The limits of the process: memory for several large messages, no core dump, and no file writes."""
 
 
 class Worker:

@@ -45,7 +45,7 @@ class Nameserver(dns.nameserver.Do53Nameserver):
     ) -> dns.message.Message:
         """Send a query for the resolver, over TCP if `max_size` is true, and return the answer.
 
-        Raises `TooLong` or an exception of the DNS library.
+        Raises `TooLong` if the answer is too long, or an exception of the DNS library.
         """
         if not max_size:
             return super().query(request, timeout, source, source_port, False, one_rr_per_rrset, ignore_trailing)

@@ -109,7 +109,7 @@ class TlsUpgrade:
             self._transport.abort()
 
     def _hand_over(self) -> None:
-        """Feed the bytes that were received before TLS took over the transport into the handshake."""
+        """Pass to the handshake the bytes that were received before TLS took over the transport."""
         self.has_transport = True
         octets, self._before = self._before, b""
         if octets:

@@ -89,7 +89,7 @@ class ConnectionsRefused:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionsLimited:
     """The operating system does not allow this process to open enough files for the connection limits in the settings.
-    The fields of the event contain the lower limits that apply instead. Raise the limit of open files (`ulimit -n`,
+    The fields of the event contain the lower limits that apply instead. Raise the limit on open files (`ulimit -n`,
     `LimitNOFILE=`), or reduce the connection limits.
     """
 

@@ -22,7 +22,8 @@ Render = Callable[[str, Any], bytes]
 """A function that returns a log line as bytes, from its level and its fields."""
 
 BACKLOG = 10_000
-"""The maximum number of waiting lines. The log drops and counts further lines, because it must never delay mail."""
+"""The maximum number of log lines that may wait to be written. The log drops and counts further lines, because it must
+never delay mail."""
 
 WRITE_EVERY = 0.1
 """The number of seconds between two checks for waiting lines.

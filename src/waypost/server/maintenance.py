@@ -42,9 +42,10 @@ class Maintenance:
     refusal_retention: timedelta
     rules: Sequence[Rule]
     begun_before: datetime
-    """Every transfer of a message that began before this moment has ended, whether the message is complete or not."""
+    """Message transfers that began before this time are no longer in progress, whether or not the message is
+    complete."""
     accepted_before: datetime
-    """At the first round, maintenance stores the planned deliveries of messages that were accepted before this time."""
+    """In its first round, maintenance stores the planned deliveries of messages that were accepted before this time."""
 
     async def run(self) -> None:
         """Run all maintenance jobs in rounds, until cancelled. If a job fails, log the error and run the other jobs."""

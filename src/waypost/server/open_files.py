@@ -3,17 +3,18 @@
 from typing import NamedTuple
 
 OWN_FILES = 100
-"""The number of files for other uses: the database, the log, the listeners, modules, and pipes."""
+"""The number of open files that are reserved for the database, the log, the listeners, modules and pipes."""
 
 FILES_OF_AN_ATTEMPT = 5
-"""The maximum number of open files of one attempt: a delivery into a Maildir opens four directories and a file."""
+"""The maximum number of files that one delivery attempt opens: a delivery into a Maildir opens four directories and a
+file."""
 
 FEWEST = 10
 """The number of SMTP connections, and of HTTP connections, that are always allowed, even with too few files."""
 
 HTTP_SHARE = 4
-"""The number by which the possible connections are divided to get the share for HTTP, if the process may not open
-enough files for all connections. The other connections are for mail."""
+"""The divisor for HTTP's share of the possible connections, which is used if the process may not open enough files for
+all connections. The remaining connections are for mail."""
 
 
 class Connections(NamedTuple):

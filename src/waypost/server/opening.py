@@ -84,10 +84,11 @@ def adopting(directory: data_directory.DataDirectory) -> Callable[[ports.WriteTx
 async def administering(
     directory: data_directory.DataDirectory, *, database: str = "", make: bool = False
 ) -> AsyncIterator[ports.Store]:
-    """Open the store of a data directory for a command, whether or not a server is running on the directory.
+    """Open the store of a data directory for a command, whether or not a server is using the directory.
 
-    If `make` is true, the data directory is created if it does not exist. Raises `CannotStart`, `Refused` and
-    `DataDirectoryError`. Errors of the rules or the store inside the `async with` block are raised as `Refused`.
+    If `make` is true, the data directory is created if it does not exist. Raises `CannotStart`, `Refused` or
+    `DataDirectoryError` if the store cannot be opened. Domain errors and store errors inside the `async with` block are
+    raised as `Refused`.
     """
     database = directory.where(database)
     # With PostgreSQL, the process keeps the rights of its user: PostgreSQL may know root by another name and password

@@ -28,7 +28,7 @@ from waypost.observe.incidents import Incidents
 from waypost.server.opening import Refused
 
 SECONDS = 10.0
-"""Seconds that the target of a route may take to answer."""
+"""The maximum number of seconds that the target of a route may take to answer."""
 
 SMTP_PORT = 25
 """The port of mail hosts that are found in the DNS."""
@@ -40,7 +40,7 @@ class LeadsBack(Refused):
     """The route leads back to this server, so mail would go in a loop."""
 
     reason = "it leads back to this server"
-    """The reason that the log event gives."""
+    """The reason as it appears in the log event."""
 
 
 class Unreachable(Refused):
@@ -49,7 +49,7 @@ class Unreachable(Refused):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
-        """The reason that the log event gives, without file paths or text from the peer."""
+        """The reason as it appears in the log event, without file paths or text from the peer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +143,8 @@ async def check(route: Route, server: OurServer) -> None:
 async def refuse_circle(route: Route, listeners: Collection[str]) -> None:
     """Raise `LeadsBack` if the host and port of a route belong to one of the given listeners.
 
-    Each of the `listeners` is HOST:PORT. The function resolves host names, so it recognizes this server under any
-    name or address. A route whose host cannot be resolved is not treated as leading back.
+    Each of the `listeners` is HOST:PORT. The function resolves host names, so it recognizes this server under any name
+    or address. A route whose host cannot be resolved is not treated as leading back to this server.
     """
     target = None if route.is_inbox else route.target
     if target and target.host and await _is_answered_here(target.host, target.port, listeners):
@@ -179,8 +179,8 @@ async def _addresses(host: str, port: int) -> list[Address]:
 def answers(target: Address, bound: Collection[Address], is_here: Callable[[Address], bool]) -> bool:
     """Whether a listener that is bound to the addresses `bound` accepts a connection to the address `target`.
 
-    `is_here` tells whether an address belongs to this machine. A listener on 0.0.0.0 accepts only IPv4 connections, and
-    a listener on :: accepts only IPv6 connections. On Linux, a connection to 0.0.0.0 or :: goes to the loopback
+    `is_here` returns whether an address belongs to this machine. A listener on 0.0.0.0 accepts only IPv4 connections,
+    and a listener on :: accepts only IPv6 connections. On Linux, a connection to 0.0.0.0 or :: goes to the loopback
     address, and a connection to an IPv4-mapped address (RFC 4291 section 2.5.5.2) uses IPv4.
     """
     if isinstance(target, IPv6Address) and target.ipv4_mapped:
@@ -214,7 +214,7 @@ async def _check_server(route: Route, server: OurServer) -> tuple[str, str]:
     """Connect to a mail server, and check that it is ready for a message.
 
     Returns two descriptions of the problem: for people, with the reply of the mail server, and for the log, without the
-    reply. Both strings are empty if there is no problem.
+    reply. The two descriptions are empty if there is no problem.
     """
     domain = route.match.rpartition("@")[2]
     if route.to == "mx:" and not re.fullmatch(r"[^:*]+", domain):

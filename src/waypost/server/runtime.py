@@ -4,7 +4,7 @@ The umask lets only the owner access new files, and the process may open as many
 lines of libraries go to the server's log, and the garbage collector runs less often. SIGTERM, SIGINT, and the loss of
 the terminal stop the server gracefully.
 
-SIGHUP has two meanings. The signal can mean that the terminal is gone, or that a program that rotates logs or renews
+SIGHUP has two meanings. SIGHUP can mean that the terminal is gone, or that a program that rotates logs or renews
 certificates asks the server to read its files again. If the process had a terminal at its start and has none now,
 SIGHUP means that the terminal is gone. Under `nohup`, the process keeps ignoring SIGHUP.
 
@@ -36,7 +36,7 @@ class ServerFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """The resources that the process gives to a server."""
+    """The resources that the process provides to a server."""
 
     emit: events.Emit
     """Writes an event to the log."""
@@ -94,7 +94,7 @@ def new_files_are_private() -> Iterator[None]:
 
 
 def most_files() -> float:
-    """Raise the process's limit of open files to the system's maximum. Return the new limit."""
+    """Raise the process's limit on open files to the system's maximum. Return the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # if the system refuses, the soft limit remains in force
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -113,7 +113,7 @@ def collect_less_garbage() -> None:
     """Make the garbage collector run less often. Call this function after the server has started.
 
     Objects that exist after the start live until the process ends, so the collector need not scan them again. The
-    objects of a call or a message are nearly always freed without the collector.
+    objects that a call or a message creates are nearly always freed without the collector.
     """
     gc.collect()
     gc.freeze()
@@ -123,7 +123,8 @@ def collect_less_garbage() -> None:
 async def run(server: Runs, when_ready: Callable[[Run], None]) -> None:
     """Start a server, report its addresses to `when_ready`, and stop the server on a signal.
 
-    Raises the errors of the start, and `ServerFailed` if a task that the server needs has ended.
+    Raises the errors that prevent the server from starting, and `ServerFailed` if a task that the server needs has
+    ended.
     """
     signals = Signals(server.reopen)
     started = await server.start()
@@ -161,8 +162,8 @@ class Signals:
             self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
 
     def handle_stop_signals(self) -> None:
-        """Begin to stop the server gracefully on SIGTERM and SIGINT. Before this call, both signals end the process
-        immediately.
+        """Begin to stop the server gracefully on SIGTERM and SIGINT. Before this call, SIGTERM and SIGINT end the
+        process immediately.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop, number)

@@ -38,7 +38,7 @@ from waypost.smtp.backend.ids import Ids
 from waypost.smtp.server import tls
 
 StartListening = Callable[[str, int], Awaitable[tuple[str, int]]]
-"""Starts an edge on a host and port. Returns the actual host and port. Raises `OSError`."""
+"""Starts to listen on a host and port. Returns the actual host and port. Raises `OSError`."""
 
 
 class Role(StrEnum):
@@ -56,7 +56,7 @@ ALL_ROLES = frozenset(Role)
 
 
 class Service:
-    """One server: the edges for its roles, and its maintenance, all on one store.
+    """One server: the parts that its roles need, and its maintenance, all on one store.
 
     A service does not change process-wide settings, so several services can run on one event loop. The process-wide
     settings are in `runtime`.
@@ -99,7 +99,7 @@ class Service:
         return self.directory.data_at
 
     async def start(self) -> data_directory.Run:
-        """Open the store and start the edges of all roles. Return the addresses of the edges.
+        """Open the store, and start the parts for all roles. Return the addresses on which the service listens.
 
         Raises `CannotStart` or `DataDirectoryError`, after closing everything that the start had already opened.
         """
@@ -179,7 +179,9 @@ class Service:
         return store
 
     async def _find_owner(self, store: ports.Store) -> Tenant:
-        """Return the account and region of the owner's access key. The first start makes the key and an instance."""
+        """Return the account and region of the owner's access key. The first start creates the access key and an
+        instance.
+        """
         owner = await find_or_make(store, self.directory, self.settings)
         self.instance_id = await store.write(partial(first_instance, tenant=owner, now=now()))
         return owner

@@ -60,9 +60,10 @@ def of_environment(names: Iterable[str]) -> list[str]:
 
 
 def of_connections(possible: Connections, *, files: int, wanted: int) -> str:
-    """Return the warning that the possible connections are fewer than the settings allow.
+    """Return the warning that fewer connections are possible than the settings allow.
 
-    `files` is the number of files that the process may open. `wanted` is the number of files for all connections.
+    `files` is the number of files that the process may open. `wanted` is the number of files that the process needs for
+    all connections that the settings allow.
     """
     return (
         f"The system allows {files} open files, so the server accepts at most {possible.smtp} mail connections and "
@@ -72,7 +73,9 @@ def of_connections(possible: Connections, *, files: int, wanted: int) -> str:
 
 
 def of_disk(directory: str, *, free: int, reserve: int) -> str:
-    """Return the warning that the disk has less free space than the reserve. Both sizes are in bytes."""
+    """Return the warning that the disk has less free space than the reserve. The sizes `free` and `reserve` are in
+    bytes.
+    """
     return (
         f"The disk of {directory} has {free // 2**20} MiB free, which is less than --disk-reserve "
         f"({reserve // 2**20} MiB). The server refuses mail until more space is free."

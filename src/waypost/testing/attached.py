@@ -1,8 +1,8 @@
 """`python -m waypost.testing.attached …` runs the `waypost` command until the process that started it ends.
 
 Standard input of this process is a pipe, and the parent process has the other end of the pipe. When the parent process
-ends for any reason, the operating system closes that end. Another child of the parent may have inherited that end
-of the pipe and keep it open, so this process also checks the parent's process id.
+ends for any reason, the operating system closes the parent's end of the pipe. Another child of the parent may have
+inherited the parent's end of the pipe and keep it open, so this process also checks the parent's process id.
 """
 
 import os

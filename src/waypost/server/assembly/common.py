@@ -79,13 +79,12 @@ def routes_of_settings(settings: Settings) -> Sequence[Route]:
 def connections(
     settings: Settings, *, files: float, is_shared: bool, emit: events.Emit, warn: Callable[[str], None]
 ) -> Connections:
-    """Return the limits for client connections, which may be lower than the settings if the process may open too few
+    """Return the limits for client connections, which are lower than the settings if the process may not open enough
     files.
 
     If the limits are lower, the function logs an event, and calls `warn` with a warning for the person who starts the
-    server.
-    `files` is the number of files that the process may open. `is_shared` tells whether other servers may use the same
-    database.
+    server. `files` is the number of files that the process may open. `is_shared` is true if other servers may use the
+    same database.
     """
     wanted = Connections(settings.smtp_connections, settings.http_connections)
     others = FILES_OF_AN_ATTEMPT * settings.delivery.connections + (settings.database_connections if is_shared else 0)

@@ -1,4 +1,6 @@
-"""The sending edge: a worker that claims deliveries from the queue, and a transport for each protocol."""
+"""The part of a service that delivers mail: a worker that claims deliveries from the queue, and a transport for each
+protocol.
+"""
 
 import random
 

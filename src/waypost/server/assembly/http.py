@@ -1,4 +1,6 @@
-"""The HTTP edge: the Amazon Connect API and the inspection API, on one HTTP server."""
+"""The part of a service that answers HTTP requests: the Amazon Connect API and the inspection API, on one HTTP
+server.
+"""
 
 import asyncio
 import uuid

@@ -1,4 +1,4 @@
-"""The receiving edge: listeners for SMTP and LMTP, their certificate, and the sender checks."""
+"""The part of a service that receives mail: listeners for SMTP and LMTP, their certificate, and the sender checks."""
 
 import stat
 from collections.abc import Callable
@@ -47,7 +47,7 @@ class SmtpEdge:
 
 
 def edge(common: Common, *, worker: Worker | None, warn: Callable[[str], None]) -> SmtpEdge:
-    """Return the receiving edge of a service, which does not listen yet.
+    """Return the part of a service that receives mail, which does not listen yet.
 
     `worker` is None if other services send the mail. The function calls `warn` with warnings for the person who starts
     the server. Raises `CannotStart`.

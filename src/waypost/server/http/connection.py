@@ -1,7 +1,7 @@
 """One HTTP connection: uvicorn's HTTP/1.1, with limits on the size and the duration of a client's requests.
 
-This module uses names that are not part of uvicorn's public interface. `tests/test_library_internals.py` lists those
-names, and `pyproject.toml` sets an upper bound on the version of uvicorn because of them.
+This module uses names that are not part of uvicorn's public interface. `tests/test_library_internals.py` lists the
+internal names that Waypost uses, and `pyproject.toml` sets an upper bound on the version of uvicorn because of them.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ have about 1,000 bytes."""
 
 REST_OCTETS = 1024 * 1024
 """The maximum size in bytes of a request's body, with its chunk framing and trailers. The application has a lower limit
-for the body."""
+on the size of the body."""
 
 PIPELINED = 100
 """The maximum number of requests that may wait for responses to earlier requests (RFC 9112 section 9.3.2)."""
@@ -46,8 +46,8 @@ class TooManyRequests(Exception):
 class HttpConnection(HttpToolsProtocol):
     """One HTTP/1.1 connection that uvicorn handles, with limits on the sizes and times of requests and responses.
 
-    The connection counts time in calls of `check_time`, which the server calls once a second. Therefore, a change of
-    the system clock does not move a deadline, and time during which the server is busy does not count.
+    The connection measures time by counting the calls to `check_time`, which the server calls once a second. Therefore,
+    a change of the system clock does not move a deadline, and time during which the server is busy does not count.
     """
 
     def __init__(self, *, admission: HttpAdmission, **of_uvicorn: Any) -> None:
@@ -63,7 +63,7 @@ class HttpConnection(HttpToolsProtocol):
         self._expected = Expected.HEAD
         self._head_octets = self._rest_octets = 0
         self._seconds = 0
-        """Seconds for which the server has waited for the part of the request that it expects."""
+        """The number of seconds for which the server has waited for the part of the request that it expects."""
         self._sent = 0
         """Bytes written for the current response, plus the bytes of earlier responses that were still unread."""
         self._unread_seconds = 0
@@ -365,7 +365,7 @@ def as_aws_writes(head: bytes) -> bytes:
 
 
 class _FromBodyOn:
-    """Parser callbacks that forward only the body of the first request, and everything about later requests."""
+    """Parser callbacks that forward only the body of the first request, but all parts of later requests."""
 
     def __init__(self, connection: HttpConnection) -> None:
         self._connection = connection

@@ -13,7 +13,7 @@ second."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpBounds:
-    """The limits of one HTTP server. Times are in seconds, sizes in bytes.
+    """The limits of one HTTP server. Times are in seconds, and sizes are in bytes.
 
     Only the time during which the server waits for the client counts towards a limit.
     """
@@ -41,7 +41,7 @@ class HttpBounds:
     """The maximum number of seconds for `head`, `body_start` and `answer_start` while more than three quarters of the
     connections are in use."""
     linger: float = 2.0
-    """Seconds that a client has to read the last response before the server closes the connection."""
+    """The number of seconds in which a client can read the last response before the server closes the connection."""
 
     def head_time(self, *, is_crowded: bool) -> float:
         """Return the number of seconds that a client may take for the header of a request."""

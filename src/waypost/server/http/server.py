@@ -1,7 +1,7 @@
 """The HTTP server: uvicorn inside Waypost's event loop, with a check that requests are valid HTTP.
 
-This module uses names that are not part of uvicorn's public interface. `tests/test_library_internals.py` lists those
-names, and `pyproject.toml` sets an upper bound on the version of uvicorn because of them.
+This module uses names that are not part of uvicorn's public interface. `tests/test_library_internals.py` lists the
+internal names that Waypost uses, and `pyproject.toml` sets an upper bound on the version of uvicorn because of them.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from waypost.server.http.connection import HttpConnection
 from waypost.server.http.limits import HttpAdmission, HttpBounds
 
 TICK_SECONDS = 0.1
-"""Seconds between two calls of uvicorn's `on_tick`, which makes a new Date header at every tenth call."""
+"""Seconds between two calls of uvicorn's `on_tick`, which updates the Date header on every tenth call."""
 
 TICKS_A_SECOND = 10
 
@@ -166,7 +166,7 @@ class HttpServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to Waypost. The uvicorn library calls this method instead of its own, which would handle
-        the signals.
+        """Leave the process's signals to Waypost. The uvicorn library calls this method instead of its own, which would
+        handle the signals.
         """
         yield

@@ -1,4 +1,4 @@
-"""Makes the ids of messages."""
+"""Generates the ids of messages."""
 
 import io
 import os
@@ -13,7 +13,7 @@ RANDOM_OCTETS = 8
 class Ids:
     """Generates message ids.
 
-    A new id always sorts after all earlier ids, even within the same millisecond and after the clock was set back.
+    A new id always sorts after all earlier ids, even within the same millisecond and after the clock has been set back.
     """
 
     def __init__(self) -> None:

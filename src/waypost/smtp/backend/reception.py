@@ -60,7 +60,8 @@ class Backend:
     authenticator: ports.Authenticator | None = None
     """The checker of SPF, DKIM and DMARC; None if no mail is checked."""
     enforces: bool = False
-    """Whether the server refuses mail that fails DMARC if the policy of the author's domain requests a refusal."""
+    """Whether the server refuses a message that fails DMARC, if the DMARC policy of the author's domain asks for
+    rejection."""
     has_work: Callable[[], None] = lambda: None
     """Called when an accepted message has deliveries that are waiting to be sent."""
     is_full: Callable[[], bool] = lambda: False
@@ -123,8 +124,8 @@ class Reception:
 
         `trusted` is true if the client uses a listener to which only the operator's own mail servers connect.
 
-        `in_trusted_network` is true if a setting lists the client's network as trusted, so that its senders are
-        believed.
+        `in_trusted_network` is true if a setting lists the client's network as trusted, so that its mail needs no
+        sender checks.
         """
         self._backend = backend
         self._peer = peer
@@ -326,7 +327,8 @@ class Reception:
         """Store the deliveries of a message with many recipients, so that they are visible before the client gets the
         reply.
 
-        If that fails, the reply stays the same, because the plan is on disk. The server then tries again later.
+        If the deliveries cannot be stored, the reply stays the same, because their plan is on disk. The server tries again
+        later.
         """
         try:
             await self._backend.store_planned(message_id)

@@ -24,7 +24,7 @@ AT_ONCE = 50
 """The maximum number of refusals that one transaction stores. A longer transaction would delay other writes."""
 
 EVERY = 1.0
-"""Seconds that refusals wait before they are stored."""
+"""The number of seconds that refusals wait in memory before they are stored."""
 
 TEXT_LIMIT = 320
 """The maximum length, in characters, of a stored string from the client.

@@ -11,7 +11,7 @@ from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.replies import Reply
 
 UNKNOWN = rates.Rate(per_second=0.1, burst=200)
-"""The rate of unknown recipients that is allowed for one client address, over all of its sessions.
+"""The rate of unknown recipients that is allowed for one client address, across all of its sessions.
 
 Above this rate, each further unknown recipient ends the session."""
 

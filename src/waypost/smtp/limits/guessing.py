@@ -1,9 +1,9 @@
 """Slows down clients that guess addresses, before the server looks up whether the next address exists.
 
-The reply to RCPT reveals whether an address exists. A client that has sent many unknown recipients, in any session,
-waits for each further reply. The delay is the same for existing and for unknown addresses, so a client learns nothing
-if it disconnects early. The delayed replies to one network are sent one after the other, even if the network has many
-connections.
+The reply to RCPT reveals whether an address exists. After many unknown recipients, in one or more sessions, a client
+must wait for each further reply. The delay is the same for existing and for unknown addresses, so a client learns
+nothing if it disconnects early. The delayed replies to one network are sent one after the other, even if the network
+has many connections.
 
 Here, a network is the address range that one customer typically has: one IPv4 address, or one IPv6 /64. The surrounding
 /24 or /48 network has separate, higher limits, because it may contain other customers.

@@ -12,20 +12,23 @@ class SmtpLimits:
     connections_each: int = 100
     """The maximum number of open connections from one IPv4 address, or from one IPv6 /64 network."""
     new_connections_a_minute: float = 0
-    """New connections per minute from one address, which may all arrive in one burst; zero for no limit."""
+    """The maximum number of new connections per minute from one address, which may all arrive in one burst; zero for no
+    limit."""
     messages_a_minute: float = 0
-    """New messages per minute from one address, counted when they begin; zero for no limit."""
+    """The maximum number of new messages per minute from one address, each counted when it begins; zero for no
+    limit."""
     memory: int = 128 * 1024 * 1024
-    """Memory for input and for messages in flight, in bytes.
+    """The maximum memory for input and for messages in flight, in bytes.
 
     When half of this memory is in use, messages are written to disk earlier. When all of this memory is in use, the
     server refuses new messages."""
     command: float = 300.0
-    """Seconds that a client has to send each complete command (RFC 5321 section 4.5.3.2.7)."""
+    """The time limit, in seconds, for a client to send each complete command (RFC 5321 section 4.5.3.2.7)."""
     command_when_crowded: float = 10.0
-    """Seconds that a client has to send each complete command while three quarters of the connections are in use."""
+    """The time limit, in seconds, for each complete command while more than three quarters of the connections are in
+    use."""
     silence: float = 180.0
-    """Seconds that a client may pause while it sends a message (RFC 5321 section 4.5.3.2.5)."""
+    """The maximum number of seconds that a client may pause while it sends a message (RFC 5321 section 4.5.3.2.5)."""
     transfer: float = 3600.0
     """The maximum duration of the transfer of one message, in seconds."""
     transfer_start: float = 60.0
@@ -35,13 +38,13 @@ class SmtpLimits:
     slowest: float = 500.0
     """The number of received bytes that add one second to the time limit of a transfer."""
     handshake: float = 30.0
-    """Seconds that a client has for the TLS handshake, and that a load balancer has to send the header of the PROXY
-    protocol.
+    """The time limit, in seconds, for the TLS handshake of a client, and for the PROXY header of a load balancer.
     """
     greeting_delay: float = 0.0
-    """Seconds by which the greeting is delayed. A client that sends data before the greeting is refused."""
+    """The number of seconds by which the greeting is delayed. A client that sends data before the greeting is
+    refused."""
     linger: float = 2.0
-    """Seconds that a client has to read the last reply of its session."""
+    """The time limit, in seconds, for a client to read the last reply of its session."""
 
     def transfer_time(self, octets: int) -> float:
         """Return the time limit, in seconds, of a transfer of which this many bytes have been received."""

@@ -55,7 +55,7 @@ class Exchange:
         self.client_name = ""
         """The host name that the client sent with EHLO, HELO or LHLO."""
         self.is_extended = False
-        """Whether the client sent EHLO or LHLO, not HELO."""
+        """Whether the client sent EHLO or LHLO rather than HELO."""
         self.was_greeted = False
         """Whether the client has sent EHLO, HELO or LHLO at any time, even before a TLS handshake."""
         self.mails = 0

@@ -1,6 +1,6 @@
 """Every SMTP reply of the server, as a named value, with an explanation for a postmaster.
 
-The enhanced codes are those of RFC 3463 and its registry. `docs/smtp-replies.md` is generated from this file.
+The enhanced codes come from RFC 3463 and its registry. `docs/smtp-replies.md` is generated from this file.
 """
 
 from dataclasses import dataclass, field
@@ -195,7 +195,7 @@ RECIPIENTS_CHANGED = _reply(
     "{reason}",
     means="A recipient's email address was deleted between RCPT and the end of the message, so the server did not "
     "accept the message.",
-    sender="Send the message again. The replies to RCPT will show which addresses still exist.",
+    sender="Send the message again. The replies to RCPT then show which addresses still exist.",
 )
 NO_MEMORY = _reply(
     452,
@@ -282,7 +282,11 @@ NOT_IMPLEMENTED = _reply(
     sender="Continue without the command.",
 )
 OUT_OF_ORDER = _reply(
-    503, "5.5.1", "{verb} is out of order: {needed}", means="The command is not allowed now.", sender=_CLIENT_FAULT
+    503,
+    "5.5.1",
+    "{verb} is out of order: {needed}",
+    means="The command is not allowed at this point in the session.",
+    sender=_CLIENT_FAULT,
 )
 NEEDS_TLS = _reply(
     530,
@@ -369,8 +373,8 @@ BARE_LINE_END_IN_DATA = _reply(
     554,
     "5.5.2",
     "Message contains a bare <CR> or <LF>, which is not accepted",
-    means="A bare CR or LF can make one message look like two (SMTP smuggling). After DATA, the server also ends the "
-    "session.",
+    means="A bare CR or LF can make one message look like two (SMTP smuggling). If the client used DATA, the server "
+    "also ends the session.",
     sender="Configure the software to end lines with <CR><LF>, or send the message with BDAT and BODY=BINARYMIME.",
 )
 NO_RECIPIENTS = _reply(

@@ -70,7 +70,9 @@ class Session:
 
     @property
     def has_more(self) -> bool:
-        """Whether `next_request` must be called again, because the last turn ended only to serve other clients."""
+        """Whether `next_request` must be called again, because the last turn ended only so that other clients could be
+        served.
+        """
         return self._has_more
 
     @property

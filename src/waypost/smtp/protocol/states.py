@@ -1,9 +1,10 @@
 """The states of an SMTP session, and the transitions between them.
 
-`TRANSITIONS` is the complete table. A session changes its state only with `after`, which raises an exception for a
-transition that is not in the table. A command that the table does not allow in the session's state gets the reply of
-`out_of_order`. The diagram in `docs/reference/smtp.md` is drawn from the table, and a test checks that the dialogues
-make every transition in the table and no other transition. The code that carries out commands is in `commands.py`.
+`TRANSITIONS` is the complete table of transitions. A session changes its state only with `after`, which raises an
+exception for a transition that is not in the table. A command that the table does not allow in the session's state gets
+the reply that `out_of_order` returns. The diagram in `docs/reference/smtp.md` is drawn from the table. A test checks
+that the test dialogues make every transition in the table and no other transition. The code that carries out commands
+is in `commands.py`.
 """
 
 from collections.abc import Mapping
@@ -64,7 +65,8 @@ _ALWAYS: Mapping[Event, State] = {
     Event.QUIT: State.OVER,
     Event.CLOSED: State.OVER,
 }
-"""The events that are allowed in every state that reads commands, and always lead to the same next state."""
+"""The events that are allowed in every state in which the session reads commands, and that always lead to the same next
+state."""
 
 TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
     State.START: {

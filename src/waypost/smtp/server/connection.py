@@ -28,7 +28,8 @@ UNREAD = 64 * 1024
 """The number of bytes of unread replies at which the server stops reading from a client."""
 
 REQUESTS_A_TURN = 50
-"""The maximum number of requests and commands of all clients together in one iteration of the event loop.
+"""The maximum number of requests and commands, of all clients together, that are handled in one iteration of the event
+loop.
 
 The maximum is divided among the clients that have requests or commands waiting. New clients are accepted once in each
 iteration."""

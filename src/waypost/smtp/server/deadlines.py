@@ -35,7 +35,7 @@ class ClientTime:
         self._transferred += octets
 
     def server_took(self, seconds: float) -> None:
-        """Exclude the seconds that the server needed for an answer from the time limit of the message."""
+        """Do not count the seconds that the server needed for an answer towards the message's time limit."""
         self._transfer_at += seconds
 
     def note_progress(self, session: Session) -> None:

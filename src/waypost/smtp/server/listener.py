@@ -35,7 +35,7 @@ class SmtpServer:
         proxy_networks: Sequence[IPv4Network | IPv6Network] = (),
         trusted_networks: Sequence[IPv4Network | IPv6Network] = (),
     ) -> None:
-        """`proxy_networks` contains the networks of load balancers that send the client's address by the PROXY
+        """`proxy_networks` contains the networks of load balancers that send the client's address with the PROXY
         protocol.
 
         `trusted_networks` contains the networks whose clients are trusted.
@@ -155,7 +155,7 @@ def _is_in(networks: Sequence[IPv4Network | IPv6Network], peer: str) -> bool:
 class _Front(asyncio.Protocol):
     """Reads the PROXY header of a load balancer's connection, then passes the transport to the client's connection.
 
-    A connection from another network has no PROXY header, and is passed on immediately.
+    A connection that does not come from a load balancer's network has no PROXY header, and is passed on immediately.
     """
 
     def __init__(self, server: SmtpServer, connection: Connection) -> None:

@@ -1,8 +1,8 @@
 """The PROXY protocol, version 2, with which a load balancer sends the client's address at the start of a connection.
 
-The header is required from load balancers in the networks that a setting lists, and refused from all other networks.
-This module reads only the header, and leaves all further bytes, such as a TLS handshake, to the connection. Source:
-"The PROXY protocol", versions 1 and 2 (HAProxy Technologies), section 2.2.
+The server requires the header from load balancers in the networks that a setting lists, and refuses it from all other
+networks. This module reads only the header, and leaves all further bytes, such as a TLS handshake, to the connection.
+Source: "The PROXY protocol", versions 1 and 2 (HAProxy Technologies), section 2.2.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ class ProxyHeader(asyncio.BufferedProtocol):
     ) -> None:
         """`then` is called with the client's address if the header is valid; otherwise `failed` is called.
 
-        `ended` is called in both cases, and also if the connection is lost.
+        `ended` is called whether or not the header is valid, and also if the connection is lost.
         """
         self._seconds = seconds
         self._then = then

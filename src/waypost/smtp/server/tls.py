@@ -9,7 +9,7 @@ from pathlib import Path
 class BadCertificate(Exception):
     """Raised if the certificate, its key or the certificate authority cannot be used.
 
-    The exception's message has the name of the file and the reason.
+    The exception's message gives the name of the file and the reason.
     """
 
 
@@ -17,7 +17,8 @@ class BadCertificate(Exception):
 class TlsFiles:
     """The files with the server's certificate and key.
 
-    `client_authority` is the file with the authorities for client certificates, if clients must have a certificate.
+    `client_authority` is the file with the certificate authorities for client certificates; None if clients need no
+    certificate.
     """
 
     certificate: Path

@@ -1,7 +1,7 @@
 """Maps violated constraints, by their names in the schema, to domain errors.
 
-A use case checks the conditions of the constraints first, and raises an error with a better message. The errors of this
-module are raised only if two transactions run at the same time.
+A use case checks the same conditions before it changes data, and its own errors have better messages. The errors of
+this module are raised only if two transactions run at the same time.
 """
 
 from waypost.domain import errors

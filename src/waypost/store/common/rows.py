@@ -1,4 +1,4 @@
-"""Converts between domain values and rows that have other columns besides the columns of one table.
+"""Converts between domain values and rows that do not consist of exactly the columns of one table.
 
 For rows with the columns of one table, see `sql/tables.py`.
 """
@@ -100,7 +100,9 @@ def remembered_call(row: Row) -> ports.RememberedCall:
 
 
 def planned_part(text: str) -> PlannedPart:
-    """Read planned deliveries from JSON. A list has the fields of `PlannedDelivery` in their order."""
+    """Read planned deliveries from JSON. In the JSON, each delivery is a list of the fields of `PlannedDelivery`, in
+    the order in which the class declares them.
+    """
     results, deliveries = json.loads(text)
     planned = [
         PlannedDelivery(id_, account, Address(*address), Reason(reason), *further)
@@ -121,7 +123,7 @@ def delivery_and_message(row: Row) -> tuple[Delivery, Message]:
 
 
 def dead_letter(row: Row) -> ports.DeadLetter:
-    """Read a dead letter: the delivery, its message, and when and why its attempts ended."""
+    """Read a dead letter: the delivery, its message, the time when its attempts ended, and the reason."""
     *_, given_up_at, because = row
     moment = None if given_up_at is None else from_milliseconds(given_up_at)
     return ports.DeadLetter(*delivery_and_message(row), moment, because)

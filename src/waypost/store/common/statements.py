@@ -11,7 +11,8 @@ from waypost.store.common import rows
 class Seal(Protocol):
     """Encrypts secrets, so that a copy of the database does not reveal them.
 
-    Both methods take the context of the secret as `of`. The context names the record to which the secret belongs.
+    The methods `seal` and `unseal` get the context of the secret in the argument `of`. The context names the record to
+    which the secret belongs.
     """
 
     def seal(self, secret: str, of: str) -> bytes:
@@ -19,7 +20,9 @@ class Seal(Protocol):
         ...
 
     def unseal(self, sealed: bytes, of: str) -> str:
-        """Return the secret that was encrypted by `seal`. Raises an exception if the key or the context differs."""
+        """Return the secret that was encrypted by `seal`. Raises an exception if the key or the context is not the one
+        with which the secret was encrypted.
+        """
         ...
 
 

@@ -18,7 +18,8 @@ class Turns:
         """The maximum number of slots that one account can occupy."""
         self._working: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        """The waiting reads by account. The order of the keys is the order in which the accounts get their turns."""
+        """The waiting reads of each account. The order of the keys is the order in which the accounts get their
+        turns."""
 
     async def take(self, account: str) -> None:
         """Wait for a slot. The caller must return the slot with `leave`, unless the wait was cancelled."""
@@ -37,7 +38,7 @@ class Turns:
             raise
 
     def leave(self, account: str) -> None:
-        """Return a slot of an account, and assign it to the next account that waits."""
+        """Return a slot of an account, and assign it to the next waiting account."""
         self._free += 1
         self._working[account] -= 1
         if not self._working[account]:

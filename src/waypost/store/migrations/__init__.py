@@ -19,7 +19,9 @@ class SchemaTooOld(Exception):
 
 
 class SchemaMissing(Exception):
-    """The database has no tables of Waypost although it had them before, so they must not be created again."""
+    """The database contains none of Waypost's tables although it did before, so the tables must not be created
+    again.
+    """
 
     def __init__(self, where: str) -> None:
         """`where` is the name of the database for the message."""
@@ -55,7 +57,8 @@ def pending(dialect: str, *, newest_applied: int, where: str) -> list[Migration]
     newest_known = steps[-1].number
     if newest_applied > newest_known:
         raise SchemaTooNew(
-            f"{where} has schema {newest_applied}, and this Waypost knows schemas up to {newest_known}. "
-            "A newer version of Waypost has used this database. Start that version, or use another database."
+            f"{where} has schema {newest_applied}, but this version of Waypost knows schemas only up to "
+            f"{newest_known}. A newer version of Waypost has used this database. Start the newer "
+            "version, or use another database."
         )
     return [step for step in steps if step.number > newest_applied]

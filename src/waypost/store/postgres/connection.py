@@ -18,10 +18,10 @@ from waypost.store.postgres import tls as postgres_tls
 from waypost.store.postgres.transaction import Connection
 
 OLDEST = 15
-"""The oldest major version of PostgreSQL that Waypost was tested with. The test suite uses version 18."""
+"""The oldest major version of PostgreSQL that Waypost was tested with. The test suite runs on PostgreSQL 18."""
 
 _MIGRATION_LOCK = 0x7761_7970_6F73_7401
-"""The number of the advisory lock for migrations, whose bytes are the ASCII letters "waypost" and a one."""
+"""The number of the advisory lock for migrations: the ASCII letters "waypost" and a final byte with the value 1."""
 
 _DURABLE = """CASE current_setting('synchronous_commit')
     WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END"""
@@ -90,7 +90,7 @@ class Where:
 
     @property
     def requires_tls(self) -> bool:
-        """Whether the connection must be encrypted although neither the URL nor PGSSLMODE sets an `sslmode`."""
+        """Whether the connection must be encrypted even though neither the URL nor PGSSLMODE sets an `sslmode`."""
         return postgres_tls.is_required(self.parameters, _environment())
 
 
@@ -115,7 +115,7 @@ def where(url: str) -> Where:
 
 
 def set_up(connection: Connection, *, statement_seconds: float | None = None, read_only: bool = False) -> None:
-    """Set the access mode, the time limits, and durable commits for a new session, in one round trip.
+    """Set the access mode and the time limits of a new session, and enable durable commits, in one round trip.
 
     `statement_seconds` is the time limit of one statement; None means the default limit in `time_limits`.
 
@@ -154,7 +154,8 @@ def migrate(connection: Connection, *, where: str, only_new: bool = False, may_m
 
     `where` is the name of the database for error messages. If `only_new` is true, an old schema is not migrated, and
     `migrations.SchemaTooOld` is raised. If `may_make` is false, missing tables are not created, and
-    `migrations.SchemaMissing` is raised. Also raises `migrations.SchemaTooNew`, `BadDatabase` and `psycopg.Error`.
+    `migrations.SchemaMissing` is raised. Also raises `migrations.SchemaTooNew` for a newer schema, `BadDatabase` if
+    Waypost cannot use this database, and `psycopg.Error` if PostgreSQL reports an error.
     """
     while _migrated_by_one(connection, where=where, only_new=only_new, may_make=may_make):
         only_new = False

@@ -53,7 +53,7 @@ def meaning(error: psycopg.Error) -> Exception:
 
 
 def is_of_connection(error: psycopg.Error) -> bool:
-    """Return whether an error means that the connection is lost, and not only that a statement failed."""
+    """Return whether an error means that the connection is lost, rather than only that a statement failed."""
     state = error.diag.sqlstate
     return isinstance(error, _UNAVAILABLE) if state is None else state.startswith(_LOST)
 

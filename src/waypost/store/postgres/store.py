@@ -1,9 +1,9 @@
 """The store on PostgreSQL: it runs each write in its own transaction, on threads that wait for the database.
 
-There are three pools of connections: for point queries, for long reads, and for writes. The separate pools keep a write
-that waits for a row from delaying point queries. Each pool has at most one connection for each of its threads. A
-connection is opened when it is first needed, and replaced after it has been lost. Every wait for a connection, a row or
-a reply has a time limit.
+There are three pools of connections: for point queries, for long reads, and for writes. Because the pools are separate,
+a write that waits for a locked row does not delay point queries. Each pool has at most one connection for each of its
+threads. A connection is opened when it is first needed, and replaced after it has been lost. Every wait for a
+connection, a row or a reply has a time limit.
 
 A transaction is run again if it lost a conflict (deadlock or serialization failure), or if its connection turned out to
 be dead. If the connection broke during the COMMIT, the transaction may have been committed, so it is not run again, and
@@ -38,8 +38,8 @@ from waypost.store.postgres.transaction import Connection, PostgresTransaction
 T = TypeVar("T")
 
 CONNECTIONS = 16
-"""The default number of connections of one process. Half of the connections are for writes, a quarter is for point
-queries, and a quarter is for long reads."""
+"""The default number of connections of one process. Half of the connections are for writes, a quarter are for point
+queries, and a quarter are for long reads."""
 
 ATTEMPTS = 6
 """The maximum number of times that a transaction is run if it keeps losing conflicts with other transactions."""
@@ -59,7 +59,8 @@ class PostgresStore:
         If `only_new` is true, an old schema is not migrated, and `migrations.SchemaTooOld` is raised. If `may_make` is
         false, missing tables are not created, and `migrations.SchemaMissing` is raised. If the secrets in the database
         were encrypted with another key, the exception of `seal.unseal` is raised. Also raises
-        `migrations.SchemaTooNew`, `postgres_connection.BadDatabase` and `StoreUnavailable`.
+        `migrations.SchemaTooNew`, `postgres_connection.BadDatabase` and `StoreUnavailable` if the database cannot be
+        used.
         """
         where = postgres_connection.where(url)
         try:
@@ -131,7 +132,9 @@ class _Session:
         self._lock = threading.Lock()
 
     def write(self, use_case: Callable[[ports.WriteTx], T]) -> T:
-        """Run a use case in one transaction. Raises the exceptions of the use case, and `psycopg.Error`."""
+        """Run a use case in one transaction. Raises the exceptions of the use case, and `psycopg.Error` if PostgreSQL
+        reports an error.
+        """
         with self._pipeline():
             self._say("BEGIN")
             result = use_case(self.tx)
@@ -146,7 +149,7 @@ class _Session:
         """Run a use case in one read-only transaction on a consistent snapshot.
 
         `what` names the data that is read, for the message of `TookTooLong`. Also raises the exceptions of the use
-        case, and `psycopg.Error`.
+        case, and `psycopg.Error` if PostgreSQL reports an error.
         """
         try:
             with self._pipeline():
@@ -217,7 +220,7 @@ class _Pool:
         self._left = asyncio.Event()
         """An event that is set when `close` has been called and the last caller has left."""
         self.is_ended = False
-        """Whether the pool also refuses work that waits for a connection."""
+        """Whether the pool refuses even work that is already waiting for a connection."""
 
     async def run(self, work: Callable[[_Session], T]) -> T:
         """Run `work` on a thread, with a connection. Raises `StoreUnavailable` if `work` does not finish in time."""

@@ -1,10 +1,10 @@
 """Loads the named queries of the store from the `.sql` files.
 
-The folder `common/` has the queries that both databases run. The folders `sqlite/` and `postgres/` have the queries
-that differ.
+The folder `common/` contains the queries that both databases run. The folders `sqlite/` and `postgres/` contain the
+queries that differ between the databases.
 
 A query begins with `-- name: NAME(PARAMETERS)`, and callers pass the parameters in this order. The next lines are a
-comment, which says what the query does. In a folder of one database, the comment also says why the query is not in
+comment, which says what the query does. In `sqlite/` and `postgres/`, the comment also says why the query is not in
 `common/`. The SQL follows the comment. If both databases have a query with the same name, the two queries have the same
 parameters. The SQL can contain
 

@@ -43,7 +43,7 @@ class Column:
 
     @property
     def path(self) -> tuple[str, ...]:
-        """The names of the nested fields that contain the value, starting with the outer field."""
+        """The names of the nested fields that contain the value, starting with the outermost field."""
         return tuple((self.field or self.name).split("."))
 
 
@@ -76,7 +76,7 @@ class Columns(Generic[T]):
         return len(self._columns)
 
     def get(self, row: Row, name: str) -> Any:
-        """Return the stored value of one column of a row, by the name of the column."""
+        """Return the stored value in one column of a row, given the column's name."""
         return row[self._places[name]]
 
     def reader(self, *, start: int = 0) -> Callable[..., T]:

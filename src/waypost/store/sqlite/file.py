@@ -78,7 +78,8 @@ def migrate(connection: sqlite3.Connection, *, where: str, only_new: bool = Fals
 
     `where` is the name of the database for error messages. If `only_new` is true, an old schema is not migrated, and
     `migrations.SchemaTooOld` is raised. If `may_make` is false, missing tables are not created, and
-    `migrations.SchemaMissing` is raised. Also raises `migrations.SchemaTooNew` and `sqlite3.Error`.
+    `migrations.SchemaMissing` is raised. Also raises `migrations.SchemaTooNew` for a newer schema, and `sqlite3.Error`
+    if SQLite reports an error.
     """
     connection.create_function("fold", 1, caseless.fold, deterministic=True)
     if not may_make and not _has_migrations(connection):

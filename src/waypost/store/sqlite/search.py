@@ -33,7 +33,7 @@ _LONGEST_MATCH = 1_000
 """The maximum length of a trigram query, in characters. For a longer query, reading all entries is faster."""
 
 _NOT_DISTINGUISHED = frozenset("\ufffd\ufffe\uffff")
-"""Characters that the trigram index treats as equal."""
+"""The characters that the trigram index cannot tell apart."""
 
 SAMPLE = 200_000
 """If matches may be rare, a search counts the matches in only this many entries, and extrapolates the total."""
@@ -43,7 +43,7 @@ _ENTRIES = "search_entries AS s"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Driver:
-    """The ordered source of the rows of a search: parts of an SQL statement, and their parameters in order."""
+    """The ordered source of a search's rows: parts of an SQL statement, and their parameters in order."""
 
     source: str
     join: str = ""
@@ -55,7 +55,7 @@ class _Driver:
     text: str | None = None
     """The column by which rows are ordered before the number, or None if they are ordered only by number."""
     start: str = ""
-    """A lower bound for the values of the column `text`, which need not occur in any row."""
+    """A lower bound for the values of the column `text`; no row needs to contain the bound itself."""
     is_walk: bool = False
     """Whether the search may read far more rows than it finds."""
     ensures: Condition | None = None
@@ -149,7 +149,7 @@ class Search:
         return f"WHERE {self._driver.where} AND {self._driver.number} < ? AND {self._filter}"
 
     def _parameters(self, end: int) -> list[Any]:
-        """Return the parameters of `_where`. Only entries with numbers less than `end` match."""
+        """Return the SQL parameters for the WHERE clause. Only entries with numbers less than `end` match."""
         return [*self._driver.parameters, end, *self._filtered_by]
 
 

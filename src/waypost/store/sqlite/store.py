@@ -78,9 +78,9 @@ class SqliteStore:
         """Open the file. Create the file and migrate its schema if needed. `seal` encrypts the secrets in the file.
 
         If `only_new` is true, an old schema is not migrated, and `migrations.SchemaTooOld` is raised. If `may_make` is
-        false, a missing file or missing tables are not created, and `migrations.SchemaMissing` is raised. If the
+        false, neither a missing file nor missing tables are created, and `migrations.SchemaMissing` is raised. If the
         secrets in the file were encrypted with another key, the exception of `seal.unseal` is raised. Also raises
-        `migrations.SchemaTooNew`, `sqlite_file.SqliteTooOld` and `StoreUnavailable`.
+        `migrations.SchemaTooNew`, `sqlite_file.SqliteTooOld` and `StoreUnavailable` if the file cannot be used.
         """
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()

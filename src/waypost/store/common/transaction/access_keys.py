@@ -1,4 +1,4 @@
-"""The queries of a transaction for access keys, whose secrets are stored encrypted."""
+"""A transaction's queries for access keys, whose secrets are stored encrypted."""
 
 from datetime import datetime
 from functools import lru_cache, partial
@@ -10,7 +10,7 @@ from waypost.store.sql import kinds
 
 
 class AccessKeyQueries(Statements):
-    """The part of `Transaction` for access keys. The methods are documented in `app/ports/access_keys.py`."""
+    """The part of `Transaction` that handles access keys. The methods are documented in `app/ports/access_keys.py`."""
 
     def __init__(self, seal: Seal) -> None:
         super().__init__(seal)

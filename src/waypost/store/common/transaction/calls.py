@@ -1,4 +1,4 @@
-"""The queries of a transaction for API calls that have a client token."""
+"""A transaction's queries for API calls that have a client token."""
 
 from datetime import datetime
 
@@ -9,7 +9,9 @@ from waypost.store.sql import kinds
 
 
 class CallQueries(Statements):
-    """The part of `Transaction` for calls. The methods are documented in `app/ports/calls.py`."""
+    """The part of `Transaction` that handles API calls with a client token. The methods are documented in
+    `app/ports/calls.py`.
+    """
 
     def claim_call(self, key: ports.CallKey) -> ports.RememberedCall | None:
         row = self._one("claim_call", *_call_key(key))

@@ -1,4 +1,4 @@
-"""The queries of a transaction for instances, email addresses, alias links and tags."""
+"""A transaction's queries for instances, email addresses, alias links and tags."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ class Search(Protocol):
 
 
 class DirectoryQueries(Statements):
-    """The part of `Transaction` for the directory. The methods are documented in `app/ports/directory.py`."""
+    """The part of `Transaction` that handles the directory. The methods are documented in `app/ports/directory.py`."""
 
     def instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
         row = self._one("instance", instance_id, tenant.account, tenant.region)
@@ -167,14 +167,14 @@ class DirectoryQueries(Statements):
         self._run("remove_link", link.primary_id)
 
     def _search_entry(self, email_address: EmailAddress) -> rows.Row:
-        """Return the search entry of an email address: its three case-folded texts, and the columns that only this
-        database has.
+        """Return the search entry of an email address: its three case-folded texts, and the columns that exist only in
+        this database.
         """
         return rows.of_search_entry(email_address)
 
     @abstractmethod
     def _search(self, tenant: Tenant, instance_id: str, condition: Condition) -> Search | None:
-        """Return a search in the tenant's instance, or None if the tenant has no such instance."""
+        """Return an object that searches the tenant's instance, or None if the tenant has no such instance."""
 
     @abstractmethod
     def _ask(self, query: str, parameters: Sequence[Any]) -> list[Any]:

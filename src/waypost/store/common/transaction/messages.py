@@ -1,4 +1,4 @@
-"""The queries of a transaction for messages, their bytes, their deliveries and their traces."""
+"""A transaction's queries for messages, their bytes, their deliveries and their traces."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -20,7 +20,7 @@ PIECE = 256 * 1024
 
 
 class MessageQueries(QueueQueries):
-    """The part of `Transaction` for messages. The methods are documented in `app/ports/messages.py`."""
+    """The part of `Transaction` that handles messages. The methods are documented in `app/ports/messages.py`."""
 
     def message(self, account: str, message_id: str) -> Message | None:
         row = self._one("message", message_id, account)

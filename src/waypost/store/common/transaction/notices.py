@@ -1,4 +1,4 @@
-"""The queries of a transaction for due notices."""
+"""A transaction's queries for due notices."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ notice waits for other recipients for at most two minutes.
 
 
 class NoticeQueries(Statements):
-    """The part of `Transaction` for due notices. The methods are documented in `app/ports/notices.py`."""
+    """The part of `Transaction` that handles due notices. The methods are documented in `app/ports/notices.py`."""
 
     def owed(self, *, now: datetime, soon: datetime, owed_before: datetime) -> ports.Owing | None:
         moments = map(kinds.to_milliseconds, (now, soon, owed_before))

@@ -1,4 +1,4 @@
-"""The queries of a transaction for the queue and for dead letters.
+"""A transaction's queries for the queue and for dead letters.
 
 A delivery is reserved for a worker as long as its row in the queue contains the worker's claim. Every change after an
 attempt checks the claim, so a worker that has lost its claim changes nothing.
@@ -16,7 +16,7 @@ from waypost.store.sql import kinds
 
 
 class QueueQueries(Statements):
-    """The part of `Transaction` for the queue. The methods are documented in `app/ports/queue.py`."""
+    """The part of `Transaction` that handles the queue. The methods are documented in `app/ports/queue.py`."""
 
     def waiting(self) -> list[ports.Waiting]:
         return [ports.Waiting(row[0], kinds.from_milliseconds(row[1])) for row in self._all("waiting")]
@@ -93,11 +93,11 @@ class QueueQueries(Statements):
         return [rows.dead_letter(row) for row in found]
 
     def _ids_of(self, found: Sequence[rows.Row]) -> tuple[Any, Any]:
-        """Return two parameters that list the ids of the deliveries in these rows."""
+        """Return two query parameters: the list of the rows' message ids, and the list of their email address ids."""
         return self._list_of([row[0] for row in found]), self._list_of([row[1] for row in found])
 
     def _add_to_queue(self, deliveries: Sequence[Delivery], *, now: datetime, warn_at: datetime | None) -> None:
-        """Queue deliveries of a new message. `warn_at` is the time when a notice of delay is due."""
+        """Add the deliveries of a new message to the queue. `warn_at` is the time when a delay notice is due."""
         warned_at = None if warn_at is None else kinds.to_milliseconds(warn_at)
         self._run_each("add_to_queue", [(*_waits_since(delivery, now), warned_at) for delivery in deliveries])
 
@@ -117,6 +117,6 @@ def _fence(claimed: ports.Held) -> rows.Row:
 
 
 def _waits_since(delivery: Delivery, now: datetime) -> rows.Row:
-    """Return the row of the queue for a delivery that is queued now."""
+    """Return the queue row for a delivery that is added to the queue now."""
     key = (delivery.message_id, delivery.email_address_id)
     return (*key, delivery.account, delivery.destination, kinds.to_milliseconds(now))

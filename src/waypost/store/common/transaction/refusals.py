@@ -1,4 +1,4 @@
-"""The queries of a transaction for refused mail."""
+"""A transaction's queries for refused mail."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from waypost.store.sql import kinds
 
 
 class RefusalQueries(Statements):
-    """The part of `Transaction` for refused mail. The methods are documented in `app/ports/refusals.py`."""
+    """The part of `Transaction` that handles refused mail. The methods are documented in `app/ports/refusals.py`."""
 
     def add_refusals(self, refusals: Sequence[ports.Refusal]) -> None:
         self._run_each("add_refusal", [rows.of_refusal(refusal) for refusal in refusals])

@@ -1,4 +1,4 @@
-"""The queries of a transaction that find and delete old mail."""
+"""A transaction's queries that find and delete old mail."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,7 +9,7 @@ from waypost.store.sql import kinds
 
 
 class RetentionQueries(Statements):
-    """The part of `Transaction` for retention. The methods are documented in `app/ports/retention.py`."""
+    """The part of `Transaction` that handles retention. The methods are documented in `app/ports/retention.py`."""
 
     def inboxes(self, *, after: Inbox | None, limit: int) -> list[Inbox]:
         after = after or Inbox("", "")

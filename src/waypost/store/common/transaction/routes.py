@@ -1,4 +1,4 @@
-"""The queries of a transaction for the routes that commands manage, whose secrets are stored encrypted."""
+"""A transaction's queries for the routes that commands manage, whose secrets are stored encrypted."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ _ROUTES_REVISION = "routes revision"
 
 
 class RouteQueries(Statements):
-    """The part of `Transaction` for routes. The methods are documented in `app/ports/routes.py`."""
+    """The part of `Transaction` that handles routes. The methods are documented in `app/ports/routes.py`."""
 
     def __init__(self, seal: Seal) -> None:
         super().__init__(seal)
