@@ -22,7 +22,8 @@ _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
 
 def check(claim: Claim, questions: Questions) -> Spf:
-    """Check whether a client may send for the domain in MAIL FROM, or, with the null sender, for the domain in HELO.
+    """Check whether a client may send mail for the domain in MAIL FROM, or, with the null sender, for the domain in
+    HELO.
 
     RFC 7208 section 2.4 defines the identity for the null sender.
     """

@@ -213,8 +213,8 @@ def _circle(route: Route) -> LeadsBack:
 async def _check_server(route: Route, server: OurServer) -> tuple[str, str]:
     """Connect to a mail server, and check that it is ready for a message.
 
-    Returns two descriptions of the problem: for people, with the reply of the mail server, and for the log, without the
-    reply. The two descriptions are empty if there is no problem.
+    Returns two descriptions of the problem: one for people, with the mail server's reply, and one for the log, without
+    the reply. The two descriptions are empty if there is no problem.
     """
     domain = route.match.rpartition("@")[2]
     if route.to == "mx:" and not re.fullmatch(r"[^:*]+", domain):

@@ -1,4 +1,4 @@
-"""One HTTP connection: uvicorn's HTTP/1.1, with limits on the size and the duration of a client's requests.
+"""One HTTP connection: uvicorn's HTTP/1.1 implementation, with limits on the size and duration of a client's requests.
 
 This module uses names that are not part of uvicorn's public interface. `tests/test_library_internals.py` lists the
 internal names that Waypost uses, and `pyproject.toml` sets an upper bound on the version of uvicorn because of them.

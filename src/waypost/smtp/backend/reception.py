@@ -376,7 +376,9 @@ class Reception:
         return await self._backend.store.long_read(kept, what="the octets of a message")
 
     async def _originals(self, rewritten: Sequence[Address]) -> list[bounces.Original]:
-        """Find the messages that a bounce is about, before its transaction, because the search takes milliseconds."""
+        """Before a bounce's transaction begins, find the messages that the bounce concerns, because the search takes
+        milliseconds.
+        """
         originals = []
         for recipient in rewritten:
             find = partial(

@@ -1,4 +1,6 @@
-"""Limits connections, in total and per client address, and the messages and unknown recipients of each address."""
+"""Limits the connections, in total and per client address, and the messages and unknown recipients per client
+address.
+"""
 
 from datetime import datetime
 

@@ -130,7 +130,7 @@ def dead_letter(row: Row) -> ports.DeadLetter:
 
 
 def claimed(row: Row, claim: str) -> ports.Claimed:
-    """Read a queued delivery and its message, which the caller has just claimed with the token `claim`."""
+    """Read a queued delivery that the caller has just claimed with the token `claim`, and the delivery's message."""
     found, its_message = delivery_and_message(row)
     queued, _, because = _queued(row, found)
     return ports.Claimed(delivery=found, queued=queued, claim=claim, because=because, message=its_message)
