@@ -1,10 +1,10 @@
 """Detects requests from web pages of other sites that misuse the credentials of the browser's user.
 
 A page of another site can make a browser send requests to this server. The browser then adds the credentials that its
-user entered earlier. A browser reports the site of the page in `Sec-Fetch-Site` (Fetch Metadata), and an older browser
-in `Origin` (RFC 6454). With DNS rebinding, a site makes its own host name resolve to this server. The browser's request
-then has the host name of that site in `Host` (RFC 9110 section 7.2). Programs other than browsers send neither
-`Sec-Fetch-Site` nor `Origin`.
+user entered earlier. A browser reports the site of the page in `Sec-Fetch-Site` (Fetch Metadata); older browsers use
+`Origin` (RFC 6454). With DNS rebinding, a site makes its own host name resolve to this server. After DNS rebinding, the
+browser's request has the host name of the hostile site in `Host` (RFC 9110 section 7.2). Programs other than browsers
+send neither `Sec-Fetch-Site` nor `Origin`.
 """
 
 import re

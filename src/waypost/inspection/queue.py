@@ -137,7 +137,7 @@ class QueuePages:
             raise HTTPException(
                 403,
                 "Only an access key of the account that owns this server may advance the clock, because the clock "
-                "applies to the mail of every account. The credentials file has an access key of that account.",
+                "applies to the mail of every account. The credentials file has a key of the owner's account.",
             )
         by = requests.step(await requests.json_body(request, members=("by",)))
         if self._advance is None:

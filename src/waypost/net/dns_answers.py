@@ -26,7 +26,7 @@ class TooLong(dns.exception.FormError):
 class Nameserver(dns.nameserver.Do53Nameserver):
     """A DNS server, given by address and port, with a limit in bytes for an answer over TCP.
 
-    Answers over UDP need no limit because they are shorter (RFC 9715 section 3).
+    Answers over UDP need no limit, because they are short (RFC 9715 section 3).
     """
 
     def __init__(self, address: str, port: int, *, limit: int) -> None:

@@ -1,4 +1,4 @@
-"""Sets up, runs and ends the process of a server. All process-wide settings of a server are made in this module.
+"""Sets up, runs and ends the process of a server. This module applies all process-wide settings of a server.
 
 The umask lets only the owner access new files, and the process may open as many files as the system allows. The log
 lines of libraries go to the server's log, and the garbage collector runs less often. SIGTERM, SIGINT, and the loss of

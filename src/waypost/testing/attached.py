@@ -17,7 +17,7 @@ CHECK_INTERVAL = 1.0
 """The time, in seconds, between two checks of the parent's process id."""
 
 GRACE_SECONDS = 20.0
-"""The time, in seconds, for the server to stop after SIGTERM, before it is killed."""
+"""The number of seconds that the server may take to stop after SIGTERM before it is killed."""
 
 
 def end_with(parent: int) -> None:

@@ -65,8 +65,8 @@ class HttpBounds:
         return max(4, self.connections // 20)
 
 
-FULL = "The server has reached its limit of HTTP connections (--http-connections). Please try again."
-TOO_MANY = "This address has reached its limit of HTTP connections (--http-connections-each). Please try again."
+FULL = "The server has reached its limit on HTTP connections (--http-connections). Please try again."
+TOO_MANY = "This address has reached its limit on HTTP connections (--http-connections-each). Please try again."
 
 
 class HttpAdmission:

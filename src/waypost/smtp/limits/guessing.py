@@ -34,7 +34,7 @@ class Size:
     free: Rate
     """The rate of unknown recipients that causes no delay, to allow for typing errors and outdated address lists."""
     longest_step: float
-    """The longest time between two replies, in seconds."""
+    """The longest time between two delayed replies to one network, in seconds."""
 
 
 SIZES = (

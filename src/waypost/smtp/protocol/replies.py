@@ -324,7 +324,7 @@ NOT_AUTHENTIC = _reply(
     "Message fails DMARC, and the domain in From has a policy to reject such mail",
     means="Neither SPF nor DKIM authenticates the message for the domain in From, and the domain's DMARC policy asks "
     "servers to reject such mail.",
-    sender="Send the message through the servers of that domain, or sign it with a DKIM key of that domain.",
+    sender="Send the message through the servers of the domain in From, or sign it with that domain's DKIM key.",
 )
 TOO_MANY_AUTHORS = _reply(
     550,

@@ -31,8 +31,8 @@ class TimeLimits:
     unacknowledged: float = 20.0
     """The time after which a connection to PostgreSQL is treated as lost if data has not been acknowledged."""
     network_probe: int = 10
-    """The time without data after which the operating system probes a connection to PostgreSQL. The interval between
-    the system's three probes is half as long as this time without data."""
+    """The time without data after which the operating system probes a connection to PostgreSQL. The operating system
+    sends three probes, with an interval of half of `network_probe` between them."""
     pause: float = 0.01
     """The maximum time that a transaction waits before its first retry after a conflict. The maximum wait doubles with
     each retry, and the actual wait is a random fraction of it."""

@@ -1,8 +1,8 @@
 """Schedules long reads fairly between accounts, even if one account has many reads waiting.
 
 Each account has its own queue of waiting reads. A free slot goes to the account that has waited longest for its turn,
-and that account then moves to the end of the order. Each account waits for at most one read of each other account. If
-there are several slots, one account cannot occupy all slots.
+and that account then moves to the end of the order. Before its turn, an account waits for at most one read by each of
+the other accounts. If there are several slots, one account cannot occupy all slots.
 """
 
 import asyncio

@@ -24,7 +24,7 @@ class SchemaMissing(Exception):
     """
 
     def __init__(self, where: str) -> None:
-        """`where` is the name of the database for the message."""
+        """`where` is the name of the database for the error message."""
         super().__init__(f"{where} has no tables of Waypost")
 
 

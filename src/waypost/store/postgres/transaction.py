@@ -32,7 +32,9 @@ read the whole queue even when the queue is long."""
 
 
 class PostgresTransaction(Transaction):
-    """A transaction on one connection. The methods raise errors of psycopg, which the store translates."""
+    """A transaction on one connection to PostgreSQL. The methods raise errors of psycopg, which the store
+    translates.
+    """
 
     def __init__(self, connection: Connection, seal: Seal) -> None:
         super().__init__(seal)

@@ -12,7 +12,7 @@ from waypost.store.common import time_limits
 from waypost.store.sqlite.transaction import SqliteTransaction
 
 OLDEST_SQLITE = (3, 37)
-"""The oldest version of SQLite that Waypost works with, because it is the first version with STRICT tables."""
+"""The oldest version of SQLite that Waypost works with: the first version with STRICT tables."""
 
 
 STEPS_BETWEEN_CHECKS = 1_000

@@ -26,7 +26,9 @@ _UNIQUE_CONSTRAINTS = {
 
 
 class SqliteTransaction(Transaction):
-    """A transaction on one connection. SQLite has only one writer, so a write transaction need not lock rows."""
+    """A transaction on one connection to the SQLite file. SQLite has only one writer, so a write transaction need not
+    lock rows.
+    """
 
     def __init__(self, connection: sqlite3.Connection, seal: Seal) -> None:
         super().__init__(seal)
