@@ -23,7 +23,7 @@ MOST_REFUSALS = 1_000
 
 PLAN_AGE = timedelta(minutes=1)
 """The age after which maintenance stores the planned deliveries of a message. The server that accepted the message
-normally stores them within milliseconds.
+normally stores its deliveries within milliseconds.
 """
 
 
@@ -81,7 +81,8 @@ class Maintenance:
                 await repeat_step(self.store.write, partial(accept.forget_octets, message_id=message_id))
 
     async def store_planned(self, accepted_before: datetime) -> None:
-        """Store planned deliveries of messages that were accepted before a time, such as those of a killed server.
+        """Store planned deliveries of messages that were accepted before a given time, for example by a server that was
+        killed.
 
         A message whose deliveries cannot be stored is reported, and does not delay the other messages.
         """

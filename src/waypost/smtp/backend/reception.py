@@ -327,8 +327,8 @@ class Reception:
         """Store the deliveries of a message with many recipients, so that they are visible before the client gets the
         reply.
 
-        If the deliveries cannot be stored, the reply stays the same, because their plan is on disk. The server tries again
-        later.
+        If the deliveries cannot be stored, the reply stays the same, because their plan is on disk. The server tries
+        to store them again later.
         """
         try:
             await self._backend.store_planned(message_id)

@@ -1,4 +1,4 @@
-"""Stores the planned deliveries of accepted messages that could not be stored immediately, in the background."""
+"""Stores, in the background, the planned deliveries of accepted messages that could not be stored immediately."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable
 from waypost.observe.tasks import OnError, Tasks
 
 PAUSES = (1.0, 5.0, 30.0)
-"""The seconds between two attempts for a message. The last pause is repeated."""
+"""The pauses, in seconds, before the attempts to store a message's deliveries. The last pause is used for all later
+attempts."""
 
 
 class UnstoredDeliveries:
     """The messages whose planned deliveries could not be stored, and the background task that stores them.
 
-    When the server stops, it leaves the messages whose deliveries it could not store. The next start stores them.
+    If some deliveries are still not stored when the server stops, the server stores them after its next start.
     """
 
     def __init__(
@@ -22,7 +23,9 @@ class UnstoredDeliveries:
         failed: Callable[[Exception], object],
         tasks: Tasks,
     ) -> None:
-        """`store_all` stores the planned deliveries of the message with an id. `failed` is called with each error."""
+        """`store_all` stores the planned deliveries of the message that has the given id. `failed` is called with each
+        error.
+        """
         self._store_all = store_all
         self._failed = failed
         self._tasks = tasks
@@ -45,7 +48,7 @@ class UnstoredDeliveries:
             self._storing = None
 
     async def _try_all(self) -> bool:
-        """Try to store the deliveries of each message; returns whether all are stored."""
+        """Try to store the deliveries of each waiting message. Return whether all of the deliveries are stored."""
         for message_id in sorted(self._waiting):
             try:
                 await self._store_all(message_id)
