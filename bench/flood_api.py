@@ -11,7 +11,7 @@ from calls import Calls
 from flood_smtp import Sample
 from flood_worker import Orders
 
-from waypost.host.data_directory import Profile
+from waypost.host.credentials_file import Profile
 
 DESCRIBE, UPDATE = "describe", "update"
 

@@ -10,7 +10,7 @@ from tests.kit.values import NOW, TENANT
 from waypost.cli.client import Client, NoServer
 from waypost.domain.iam import policies
 from waypost.domain.iam.access_keys import AccessKey
-from waypost.host.data_directory import Run
+from waypost.host.run_file import Run
 
 KEY = AccessKey(
     id="AKIA" + "A" * 16,

@@ -13,7 +13,7 @@ from tests.kit.peers.mail_sink import Sink
 from waypost.config.sources import from_options
 from waypost.delivery import maildir_directories
 from waypost.domain.mail.routes import Route
-from waypost.host import data_directory
+from waypost.host import run_file
 from waypost.observe import events
 from waypost.server import routes_check
 from waypost.server.opening import Refused
@@ -102,14 +102,12 @@ def test_a_domain_whose_preferred_mail_host_is_this_machine_under_another_name_l
 
 
 def test_a_check_uses_the_settings_of_the_running_server():
-    run = data_directory.Run(
-        "", "", hostname="our.example", listeners=["0.0.0.0:2525"], dns="192.0.2.53,192.0.2.54:5300"
-    )
+    run = run_file.Run("", "", hostname="our.example", listeners=["0.0.0.0:2525"], dns="192.0.2.53,192.0.2.54:5300")
     server = OurServer.running(run)
     assert (server.hostname, server.listeners) == ("our.example", ["0.0.0.0:2525"])
     assert server.resolver._nameservers == (("192.0.2.53", 53), ("192.0.2.54", 5300))
     # An older server does not write its host name.
-    assert OurServer.running(data_directory.Run("", "")).hostname == socket.gethostname()
+    assert OurServer.running(run_file.Run("", "")).hostname == socket.gethostname()
 
 
 def test_another_server_on_the_same_port_is_not_a_loop():

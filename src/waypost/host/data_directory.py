@@ -14,22 +14,21 @@ import configparser
 import fcntl
 import hashlib
 import hmac
-import json
 import os
 import re
 import secrets
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields, replace
-from ipaddress import ip_address
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.parse import unquote
 
 from waypost.domain.iam.access_keys import AccessKey
-from waypost.host import private_files
+from waypost.host import credentials_file, private_files, run_file
+from waypost.host.credentials_file import BadProfile, Profile
 from waypost.host.private_files import Exposure, PrivateDirectory, UnsafeFile
+from waypost.host.run_file import Run
 
 MASTER_KEY_VARIABLE = "WAYPOST_MASTER_KEY"
 """The environment variable for the master key (32 bytes in base64url). The variable overrides the file `master.key`."""
@@ -59,9 +58,6 @@ def _is_temporary(name: str) -> bool:
     return re.fullmatch(rf".+\.{_TEMPORARY}", name) is not None
 
 
-OWN_CREDENTIALS = "# The owner's access key for Waypost."
-"""The first words of every credentials file that a server has written."""
-
 _RESTORE = (
     "Restore the file from your backup. If you remove the file, the next start writes a new one with the "
     "owner's access key."
@@ -75,37 +71,6 @@ class DataDirectoryError(Exception):
 
 class NotRunning(DataDirectoryError):
     """No server is running on the data directory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """The addresses of the running server, as HOST:PORT, and the settings that commands need."""
-
-    http: str
-    smtp: str
-    smtps: str = ""
-    lmtp: str = ""
-    certificate: str = ""
-    """The file of the self-signed certificate, which clients can trust; empty if the server has not made one."""
-    listeners: Sequence[str] = ()
-    """All addresses of the mail listeners: SMTP, SMTP over TLS, and LMTP."""
-    hostname: str = ""
-    """The server's host name."""
-    dns: str = ""
-    """The server's `dns` setting; empty if the server uses the system's resolvers."""
-    config: str = ""
-    """The path of the server's settings file; empty if the server has none."""
-    routes: list[dict[str, Any]] = field(default_factory=list)
-    """The routes of the server's settings file, without secrets."""
-    pid: int = field(default_factory=os.getpid, kw_only=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """A profile in the credentials file."""
-
-    key: AccessKey
-    region: str
 
 
 class DataDirectory:
@@ -319,15 +284,7 @@ class DataDirectory:
 
     def write_credentials(self, key: AccessKey, *, region: str) -> None:
         """Write the owner's access key to the credentials file, which `waypost env` and AWS tools read."""
-        profile = (
-            f"{OWN_CREDENTIALS} This key is not used for anything else.\n"
-            "[default]\n"
-            f"aws_access_key_id = {key.id}\n"
-            f"aws_secret_access_key = {key.secret}\n"
-            f"aws_account_id = {key.account}\n"
-            f"region = {region}\n"
-        )
-        self._write(self.credentials, profile)
+        self._write(self.credentials, credentials_file.text_of(key, region=region))
 
     @property
     def certificate(self) -> Path:
@@ -349,15 +306,13 @@ class DataDirectory:
 
         Raises `DataDirectoryError`.
         """
-        parser = configparser.RawConfigParser(default_section="", interpolation=None)
         try:
-            parser.read_string(self._read(self.credentials))
-            profiles = _each_key_once([_profile(parser[name]) for name in parser.sections()])
+            profiles = credentials_file.parse(self._read(self.credentials))
         except OSError as error:
             raise DataDirectoryError(f"{self.credentials} cannot be read: {error.strerror}.") from error
         except (UnicodeDecodeError, configparser.Error) as error:  # their text could show secrets from the file
             raise DataDirectoryError(f"{self.credentials} is not an AWS credentials file. {_RESTORE}") from error
-        except _BadProfile as error:
+        except BadProfile as error:
             raise DataDirectoryError(f"{self.credentials}: {error} {_RESTORE}") from error
         if not profiles:
             raise DataDirectoryError(f"{self.credentials} has no profile. {_RESTORE}")
@@ -395,17 +350,14 @@ class DataDirectory:
 
     def announce(self, run: Run) -> None:
         """Write the addresses of the server to `run.json`, when the server is ready. Raises `DataDirectoryError`."""
-        self._write(self._run, json.dumps(asdict(run)) + "\n")
+        self._write(self._run, run_file.text_of(run))
 
     def running(self) -> Run:
         """Return the addresses at which clients can connect to the running server. Raises `NotRunning` and
         `DataDirectoryError`.
         """
         try:
-            stored = json.loads(self._read(self._run))
-            # A newer server may have written more fields.
-            run = Run(**{one.name: stored[one.name] for one in fields(Run) if one.name in stored})
-            _refuse_foreign(run)
+            return run_file.parse(self._read(self._run))
         except FileNotFoundError as error:
             whole = self.path.absolute()  # the whole path, because it may be the wrong directory
             raise NotRunning(
@@ -416,13 +368,6 @@ class DataDirectory:
             raise DataDirectoryError(f"{self._run} cannot be read: {error.strerror}.") from error
         except (ValueError, TypeError, RecursionError) as error:
             raise DataDirectoryError(f"{self._run} is damaged. Restart Waypost to replace the file.") from error
-        return replace(
-            run,
-            http=_reachable(run.http),
-            smtp=_reachable(run.smtp),
-            smtps=_reachable(run.smtps),
-            lmtp=_reachable(run.lmtp),
-        )
 
     def unusable(self, error: OSError) -> DataDirectoryError:
         """Return the error for a directory that cannot be used, with the reason."""
@@ -437,61 +382,6 @@ class DataDirectory:
         finally:
             if self._lock_file:
                 self._lock_file.close()
-
-
-_ADDRESS = re.compile(r"(?:[^\s\[\]:]+|\[[^\s\[\]]+\]):[0-9]{1,5}", re.ASCII)
-"""The pattern for HOST:PORT, with brackets around an IPv6 address."""
-
-
-def _refuse_foreign(run: Run) -> None:
-    """Raise `TypeError` or `ValueError` if no Waypost server could have written the values of `run`."""
-    addresses = [run.http, run.smtp, run.smtps, run.lmtp, *run.listeners]
-    texts = [*addresses, run.certificate, run.hostname, run.dns, run.config]
-    if not all(isinstance(text, str) for text in texts):
-        raise TypeError(run)
-    if not all(map(_ADDRESS.fullmatch, filter(None, addresses))):
-        raise ValueError(run)
-    os.fsencode("".join(texts))  # refuses lone surrogates, except in file names that are not UTF-8
-
-
-def _reachable(address: str) -> str:
-    """Return the HOST:PORT to which a client on this machine connects to reach a listener.
-
-    The addresses 0.0.0.0 and :: are not valid destinations, so they become the loopback address.
-    """
-    host, _, port = address.rpartition(":")
-    with suppress(ValueError):
-        found = ip_address(host.strip("[]"))
-        if found.is_unspecified:
-            return f"127.0.0.1:{port}" if found.version == 4 else f"[::1]:{port}"
-    return address
-
-
-class _BadProfile(Exception):
-    """A profile in the credentials file lacks a value, or has an invalid value."""
-
-
-def _profile(section: configparser.SectionProxy) -> Profile:
-    for name in ("aws_access_key_id", "aws_secret_access_key", "aws_account_id", "region"):
-        if not section.get(name):
-            raise _BadProfile(f"the profile [{section.name}] lacks {name}.")
-    if not re.fullmatch("[0-9]{12}", section["aws_account_id"]):
-        raise _BadProfile(f"aws_account_id of the profile [{section.name}] must be twelve digits.")
-    key = AccessKey(
-        id=section["aws_access_key_id"],
-        secret=section["aws_secret_access_key"],
-        account=section["aws_account_id"],
-    )
-    return Profile(key, section["region"])
-
-
-def _each_key_once(profiles: list[Profile]) -> list[Profile]:
-    """Return the profiles without repeated access keys, because AWS tools allow two profiles with the same key."""
-    first: dict[str, Profile] = {}
-    for profile in profiles:
-        if first.setdefault(profile.key.id, profile).key != profile.key:
-            raise _BadProfile(f"two profiles have access key {profile.key.id}, but different secrets or accounts.")
-    return list(first.values())
 
 
 def is_master_key_in_environment() -> bool:

@@ -8,7 +8,8 @@ start is killed before the database is complete, none of these files exist, and 
 from collections.abc import Iterable
 from pathlib import Path
 
-from waypost.host.data_directory import OWN_CREDENTIALS, DataDirectory, DataDirectoryError
+from waypost.host.credentials_file import OWN_CREDENTIALS
+from waypost.host.data_directory import DataDirectory, DataDirectoryError
 
 
 def may_make_database(directory: DataDirectory, database: str) -> bool:

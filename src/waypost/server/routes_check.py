@@ -22,7 +22,7 @@ from waypost.delivery.smtp_client.transport import SmtpTransport
 from waypost.domain.dsn import redact
 from waypost.domain.mail.delivery import Protocol, Trouble
 from waypost.domain.mail.routes import Route, Target, log_destination, shown
-from waypost.host import data_directory
+from waypost.host import run_file
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
 from waypost.server.opening import Refused
@@ -73,7 +73,7 @@ class OurServer:
         return cls(hostname=settings.real_hostname, listeners=listeners, resolver=resolver)
 
     @classmethod
-    def running(cls, run: data_directory.Run) -> "OurServer":
+    def running(cls, run: run_file.Run) -> "OurServer":
         """Return a description of a running server."""
         settings = Settings(hostname=run.hostname, dns=understood(RESOLVERS, run.dns, "dns"))
         return replace(cls.of(settings), listeners=run.listeners)

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from waypost.host.data_directory import Run
+from waypost.host.run_file import Run
 from waypost.observe import events, logs
 from waypost.observe.tasks import Tasks
 

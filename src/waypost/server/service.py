@@ -19,7 +19,7 @@ from waypost.delivery.queue.worker import Worker
 from waypost.domain import errors
 from waypost.domain.directory.instances import Tenant
 from waypost.domain.mail import routes
-from waypost.host import data_directory
+from waypost.host import data_directory, run_file
 from waypost.host.clock import VirtualClock, now
 from waypost.host.private_files import Exposure, Risk
 from waypost.net.host_names import why_no_address
@@ -98,7 +98,7 @@ class Service:
         """The location of the data, as text for people."""
         return self.directory.data_at
 
-    async def start(self) -> data_directory.Run:
+    async def start(self) -> run_file.Run:
         """Open the store, and start the parts for all roles. Return the addresses on which the service listens.
 
         Raises `CannotStart` or `DataDirectoryError`, after closing everything that the start had already opened.
@@ -122,7 +122,7 @@ class Service:
             self._certificates.reload()
         self.emit(events.Reopened())
 
-    async def _start(self, opened: AsyncExitStack) -> data_directory.Run:
+    async def _start(self, opened: AsyncExitStack) -> run_file.Run:
         """Run the steps of a start, in order. When `opened` is closed, it closes everything that the steps opened, in
         reverse order.
 
@@ -268,10 +268,10 @@ class Service:
     def _begin_maintenance(self, maintenance: Maintenance, opened: AsyncExitStack) -> None:
         opened.callback(self.tasks.start(maintenance.run, where="upkeep", on_error=OnError.RESTART).cancel)
 
-    def _found(self, calls_at: str, mail_at: Mapping[str, str], edge: SmtpEdge | None) -> data_directory.Run:
+    def _found(self, calls_at: str, mail_at: Mapping[str, str], edge: SmtpEdge | None) -> run_file.Run:
         """Return the addresses and files of the running service, for clients and commands."""
         settings = self.settings
-        return data_directory.Run(
+        return run_file.Run(
             calls_at,
             mail_at["smtp"],
             smtps=mail_at["smtps"],
@@ -284,7 +284,7 @@ class Service:
             routes=[routes.without_secret(route) for route in settings.routes],
         )
 
-    async def _begin_to_check_routes(self, store: ports.Store, run: data_directory.Run, opened: AsyncExitStack) -> None:
+    async def _begin_to_check_routes(self, store: ports.Store, run: run_file.Run, opened: AsyncExitStack) -> None:
         """Start a task that logs the routes whose destination cannot be reached now."""
         checked = [*self._set_routes, *await store.read(list_routes)]
         server = replace(self._checked_for, listeners=run.listeners)

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from waypost.config.rows import environment_name
-from waypost.host.data_directory import DataDirectory, Profile, Run
+from waypost.host.credentials_file import Profile
+from waypost.host.data_directory import DataDirectory
+from waypost.host.run_file import Run
 
 LOOPBACK = "127.0.0.0/8,::1"
 """The networks that a server for tests trusts. Only the mail client of a test connects from these networks."""

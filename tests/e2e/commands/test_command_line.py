@@ -17,7 +17,8 @@ from tests.kit.servers.failing_deliveries import Commands
 from tests.kit.servers.running import waypost
 from waypost import __version__, cli
 from waypost.cli.outcomes import JSON, Exit
-from waypost.host.data_directory import DataDirectory, Run
+from waypost.host.data_directory import DataDirectory
+from waypost.host.run_file import Run
 
 LIKE_A_TIME = re.compile(r"\d{4}-\d\d-\d\dT.*")
 A_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")

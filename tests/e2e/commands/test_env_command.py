@@ -16,7 +16,8 @@ from tests.kit.servers.running import waypost
 from waypost import testing
 from waypost.cli.commands import environment
 from waypost.cli.outcomes import Exit
-from waypost.host.data_directory import DataDirectory, DataDirectoryError, Run
+from waypost.host.data_directory import DataDirectory, DataDirectoryError
+from waypost.host.run_file import Run
 
 DEAD = "http://127.0.0.1:9"
 """A URL on which no server listens."""

@@ -10,7 +10,8 @@ import pytest
 from tests.kit.peers.mail_sink import Sink
 from waypost import cli, testing
 from waypost.delivery.smtp_client.dns import Resolver
-from waypost.host.data_directory import DataDirectory, Run
+from waypost.host.data_directory import DataDirectory
+from waypost.host.run_file import Run
 
 PASSWORD = "hunter2 hunter2 hunter2"
 

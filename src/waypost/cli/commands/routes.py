@@ -22,7 +22,8 @@ from waypost.config.settings import ROWS
 from waypost.config.tables import ROUTE
 from waypost.config.types import BadSetting
 from waypost.domain.mail import routes as domain_routes
-from waypost.host.data_directory import DataDirectory, DataDirectoryError, NotRunning, Run
+from waypost.host.data_directory import DataDirectory, DataDirectoryError, NotRunning
+from waypost.host.run_file import Run
 
 if TYPE_CHECKING:
     from waypost.config.file import SettingsFile

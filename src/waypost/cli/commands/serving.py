@@ -16,7 +16,7 @@ from waypost.config.settings import ROWS, Clock, Settings
 from waypost.host.data_directory import DataDirectory
 
 if TYPE_CHECKING:
-    from waypost.host.data_directory import Run
+    from waypost.host.run_file import Run
     from waypost.server.service import Service
 
 

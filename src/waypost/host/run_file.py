@@ -1,0 +1,84 @@
+"""The contents of `run.json`: the addresses of the running server, and the settings that commands need."""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields, replace
+from ipaddress import ip_address
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The addresses of the running server, as HOST:PORT, and the settings that commands need."""
+
+    http: str
+    smtp: str
+    smtps: str = ""
+    lmtp: str = ""
+    certificate: str = ""
+    """The file of the self-signed certificate, which clients can trust; empty if the server has not made one."""
+    listeners: Sequence[str] = ()
+    """All addresses of the mail listeners: SMTP, SMTP over TLS, and LMTP."""
+    hostname: str = ""
+    """The server's host name."""
+    dns: str = ""
+    """The server's `dns` setting; empty if the server uses the system's resolvers."""
+    config: str = ""
+    """The path of the server's settings file; empty if the server has none."""
+    routes: list[dict[str, Any]] = field(default_factory=list)
+    """The routes of the server's settings file, without secrets."""
+    pid: int = field(default_factory=os.getpid, kw_only=True)
+
+
+_ADDRESS = re.compile(r"(?:[^\s\[\]:]+|\[[^\s\[\]]+\]):[0-9]{1,5}", re.ASCII)
+"""The pattern for HOST:PORT, with brackets around an IPv6 address."""
+
+
+def text_of(run: Run) -> str:
+    """Return the text of the file."""
+    return json.dumps(asdict(run)) + "\n"
+
+
+def parse(text: str) -> Run:
+    """Return the addresses at which clients can connect to the server that wrote the file.
+
+    Raises `ValueError`, `TypeError` or `RecursionError` if no Waypost server could have written the text.
+    """
+    stored = json.loads(text)
+    # A newer server may have written more fields.
+    run = Run(**{one.name: stored[one.name] for one in fields(Run) if one.name in stored})
+    _refuse_foreign(run)
+    return replace(
+        run,
+        http=_reachable(run.http),
+        smtp=_reachable(run.smtp),
+        smtps=_reachable(run.smtps),
+        lmtp=_reachable(run.lmtp),
+    )
+
+
+def _refuse_foreign(run: Run) -> None:
+    """Raise `TypeError` or `ValueError` if no Waypost server could have written the values of `run`."""
+    addresses = [run.http, run.smtp, run.smtps, run.lmtp, *run.listeners]
+    texts = [*addresses, run.certificate, run.hostname, run.dns, run.config]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(run)
+    if not all(map(_ADDRESS.fullmatch, filter(None, addresses))):
+        raise ValueError(run)
+    os.fsencode("".join(texts))  # refuses lone surrogates, except in file names that are not UTF-8
+
+
+def _reachable(address: str) -> str:
+    """Return the HOST:PORT to which a client on this machine connects to reach a listener.
+
+    The addresses 0.0.0.0 and :: are not valid destinations, so they become the loopback address.
+    """
+    host, _, port = address.rpartition(":")
+    with suppress(ValueError):
+        found = ip_address(host.strip("[]"))
+        if found.is_unspecified:
+            return f"127.0.0.1:{port}" if found.version == 4 else f"[::1]:{port}"
+    return address
