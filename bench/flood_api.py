@@ -44,7 +44,7 @@ class Plan:
     describes: float
     updates: float
     connections: int = 4
-    """The number of kept connections for each operation."""
+    """The number of persistent connections for each operation."""
 
 
 class FloodCalls(Calls):

@@ -1,4 +1,4 @@
-"""A small HTTP load generator that sends prepared requests over kept connections.
+"""A small HTTP load generator that sends prepared requests over persistent connections.
 
 `drive` runs it in a separate process, which only writes bytes and searches for the end of each response, so that the
 generator itself does not limit the results.

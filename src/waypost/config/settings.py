@@ -91,7 +91,7 @@ class Settings:
     data: Path = setting(
         DIRECTORY,
         "./waypost-data",
-        "The data directory, where Waypost stores all data. The first start creates this directory.",
+        "The data directory, where Waypost stores all data. The server creates this directory when it first starts.",
     )
     http: Endpoint = setting(
         ENDPOINT,
@@ -240,12 +240,14 @@ class Settings:
         whole_number(FEWEST, 9999), "16", "The maximum number of connections from this server to PostgreSQL."
     )
     account: str = setting(
-        ACCOUNT, "000000000000", "The AWS account id, twelve digits, for the access key that the first start creates."
+        ACCOUNT,
+        "000000000000",
+        "The AWS account id, twelve digits, for the access key that the server creates when it first starts.",
     )
     region: str = setting(
         REGION,
         "us-east-1",
-        "The AWS region of the instance that the first start creates. `waypost env` prints this region.",
+        "The AWS region of the instance that the server creates when it first starts. `waypost env` prints the region.",
     )
     limits: Limits = setting(
         choice(PROFILES), "relaxed", "Limits of the API: relaxed, or aws for the default quotas of Amazon Connect."

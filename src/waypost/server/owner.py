@@ -1,6 +1,6 @@
 """The owner of a server: the access key in the credentials file, and the first instance.
 
-The first start of a server creates the access key and the instance.
+When a server first starts, it creates the access key and the instance.
 """
 
 import uuid
@@ -20,7 +20,7 @@ from waypost.server.opening import adopting
 async def find_or_make(store: ports.Store, directory: DataDirectory, settings: Settings) -> Tenant:
     """Return the account and region of the owner's access key.
 
-    The first start creates the key, and writes it to the credentials file. Raises `DataDirectoryError` if the
+    When the server first starts, it creates the key, and writes it to the credentials file. Raises `DataDirectoryError` if the
     credentials file cannot be used, and also raises the errors of the store.
     """
     await store.write(adopting(directory))

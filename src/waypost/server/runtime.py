@@ -150,7 +150,7 @@ class Signals:
     """Handles the signals of the process, on the running event loop."""
 
     def __init__(self, reopen: Callable[[], None]) -> None:
-        """Begin to handle SIGHUP, which calls `reopen` or stops the server. If the process ignores SIGHUP, it continues
+        """Install a handler for SIGHUP that calls `reopen` or stops the server. If the process ignores SIGHUP, it continues
         to ignore the signal.
         """
         self._loop = asyncio.get_running_loop()
@@ -162,7 +162,7 @@ class Signals:
             self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
 
     def handle_stop_signals(self) -> None:
-        """Begin to stop the server gracefully on SIGTERM and SIGINT. Before this call, SIGTERM and SIGINT end the
+        """Install handlers that stop the server gracefully on SIGTERM and SIGINT. Before this call, SIGTERM and SIGINT end the
         process immediately.
         """
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -25,7 +25,7 @@ INBOXES_AT_ONCE = 100
 """The maximum number of inboxes that one read lists."""
 
 READ_AT_ONCE = 500
-"""The maximum number of deliveries that one read covers; a longer read would delay other long reads."""
+"""The maximum number of deliveries per read, so that one read does not delay others for long."""
 
 PURGED_AT_ONCE = 100
 """The maximum number of deliveries that one transaction deletes."""

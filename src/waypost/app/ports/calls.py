@@ -9,7 +9,7 @@ from waypost.domain.directory.instances import Tenant
 
 @dataclass(frozen=True, slots=True)
 class CallKey:
-    """The key that identifies a call with a client token. If two calls have equal keys, the second call is a retry.
+    """The key of a call that has a client token. If two calls have equal keys, the second call is a retry.
 
     `scope` is the instance id, or an empty string for an operation that has no instance.
     """

@@ -280,7 +280,7 @@ def _give_up(
 
 
 def _attempt(claimed: ports.Claimed, result: AttemptResult) -> Attempt:
-    """Return the trace's record of an attempt."""
+    """Return the trace event for an attempt."""
     return Attempt(
         number=claimed.queued.attempts + 1,
         destination=claimed.delivery.destination,

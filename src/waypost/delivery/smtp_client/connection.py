@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
         self._is_full = True
 
     def resume_writing(self) -> None:
-        """Continue to write, because the peer has read most of the buffered data."""
+        """Resume writing: the peer has read most of the buffered data."""
         self._is_full = False
         self._wake()
 

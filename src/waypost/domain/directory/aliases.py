@@ -67,7 +67,7 @@ def disassociate(primary_id: str, alias_id: str, *, link_of_primary: AliasLink |
     if link_of_primary and (link_of_primary.primary_id, link_of_primary.alias_id) == (primary_id, alias_id):
         return link_of_primary
     raise errors.NotFound(
-        f"Email address {alias_id} is not an alias of {primary_id}. There is no link to disassociate."
+        f"Email address {alias_id} is not an alias of {primary_id}. There is no alias link to remove."
     )
 
 

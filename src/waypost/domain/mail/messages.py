@@ -266,8 +266,8 @@ def trace_header(
     tokens: Sequence[str] = (),
     delivery_id: str = "",
 ) -> bytes:
-    """Return the trace header (RFC 5321 section 4.4, RFC 9228), which precedes the raw bytes of one copy. Each line of
-    the trace header ends in CRLF.
+    """Return the trace header of one copy of a message (RFC 5321 section 4.4, RFC 9228). The raw bytes follow it. Each
+    line of the trace header ends in CRLF.
 
     `results` are the lines of the `Authentication-Results` field (RFC 8601). `tokens` mark a copy that leaves this
     server, so that the server recognizes the message if it comes back. `delivery_id` lets a receiver recognize a
