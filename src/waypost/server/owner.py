@@ -20,8 +20,8 @@ from waypost.server.opening import adopting
 async def find_or_make(store: ports.Store, directory: DataDirectory, settings: Settings) -> Tenant:
     """Return the account and region of the owner's access key.
 
-    When the server first starts, it creates the key, and writes it to the credentials file. Raises `DataDirectoryError` if the
-    credentials file cannot be used, and also raises the errors of the store.
+    When the server first starts, it creates the key, and writes it to the credentials file. Raises `DataDirectoryError`
+    if the credentials file cannot be used, and also raises the errors of the store.
     """
     await store.write(adopting(directory))
     if not directory.credentials.exists():

@@ -150,8 +150,8 @@ class Signals:
     """Handles the signals of the process, on the running event loop."""
 
     def __init__(self, reopen: Callable[[], None]) -> None:
-        """Install a handler for SIGHUP that calls `reopen` or stops the server. If the process ignores SIGHUP, it continues
-        to ignore the signal.
+        """Install a handler for SIGHUP that calls `reopen` or stops the server. If the process ignores SIGHUP, it
+        continues to ignore the signal.
         """
         self._loop = asyncio.get_running_loop()
         self.stop: asyncio.Future[str] = self._loop.create_future()
@@ -162,8 +162,8 @@ class Signals:
             self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
 
     def handle_stop_signals(self) -> None:
-        """Install handlers that stop the server gracefully on SIGTERM and SIGINT. Before this call, SIGTERM and SIGINT end the
-        process immediately.
+        """Install handlers that stop the server gracefully on SIGTERM and SIGINT. Before this call, SIGTERM and SIGINT
+        end the process immediately.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop, number)

@@ -179,8 +179,8 @@ class Service:
         return store
 
     async def _find_owner(self, store: ports.Store) -> Tenant:
-        """Return the account and region of the owner's access key. When the server first starts, it creates the access key and an
-        instance.
+        """Return the account and region of the owner's access key. When the server first starts, it creates the access
+        key and an instance.
         """
         owner = await find_or_make(store, self.directory, self.settings)
         self.instance_id = await store.write(partial(first_instance, tenant=owner, now=now()))

@@ -114,7 +114,8 @@ class Route:
     rewrite_sender: bool = True
     """Whether the sender is rewritten (SRS) if the message leaves this server's domains."""
     allow_private: bool = False
-    """Whether a webhook or a mail server found through MX records (`mx:`) may be on a private network or on this machine.
+    """Whether a webhook or a mail server found through MX records (`mx:`) may be on a private network or on this
+    machine.
 
     A host that the route itself names, as in smtp://HOST, may be on any network.
     """
