@@ -137,7 +137,8 @@ def test_a_call_can_be_retried_if_a_read_took_too_long_and_the_response_says_so(
     cause = ports.TookTooLong("the data for DescribeInstance", 5)
     answer = Answer(cause, request_)
     assert (answer.status, answer.headers["x-amzn-errortype"]) == (503, "ServiceUnavailable")
-    assert json.loads(answer.body) == {"message": f"{errors.UNAVAILABLE_MESSAGE} {cause}"}
+    said = "The store stopped reading the data for DescribeInstance, because the read took more than 5 seconds."
+    assert json.loads(answer.body) == {"message": f"{errors.UNAVAILABLE_MESSAGE} {said}"}
     assert answer.events == [events.StoreFailed(where="api", id=answer.headers["x-amzn-requestid"], cause=cause)]
 
 

@@ -63,7 +63,7 @@ def test_a_job_that_fails_is_logged_by_name_and_the_other_jobs_run(monkeypatch, 
         refusal_retention=timedelta(hours=2),
         rules=[],
         begun_before=NOW,
-        accepted_before=NOW,
+        first_plan_age=timedelta(),
     )
     with pytest.raises(Idle):
         asyncio.run(service_maintenance.run())

@@ -4,6 +4,8 @@ import asyncio
 from datetime import timedelta
 from functools import partial
 
+import pytest
+
 from tests.kit.patience import PATIENCE, until
 from tests.kit.values import NOW, an_email_address
 from tests.server.test_roles import Running
@@ -19,7 +21,7 @@ RAW = b"Subject: hello\r\n\r\nHello.\r\n"
 DEPLOYMENT = Deployment("mx.example.com", b"k" * 32)
 
 
-def accept_without_storing(tx, *, instance_id, message_id="m1"):
+def accept_without_storing(tx, *, instance_id, message_id="m1", now=NOW):
     """Accept a message, but do not store its planned deliveries, as if the server was killed in between."""
     created = [an_email_address(name, instance_id) for name in NAMES]
     for email_address in created:
@@ -41,7 +43,7 @@ def accept_without_storing(tx, *, instance_id, message_id="m1"):
         recipients=recipients,
         content=accept.examine(RAW, hostname=DEPLOYMENT.hostname, sender=envelope.sender),
         raw=RAW,
-        now=NOW,
+        now=now,
     )
 
 
@@ -52,17 +54,18 @@ async def wait_for_store(directory, condition):
             await asyncio.sleep(0.01)
 
 
-def test_a_server_stores_the_deliveries_that_a_killed_server_had_planned(tmp_path):
+@pytest.mark.parametrize(
+    "accepted_at", [NOW, NOW + timedelta(days=1_000)], ids=["earlier", "before the clock went back"]
+)
+def test_a_server_stores_the_deliveries_that_a_killed_server_had_planned(tmp_path, accepted_at):
     async def scenario():
         running = await Running(tmp_path).start()
         await running.stop()
-        use_case = partial(accept_without_storing, instance_id=running.service.instance_id)
+        use_case = partial(accept_without_storing, instance_id=running.service.instance_id, now=accepted_at)
         await opening.administer(DataDirectory(tmp_path), use_case)
         running = await Running(tmp_path).start()
         try:
-            await wait_for_store(
-                DataDirectory(tmp_path), lambda tx: not accept.planned(tx, accepted_before=NOW + timedelta(days=9))
-            )
+            await wait_for_store(DataDirectory(tmp_path), lambda tx: not accept.planned(tx, now=NOW, age=timedelta()))
             deliveries = await opening.administer(DataDirectory(tmp_path), lambda tx: tx.all_deliveries_of("m1"))
             assert [one.email_address_id for one in deliveries] == NAMES
         finally:

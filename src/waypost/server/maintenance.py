@@ -44,17 +44,17 @@ class Maintenance:
     begun_before: datetime
     """Message transfers that began before this time are no longer in progress, whether or not the message is
     complete."""
-    accepted_before: datetime
-    """In its first round, maintenance stores the planned deliveries of messages that were accepted before this time."""
+    first_plan_age: timedelta
+    """The age after which the first round stores the planned deliveries of a message."""
 
     async def run(self) -> None:
         """Run all maintenance jobs in rounds, until cancelled. If a job fails, log the error and run the other jobs."""
-        begun_before, accepted_before = self.begun_before, self.accepted_before
+        begun_before, plan_age = self.begun_before, self.first_plan_age
         while True:
             for where, job in (
                 ("expired tokens and sessions", self.forget_calls_and_keys),
                 ("unfinished messages", partial(self.delete_unfinished_messages, begun_before)),
-                ("planned deliveries", partial(self.store_planned, accepted_before)),
+                ("planned deliveries", partial(self.store_planned, plan_age)),
                 ("old refusals", self.forget_refusals),
                 ("purge", self.purge),
             ):
@@ -63,7 +63,7 @@ class Maintenance:
                 except Exception as error:  # noqa: BLE001 - the other jobs must run, whatever the error is
                     self.incidents.report(error, where=where)
             begun_before = self.mail_clock() - accept.LONGEST_TRANSFER
-            accepted_before = self.mail_clock() - PLAN_AGE
+            plan_age = PLAN_AGE
             await asyncio.sleep(EVERY)
 
     async def forget_calls_and_keys(self) -> None:
@@ -80,15 +80,15 @@ class Maintenance:
             for message_id in found:
                 await repeat_step(self.store.write, partial(accept.forget_octets, message_id=message_id))
 
-    async def store_planned(self, accepted_before: datetime) -> None:
-        """Store planned deliveries of messages that were accepted before a given time, for example by a server that was
-        killed.
+    async def store_planned(self, age: timedelta) -> None:
+        """Store planned deliveries of messages that were accepted before the last `age`, such as those of a killed
+        server.
 
         A message whose deliveries cannot be stored is reported, and does not delay the other messages.
         """
-        after = ""
+        now, after = self.mail_clock(), ""
         while found := await self.store.long_read(
-            partial(accept.planned, accepted_before=accepted_before, after=after), what="planned deliveries"
+            partial(accept.planned, now=now, age=age, after=after), what="planned deliveries"
         ):
             for message_id in found:
                 try:

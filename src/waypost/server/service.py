@@ -5,6 +5,7 @@ import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import timedelta
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -217,7 +218,7 @@ class Service:
             rules=self.settings.retention,
             # With its own SQLite file, no other server can still be receiving messages from before this start.
             begun_before=moment - accept.LONGEST_TRANSFER if common.is_shared else moment,
-            accepted_before=moment - PLAN_AGE if common.is_shared else moment,
+            first_plan_age=PLAN_AGE if common.is_shared else timedelta(),
         )
 
     def _make_worker(self, common: Common) -> Worker | None:

@@ -272,12 +272,15 @@ def left_over(tx: ports.ReadTx, *, begun_before: datetime) -> list[str]:
     return tx.messages_begun(before=begun_before, limit=LISTED_AT_ONCE)
 
 
-def planned(tx: ports.ReadTx, *, accepted_before: datetime, after: str = "") -> list[str]:
-    """Return up to `LISTED_AT_ONCE` ids of messages with planned deliveries, for `store_planned`.
+def planned(tx: ports.ReadTx, *, now: datetime, age: timedelta, after: str = "") -> list[str]:
+    """Return up to `LISTED_AT_ONCE` ids of messages with planned deliveries, for `store_planned`. Each id sorts after
+    the id `after`.
 
-    Only messages that were accepted before `accepted_before`, and whose ids are greater than `after`, are included.
+    Messages that were accepted during the last `age` are left out, because the server that accepted them is storing
+    their deliveries. Messages from the future are included, because otherwise they would wait if the clock was set
+    back.
     """
-    return tx.messages_planned(accepted_before=accepted_before, after=after, limit=LISTED_AT_ONCE)
+    return tx.messages_planned(after=after, since=now - age, until=now, limit=LISTED_AT_ONCE)
 
 
 def planned_delivery(destination: routing.Destination, also_for: str = "") -> PlannedDelivery:

@@ -29,10 +29,11 @@ class ReadMessages(Protocol):
         """Return the ids of up to `limit` incomplete messages whose transfer began before `before`, oldest first."""
         ...
 
-    def messages_planned(self, *, accepted_before: datetime, after: str, limit: int) -> list[str]:
-        """Return the ids of up to `limit` messages that have planned deliveries, sorted by id.
+    def messages_planned(self, *, after: str, since: datetime, until: datetime, limit: int) -> list[str]:
+        """Return the ids of up to `limit` messages that have planned deliveries, in the order of their ids, from the
+        first id after `after`.
 
-        Only messages that were accepted before `accepted_before`, and whose ids are greater than `after`, are included.
+        Messages that were accepted after `since` and not after `until` are left out.
         """
         ...
 

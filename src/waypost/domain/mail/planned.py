@@ -11,7 +11,8 @@ class PlannedDelivery(NamedTuple):
     """A delivery as it was decided when the message was accepted.
 
     A planned delivery contains all data for the delivery, its trace header and its first trace event. So the delivery
-    stays the same if the directory or the routes change before it is stored.
+    stays the same if the directory or the routes change before it is stored. The store keeps the fields in this order,
+    so add a new field only at the end, and with a default.
     """
 
     email_address_id: str

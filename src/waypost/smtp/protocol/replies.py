@@ -76,8 +76,8 @@ ACCEPTED = _reply(
     250,
     "2.0.0",
     "{id} accepted",
-    means="The message is on disk, with a delivery for each recipient, and this server is now responsible for it. Use "
-    "the id to find the message in the trace.",
+    means="The message is on disk, its deliveries are decided, and this server is now responsible for it. Use the id "
+    "to find the message in the trace.",
 )
 HELP = _reply(214, "2.0.0", "{commands}\nSee RFC 5321", means="The commands that the client may use now.")
 CANNOT_VERIFY = _reply(

@@ -72,6 +72,6 @@ def bindable(parameters: rows.Row) -> rows.Row:
     Raises `errors.Invalid` for a string that contains a NUL character, because PostgreSQL cannot store it.
     """
     for parameter in parameters:
-        if type(parameter) is str and "\0" in parameter:
+        if isinstance(parameter, str) and "\0" in parameter:
             raise errors.Invalid("A string must not contain the NUL character.")
     return parameters

@@ -65,9 +65,9 @@ class MessageQueries(QueueQueries):
     def messages_begun(self, *, before: datetime, limit: int) -> list[str]:
         return [row[0] for row in self._all("messages_begun", kinds.to_milliseconds(before), limit)]
 
-    def messages_planned(self, *, accepted_before: datetime, after: str, limit: int) -> list[str]:
-        found = self._all("messages_planned", kinds.to_milliseconds(accepted_before), after, limit)
-        return [row[0] for row in found]
+    def messages_planned(self, *, after: str, since: datetime, until: datetime, limit: int) -> list[str]:
+        recent = (kinds.to_milliseconds(since), kinds.to_milliseconds(until))
+        return [row[0] for row in self._all("messages_planned", after, *recent, limit)]
 
     def has_plan(self, message_id: str) -> bool:
         return bool(self._all("has_plan", message_id))

@@ -140,11 +140,12 @@ WHERE message_id = :message_id
   AND number = (SELECT min(number) FROM planned_deliveries WHERE message_id = :message_id)
 RETURNING part;
 
--- name: messages_planned(accepted_before, after, limit)
--- Lists messages that have planned deliveries and were accepted before a time, after an id, in the order of their ids.
+-- name: messages_planned(after, since, until, limit)
+-- Lists messages that have planned deliveries, after an id, in the order of their ids. Messages that were accepted after
+-- `since` and not after `until` are left out.
 SELECT DISTINCT p.message_id
 FROM planned_deliveries AS p JOIN messages AS m ON m.id = p.message_id
-WHERE p.message_id > :after AND m.received_at < :accepted_before
+WHERE p.message_id > :after AND NOT (m.received_at > :since AND m.received_at <= :until)
 ORDER BY p.message_id LIMIT :limit;
 
 -- name: has_plan(message_id)
