@@ -32,15 +32,15 @@ SERVICE = "connect"
 BODY_LIMIT = 256 * 1024
 """The maximum size of a request body in bytes: twice the size of the largest valid request.
 
-The limit for bodies is low because the server reads the body before it authenticates the caller.
+The limit is low because the server reads the body before it authenticates the caller.
 """
 
 
 class Api:
     """The ASGI application. One instance of this class serves all requests.
 
-    `older_regions` are the regions of instances that existed before the server started. Calls for these older regions
-    are accepted even if AWS does not publish the region, because earlier Waypost versions accepted any region.
+    `older_regions` are the regions of instances that existed before the server started. Calls to these older regions
+    are accepted even if AWS does not publish them, because earlier versions of Waypost accepted any region.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Api:
         resources = operation.resources_of(call)
 
         def run(tx: Any) -> calls.Output:
-            for resource in resources:  # all of them, before the response can reveal data of any
+            for resource in resources:  # check all of them before the response can reveal data about any
                 policy.authorise(tx, call, resource)
             return operation.run(tx, call)
 

@@ -20,7 +20,7 @@ _CODES: Mapping[type[errors.WaypostError], tuple[str, ...]] = {
 }
 
 INTERNAL_MESSAGE = "Request processing failed because of an error or failure with the service."
-"""The error message for every internal error. The details are in the log, under the request id."""
+"""The error message for every internal error. The details are in the log entry that has the request id."""
 
 UNAVAILABLE_MESSAGE = "The service is temporarily unable to handle the request."
 
@@ -50,7 +50,7 @@ def translate(error: errors.WaypostError, permitted: Mapping[str, int]) -> ApiEr
 
 
 def internal() -> ApiError:
-    """Return the error response for an internal error, without its cause."""
+    """Return the error response for an internal error, which does not reveal the cause."""
     return ApiError("InternalServiceException", 500, INTERNAL_MESSAGE)
 
 

@@ -9,10 +9,11 @@ CROWDED = 0.75
 
 
 def limit_of_site(total: int, each: int) -> int:
-    """The maximum number of simultaneous connections from one IPv6 /48 network: half of all connections.
+    """The maximum number of simultaneous connections from one IPv6 /48 network: half of all connections, or `each` if
+    that is more.
 
-    One customer can have a whole /48, which contains 65,536 /64 networks, so a /48 needs a limit of its own. `total` is
-    the limit for all connections, and `each` is the limit for one address or /64 network.
+    A provider may assign a whole /48, which contains 65,536 /64 networks, to one customer, so a /48 needs a limit of
+    its own. `total` is the limit for all connections, and `each` is the limit for one address or /64 network.
     """
     return max(each, (total + 1) // 2)
 
@@ -20,8 +21,8 @@ def limit_of_site(total: int, each: int) -> int:
 class OpenConnections:
     """Counts open connections. IPv6 connections are counted by /64 network, because one host can have 2^64 addresses.
 
-    One customer of a provider can have a /48, which contains 65,536 /64 networks. All /64 networks of a /48 together
-    may use at most half of the connections.
+    There is also a limit for each /48 network, because a provider may assign a whole /48, which contains 65,536 /64
+    networks, to one customer. All /64 networks of a /48 together may use about half of the connections.
     """
 
     def __init__(self, total: int, each: int) -> None:
@@ -48,7 +49,7 @@ class OpenConnections:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether nearly all connections are in use: more than the fraction `CROWDED` of the maximum number."""
+        """Whether more than the fraction `CROWDED` of the maximum number of connections is in use."""
         return self.count > CROWDED * self._total
 
     def is_at_limit(self, peer: str) -> bool:

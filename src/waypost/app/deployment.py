@@ -34,28 +34,29 @@ class Deployment:
     confirm_outside: bool = False
     """Whether outside senders get the success notices that they request."""
     delay_warning: timedelta | None = None
-    """How long mail may be delayed before its sender gets a notice; None if senders get no notices of delay."""
+    """How long mail may be delayed before its sender gets a notice; None if senders get no delay notices."""
     srs_domain: str = ""
-    """The domain of rewritten senders, as an A-label; bounces to rewritten senders are sent to this domain. If the
-    domain is empty, no sender is rewritten.
+    """The domain of rewritten senders, as A-labels; bounces of mail with a rewritten sender go to this domain. An empty
+    string means that no sender is rewritten.
     """
     srs_key: Callable[[int], bytes] = field(default=_no_key, repr=False)
-    """Returns the secret with which rewritten senders are signed during a given period."""
+    """Returns the secret that signs rewritten senders in a given period."""
     owner: str = ""
-    """The account of the server's owner. The owner's account is the account of the access key in the credentials file,
-    which the server creates when it first starts.
+    """The account of the server's owner. The access key in the credentials file, which the server creates when it first
+    starts, belongs to the owner's account.
     """
     subaddressed: frozenset[str] = frozenset()
-    """Domains, as A-labels, in which support@ gets the mail for support+x@, unless the email address support+x@ exists.
+    """Domains, as A-labels, with subaddresses: mail for support+x@ goes to support@, unless the email address
+    support+x@ exists.
     """
     own_domains: frozenset[str] = frozenset()
-    """Domains, as A-labels, whose SPF record lists this server. Senders in domains whose SPF record lists this server
-    are never rewritten.
+    """Domains, as A-labels, whose SPF record lists this server. If the SPF record of a sender's domain lists this
+    server, the sender is never rewritten.
     """
 
     def srs_key_for(self, email_address_id: str) -> Callable[[int], bytes]:
-        """Return a function that derives one email address's secret for a given period, so that a bounce identifies
-        exactly one forwarded copy.
+        """Return a function that derives one email address's secret for a given period. Because each email address has
+        its own secret, a bounce identifies exactly one forwarded copy.
         """
         return lambda period: hmac.digest(self.srs_key(period), email_address_id.encode(), "sha256")
 

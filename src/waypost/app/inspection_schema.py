@@ -1,8 +1,7 @@
 """The schema of the inspection API: the members of each response, with their types and meanings.
 
-The server builds the responses, and the commands and the console read the responses. `docs/reference/inspection-api.md`
-is generated from this schema, and shows the note about each member. The events of a trace are defined in
-`domain.mail.trace_events`.
+The server builds the responses; the commands and the console read them. `docs/reference/inspection-api.md` is generated
+from this schema, and includes each member's note. The events of a trace are defined in `domain.mail.trace_events`.
 """
 
 from typing import Annotated, Any, TypedDict
@@ -116,7 +115,7 @@ _OfRefusal = TypedDict(
 
 
 class RefusalDetail(TypedDict, total=False):
-    """Details of a refusal that are present only for some reasons, such as a mail loop."""
+    """Details of a refusal that are present only if it has a certain reason, such as a mail loop."""
 
     path: Annotated[str, "for a mail loop: the servers that the message has passed through"]
     unchecked: Annotated[str, "why the sender could not be checked"]
@@ -195,7 +194,7 @@ class ExplainedDelivery(TypedDict):
 
 
 class LoopCheck(TypedDict):
-    """The result of the check for a mail loop."""
+    """The result of the mail loop check."""
 
     is_loop: Annotated[bool, "whether the message would be refused as a mail loop"]
     received_lines: Annotated[int, "the number of `Received` fields in the message"]

@@ -1,4 +1,6 @@
-"""Rate limits in this process's memory, and the delay of responses to requests with invalid signatures."""
+"""Rate limits that are kept in this process's memory. One of them delays the responses to requests with invalid
+signatures.
+"""
 
 from collections.abc import Hashable
 from datetime import datetime
@@ -6,8 +8,8 @@ from datetime import datetime
 from waypost.domain.limits import networks, rates
 
 MAX_BUCKETS = 10_000
-"""The maximum number of buckets in memory. A full bucket limits nothing, so full buckets are dropped first, and then
-the oldest buckets.
+"""The maximum number of buckets in memory. If there are more, full buckets are dropped first, because they limit
+nothing. The buckets that will be full soonest are dropped next.
 """
 
 FAILURES = rates.Rate(per_second=1, burst=20)
@@ -18,7 +20,7 @@ LONGEST_DELAY = 5.0
 
 
 class Buckets:
-    """A token bucket for each key. Each bucket is stored as the time at which it will be full again."""
+    """Token buckets, one for each key. A bucket is stored as the time at which it will be full again."""
 
     def __init__(self, rate: rates.Rate, *, patience: float = 0) -> None:
         self._rate = rate
@@ -35,7 +37,7 @@ class Buckets:
         return admission
 
     def wait(self, key: Hashable, now: datetime) -> float:
-        """Return the seconds until a key's bucket is no longer overdrawn; 0 if it is not overdrawn.
+        """Return the number of seconds until a key's bucket is no longer overdrawn; 0 if it is not overdrawn.
 
         This method consumes no token.
         """
@@ -43,7 +45,7 @@ class Buckets:
         if full_at is None:  # the common case
             return 0.0
         over = full_at - now.timestamp() - self._rate.burst / self._rate.per_second
-        return min(max(0.0, over), self._patience)  # a later time was stored before the clock was set back
+        return min(max(0.0, over), self._patience)  # a longer wait means that the clock was set back
 
     def _drop_some(self, now: float) -> None:
         waiting = {key: full_at for key, full_at in self._full_at.items() if full_at > now}

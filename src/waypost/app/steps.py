@@ -42,8 +42,9 @@ async def run_steps(
 async def repeat_step(run: Callable[[Callable[[Tx], int]], Awaitable[int]], step: Callable[[Tx], int]) -> int:
     """Repeat one step until it reports that there is nothing more to do. Returns the sum of the step's results.
 
-    `run` has the same meaning as in `run_steps`. `step` needs no position, because it deletes the rows that it finds.
-    `step` returns the number of rows that it handled, or whether there may be more rows to handle.
+    `run` has the same meaning as in `run_steps`. `step` needs no position: it deletes the rows that it finds, so the
+    next run finds the remaining rows. `step` returns the number of rows that it handled, or whether there may be more
+    rows to handle.
     """
     count = 0
     while done := await run(step):

@@ -27,8 +27,8 @@ def signature(request: Request, *, secret: str, timestamp: str, scope: str, sign
 def canonical_request(request: Request, signed_headers: tuple[str, ...]) -> bytes:
     """Return the canonical request (step 1 of SigV4).
 
-    For every service except S3, the received path is percent-encoded once more. The body hash is computed from the
-    received body, because the header X-Amz-Content-Sha256 is not trusted.
+    The received path is percent-encoded a second time, as SigV4 requires for every service except S3. The body hash is
+    computed from the received body, because the header X-Amz-Content-Sha256 is not trusted.
     """
     values: dict[str, list[str]] = {name: [] for name in signed_headers}
     for name, value in request.headers:
@@ -71,8 +71,8 @@ def _canonical_query(query: str) -> str:
 
 
 def _reencoded(text: str) -> str:
-    """Decode a string, and percent-encode it again according to the rules of SigV4."""
-    # A shortcut, because a query may have a thousand parameters, and the caller is not authenticated yet.
+    """Decode a percent-encoded string, and encode it again according to SigV4's rules."""
+    # This shortcut saves time: a query may have a thousand parameters, and the caller is not authenticated yet.
     if not text or (text.isascii() and text.isalnum()):
         return text
     return _percent_encoded(unquote_to_bytes(text.encode(*OCTETS)), safe="")

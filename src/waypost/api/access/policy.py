@@ -1,7 +1,7 @@
-"""Authorises calls: evaluates the IAM policy of the caller's access key for each request.
+"""Authorises calls by evaluating the IAM policy of the caller's access key for each request.
 
-Source: "Actions, resources, and condition keys for Amazon Connect" in the Service Authorization Reference. The
-condition keys that every call has are in `domain.iam.facts`.
+Source: "Actions, resources, and condition keys for Amazon Connect" in the Service Authorization Reference.
+`domain.iam.facts` defines the condition keys that are present in every call.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ def authorise(tx: ports.ReadTx, call: Call, resource: tags.Resource | None) -> N
 
 
 def may_depend_on_the_store(call: Call) -> bool:
-    """Return whether the caller's policy may depend on data in the store."""
+    """Return whether the decision of the caller's policy may depend on data in the store."""
     policy = call.key.policy
     return policy is not None and policy.mentions("aws:resourcetag/")
 
@@ -55,7 +55,7 @@ def _circumstances(call: Call) -> Circumstances:
 
 
 class _Facts:
-    """The values of a call's condition keys. Only condition keys that the policy names are looked up."""
+    """The values of a call's condition keys. A condition key is looked up only if the policy uses it."""
 
     def __init__(self, tx: ports.ReadTx, call: Call, resource: tags.Resource | None) -> None:
         self._tx = tx
@@ -77,7 +77,9 @@ class _Facts:
         return _circumstances(self._call).look_up(name)
 
     def _tags(self, name: str) -> Mapping[str, tuple[str, ...]]:
-        """Return the tags to which a condition key with a slash refers; `name` is the part before the slash."""
+        """Return the tags to which a condition key such as `aws:resourcetag/Team` refers; `name` is the part before the
+        slash.
+        """
         members = self._call.members
         match name:
             case "aws:resourcetag" if self._resource:
@@ -99,7 +101,7 @@ class _Facts:
 
 
 def _tag_values(values: Mapping[str, tuple[str, ...]], tag: str) -> tuple[str, ...] | None:
-    """Return all values of a tag key, which may be in any letter case.
+    """Return all values of the tags whose key equals `tag` without regard to case.
 
     Policies compare tag keys without regard to case, and a resource can have several tag keys that differ only in case.
     """

@@ -1,8 +1,8 @@
-"""The authentication of calls with AWS Signature Version 4, in the Authorization header or in a presigned URL.
+"""Authenticates calls that are signed with AWS Signature Version 4, in the Authorization header or in a presigned URL.
 
-`claim` parses the signature fields of a request. The calling code then looks up the access key, and `verify` checks the
-signature with the key. Sources: "Create a signed AWS API request" and "Elements of an AWS API request signature" in the
-IAM User Guide. The page docs/aws-differences.md has a table of the error codes for bad signatures.
+`claim` parses the signature fields of a request. The calling code then looks up the access key, and `verify` uses the
+key to check the signature. Sources: "Create a signed AWS API request" and "Elements of an AWS API request signature" in
+the IAM User Guide. The page docs/aws-differences.md has a table of the error codes for bad signatures.
 """
 
 import hmac
@@ -28,8 +28,9 @@ MAX_EXPIRES = 7 * 24 * 60 * 60
 MAX_PARAMETERS = 1_000
 """The maximum number of parameters in the query of a request.
 
-UntagResource has the most parameters of all operations: 50. The server decodes and encodes every parameter before it
-authenticates the caller, and a query of 64 KiB has room for 65,000 parameters.
+The operation with the most parameters is UntagResource, which accepts 50. The limit protects the server, which decodes
+and encodes every parameter before it authenticates the caller. Without the limit, a query of 64 KiB could contain
+65,000 parameters.
 """
 
 _PARAMETER = re.compile(r"(Credential|SignedHeaders|Signature)=([^ ,]+)")
@@ -60,7 +61,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def scope(self) -> str:
-        """The credential scope, in the form that is signed."""
+        """The credential scope, as it appears in the string that is signed."""
         return f"{self.date}/{self.region}/{self.service}/{self.terminator}"
 
 
@@ -68,7 +69,7 @@ def claim(request: Request, *, service: str, older_regions: Collection[str] = ()
     """Return the signature fields of a request without verifying them.
 
     Raises `ApiError` if the signature is missing or malformed, or if the query has too many parameters. The region must
-    be published by AWS, or be a member of `older_regions`.
+    be a region that AWS publishes, or one of `older_regions`.
     """
     if request.query.count("&") >= MAX_PARAMETERS:
         raise ApiError("InvalidRequestException", 400, f"A query may have at most {MAX_PARAMETERS} parameters.")
@@ -198,7 +199,8 @@ def _claimed(
 def _check_signed_headers(request: Request, found: Claim) -> None:
     """Raise `ApiError` if Host or an X-Amz-* header is unsigned.
 
-    The header X-Amz-Security-Token may be unsigned, because its value is compared with the stored digest.
+    The header X-Amz-Security-Token may be unsigned: if its value is changed, it no longer matches the stored digest,
+    and the request is refused.
     """
     signed = {*found.signed_headers, _SESSION_HEADER}
     unsigned = {name for name, _ in request.headers if name.startswith("x-amz-") and name not in signed}
@@ -230,7 +232,7 @@ def _check_scope(found: Claim, service: str, older_regions: Collection[str]) -> 
 def _moment(timestamp: str) -> datetime:
     """Parse the time in an X-Amz-Date header or parameter. Raises `ValueError` for a malformed time.
 
-    This function does not use `strptime`, which would take ten times as long.
+    This function does not use `strptime`, which is ten times slower.
     """
     match = _DATE.fullmatch(timestamp)
     if match is None:

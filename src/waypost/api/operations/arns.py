@@ -25,8 +25,8 @@ def instance(tenant: Tenant, instance_id: str) -> str:
 def service_role(tenant: Tenant, instance_id: str) -> str:
     """Return the ARN of the service-linked role that Amazon Connect would use for an instance.
 
-    Waypost does not have this role, and its ARN appears only in responses. The suffix of the role's name is taken from
-    the instance id, whereas Amazon Connect uses a random suffix of the same length.
+    The role does not exist in Waypost; its ARN is only shown in responses. Waypost takes the suffix of the role's name
+    from the instance id, whereas Amazon Connect uses a random suffix of the same length.
     """
     suffix = instance_id.replace("-", "")[:_SUFFIX_LENGTH]
     path = "role/aws-service-role/connect.amazonaws.com"
@@ -48,8 +48,9 @@ def of(tenant: Tenant, resource: Resource) -> str:
 def parse(text: str, tenant: Tenant) -> Resource:
     """Parse the ARN of an instance or email address, without checking that the resource exists.
 
-    Raises `errors.Invalid` if the text is not the ARN of an instance or email address, or names another partition.
-    Raises `errors.NotFound` if the resource belongs to another region or account, because the caller cannot see it.
+    Raises `errors.Invalid` if the text is not the ARN of an instance or email address, or if the ARN is in another
+    partition. Raises `errors.NotFound` if the resource belongs to another region or account, because the caller cannot
+    see it.
     """
     match = _ARN.fullmatch(text)
     if match is None:
@@ -65,9 +66,8 @@ def parse(text: str, tenant: Tenant) -> Resource:
 
 
 def instance_id_of(text: str, tenant: Tenant) -> str:
-    """Return the id of an instance, given its id or ARN.
-
-    Raises `errors.Invalid` or `errors.NotFound` for an ARN, in the same cases as `parse`.
+    """Return the id of an instance, given its id or ARN. Raises `errors.Invalid` if the ARN names an email address.
+    Also raises the errors that `parse` raises.
     """
     if not text.startswith("arn:"):
         return text
@@ -80,8 +80,8 @@ def instance_id_of(text: str, tenant: Tenant) -> str:
 def email_address_id_of(text: str, tenant: Tenant, instance_id: str) -> str:
     """Return the id of an email address, given its id or ARN.
 
-    Raises `errors.Invalid` or `errors.NotFound` for an ARN, in the same cases as `parse`. Also raises `errors.NotFound`
-    if the ARN names an email address of another instance.
+    Raises `errors.Invalid` if the ARN names an instance, and `errors.NotFound` if it names an email address of another
+    instance. Also raises the errors that `parse` raises.
     """
     if not text.startswith("arn:"):
         return text

@@ -1,4 +1,4 @@
-"""One call to an operation: the caller, the input, and the values that only the API layer knows."""
+"""One call to an API operation, with its caller, its input, and values that are known only to the API layer."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -25,10 +25,10 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """The settings and functions that all calls of a deployment share."""
 
     new_id: Callable[[], str]
-    """A function that returns a new id, for a call that creates a resource."""
+    """A function that returns an id for a new resource."""
     page_tokens: PageTokens
     token_retention: timedelta
-    """The time for which the store keeps a client token."""
+    """How long the store keeps a client token."""
     email_address_quota: int | None
     """The maximum number of email addresses per instance; None for no limit."""
     domains: Domains = ONE_ACCOUNT_EACH
@@ -43,7 +43,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One call, whose `members` have the operation's input type, which is compiled from the model."""
+    """One call. `members` is an instance of the operation's input type, which is compiled from the model."""
 
     operation: str
     tenant: Tenant
@@ -56,7 +56,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 def tokened(call: Call) -> idempotency.TokenedCall | None:
-    """Return the call in the form that is stored with its client token, or None if it has no client token.
+    """Return the data with which a repetition of the call is recognised, or None if the call has no client token.
 
     An empty client token is treated as missing.
     """
@@ -79,7 +79,7 @@ def fingerprint(members: Any, *, without: tuple[str, ...]) -> bytes:
 
 
 def query_of(call: Call) -> bytes:
-    """Return bytes that identify a query, and that must be the same in the call for the next page.
+    """Return bytes that identify the call's query, so that a page token is accepted only in a call with the same query.
 
     The bytes cover the operation, the tenant, and all members except MaxResults and NextToken.
     """
@@ -107,9 +107,10 @@ def ids_or_arns(members: Any, tenant: Tenant) -> Any:
 
 
 def ids_only(members: Any, _: Tenant) -> Any:
-    """Return the members unchanged, for an operation that accepts only the id of an instance.
+    """Return the members unchanged. For operations that accept the id of an instance, but not its ARN.
 
-    Raises `errors.Invalid` for an ARN, because Amazon Connect was observed to refuse ARNs in calls on an instance.
+    Raises `errors.Invalid` for an ARN, because Amazon Connect has been observed to refuse ARNs in operations on
+    instances.
     """
     if members.instance_id.startswith("arn:"):
         raise errors.Invalid("Invalid input for field InstanceId: it must be an id, not an ARN.")

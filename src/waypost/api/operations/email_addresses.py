@@ -21,19 +21,21 @@ COUNTED = 10_000
 
 
 def primary_and_alias(members: Any) -> tuple[str, str]:
-    """Return the ids `(primary, alias)` in an AssociateEmailAddressAlias or DisassociateEmailAddressAlias call.
+    """Return the ids of the primary and the alias in an AssociateEmailAddressAlias or DisassociateEmailAddressAlias
+    call.
 
-    EmailAddressId in the path is the primary, and `AliasConfiguration.EmailAddressId` is the alias. The meanings of the
-    two ids follow from AWS's descriptions of all fields ("which email address will serve as the alias"), and from
+    EmailAddressId in the path names the primary, and `AliasConfiguration.EmailAddressId` names the alias. All of AWS's
+    field descriptions agree with this ("which email address will serve as the alias"), and so does
     DescribeEmailAddress, which lists "email addresses that forward to this primary". Only the text of Example 1 on the
-    API page suggests the opposite meanings of the two ids. No other code in Waypost decides which id is the primary.
+    API page suggests that the two ids are the other way round. This function is the only code in Waypost that decides
+    which id is the primary.
     """
     return members.email_address_id, members.alias_configuration.email_address_id
 
 
 def link_operation(change: Callable[..., None]) -> Callable[[ports.WriteTx, Call], Output]:
-    """Build the operation AssociateEmailAddressAlias or DisassociateEmailAddressAlias; the two operations differ only
-    in their use case.
+    """Build the operation AssociateEmailAddressAlias or DisassociateEmailAddressAlias. The two operations differ only
+    in the use case that they run, which is passed as `change`.
     """
 
     def run(tx: ports.WriteTx, call: Call) -> Output:

@@ -29,7 +29,7 @@ class PageTokens:
     def read(self, token: str | None, *, query: bytes) -> str | None:
         """Return the cursor in a token, or None if `token` is None.
 
-        Raises `errors.Invalid` if another deployment made the token, or if the token belongs to another query.
+        Raises `errors.Invalid` if the token is malformed, or if it was made by another deployment or for another query.
         """
         if token is None:
             return None

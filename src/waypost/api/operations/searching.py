@@ -1,4 +1,4 @@
-"""The translation of SearchCriteria and SearchFilter into a search condition of the domain."""
+"""Translates SearchCriteria and SearchFilter into a search condition (`domain.directory.search`)."""
 
 import itertools
 from collections.abc import Iterable
@@ -16,7 +16,8 @@ FIELD_NAMES = {
     "emailAddressId": Field.ID,
 }
 """The allowed values of FieldName, which is not case-sensitive. AWS does not document the values of FieldName, so
-Waypost uses the names of the members."""
+Waypost uses the names of the corresponding API members.
+"""
 
 _FIELDS = {
     **{name.lower(): field for name, field in FIELD_NAMES.items()},
@@ -37,10 +38,10 @@ def took_too_long(error: ports.TookTooLong, members: Any) -> errors.Invalid:
 
 
 def condition(criteria: Any, filters: Any) -> Condition:
-    """Return one condition for SearchCriteria and SearchFilter; if an argument is None, it adds no condition.
+    """Return one condition that combines SearchCriteria and SearchFilter; an argument that is None is ignored.
 
-    Raises `errors.Invalid` if a field cannot be searched, if a node has more than one kind of condition, or if the
-    search has too many conditions.
+    Raises `errors.Invalid` if a field cannot be searched, if a node of the search has more than one kind of condition,
+    or if the search is too large.
     """
     tag_filter = filters.tag_filter if filters else None
     size = _size_of_criteria(criteria).with_others(_size_of_tags(tag_filter))
@@ -49,11 +50,11 @@ def condition(criteria: Any, filters: Any) -> Condition:
 
 
 def tag_values(filters: Any) -> dict[str, tuple[str, ...]]:
-    """Return the values of the condition key connect:SearchTag: all values that a SearchFilter requires, grouped by tag
-    key.
+    """Return the values of the condition key connect:SearchTag, grouped by tag key. They are the tag values that a
+    SearchFilter requires.
 
-    A tag key is included only if every alternative in the filter requires it. If an alternative did not require the
-    key, the search could find email addresses that the policy hides.
+    A tag key is included only if every alternative in the filter requires it. If one alternative did not require the
+    key, the search could find email addresses that the policy is meant to hide.
     """
     node = filters.tag_filter if filters else None
     if node is None:
@@ -66,7 +67,9 @@ def tag_values(filters: Any) -> dict[str, tuple[str, ...]]:
 
 
 def _values(tag_conditions: Iterable[Any]) -> dict[str, set[str]]:
-    """Return the values in the tag conditions, grouped by tag key. An empty string stands for any value of a tag."""
+    """Return the values in the tag conditions, grouped by tag key. An empty string means that the tag may have any
+    value.
+    """
     values: dict[str, set[str]] = {}
     for one in tag_conditions:
         values.setdefault(one.tag_key or "", set()).add(one.tag_value or "")
@@ -74,7 +77,9 @@ def _values(tag_conditions: Iterable[Any]) -> dict[str, set[str]]:
 
 
 class _Size(NamedTuple):
-    """The size of a part of a search, computed before the search conditions are built."""
+    """The size of a search or of a part of it. The size is computed before the search conditions are built, so that a
+    search that is too large is refused early.
+    """
 
     conditions: int = 0
     depth: int = 0
@@ -93,7 +98,7 @@ def _size_of_criteria(node: Any) -> _Size:
     if node is None:
         return _Size()
     inner = [_size_of_criteria(one) for one in (*(node.or_conditions or ()), *(node.and_conditions or ()))]
-    if not inner:  # an empty node counts as a condition, too
+    if not inner:  # an empty node also counts as a condition
         text = node.string_condition
         return _Size(1, 0, len(text.value or "") if text else 0)
     size = _Size().with_others(*inner)
@@ -144,7 +149,9 @@ def _field(name: str) -> Field:
 
 
 def _tags(node: Any) -> Iterable[Condition]:
-    """Yield the conditions of a TagFilter. OrConditions is a list of lists: all tags in one inner list must match."""
+    """Yield the conditions of a TagFilter. OrConditions is a list of lists: an email address matches if it has all tags
+    in at least one inner list.
+    """
     if node is None:
         return
     _refuse_several(

@@ -1,5 +1,5 @@
-"""The table of operations. For each operation, the table has the function that implements it, the resources on which a
-policy must allow the operation, and the kinds of id that it accepts.
+"""The table of operations. For each operation, the table lists the function that implements it, the resources on which
+a policy must allow it, and whether it accepts ids, ARNs or both.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,11 +17,12 @@ ResourceOf = Callable[[Call], Resource | None]
 """A function that returns a resource on which the policy must allow the operation; None stands for "*"."""
 
 WithIds = Callable[[Any, Tenant], Any]
-"""A function that converts the ids or ARNs in a call's members to ids, or refuses them."""
+"""A function that replaces ARNs in a call's members with ids, or raises an error if the operation does not accept ARNs.
+"""
 
 
 def any_resource(_: Call) -> None:
-    """Return None for an operation on all resources, or on a resource that does not exist yet."""
+    """Return None, for an operation that applies to all resources or that creates an instance."""
 
 
 def instance(call: Call) -> Resource:
@@ -30,26 +31,26 @@ def instance(call: Call) -> Resource:
 
 
 def email_address(call: Call) -> Resource:
-    """Return the email address in the path of the call."""
+    """Return the email address that the call names in its path."""
     return Resource(call.members.instance_id, call.members.email_address_id)
 
 
 def alias(call: Call) -> Resource:
     """Return the email address that the call names as the alias.
 
-    Mail to the alias goes to the primary, so the policy must allow the operation on the alias, too.
+    The operation changes where mail to the alias goes, so the policy must allow the operation on the alias, too.
     """
     _, alias_id = email_addresses.primary_and_alias(call.members)
     return Resource(call.members.instance_id, alias_id)
 
 
 def as_given(members: Any, _: Tenant) -> Any:
-    """Return the members unchanged, for an operation whose input has no id of an instance or email address."""
+    """Return the members unchanged. For operations whose input contains no id of an instance or email address."""
     return members
 
 
 class Access(Enum):
-    """The way in which an operation uses the store."""
+    """How an operation uses the store."""
 
     LOOK_UP = "look up"
     """The operation only reads, and needs only a few lookups."""
@@ -60,15 +61,14 @@ class Access(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation, whose function `run` takes a transaction and the call."""
+    """One operation. Its function `run` takes a transaction and a call."""
 
     run: Callable[[Any, Call], Output]
     access: Access
     resource_of: ResourceOf
     with_ids: WithIds
     others: tuple[ResourceOf, ...] = ()
-    """Functions that return additional resources, named in the input, on which the policy must also allow the
-    operation.
+    """Functions that return the other resources that the input names. The policy must allow the operation on them, too.
     """
 
     def resources_of(self, call: Call) -> list[Resource | None]:

@@ -18,7 +18,7 @@ _NEEDS_QUOTES = re.compile(r'[",]')
 
 
 class Repeated(ValueError):
-    """A query parameter occurs several times, but may occur only once."""
+    """A query parameter that may occur only once occurs several times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Member:
     """The shape of a list's elements or of a map's values."""
     is_text: bool
     packed: bool
-    """Whether the member is JSON that a header carries in Base64."""
+    """Whether the member is JSON that is Base64-encoded in a header."""
 
     @property
     def path(self) -> str:
@@ -56,8 +56,9 @@ def from_label(member: Member, label: str) -> Any:
 def from_query(member: Member, query: Mapping[str, list[str]]) -> Any:
     """Decode and parse the value of a query parameter; return None if the query lacks it.
 
-    Raises `Repeated` if a parameter for a single value occurs several times, because the signature does not protect the
-    order of parameters. Raises `ValueError` if a value cannot be decoded.
+    Raises `Repeated` if a parameter that takes a single value occurs several times. It would be unclear which of the
+    values is meant, because the signature does not protect the order of parameters. Raises `ValueError` if a value
+    cannot be decoded.
     """
     if member.item and member.shape["type"] == "map":
         one_each = member.item["type"] != "list"
@@ -106,8 +107,9 @@ def to_headers(member: Member, value: Any) -> Iterator[tuple[bytes, bytes]]:
 def parameters(query: str) -> dict[str, list[str]]:
     """Split a query into its parameters, with decoded names and encoded values.
 
-    The values stay encoded, because a parameter that no member uses may have an invalid value. Raises `ValueError` if a
-    name cannot be decoded. A plus sign does not stand for a space, because SigV4 signs it as a plus sign.
+    The values stay encoded, so that an invalid value causes an error only if a member uses the parameter. Raises
+    `ValueError` if a name cannot be decoded. A plus sign does not stand for a space, because SigV4 signs it as a plus
+    sign.
     """
     values: dict[str, list[str]] = {}
     for pair in query.split("&") if query else ():
@@ -135,8 +137,8 @@ def _utf_8(text: str) -> str:
 
 
 def _items(shape: Shape, text: str) -> list[str]:
-    """Split a header value into the items of a list. A string in the list may be quoted, and a date in the list
-    contains a comma.
+    """Split a header value into the items of a list. Not every comma separates two items: a quoted string may contain
+    commas, and every date contains one.
     """
     if shape["type"] == "timestamp":
         return _COMMA_BETWEEN_MOMENTS.split(text)

@@ -1,4 +1,6 @@
-"""The parser for request bodies, which must be JSON in UTF-8 without a byte order mark, and not nested too deeply."""
+"""The parser for request bodies. A body must be JSON in UTF-8, must not begin with a byte order mark, and must not be
+nested too deeply.
+"""
 
 import itertools
 from collections.abc import Iterable
@@ -11,7 +13,7 @@ from waypost.api.errors import ApiError
 DEPTH_LIMIT = 100
 """The maximum nesting depth of arrays and objects in a body.
 
-No valid request reaches the maximum nesting depth, and Python's stack allows deeper nesting.
+The limit is higher than the depth of any valid request, and low enough for Python's stack.
 """
 
 
@@ -34,7 +36,7 @@ def text(body: bytes) -> str:
 
 
 def value(body: bytes) -> Any:
-    """Parse a body as JSON. If an object has a member twice, the last value is used."""
+    """Parse a body as JSON. If an object contains the same member more than once, the last value is used."""
     try:
         found = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -57,7 +59,7 @@ def _too_deep() -> ApiError:
 
 
 def _is_too_deep(value: Any) -> bool:
-    # This loop goes level by level, because recursion could overflow the stack.
+    # This loop examines one level after the other, because recursion could overflow the stack.
     level = _containers([value])
     for _ in range(DEPTH_LIMIT):
         if not level:

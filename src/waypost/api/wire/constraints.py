@@ -1,4 +1,6 @@
-"""Validates a request against the model, and produces the error messages of AWS in the order of the model's members."""
+"""Validates a request against the model, and produces AWS's error messages in the order in which the model lists the
+members.
+"""
 
 import itertools
 import re
@@ -10,11 +12,12 @@ from waypost.api.wire import shapes
 from waypost.api.wire.shapes import Shape
 
 NAMED_LIMIT = 100
-"""The maximum number of invalid members that a response names. A request body has room for many thousands of invalid
-members."""
+"""The maximum number of invalid members that a response names. The limit is needed because a request body can contain
+many thousands of invalid members.
+"""
 
 QUOTED_LIMIT = 1000
-"""The maximum number of characters of an invalid value that a message quotes."""
+"""The maximum number of characters that an error message quotes from an invalid value."""
 
 _JSON_TYPES: Mapping[str, tuple[tuple[type[Any], ...], str]] = {
     "structure": ((dict,), "a JSON object"),
@@ -32,7 +35,9 @@ _JSON_TYPES: Mapping[str, tuple[tuple[type[Any], ...], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One invalid member. `wrong_type` is true for a wrong JSON type, and false for a broken constraint."""
+    """One invalid member. `wrong_type` is true if the member has the wrong JSON type, and false if it violates a
+    constraint.
+    """
 
     text: str
     wrong_type: bool
@@ -125,7 +130,7 @@ class Constraints:
     def _is_sensitive(self, shape: Shape) -> bool:
         """Return whether error messages must not show the values of a shape.
 
-        A list or map counts as sensitive unless all of its parts are strings that are not sensitive.
+        A list or map counts as sensitive unless it contains only strings that are not sensitive.
         """
         parts = [self._shapes[shape[part]["shape"]] for part in ("member", "key", "value") if part in shape]
         return bool(shape.get("sensitive")) or any(

@@ -3,13 +3,14 @@
 import msgspec
 
 OCTETS = ("utf-8", "surrogateescape")
-"""The codec and error handler that decode received bytes to text without loss, and encode the text to the same
-bytes."""
+"""The codec and error handler that decode received bytes to text without loss, and encode the text back to the same
+bytes.
+"""
 
 
 class Request(msgspec.Struct, frozen=True):
-    """An HTTP request as received. No part of the request is percent-decoded, and only the case of its header names is
-    normalised.
+    """An HTTP request as received, except that its header names are in lower case. No part of the request is
+    percent-decoded.
     """
 
     method: str

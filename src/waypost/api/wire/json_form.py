@@ -1,7 +1,7 @@
 """The translation between JSON and members of the model: wire names, timestamps, and floats such as NaN.
 
-If a shape has no wire names, timestamps or floats, its JSON and its members are equal, and need no translation. No
-shape of Amazon Connect needs a translation.
+If a shape has no wire names, timestamps or floats, its members are the same in JSON and in the model, and need no
+translation. None of Amazon Connect's shapes needs a translation.
 """
 
 from collections.abc import Mapping

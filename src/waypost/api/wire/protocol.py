@@ -1,10 +1,10 @@
 """The AWS protocols, which parse a request into an operation and its members, and serialise an output or error as a
 response.
 
-There are two protocols. In rest-json, which all SDKs send, the method and path name the operation, and its members are
+There are two protocols. In rest-json, which all SDKs use, the method and path name the operation, and its members are
 in the path, the query, headers and the body. In JSON 1.1, which the examples in the API Reference use, a request is
-`POST /`, the header X-Amz-Target names the operation, and all members are in the body. The content type of a request
-is ignored.
+`POST /`, the header X-Amz-Target names the operation, and all members are in the body. The content type of a request is
+ignored.
 
 Members that are not in the model are ignored. For JSON 1.1, the translation in `json_form` is not implemented, because
 Amazon Connect does not need it.
@@ -34,7 +34,7 @@ class Form(msgspec.Struct, frozen=True):
 
     content_type: bytes
     has_target: bool
-    """Whether the header X-Amz-Target names the operation, and the body has all members."""
+    """Whether the header X-Amz-Target names the operation, and the body contains all members."""
 
 
 REST_JSON = Form(rest_json.CONTENT_TYPE, has_target=False)
@@ -95,8 +95,8 @@ class Protocol:
     def _unknown(self, what: str) -> ApiError:
         """Return the error for an operation that Waypost does not implement.
 
-        The error message lists the operations that Waypost implements, because most such requests are for other AWS
-        operations.
+        The error message lists the operations that Waypost implements. The caller often wanted an AWS operation that
+        Waypost does not have.
         """
         names = ", ".join(sorted(self._operations))
         return ApiError(
@@ -109,8 +109,8 @@ class Protocol:
         """Parse and validate all members of a request; return them as the operation's input type.
 
         Raises `ApiError` InvalidRequestException if the body is not JSON, or if a member has the wrong JSON type.
-        Raises `ApiError` InvalidParameterException, which names the invalid members, if members break a constraint. If
-        the model does not permit InvalidParameterException for the operation, InvalidRequestException is raised
+        Raises `ApiError` InvalidParameterException, which names the invalid members, if members violate a constraint.
+        If the model does not permit InvalidParameterException for the operation, InvalidRequestException is raised
         instead.
         """
         operation, body = match.operation, request.body
@@ -141,7 +141,9 @@ class Protocol:
 
 
 def form(method: str, path: str) -> Form:
-    """Return the protocol of a request, which is also needed if the request is refused before it is routed."""
+    """Return the protocol of a request. The function needs no route, because a request may be refused before it is
+    routed.
+    """
     return JSON_1_1 if path == "/" and method == "POST" else REST_JSON
 
 
@@ -162,8 +164,8 @@ def serialise(operation: shapes.Operation, output: Mapping[str, Any], *, form: F
 def serialise_error(error: ApiError, *, modelled: bool, form: Form = REST_JSON) -> Response:
     """Serialise an error as a response.
 
-    For an error that the model defines, the text is in the model's member `Message`. For all other errors, the text is
-    in the member `message`, as in responses of the AWS front end.
+    For an error that the model defines, the message is in the member `Message`, as the model specifies. For all other
+    errors, the message is in the member `message`, as in responses from the AWS front end.
     """
     # A message may quote data from the client, which can contain arbitrary bytes.
     message = error.message.encode("utf-8", "replace").decode()

@@ -1,7 +1,7 @@
 """The rest-json protocol, which carries the members of a call in the path, the query, headers and the body.
 
-The members of Amazon Connect need no translation between JSON and the model. Features of rest-json that Amazon Connect
-does not use are implemented as well, in case a later model uses them.
+None of Amazon Connect's members needs a translation between JSON and the model. Features of rest-json that Amazon
+Connect does not use are also implemented, in case a later version of its model uses them.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ CONTENT_TYPE = b"application/json"
 def members(operation: shapes.Operation, labels: Mapping[str, str], request: Request) -> dict[str, Any]:
     """Return the members of a request, without validating them.
 
-    If a member belongs outside the body, a member of the same name in the body is ignored.
+    If the model places a member outside the body, a member of the same name in the body is ignored.
     """
     layout = operation.input
     found = bodies.members(request.body) if layout.is_plain else _from_body(layout, request.body, operation.json.read)

@@ -1,8 +1,8 @@
-"""The service model, compiled from `model.json` to request types when the server starts.
+"""The service model, which is compiled from `model.json` into request types when the server starts.
 
 A request's members are validated in two passes. The fast pass uses `msgspec` with types compiled from the shapes, and
 stops at the first error. If the fast pass finds an error, the slow pass (`constraints`) walks the model, and reports
-every invalid member with AWS's messages. No shape is written by hand.
+every invalid member with AWS's messages. All shapes come from `model.json`; none is written by hand.
 """
 
 import itertools
@@ -32,7 +32,9 @@ _ABSENT: Any = None
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The part of the request or response that carries each member of an operation's input or output."""
+    """Where each member of an operation's input or output is in the request or response: in the path, the query, a
+    header, the body, or the status code.
+    """
 
     shape: Shape
     labels: tuple[bindings.Member, ...]
@@ -42,10 +44,10 @@ class Layout:
     payload: bindings.Member | None
     status: bindings.Member | None
     is_plain: bool
-    """Whether no member is carried in a header, payload or status code, and the JSON of the body needs no translation.
+    """True if no member is in a header, the payload or the status code, and the JSON of the body needs no translation.
     """
     has_plain_labels: bool
-    """Whether all labels are strings and have the same names as their members."""
+    """Whether every label is a string and has the same name as its member."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Operation:
     name: str
     method: str
     segments: tuple[str, ...]
-    """The segments of the path, in which `{Name}` is a label."""
+    """The segments of the path; a segment of the form `{Name}` is a label."""
     is_greedy: bool
     """Whether the last label may contain slashes."""
     input: Layout
@@ -138,7 +140,7 @@ class Model:
         return self._compiled[name]
 
     def _close_the_circles(self) -> None:
-        """Set recursive shapes as attributes of the classes that use them, where msgspec looks up names."""
+        """Make each recursive shape an attribute of the compiled classes, because msgspec looks up names there."""
         structures = [compiled for compiled in self._compiled.values() if isinstance(compiled, type(msgspec.Struct))]
         for structure, name in itertools.product(structures, self._inside_itself):
             setattr(structure, name, self._compiled[name])
@@ -191,7 +193,7 @@ def snake_case(member: str) -> str:
 
 
 def python_pattern(pattern: str) -> str:
-    """Convert a pattern of the model to the syntax of Python's `re`.
+    """Convert a regular expression from the model to the syntax of Python's `re`.
 
     In the converted pattern, `$` does not match before a final newline.
     """

@@ -1,6 +1,6 @@
-"""The text form of single values in a path, a query or a header.
+"""Parses and formats single values in a path, a query or a header.
 
-A string that does not match its shape is returned unchanged, and then fails validation.
+A string that cannot be parsed as its shape requires is returned unchanged, and then fails validation.
 """
 
 import math
@@ -14,7 +14,7 @@ ISO_8601, RFC_822, SECONDS = "iso8601", "rfc822", "unixTimestamp"
 """The formats of a timestamp on the wire. Internally, a timestamp is a number of seconds since 1970."""
 
 NO_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-"""The floats that JSON cannot express as numbers, by their names on the wire."""
+"""The floats that JSON cannot express as numbers, keyed by the names that represent them on the wire."""
 
 _BOOLEANS = {"true": True, "false": False}
 _INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
@@ -22,8 +22,8 @@ _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?", re.ASCII)
 
 
 def read(shape: Mapping[str, Any], text: str, timestamp: str) -> Any:
-    """Parse a value from the text in a path, a query or a header. `timestamp` is the format of timestamps, unless the
-    shape names another format.
+    """Parse a value from the text in a path, a query or a header. `timestamp` is the default format of timestamps,
+    which the shape can override.
     """
     match shape["type"]:
         case "boolean":
@@ -38,8 +38,8 @@ def read(shape: Mapping[str, Any], text: str, timestamp: str) -> Any:
 
 
 def write(shape: Mapping[str, Any], value: Any, timestamp: str) -> str:
-    """Format a value as text for a path, a query or a header. `timestamp` is the format of timestamps, unless the shape
-    names another format.
+    """Format a value as text for a path, a query or a header. `timestamp` is the default format of timestamps, which
+    the shape can override.
     """
     match shape["type"]:
         case "boolean":
@@ -52,7 +52,7 @@ def write(shape: Mapping[str, Any], value: Any, timestamp: str) -> str:
 
 
 def read_timestamp(text: str, form: str) -> float | str:
-    """Parse a timestamp to seconds since 1970. A string that is not a timestamp is returned unchanged."""
+    """Convert a timestamp to seconds since 1970. A string that is not a timestamp is returned unchanged."""
     if form == SECONDS:
         return float(text) if _NUMBER.fullmatch(text) else text
     try:

@@ -14,7 +14,7 @@ KEPT_AFTER_EXPIRY = timedelta(days=1)
 
 
 def create(tx: ports.WriteTx, key: AccessKey) -> None:
-    """Store a new access key. Raises `errors.Invalid` for an account, user name or policy that is not allowed."""
+    """Store a new access key. Raises `errors.Invalid` if its account, user name or policy is not allowed."""
     access_keys.check(key)
     tx.add_access_key(key)
 

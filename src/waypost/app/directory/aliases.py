@@ -21,7 +21,7 @@ def associate(
     """Make one email address the alias of another email address in the same instance.
 
     Raises `errors.NotFound`, which names the missing resource, if the instance or an email address does not exist.
-    Raises `errors.Invalid` if both ids are the same, and `errors.Conflict` if an existing alias link prevents the new
+    Raises `errors.Invalid` if both ids are the same, and `errors.Conflict` if one of the email addresses already has an
     alias link. Raises `errors.TokenReused` if the client token was used for a different call.
     """
 
@@ -51,8 +51,8 @@ def disassociate(
     now: datetime,
     call: idempotency.TokenedCall | None = None,
 ) -> None:
-    """Remove the alias link between the primary and the alias. Mail that was accepted before the alias link was removed
-    keeps its destinations.
+    """Remove the alias link between the primary and the alias. The destinations of mail that was already accepted do
+    not change.
 
     Raises `errors.NotFound` if the instance, an email address or the alias link does not exist, and
     `errors.TokenReused` if the client token was used for a different call.

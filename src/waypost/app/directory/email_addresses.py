@@ -14,26 +14,26 @@ from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.directory.instances import Tenant
 
 DOMAIN_HOLDS = 1024
-"""The number of locks that all domains share. Several domains share one lock, because a lock's name stays in the store
-permanently.
+"""The number of locks for domains. Several domains share one lock, because a lock's name stays in the store
+permanently, and there is no limit on the number of domains.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Domains:
-    """The settings that apply to domains, such as the domains that all accounts share. All domains are stored as
+    """The settings that apply to domains; for example, which domains all accounts share. Domains are written as
     A-labels.
     """
 
     shared: frozenset[str] = frozenset()
     """Domains in which every account may have email addresses; `*` stands for all domains."""
     subaddressed: frozenset[str] = frozenset()
-    """Domains in which support@ gets the mail for support+x@, unless the email address support+x@ exists."""
+    """Domains with subaddresses: mail for support+x@ goes to support@, unless the email address support+x@ exists."""
     owner: str = ""
     """The account of the server's owner."""
     of_server: frozenset[str] = frozenset()
-    """Domains of the server itself: its host name, and the domain of rewritten senders. The domains of the server
-    belong to the server's owner.
+    """The server's own domains: its host name, and the domain of rewritten senders. These domains belong to the
+    server's owner.
     """
 
     def are_shared(self, domain: str) -> bool:
@@ -42,7 +42,7 @@ class Domains:
 
 
 ANY = "*"
-"""The entry in `Domains.shared` that stands for every domain, except the domains of the server itself."""
+"""The entry in `Domains.shared` that stands for all domains except the server's own domains."""
 
 ONE_ACCOUNT_EACH = Domains()
 
@@ -57,7 +57,7 @@ def create(
     domains: Domains = ONE_ACCOUNT_EACH,
     call: idempotency.TokenedCall | None = None,
 ) -> str:
-    """Create an email address in an instance of the tenant, and return its id.
+    """Create an email address in one of the tenant's instances, and return the email address's id.
 
     `email_address.created_at` is used as the time of the call. `quota` is the maximum number of email addresses in an
     instance; None means no limit. Raises `errors.NotFound` if the instance does not exist, `errors.Conflict` if the
@@ -91,8 +91,8 @@ def _refuse_domain_of_another(tx: ports.WriteTx, account: str, address: addresse
     """Raise `errors.Conflict` if the account may not have this email address, or any email address in its domain.
 
     A domain belongs to the account that has email addresses in it. A domain becomes free when the last email address in
-    it is deleted. Accounts that already shared a domain before domains had owners keep the domain, and may add email
-    addresses to it.
+    it is deleted. Accounts that shared a domain before domains had owners keep it, and may still add email addresses to
+    it.
     """
     domain = address.key.rpartition("@")[2]
     for base in addresses.owner_keys(address, domains.subaddressed)[1:]:
@@ -103,8 +103,8 @@ def _refuse_domain_of_another(tx: ports.WriteTx, account: str, address: addresse
             )
     if domains.are_shared(domain):
         return
-    # Accounts enter a domain one at a time. An account that is already in the domain does not wait. A new account waits
-    # for it: otherwise the new account could enter the domain while the old account deletes its last address there and
+    # Accounts enter a domain one at a time. An account that already has an address in the domain does not wait. A new
+    # account waits: otherwise it could enter the domain while the old account deletes its last address there and
     # creates another address.
     name = f"domain {zlib.crc32(domain.encode()) % DOMAIN_HOLDS}"
     if tx.keep_domain(account, domain, name=name):
@@ -145,7 +145,7 @@ def search_page(
     limit: int,
     count_up_to: int,
 ) -> ports.SearchPage:
-    """Up to `limit` email addresses of an instance that match a condition, starting after the cursor `after`.
+    """Return up to `limit` email addresses of an instance that match a condition, starting after the cursor `after`.
 
     The matching email addresses are counted, but only up to `count_up_to`. Raises `errors.NotFound` if the instance
     does not exist.
@@ -169,8 +169,8 @@ def update_metadata(
 ) -> str:
     """Change the display name and the description of an email address; None keeps the current value. Returns the id.
 
-    Alias links stay. Raises `errors.NotFound`, which names the missing resource, if the instance or the email address
-    does not exist. Raises `errors.TokenReused` if the client token was used for a different call.
+    Alias links are not changed. Raises `errors.NotFound`, which names the missing resource, if the instance or the
+    email address does not exist. Raises `errors.TokenReused` if the client token was used for a different call.
     """
 
     def effect() -> str:
@@ -198,7 +198,7 @@ def lock(tx: ports.WriteTx, tenant: Tenant, instance_id: str, *ids: str) -> list
 
     Rows are always locked in sorted order, so that two calls cannot deadlock. Raises `errors.NotFound`, which names the
     missing resource, if the instance or an email address does not exist. Raises `errors.Busy` if another transaction
-    locks the rows for too long.
+    keeps the rows locked for too long.
     """
     held = tx.lock_email_addresses(tenant, instance_id, sorted(set(ids)))
     for email_address_id in ids:

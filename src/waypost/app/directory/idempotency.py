@@ -50,10 +50,10 @@ def once(tx: ports.WriteTx, call: TokenedCall | None, *, now: datetime, effect: 
 
 
 def purge(tx: ports.WriteTx, *, now: datetime, retention: timedelta) -> bool:
-    """Delete some of the expired records of calls. Returns whether there may be more expired records.
+    """Delete some expired records of calls. Returns whether there may be more expired records.
 
-    A record with a time in the future was written while the clock was ahead. The time of a record from the future is
-    set to the current time, so that the record expires as if it were new.
+    If the clock was ahead when a record was written, the record's time may be in the future. Such a time is set to the
+    current time, so that the record expires as if it were new.
     """
     corrected = tx.correct_calls(now=now, limit=FORGOTTEN_AT_ONCE)
     forgotten = tx.forget_calls(before=now - retention, limit=FORGOTTEN_AT_ONCE)

@@ -11,7 +11,9 @@ from waypost.domain.directory import tags as tagging
 from waypost.domain.directory.instances import ALIAS_IS_USED, Instance, Tenant
 
 OLDEST_AMONG = 1_000
-"""The maximum number of instances that are read to find the oldest instance; AWS allows two instances in a region."""
+"""The maximum number of instances that are read to find the oldest instance. The limit is ample: AWS allows two
+instances in a region.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ A use case is a function that takes a transaction `tx` and some values. The API,
 use case with `await store.read(…)` or `await store.write(…)`. When `write` returns, all changes of the use case are
 durable. If `write` raises an exception, the use case has changed nothing.
 
-Each file in this folder covers one subject. A protocol `ReadX` has the methods that read data on the subject, and
+Each file in this folder covers one subject. Its protocol `ReadX` has the methods that read data on the subject, and
 `WriteX` has the methods that change it. The module `store` combines these protocols into `ReadTx` and `WriteTx`.
 """
 

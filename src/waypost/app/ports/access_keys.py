@@ -22,7 +22,7 @@ class WriteAccessKeys(Protocol):
     """Methods that change access keys."""
 
     def add_access_key(self, key: AccessKey) -> None:
-        """Store a new access key. The store seals the secret before it writes the key."""
+        """Store a new access key. The store encrypts the secret before it writes the key."""
         ...
 
     def activate_access_key(self, access_key_id: str, *, active: bool) -> None:

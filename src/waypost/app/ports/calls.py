@@ -1,4 +1,4 @@
-"""API calls with a client token, and their recorded responses, which prevent a retry from taking effect again."""
+"""Records of API calls that had a client token. The recorded responses prevent a retry from taking effect again."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from waypost.domain.directory.instances import Tenant
 class CallKey:
     """The key of a call that has a client token. If two calls have equal keys, the second call is a retry.
 
-    `scope` is the instance id, or an empty string for an operation that has no instance.
+    `scope` is the id of the instance that the call names, or an empty string if the call names no instance.
     """
 
     tenant: Tenant
@@ -30,7 +30,7 @@ class RememberedCall:
 
 
 class WriteCalls(Protocol):
-    """Methods that record calls, and that make calls with the same client token run one after the other."""
+    """Methods that record calls. They also ensure that calls with the same client token run one after the other."""
 
     def claim_call(self, key: CallKey) -> RememberedCall | None:
         """Lock a client token until the transaction ends, and return the recorded response.
@@ -50,9 +50,7 @@ class WriteCalls(Protocol):
         ...
 
     def correct_calls(self, *, now: datetime, limit: int) -> int:
-        """Find at most `limit` records of calls whose time is later than `now`, and set their time to `now`.
-
-        The time of a record can be later than `now` if the clock was ahead when the record was made. Return the number
-        of corrected records.
+        """Correct at most `limit` records of calls whose time is later than `now`: their time becomes `now`. A record
+        can have such a time if the clock was ahead when the record was made. Return the number of corrected records.
         """
         ...

@@ -34,7 +34,7 @@ class SearchPage:
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """The owners of several addresses, read at the same point in time."""
+    """The owners of several addresses at one point in time."""
 
     found: Mapping[str, tuple[EmailAddress, EmailAddress | None]]
     """Maps an address key to the email address that owns it, and to the primary of that email address.
@@ -42,7 +42,7 @@ class Owners:
     The primary is None unless the email address is an alias.
     """
     routes_revision: str
-    """The revision of the routes at the same point in time, which can be passed to `stored_routes`."""
+    """The revision that the routes had at that point in time. It can be passed to `stored_routes`."""
 
 
 class ReadDirectory(Protocol):
@@ -60,8 +60,8 @@ class ReadDirectory(Protocol):
         ...
 
     def regions(self) -> list[str]:
-        """Return the regions in which any account has an instance. The query reads all instances in order to find the
-        regions.
+        """Return the regions in which any account has an instance. This query is slow if there are many instances,
+        because it reads all of them.
         """
         ...
 
@@ -70,7 +70,8 @@ class ReadDirectory(Protocol):
         ...
 
     def description(self, tenant: Tenant, instance_id: str, email_address_id: str) -> Description | None:
-        """Return an email address of the tenant's instance with its alias link and tags, from a single query.
+        """Return an email address of the tenant's instance, with its alias link and tags. All of them are read by a
+        single query.
 
         Return None if the instance has no such email address.
         """
@@ -112,7 +113,7 @@ class ReadDirectory(Protocol):
         ...
 
     def owners(self, address_keys: Sequence[str]) -> Owners:
-        """Return the owners of these addresses and the revision of the routes, from a single query."""
+        """Return the owners of these addresses and the revision of the routes. Both are read by a single query."""
         ...
 
     def has_address_in(self, account: str, domain: str) -> bool:
@@ -142,11 +143,12 @@ class WriteDirectory(Protocol):
     """Methods that change instances, email addresses, alias links and tags."""
 
     def keep_domain(self, account: str, domain: str, *, name: str) -> bool:
-        """Acquire the named lock `name` in shared mode, and return whether an account has an email address in a domain.
+        """Try to acquire the lock `name` in shared mode, and return whether the account has an email address in the
+        domain.
 
         Until this transaction ends, no other transaction can acquire `name` with `hold`, but other transactions can
-        share the lock. This method never waits for the lock. The result is also False if another transaction has
-        acquired the lock, or if no transaction has ever acquired the lock.
+        share the lock. This method never waits for the lock. If another transaction has acquired the lock with `hold`,
+        or if no transaction has ever done so, the result is False.
         """
         ...
 

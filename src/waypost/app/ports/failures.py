@@ -4,7 +4,7 @@ from waypost.app.ports import StoreUnavailable
 from waypost.domain.errors import Busy
 
 STORE_FAILURES: tuple[type[Exception], ...] = (StoreUnavailable, Busy)
-"""The exceptions for temporary failures, after which the same transaction may succeed later.
+"""The exceptions that report a temporary failure. If the transaction is repeated later, it may succeed.
 
 `Busy` means that another transaction locked the same rows for too long. Code that does not report conflicts to a client
 treats `Busy` as a failure of the store.

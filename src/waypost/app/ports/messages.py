@@ -53,7 +53,9 @@ class ReadMessages(Protocol):
         ...
 
     def deliveries_of(self, account: str, message_id: str) -> list[Delivery]:
-        """Return the deliveries of a message to this account: direct deliveries, then forwarded deliveries."""
+        """Return the deliveries of a message to this account: the direct deliveries first, and then the forwarded
+        deliveries.
+        """
         ...
 
     def all_deliveries_of(self, message_id: str) -> list[Delivery]:
@@ -61,13 +63,13 @@ class ReadMessages(Protocol):
         ...
 
     def recipients_of(self, message_id: str) -> list[str]:
-        """Return the ids of all email addresses, of any account, to which a message has a delivery."""
+        """Return the ids of all email addresses, in any account, that have a delivery of this message."""
         ...
 
     def deliveries_at(
         self, account: str, address_key: str, *, after: str | None, limit: int
     ) -> list[tuple[Delivery, Message]]:
-        """Return up to `limit` deliveries in the inbox of an address with their messages, newest first.
+        """Return up to `limit` deliveries in an address's inbox, each with its message, newest first.
 
         `after` is the id of the last message of the previous page; None starts at the newest delivery.
         """
@@ -76,7 +78,7 @@ class ReadMessages(Protocol):
     def deliveries_kept(
         self, account: str, *, after: tuple[str, str] | None, limit: int
     ) -> list[tuple[Delivery, Message]]:
-        """Return up to `limit` deliveries in all inboxes of an account with their messages, newest first.
+        """Return up to `limit` deliveries in an account's inboxes, each with its message, newest first.
 
         `after` is the cursor: the message id and the email address id of the last delivery on the previous page. If the
         email address id is empty, all deliveries of the message with that id are skipped.
@@ -86,15 +88,16 @@ class ReadMessages(Protocol):
     def deliveries_to(
         self, account: str, address_key: str, *, after: str | None, limit: int
     ) -> list[tuple[Delivery, Message]]:
-        """Return the same deliveries as `deliveries_at`, and also the deliveries that the inbox of the address does not
-        keep.
+        """Return the same deliveries as `deliveries_at`, and also the deliveries to the address that are not in its
+        inbox.
 
-        Every message to an alias has a delivery for the alias, so this method finds the message under the alias too.
+        Every message to an alias has a delivery for the alias, so this method also finds the message if `address_key`
+        is the alias.
         """
         ...
 
     def trace(self, message_id: str) -> list[TraceEvent]:
-        """Return the trace of a message in order, with the events of all accounts."""
+        """Return the events of a message's trace in chronological order, including the events of all accounts."""
         ...
 
     def count_bounces(self, delivery: Delivery) -> int:
@@ -127,8 +130,8 @@ class WriteMessages(Protocol):
     def remove_octets_if_spent(self, message_id: str) -> bool:
         """Delete the bytes of a message if they are no longer needed. Return whether bytes were deleted.
 
-        The bytes are needed while a delivery of the message is kept in an inbox, is planned, is queued, or is a dead
-        letter. The bytes are also needed while a notice about the message is due.
+        The bytes are needed while a delivery of the message is in an inbox, is planned, is queued, or is a dead letter.
+        The bytes are also needed while a notice about the message is due.
         """
         ...
 
@@ -143,16 +146,16 @@ class WriteMessages(Protocol):
     ) -> None:
         """Store a complete message: its envelope, its last bytes, its deliveries, and the first events of its trace.
 
-        A delivery with the status `queued` is put into the queue and is due immediately. From the time `warn_at`
-        onwards, `take_late` returns the queued deliveries.
+        A delivery with the status `queued` is put into the queue and is due immediately. `warn_at` is the time from
+        which `take_late` returns the queued deliveries.
 
-        For a message in several pieces, `add_octets` has stored the earlier bytes. Raises `StoreUnavailable` if the
-        earlier bytes have been deleted.
+        If the message arrived in several pieces, `octets` is the last piece, and `add_octets` must have stored the
+        others. Raises `StoreUnavailable` if the earlier bytes have been deleted.
         """
         ...
 
     def add_planned(self, message_id: str, parts: Sequence[PlannedPart]) -> None:
-        """Store the planned deliveries of a new message, in parts that later transactions store as deliveries."""
+        """Store the planned deliveries of a new message in parts. Later transactions turn each part into deliveries."""
         ...
 
     def take_planned(self, message_id: str) -> PlannedPart | None:

@@ -1,4 +1,4 @@
-"""Notices to senders and owners that are due: the store has recorded them, but no worker has written them yet."""
+"""Due notices to senders and owners: the store has recorded that they are due, but no worker has written them yet."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 OWNER_OF_LOOP = "loop"
-"""The value of `action` for a notice to the owner of an email address about a mail loop."""
+"""The value of `action` for a notice that informs the owner of an email address about a mail loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,9 @@ class WriteNotices(Protocol):
     """Methods that change due notices."""
 
     def owe(self, owed: Sequence[Owed]) -> None:
-        """Record notices that are due. A notice that is already recorded keeps its time and gets the new outcome."""
+        """Record notices that are due. If a notice is already recorded, its time stays the same, and its outcome is
+        replaced.
+        """
         ...
 
     def take_owed(self, owing: Owing, *, limit: int) -> list[Owed]:

@@ -151,7 +151,7 @@ class WriteQueue(Protocol):
     def correct_queue(
         self, *, now: datetime, due_by: datetime, leased_by: datetime, lease_until: datetime, limit: int
     ) -> int:
-        """Correct times in the queue that are impossible at `now`, because a clock was ahead when they were stored.
+        """Correct times in the queue that cannot be right at `now`. Such times were stored while a clock was ahead.
 
         If a delivery was queued after `now`, its queue time becomes `now`, and the times of its next attempt and of
         its delay notice move back by the same amount.
@@ -173,14 +173,14 @@ class WriteQueue(Protocol):
     def defer(self, claimed: Held, *, due_at: datetime, because: str) -> bool:
         """Record a failed attempt: release the delivery, and make it due again at `due_at`.
 
-        `because` is the reason for the failure. Return False, and change nothing, if the claim of the caller has ended.
+        `because` is the reason for the failure. Return False, and change nothing, if the caller's claim has ended.
         """
         ...
 
     def move(self, claimed: Held, *, destination: str, due_at: datetime) -> bool:
-        """Release a delivery, and queue it for another destination, due at `due_at`.
+        """Release a delivery, and queue it for another destination, where it is due at `due_at`.
 
-        The move does not count as an attempt. Return False, and change nothing, if the claim of the caller has ended.
+        The move does not count as an attempt. Return False, and change nothing, if the caller's claim has ended.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Records of refused mail, with which operators can find out what happened to a message."""
+"""Records of refused mail, which help operators find out what happened to a message."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,10 +32,9 @@ class ReadRefusals(Protocol):
     def refusals_of(
         self, recipient_key: str, *, account: str, with_unowned: bool, since: datetime, limit: int
     ) -> list[Refusal]:
-        """Return up to `limit` refusals of mail for an address that happened at `since` or later, newest first.
-
-        Only refusals that happened while the account owned the address are returned. If `with_unowned` is true,
-        refusals that happened while no account owned the address are returned too.
+        """Return up to `limit` refusals of mail for an address, newest first. Only refusals that happened at `since` or
+        later, while the account owned the address, are returned. If `with_unowned` is true, refusals that happened
+        while no account owned the address are returned too.
         """
         ...
 

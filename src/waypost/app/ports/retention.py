@@ -26,17 +26,18 @@ class WriteRetention(Protocol):
     """Methods that delete old mail."""
 
     def remove_delivered(self, inbox: Inbox, message_ids: Sequence[str]) -> list[str]:
-        """Delete the completed deliveries of these messages from an inbox, but no queued delivery and no dead letter.
+        """Delete the completed deliveries of these messages from an inbox. Queued deliveries and dead letters are not
+        deleted.
 
         Return the ids of the messages whose deliveries were deleted.
         """
         ...
 
     def end_messages(self, message_ids: Sequence[str], *, now: datetime) -> list[str]:
-        """Delete each of these messages that has no delivery and no planned delivery. Return the ids of the deleted
-        messages.
+        """Delete those of these messages that have neither deliveries nor planned deliveries. Return the ids of the
+        deleted messages.
 
-        The bytes of a deleted message stay in the store, which deletes them later like the bytes of an incomplete
-        message.
+        The bytes of a deleted message stay in the store for now. They are deleted later, like the bytes of an
+        incomplete message.
         """
         ...

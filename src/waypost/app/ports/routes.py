@@ -26,5 +26,8 @@ class WriteRoutes(Protocol):
     """The method that changes routes."""
 
     def put_routes(self, routes: Sequence[Route], *, revision: str) -> None:
-        """Replace all routes that commands have added, and set their revision. The store seals the routes' secrets."""
+        """Replace all routes that commands have added, and set their revision.
+
+        The store encrypts the routes' secrets.
+        """
         ...

@@ -25,7 +25,7 @@ class StoreUnavailable(Exception):
 
 
 class TookTooLong(StoreUnavailable):
-    """Raised if the store stopped a long read, because the read reached its time limit. A smaller read may succeed."""
+    """The store stopped a long read because it reached its time limit. A smaller read may succeed."""
 
     def __init__(self, what: str, seconds: float) -> None:
         """`what` is a noun phrase that names the data that was read, and `seconds` is the time limit."""
@@ -91,13 +91,14 @@ class Store(Protocol):
         ...
 
     async def long_read(self, use_case: Callable[[ReadTx], T], *, what: str, account: str = "") -> T:
-        """Run a use case that may read a lot of data, such as lists or message bodies, on one consistent snapshot.
+        """Run a use case on one consistent snapshot. The use case may read a lot of data, such as lists or message
+        bodies.
 
         Other transactions can read and write at the same time. `what` is a noun phrase that names the data, for the
         message of `TookTooLong`.
 
         Accounts take turns with their long reads, so that many reads by one account do not delay the reads by another
-        account. An empty `account` means the server itself, which takes turns like an account.
+        account. An empty `account` stands for the server itself, whose reads take turns with those of the accounts.
 
         Raises `TookTooLong` if the read reaches its time limit.
         """
@@ -111,12 +112,13 @@ class Store(Protocol):
         ...
 
     def reusable_octets(self) -> int:
-        """Return the number of free bytes inside the files of the store, which the store uses before the files grow.
+        """Return the number of free bytes inside the store's files. The store uses this space before it makes the files
+        larger.
 
         Return zero if the number of free bytes is unknown.
         """
         ...
 
     async def close(self) -> None:
-        """Finish the waiting writes, and close all connections. Later calls raise `StoreUnavailable`."""
+        """Finish all pending writes, and close all connections. Later calls raise `StoreUnavailable`."""
         ...

@@ -37,8 +37,8 @@ from waypost.domain.mail.trace_events import (
 )
 
 CLOCKS_DIFFER = timedelta(hours=1)
-"""The maximum clock difference between two servers. If the clocks of two servers differ by more than this maximum, one
-server shortens the other server's leases.
+"""The maximum difference between the clocks of two servers. If their clocks differ by more than this, one server
+shortens the other server's leases.
 """
 
 CORRECTED_AT_ONCE = 500
@@ -121,7 +121,7 @@ def claim(
 
 
 def release(tx: ports.WriteTx, *, claim: str, now: datetime) -> None:
-    """Release all deliveries that are still under this claim, because they will not be attempted now."""
+    """Release all deliveries that are still under this claim, because this worker will not attempt them now."""
     tx.release(claim, due_at=now)
 
 
@@ -144,7 +144,7 @@ def record(
     result: AttemptResult,
     now: datetime,
 ) -> Outcome:
-    """Record an attempt's result: the delivery's new status, its trace events, and a notice that is due, if any.
+    """Record an attempt's result: the delivery's new status, its trace events, and whether a notice is due.
 
     If the lease expired and another worker has claimed the delivery, nothing is recorded, because the other worker
     records its own result.
@@ -173,12 +173,12 @@ def record(
 
 
 def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, now: datetime) -> int:
-    """Make some expired deliveries dead letters, including deliveries whose destination is not attempted now.
+    """Make some expired deliveries dead letters, even if no deliveries to their destination are being attempted.
 
     Returns the number of expired deliveries that were found.
     """
     policy = deployment.policy
-    # Wait a little longer than until the last attempt is due, because the last attempt may give a better reason.
+    # Wait until a little after the last attempt is due, because that attempt may give a better reason.
     found = tx.lock_overdue(queued_before=now - policy.expire - 5 * policy.pause, now=now, limit=AT_ONCE)
     for held in found:
         decision = expired(policy, held.because or "its destination could not be reached")
@@ -206,7 +206,7 @@ def correct_times(tx: ports.WriteTx, deployment: Deployment, *, now: datetime, l
 
 
 def warn_of_delays(tx: ports.WriteTx, deployment: Deployment, *, now: datetime) -> int:
-    """Record that notices of delay to some senders are due. Returns the number of delayed deliveries."""
+    """Record that delay notices to some senders are due. Returns the number of delayed deliveries."""
     found = tx.take_late(now=now, limit=AT_ONCE)
     for held in found:
         because = held.because or "its destination has not been reached yet"
@@ -217,7 +217,7 @@ def warn_of_delays(tx: ports.WriteTx, deployment: Deployment, *, now: datetime) 
 
 
 def _route_of(tx: ports.ReadTx, delivery: Delivery, deployment: Deployment, in_force: Sequence[Route]) -> Route:
-    """Find the current route of a delivery, whose email address may have been deleted."""
+    """Find the current route of a delivery, even if its email address has been deleted."""
     if delivery.reason is Reason.NOTICE:
         return deployment.bounces_via or routes.INBOX_ROUTE
     instance_id = None
@@ -280,7 +280,7 @@ def _give_up(
 
 
 def _attempt(claimed: ports.Claimed, result: AttemptResult) -> Attempt:
-    """Return the trace event for an attempt."""
+    """Return the trace record for an attempt."""
     return Attempt(
         number=claimed.queued.attempts + 1,
         destination=claimed.delivery.destination,

@@ -46,7 +46,7 @@ def redrive(
     """Redrive the dead letters with the given `ids`.
 
     If `ids` is empty, redrive the first matching dead letters after the cursor `after`. This function is a step for
-    `run_steps`. The dead letters are attempted like new deliveries, over the route that applies at the time of the
+    `run_steps`. The dead letters are attempted like new deliveries, using the route that applies at the time of the
     attempt. Raises `errors.NotFound`, and redrives nothing, if an id does not belong to a dead letter of the account.
     """
     because = "the dead letter was redriven on request"
@@ -74,13 +74,13 @@ def replay(
     before: str | None = None,
     now: datetime,
 ) -> Step[int, str]:
-    """Forward again the mail that an alias has received since `since`, newest first, starting before the cursor
-    `before`.
+    """Forward an alias's mail again: the messages that it has received since `since`, newest first, starting before the
+    cursor `before`.
 
-    This function is a step for `run_steps`. The primary gets the mail that was never forwarded. Mail that was already
-    sent to the primary over a route is sent again. Mail that is already in the primary's inbox, or in the queue, is
-    skipped. Raises `errors.NotFound` if the account does not own the address, and `errors.Conflict` if the address is
-    not an alias.
+    This function is a step for `run_steps`. Mail that was never forwarded is now delivered to the primary. Mail that
+    was already sent to the primary over a route is sent again. Mail that is already in the primary's inbox, or in the
+    queue, is skipped. Raises `errors.NotFound` if the account does not own the address, and `errors.Conflict` if the
+    address is not an alias.
     """
     owners = tx.owners([alias.key])
     own, primary = owners.found.get(alias.key, (None, None))
@@ -116,7 +116,7 @@ def _forward_again(
     """
     because = f"the mail that {kept.address} had kept was forwarded again"
     tx.lock_delivery(message.id, kept.email_address_id)  # so that concurrent replays run in turn
-    if tx.has_plan(message.id):  # the primary's delivery may be in the plan, so it is as good as queued
+    if tx.has_plan(message.id):  # the plan may include the primary's delivery, which will then be queued anyway
         return False
     present = tx.lock_delivery(message.id, forwarded.email_address.id)
     if present is None:
