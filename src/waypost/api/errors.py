@@ -20,7 +20,7 @@ _CODES: Mapping[type[errors.WaypostError], tuple[str, ...]] = {
 }
 
 INTERNAL_MESSAGE = "Request processing failed because of an error or failure with the service."
-"""The error message for every internal error. The details are in the log entry that has the request id."""
+"""The error message for every internal error. The log entry with the request id contains the details."""
 
 UNAVAILABLE_MESSAGE = "The service is temporarily unable to handle the request."
 

@@ -1,1 +1,1 @@
-"""The use cases. Each use case is one synchronous function that takes a transaction and explicit values."""
+"""The use cases. Each use case is a synchronous function that takes a transaction and the values that it needs."""

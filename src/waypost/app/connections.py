@@ -9,8 +9,8 @@ CROWDED = 0.75
 
 
 def limit_of_site(total: int, each: int) -> int:
-    """The maximum number of simultaneous connections from one IPv6 /48 network: half of all connections, or `each` if
-    that is more.
+    """Return the maximum number of simultaneous connections from one IPv6 /48 network: half of all connections, or
+    `each` if that is more.
 
     A provider may assign a whole /48, which contains 65,536 /64 networks, to one customer, so a /48 needs a limit of
     its own. `total` is the limit for all connections, and `each` is the limit for one address or /64 network.
@@ -53,14 +53,14 @@ class OpenConnections:
         return self.count > CROWDED * self._total
 
     def is_at_limit(self, peer: str) -> bool:
-        """Whether this address, or the network that it belongs to, has reached its connection limit."""
+        """Return whether this address, or the network that it belongs to, has reached its connection limit."""
         found = networks.of(peer)
         if found.is_ipv6 and self._by_site[found.site] >= self._of_site:
             return True
         return self._by_network[found.host] >= self._each
 
     def add(self, peer: str) -> None:
-        """Count a connection that was opened."""
+        """Add a newly opened connection to the counts."""
         found = networks.of(peer)
         self.count += 1
         self._by_network[found.host] += 1
@@ -68,7 +68,7 @@ class OpenConnections:
             self._by_site[found.site] += 1
 
     def remove(self, peer: str) -> None:
-        """Stop counting a connection that was closed."""
+        """Remove a closed connection from the counts."""
         found = networks.of(peer)
         self.count -= 1
         _remove(self._by_network, found.host)

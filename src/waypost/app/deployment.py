@@ -61,9 +61,9 @@ class Deployment:
         return lambda period: hmac.digest(self.srs_key(period), email_address_id.encode(), "sha256")
 
     def routes_in_force(self, tx: ports.ReadTx, stored_revision: str) -> tuple[Route, ...]:
-        """All routes that are in effect in this transaction, in order of precedence."""
+        """Return all routes that are in effect in this transaction, in order of precedence."""
         return (*self.routes, *tx.stored_routes(stored_revision)) if stored_revision else self.routes
 
     def revision(self, stored_revision: str) -> str:
-        """A digest of all routes; empty if there are no routes."""
+        """Return a digest of all routes; empty if there are no routes."""
         return "-".join(part for part in (self.routes_revision, stored_revision) if part)

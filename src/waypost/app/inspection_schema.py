@@ -115,7 +115,7 @@ _OfRefusal = TypedDict(
 
 
 class RefusalDetail(TypedDict, total=False):
-    """Details of a refusal that are present only if it has a certain reason, such as a mail loop."""
+    """Details of a refusal that are present only if the refusal has a certain reason, such as a mail loop."""
 
     path: Annotated[str, "for a mail loop: the servers that the message has passed through"]
     unchecked: Annotated[str, "why the sender could not be checked"]

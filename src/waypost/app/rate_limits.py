@@ -1,5 +1,5 @@
-"""Rate limits that are kept in this process's memory. One of them delays the responses to requests with invalid
-signatures.
+"""Rate limits that are kept in this process's memory, such as the rate of invalid signatures above which responses are
+delayed.
 """
 
 from collections.abc import Hashable
@@ -8,8 +8,8 @@ from datetime import datetime
 from waypost.domain.limits import networks, rates
 
 MAX_BUCKETS = 10_000
-"""The maximum number of buckets in memory. If there are more, full buckets are dropped first, because they limit
-nothing. The buckets that will be full soonest are dropped next.
+"""The maximum number of buckets in memory. If there are more buckets, full buckets are dropped first, because a full
+bucket limits nothing. The buckets that will be full soonest are dropped next.
 """
 
 FAILURES = rates.Rate(per_second=1, burst=20)

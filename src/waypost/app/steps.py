@@ -1,6 +1,6 @@
 """Run long work in small steps, each in its own transaction, so that the work does not delay mail and API calls.
 
-A step is a synchronous use case that does a part of the work. The caller can stop the work after any step.
+A step is a synchronous use case that does part of the work. The caller can stop the work after any step.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,4 +1,4 @@
-"""The canonical form of a request for SigV4, and the signature of the request.
+"""Builds the canonical form of a request for SigV4, and computes the request's signature.
 
 Source: "Create a signed AWS API request" in the IAM User Guide. AWS's own test suite is in
 `tests/api/access/aws4_testsuite`.

@@ -26,7 +26,7 @@ MAX_EXPIRES = 7 * 24 * 60 * 60
 """The maximum lifetime of a presigned URL, in seconds."""
 
 MAX_PARAMETERS = 1_000
-"""The maximum number of parameters in the query of a request.
+"""The maximum number of parameters in a request's query.
 
 The operation with the most parameters is UntagResource, which accepts 50. The limit protects the server, which decodes
 and encodes every parameter before it authenticates the caller. Without the limit, a query of 64 KiB could contain

@@ -30,7 +30,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     token_retention: timedelta
     """How long the store keeps a client token."""
     email_address_quota: int | None
-    """The maximum number of email addresses per instance; None for no limit."""
+    """The maximum number of email addresses per instance; None means no limit."""
     domains: Domains = ONE_ACCOUNT_EACH
 
 
@@ -56,7 +56,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 def tokened(call: Call) -> idempotency.TokenedCall | None:
-    """Return the data with which a repetition of the call is recognised, or None if the call has no client token.
+    """Return the data that identifies a repetition of the call, or None if the call has no client token.
 
     An empty client token is treated as missing.
     """
@@ -88,7 +88,8 @@ def query_of(call: Call) -> bytes:
 
 
 def ids_or_arns(members: Any, tenant: Tenant) -> Any:
-    """Replace ARNs in the members with ids, for an operation that accepts both ids and ARNs (docs/aws-differences.md).
+    """Replace ARNs in the members with ids. This function is used for operations that accept both ids and ARNs
+    (docs/aws-differences.md).
 
     Raises `errors.Invalid` for an ARN of the wrong type, and `errors.NotFound` for an ARN of another region or account.
     """
@@ -107,7 +108,8 @@ def ids_or_arns(members: Any, tenant: Tenant) -> Any:
 
 
 def ids_only(members: Any, _: Tenant) -> Any:
-    """Return the members unchanged. For operations that accept the id of an instance, but not its ARN.
+    """Return the members unchanged. This function is used for operations that accept the id of an instance, but not its
+    ARN.
 
     Raises `errors.Invalid` for an ARN, because Amazon Connect has been observed to refuse ARNs in operations on
     instances.

@@ -25,10 +25,10 @@ def primary_and_alias(members: Any) -> tuple[str, str]:
     call.
 
     EmailAddressId in the path names the primary, and `AliasConfiguration.EmailAddressId` names the alias. All of AWS's
-    field descriptions agree with this ("which email address will serve as the alias"), and so does
-    DescribeEmailAddress, which lists "email addresses that forward to this primary". Only the text of Example 1 on the
-    API page suggests that the two ids are the other way round. This function is the only code in Waypost that decides
-    which id is the primary.
+    field descriptions agree with these meanings of the two ids ("which email address will serve as the alias"), and so
+    does DescribeEmailAddress, which lists "email addresses that forward to this primary". Only the text of Example 1 on
+    the API page suggests that the two ids are the other way round. This function is the only code in Waypost that
+    decides which id is the primary.
     """
     return members.email_address_id, members.alias_configuration.email_address_id
 

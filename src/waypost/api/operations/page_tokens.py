@@ -1,6 +1,6 @@
 """Page tokens (NextToken), which say where the next page begins.
 
-A page token is opaque, and valid only for the query that returned it.
+A page token is opaque, and is valid only for the query for which it was returned.
 """
 
 import base64

@@ -50,8 +50,8 @@ def condition(criteria: Any, filters: Any) -> Condition:
 
 
 def tag_values(filters: Any) -> dict[str, tuple[str, ...]]:
-    """Return the values of the condition key connect:SearchTag, grouped by tag key. They are the tag values that a
-    SearchFilter requires.
+    """Return the values of the condition key connect:SearchTag (the tag values that a SearchFilter requires), grouped
+    by tag key.
 
     A tag key is included only if every alternative in the filter requires it. If one alternative did not require the
     key, the search could find email addresses that the policy is meant to hide.
@@ -77,8 +77,8 @@ def _values(tag_conditions: Iterable[Any]) -> dict[str, set[str]]:
 
 
 class _Size(NamedTuple):
-    """The size of a search or of a part of it. The size is computed before the search conditions are built, so that a
-    search that is too large is refused early.
+    """The size of a search, or of a part of a search. The size is computed before the search conditions are built, so
+    that a search that is too large is refused early.
     """
 
     conditions: int = 0

@@ -45,7 +45,9 @@ def alias(call: Call) -> Resource:
 
 
 def as_given(members: Any, _: Tenant) -> Any:
-    """Return the members unchanged. For operations whose input contains no id of an instance or email address."""
+    """Return the members unchanged. This function is used for operations whose input contains no id of an instance or
+    email address.
+    """
     return members
 
 
@@ -61,14 +63,15 @@ class Access(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation. Its function `run` takes a transaction and a call."""
+    """One operation. The function `run` performs the operation in a transaction."""
 
     run: Callable[[Any, Call], Output]
     access: Access
     resource_of: ResourceOf
     with_ids: WithIds
     others: tuple[ResourceOf, ...] = ()
-    """Functions that return the other resources that the input names. The policy must allow the operation on them, too.
+    """Functions that return the other resources that the input names. The policy must also allow the operation on these
+    other resources.
     """
 
     def resources_of(self, call: Call) -> list[Resource | None]:

@@ -56,9 +56,9 @@ def from_label(member: Member, label: str) -> Any:
 def from_query(member: Member, query: Mapping[str, list[str]]) -> Any:
     """Decode and parse the value of a query parameter; return None if the query lacks it.
 
-    Raises `Repeated` if a parameter that takes a single value occurs several times. It would be unclear which of the
-    values is meant, because the signature does not protect the order of parameters. Raises `ValueError` if a value
-    cannot be decoded.
+    Raises `Repeated` if a parameter that takes a single value occurs several times. It would be unclear which of
+    several values is meant, because the signature does not protect the order of parameters. Raises `ValueError` if a
+    value cannot be decoded.
     """
     if member.item and member.shape["type"] == "map":
         one_each = member.item["type"] != "list"
@@ -105,7 +105,7 @@ def to_headers(member: Member, value: Any) -> Iterator[tuple[bytes, bytes]]:
 
 
 def parameters(query: str) -> dict[str, list[str]]:
-    """Split a query into its parameters, with decoded names and encoded values.
+    """Split a query into its parameters, and decode the names of the parameters but not their values.
 
     The values stay encoded, so that an invalid value causes an error only if a member uses the parameter. Raises
     `ValueError` if a name cannot be decoded. A plus sign does not stand for a space, because SigV4 signs it as a plus

@@ -24,7 +24,7 @@ from waypost.api.wire.http import Request, Response
 from waypost.domain.errors import Invalid
 
 TARGET_PREFIX = "AmazonConnectService."
-"""The prefix before the name of an operation in X-Amz-Target."""
+"""The prefix of an operation's name in X-Amz-Target."""
 
 _BACKSLASH = ord("\\")
 
@@ -95,7 +95,7 @@ class Protocol:
     def _unknown(self, what: str) -> ApiError:
         """Return the error for an operation that Waypost does not implement.
 
-        The error message lists the operations that Waypost implements. The caller often wanted an AWS operation that
+        The error message lists the operations that Waypost implements, because callers often try AWS operations that
         Waypost does not have.
         """
         names = ", ".join(sorted(self._operations))
@@ -141,9 +141,7 @@ class Protocol:
 
 
 def form(method: str, path: str) -> Form:
-    """Return the protocol of a request. The function needs no route, because a request may be refused before it is
-    routed.
-    """
+    """Return the protocol of a request. This function also works for a request that is refused before it is routed."""
     return JSON_1_1 if path == "/" and method == "POST" else REST_JSON
 
 

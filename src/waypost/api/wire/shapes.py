@@ -32,8 +32,8 @@ _ABSENT: Any = None
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where each member of an operation's input or output is in the request or response: in the path, the query, a
-    header, the body, or the status code.
+    """The location of each member of an operation's input or output: the path, the query, a header, the body, or the
+    status code.
     """
 
     shape: Shape

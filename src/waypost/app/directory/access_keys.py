@@ -41,7 +41,7 @@ def owners_key(tx: ports.WriteTx, new: AccessKey) -> AccessKey:
 
 
 def owners_account(tx: ports.ReadTx) -> str | None:
-    """The account of the server's owner; None if there is no unrestricted root key yet.
+    """Return the account of the server's owner; None if there is no unrestricted root key yet.
 
     The owner's account is the account of the oldest unrestricted root key.
     """
@@ -49,7 +49,7 @@ def owners_account(tx: ports.ReadTx) -> str | None:
 
 
 def find(tx: ports.ReadTx, access_key_id: str) -> AccessKey | None:
-    """The access key with this id, or None. The id may be any string that a client sent."""
+    """Return the access key with this id, or None. The id may be any string that a client sent."""
     return tx.access_key(access_key_id) if access_keys.is_id(access_key_id) else None
 
 

@@ -32,12 +32,12 @@ class Domains:
     owner: str = ""
     """The account of the server's owner."""
     of_server: frozenset[str] = frozenset()
-    """The server's own domains: its host name, and the domain of rewritten senders. These domains belong to the
-    server's owner.
+    """The server's own domains: its host name, and the domain of rewritten senders. The server's own domains belong to
+    the server's owner.
     """
 
     def are_shared(self, domain: str) -> bool:
-        """Whether every account may have email addresses in the domain."""
+        """Return whether every account may have email addresses in the domain."""
         return domain in self.shared or (ANY in self.shared and domain not in self.of_server)
 
 
@@ -91,8 +91,8 @@ def _refuse_domain_of_another(tx: ports.WriteTx, account: str, address: addresse
     """Raise `errors.Conflict` if the account may not have this email address, or any email address in its domain.
 
     A domain belongs to the account that has email addresses in it. A domain becomes free when the last email address in
-    it is deleted. Accounts that shared a domain before domains had owners keep it, and may still add email addresses to
-    it.
+    it is deleted. Accounts that shared a domain before Waypost assigned domains to accounts keep the domain, and may
+    still add email addresses to it.
     """
     domain = address.key.rpartition("@")[2]
     for base in addresses.owner_keys(address, domains.subaddressed)[1:]:
@@ -209,5 +209,5 @@ def lock(tx: ports.WriteTx, tenant: Tenant, instance_id: str, *ids: str) -> list
 
 
 def not_found(instance_id: str, email_address_id: str) -> errors.NotFound:
-    """The error for an email address that is not in this instance."""
+    """Return the error for an email address that does not exist in this instance."""
     return errors.NotFound(f"Email address {email_address_id} was not found in instance {instance_id}.")

@@ -52,8 +52,8 @@ def once(tx: ports.WriteTx, call: TokenedCall | None, *, now: datetime, effect: 
 def purge(tx: ports.WriteTx, *, now: datetime, retention: timedelta) -> bool:
     """Delete some expired records of calls. Returns whether there may be more expired records.
 
-    If the clock was ahead when a record was written, the record's time may be in the future. Such a time is set to the
-    current time, so that the record expires as if it were new.
+    If the clock was ahead when a record was written, the record's time may be in the future. A time in the future is
+    replaced with the current time, so that the record expires as if it were new.
     """
     corrected = tx.correct_calls(now=now, limit=FORGOTTEN_AT_ONCE)
     forgotten = tx.forget_calls(before=now - retention, limit=FORGOTTEN_AT_ONCE)

@@ -11,8 +11,8 @@ from waypost.domain.directory import tags as tagging
 from waypost.domain.directory.instances import ALIAS_IS_USED, Instance, Tenant
 
 OLDEST_AMONG = 1_000
-"""The maximum number of instances that are read to find the oldest instance. The limit is ample: AWS allows two
-instances in a region.
+"""The maximum number of instances that are read to find the oldest instance. The limit is ample, because AWS allows
+only two instances in a region.
 """
 
 
@@ -48,7 +48,7 @@ def create(
 
 
 def get(tx: ports.ReadTx, tenant: Tenant, instance_id: str) -> Instance:
-    """The tenant's instance with this id. Raises `errors.NotFound`."""
+    """Return the tenant's instance with this id. Raises `errors.NotFound`."""
     instance = tx.instance(tenant, instance_id)
     if instance is None:
         raise not_found(tenant, instance_id)
@@ -64,14 +64,14 @@ def lock(tx: ports.WriteTx, tenant: Tenant, instance_id: str) -> Instance:
 
 
 def not_found(tenant: Tenant, instance_id: str) -> errors.NotFound:
-    """The error for an instance that the tenant does not have."""
+    """Return the error for an instance that does not exist in the tenant's account and region."""
     return errors.NotFound(
         f"Instance {instance_id} was not found in account {tenant.account} in region {tenant.region}."
     )
 
 
 def describe(tx: ports.ReadTx, tenant: Tenant, instance_id: str) -> tuple[Instance, Mapping[str, str]]:
-    """The tenant's instance with this id, and its tags. Raises `errors.NotFound`."""
+    """Return the tenant's instance with this id, and its tags. Raises `errors.NotFound`."""
     instance = get(tx, tenant, instance_id)
     return instance, tx.instance_tags(tenant, instance_id)
 
@@ -84,7 +84,7 @@ def page(tx: ports.ReadTx, tenant: Tenant, *, after: str, limit: int) -> Page:
 
 
 def oldest(tx: ports.ReadTx, tenant: Tenant) -> Instance | None:
-    """The tenant's oldest instance, which commands use by default."""
+    """Return the tenant's oldest instance, which commands use by default."""
     found = tx.instances(tenant, after="", limit=OLDEST_AMONG)
     return min(found, key=lambda instance: instance.created_at, default=None)
 

@@ -23,7 +23,7 @@ class Resource:
 
 
 def of(tx: ports.ReadTx, tenant: Tenant, resource: Resource) -> Mapping[str, str]:
-    """The tags of a resource. Raises `errors.NotFound`, which names the missing resource, if the resource or its
+    """Return the tags of a resource. Raises `errors.NotFound`, which names the missing resource, if the resource or its
     instance does not exist.
     """
     if resource.email_address_id is None:

@@ -1,11 +1,12 @@
 """The interfaces that the use cases need: a store with transactions, the clock, and the sender checks.
 
 A use case is a function that takes a transaction `tx` and some values. The API, the mail server and the workers run a
-use case with `await store.read(…)` or `await store.write(…)`. When `write` returns, all changes of the use case are
+use case with `await store.read(…)` or `await store.write(…)`. When `write` returns, all of the use case's changes are
 durable. If `write` raises an exception, the use case has changed nothing.
 
-Each file in this folder covers one subject. Its protocol `ReadX` has the methods that read data on the subject, and
-`WriteX` has the methods that change it. The module `store` combines these protocols into `ReadTx` and `WriteTx`.
+Each file in this folder covers one subject. In each file, the protocol `ReadX` has the methods that read data on the
+subject, and the protocol `WriteX` has the methods that change data. The module `store` combines the protocols of all
+files into `ReadTx` and `WriteTx`.
 """
 
 from waypost.app.ports.calls import CallKey, RememberedCall

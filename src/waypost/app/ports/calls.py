@@ -30,7 +30,7 @@ class RememberedCall:
 
 
 class WriteCalls(Protocol):
-    """Methods that record calls. They also ensure that calls with the same client token run one after the other."""
+    """Methods that record calls, and that ensure that calls with the same client token run one after the other."""
 
     def claim_call(self, key: CallKey) -> RememberedCall | None:
         """Lock a client token until the transaction ends, and return the recorded response.
@@ -50,7 +50,8 @@ class WriteCalls(Protocol):
         ...
 
     def correct_calls(self, *, now: datetime, limit: int) -> int:
-        """Correct at most `limit` records of calls whose time is later than `now`: their time becomes `now`. A record
-        can have such a time if the clock was ahead when the record was made. Return the number of corrected records.
+        """Correct at most `limit` records of calls whose time is later than `now`: their time becomes `now`. A record's
+        time can be later than `now` if the clock was ahead when the record was made. Return the number of corrected
+        records.
         """
         ...

@@ -42,7 +42,7 @@ class Owners:
     The primary is None unless the email address is an alias.
     """
     routes_revision: str
-    """The revision that the routes had at that point in time. It can be passed to `stored_routes`."""
+    """The revision that the routes had at that point in time, as an argument for `stored_routes`."""
 
 
 class ReadDirectory(Protocol):
@@ -70,8 +70,8 @@ class ReadDirectory(Protocol):
         ...
 
     def description(self, tenant: Tenant, instance_id: str, email_address_id: str) -> Description | None:
-        """Return an email address of the tenant's instance, with its alias link and tags. All of them are read by a
-        single query.
+        """Return an email address of the tenant's instance, with its alias link and tags. A single query reads the
+        email address, its alias link and its tags.
 
         Return None if the instance has no such email address.
         """
@@ -113,7 +113,9 @@ class ReadDirectory(Protocol):
         ...
 
     def owners(self, address_keys: Sequence[str]) -> Owners:
-        """Return the owners of these addresses and the revision of the routes. Both are read by a single query."""
+        """Return the owners of these addresses and the revision of the routes. A single query reads both the owners and
+        the revision.
+        """
         ...
 
     def has_address_in(self, account: str, domain: str) -> bool:

@@ -109,7 +109,7 @@ class WriteMessages(Protocol):
     """Methods that change messages, deliveries and traces."""
 
     def add_octets(self, message_id: str, octets: bytes, *, start: int, now: datetime) -> None:
-        """Store bytes of a message during its transfer, at offset `start`.
+        """Store some bytes of a message, which is still being transferred, at offset `start`.
 
         The bytes belong to no account until `add_message` completes the message. Raises `StoreUnavailable` if the
         earlier bytes of the message have been deleted.
@@ -190,7 +190,9 @@ class WriteMessages(Protocol):
         ...
 
     def lock_delivery(self, message_id: str, email_address_id: str) -> Delivery | None:
-        """Lock a delivery of any account until the transaction ends, and return it, or None if it does not exist."""
+        """Lock a delivery, which may belong to any account, until the transaction ends. Return the delivery, or None if
+        it does not exist.
+        """
         ...
 
     def update_delivery(self, delivery: Delivery, *, status: Status, kept: bool, destination: str) -> None:

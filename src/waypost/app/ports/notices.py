@@ -63,5 +63,5 @@ class WriteNotices(Protocol):
         ...
 
     def drop_owed(self, owing: Owing, *, limit: int) -> int:
-        """Delete the records of a due notice that `take_owed` would return. Return the number of deleted records."""
+        """Delete the records that `take_owed` would return for a due notice. Return the number of deleted records."""
         ...

@@ -79,7 +79,7 @@ class ReadQueue(Protocol):
         ...
 
     def destinations_of(self, account: str, *, limit: int) -> list[Waiting]:
-        """Return up to `limit` destinations that have queued deliveries of an account."""
+        """Return up to `limit` destinations for which an account has queued deliveries."""
         ...
 
     def queue(self, account: str, *, destination: str | None, after: str, limit: int) -> list[QueueLine]:
@@ -151,7 +151,7 @@ class WriteQueue(Protocol):
     def correct_queue(
         self, *, now: datetime, due_by: datetime, leased_by: datetime, lease_until: datetime, limit: int
     ) -> int:
-        """Correct times in the queue that cannot be right at `now`. Such times were stored while a clock was ahead.
+        """Correct times in the queue that are too far in the future, because a clock was ahead when they were stored.
 
         If a delivery was queued after `now`, its queue time becomes `now`, and the times of its next attempt and of
         its delay notice move back by the same amount.

@@ -37,7 +37,6 @@ class WriteRetention(Protocol):
         """Delete those of these messages that have neither deliveries nor planned deliveries. Return the ids of the
         deleted messages.
 
-        The bytes of a deleted message stay in the store for now. They are deleted later, like the bytes of an
-        incomplete message.
+        The bytes of a deleted message are not deleted immediately, but later, like the bytes of an incomplete message.
         """
         ...

@@ -112,8 +112,8 @@ class Store(Protocol):
         ...
 
     def reusable_octets(self) -> int:
-        """Return the number of free bytes inside the store's files. The store uses this space before it makes the files
-        larger.
+        """Return the number of free bytes inside the store's files. The store uses the free bytes before it enlarges
+        the files.
 
         Return zero if the number of free bytes is unknown.
         """

@@ -37,7 +37,7 @@ from waypost.domain.mail.trace_events import (
 )
 
 CLOCKS_DIFFER = timedelta(hours=1)
-"""The maximum difference between the clocks of two servers. If their clocks differ by more than this, one server
+"""The maximum difference between the clocks of two servers. If two clocks differ by more than this maximum, one server
 shortens the other server's leases.
 """
 
@@ -194,7 +194,7 @@ def correct_times(tx: ports.WriteTx, deployment: Deployment, *, now: datetime, l
 
     A delivery whose queue time is in the future is treated as if it were queued now, and its next attempt is moved by
     the same amount of time. After the correction, every delivery is due within the longest pause from now, and no lease
-    ends later than a lease that begins now.
+    ends more than `CLOCKS_DIFFER` later than a lease that begins now.
     """
     return tx.correct_queue(
         now=now,
