@@ -1,1 +1,1 @@
-"""The business rules, as pure functions of values: no I/O, no clock, no randomness, no framework."""
+"""The business rules, written as pure functions: they use no I/O, clock, randomness or framework."""

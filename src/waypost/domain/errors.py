@@ -1,16 +1,16 @@
-"""The exception classes for all refusals, which form a small, closed hierarchy.
+"""The exception classes for all refusals. They form a small, closed hierarchy.
 
     WaypostError                a refusal, with a message that may be shown to the caller
-    ├── Invalid                 a value breaks a rule; the message names the value
+    ├── Invalid                 a value breaks a rule; the error message names the value
     ├── NotFound                a resource does not exist, or the caller may not see it
-    ├── Conflict                the request contradicts the current state
-    ├── Busy                    another request is changing the same resource; the caller can retry
+    ├── Conflict                the request conflicts with an existing resource
+    ├── Busy                    another request holds a lock that this request needs; the caller can retry
     ├── Duplicate               a resource with this name already exists
     ├── TokenReused             a client token was sent again with different parameters
-    ├── QuotaExceeded           the quota of such resources is used up
-    ├── UnknownRecipient        mail for an address that does not exist
+    ├── QuotaExceeded           the quota for this type of resource is used up
+    ├── UnknownRecipient        the mail is for an address that does not exist
     ├── RecipientsChanged       a recipient was deleted between RCPT and the end of DATA; the sender can retry
-    └── MailLoop                a message that has passed this server too often
+    └── MailLoop                the message has passed through too many hops, or through the same alias before
 
 Each protocol has one table that maps these classes to its own codes: `api/errors.py` and `smtp/backend/errors.py`. Any
 other exception is an internal error, whose text is never shown to a client.
@@ -18,7 +18,7 @@ other exception is an internal error, whose text is never shown to a client.
 
 
 class WaypostError(Exception):
-    """A refusal. The `message` of a refusal is written for a person, and contains no secrets."""
+    """A refusal. `message` is written for people to read, and contains no secrets."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -34,11 +34,11 @@ class NotFound(WaypostError):
 
 
 class Conflict(WaypostError):
-    """The request conflicts with an existing resource, which the message names."""
+    """The request conflicts with an existing resource. The error message names the resource."""
 
 
 class Busy(WaypostError):
-    """Another request holds a lock that this request needs, and did not release it in time. Nothing was changed."""
+    """Another request held a lock that this request needed, and did not release it in time. Nothing was changed."""
 
 
 class Duplicate(WaypostError):

@@ -1,8 +1,8 @@
 """The complete list of events that may be logged and counted.
 
 Every event has typed fields and no free text. Events contain no email addresses, subjects, bodies or secrets. Only the
-trace, which is for the owner of the mail, contains email addresses and subjects. Each part of the server gets a
-function of the type `Emit`, and calls it with each event.
+trace, which is for the mail's owner, contains email addresses and subjects. Each part of the server is given an `Emit`
+function, and calls it to report an event.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
-    """The server has begun to listen on an address. `edge` names the part of the server that uses the address."""
+    """The server has begun to listen on an address. `edge` is the name of the option that sets the address, such as
+    `smtp`.
+    """
 
     edge: str
     address: str
@@ -24,7 +26,7 @@ class Reopened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping:
-    """The server accepts no new connections, and finishes the work that is in progress."""
+    """The server is stopping: it accepts no new connections, and finishes the work in progress."""
 
     signal: str
 
@@ -89,7 +91,7 @@ class ConnectionsRefused:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionsLimited:
     """The operating system does not allow this process to open enough files for the connection limits in the settings.
-    The fields of the event contain the lower limits that apply instead. Raise the limit on open files (`ulimit -n`,
+    The event's fields contain the lower limits that apply instead. Raise the limit on open files (`ulimit -n`,
     `LimitNOFILE=`), or reduce the connection limits.
     """
 
@@ -122,8 +124,8 @@ class TlsFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateRefused:
-    """The certificate or key has changed and cannot be used. The server keeps the previous certificate. Correct the
-    files.
+    """The certificate or key has changed, but the changed files cannot be used. The server continues to use the
+    previous certificate. Correct the files.
     """
 
     reason: str
@@ -131,7 +133,9 @@ class CertificateRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyHeaderRefused:
-    """The server has closed a connection from a proxy network because it had no valid PROXY header."""
+    """The server has closed a connection from a proxy network because the connection did not begin with a valid PROXY
+    header.
+    """
 
     peer: str
     reason: str
@@ -140,8 +144,8 @@ class ProxyHeaderRefused:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DnsChanged:
     """The DNS has stopped working or works again, or the process that checks senders cannot start. `reason` gives the
-    cause. While the DNS does not work, the server checks no senders, and with `enforce` it defers all mail from
-    untrusted clients.
+    cause. While the DNS does not work, the server checks no senders. If `--authentication` is `enforce`, the server
+    also defers all mail from untrusted clients.
     """
 
     works: bool
@@ -164,28 +168,28 @@ class _Attempted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered(_Attempted):
-    """The destination has accepted a delivery."""
+    """The destination has accepted a message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryDeferred(_Attempted):
-    """An attempt has failed, and the server will try again. The trace of the message contains the reason and the time
-    of the next attempt.
+    """A delivery attempt has failed, and the server will try again. The message's trace contains the reason and the
+    time of the next attempt.
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenUp(_Attempted):
-    """A delivery has become a dead letter, because the destination refused it permanently or the time for attempts has
-    passed. The dead letter can be redriven.
+    """A delivery has become a dead letter, because the destination refused it permanently or the time allowed for
+    attempts has run out. The dead letter can be redriven.
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseLost:
-    """The server could not renew a lease in time, so the delivery is attempted again. The result of this server's
-    attempt is not recorded. If the attempt has sent the message, the destination gets the message twice, with the same
-    delivery id.
+    """The server could not renew its lease on a delivery in time, so the delivery will be attempted again. The result
+    of this server's attempt is not recorded. If this attempt has already sent the message, the destination will receive
+    the message twice, with the same delivery id.
     """
 
     id: str
@@ -201,7 +205,7 @@ class RouteUnreachable:
     destination: str
     """The destination without its path, in the format of `log_destination`."""
     reason: str
-    """The reason without text from the peer, because that text could contain an email address."""
+    """The reason. It contains no text from the peer, because such text could contain an email address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +239,7 @@ class DataDirectoryReplaceable:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileMadePrivate:
     """Other users had access to a file in the data directory, for example after a restore. The server has removed this
-    access, so that only the file's owner can use the file.
+    access, so that only the file's owner can access the file.
     """
 
     file: str
@@ -292,7 +296,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinesDropped:
-    """The server could not write the log for some time. The log lacks `count` lines or parts of lines."""
+    """The server could not write the log for some time. `count` lines are missing from the log, or are incomplete."""
 
     count: int
 
@@ -346,12 +350,14 @@ WARNINGS = frozenset(
         RouteUnreachable,
     }
 )
-"""Events that need the operator's attention, although nothing has failed."""
+"""The events that are logged as warnings: they need the operator's attention, although the server itself has not
+failed.
+"""
 
 
 class AlreadyReported(Exception):
-    """An exception that ends a response that can be neither completed nor replaced. The cause is already logged, or is
-    not a failure.
+    """Raised to abort a response that can neither be completed nor be replaced by another response. The cause has
+    already been logged, or is not a failure.
     """
 
 

@@ -1,7 +1,7 @@
 """Incidents: failures that are not the caller's fault. The cause is written to the log, and the caller gets only an id.
 
-All parts of the server report their failures to this module, so that the ids, the events and the messages to callers
-have the same form everywhere.
+All parts of the server report their failures through this module, so that the ids, the events and the messages to
+callers have the same form everywhere.
 """
 
 import uuid
@@ -17,23 +17,23 @@ class Incident:
     id: str
     """The id of the incident, which also appears in the log, next to the cause."""
     is_of_store: bool
-    """Whether the store failed, so that the same request may succeed later."""
+    """Whether the store failed. If so, the same request may succeed later."""
 
     @property
     def sentence(self) -> str:
-        """An error message for the caller, which does not name the cause."""
+        """An error message for the caller. It does not name the cause."""
         if self.is_of_store:
             return f"The store is not available (id {self.id}). Please try again."
         return f"Something went wrong on our side (id {self.id})."
 
 
 class Incidents:
-    """A reporter that writes failures in one part of the server to the log."""
+    """Reports the failures of one part of the server to the log."""
 
     def __init__(self, emit: events.Emit, *, of_store: tuple[type[Exception], ...]) -> None:
         """`of_store` contains the exception types with which the store reports its own failures.
 
-        The callers pass `app.ports.failures.STORE_FAILURES`, which this package must not import.
+        Callers pass `app.ports.failures.STORE_FAILURES`, because this package must not import it.
         """
         self._emit = emit
         self._of_store = of_store

@@ -19,21 +19,22 @@ from waypost.observe import events
 from waypost.observe.incidents import Incidents
 
 Render = Callable[[str, Any], bytes]
-"""A function that returns a log line as bytes, from its level and its fields."""
+"""A function that turns a log level and an event's fields into the bytes of a log line."""
 
 BACKLOG = 10_000
-"""The maximum number of log lines that may wait to be written. The log drops and counts further lines, because it must
-never delay mail."""
+"""The maximum number of log lines that may wait to be written. Further lines are dropped and counted, because logging
+must never delay mail.
+"""
 
 WRITE_EVERY = 0.1
 """The number of seconds between two checks for waiting lines.
 
-Waking the log's thread for each line would slow down mail.
+Lines are written together, because waking the log's thread for each line would slow down mail.
 """
 
 
 class Log:
-    """A log that writes events as lines, on its own thread."""
+    """A log that writes each event as a line, on a thread of its own."""
 
     def __init__(self) -> None:
         self._lines: deque[bytes] = deque()
@@ -101,14 +102,14 @@ class Log:
 
 
 class LibraryErrors(logging.Handler):
-    """A handler for the logs of the HTTP server and the event loop. The handler logs errors as events."""
+    """A `logging` handler that reports errors from the HTTP server and the event loop as events."""
 
     def __init__(self, emit: events.Emit) -> None:
         super().__init__(logging.ERROR)
         self._incidents = Incidents(emit, of_store=())
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Report the error of a log record as an incident. The `logging` module calls this method."""
+        """Report the error in a log record as an incident. The `logging` module calls this method."""
         cause = record.exc_info[1] if record.exc_info else None
         if isinstance(cause, events.AlreadyReported):
             return
@@ -118,12 +119,12 @@ class LibraryErrors(logging.Handler):
 
 @cache
 def _described(kind: type[Any]) -> tuple[str, tuple[str, ...]]:
-    """Return the name that an event has in the log, and the names of its fields."""
+    """Return the name that events of this class have in the log, and the names of their fields."""
     return name_of(kind), tuple(field.name for field in dataclasses.fields(kind))
 
 
 def name_of(kind: type[Any]) -> str:
-    """Return the name that an event has in the log, from the event's class."""
+    """Return the name that events of this class have in the log."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
 
 
@@ -135,9 +136,9 @@ def _terminal() -> Render:
 def _traceback(out: TextIO, exc_info: Any) -> None:
     """Write a plain traceback for a terminal.
 
-    Pretty tracebacks show local variables, which can contain messages and secrets. The text of an error can come from a
-    client, so its lines are indented and cannot look like other log lines. Control characters are replaced, so that the
-    text cannot move the cursor.
+    Pretty tracebacks are not used, because they show local variables, which can contain messages and secrets. An
+    error's text can come from a client, so its lines are indented to distinguish them from other log lines. Control
+    characters are replaced, so that the text cannot move the cursor.
     """
     written = io.StringIO()
     structlog.dev.plain_traceback(written, exc_info)

@@ -12,14 +12,14 @@ from typing import Any
 from waypost.observe.incidents import Incident, Incidents
 
 PAUSE = 1.0
-"""The number of seconds between the error that ended a task and the next run of the task."""
+"""The number of seconds to wait before restarting a task that an error has ended."""
 
 Run = Callable[[], Coroutine[Any, Any, None]]
-"""A function that creates the coroutine of a task. The group calls the function once for each run of the task."""
+"""A function that creates a task's coroutine. The group calls the function each time it starts or restarts the task."""
 
 
 class OnError(Enum):
-    """The reaction to an error that ends a task, in addition to logging the error."""
+    """What the group does when an error ends a task, in addition to logging the error."""
 
     LEAVE = auto()
     """The task is not restarted, and the server continues without it."""
@@ -33,7 +33,7 @@ class Tasks:
     """The background tasks of one server."""
 
     def __init__(self, incidents: Incidents, *, pause: float = PAUSE) -> None:
-        """`pause` is the pause in seconds before a task is restarted."""
+        """`pause` is the number of seconds to wait before restarting a task."""
         self._incidents = incidents
         self._pause = pause
         self._running = set[asyncio.Task[None]]()
@@ -43,8 +43,8 @@ class Tasks:
     def start(self, run: Run, *, where: str, on_error: OnError) -> "asyncio.Task[None]":
         """Start a task.
 
-        The caller may cancel the task and wait for its end. `stop` cancels all running tasks and waits until they have
-        ended. `where` appears in the log, and names the purpose of the task or the part of the server to which it
+        The caller may cancel the task and wait for it to end. `stop` cancels all running tasks and waits until they
+        have ended. `where` appears in the log, and names the purpose of the task or the part of the server to which it
         belongs.
         """
         task = asyncio.create_task(self._supervise(run, where, on_error))
@@ -53,7 +53,9 @@ class Tasks:
         return task
 
     async def failed(self) -> tuple[str, Incident]:
-        """Wait until an error has ended a task that the server needs. Return the task's `where`, and the incident."""
+        """Wait until an error has ended a task that the server cannot run without. Return the task's `where`, and the
+        incident.
+        """
         await self._has_failed.wait()
         assert self._failure
         return self._failure
@@ -74,7 +76,7 @@ class Tasks:
                 if _is_cancelled():
                     raise
                 incident = self._incidents.report(error, where=where)  # something else was cancelled
-            except Exception as error:  # noqa: BLE001 - `on_error` decides about every error
+            except Exception as error:  # noqa: BLE001 - `on_error` decides what happens after an error
                 incident = self._incidents.report(error, where=where)
                 if _is_cancelled():
                     return
@@ -87,6 +89,6 @@ class Tasks:
 
 
 def _is_cancelled() -> bool:
-    """Return whether the current task itself was cancelled, and not only an operation that it waits for."""
+    """Return whether the current task itself was cancelled, rather than only an operation that it was waiting for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -1,23 +1,25 @@
-"""The networks by which clients are counted, because one host or one customer can use many IP addresses."""
+"""Groups clients by network, because one host or one customer can use many IP addresses."""
 
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 HOST = (32, 64)
-"""The prefix lengths of one host's network, in IPv4 and in IPv6 (RFC 4291 section 2.5.4)."""
+"""The prefix lengths of a single host's network, for IPv4 and for IPv6 (RFC 4291 section 2.5.4)."""
 
 SITE = (24, 48)
-"""The prefix lengths of a network of neighbouring hosts in IPv4, and of one customer's network in IPv6 (RFC 6177)."""
+"""The prefix lengths of the surrounding network: for IPv4, a network of neighbouring hosts; for IPv6, a single
+customer's network (RFC 6177).
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """The networks to which an address belongs, as strings. In IPv4, the host is the address itself."""
+    """The networks to which an IP address belongs, as strings. For IPv4, `host` is the address itself."""
 
     host: str
     site: str
-    """The network of neighbouring hosts (IPv4) or of a customer (IPv6); empty if the source is not an IP address."""
+    """The network of neighbouring hosts (IPv4) or of a single customer (IPv6); empty if the peer has no IP address."""
     is_ipv6: bool = False
 
 

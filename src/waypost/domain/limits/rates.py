@@ -1,4 +1,4 @@
-"""The profiles of limits for API calls and email addresses, and the algorithm that limits rates.
+"""The limit profiles for API calls and email addresses, and the rate-limiting algorithm.
 
 The algorithm is the generic cell rate algorithm (ITU-T I.371, annex A). The algorithm works like a token bucket, but
 stores only one number for each bucket: the time at which the bucket will be full again.
@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A rate limit: an average number of calls per second, and up to `burst` calls at the same time after a pause."""
+    """A rate limit: the average number of calls that are allowed per second, and the number of calls that are allowed
+    at once after a pause (`burst`).
+    """
 
     per_second: float
     burst: int
@@ -18,11 +20,11 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """One profile of limits."""
+    """A limit profile."""
 
     name: str
     rate: Rate
-    """The rate limit of each operation per account and region, or of each account if `is_of_account` is true."""
+    """The rate limit for each operation in one account and region, or for each account if `is_of_account` is true."""
     is_of_account: bool
     """Whether the rate limit applies to all operations and regions of an account together."""
     email_addresses: int | None
@@ -47,26 +49,28 @@ PROFILES = {limits.name: limits for limits in (RELAXED, AWS)}
 
 
 class Admission(NamedTuple):
-    """The decision whether one more call is admitted. All times are in seconds."""
+    """The decision on whether to admit one more call. All times are in seconds."""
 
     admitted: bool
     full_at: float
-    """The time at which the bucket will be full again, which the caller must store for the next call of `admit`."""
+    """The time at which the bucket will be full again. The caller must pass this time to the next call of `admit`."""
     wait: float
-    """The number of seconds until the bucket has room for the call, even if this wait exceeds `patience`."""
+    """The number of seconds until the bucket has a token for the call, even if this is longer than `patience`."""
 
 
 def admit(full_at: float, now: float, rate: Rate, *, patience: float = 0) -> Admission:
-    """Take a token from a bucket that will be full at `full_at`, if the wait for it is at most `patience` seconds.
+    """Take a token from a bucket that will be full at `full_at`, if a token becomes available within `patience`
+    seconds.
 
     For a new bucket, `full_at` is 0.
     """
     interval = 1 / rate.per_second
-    # No bucket is emptier than that, so a later moment was kept before the clock went back.
+    # No bucket takes longer than this to fill, so a later `full_at` must have been stored before the clock was set
+    # back.
     full_at = min(full_at, now + rate.burst * interval + patience)
     next_full_at = max(full_at, now) + interval
     wait = max(0, next_full_at - now - rate.burst * interval)
-    # A millionth of the interval is forgiven: sums of fractions are not exact.
+    # Sums of fractions are not exact, so an error of a millionth of the interval is tolerated.
     if wait > patience + interval * 1e-6:
         return Admission(admitted=False, full_at=full_at, wait=wait)
     return Admission(admitted=True, full_at=next_full_at, wait=wait)

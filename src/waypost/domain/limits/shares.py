@@ -1,8 +1,9 @@
-"""Fair shares of a limited resource: the amount that one network or one DNS domain may hold at the same time.
+"""Fair shares of a limited resource: the amount that one network or one DNS domain may hold at any time.
 
-The size of a share depends on the amount that is free, because no user may hold more than the free amount. So a single
-user gets half of the resource, two users get a third each, and some of the resource is always left for another user.
-These "dynamic thresholds" need no list of users (Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998).
+A share shrinks as the resource fills up, because no user may hold more than the amount that is still free. A single
+user can therefore hold at most half of the resource, two users can hold at most a third each, and some of the resource
+is always left for another user. This method ("dynamic thresholds") needs no list of users (Choudhury and Hahne,
+IEEE/ACM Transactions on Networking 6(2), 1998).
 """
 
 from collections.abc import Callable, Collection
@@ -11,27 +12,27 @@ from dataclasses import dataclass
 from waypost.domain.limits import networks
 
 NARROW = 1
-"""The multiple of the free amount that one user may hold."""
+"""How many times the free amount a single user may hold."""
 
 WIDE = 2
-"""The multiple of the free amount that neighbours may hold together.
+"""How many times the free amount a group of neighbours may hold together.
 
-Neighbours may be one user with several addresses or names.
+Neighbours have a common limit, because they may be a single user with several addresses or names.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A holder of a resource, and the multiple of the free amount (`factor`) that the holder may have."""
+    """A holder of a resource, and how many times the free amount it may hold (`factor`)."""
 
     holder: str
     factor: int
 
 
 def of_address(address: str) -> tuple[Share, ...]:
-    """Return the shares against which a client's IP address is counted: the shares of its host and of its network.
+    """Return the shares that limit the client at this IP address: one for its host, and one for its network.
 
-    A peer without an IP address, as in a test, has its own share.
+    A client without an IP address, as in a test, has a single share of its own.
     """
     found = networks.of(address)
     own = Share(found.host, NARROW)
@@ -45,12 +46,11 @@ or an IPv6 /48 under `ip6.arpa` (RFC 3596).
 
 
 def of_domain(name: str) -> tuple[Share, ...]:
-    """Return the shares against which a DNS query is counted: one for the name's last three labels, and one for its
-    last two.
+    """Return the shares that limit a DNS query: one for the name's last three labels, and one for its last two.
 
-    The DNS does not show which labels belong to one owner. Two labels may be the domain of one owner, who can create
-    any number of names below the domain, or a suffix that many owners share, such as `co.uk`. A reverse-DNS query is
-    counted only against the share of the IP address's network.
+    The DNS does not show which part of a name belongs to a single owner. The last two labels may be the domain of one
+    owner, who can create any number of names below the domain, or a suffix that many owners share, such as `co.uk`. A
+    reverse-DNS query is limited only by the share of the IP address's network.
     """
     labels = _labels(name)
     if labels[-1] == "arpa" or len(labels) < 3:
@@ -59,11 +59,12 @@ def of_domain(name: str) -> tuple[Share, ...]:
 
 
 def owner_of(name: str) -> str:
-    """Return the likely domain of a name's owner: the last two labels, or three labels below a suffix like `co.uk`.
+    """Return the likely domain of a name's owner: the last two labels, or the last three labels if the name ends in a
+    suffix such as `co.uk`.
 
     The result is a guess, so this function must be used only where a wrong guess does little harm. If the last label
-    has two letters and the label before it has at most three, the function assumes that many owners share this suffix.
-    For the reverse-DNS name of an IP address, the result is the name of the address's network.
+    has two letters and the label before it has at most three, the function assumes that these two labels are a suffix
+    that many owners share. For the reverse-DNS name of an IP address, the result is the name of the address's network.
     """
     labels = _labels(name)
     if labels[-1] == "arpa":
@@ -77,7 +78,7 @@ def _labels(name: str) -> list[str]:
 
 
 def allows(shares: Collection[Share], amount: int, *, free: int, held_by: Callable[[str], int]) -> bool:
-    """Return whether the amount is free and can be taken without any holder exceeding its share.
+    """Return whether `amount` is free, and no holder would exceed its share by taking it.
 
     `held_by` returns the amount that a holder already has. A holder that has nothing may take everything that is free.
     """

@@ -14,13 +14,11 @@ from waypost.observe.tasks import OnError, Tasks
 class AbortedTransfers:
     """A queue of incomplete messages, and the background task that deletes them.
 
-    Pieces that still exist when the server stops are deleted by a later purge.
+    A later purge deletes the pieces that still exist when the server stops.
     """
 
     def __init__(self, store: ports.Store, *, failed: Callable[[Exception], object], tasks: Tasks) -> None:
-        """`failed` is called with the error if a message could not be deleted. A message that could not be deleted is
-        deleted by a later purge.
-        """
+        """`failed` is called with the error if a message cannot be deleted. A later purge then deletes the message."""
         self._tasks = tasks
         self._store = store
         self._failed = failed

@@ -1,7 +1,8 @@
-"""Maps domain errors to SMTP replies. An error without a mapping is treated as an internal, temporary failure.
+"""Maps domain errors to SMTP replies. An error without a mapping is unexpected, and is treated as a temporary internal
+failure.
 
-An unexpected error never makes mail bounce, because the sending server keeps the message and retries. The client never
-sees the text of an unexpected error.
+After a temporary failure, the sending server keeps the message and retries, so an unexpected error never makes mail
+bounce. The client never sees the text of an unexpected error.
 """
 
 from waypost.domain import errors

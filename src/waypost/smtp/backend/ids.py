@@ -1,4 +1,4 @@
-"""Generates the ids of messages."""
+"""Generates message ids."""
 
 import io
 import os
@@ -7,13 +7,14 @@ from datetime import datetime
 from waypost.domain.mail import messages
 
 RANDOM_OCTETS = 8
-"""The number of random bytes in the id of a message."""
+"""The number of random bytes in a message id."""
 
 
 class Ids:
     """Generates message ids.
 
-    A new id always sorts after all earlier ids, even within the same millisecond and after the clock has been set back.
+    A new id always sorts after all earlier ids, even if both are created in the same millisecond, or the clock has been
+    set back in between.
     """
 
     def __init__(self) -> None:

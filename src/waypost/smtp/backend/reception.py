@@ -39,7 +39,7 @@ PIECES_AT_ONCE = 8
 Further pieces wait, so that API calls and small messages do not have to wait."""
 
 PART = 1024 * 1024
-"""The size, in bytes, of the parts in which a message is read for the sender checks."""
+"""The maximum number of bytes of a message that are read at a time for the sender checks."""
 
 
 Pause = Callable[[float], Awaitable[object]]
@@ -58,7 +58,7 @@ class Backend:
     admission: Admission
     memory: Memory
     authenticator: ports.Authenticator | None = None
-    """The checker of SPF, DKIM and DMARC; None if no mail is checked."""
+    """Checks SPF, DKIM and DMARC; None if the server checks no mail."""
     enforces: bool = False
     """Whether the server refuses a message that fails DMARC, if the DMARC policy of the author's domain asks for
     rejection."""
@@ -122,7 +122,7 @@ class Reception:
     ) -> None:
         """`peer` is the client's IP address.
 
-        `trusted` is true if the client uses a listener to which only the operator's own mail servers connect.
+        `trusted` is true if the client is connected to a listener that only the operator's own mail servers use.
 
         `in_trusted_network` is true if a setting lists the client's network as trusted, so that its mail needs no
         sender checks.
@@ -143,7 +143,7 @@ class Reception:
         return self._backend.admission.message_from(self._peer, self._backend.clock())
 
     def at_data(self) -> Reply | None:
-        """Return a refusal if there is no room for a message, on the disk or in memory; otherwise None."""
+        """Return a refusal if the disk or the memory has no room for another message; otherwise None."""
         if self._backend.is_full():
             return replies.NO_DISK
         return replies.NO_MEMORY if self._backend.memory.is_full else None
@@ -224,9 +224,10 @@ class Reception:
         detail: Mapping[str, str | int] | None = None,
         account: str = "",
     ) -> None:
-        """Add a refusal to the trace, once for a refused recipient, or once for each recipient of a refused message.
+        """Add a refusal to the trace: one entry for a refused recipient, or one for each recipient of a refused
+        message.
 
-        `account` is the account that owns the refused recipient. For a refused message, `account` is not used.
+        `account` is the account that owns the refused recipient. `account` is ignored for a refused message.
         """
         add = partial(self._backend.refusals.add, reply=reply, peer=self._peer, detail=detail)
         if isinstance(request, RecipientGiven):
@@ -250,10 +251,10 @@ class Reception:
         return (await self._accounts_of((recipient,))).get(recipient.key, "")
 
     async def _accounts_of(self, recipients: Sequence[Address]) -> Mapping[str, str]:
-        """Return the accounts that currently own these recipients, by recipient key.
+        """Return the accounts that currently own these recipients, keyed by recipient key.
 
-        The result is empty if the store fails. An account that creates an address later does not see earlier refusals
-        of mail for that address.
+        The result is empty if the store fails. Because only current owners are returned, an account that creates an
+        address later does not see earlier refusals of mail for that address.
         """
         use_case = partial(accept.accounts_of, deployment=self._backend.deployment, recipients=recipients)
         try:
@@ -327,8 +328,8 @@ class Reception:
         """Store the deliveries of a message with many recipients, so that they are visible before the client gets the
         reply.
 
-        If the deliveries cannot be stored, the reply stays the same, because their plan is on disk. The server tries
-        to store them again later.
+        If the deliveries cannot be stored, the client still gets the positive reply, because the message and the plan
+        for its deliveries are already on disk. The server tries to store the deliveries again later.
         """
         try:
             await self._backend.store_planned(message_id)
@@ -339,7 +340,7 @@ class Reception:
     async def _refused_for_its_author(self, found: Findings, request: MessageReceived) -> Reply | None:
         """Return the reply to a message that the sender checks refuse or defer, or None if they accept it.
 
-        The results of a refused or deferred message are added to the trace.
+        If the message is refused or deferred, the results of the checks are added to the trace.
         """
         ruling = enforcement.rule(found, enforces=self._backend.enforces)
         if ruling is Ruling.ACCEPTED:
@@ -376,8 +377,8 @@ class Reception:
         return await self._backend.store.long_read(kept, what="the octets of a message")
 
     async def _originals(self, rewritten: Sequence[Address]) -> list[bounces.Original]:
-        """Before a bounce's transaction begins, find the messages that the bounce concerns, because the search takes
-        milliseconds.
+        """Find the messages that a bounce concerns. The search takes milliseconds, so it must be done before the
+        bounce's transaction begins.
         """
         originals = []
         for recipient in rewritten:
@@ -389,13 +390,13 @@ class Reception:
         return originals
 
     def _rewritten(self, request: MessageReceived) -> list[Address]:
-        """Return the recipients of a bounce that are rewritten senders."""
+        """Return those recipients of a bounce that are rewritten sender addresses."""
         if request.envelope.sender:
             return []
         return [each for each in request.recipients if bounces.is_rewritten(self._backend.deployment, each)]
 
     async def _octets(self, request: MessageReceived) -> AsyncIterator[bytes]:
-        """Yield the bytes of the message, part by part."""
+        """Yield the bytes of the message in parts."""
         for start in range(0, request.start, PART):
             limit = min(PART, request.start - start)
             kept = partial(accept.kept_octets, message_id=self._incomplete_id or "", start=start, limit=limit)

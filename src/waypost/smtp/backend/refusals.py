@@ -1,8 +1,8 @@
-"""Stores refusals for the trace in batches, because there can be many refusals in a second.
+"""Stores refusals for the trace in batches, because there can be many refusals per second.
 
 Refusals wait in memory for one second, and are then stored together. If too many refusals are waiting, or the store
-fails, some refusals are lost. Losing refusals is acceptable, because no mail depends on refusals, and the log contains
-every refusal.
+fails, some refusals are lost. This is acceptable, because no mail depends on refusals, and every refusal is also in the
+log.
 """
 
 import asyncio

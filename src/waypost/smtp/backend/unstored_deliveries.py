@@ -6,14 +6,15 @@ from collections.abc import Awaitable, Callable
 from waypost.observe.tasks import OnError, Tasks
 
 PAUSES = (1.0, 5.0, 30.0)
-"""The pauses, in seconds, before the attempts to store a message's deliveries. The last pause is used for all later
-attempts."""
+"""The pauses, in seconds, before successive attempts to store deliveries. The last pause is also used before all later
+attempts.
+"""
 
 
 class UnstoredDeliveries:
     """The messages whose planned deliveries could not be stored, and the background task that stores them.
 
-    If some deliveries are still not stored when the server stops, the server stores them after its next start.
+    Deliveries that are still not stored when the server stops are stored after its next start.
     """
 
     def __init__(
@@ -53,6 +54,6 @@ class UnstoredDeliveries:
             try:
                 await self._store_all(message_id)
                 self._waiting.discard(message_id)
-            except Exception as error:  # noqa: BLE001 - the plan stays on disk, and is tried again
+            except Exception as error:  # noqa: BLE001 - the plan stays on disk, so the server can try again
                 self._failed(error)
         return not self._waiting

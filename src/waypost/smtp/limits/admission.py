@@ -1,5 +1,5 @@
-"""Limits the connections, in total and per client address, and the messages and unknown recipients per client
-address.
+"""Limits the number of connections, in total and per client address, and the number of messages and unknown recipients
+per client address.
 """
 
 from datetime import datetime
@@ -58,20 +58,23 @@ class Admission:
         return replies.TOO_MANY_MESSAGES
 
     def unknown_from(self, peer: str, now: datetime) -> Reply | None:
-        """Count an unknown recipient from a client address. Returns a reply if the client seems to guess addresses."""
+        """Count an unknown recipient from a client address. Returns the reply that ends the session if the client seems
+        to be guessing addresses; otherwise None.
+        """
         self._guessing.count(peer, now)
         return None if self._unknown.take(networks.of(peer).host, now).admitted else replies.TOO_MANY_UNKNOWN
 
     def wait_before_reply(self, peer: str, now: datetime) -> float | None:
-        """Return the seconds by which the reply to RCPT is delayed after many unknown recipients.
+        """Return the number of seconds by which to delay the reply to RCPT.
 
-        Returns None if the delay would be too long, so that the client gets no answer about the recipient.
+        The delay is zero unless the client has sent many unknown recipients. Returns None if the delay would be too
+        long; the reply must then not reveal whether the recipient exists.
         """
         return self._guessing.wait(peer, now)
 
 
 def _a_minute(count: float) -> Buckets | None:
-    """Return buckets for a rate per minute, with a burst of the same size, or None if `count` is 0, which means no
-    limit.
+    """Return buckets that allow `count` events per minute, all of which may come in one burst. Return None if `count`
+    is 0, which means that there is no limit.
     """
     return Buckets(rates.Rate(count / 60, max(1, int(count)))) if count else None

@@ -1,9 +1,9 @@
 """Slows down clients that guess addresses, before the server looks up whether the next address exists.
 
-The reply to RCPT reveals whether an address exists. After many unknown recipients, in one or more sessions, a client
-must wait for each further reply. The delay is the same for existing and for unknown addresses, so a client learns
-nothing if it disconnects early. The delayed replies to one network are sent one after the other, even if the network
-has many connections.
+The reply to RCPT reveals whether an address exists. After many unknown recipients, in one or more sessions, each
+further reply to the client is delayed. The delay is the same for existing and for unknown addresses, so a client learns
+nothing by disconnecting early. The delayed replies to one network are sent one after the other, even if the network has
+many connections.
 
 Here, a network is the address range that one customer typically has: one IPv4 address, or one IPv6 /64. The surrounding
 /24 or /48 network has separate, higher limits, because it may contain other customers.
@@ -32,7 +32,9 @@ class Size:
     prefix: tuple[int, int]
     """The prefix lengths of the network for IPv4 and for IPv6."""
     free: Rate
-    """The rate of unknown recipients that causes no delay, to allow for typing errors and outdated address lists."""
+    """The rate of unknown recipients that is allowed without delay, because of typing errors and outdated address
+    lists.
+    """
     longest_step: float
     """The longest time between two delayed replies to one network, in seconds."""
 
@@ -44,7 +46,9 @@ SIZES = (
 
 
 class Guessing:
-    """Counts the unknown recipients of each network, and computes the delay of the network's next reply."""
+    """Counts the unknown recipients that each network sends, and computes how long to delay the next reply to the
+    network.
+    """
 
     def __init__(self) -> None:
         self._books = [_Book(size) for size in SIZES]
@@ -55,7 +59,7 @@ class Guessing:
             book.count(network, now)
 
     def wait(self, peer: str, now: datetime) -> float | None:
-        """Return the seconds by which the reply to RCPT is delayed, or None if the delay would be too long.
+        """Return the number of seconds by which to delay the reply to RCPT, or None if the delay would be too long.
 
         Call this method once for each RCPT command, for known and unknown recipients alike.
         """
@@ -87,7 +91,7 @@ class _Book:
         self._unknown.take(network, now)
 
     def turn(self, network: str, now: datetime) -> float | None:
-        """Reserve the time of a network's next reply.
+        """Reserve a time for the next reply to a network.
 
         Returns the number of seconds until the reply may be sent, or None if the reply would have to wait too long.
         """

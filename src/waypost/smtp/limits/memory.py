@@ -1,4 +1,6 @@
-"""A budget for the memory that all SMTP clients use, for unparsed input and for messages that are not yet on disk."""
+"""A budget for the memory that all SMTP clients together use for unparsed input and for messages that are not yet on
+disk.
+"""
 
 
 class Memory:
@@ -18,12 +20,12 @@ class Memory:
 
     @property
     def is_scarce(self) -> bool:
-        """Whether half of the memory is in use, so that messages should be written to disk as they arrive."""
+        """Whether at least half of the memory is in use. If so, messages should be written to disk as they arrive."""
         return self._used * 2 >= self._limit
 
     @property
     def is_full(self) -> bool:
-        """Whether all of the memory is in use, so that no new message should begin."""
+        """Whether all of the memory is in use. If so, no new message should begin."""
         return self._used >= self._limit
 
     def change(self, octets: int) -> None:

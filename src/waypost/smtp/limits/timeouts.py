@@ -1,4 +1,4 @@
-"""The limits of one SMTP server on time, connections, rates and memory. Times are in seconds."""
+"""The time, connection, rate and memory limits of one SMTP server. Times are in seconds."""
 
 from dataclasses import dataclass
 
@@ -12,11 +12,13 @@ class SmtpLimits:
     connections_each: int = 100
     """The maximum number of open connections from one IPv4 address, or from one IPv6 /64 network."""
     new_connections_a_minute: float = 0
-    """The maximum number of new connections per minute from one address, which may all arrive in one burst; zero for no
-    limit."""
+    """The maximum number of new connections per minute from one address. They may all arrive in one burst. Zero means
+    no limit.
+    """
     messages_a_minute: float = 0
-    """The maximum number of new messages per minute from one address, each counted when it begins; zero for no
-    limit."""
+    """The maximum number of new messages per minute from one address. A message is counted when it begins. Zero means
+    no limit.
+    """
     memory: int = 128 * 1024 * 1024
     """The maximum memory for input and for messages in flight, in bytes.
 
@@ -32,14 +34,11 @@ class SmtpLimits:
     transfer: float = 3600.0
     """The maximum duration of the transfer of one message, in seconds."""
     transfer_start: float = 60.0
-    """The time limit, in seconds, of a transfer whose first byte has not been received yet; received bytes extend the
-    limit.
-    """
+    """The initial time limit, in seconds, for the transfer of a message. Received bytes extend this limit."""
     slowest: float = 500.0
     """The number of received bytes that add one second to the time limit of a transfer."""
     handshake: float = 30.0
-    """The time limit, in seconds, for the TLS handshake of a client, and for the PROXY header of a load balancer.
-    """
+    """The time limit, in seconds, for a client's TLS handshake, and for a load balancer's PROXY header."""
     greeting_delay: float = 0.0
     """The number of seconds by which the greeting is delayed. A client that sends data before the greeting is
     refused."""
@@ -47,5 +46,5 @@ class SmtpLimits:
     """The time limit, in seconds, for a client to read the last reply of its session."""
 
     def transfer_time(self, octets: int) -> float:
-        """Return the time limit, in seconds, of a transfer of which this many bytes have been received."""
+        """Return the time limit, in seconds, for a transfer of which this many bytes have been received so far."""
         return min(self.transfer, self.transfer_start + octets / self.slowest)

@@ -9,7 +9,7 @@ from waypost.smtp.protocol.data import PIECE
 from waypost.smtp.protocol.replies import Reply
 
 MESSAGE_LIMIT = 40 * 1024 * 1024
-"""The maximum size of a message, in bytes, which is the limit of Amazon SES for Amazon Connect."""
+"""The maximum size of a message, in bytes. This is also the limit that Amazon SES applies for Amazon Connect."""
 
 RECIPIENT_LIMIT = 100
 """The maximum number of recipients of a message. RFC 5321 section 4.5.3.1.8 requires a limit of at least 100
@@ -19,7 +19,9 @@ recipients.
 BOUNCE_RECIPIENT_LIMIT = 4
 """The maximum number of recipients of a message from the null sender.
 
-A bounce has only one recipient, and each recipient may need a costly lookup."""
+A bounce has only one recipient, so a low limit is sufficient. It is also necessary, because each recipient may need a
+costly lookup.
+"""
 
 MAIL_LIMIT = 10_000
 """The maximum number of messages that a client may begin in one session (RFC 9422)."""
@@ -37,7 +39,8 @@ class Capabilities:
 
     hostname: str
     lmtp: bool = False
-    """Whether the protocol is LMTP (RFC 2033), with LHLO instead of EHLO, and a reply for each recipient."""
+    """Whether the protocol is LMTP (RFC 2033), which uses LHLO instead of EHLO, and sends a reply for each recipient.
+    """
     offers_tls: bool = False
     needs_tls: bool = False
     message_limit: int = MESSAGE_LIMIT
@@ -69,13 +72,13 @@ class Gate(Protocol):
         ...
 
     def refused(self, reply: Reply) -> None:
-        """Record a refusal. The session calls this method when it refuses a message without a request to the server."""
+        """Record a refusal. The session calls this method when it refuses a message without asking the server."""
         ...
 
 
 @lru_cache(maxsize=64)
 def greeting(capabilities: Capabilities) -> Reply:
-    """Return the first reply of a session, which the server sends after a client has connected."""
+    """Return the greeting, which the server sends after a client has connected."""
     protocol = "LMTP" if capabilities.lmtp else "ESMTP"
     return replies.GREETING.about(hostname=capabilities.hostname, protocol=protocol)
 

@@ -15,7 +15,7 @@ class Unreadable(Exception):
 class Input:
     """The input that the session has not parsed yet.
 
-    If a line is too long, only its beginning and its last byte are kept. A client that never ends its line therefore
+    If a line is too long, only its beginning and its last byte are kept, so that a client that never ends its line
     cannot use up memory.
     """
 
@@ -70,6 +70,7 @@ class Input:
             if not self._is_shortened and grammar.is_http(octets):
                 return replies.NOT_SMTP
             self._is_shortened = True
-            # The beginning is kept because the limit depends on the verb; the last byte may be the CR of the line end.
+            # The beginning is kept because the limit depends on the verb. The last byte is kept because it may be the
+            # CR of the line end.
             del octets[len("MAIL ") : -1]
         return None

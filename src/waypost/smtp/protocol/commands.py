@@ -1,6 +1,6 @@
 """The handlers of the SMTP commands. A handler runs only if its command is allowed in the session's state.
 
-`states.py` defines the states in which each command is allowed, and the state that follows.
+`states.py` defines the states in which each command is allowed, and the state that follows the command.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,9 @@ class Command:
 
     run: Handler
     event: Event | None = None
-    """The event that the command causes; None for a command that is always allowed and changes no state."""
+    """The event that the command causes; None for a command that is always allowed and does not change the session's
+    state.
+    """
     takes_argument: bool = True
     needs_tls: bool = True
     """Whether the command is refused without TLS if the settings require TLS."""

@@ -27,7 +27,8 @@ A header stays in memory until it is complete, so the server refuses longer head
 _HEADER_TOO_BIG = replies.HEADER_TOO_BIG.about(octets="{octets}", lines=f"{HEADER_LINE_LIMIT:,}")
 
 _NO_FIELD = re.compile(rb"\r\n(?![!-9;-~]+[ \t]*:|[ \t])")
-"""Matches the end of a header without an empty line: a line end before a line that is not part of a header field."""
+"""Matches the end of a header that no empty line follows: a line end before a line that is not part of a header field.
+"""
 
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 
@@ -39,8 +40,9 @@ class BareLineEnd(Exception):
 class Body:
     """The received bytes of one message.
 
-    A large message is passed on in pieces of equal size, and only the rest is kept in memory. Whether and why a message
-    is refused depends only on its bytes, not on how the network splits them.
+    A large message is divided into pieces. The caller takes each piece from `next_piece` and has it stored, so only the
+    rest of the message is kept in memory. Whether and why a message is refused depends only on its bytes, not on how
+    the network splits them.
     """
 
     def __init__(self, limit: int, *, piece: int = PIECE) -> None:
@@ -51,26 +53,25 @@ class Body:
         self._is_header_known = False
         self._spill = False
         self.size = 0
-        """The number of bytes of the message that were received so far."""
+        """The number of bytes of the message that have been received so far."""
         self.handed_on = 0
         """The number of bytes of the message that `next_piece` has returned."""
         self.is_binary = False
         """Whether the message is binary: it has a bare CR or LF, or a NUL (RFC 2045 section 2.9)."""
         self._is_ascii = True
         self.header = b""
-        """The header of the message, which is known once the first piece has been passed on or the message has ended.
-        """
+        """The message's header. It is known once the first piece has been returned or the message has ended."""
         self.refusal: Reply | None = None
         """The reply that refuses the message, or None. All further bytes of a refused message are dropped."""
 
     @property
     def is_endless(self) -> bool:
-        """Whether a refused message is so large that the session does not wait for the message's end."""
+        """Whether the message has been refused and is so large that the session does not wait for its end."""
         return self.refusal is not None and self.size > 2 * self._limit
 
     @property
     def kind(self) -> str:
-        """The type of the message's content, as a value of MAIL's BODY parameter.
+        """The message's content type, expressed as a value of MAIL's BODY parameter.
 
         The type is determined from the bytes, not from the value that the client declared.
         """
@@ -98,11 +99,11 @@ class Body:
         self._octets.clear()
 
     def spill(self) -> None:
-        """Make `next_piece` return the bytes in memory as soon as possible, even if they are less than a full piece."""
+        """Make `next_piece` return the bytes in memory as soon as possible, even if they do not fill a piece."""
         self._spill = bool(self._octets)
 
     def next_piece(self) -> bytes | None:
-        """Return the next piece of the message to pass on, or None if no piece is ready."""
+        """Return the next piece of the message, or None if no piece is ready."""
         if len(self._octets) <= self._piece and not self._spill:
             return None
         self._spill = False
@@ -114,7 +115,7 @@ class Body:
         return piece
 
     def finish(self) -> bytes:
-        """End the message, and return the bytes that were not passed on in pieces.
+        """End the message, and return the remaining bytes, which `next_piece` has not returned.
 
         Afterwards, `refusal` is set if the message must be refused.
         """
@@ -134,7 +135,7 @@ class Body:
             self._is_ascii = self._is_ascii and octets.isascii()
 
     def _is_header_here(self) -> bool:
-        """Whether the header is complete, so that the session may pass on less than a full piece."""
+        """Whether the header is complete. If so, `next_piece` may return less than a full piece."""
         end = end_of_header(self._octets)
         if end is None:
             if len(self._octets) > SCARCE_HEADER:
@@ -164,15 +165,15 @@ class Body:
         if header.count(b"\r\n") > HEADER_LINE_LIMIT:
             self.refuse(_HEADER_TOO_BIG.about(octets=f"{self._piece:,}"))
         elif not header.count(b"\r\n") == header.count(b"\r") == header.count(b"\n"):
-            # The header of a binary message needs CRLF as well. With bare CRs or LFs, other programs could find
-            # different fields in it.
+            # Even in a binary message, the header's lines must end in CRLF. If it had bare CRs or LFs, other programs
+            # could find different fields in it.
             self.refuse(replies.BARE_LINE_END_IN_DATA)
 
 
 class MessageDecoder:
     """Finds the end of a message after DATA, and removes stuffed dots.
 
-    Call `feed` with received bytes until it returns the bytes after the message.
+    Call `feed` with received bytes until it returns the bytes that follow the message.
     """
 
     def __init__(self, body: Body) -> None:
@@ -241,7 +242,7 @@ class ChunkDecoder:
         elif bare is None:
             self._body.take(chunk)
         else:
-            self._body.take(chunk[:bare])  # these bytes may cause a refusal for another reason
+            self._body.take(chunk[:bare])  # these bytes may be refused for another reason
             self._body.refuse(replies.BARE_LINE_END_IN_DATA)
         return rest
 
@@ -271,9 +272,10 @@ class ChunkDecoder:
 
 
 def _first_no_field(octets: bytes) -> int | None:
-    """Return the index at which the header ends if no empty line follows it, or None if all lines are header fields.
+    """Return the index of the end of a header that no empty line follows, or None if all lines are part of header
+    fields.
 
-    The header ends before the first line that is not a header field.
+    Such a header ends before the first line that is not part of a header field.
     """
     lines = b"\r\n" + octets
     found = _NO_FIELD.search(lines)

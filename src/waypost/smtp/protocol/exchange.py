@@ -36,7 +36,7 @@ class Exchange:
     )
 
     def __init__(self, capabilities: Capabilities, *, peer: str, gate: Gate, tls: str, is_trusted: bool) -> None:
-        """`tls` is the TLS version and cipher, or an empty string without TLS.
+        """`tls` is the TLS version and cipher, or an empty string if the connection does not use TLS.
 
         `is_trusted` is true if the client may send any number of unknown recipients.
         """
@@ -49,7 +49,7 @@ class Exchange:
         self.request: Request | None = None
         """The request to the server that has not been answered yet; None if there is none."""
         self.requested_octets = 0
-        """The number of bytes of a message in the unanswered request."""
+        """The number of message bytes in the unanswered request."""
         self.farewell: Reply | None = None
         """The last reply of the session; None until the session is over."""
         self.client_name = ""
@@ -86,7 +86,7 @@ class Exchange:
     def ask(self, request: Request, *, octets: int = 0) -> None:
         """Make a request to the server. The session waits for the answer.
 
-        `octets` is the number of bytes of a message in the request.
+        `octets` is the number of message bytes in the request.
         """
         self.request = request
         self.requested_octets = octets
@@ -111,7 +111,9 @@ class Exchange:
         self.transfer = None
 
     def envelope(self, body: str) -> Envelope:
-        """Return the envelope of the mail transaction. `body` is the message's content type, as a value of BODY."""
+        """Return the envelope of the mail transaction. `body` is the message's content type, as a value of MAIL's BODY
+        parameter.
+        """
         transaction = self.transaction
         assert transaction
         return Envelope(

@@ -26,12 +26,12 @@ LINE_LIMITS = {
     + ENVID_LIMIT,
     "RCPT": LINE_LIMIT + len(" NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=") + ORCPT_LIMIT,
 }
-"""The line limits, in octets, of the commands whose parameters allow lines over `LINE_LIMIT`."""
+"""The line limits, in octets, of the commands that may be longer than `LINE_LIMIT` because of their parameters."""
 
 LONGEST_LINE = max(LINE_LIMITS.values())
 
 NAME_LIMIT = 64
-"""The maximum number of characters of a parameter's name that are repeated in a reply."""
+"""The maximum number of characters of a parameter's name that a reply repeats."""
 
 _ATOM = r"[^\s\x00-\x1f\x7f-\x9f\u2028\u2029<>()\[\]\\,;:@\".]+"
 _LOCAL = rf'{_ATOM}(?:\.{_ATOM})*|"(?:[^\x00-\x1f\x7f-\x9f\u2028\u2029\\"]|\\[^\x00-\x1f\x7f-\x9f\u2028\u2029])*"'
@@ -78,12 +78,13 @@ class Path:
 def split_command(line: str) -> tuple[str, str]:
     """Split a command line, without its CRLF, into the verb, in capitals, and the argument."""
     verb, _, argument = line.partition(" ")
-    # A verb is ASCII, but some non-ASCII letters become ASCII when they are converted to capitals.
+    # SMTP verbs are ASCII, but some non-ASCII letters become ASCII letters when they are converted to capitals.
     return verb.upper() if verb.isascii() else verb, argument.strip(" ")
 
 
 def is_http(line: bytes | bytearray) -> bool:
-    """Return whether a line is part of an HTTP request, or a header field. No SMTP verb ends in a colon.
+    """Return whether a line is the first line of an HTTP request, or looks like a header field. No SMTP verb ends in a
+    colon, so a command is never mistaken for a header field.
 
     `line` may also be the beginning of a line that is too long for a command. The result for such a line does not
     depend on how much of the line has been received.
@@ -102,7 +103,8 @@ def line_limit(line: bytes) -> int:
 def is_helo_name(argument: str) -> bool:
     """Return whether the argument of HELO or EHLO is accepted: any single word of visible ASCII characters.
 
-    Many real clients send a name that is not a domain. The server records the client's name, but never trusts the name.
+    The name need not be a domain, because many real clients send other names. The server records the name, but never
+    trusts it.
     """
     return _HELO.fullmatch(argument) is not None
 

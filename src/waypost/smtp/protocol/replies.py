@@ -1,4 +1,4 @@
-"""Every SMTP reply of the server, as a named value, with an explanation for a postmaster.
+"""Every SMTP reply that the server can send, as a named value with an explanation for postmasters.
 
 The enhanced codes come from RFC 3463 and its registry. `docs/smtp-replies.md` is generated from this file.
 """
@@ -84,7 +84,7 @@ CANNOT_VERIFY = _reply(
     252,
     "2.0.0",
     "Cannot verify addresses; use RCPT to learn whether mail is accepted",
-    means="The server does not verify addresses with VRFY, because VRFY could be used to collect addresses.",
+    means="The server does not verify addresses, because VRFY could be used to collect them.",
     sender="Send the mail. The reply to RCPT shows whether the server accepts mail for the address.",
 )
 BYE = _reply(221, "2.0.0", "Bye", means="The server ends the session, because the client sent QUIT.")
@@ -107,8 +107,8 @@ TOO_SLOW = _reply(
     421,
     "4.4.2",
     "Message transfer is too slow",
-    means="The client sent the message too slowly. After the first minute, a client must have sent at least 500 bytes "
-    "for each further second.",
+    means="The client sent the message too slowly. A client has one minute for a message, plus one second for every "
+    "500 bytes that it has sent.",
     sender="Try again. If transfers are often too slow, check the network.",
 )
 TOO_MANY_CONNECTIONS = _reply(
@@ -137,8 +137,8 @@ TOO_MANY_UNKNOWN = _reply(
     421,
     "4.7.0",
     "Too many unknown recipients",
-    means="The client has sent so many unknown recipients that it seems to be collecting addresses. The reply does not "
-    "reveal whether the last recipient exists.",
+    means="The client has named so many unknown recipients that it seems to be collecting addresses. The reply does "
+    "not reveal whether the last recipient exists.",
     sender="Remove the addresses that got a 550 reply from the mailing list, and resend the messages that were not "
     "accepted.",
 )
@@ -146,8 +146,8 @@ TOO_MANY_COMMANDS = _reply(
     421,
     "4.7.0",
     "Too many commands; please connect again",
-    means="The session has reached the maximum number of messages (MAILMAX in the reply to EHLO), or has sent too "
-    "many commands since its last accepted message.",
+    means="The session has reached the maximum number of messages (MAILMAX in the reply to EHLO), or the client has "
+    "sent too many commands since its last accepted message.",
     sender="Open a new connection for further messages.",
 )
 TOO_MANY_MESSAGES = _reply(
@@ -171,14 +171,15 @@ AUTHOR_IN_DOUBT = _reply(
     "From does not have exactly one domain, and a DMARC policy cannot be looked up now; please try again",
     means="The From field does not have exactly one domain, and the server could not look up the DMARC policy of each "
     "possible domain in the DNS.",
-    sender="Write exactly one address in From, and put a display name with an @ in quotes; or retry later.",
+    sender="Write exactly one address in From, and quote any display name that contains an @. Alternatively, retry "
+    "later.",
 )
 AUTHENTICITY_IN_DOUBT = _reply(
     451,
     "4.7.0",
     "The sender cannot be authenticated now, because the DNS of the domain in From does not answer; please try again",
-    means="The server could not look up the domain's DMARC policy, or an SPF or DKIM record that may authenticate the "
-    "message.",
+    means="The server could not look up the domain's DMARC policy, or an SPF or DKIM record that might authenticate "
+    "the message.",
     sender="Try again later. If the error is frequent, check the DNS servers of the domain in From.",
 )
 NOT_CHECKED = _reply(
@@ -195,13 +196,13 @@ RECIPIENTS_CHANGED = _reply(
     "{reason}",
     means="A recipient's email address was deleted between RCPT and the end of the message, so the server did not "
     "accept the message.",
-    sender="Send the message again. The replies to RCPT then show which addresses still exist.",
+    sender="Send the message again. The replies to RCPT will show which addresses still exist.",
 )
 NO_MEMORY = _reply(
     452,
     "4.3.1",
     "Not enough memory for a message now; please try again",
-    means="The server's memory for messages in flight is used up.",
+    means="The server's memory for incoming messages is used up.",
     sender=_AGAIN,
 )
 NO_DISK = _reply(
@@ -216,8 +217,8 @@ TOO_MANY_RECIPIENTS = _reply(
     452,
     "4.5.3",
     "Too many recipients; a message can have at most {limit}",
-    means="The message has reached the limit on recipients (RCPTMAX in the reply to EHLO). A message from the null "
-    "sender, such as a bounce, can have only 4 recipients.",
+    means="The message already has the maximum number of recipients (RCPTMAX in the reply to EHLO). A message from the "
+    "null sender, such as a bounce, can have only 4 recipients.",
     sender="Send the message again to the remaining recipients. Mail servers resend automatically.",
 )
 
@@ -259,8 +260,8 @@ BAD_BDAT = _reply(
     501,
     "5.5.4",
     "Syntax: BDAT size [LAST]",
-    means="Without a valid size, the server cannot tell where the chunk ends and the next command begins, so it ends "
-    "the session.",
+    means="The argument of BDAT is invalid, so the server cannot tell where the chunk ends and the next command "
+    "begins. It therefore ends the session.",
     sender=_CLIENT_FAULT,
 )
 BAD_PARAMETER = _reply(
@@ -277,8 +278,8 @@ NOT_IMPLEMENTED = _reply(
     502,
     "5.5.1",
     "Command not implemented",
-    means="The server does not offer EXPN, which would reveal addresses, or AUTH, because it relays no mail. The "
-    "server offers STARTTLS only if it has a certificate.",
+    means="The server offers neither EXPN, which would reveal addresses, nor AUTH, which it does not need because it "
+    "relays no mail. It offers STARTTLS only if it has a certificate.",
     sender="Continue without the command.",
 )
 OUT_OF_ORDER = _reply(
@@ -307,8 +308,8 @@ NOT_SMTP = _reply(
     "5.5.1",
     "This is not SMTP",
     means="The client sent an HTTP request, a header field or a TLS handshake instead of a command. The server ends "
-    "the session, because a web page can make a browser send SMTP commands in the body of a request.",
-    sender="Send STARTTLS before you begin TLS, or connect to the port for TLS. Send the message only after the reply "
+    "the session, because a web page can make a browser send SMTP commands in the body of an HTTP request.",
+    sender="Send STARTTLS before the TLS handshake, or connect to the TLS port. Send the message only after the reply "
     "to DATA.",
 )
 NO_SUCH_USER = _reply(
@@ -345,7 +346,7 @@ HEADER_TOO_BIG = _reply(
     552,
     "5.3.4",
     "Message header too big; the limit is {octets} octets and {lines} lines",
-    means="No legitimate message needs such a large header; the cause is an error or an attack.",
+    means="No legitimate message needs a header of this size, so the cause is an error or an attack.",
     sender=_CLIENT_FAULT,
 )
 SOURCE_ROUTE = _reply(
@@ -382,7 +383,7 @@ NO_RECIPIENTS = _reply(
     "5.5.1",
     "No valid recipients",
     means="The server refused all recipients of the message.",
-    sender="Read the replies to RCPT for the reasons.",
+    sender="The replies to RCPT give the reasons.",
 )
 MAIL_LOOP = _reply(
     554,

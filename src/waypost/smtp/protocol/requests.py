@@ -1,4 +1,4 @@
-"""The requests that a session makes to the server, because a session itself cannot access the store or sockets."""
+"""The requests that a session makes to the server. A session cannot access the store or sockets itself."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class RecipientGiven:
 
 @dataclass(frozen=True, slots=True)
 class PieceReceived:
-    """A request to store a piece of a large message, which may never be completed."""
+    """A request to store a piece of a large message. The message may never be completed."""
 
     octets: bytes
     start: int
@@ -32,16 +32,16 @@ class MessageReceived:
     envelope: Envelope
     recipients: tuple[Address, ...]
     raw: bytes
-    """The bytes of the message that follow the bytes that were passed on in pieces."""
+    """The bytes of the message that have not been stored as pieces."""
     start: int
-    """The number of bytes that were passed on in pieces, which is zero for nearly all messages."""
+    """The number of bytes that have already been stored as pieces; zero for nearly all messages."""
     header: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class TlsWanted:
-    """A request to perform the TLS handshake. After the handshake, the server calls `tls_started`, or closes the
-    connection.
+    """A request to perform the TLS handshake. After a successful handshake, the server calls `tls_started`; otherwise
+    it closes the connection.
     """
 
 

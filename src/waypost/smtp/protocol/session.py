@@ -4,8 +4,9 @@ The caller passes received bytes to `receive`, then calls `next_request` until i
 session waits for `answer`, so pipelined commands (RFC 2920) are served in order. The requests and replies do not depend
 on how the network splits the bytes.
 
-A session ends at the first line that is HTTP or TLS, and at the first error before EHLO, HELO or LHLO. In the body of a
-request, a web page can make a browser send any commands to any port, but the page cannot choose how the request begins.
+A session ends at the first line that is HTTP or TLS, and at the first error before EHLO, HELO or LHLO. This protects
+the server from web pages: a web page can make a browser send SMTP commands to any port in the body of a request, but
+cannot choose how the request begins.
 
 `states.py` defines the states and transitions of a session, and `commands.py` defines the handlers of the commands.
 """
@@ -24,12 +25,13 @@ from waypost.smtp.protocol.states import Event, State
 from waypost.smtp.protocol.transfer import Ended, Transfer
 
 COMMANDS_A_TURN = 20
-"""The maximum number of commands that one client can run before other clients get a turn.
+"""The maximum number of commands that are carried out for one client before other clients are served.
 
-The slowest commands take 0.3 ms."""
+The slowest commands take 0.3 ms each.
+"""
 
 _GREETINGS = frozenset({b"EHLO", b"HELO", b"LHLO"})
-"""The commands that do not end the session if they fail before the server has accepted any EHLO, HELO or LHLO.
+"""The commands that do not end the session if they fail before one of them has been accepted.
 
 A client whose EHLO was refused may send HELO in the same session (RFC 5321 section 3.2)."""
 
@@ -57,7 +59,7 @@ class Session:
         self.last_error: Reply | None = None
         """The last refusal that counts towards the session's error limit."""
         self.progress = 0
-        """A counter that grows with each complete command and with the end of each chunk and message."""
+        """A counter that increases with each complete command, and at the end of each chunk or message."""
         self._exchange.say(greeting(capabilities))
 
     @property
@@ -105,7 +107,7 @@ class Session:
             self._exchange.input.octets += octets
 
     def spill(self) -> None:
-        """Pass on the received bytes of a message as soon as possible, because memory is scarce."""
+        """Have the received bytes of a message stored as soon as possible, because memory is scarce."""
         if self._exchange.transfer:
             self._exchange.transfer.body.spill()
 
@@ -127,8 +129,8 @@ class Session:
         return None
 
     def answer(self, reply: Reply) -> None:
-        """Answer the last request with the reply to the client. In LMTP, the reply to a message is sent once for each
-        recipient.
+        """Answer the last request with the reply that the client will get. In LMTP, the reply to a message is sent once
+        for each recipient.
 
         Raises `RuntimeError` if there is no request to answer, which is a bug in the caller.
         """

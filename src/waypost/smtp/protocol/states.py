@@ -1,6 +1,6 @@
 """The states of an SMTP session, and the transitions between them.
 
-`TRANSITIONS` is the complete table of transitions. A session changes its state only with `after`, which raises an
+`TRANSITIONS` is the complete table of transitions. A session changes its state only through `after`, which raises an
 exception for a transition that is not in the table. A command that the table does not allow in the session's state gets
 the reply that `out_of_order` returns. The diagram in `docs/reference/smtp.md` is drawn from the table. A test checks
 that the test dialogues make every transition in the table and no other transition. The code that carries out commands
@@ -65,8 +65,9 @@ _ALWAYS: Mapping[Event, State] = {
     Event.QUIT: State.OVER,
     Event.CLOSED: State.OVER,
 }
-"""The events that are allowed in every state in which the session reads commands, and that always lead to the same next
-state."""
+"""The events that are allowed in every state in which the session reads commands. Each of these events always leads to
+the same state.
+"""
 
 TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
     State.START: {

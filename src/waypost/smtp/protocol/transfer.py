@@ -16,14 +16,14 @@ class Ended(Enum):
 
 
 class Transfer:
-    """Reads the bytes of one message from the input. The caller must pass on all pieces before it handles the end of
-    the message.
+    """Reads the bytes of one message from the input. The caller must take all pieces from `body.next_piece` before it
+    handles the end of the message.
     """
 
     __slots__ = ("_chunks", "_is_last_chunk", "_lines", "body", "chunk_size", "ended")
 
     def __init__(self, body: Body, *, chunks: ChunkDecoder | None = None) -> None:
-        """`chunks` reads the chunks of BDAT; None means that the client sends the message after DATA."""
+        """`chunks` reads the chunks of BDAT. If it is None, the client sends the message after DATA."""
         self.body = body
         self._chunks = chunks
         self._lines = None if chunks else MessageDecoder(body)
@@ -59,7 +59,7 @@ class Transfer:
                 self.ended = self.body.refusal
         else:
             assert self._chunks
-            # Copy no more than the chunk, because the input may contain thousands of chunks of one byte.
+            # Only the chunk is copied, because the input may contain thousands of chunks of one byte.
             taken = bytes(octets[: self._chunks.left])
             del octets[: len(taken)]
             self._chunks.feed(taken)
@@ -67,7 +67,7 @@ class Transfer:
                 self.ended = self._chunk_ended()
 
     def finish(self) -> bytes:
-        """End the message, and return the bytes that were not passed on in pieces.
+        """End the message, and return the remaining bytes, which have not been returned as pieces.
 
         Afterwards, `body.refusal` is set if the message must be refused.
         """

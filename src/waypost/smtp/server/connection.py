@@ -28,11 +28,12 @@ UNREAD = 64 * 1024
 """The number of bytes of unread replies at which the server stops reading from a client."""
 
 REQUESTS_A_TURN = 50
-"""The maximum number of requests and commands, of all clients together, that are handled in one iteration of the event
-loop.
+"""The maximum number of requests and commands that are handled in one iteration of the event loop, for all clients
+together.
 
-The maximum is divided among the clients that have requests or commands waiting. New clients are accepted once in each
-iteration."""
+The maximum is divided among the clients that have requests or commands waiting. A higher maximum would delay new
+clients, which are accepted only once per iteration.
+"""
 
 CHECK_EVERY = 15.0
 """The maximum number of seconds between two checks of an idle client's time limit.
@@ -41,7 +42,7 @@ The time limit must be checked repeatedly, because it becomes shorter when most 
 
 
 class Connection(asyncio.BufferedProtocol):
-    """A connection of one SMTP client.
+    """One SMTP client's connection.
 
     The server first admits or refuses the client. If the listener requires TLS, the server then performs the handshake.
     Finally it sends the greeting and serves the session.
@@ -64,7 +65,7 @@ class Connection(asyncio.BufferedProtocol):
         """The timer that ends the connection if the client does not continue in time."""
         self._time = ClientTime()
         self._can_speak = not listener.is_tls
-        """Whether the client can read a reply, which on a TLS listener is the case only after the handshake."""
+        """Whether the client can read a reply. On a TLS listener, it can do so only after the handshake."""
         self._upgrade: TlsUpgrade | None = None
         """The TLS handshake that is in progress; None if no handshake is in progress."""
         self._resumed: asyncio.Future[None] | None = None
@@ -90,9 +91,10 @@ class Connection(asyncio.BufferedProtocol):
         self.begin(cast(asyncio.Transport, transport), name[0])
 
     def begin(self, transport: asyncio.Transport, peer: str, *, can_be_trusted: bool = True) -> None:
-        """Admit or refuse the client, whose IP address is `peer`.
+        """Admit or refuse the client. `peer` is its IP address.
 
-        `can_be_trusted` is false if `peer` may be a load balancer that did not send its client's address.
+        `can_be_trusted` is false if `peer` may be the address of a load balancer that did not send its client's
+        address.
         """
         self._transport = self._under_tls = transport
         self.peer = peer.removeprefix("::ffff:")  # IPv4 on a dual-stack socket
@@ -109,8 +111,8 @@ class Connection(asyncio.BufferedProtocol):
             self._greet()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        # All clients share one buffer, because it is filled and emptied in one step. Reads are smaller while memory is
-        # scarce.
+        # All clients can share one buffer, because each read fills the buffer and then empties it immediately. Reads
+        # are smaller while memory is scarce.
         return self._server.buffer[:SCARCE_READ] if self._memory.is_scarce else self._server.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -428,7 +430,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._session:
             self._reception.leave()
             self._update_memory(self._session)
-        # This breaks the reference cycle between TLS and this connection, which would keep memory until the next
+        # This breaks the reference cycle between TLS and this connection, which would hold memory until the next
         # garbage collection.
         self._transport = self._under_tls
         self._server.closed(self, was_admitted=self._is_admitted)

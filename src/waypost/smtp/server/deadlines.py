@@ -19,7 +19,7 @@ class ClientTime:
         self._progress = 0
         """The value of `Session.progress` at `_progressed_at`."""
         self._transfer_at = 0.0
-        """The time when the message began, plus the seconds that the server needed for its answers."""
+        """The time when the message began, plus the seconds that the server has needed for its answers since then."""
         self._transferred = 0
         """The number of bytes that have been received since the message began."""
         self._transfers = 0
@@ -35,7 +35,7 @@ class ClientTime:
         self._transferred += octets
 
     def server_took(self, seconds: float) -> None:
-        """Do not count the seconds that the server needed for an answer towards the message's time limit."""
+        """Exclude the seconds that the server needed for an answer from the message's time limit."""
         self._transfer_at += seconds
 
     def note_progress(self, session: Session) -> None:

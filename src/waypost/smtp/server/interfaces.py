@@ -21,8 +21,9 @@ class Listener:
     trusted: bool = False
     """Whether only the operator's own mail servers connect to this listener.
 
-    Clients of a trusted listener have no rate limits, no delayed greeting and no PROXY header. SPF, DKIM and DMARC are
-    not checked for mail from a trusted listener."""
+    Rate limits, the delayed greeting and the PROXY header do not apply to clients of a trusted listener. SPF, DKIM and
+    DMARC are not checked for mail from a trusted listener.
+    """
 
 
 class Client(Protocol):
@@ -61,7 +62,7 @@ class Server(Protocol):
         ...
 
     def session_ended(self, peer: str, reply: Reply, last_error: Reply | None = None) -> None:
-        """Log that the server has ended a client's session, with the reply that gives the reason."""
+        """Log that the server has ended a client's session. `reply` gives the reason."""
         ...
 
     def tls_failed(self, peer: str, error: BaseException) -> None:

@@ -20,7 +20,9 @@ BACKLOG = 1024
 """The maximum number of connections that may wait to be accepted."""
 
 LOG_EVERY = 10.0
-"""Seconds between two log events about refused clients, of which there may be thousands in a second."""
+"""The number of seconds between two log events about refused clients. Refused clients are counted and logged together,
+because there may be thousands per second.
+"""
 
 
 class SmtpServer:
@@ -50,7 +52,9 @@ class SmtpServer:
         self.buffer = memoryview(bytearray(READ))
         """The buffer for the input of all clients, which is emptied right after each read."""
         self.headers: set[ProxyHeader] = set()
-        """The connections whose PROXY header has not been read yet, and whose client's address is therefore unknown."""
+        """The connections for which no complete PROXY header has been received yet, so that the client's address is
+        unknown.
+        """
         self._connections: set[Client] = set()
         self._servers: list[asyncio.Server] = []
         self._refused: Counter[Reply] = Counter()
@@ -60,7 +64,7 @@ class SmtpServer:
     async def start(self, listener: Listener, host: str, port: int) -> tuple[str, int]:
         """Listen on an address, and return the host and port.
 
-        For port 0, the system chooses the port. Raises `OSError` if the address is already in use.
+        For port 0, the operating system chooses the port. Raises `OSError` if the address is already in use.
         """
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: self._protocol(listener), host, port, backlog=BACKLOG)
@@ -75,7 +79,7 @@ class SmtpServer:
         return [each.getsockname()[:2] for each in sockets]
 
     async def stop(self) -> None:
-        """Accept no more connections, answer every message that was received, and close all connections."""
+        """Stop accepting connections, answer every message that has been received, and close all connections."""
         self._is_stopping = True
         for server in self._servers:
             server.close()
@@ -109,7 +113,7 @@ class SmtpServer:
             self._all_gone.set_result(None)
 
     def session_ended(self, peer: str, reply: Reply, last_error: Reply | None = None) -> None:
-        """Log that the server has ended a client's session, with the reply that gives the reason."""
+        """Log that the server has ended a client's session. `reply` gives the reason."""
         last = str(last_error) if last_error else ""
         self.backend.emit(events.SessionClosed(peer=peer, reply=str(reply), last_error=last))
 
@@ -155,7 +159,8 @@ def _is_in(networks: Sequence[IPv4Network | IPv6Network], peer: str) -> bool:
 class _Front(asyncio.Protocol):
     """Reads the PROXY header of a load balancer's connection, then passes the transport to the client's connection.
 
-    A connection that does not come from a load balancer's network has no PROXY header, and is passed on immediately.
+    A connection from any other network has no PROXY header, so its transport is passed to the client's connection
+    immediately.
     """
 
     def __init__(self, server: SmtpServer, connection: Connection) -> None:
@@ -172,8 +177,8 @@ class _Front(asyncio.Protocol):
 
         def begin_session(address: str | None) -> None:
             transport.set_protocol(self._connection)
-            # Without an address, the connection is the load balancer's own, or the balancer did not send the client's
-            # address. The client is then not trusted, even if the balancer's network is trusted.
+            # If there is no address, either the connection is the load balancer's own, or the balancer did not send the
+            # client's address. In both cases, the client is not trusted, even if the balancer's network is.
             self._connection.begin(transport, address or peer, can_be_trusted=address is not None)
 
         if not self._server.is_proxy(peer):

@@ -1,4 +1,4 @@
-"""The PROXY protocol, version 2, with which a load balancer sends the client's address at the start of a connection.
+"""The PROXY protocol, version 2: a load balancer uses it to send the client's address at the start of a connection.
 
 The server requires the header from load balancers in the networks that a setting lists, and refuses it from all other
 networks. This module reads only the header, and leaves all further bytes, such as a TLS handshake, to the connection.
@@ -19,7 +19,8 @@ HEAD = struct.Struct("!12sBBH")
 ADDRESSES_LIMIT = 4_096
 """The maximum number of bytes that may follow the first 16 bytes of a header.
 
-The addresses have at most 36 bytes. All further bytes are extensions, which the server ignores."""
+The addresses take up at most 36 bytes. All further bytes are extensions, which the server ignores.
+"""
 
 _LOCAL, _PROXY = 0x20, 0x21
 _TCP4, _TCP6 = 0x11, 0x21
@@ -45,7 +46,8 @@ def remaining_length(head: bytes) -> int:
 def client(head: bytes, addresses: bytes) -> str | None:
     """Return the client's IP address.
 
-    Returns None if the load balancer made the connection for itself, or did not send an IP address. Raises `BadHeader`.
+    Returns None if the load balancer opened the connection on its own behalf, or did not send an IP address. Raises
+    `BadHeader`.
     """
     _, version_and_command, family, _ = HEAD.unpack(head)
     if version_and_command == _LOCAL or family in (_UNSPECIFIED, _UNIX):

@@ -32,12 +32,14 @@ class TlsFiles:
 
 
 class Certificates:
-    """The SSL context for handshakes, which is reloaded when a file changes so that renewals need no restart."""
+    """The SSL context for handshakes. It is reloaded when a file changes, so that the server need not be restarted when
+    a certificate is renewed.
+    """
 
     def __init__(self, files: TlsFiles, *, failed: Callable[[BadCertificate], None]) -> None:
         """Load the files. Raises `BadCertificate`.
 
-        `failed` is called later if changed files cannot be used; the previous context then remains in use.
+        `failed` is called if a file changes later and cannot be used. The previous context then remains in use.
         """
         self._files = files
         self._failed = failed
