@@ -143,9 +143,9 @@ class ProxyHeaderRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DnsChanged:
-    """The DNS has stopped working or works again, or the process that checks senders cannot start. `reason` gives the
-    cause. While the DNS does not work, the server checks no senders. If `--authentication` is `enforce`, the server
-    also defers all mail from untrusted clients.
+    """The DNS has stopped working, the DNS is working again, or the process that checks senders cannot start. `reason`
+    gives the cause. While the DNS does not work, the server checks no senders. If `--authentication` is `enforce`, the
+    server also defers all mail from untrusted clients.
     """
 
     works: bool
@@ -210,8 +210,8 @@ class RouteUnreachable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataDirectoryShared:
-    """The group of the data directory can write to it, so members of the group can replace its files. Container volumes
-    need this permission.
+    """The group of the data directory can write to it, so members of the group can replace its files. This permission
+    is necessary for container volumes.
     """
 
     directory: str
@@ -260,8 +260,8 @@ class FileExposed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskFull:
-    """The disk has less free space than the reserve. The server refuses mail until more space is free. The sizes `free`
-    and `reserve` are in bytes.
+    """The disk's free space is below the reserve. The server refuses mail until more space is free. The sizes
+    `free` and `reserve` are in bytes.
     """
 
     free: int

@@ -1,9 +1,9 @@
 """Fair shares of a limited resource: the amount that one network or one DNS domain may hold at any time.
 
-A share shrinks as the resource fills up, because no user may hold more than the amount that is still free. A single
-user can therefore hold at most half of the resource, two users can hold at most a third each, and some of the resource
-is always left for another user. This method ("dynamic thresholds") needs no list of users (Choudhury and Hahne,
-IEEE/ACM Transactions on Networking 6(2), 1998).
+No user may hold more than the amount that is still free, so a share shrinks as the resource fills up. A single user can
+therefore hold at most half of the resource, two users can hold at most a third each, and some of the resource is always
+left for another user. This method ("dynamic thresholds") needs no list of users (Choudhury and Hahne, IEEE/ACM
+Transactions on Networking 6(2), 1998).
 """
 
 from collections.abc import Callable, Collection
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from waypost.domain.limits import networks
 
 NARROW = 1
-"""How many times the free amount a single user may hold."""
+"""The limit for a single user, as a multiple of the free amount."""
 
 WIDE = 2
-"""How many times the free amount a group of neighbours may hold together.
+"""The common limit for a group of neighbours, as a multiple of the free amount.
 
 Neighbours have a common limit, because they may be a single user with several addresses or names.
 """
@@ -23,7 +23,7 @@ Neighbours have a common limit, because they may be a single user with several a
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A holder of a resource, and how many times the free amount it may hold (`factor`)."""
+    """A holder of a resource, and its limit as a multiple of the free amount (`factor`)."""
 
     holder: str
     factor: int
@@ -78,7 +78,7 @@ def _labels(name: str) -> list[str]:
 
 
 def allows(shares: Collection[Share], amount: int, *, free: int, held_by: Callable[[str], int]) -> bool:
-    """Return whether `amount` is free, and no holder would exceed its share by taking it.
+    """Return whether `amount` is free, and whether every holder would stay within its share after taking it.
 
     `held_by` returns the amount that a holder already has. A holder that has nothing may take everything that is free.
     """

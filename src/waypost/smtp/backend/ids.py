@@ -13,8 +13,8 @@ RANDOM_OCTETS = 8
 class Ids:
     """Generates message ids.
 
-    A new id always sorts after all earlier ids, even if both are created in the same millisecond, or the clock has been
-    set back in between.
+    A new id always sorts after all earlier ids, even those from the same millisecond, and even if the clock has been
+    set back.
     """
 
     def __init__(self) -> None:

@@ -149,7 +149,7 @@ class Reception:
         return replies.NO_MEMORY if self._backend.memory.is_full else None
 
     def refused(self, reply: Reply) -> None:
-        """Log that the session itself has refused a message, without consulting the backend."""
+        """Log that the session has refused a message by itself, without asking the backend."""
         self._backend.emit(events.MessageRefused(peer=self._peer, reply=str(reply)))
 
     async def answer(self, request: Request, pause: Pause = asyncio.sleep) -> Reply:
@@ -227,7 +227,7 @@ class Reception:
         """Add a refusal to the trace: one entry for a refused recipient, or one for each recipient of a refused
         message.
 
-        `account` is the account that owns the refused recipient. `account` is ignored for a refused message.
+        `account` is the account that owns the refused recipient; it is ignored for a refused message.
         """
         add = partial(self._backend.refusals.add, reply=reply, peer=self._peer, detail=detail)
         if isinstance(request, RecipientGiven):

@@ -32,9 +32,7 @@ class Size:
     prefix: tuple[int, int]
     """The prefix lengths of the network for IPv4 and for IPv6."""
     free: Rate
-    """The rate of unknown recipients that is allowed without delay, because of typing errors and outdated address
-    lists.
-    """
+    """The rate of unknown recipients that causes no delay. It allows for typing errors and outdated address lists."""
     longest_step: float
     """The longest time between two delayed replies to one network, in seconds."""
 
@@ -99,7 +97,7 @@ class _Book:
         if not over:  # the usual case
             return 0.0
         seconds = now.timestamp()
-        before = min(self._last_reply.get(network, seconds), seconds + LONGEST_WAIT)  # the clock may have gone back
+        before = min(self._last_reply.get(network, seconds), seconds + LONGEST_WAIT)  # the clock may have been set back
         reply = max(before, seconds) + self._longest_step * min(1.0, over * GROWTH)
         if reply > seconds + LONGEST_WAIT:
             return None

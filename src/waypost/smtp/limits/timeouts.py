@@ -20,7 +20,7 @@ class SmtpLimits:
     no limit.
     """
     memory: int = 128 * 1024 * 1024
-    """The maximum memory for input and for messages in flight, in bytes.
+    """The maximum memory, in bytes, for unparsed input and for messages that are not yet on disk.
 
     When half of this memory is in use, messages are written to disk earlier. When all of this memory is in use, the
     server refuses new messages."""

@@ -27,7 +27,7 @@ MAIL_LIMIT = 10_000
 """The maximum number of messages that a client may begin in one session (RFC 9422)."""
 
 COMMAND_LIMIT = 10_000
-"""The maximum number of commands that a client may send in a row without an accepted message."""
+"""The maximum number of commands that a client may send in a row without having a message accepted."""
 
 ERROR_LIMIT = 20
 """The number of refused commands after which the server ends a session."""

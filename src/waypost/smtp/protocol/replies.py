@@ -233,7 +233,11 @@ LINE_TOO_LONG = _reply(
     sender=_CLIENT_FAULT,
 )
 NOT_UTF8 = _reply(
-    500, "5.5.2", "Command is not valid UTF-8", means="A command has bytes that are not UTF-8.", sender=_CLIENT_FAULT
+    500,
+    "5.5.2",
+    "Command is not valid UTF-8",
+    means="A command contains bytes that are not valid UTF-8.",
+    sender=_CLIENT_FAULT,
 )
 BAD_HELO = _reply(
     501,
@@ -339,7 +343,7 @@ MESSAGE_TOO_BIG = _reply(
     552,
     "5.3.4",
     "Message too big; the limit is {limit} octets",
-    means="The message is larger than the limit, which is SIZE in the reply to EHLO.",
+    means="The message is larger than the limit (SIZE in the reply to EHLO).",
     sender="Send a smaller message.",
 )
 HEADER_TOO_BIG = _reply(
@@ -353,7 +357,7 @@ SOURCE_ROUTE = _reply(
     553,
     "5.1.3",
     "Source routes are not supported; send only the address",
-    means="The path has a source route, which RFC 5321 has deprecated.",
+    means="The path contains a source route, which RFC 5321 deprecates.",
     sender="Send the address without a source route.",
 )
 NEEDS_SMTPUTF8 = _reply(
@@ -376,7 +380,8 @@ BARE_LINE_END_IN_DATA = _reply(
     "Message contains a bare <CR> or <LF>, which is not accepted",
     means="A bare CR or LF can make one message look like two (SMTP smuggling). If the client used DATA, the server "
     "also ends the session.",
-    sender="Configure the software to end lines with <CR><LF>, or send the message with BDAT and BODY=BINARYMIME.",
+    sender="Configure the sending software to end lines with <CR><LF>, or to send the message with BDAT and "
+    "BODY=BINARYMIME.",
 )
 NO_RECIPIENTS = _reply(
     554,

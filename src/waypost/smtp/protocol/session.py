@@ -107,7 +107,7 @@ class Session:
             self._exchange.input.octets += octets
 
     def spill(self) -> None:
-        """Have the received bytes of a message stored as soon as possible, because memory is scarce."""
+        """Request the storage of a message's received bytes as soon as possible, because memory is scarce."""
         if self._exchange.transfer:
             self._exchange.transfer.body.spill()
 

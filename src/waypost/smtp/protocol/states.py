@@ -65,8 +65,8 @@ _ALWAYS: Mapping[Event, State] = {
     Event.QUIT: State.OVER,
     Event.CLOSED: State.OVER,
 }
-"""The events that are allowed in every state in which the session reads commands. Each of these events always leads to
-the same state.
+"""The events that are allowed in every state in which the session reads commands. Each of these events leads to the
+same state, whatever the current state is.
 """
 
 TRANSITIONS: Mapping[State, Mapping[Event, State]] = {

@@ -284,7 +284,7 @@ class Connection(asyncio.BufferedProtocol):
             self._answering = self._loop.create_task(self._answer(session, request))
 
     async def _answer(self, session: Session, request: Request | None) -> None:
-        """Answer this request, then carry out the rest of the received input, one turn at a time."""
+        """Answer this request, then process the rest of the received input, one turn at a time."""
         answered = 0
         self._server.busy += 1
         try:
@@ -368,7 +368,7 @@ class Connection(asyncio.BufferedProtocol):
             self._held = held
 
     def _resume_answer(self) -> None:
-        """Resume `_answer` when a client reads its replies again or has disconnected."""
+        """Resume `_answer`, because the client is reading its replies again or has disconnected."""
         if self._resumed and not self._resumed.done():
             self._resumed.set_result(None)
 

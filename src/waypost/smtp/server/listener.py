@@ -126,7 +126,7 @@ class SmtpServer:
         return _Front(self, connection) if self._proxy_networks and not listener.trusted else connection
 
     def is_proxy(self, peer: str) -> bool:
-        """Return whether a connection from this IP address must begin with a header of the PROXY protocol."""
+        """Return whether a connection from this IP address must begin with a PROXY header."""
         return _is_in(self._proxy_networks, peer.removeprefix("::ffff:"))
 
     def trusts(self, peer: str) -> bool:

@@ -110,7 +110,7 @@ def _check_contents(files: TlsFiles) -> None:
 
 
 def why(error: BaseException) -> str:
-    """Return a readable reason why a TLS handshake failed."""
+    """Return a readable explanation of why a TLS handshake failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server did not accept the client's certificate: {error.verify_message}"
     reason = getattr(error, "reason", None) or ""
