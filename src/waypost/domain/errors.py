@@ -3,7 +3,7 @@
     WaypostError                a refusal, with a message that may be shown to the caller
     ├── Invalid                 a value breaks a rule; the error message names the value
     ├── NotFound                a resource does not exist, or the caller may not see it
-    ├── Conflict                the request conflicts with an existing resource
+    ├── Conflict                the request conflicts with the current state
     ├── Busy                    another request holds a lock that this request needs; the caller can retry
     ├── Duplicate               a resource with this name already exists
     ├── TokenReused             a client token was sent again with different parameters
