@@ -1,8 +1,8 @@
 """Deliver mail into a Maildir. A message is written to a file in tmp/, which is synced to disk and then moved to new/.
 
-If every line of a message ends in CRLF, the lines in the file end in LF, as programs that read files expect. The
-conversion from CRLF to LF loses no information. Messages with any other line endings are stored unchanged. If the route
-has `line_ends = "as-received"`, every message is stored unchanged.
+If every line of a message ends in CRLF, the lines in the file end in LF, because programs that read files expect LF. In
+such a message, the conversion from CRLF to LF loses no information. Messages with any other line endings are stored
+unchanged. If the route has `line_ends = "as-received"`, every message is stored unchanged.
 """
 
 import asyncio
@@ -24,16 +24,16 @@ STORED_AS_RECEIVED = "with the line ends as received, because not every line end
 """The strings that the trace shows as the result of a delivery."""
 
 _HOSTNAME_LIMIT = 100
-"""The maximum number of characters of the host name in a file name. A file name has at most 255 characters, including
-the flags that mail readers add.
+"""The maximum number of characters of the host name that become part of a file name. The limit is needed because a file
+name has at most 255 characters, including the flags that mail readers add.
 """
 
 
 class MaildirTransport:
     """Delivers parcels into Maildirs, with the trace header before the message.
 
-    The name of a file in new/ depends only on the delivery, so that a repeated attempt after a crash creates no second
-    file.
+    The name of a file in new/ depends only on the delivery, so that an attempt that is repeated after a crash does not
+    create a second file.
     """
 
     def __init__(self, hostname: str) -> None:
@@ -67,7 +67,7 @@ class MaildirTransport:
         return _result(path, Stage.STORED, text=text)
 
     async def close(self) -> None:
-        """Do nothing, because no files are kept open."""
+        """Do nothing, because this transport keeps no files open between attempts."""
 
     def _name(self, parcel: Parcel) -> str:
         return f"{int(parcel.message.received_at.timestamp())}.{parcel.delivery.id}.waypost"  # the same on every server
@@ -119,16 +119,15 @@ class LfLines:
 
 
 class _File:
-    """The file of one message during its delivery into a Maildir. The methods of this class block on disk I/O, and run
-    one at a time.
+    """The file of one message during its delivery into a Maildir. The methods of this class block on disk I/O. A lock
+    ensures that only one method runs at a time.
 
-    The directories of the Maildir are opened once, and the file is created, found and renamed relative to the open
-    directories. The use of open directories prevents the owner of the Maildir from redirecting the delivery with a
-    symbolic link.
+    The Maildir's directories are opened once, and the file is then created, found and renamed relative to the open
+    directories. Therefore, the owner of the Maildir cannot redirect the delivery with a symbolic link.
     """
 
     def __init__(self, maildir: Path, *, name: str, temporary: str, lines: LfLines | None) -> None:
-        """If `lines` is given, the message is written with LF line endings."""
+        """If `lines` is not None, it converts the message to LF line endings."""
         self._maildir, self._name, self._lines = maildir, name, lines
         self._temporary = temporary
         self._directories: dict[str, int] = {}
@@ -137,8 +136,8 @@ class _File:
         self._lock = threading.Lock()
 
     def begin(self, header: bytes) -> bool:
-        """Create the file in tmp/, readable only by its owner. Return False if the message was already delivered to
-        new/.
+        """Create the file in tmp/, readable only by its owner. Return False if the message was already delivered to the
+        Maildir.
         """
         with self._lock:
             if self.has_ended:
@@ -164,8 +163,8 @@ class _File:
             self._write(header)
 
     def write(self, octets: bytes) -> bool:
-        """Append to the file. Returns False if the conversion to LF would lose information, so that the caller can
-        stop.
+        """Append to the file. Returns False if the conversion to LF would lose information. The caller can then stop
+        early.
         """
         with self._lock:
             return self._write(octets)

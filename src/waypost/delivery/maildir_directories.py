@@ -13,17 +13,17 @@ NAMES = ("tmp", "new", "cur")
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _TO_SEARCH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-"""The flags with which a directory is opened only to look up names in it. Looking up names needs no read permission,
-which home directories often do not grant to other users.
+"""The flags with which a directory is opened only to look up names in it. This access needs no read permission on the
+directory. Home directories often do not grant read permission to other users.
 """
 
 
 def opened_maildir(maildir: Path) -> int:
-    """Return a descriptor of the Maildir, which is created if it is missing. Raises `OSError`.
+    """Open the Maildir, create it if it is missing, and return its descriptor. Raises `OSError`.
 
     The parent directory of the Maildir must exist, so that a typo in a path creates no directories. If the Maildir is a
-    symbolic link, the link must belong to root, to this server's user, or to the owner of the link's target. The rules
-    for links prevent users from redirecting mail into another user's Maildir.
+    symbolic link, the link must belong to root, to this server's user, or to the owner of the link's target. This rule
+    about links prevents users from redirecting mail into another user's Maildir.
     """
     with _parent(maildir) as parent:
         link_owner = _owner_of_link(maildir.name, within=parent)
@@ -33,7 +33,8 @@ def opened_maildir(maildir: Path) -> int:
 
 
 def opened_directory(name: str, path: Path, *, within: int) -> int:
-    """Return a descriptor of the directory `name` inside the open directory `within`. Raises `OSError`.
+    """Open the directory `name` inside the open directory `within`, create it if it is missing, and return its
+    descriptor. Raises `OSError`.
 
     Symbolic links are refused.
     """
@@ -51,8 +52,8 @@ def opened_directory(name: str, path: Path, *, within: int) -> int:
 
 
 def why_not_usable(maildir: Path) -> str:
-    """The reason why a delivery into a Maildir would fail now, with the path; empty if no reason is known. This check
-    creates no files or directories.
+    """Return the reason why a delivery into a Maildir would fail now, with the path. Return an empty string if no
+    reason is found. This check creates no files or directories.
     """
     try:
         with _parent(maildir) as parent:
@@ -78,13 +79,13 @@ def why_not_usable(maildir: Path) -> str:
 
 
 def in_words(error: OSError) -> str:
-    """Describe an error in words, with the path of the file."""
+    """Describe an error in words, with the file's path if the error has one."""
     where = f": {error.filename}" if error.filename else ""
     return f"{error.strerror or type(error).__name__}{where}"
 
 
 def naming(error: OSError, path: Path) -> OSError:
-    """Return a copy of the error that contains the full path of the file."""
+    """Return a copy of an error, with the full path of the file added."""
     return OSError(error.errno, error.strerror, str(path))
 
 
@@ -131,7 +132,7 @@ def _opened(name: str, *, within: int) -> int:
 
 
 def _sync(directory: int) -> None:
-    """Sync a directory to disk. The descriptor may have been opened only to look up names."""
+    """Sync a directory to disk. The given descriptor may be one that was opened only to look up names."""
     descriptor = os.open(".", _DIRECTORY, dir_fd=directory)
     try:
         os.fsync(descriptor)
@@ -140,7 +141,7 @@ def _sync(directory: int) -> None:
 
 
 def _check_directory(name: str, path: Path, *, within: int) -> None:
-    """Raise `OSError` if a delivery could not use or create a directory of a Maildir."""
+    """Raise `OSError` if a delivery could neither use nor create one of a Maildir's directories."""
     with _naming_errors(path):
         try:
             descriptor = _opened(name, within=within)
@@ -155,14 +156,16 @@ def _check_directory(name: str, path: Path, *, within: int) -> None:
 
 
 def _check_writable(directory: int) -> None:
-    """Raise `PermissionError` if no file can be created, and synced to disk, in an open directory."""
+    """Raise `PermissionError` unless this process may create files in an open directory, and sync that directory to
+    disk.
+    """
     if not os.access(".", os.R_OK | os.W_OK | os.X_OK, dir_fd=directory, effective_ids=True):
         raise PermissionError(0, "Permission denied")
 
 
 @contextmanager
 def _naming_errors(path: Path) -> Iterator[None]:
-    """Add the full path of the file or directory to every `OSError` in the block."""
+    """Add the full path of the file or directory to every `OSError` that is raised in the block."""
     try:
         yield
     except NotADirectoryError:

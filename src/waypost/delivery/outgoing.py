@@ -22,7 +22,7 @@ message.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcel:
-    """One delivery, prepared for its route. A parcel has one recipient, so every reply from a peer is about that
+    """One delivery, prepared for its route. A parcel has only one recipient, so every reply from a peer applies to that
     recipient.
     """
 
@@ -31,13 +31,13 @@ class Parcel:
     return_path: str
     """The sender that the peer sees, which may be rewritten; empty for the null sender."""
     header: bytes
-    """The trace header, which precedes the author's message."""
+    """The trace header that is sent before the author's message."""
     octets: Octets
     notify: tuple[str, ...] = ()
     ret: str = ""
     envid: str = ""
     orcpt: str = ""
-    """The DSN parameters (RFC 3461) that are passed on to peers that offer DSN."""
+    """The DSN parameters (RFC 3461), which are sent only to peers that offer DSN."""
 
     @property
     def recipient(self) -> str:
@@ -50,7 +50,9 @@ class Parcel:
         return len(self.header) + self.message.size
 
     def reading(self) -> aclosing[AsyncGenerator[bytes, None]]:
-        """Return a context manager that yields the bytes of the author's message, and that stops reading on exit."""
+        """Return a context manager that provides the bytes of the author's message part by part, and stops reading on
+        exit.
+        """
         return aclosing(self.octets())
 
     @property
@@ -101,9 +103,10 @@ def _wishes(
     send.
 
     The delivery of a forwarded copy is never reported as a success, because the alias and the primary each have a copy
-    (RFC 3461 section 5.2.7.2). If the sender is rewritten, notices from the next server return to this server.
-    Therefore, if the sender is rewritten, this server itself sends the notice of success. If a forwarded copy keeps the
-    original sender, the next server must not send a notice, because the notice would reveal the primary to the sender.
+    (RFC 3461 section 5.2.7.2). If the sender is rewritten, notices from the next server come back to this server. In
+    that case, this server itself sends the success notice, and does not request it from the next server. If a forwarded
+    copy keeps the original sender, the next server must not send a notice, because the notice would reveal the primary
+    to the sender.
     """
     if delivery.reason is Reason.NOTICE or (delivery.reason is Reason.FORWARDED and not is_rewritten):
         return (Notify.NEVER,), ""

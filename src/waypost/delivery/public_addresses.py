@@ -21,7 +21,7 @@ _NOT_PUBLIC_V4 = tuple(
         "224.0.0.0/3",  # multicast, reserved, broadcast
     )
 )
-"""The IANA registry of special-purpose addresses (RFC 6890). The registry is copied here, because the list in Python's
+"""The IANA registry of special-purpose addresses (RFC 6890). The registry is copied here because the list in Python's
 `ipaddress` differs between patch releases.
 """
 

@@ -28,25 +28,25 @@ Write = Callable[[Callable[[ports.WriteTx], int]], Awaitable[int]]
 """Runs a use case in a transaction."""
 
 LONGEST_TRANSFER = timedelta(days=1)
-"""The age after which an unfinished transfer is abandoned. The server ends every transfer long before the transfer
-could count as abandoned.
+"""The age at which an unfinished transfer counts as abandoned, so that its bytes may be deleted. A running server ends
+every transfer long before this age.
 """
 
 LISTED_AT_ONCE = 100
-"""The maximum number of abandoned messages that one query lists."""
+"""The maximum number of message ids that `left_over` or `planned` returns in one call."""
 
 STORED_AT_ONCE = 20
-"""The maximum number of deliveries that one transaction stores, so that the transaction takes less than 5 ms for any
-number of recipients (docs/decisions/0036-deliveries-in-parts.md).
+"""The maximum number of deliveries that one transaction stores. With this limit, the transaction takes less than 5 ms,
+however many recipients the message has (docs/decisions/0036-deliveries-in-parts.md).
 """
 
 FORGOTTEN_AT_ONCE = 8
-"""The maximum number of pieces that one transaction deletes."""
+"""The maximum number of pieces of a message that one transaction deletes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """An accepted message, and whether the message adds work to the queue: a delivery, or a notice that is due."""
+    """An accepted message, and whether it added work to the queue, such as a delivery or a notice."""
 
     message: Message
     has_work: bool
@@ -72,7 +72,7 @@ def accounts_of(tx: ports.ReadTx, deployment: Deployment, recipients: Sequence[A
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The result of `examine`: the facts about a message's content that `accept` needs."""
+    """The result of `examine`: the facts about a message's content that `accept_message` needs."""
 
     facts: HeaderFacts
     results: tuple[str, ...]
@@ -80,10 +80,14 @@ class Content:
     found: Findings = SWITCHED_OFF
     """The results of the sender checks."""
     forged: int = 0
-    """The number of forged `Authentication-Results` fields, which have this server's name."""
+    """The number of forged `Authentication-Results` fields: fields in the received message that carry this server's
+    name.
+    """
     authserv_id: str = ""
     is_authentic: bool = False
-    """Whether the sender is authentic, so that a notice to the sender reaches the person who sent the message."""
+    """Whether the sender's address is authentic. If it is, a notice to the address reaches the person who sent the
+    message.
+    """
     report: Report | None = None
     """The delivery report in the message, if the message is a bounce; otherwise None."""
 
@@ -98,12 +102,13 @@ def examine(
     found: Findings = SWITCHED_OFF,
     is_trusted: bool = False,
 ) -> Content:
-    """Examine the header of a message, and the first `messages.HEADER_LIMIT` bytes of a bounce.
+    """Examine the header of a message. If the message is a bounce, also examine `bounce`, its first
+    `messages.HEADER_LIMIT` bytes.
 
     Call this function before the transaction, because a malicious header can take milliseconds to parse. `authserv_id`
-    is this server's name in `Authentication-Results`, or empty if a trusted mail server sends the message. `found`
-    contains the results of the sender checks. `is_trusted` is true if a setting names the client's network, so that the
-    senders that the client names are believed.
+    is this server's name in `Authentication-Results`, or an empty string if a trusted mail server sends the message.
+    `found` contains the results of the sender checks. `is_trusted` is true if the settings list the client's network as
+    trusted. The server believes a trusted client about the senders of its messages.
     """
     results: Sequence[str] = ()
     if isinstance(found, Verdicts):
@@ -140,12 +145,12 @@ def accept_message(
     result of `examine`. `originals` are the results of `bounces.find` for recipients that are rewritten senders. `raw`
     contains the bytes that follow the first `kept` bytes, which `keep_octets` has already stored.
 
-    When the transaction commits, this server becomes responsible for the mail, and all deliveries are decided. If there
-    are more than `STORED_AT_ONCE` deliveries, they are stored only as a plan, because a longer transaction would delay
-    other writes. If the deliveries are stored only as a plan, call `store_all_planned` next.
+    When the transaction commits, this server becomes responsible for the mail, and the destinations of all deliveries
+    are fixed. If there are more than `STORED_AT_ONCE` deliveries, this transaction stores only a plan for them, because
+    a longer transaction would delay other writes. In that case, call `store_all_planned` next.
 
-    Raises `errors.MailLoop` if the message is in a mail loop. Raises `errors.RecipientsChanged` if an address was
-    deleted after RCPT; the client then tries again.
+    Raises `errors.MailLoop` if the message is in a mail loop. Raises `errors.RecipientsChanged` if a recipient's
+    address was deleted after RCPT. The client can then try again.
     """
     known = find_recipients(tx, deployment, recipients)
     originals = [original for original in originals if bounces.is_open(tx, original)]
@@ -208,16 +213,17 @@ def store_planned(tx: ports.WriteTx, deployment: Deployment, *, message_id: str,
 
 
 async def store_all_planned(write: Write, deployment: Deployment, *, message_id: str, now: datetime) -> None:
-    """Store all planned deliveries of an accepted message, part by part. `write` is `Store.write`.
+    """Store all planned deliveries of an accepted message, in several transactions if necessary. `write` is
+    `Store.write`.
 
-    If this function raises an exception, the message's plan stays in the store, and a later call stores the remaining
-    deliveries.
+    If this function raises an exception, the rest of the plan stays in the store, so that a later call can store the
+    remaining deliveries.
     """
     await repeat_step(write, partial(store_planned, deployment=deployment, message_id=message_id, now=now))
 
 
 def _owe_successes(tx: ports.WriteTx, message: Message, deliveries: Sequence[Delivery], *, now: datetime) -> bool:
-    """Record the notices of success that are due for deliveries into inboxes. Return whether a notice is due."""
+    """Record the success notices that are due for deliveries into inboxes. Return whether any notice is due."""
     arrived = [delivery for delivery in deliveries if delivery.status is Status.DELIVERED]
     return notify.owe_successes(tx, arrived, message, Action.DELIVERED, now=now)
 
@@ -230,7 +236,7 @@ def _warn_at(message: Message, deployment: Deployment) -> datetime | None:
 def without_loops(
     facts: HeaderFacts, present: Sequence[routing.Recipient], plan: routing.Plan, deployment: Deployment
 ) -> routing.Plan:
-    """Return the plan, changed so that forwarded copies that would loop stay in the inbox.
+    """Return the plan, except that forwarded copies that would loop are kept in the inbox instead.
 
     Raise `errors.MailLoop` if the message itself is in a loop.
     """
@@ -251,12 +257,15 @@ def keep_octets(tx: ports.WriteTx, message_id: str, octets: bytes, *, start: int
 
 
 def kept_octets(tx: ports.ReadTx, message_id: str, *, start: int, limit: int) -> bytes:
-    """Return up to `limit` stored bytes of a message during its transfer, from the offset `start`."""
+    """Return up to `limit` stored bytes of a message, starting at the offset `start`. The message may be incomplete,
+    because its transfer is in progress.
+    """
     return tx.octets(message_id, start=start, limit=limit)
 
 
 def forget_octets(tx: ports.WriteTx, message_id: str) -> bool:
-    """Delete some pieces of a message that was not completed, or that was refused after its last byte.
+    """Delete some of the stored pieces of a message that was never completed, was refused after its last byte, or is
+    deleted.
 
     Return whether there may be more pieces to delete. One call deletes at most `FORGOTTEN_AT_ONCE` pieces, because a
     longer transaction would delay other writes.
@@ -268,7 +277,9 @@ def forget_octets(tx: ports.WriteTx, message_id: str) -> bool:
 
 
 def left_over(tx: ports.ReadTx, *, begun_before: datetime) -> list[str]:
-    """Return up to `LISTED_AT_ONCE` ids of messages that a stopped server left incomplete, for `forget_octets`."""
+    """Return up to `LISTED_AT_ONCE` ids of incomplete messages that a stopped server left behind. Pass these ids to
+    `forget_octets`.
+    """
     return tx.messages_begun(before=begun_before, limit=LISTED_AT_ONCE)
 
 
@@ -305,7 +316,9 @@ def planned_delivery(destination: routing.Destination, also_for: str = "") -> Pl
 def delivery_of(
     message: Message, planned: PlannedDelivery, deployment: Deployment, results: Sequence[str] = ()
 ) -> Delivery:
-    """Build a planned delivery, with its trace header. `results` are the lines of `Authentication-Results`."""
+    """Build the delivery that was planned, including its trace header. `results` are the lines of
+    `Authentication-Results`.
+    """
     is_inbox = not planned.destination
     forwarders = [planned.alias_id] if planned.alias_id else []
     if not is_inbox:

@@ -32,8 +32,8 @@ class Original:
     """The rewritten sender to which the bounce was addressed."""
 
     def delivery_of(self, bounce: Message, hostname: str) -> Delivery:
-        """Return the delivery of the bounce to the inbox of the email address whose forwarded copy failed. A bounce
-        always goes to the inbox, because it could loop if it went over another route.
+        """Return the delivery of the bounce to the inbox of the email address whose forwarded copy failed. A bounce is
+        always delivered to the inbox, because over any other route it could loop.
         """
         header = messages.trace_header(
             bounce, hostname=hostname, delivered_to=self.delivery.address.text, sent_to=self.address.text
@@ -74,14 +74,14 @@ def find(tx: ports.ReadTx, deployment: Deployment, address: Address, now: dateti
 
 
 def is_open(tx: ports.ReadTx, original: Original) -> bool:
-    """Whether the delivery still exists, and has fewer than `BOUNCES_TAKEN` bounces."""
+    """Whether the delivery can take another bounce: it still exists, and has fewer than `BOUNCES_TAKEN` bounces."""
     delivery = tx.delivery(original.message.id, original.delivery.email_address_id)
     return delivery is not None and tx.count_bounces(delivery) < BOUNCES_TAKEN
 
 
 _FEW = 4
-"""The maximum number of messages with the same short id. An id is shared only if several servers begin a message in the
-same millisecond.
+"""The maximum number of messages that are examined for one short id. Several messages have the same short id only if
+several servers begin a message in the same millisecond.
 """
 
 BOUNCES_TAKEN = 20

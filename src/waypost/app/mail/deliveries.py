@@ -1,4 +1,6 @@
-"""Change deliveries: a delivery's new status and the event in its message's trace are written together."""
+"""Update deliveries. A delivery's new status and the event in its message's trace are written together, in one
+transaction.
+"""
 
 from datetime import datetime
 
@@ -17,8 +19,8 @@ def happened(
     kept: bool | None = None,
     destination: str | None = None,
 ) -> None:
-    """Record a change of a delivery, both in the delivery's row, which the program reads, and in the trace, which
-    people read.
+    """Record a change to a delivery in two places: in the delivery's row, which the program reads, and in the message's
+    trace, which people read.
 
     `kept` and `destination` are new values for the delivery; None keeps the old value.
     """
@@ -38,8 +40,8 @@ REASON_LIMIT = 1_000
 
 
 def reason_kept(because: str) -> str:
-    """Convert a reason to the form in which a delivery's row stores it: one line, in which each unpaired surrogate is
-    replaced by `?`.
+    """Convert a reason to the form in which a delivery's row stores it: one line of at most `REASON_LIMIT` characters,
+    with each unpaired surrogate replaced by `?`.
     """
     return one_line(because, REASON_LIMIT).encode("utf-8", "replace").decode()
 

@@ -1,4 +1,4 @@
-"""Explain what would happen to mail for an address now, with the same code that processes real mail."""
+"""Explain what would happen now to mail for an address. The explanation uses the same code that processes real mail."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -43,7 +43,7 @@ class Course:
     leads_to: str
     """The route's destination; empty if only the inbox keeps the mail."""
     rewriting: Rewriting | None
-    """Whether and how the sender is rewritten; None if nothing is sent."""
+    """Whether and how the sender is rewritten; None if the mail stays in the inbox."""
     forecast: Forecast | None
     """The SPF, DKIM and DMARC results that the next mail server is expected to find; None if the mail is not sent by
     SMTP.
@@ -81,7 +81,9 @@ NO_ROOM = (
 
 
 def without_room(found: Explanation) -> Explanation:
-    """Return the explanation for a server whose disk is too full to accept mail."""
+    """Return the explanation, changed to say that the mail is refused because the disk is too full. If the mail would
+    be refused anyway, return the explanation unchanged.
+    """
     return replace(found, is_full=True, because=[NO_ROOM, *found.because]) if found.is_accepted else found
 
 
@@ -121,8 +123,8 @@ def _unknown(tx: ports.ReadTx, deployment: Deployment, account: str, asked: Aske
     original = None if asked.sender else bounces.find(tx, deployment, asked.address, now)
     if original and original.delivery.account == account:
         because = (
-            f"{address} is the rewritten sender of message {original.message.id}. This address accepts only bounces. A "
-            f"bounce is shown in the trace of the message, and kept in the inbox of {original.delivery.address}."
+            f"{address} is the rewritten sender of message {original.message.id}. This address accepts only bounces. "
+            f"Its bounces appear in the message's trace, and are kept in the inbox of {original.delivery.address}."
         )
         return Explanation(address, None, [because], is_return=asked.sender == "")
     return Explanation(address, None, [f"{address} is not an email address of account {account}."])
@@ -162,4 +164,5 @@ def _reasons(tx: ports.ReadTx, email_address: EmailAddress, plan: routing.Plan) 
     alias_id = link.alias_of(email_address.id) if link else None
     alias = tx.email_address_by_id(alias_id) if alias_id else None
     if alias:
-        yield f"Mail sent to its alias {alias.address} is also delivered to {email_address.address}."
+        primary = email_address.address
+        yield f"Mail sent to {alias.address}, an alias of {primary}, is also delivered to {primary}."

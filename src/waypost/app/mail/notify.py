@@ -1,10 +1,10 @@
 """Notices: messages that the server writes to senders about their mail, and to owners of email addresses about loops.
 
 The transaction that causes a notice also records that the notice is due (`owe`). Therefore, the notice is written even
-if the server is killed immediately after the transaction that causes the notice. A separate transaction (`write`)
-writes the notice, or records in the trace why no notice is written. Therefore, no client has to wait until a notice is
-written. A notice is a message like any other: it has an id, a trace and a delivery. If the sender is outside, the
-delivery of the notice to the sender waits in the queue.
+if the server is killed immediately after that transaction. A later transaction (`write`) writes the notice, or records
+in the trace why no notice is written. Therefore, no client has to wait while a notice is written. A notice is a message
+like any other: it has an id, a trace and a delivery. If the sender has no email address on this server, the notice is
+queued for delivery.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -46,22 +46,26 @@ NewId = Callable[[], str]
 """Creates the id of a message that the server writes."""
 
 ELSEWHERE = "notice"
-"""The placeholder for the email address id in the delivery of a notice to an outside sender."""
+"""The placeholder for the email address id in the delivery of a notice to a sender who has no email address on this
+server.
+"""
 
 AT_ONCE = 10
-"""The maximum number of recipients in one notice, which keeps the transaction short. Additional recipients are reported
-in separate notices.
+"""The maximum number of recipients that one notice reports. The limit keeps the transaction short. Further recipients
+are reported in separate notices.
 """
 
 SOON = timedelta(minutes=1)
-"""A notice waits for deliveries of its message that are due within this time, so that it can also report them."""
+"""If other deliveries of the same message are due within this time, a notice waits for them, so that it can report them
+too.
+"""
 
 LONGEST_WAIT = timedelta(minutes=2)
-"""The longest time that a notice waits for other deliveries of its message."""
+"""The maximum time that a notice waits for other deliveries of its message."""
 
 _ASKED_AS = {Action.FAILED: Notify.FAILURE, Action.DELAYED: Notify.DELAY}
-"""The NOTIFY keyword that requests a notice for each action (RFC 3461 section 4.1). All actions that are not listed
-here report a success.
+"""For each action, the NOTIFY keyword that requests a notice of it (RFC 3461 section 4.1). The actions that are not
+listed here are kinds of success.
 """
 
 _About = tuple[ports.Owed, Delivery]
@@ -71,7 +75,7 @@ _About = tuple[ports.Owed, Delivery]
 
 
 def owe(tx: ports.WriteTx, delivery: Delivery, fate: Fate, *, now: datetime) -> None:
-    """Record that a notice to the sender about a delivery is due.
+    """Record that the sender must be notified about a delivery.
 
     If the message was addressed to an email address and also to its alias, the sender is notified about both
     recipients. If the sender were notified about only one recipient, the number of recipients in the notice would
@@ -86,7 +90,7 @@ def owe(tx: ports.WriteTx, delivery: Delivery, fate: Fate, *, now: datetime) -> 
 def owe_successes(
     tx: ports.WriteTx, deliveries: Sequence[Delivery], message: Message, action: Action, *, now: datetime
 ) -> bool:
-    """Record that a notice to the sender about successful deliveries is due, if the sender requested such a notice.
+    """Record that the sender must be notified about successful deliveries, if the sender requested such notices.
 
     Returns whether a notice is due. The delivery of a forwarded copy is never reported (RFC 3461 section 5.2.7.2).
     """
@@ -106,7 +110,7 @@ def owe_successes(
 
 
 def owe_owner(tx: ports.WriteTx, delivery: Delivery, *, now: datetime) -> None:
-    """Record that a notice to the owner of an email address about a mail loop is due."""
+    """Record that the owner of an email address must be notified about a mail loop."""
     if delivery.reason is not Reason.NOTICE:
         tx.owe([_owed(delivery, "", ports.OWNER_OF_LOOP, {}, now)])
 
@@ -179,8 +183,8 @@ def write(
 ) -> None:
     """Write one notice that is due, or record in the trace why no notice is written.
 
-    If `new_id` is None, no notice is written. A notice reports at most `AT_ONCE` recipients; the next notice reports
-    the remaining recipients.
+    If `new_id` is None, no notice is written, and the trace records that an error prevented it. A notice reports at
+    most `AT_ONCE` recipients. Any remaining recipients are reported by the next notice.
     """
     tells_owner = owing.action == ports.OWNER_OF_LOOP
     owed = tx.take_owed(owing, limit=1 if tells_owner else AT_ONCE)
@@ -210,9 +214,7 @@ def drop(tx: ports.WriteTx, owing: ports.Owing) -> None:
 def _notify_owner(
     tx: ports.WriteTx, deployment: Deployment, delivery: Delivery, message: Message, *, new_id: NewId, now: datetime
 ) -> None:
-    """Notify an email address, at most once a day, that its mail is in a loop. The notice goes into the inbox of the
-    email address.
-    """
+    """At most once a day, put a notice into the inbox of an email address whose mail is looping."""
     if not tx.first_time(f"loop notice {delivery.email_address_id} {now.date().isoformat()}"):
         return
     notice_id, path = new_id(), trace.path(tx, delivery)

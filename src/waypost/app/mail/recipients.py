@@ -1,4 +1,4 @@
-"""Find the email addresses of recipients, by the recipient's whole address or by the address without its tag."""
+"""Find each recipient's email address, by the recipient's whole address or by the address without its tag."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ class Found:
     unknown: list[Address]
     """The recipients that have no email address on this server."""
     routes_revision: str
-    """The revision of the routes, for `ports.ReadTx.stored_routes`."""
+    """The revision of the routes, to pass to `ports.ReadTx.stored_routes`."""
 
 
 def find_recipients(tx: ports.ReadTx, deployment: Deployment, recipients: Sequence[Address]) -> Found:
-    """Look up all recipients of a message in one query. A recipient's email address is the first of the recipient's
-    `owner_keys` that exists.
+    """Look up all recipients of a message in one query. A recipient can have several keys (`addresses.owner_keys`). The
+    first key that belongs to an email address determines the recipient's email address.
     """
     keys = [addresses.owner_keys(address, deployment.subaddressed) for address in recipients]
     owners = tx.owners([key for candidates in keys for key in candidates])

@@ -1,4 +1,4 @@
-"""Delete mail that exceeds the age or the amount that the rules of `domain.mail.retention` allow.
+"""Delete mail that is older, or takes up more space, than the retention rules (`domain.mail.retention`) allow.
 
 A purge uses many small transactions, so that it does not delay mail and API calls. A purge can be stopped after any
 transaction. Deleting a delivery removes the delivery's row from the store. When the last delivery of a message is
@@ -43,12 +43,12 @@ class Purge:
     inbox: Inbox
     deliveries: int = 0
     octets: int = 0
-    """The size of the deleted messages in bytes, as sent after DATA. Bytes that are shared with another inbox stay on
-    the disk.
+    """The total size of the deleted messages in bytes, as sent after DATA. The bytes of a message that is also in
+    another inbox stay on the disk.
     """
 
     def and_also(self, gone: Sequence[Delivered]) -> "Purge":
-        """Return new totals that include further deleted deliveries."""
+        """Return new totals that also include these deleted deliveries."""
         octets = sum(delivery.size for delivery in gone if delivery.kept)
         return Purge(self.inbox, self.deliveries + len(gone), self.octets + octets)
 
@@ -65,7 +65,7 @@ class Due:
 
 
 def addresses_with_mail(tx: ports.ReadTx, *, after: Inbox | None, limit: int = INBOXES_AT_ONCE) -> list[Inbox]:
-    """A page of the inboxes that have mail, including the inboxes of deleted email addresses."""
+    """Return a page of the inboxes that have mail, including the inboxes of deleted email addresses."""
     return tx.inboxes(after=after, limit=limit)
 
 
@@ -78,7 +78,9 @@ def due(
     last: Due | None = None,
     limit: int = READ_AT_ONCE,
 ) -> Due:
-    """The deliveries to delete in the part of an inbox that follows `last`; the newest part comes first."""
+    """Return the deliveries to delete in the next part of an inbox: the part after `last`, or the newest part if `last`
+    is None.
+    """
     rule = retention.find(rules, Address(inbox.address_key, inbox.address_key), _instance_of(tx, inbox))
     before = last.before if last else retention.first_cursor(rule, now) if rule else ""
     if rule is None or not before:
@@ -91,12 +93,12 @@ def due(
 def purge_some(
     tx: ports.WriteTx, inbox: Inbox, going: Sequence[Delivered], *, now: datetime
 ) -> tuple[list[Delivered], list[str]]:
-    """Delete some deliveries of an inbox. Returns the deleted deliveries. A delivery that was put into the queue again
-    is not deleted.
+    """Delete some deliveries of an inbox. Returns the deleted deliveries. A delivery that has been put back into the
+    queue is not deleted.
 
-    This function also returns the ids of deleted messages whose bytes are not deleted yet. The caller passes the ids of
-    these messages to `accept.forget_octets`, which deletes their bytes. Bytes that no caller deletes are deleted later,
-    together with the pieces of incomplete messages.
+    This function also returns the ids of deleted messages whose bytes are not deleted yet. The caller should pass these
+    ids to `accept.forget_octets`, which deletes the bytes. Otherwise, the bytes are deleted later, together with the
+    pieces of incomplete messages.
     """
     of_message = {delivery.message_id: delivery for delivery in going}
     gone = tx.remove_delivered(inbox, sorted(of_message))
@@ -125,8 +127,8 @@ async def plan(store: ports.Store, rules: Sequence[Rule], *, now: datetime) -> A
 
 
 async def purge(store: ports.Store, rules: Sequence[Rule], *, now: datetime) -> AsyncIterator[Purge]:
-    """Delete all mail that exceeds the limits of the rules, inbox by inbox. Yields the totals of the deleted mail for
-    each inbox.
+    """Delete all mail that exceeds the limits of the retention rules, one inbox at a time. Yields the totals of the
+    deleted mail for each inbox.
     """
     async for inbox in _inboxes(store):
         whole = Purge(inbox)
@@ -155,7 +157,7 @@ async def _inboxes(store: ports.Store) -> AsyncIterator[Inbox]:
 async def _parts(
     store: ports.Store, rules: Sequence[Rule], inbox: Inbox, *, now: datetime
 ) -> AsyncIterator[Sequence[Delivered]]:
-    """Yield the deliveries to delete in an inbox, part by part, the newest part first."""
+    """Yield the deliveries to delete in an inbox, one part at a time, starting with the newest part."""
 
     def step(tx: ports.ReadTx, last: Due | None, *, limit: int) -> Step[Due, Due]:
         part = due(tx, rules, inbox, now=now, last=last, limit=limit)
@@ -190,6 +192,8 @@ def _run_reads(
 
 
 def _instance_of(tx: ports.ReadTx, inbox: Inbox) -> str | None:
-    """The instance that has the inbox's address now; None if the address is deleted or belongs to another account."""
+    """Return the id of the instance to which the inbox's address now belongs. Return None if the address was deleted or
+    now belongs to another account.
+    """
     owner = tx.email_address_by_key(inbox.address_key)
     return owner.instance_id if owner and owner.account == inbox.account else None

@@ -1,4 +1,6 @@
-"""List, add and remove the routes that are managed by commands. Routes are numbered from 1."""
+"""List, add and remove the routes that are managed with commands, as opposed to the routes in the settings file. Routes
+are numbered from 1.
+"""
 
 from collections.abc import Sequence
 
@@ -19,8 +21,8 @@ def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_route
     route's number.
 
     `file_routes` are the routes from the settings file, which take precedence over all routes that commands added.
-    Raises `errors.Invalid` for an invalid route, `errors.NotFound` if there is no route `before`, and `errors.Conflict`
-    if one of the routes would never be used.
+    Raises `errors.Invalid` for an invalid route, `errors.NotFound` if there is no route with the number `before`, and
+    `errors.Conflict` if the new route or an existing route would never be used.
     """
     route = routes.checked(route)
     taker = next((each for each in file_routes if routes.never_used((each, route))), None)

@@ -60,7 +60,7 @@ def of_acceptance(
     forged: int = 0,
 ) -> list[TraceEvent]:
     """The first events in a message's trace: the acceptance, the deliveries that are stored with the message, and the
-    copies that were left out.
+    duplicate copies that were not made.
     """
     envelope = message.envelope
     details: list[TraceDetail] = [
@@ -101,8 +101,8 @@ def beginning(planned: PlannedDelivery) -> DeliveredEvent | QueuedEvent:
 def inbox(
     tx: ports.ReadTx, account: str, address: addresses.Address, *, after: str | None, limit: int
 ) -> list[tuple[Delivery, Message]]:
-    """The deliveries of an address, newest first. If the address was deleted, mail that was delivered before the
-    deletion is included.
+    """The deliveries of an address, newest first. The list includes mail that was delivered before the address was
+    deleted.
 
     Raises `errors.NotFound` if the account does not have the address and has no mail for it.
     """
@@ -157,14 +157,14 @@ def find(
     limit: int,
     subaddressed: Collection[str] = (),
 ) -> Found:
-    """Find messages and refusals. `what` is a message's id, its Message-ID, or an address to which it was sent.
+    """Find messages and refusals. `what` is a message's id, its Message-ID, or an address to which messages were sent.
 
     In a domain where subaddresses are enabled, a search for a subaddress also finds mail for the email address without
     the tag.
 
-    A refusal at or after the time `since` is returned to the account that owned the address when the refusal happened.
-    If no account owned the address, the refusal is returned only to `servers_owner`, the account of the server's owner.
-    Raises `errors.NotFound` if there is no matching message or refusal.
+    The result includes refusals at or after the time `since`, but only for addresses that `account` owned at the time
+    of the refusal. Refusals for addresses that no account owned are included only if `account` is `servers_owner`, the
+    account of the server's owner. Raises `errors.NotFound` if there is no matching message or refusal.
     """
     if _ID.fullmatch(what):
         return Found([message_details(tx, account, what)], [])
@@ -219,7 +219,7 @@ def copy(tx: ports.ReadTx, account: str, message_id: str, address: addresses.Add
 
 
 def _owns(tx: ports.ReadTx, account: str, address: addresses.Address) -> bool:
-    """Whether the account currently owns the email address with this address."""
+    """Whether there is an email address with this address that currently belongs to the account."""
     email_address = tx.email_address_by_key(address.key)
     return email_address is not None and email_address.account == account
 

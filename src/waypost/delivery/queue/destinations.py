@@ -13,12 +13,12 @@ from waypost.app.queue.attempt import Ready
 from waypost.domain.mail.delivery import Decision
 
 AHEAD = 20
-"""The number of deliveries that are claimed in advance for a working destination, so that one transaction claims many
-deliveries.
+"""The number of deliveries that are claimed in advance for a working destination, so that one transaction can claim
+many deliveries.
 """
 
 REMEMBERED = 10_000
-"""The maximum number of destinations without waiting mail that are remembered as working."""
+"""The maximum number of destinations that are remembered as working although no mail waits for them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -30,19 +30,19 @@ class Lane:
     room: int = 1
     """The maximum number of simultaneous attempts to the destination.
 
-    The maximum number of attempts is one at first, and doubles with each success.
+    This number is 1 at first, doubles with each success up to a limit, and returns to 1 when the destination fails.
     """
     is_working: bool = False
     """Whether the destination works: the last attempt succeeded, or failed for a reason that is not the destination's
     fault.
     """
     leads_elsewhere: bool = False
-    """Whether a change of the routes moved all deliveries of the last claim to other destinations, so that this
-    destination gets no attempts.
+    """Whether all deliveries of the last claim were moved to other destinations because the routes had changed. In that
+    case, this destination gets no attempts.
     """
     paused_until: datetime | None = None
     pending: deque[Ready] = field(default_factory=deque)
-    """Claimed deliveries that wait until another attempt may run."""
+    """Claimed deliveries that are waiting for their attempt to begin."""
 
     @property
     def is_idle(self) -> bool:
@@ -59,8 +59,8 @@ class Lane:
     def wanted(self, free: int) -> int:
         """The number of deliveries to claim, if `free` more attempts may run for all destinations together.
 
-        One destination never gets more than half of the free attempts, because mail for another destination may arrive
-        at any moment.
+        One destination gets at most half of the free attempts (but at least one), because mail for another destination
+        may arrive at any moment.
         """
         if len(self.pending) > AHEAD // 2 or free <= 0:
             return 0
@@ -87,7 +87,9 @@ class Lane:
             self.room = min(connections, self.room * 2)
 
     def give_up_pending(self) -> list[Ready]:
-        """Remove and return the waiting claimed deliveries, which will not be attempted now."""
+        """Remove and return the claimed deliveries whose attempts have not begun, because they will not be attempted
+        now.
+        """
         pending = list(self.pending)
         self.pending.clear()
         return pending
@@ -106,7 +108,7 @@ class Lanes:
         self._worked: dict[str, None] = {}
 
     def of(self, destination: str) -> Lane:
-        """Return the state of a destination, which is created if the destination is new."""
+        """Return a destination's state. If the destination is new, create its state first."""
         lane = self._lanes.get(destination)
         if lane is None:
             lane = self._lanes[destination] = Lane(destination, is_working=destination in self._worked)

@@ -37,7 +37,9 @@ deliveries.
 """
 
 SWEEP_EVERY = timedelta(minutes=1)
-"""The interval at which expired deliveries become dead letters, and notices of delay become due."""
+"""The interval between sweeps. A sweep turns expired deliveries into dead letters, and records that delay notices are
+due.
+"""
 
 STOP_SECONDS = 10.0
 """Seconds for which attempts may continue after the server begins to stop.
@@ -55,7 +57,7 @@ NOTICES_AT_ONCE = 20
 """The maximum number of notices that are written before the queue is read again."""
 
 PAUSE_AFTER_FAILURE = 1.0
-"""Seconds that the worker waits after the store has failed."""
+"""Seconds for which the worker pauses after the store has failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +105,10 @@ class Worker:
         """Whether the queue may contain more deliveries that the current routes would move to other destinations."""
         self._next_due: datetime | None = None
         self._owes = False
-        """Whether more notices can be written now."""
+        """Whether there may be more notices that can be written now."""
         self._next_notices: datetime | None = None
-        """The time at which the worker tries to write notices again after a failure; None if there was no failure."""
+        """The time at which the worker will try again to write notices after a failure; None if there was no failure.
+        """
 
     async def start(self) -> None:
         """Start the worker. If no other server shares the queue, first release the claims that a crashed server left
@@ -122,7 +125,7 @@ class Worker:
         self._woken.set()
 
     async def stop(self) -> None:
-        """Stop the worker: begin no more attempts, wait for running attempts, release the claims, and close all
+        """Stop the worker: start no more attempts, wait for running attempts, release the claims, and close all
         transports.
 
         Running attempts are cancelled after `STOP_SECONDS`. If a transport fails to close, the failure is logged, and
@@ -177,8 +180,8 @@ class Worker:
                     await self._woken.wait()
 
     async def _begin_due_work(self) -> float:
-        """Begin all sweeps, notices and attempts that can begin now. Returns the seconds until there is more work,
-        unless the worker is woken earlier.
+        """Start all sweeps, notices and attempts that can start now. Returns the number of seconds after which the
+        worker should look for more work, unless it is woken earlier.
         """
         deps = self._deps
         now = deps.clock()
@@ -255,10 +258,10 @@ class Worker:
             self.wake()
 
     async def _claim(self, lane: Lane, limit: int, now: datetime) -> attempt.Taken | None:
-        """Claim deliveries that are due at a destination, and begin to attempt them.
+        """Claim deliveries that are due for a destination, and start to attempt them.
 
-        Returns the claimed deliveries; None if the store failed. This method never raises an exception, so that all
-        claims have ended before the queue is read again.
+        Returns the claimed deliveries; None if the store failed. This method never raises an exception, because
+        otherwise the worker could read the queue again while other claims are still being made.
         """
         claim = self._leases.begin()
         use_case = partial(
@@ -285,7 +288,7 @@ class Worker:
         return taken
 
     def _begin(self, lane: Lane) -> None:
-        """Begin as many attempts to a destination as its limit allows."""
+        """Start as many attempts to a destination as its limit allows."""
         while ready := lane.next():
             task = asyncio.create_task(self._attempt(ready, lane))
             self._attempts.add(task)
@@ -341,8 +344,8 @@ class Worker:
             self.wake()  # a notice may be due
 
     async def _record(self, use_case: Callable[..., attempt.Outcome], ready: Ready) -> attempt.Outcome:
-        """Record a result. If the store fails, retry until the lease ends, because an unrecorded delivery would be sent
-        again.
+        """Record a result. If the store fails, retry until the lease ends, because a message whose delivery is not
+        recorded would be sent again.
         """
         while True:
             try:
@@ -421,8 +424,8 @@ class Worker:
         """Run one step of a sweep: correct the times that were written while the clock was wrong, make expired
         deliveries dead letters, and record delays.
 
-        Returns whether there may be more work. `now` must be a time at which the leases are valid. If the clock was set
-        after the leases were renewed, deliveries that are being attempted would seem unclaimed and expired.
+        Returns whether there may be more work. `now` must be a time at which the leases are valid. Otherwise, for
+        example after the clock was set, deliveries that are being attempted would seem unclaimed and expired.
         """
         deps = self._deps
         correct = partial(attempt.correct_times, deployment=deps.deployment, now=now, lease=LEASE)
@@ -432,7 +435,7 @@ class Worker:
         return count > 0
 
     def _failed(self, error: Exception, failure_id: str = "") -> None:
-        """Log a failure, with the id of the delivery or message that it affects, if any."""
+        """Log a failure. `failure_id` is the id of the affected delivery or message, if there is one."""
         self._incidents.report(error, where="delivery", incident_id=failure_id)
 
 

@@ -284,7 +284,7 @@ def explained(system, account, address):
 EXPLAINED = {
     "x": (["x:direct"], "The mail is kept in the inbox of the email address x@example.com."),
     "a": (["a:direct", "p:forwarded"], "a@example.com is an alias of p@example.com"),
-    "p": (["p:direct"], "Mail sent to its alias a@example.com is also delivered to p@example.com."),
+    "p": (["p:direct"], "Mail sent to a@example.com, an alias of p@example.com, is also delivered to p@example.com."),
 }
 
 

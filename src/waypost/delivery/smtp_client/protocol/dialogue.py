@@ -205,8 +205,8 @@ class Dialogue:
             self._write(commands.line(f"HELO {hostname}"))  # RFC 5321 section 3.2: the peer may be an old server
             reply = yield from self._read_reply(Stage.HELLO)
         self._accept(Stage.HELLO, reply)
-        # The name in the peer's reply is not compared with this server's name: another mail server on this machine has
-        # the same name, many machines have a default name, and some proxies return the name that they were given.
+        # The name in the peer's reply is not compared with this server's name: another mail server on this machine
+        # may have the same name, many machines have a default name, and some proxies return the name that they were given.
         self._capabilities = commands.read_capabilities(reply.lines[1:]) if is_extended else {}
         return None
 
