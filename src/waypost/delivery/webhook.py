@@ -36,16 +36,20 @@ SAID_LIMIT = 64 * 1024
 """
 
 ANSWER_LIMIT = 4 * 1024
-"""The maximum number of bytes of a response's body that are read. Only the first line of the body is shown."""
+"""The maximum number of bytes of a response's body that are read. Only the first line of the body becomes part of the
+result.
+"""
 
 TEXT_LIMIT = 200
-"""The maximum number of characters of a response that are shown: its reason phrase and the first line of its body."""
+"""The maximum number of characters of a result's text, such as the response's reason phrase and the first line of its
+body.
+"""
 
 KEPT_OPEN = 4.0
-"""Seconds that an idle connection is kept for the next delivery.
+"""Seconds for which an idle connection is kept open for the next delivery.
 
-The connection is kept for less than the idle timeout of most servers, so that a server rarely closes the connection
-just as a request is sent.
+This time is shorter than the idle timeout of most servers, so that a server rarely closes the connection just as a
+request is sent.
 """
 
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
@@ -161,7 +165,7 @@ class _Heads:
         """Whether the final response's headers are complete, so that all further bytes belong to its body."""
 
     def cut(self, octets: bytes) -> tuple[bytes, bytes]:
-        """Split `octets` into the bytes up to the end of the headers, and the bytes after it."""
+        """Split `octets` into the bytes up to the end of the headers, and the remaining bytes."""
         before = len(self._head)
         self._head += octets
         end = _END_OF_HEAD.search(self._head, max(0, before - 2))
@@ -175,11 +179,11 @@ class _Heads:
 
 @lru_cache(maxsize=1)
 def _bounded() -> "type[ResponseHandler]":
-    """Return the class of a connection that reads at most `SAID_LIMIT` bytes of a response.
+    """Return a class of connections that read at most `SAID_LIMIT` bytes of a response.
 
-    The parser of aiohttp drops a response if an error follows in the same read, for example in the body's chunks.
-    Therefore, the parser gets the headers of each response separately. The number of interim responses is unlimited,
-    but the bytes of these responses count towards `SAID_LIMIT`.
+    If a read contains both the headers of a response and an error, for example in the chunks of the body, aiohttp's
+    parser discards the whole response. Therefore, the parser gets the headers of each response separately. The number
+    of interim responses is unlimited, but the bytes of these responses count towards `SAID_LIMIT`.
 
     If bytes follow a complete response, the connection is closed. If the connection were kept open, aiohttp would read
     the extra bytes as the response to the next request.
@@ -233,7 +237,7 @@ def _end(connection: "ResponseHandler") -> None:
 
 
 def _end_incomplete(payload: "StreamReader | None") -> None:
-    """Mark a body as incomplete when the connection is lost, because aiohttp does not do so after a parse error."""
+    """Mark a body as incomplete when the connection is lost, because aiohttp does not mark it after a parse error."""
     if payload is not None and not payload.is_eof() and payload.exception() is None:
         payload.set_exception(ConnectionError("the connection was lost before the response was complete"))
 
@@ -243,8 +247,8 @@ def _public_socket(
 ) -> socket.socket:
     """Return a socket for a connection to an address. Raises `Forbidden` if the address is not public.
 
-    The check is made here, immediately before the connection, so that a host name that resolves differently each time
-    cannot bypass it.
+    The address is checked here, immediately before the connection is made, so that a host name that resolves
+    differently each time cannot bypass the check.
     """
     family, kind, protocol, _, address = found
     if not is_public(address[0]):
@@ -265,7 +269,7 @@ class _Progress:
     """The headers of the request; empty until the message has been read and signed."""
     stage: Stage = Stage.CONNECT
     error: Exception | None = None
-    """The error that prevented reading the stored message."""
+    """The error because of which the stored message could not be read, if any."""
     code: int | None = None
     """The HTTP status of the response. The status determines the result, even if the rest of the response is never
     received.
@@ -279,7 +283,7 @@ class _Progress:
         self.limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
     async def octets(self) -> AsyncIterator[bytes]:
-        """Yield the form part by part, as fast as the connection accepts the parts."""
+        """Yield the form in parts, as fast as the connection accepts them."""
         self.stage = Stage.BODY
         try:
             async for part in self.form.all_but_the_end():
@@ -294,7 +298,7 @@ class _Progress:
 
 
 class _Form:
-    """The body of a request (RFC 7578). The boundary is derived from the secret, so that no author of a message can
+    """The body of a request (RFC 7578). The boundary is derived from the secret, so that the author of a message cannot
     predict it.
     """
 

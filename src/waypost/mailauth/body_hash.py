@@ -1,7 +1,7 @@
-"""Compute the hash of a message's body for DKIM (RFC 6376 section 3.4) in pieces.
+"""Compute the DKIM hash of a message's body (RFC 6376 section 3.4) piece by piece.
 
-The DKIM library would copy the body several times. The library is also slow on long runs of white space, which a
-hostile sender may send. This implementation takes linear time and constant memory.
+The DKIM library is not used for this, because it would copy the body several times. The library is also slow on long
+runs of white space, which a hostile sender may send. This implementation takes linear time and constant memory.
 """
 
 import hashlib

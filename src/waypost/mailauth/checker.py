@@ -20,21 +20,23 @@ LIMIT = 5.0
 """The maximum duration of a check, in seconds."""
 
 LARGE = 1024 * 1024
-"""The minimum size of a large message, in bytes. The check of a large message also needs a share of `ROOM`."""
+"""The size, in bytes, from which a message counts as large. A large message is checked only when enough of `ROOM` is
+free.
+"""
 
 ROOM = 96 * 1024 * 1024
 """The maximum total size of the large messages that are checked at the same time, in bytes.
 
-This limit bounds the memory for checks.
+This limit bounds the memory that the checks use.
 """
 
 SILENT_IN_A_ROW = 3
-"""The number of consecutive messages with only DNS timeouts after which the DNS is probed."""
+"""If all DNS queries for this many consecutive messages time out, the DNS is probed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The time limits of checks and probes, in seconds. Tests use shorter limits."""
+    """The time limits for checks and probes, in seconds. Tests use shorter limits."""
 
     check: float = LIMIT
     wait: float = LIMIT
@@ -43,14 +45,14 @@ class Limits:
     The waiting time is not part of the check's limit.
     """
     margin: float = 0.3
-    """The time between the worker's own deadline and the end of the check, in which the answer is transferred."""
+    """How long before the end of the check the worker must finish, so that its answer still arrives in time."""
     silence: float = 10.0
-    """The time without an answer after which a worker with unfinished checks is killed."""
+    """If a worker has unfinished checks and gives no answer for this time, it is killed."""
     probe: float = 2.0
     probe_again: float = 60.0
     """The pause between two probes while the DNS does not respond."""
     backoff: float = 1.0
-    """The pause after a worker ended without an answer.
+    """The pause before a new worker is started, if the last worker ended without giving an answer.
 
     Each further failure doubles the pause, up to `backoff_limit`.
     """
@@ -66,14 +68,16 @@ error.
 
 
 def start_unsupervised(run: Callable[[], Coroutine[Any, Any, None]]) -> "asyncio.Task[None]":
-    """Run a coroutine in a task that is never restarted. Tests need no restart, because `_watch` never raises."""
+    """Run a coroutine in a task that is never restarted. This is enough for tests, because `_watch` never raises an
+    exception.
+    """
     return asyncio.create_task(run())
 
 
 class Checker:
-    """A checker of SPF, DKIM and DMARC, which checks messages in a worker process while the DNS responds.
+    """Checks SPF, DKIM and DMARC for messages. The checks run in a worker process, and only while the DNS responds.
 
-    `on_change` is called when the first probe shows whether messages can be checked, and after each change. The
+    `on_change` is called when the first probe has shown whether messages can be checked, and whenever this changes. The
     argument of `on_change` is None if messages can be checked. Otherwise, the argument is the reason: the DNS does not
     respond, or the worker does not run.
     """
@@ -144,7 +148,8 @@ class Checker:
     async def _wait(self, claim: Claim, size: int, held: AsyncExitStack) -> Reason | None:
         """Wait until a check can begin, and return None. If the check cannot begin, return the reason.
 
-        The check keeps its place, and its share of `ROOM`, until the exit stack `held` is closed.
+        The check occupies one of `AT_ONCE` places, and a share of `ROOM` if the message is large, until the exit stack
+        `held` is closed.
         """
         holders = shares.of_address(claim.peer)
         reason = Reason.NO_PLACE
@@ -193,7 +198,7 @@ class Checker:
         return verdicts
 
     async def _running(self) -> WorkerProcess:
-        """Return the worker, and start a new worker if the last one has ended.
+        """Return the running worker. If the last worker has ended, start a new worker first.
 
         Raises `WorkerDied` during the pause before a new worker may be started.
         """
@@ -227,8 +232,8 @@ class Checker:
     async def _watch(self) -> None:
         """Monitor whether the DNS responds.
 
-        While the DNS does not respond, the worker probes it regularly. While the DNS responds, a series of checks with
-        only timeouts causes a probe.
+        While the DNS does not respond, the worker probes it regularly. While the DNS responds, it is probed only if all
+        DNS queries of several consecutive checks time out.
         """
         while True:
             works = await self._probe()

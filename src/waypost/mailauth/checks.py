@@ -9,7 +9,7 @@ from waypost.mailauth import dkim_check, message, spf_check
 from waypost.mailauth.resolver import NotAnswered, Questions, Resolver
 
 SPF_SHARE, DKIM_SHARE = 0.3, 0.55
-"""The fractions of the whole time after which SPF, and then DKIM, must be complete.
+"""The fractions of the time limit after which the SPF check, and then the DKIM check, must be complete.
 
 The limits prevent a DNS server that does not respond to one check from using up the time of the other checks.
 """

@@ -47,7 +47,7 @@ _ALGORITHMS = {b"rsa-sha256": b"rsa", b"ed25519-sha256": b"ed25519"}
 
 
 class _NotPassed(Exception):
-    """The exception for a signature that does not pass, with the outcome and the reason."""
+    """Raised for a signature that does not pass, with the outcome and the reason."""
 
     def __init__(self, outcome: Outcome, reason: str) -> None:
         super().__init__(reason)
@@ -56,7 +56,7 @@ class _NotPassed(Exception):
 
 @dataclass(slots=True)
 class _Signature:
-    """The readable parts of one signature, which may be invalid."""
+    """The parts of one signature that could be read. The signature may be invalid."""
 
     index: int
     value: bytes
@@ -67,10 +67,10 @@ class _Signature:
 
 
 class _Name(bytes):
-    """The name of a field with the white space before its colon, which is hashed but ignored in comparisons.
+    """A field's name with the white space before its colon. The white space is hashed, but ignored in comparisons.
 
-    The "simple" canonicalization does not change the white space (RFC 6376 section 3.4.1), but the library cannot
-    represent the white space.
+    The "simple" canonicalization keeps this white space (RFC 6376 section 3.4.1), but the library itself cannot
+    represent it.
     """
 
     __slots__ = ()
@@ -195,7 +195,7 @@ def _refuse_by_policy(signature: _Signature, signed: Sequence[bytes]) -> None:
 def _key(signature: _Signature, questions: Questions) -> tuple[Any, int, bytes, bool]:
     """Look up the public key of a signature (RFC 6376 section 3.6.1), and return the key in the library's format.
 
-    The result contains the key, its size in bits, its type, and a flag for TLS reports.
+    The result contains the key, its size in bits, its type, and whether it is for TLS reports.
     """
     name = f"{signature.text(b's')}._domainkey.{signature.text(b'd')}"
     records = questions.texts(name)

@@ -1,4 +1,4 @@
-"""Split a message for the checks into its header fields and its body, and find the domains in From."""
+"""Split a message into header fields and a body for the checks, and find the domains in From."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -38,7 +38,9 @@ class Message:
 
 
 def split(pieces: Sequence[bytes]) -> Message:
-    """Split a message that is given in pieces. Lines of the header that are not fields are ignored."""
+    """Split a message that is given in pieces. Header lines that are not fields are ignored, unless they contain a From
+    field after a bare CR or LF.
+    """
     start, count = b"", 0
     for piece in pieces:
         if _END in start or len(start) > HEADER_LIMIT:
@@ -67,16 +69,16 @@ def _fields(all_lines: list[bytes]) -> Iterator[Field]:
 
 
 def named(fields: Sequence[Field], name: bytes) -> list[bytes]:
-    """Return the values of all fields with a name, which must be in lower case."""
+    """Return the values of all fields that have a given name. `name` must be in lower case."""
     return [value for spelled, value in fields if spelled.rstrip().lower() == name]
 
 
 def author_domains(message: Message) -> Authors:
     """Return the author's domains in From, as `from_header.read` finds them.
 
-    A From field after a bare CR or LF is included, because mail readers show it. A message with BODY=BINARYMIME may
-    contain a From field after a bare CR or LF. If the header exceeds a limit, the rest of the header may name any
-    domain, so the result is `Naming.TOO_MANY`.
+    The result includes domains in a From field that follows a bare CR or LF, because mail readers show such a field. A
+    message with BODY=BINARYMIME may contain such a field. If the header exceeds a limit, the result is
+    `Naming.TOO_MANY`, because the part that was not read may name any domain.
     """
     values = named(message.fields, b"from")
     for _, value in message.fields:

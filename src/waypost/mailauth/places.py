@@ -1,6 +1,6 @@
-"""Limit the resources of checks, and share them fairly.
+"""Limit the resources that checks use, and share these resources fairly.
 
-A place represents a message that is being checked, a byte of memory, or an unanswered DNS query.
+A place is one unit of a resource: a message that is being checked, a byte of memory, or an unanswered DNS query.
 """
 
 import asyncio
@@ -14,18 +14,18 @@ from waypost.domain.limits.shares import Share
 AT_ONCE = 32
 """The maximum number of messages that are checked at the same time.
 
-A check spends most of its time waiting for the DNS.
+Many checks can run at the same time, because a check spends most of its time waiting for the DNS.
 """
 
 WAITING = 128
-"""The maximum number of messages that wait for a place.
+"""The maximum number of messages that wait for their check to begin.
 
 Each network gets a share of the queue (`domain.limits.shares`).
 """
 
 
 class Ledger:
-    """A count of the free places and of each holder's places. A ledger is not thread-safe."""
+    """Counts the free places, and the places that each holder has. A ledger is not thread-safe."""
 
     def __init__(self, total: int) -> None:
         self.free = total
@@ -36,13 +36,13 @@ class Ledger:
         return shares.allows(holders, amount, free=self.free, held_by=self._held.__getitem__)
 
     def take(self, holders: Sequence[Share], amount: int = 1) -> None:
-        """Record that the holders take `amount` places."""
+        """Record that the holders have taken `amount` places."""
         self.free -= amount
         for share in holders:
             self._held[share.holder] += amount
 
     def give_back(self, holders: Sequence[Share], amount: int = 1) -> None:
-        """Record that the holders give back `amount` places."""
+        """Record that the holders have given back `amount` places."""
         self.free += amount
         for share in holders:
             self._held[share.holder] -= amount
@@ -51,7 +51,7 @@ class Ledger:
 
 
 class NoPlace(Exception):
-    """The exception for a request that is refused because too many requests are already waiting.
+    """Raised for a request that is refused because too many requests are already waiting.
 
     `is_own_share` is true if only the holder's own share of the queue is full.
     """
@@ -62,7 +62,8 @@ class NoPlace(Exception):
 
 
 class Places:
-    """The places for work on one event loop, which are assigned immediately if free, and otherwise in order of request.
+    """The places for the work on one event loop. If places are free, a request gets them immediately. Otherwise,
+    requests are served in order.
 
     A holder that has used up its share waits, but does not block other holders.
     """
@@ -79,7 +80,7 @@ class Places:
 
     @asynccontextmanager
     async def of(self, holders: Sequence[Share], amount: int = 1) -> AsyncIterator[None]:
-        """Wait for `amount` places, and hold them until the context ends. The wait can be cancelled.
+        """Wait for `amount` places, and hold them until the context exits. The wait can be cancelled.
 
         Raises `NoPlace` if too many requests are already waiting.
         """
@@ -113,7 +114,9 @@ class Places:
             self._waiting.give_back(holders)
 
     def _hand_on(self) -> None:
-        """Give free places to the waiting requests in order, but skip holders whose share is used up."""
+        """Give free places to the waiting requests in order, but skip the requests of holders that have used up their
+        share.
+        """
         if not self._places.free:
             return
         for entry in list(self._queue):

@@ -21,18 +21,18 @@ Other variables may contain the master key or the database password.
 
 
 MEMORY = {"MALLOC_ARENA_MAX": "2"}
-"""A limit on the memory arenas of glibc.
+"""The environment variable that limits the number of glibc's memory arenas.
 
 Without the limit, glibc creates an arena for each thread, and reserves 64 MiB of address space for each arena.
 """
 
 
 class WorkerDied(Exception):
-    """The exception for a worker that ended or was killed before it gave an answer."""
+    """Raised if there will be no answer, because the worker could not be started, has ended, or was killed."""
 
 
 class CheckFailed(Exception):
-    """The exception for a message that the worker was unable to check, with the name of the worker's exception."""
+    """Raised if the worker was unable to check a message, with the name of the worker's exception."""
 
 
 class WorkerProcess:
@@ -54,7 +54,7 @@ class WorkerProcess:
 
     @classmethod
     async def start(cls, servers: Sequence[tuple[str, int]], patience: float) -> "WorkerProcess":
-        """Start a worker, and return before it is ready.
+        """Start a worker, without waiting until it is ready.
 
         `patience` is the maximum time to wait for an answer, in seconds. Raises `WorkerDied` if the process cannot be
         started.
@@ -80,7 +80,7 @@ class WorkerProcess:
     async def check(
         self, claim: Claim, octets: AsyncIterable[bytes], size: int, seconds_left: Callable[[], float]
     ) -> tuple[Verdicts, bool]:
-        """Send a message to the worker, and wait for the check.
+        """Send a message to the worker, and wait for the result of its check.
 
         Return the verdicts, and whether all DNS queries were unanswered. Raises `WorkerDied`, `CheckFailed`, and any
         exception that `octets` raises. Raises `ValueError` if the message does not have `size` bytes.
@@ -184,7 +184,8 @@ class WorkerProcess:
     async def _end(self, *, by_itself: bool) -> None:
         """Wait until the worker has ended, and kill it if necessary.
 
-        A worker that ends by itself gets one second to do so, because killing an ending process confuses asyncio.
+        A worker that is already ending by itself has one second to finish, because killing a process that is ending
+        confuses asyncio.
         """
         if by_itself:
             with suppress(TimeoutError):

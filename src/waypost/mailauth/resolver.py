@@ -1,4 +1,4 @@
-"""DNS queries with limits: on the time of each query, on the total time for a message, and on the size of the cache."""
+"""Make DNS queries, with limits on the time for each query, the total time for a message, and the size of the cache."""
 
 import threading
 import time
@@ -25,15 +25,14 @@ TRY_LIMIT = 1.0
 TRIES = 3
 
 SILENCE = 10.0
-"""The time for which a domain is marked as unresponsive after a query had no answer for `TRY_LIMIT`, in seconds."""
+"""How long, in seconds, a domain is marked as unresponsive after a query has had no answer for `TRY_LIMIT`."""
 
 KNOWN_SILENT = 10_000
 """The maximum number of domains that are marked as unresponsive. The oldest mark is removed first."""
 
 PAUSE = 0.1
-"""The time that the library pauses if no server has answered, in seconds.
-
-The library pauses even after the last try.
+"""The time, in seconds, for which the DNS library pauses if no server has answered. The library pauses even after the
+last try.
 """
 
 ANSWER_LIMIT = 16 * 1024
@@ -47,9 +46,10 @@ _TOO_MANY = "too many queries for this domain are unanswered"
 
 
 class NotAnswered(Exception):
-    """The exception for a query that currently has no answer.
+    """Raised for a query that currently has no answer.
 
-    `silent` is true if no DNS server responded. `is_ours` is true if this program did not wait for a response.
+    `silent` is true if no DNS server responded. `is_ours` is true if this program itself refused or stopped the query,
+    because of its own limits.
     """
 
     def __init__(self, reason: str, *, silent: bool = False, is_ours: bool = False) -> None:
@@ -67,7 +67,7 @@ class Found:
 
 
 class Unanswered:
-    """A count, by domain, of the queries that no server has answered for `TRY_LIMIT`.
+    """Counts, for each domain, the queries that no server has answered within `TRY_LIMIT`.
 
     Each unanswered query occupies a thread. A domain whose servers do not respond may occupy only a share of the
     threads. Further queries for the domain fail immediately, so that the other threads stay free even if many messages
@@ -84,7 +84,7 @@ class Unanswered:
 
     @contextmanager
     def asking(self, name: str) -> Iterator[None]:
-        """Guard a query for a name while the context is open.
+        """Allow or refuse a query for a name. The query must run while the context is open.
 
         Raises `NotAnswered` if the name must not be queried now.
         """
@@ -104,7 +104,7 @@ class Unanswered:
 
     @contextmanager
     def counting(self, name: str) -> Iterator[None]:
-        """Count a query that had no answer for `TRY_LIMIT`, until the context ends.
+        """Count a query as unanswered until the context exits. The query has had no answer for `TRY_LIMIT`.
 
         Raises `NotAnswered` if the domain has too many unanswered queries.
         """
@@ -141,8 +141,8 @@ class Resolver:
         self._unanswered = Unanswered()
 
     def works(self, seconds: float) -> bool:
-        """Return whether a server answers a query for the root. Before the query, read the system's list of DNS servers
-        again.
+        """Return whether a DNS server answers a query for the root zone. Read the system's list of DNS servers again
+        before the query.
         """
         self._resolver = self._configured(self._cache)
         try:
@@ -155,7 +155,7 @@ class Resolver:
         """Return the records of one type, such as `TXT`, for a name.
 
         Raises `NotAnswered` if there is no answer in time. If the answer is not in the cache and too many queries for
-        the domain are unanswered, the method raises immediately.
+        the domain are unanswered, the exception is raised immediately.
         """
         try:
             absolute = dns.name.from_text(name)
@@ -239,7 +239,7 @@ class Questions:
         return self._silent > 0 and not self._answered
 
     def use(self, share: float) -> None:
-        """Allow queries until this fraction of the whole time has passed."""
+        """Allow queries until this fraction of the message's time limit has passed."""
         self._until = self._limit * share
 
     def ask(self, name: str, kind: str) -> Found:

@@ -14,8 +14,8 @@ RECORD_LIMIT = 4_096
 MACROS_LIMIT = 50
 """The maximum number of percent signs in an SPF record (RFC 7208 section 7).
 
-Typical SPF records have only a few percent signs. The library takes a tenth of a millisecond for a macro with many
-delimiters, and may evaluate ten records for a message.
+Typical SPF records have only a few percent signs. The limit is needed because the library takes a tenth of a
+millisecond for a macro with many delimiters, and may evaluate ten records for a message.
 """
 
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
@@ -25,7 +25,7 @@ def check(claim: Claim, questions: Questions) -> Spf:
     """Check whether a client may send mail for the domain in MAIL FROM, or, with the null sender, for the domain in
     HELO.
 
-    RFC 7208 section 2.4 defines the identity for the null sender.
+    RFC 7208 section 2.4 requires the domain in HELO for the null sender.
     """
     identity = "mailfrom" if claim.sender else "helo"
     local_part, _, domain = claim.sender.rpartition("@") if claim.sender else ("postmaster", "", claim.helo)
@@ -50,7 +50,7 @@ def check(claim: Claim, questions: Questions) -> Spf:
 class _Query(spf.query):  # type: ignore[misc]
     """One SPF evaluation.
 
-    The library counts the DNS lookups (RFC 7208 section 4.6.4), and this class performs the lookups.
+    The library counts the DNS lookups (RFC 7208 section 4.6.4), but this class makes them.
     """
 
     def __init__(self, claim: Claim, local_part: str, domain: str, questions: Questions) -> None:
@@ -60,7 +60,7 @@ class _Query(spf.query):  # type: ignore[misc]
         self._questions = questions
         self._known: dict[tuple[str, str], list[Any]] = {}
         self._has_stopped = False
-        """Whether this program stopped the lookups. A `ptr` mechanism must not treat such a stop as a DNS error."""
+        """Whether this program itself stopped the lookups. A `ptr` mechanism must not treat this as a DNS error."""
 
     def dns(self, name: str, qtype: str, cnames: object = None, ignore_void: bool = False) -> list[Any]:  # noqa: ARG002
         """Return the records of a name in the library's format. DNS aliases (CNAME) are already resolved."""
@@ -90,7 +90,7 @@ class _Query(spf.query):  # type: ignore[misc]
             return False
 
     def get_explanation(self, spec: str) -> None:
-        """Do nothing, because the explanation of a failure is not used and need not be looked up."""
+        """Do nothing: the explanation of a failure is not used, so it is not looked up."""
 
     def _look_up(self, name: str, kind: str) -> list[Any]:
         try:

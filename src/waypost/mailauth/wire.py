@@ -1,7 +1,7 @@
 """The protocol between the checker and its worker: the checker sends frames, and the worker answers with JSON objects.
 
-Each frame belongs to one message. The frames of several messages may be interleaved, so that a slow message does not
-delay other messages.
+Each frame belongs to one message or probe. The frames of several messages may be interleaved, so that a slow message
+does not delay other messages.
 """
 
 import json
@@ -14,7 +14,7 @@ from waypost.domain.mailauth.from_header import Naming
 from waypost.domain.mailauth.verdicts import Dkim, Dmarc, Outcome, Spf, Verdicts
 
 FRAME = struct.Struct("!IBI")
-"""The header of a frame: the number of the message, a `Kind`, and the number of bytes that follow."""
+"""The header of a frame: the number of the message or probe, a `Kind`, and the number of bytes that follow."""
 
 ANSWER = struct.Struct("!I")
 """The header of an answer: the number of bytes of JSON that follow."""
@@ -35,11 +35,11 @@ class Kind(IntEnum):
     check failed, the name of the exception as `failed`.
     """
     FORGET = 3
-    """A note that the result for this message is no longer needed. The worker does not answer this frame."""
+    """A note that the checker no longer needs the result for this message. The worker does not answer this frame."""
     PROBE = 4
     """A request to test whether the DNS responds.
 
-    The frame contains `seconds` as JSON, and the answer contains `works`.
+    The frame contains a JSON object with `seconds`, and the answer contains `works`.
     """
 
 

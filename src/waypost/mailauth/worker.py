@@ -22,15 +22,17 @@ from waypost.mailauth.resolver import Resolver
 STACK = 1024 * 1024
 """The size of a thread's stack, in bytes of address space.
 
-With the system's default size, the stacks would exceed `LIMITS`.
+With the system's default size, the stacks of all threads together would exceed the limits in `LIMITS`.
 """
 
 LIMITS = {resource.RLIMIT_AS: 2**30, resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0}
-"""The limits of the process: memory for several large messages, no core dump, and no file writes."""
+"""The resource limits of the process. They allow memory for several large messages, but no core dump and no file
+writes.
+"""
 
 
 class Worker:
-    """The worker, which collects messages from frames, and checks the messages on several threads."""
+    """Collects messages from frames, and checks the messages on several threads."""
 
     def __init__(self, resolver: Resolver, answers: BinaryIO) -> None:
         self._resolver = resolver

@@ -19,19 +19,20 @@ TRANSACTIONS = 100
 """The maximum number of parcels that are sent over one connection."""
 
 UNSENT = 256 * 1024
-"""The number of unsent bytes in the write buffer above which the connection stops reading the message."""
+"""The maximum number of unsent bytes in the write buffer. While there are more, no further part of the message is read.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """The time limits of a peer, in seconds.
+    """The time limits for a peer, in seconds.
 
     The limits for the message and its reply are those of RFC 5321 section 4.5.3.2. The limits for the greeting and for
     commands are shorter than the limits in the RFC.
     """
 
     connect: float = 30.0
-    """Seconds to connect. The limit for connecting also applies to the address lookup, and to the TLS handshake."""
+    """Seconds to connect. The address lookup and the TLS handshake each have the same limit."""
     greeting: float = 60.0
     command: float = 60.0
     data: float = 180.0
@@ -41,7 +42,7 @@ class Timeouts:
     idle: float = 10.0
     """Seconds that an idle connection is kept open for the next parcel."""
     goodbye: float = 1.0
-    """Seconds that a connection gets to close in an orderly way."""
+    """Seconds to wait for a connection to close cleanly before it is aborted."""
 
     def of(self, need: Need, stage: Stage) -> float:
         """Return the time limit, in seconds, for the input that the dialogue needs at this stage."""
@@ -66,7 +67,7 @@ class Connection(asyncio.Protocol):
         """The deadline for the peer's next action."""
         self._is_full = False
         self._upgrade: TlsUpgrade | None = None
-        """The running TLS handshake; None if no handshake is running."""
+        """The TLS handshake that is in progress; None if there is none."""
         self._unsent = 0
         self.kept = Deadline()
         """The time at which an idle connection is closed; set while the connection waits for the next parcel."""
@@ -142,7 +143,9 @@ class Connection(asyncio.Protocol):
         return dialogue.result
 
     def keep(self, seconds: float, ended: Callable[[], None]) -> None:
-        """Keep the connection open for the next parcel, and call `ended` after this many seconds."""
+        """Keep the idle connection open for the next parcel. If the connection is not used within `seconds`, call
+        `ended`.
+        """
         self.kept.set(self._loop, seconds, ended)
 
     def take(self) -> None:
@@ -180,7 +183,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(octets)
 
     async def _wait(self, seconds: float) -> None:
-        """Wait until something has happened on the connection, or this many seconds have passed."""
+        """Wait until the peer replies, reads more data or disconnects, or until `seconds` have passed."""
         self._waiter = self._loop.create_future()
         self._unsent = self._transport.get_write_buffer_size() if self._transport else 0
         self._deadline.set(self._loop, seconds, self._time_is_over, seconds)

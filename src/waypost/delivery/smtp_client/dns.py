@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     import dns.resolver
 
 MAX_HOSTS = 20
-"""The maximum number of hosts of one domain. Without a limit, the server could try a very large number of hosts in each
-attempt.
+"""The maximum number of hosts that are returned for one domain. The limit is needed because a domain can list any
+number of hosts.
 """
 
 TRY_LIMIT = 2.0
 """Seconds after which an unanswered query is repeated, or sent to the next name server."""
 
 ANSWER_LIMIT = 8 * 1024
-"""The maximum size of a DNS answer in bytes. An answer that contains twenty hosts with their addresses is a quarter of
-this size.
+"""The maximum size of a DNS answer in bytes. An answer that contains twenty hosts with their addresses is only about a
+quarter of this size.
 """
 
 CACHED = 1_000
-"""The maximum number of cached answers. Each answer is cached for its TTL, because mail for one domain often arrives in
-bursts.
+"""The maximum number of cached answers. Answers are cached because mail for one domain often arrives in bursts. Each
+answer is cached for its TTL.
 """
 
 
@@ -40,7 +40,7 @@ class NoSuchDomain(Exception):
 
 
 class DnsFailed(Exception):
-    """The DNS gave no usable answer, so the query should be repeated later."""
+    """The DNS gave no usable answer. The query should be repeated later."""
 
 
 class Resolver:

@@ -60,7 +60,7 @@ class SmtpTransport:
         resolve: MailHosts,
         context: Callable[..., ssl.SSLContext] = client_context,
     ) -> None:
-        """`context` is a function that creates the TLS context. The argument `verifies` is true if the peer must have a
+        """`context` is a function that creates the TLS context. Its argument `verifies` is true if the peer must have a
         valid certificate.
         """
         self._hostname = hostname
@@ -118,7 +118,7 @@ class SmtpTransport:
     # Idle connections
 
     def _take(self, hop: "_NextHop") -> Connection | None:
-        """Take the most recently used idle connection, so that connections that are not needed expire."""
+        """Take the most recently used idle connection. The other idle connections expire if they are not needed."""
         connections = self._idle.get(hop.key)
         while connections:
             connection = connections.pop()
@@ -278,7 +278,7 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _NextHop:
-    """The target of a parcel, and the TLS mode of the connection to it."""
+    """The target of a parcel, and the TLS mode for the connection to this target."""
 
     route: Route
     target: Target
@@ -295,7 +295,7 @@ class _NextHop:
 
     @property
     def key(self) -> object:
-        """The key under which an idle connection is kept. An idle connection can be used again for a next hop with the
+        """The key under which an idle connection is stored. The connection can be reused for any next hop that has the
         same key.
         """
         return self.target, self.tls, self.route.user, self.route.secret, self.route.allow_private
@@ -303,8 +303,9 @@ class _NextHop:
     def allows(self, address: str) -> bool:
         """Whether the route permits a connection to this IP address.
 
-        The owner of a domain chooses its mail servers in the DNS, so an external domain could name internal hosts. If
-        the route itself names the host, the operator has chosen the host, so every address is allowed.
+        If the DNS names the host, only public addresses are allowed by default, because the owner of an external domain
+        could name internal hosts. If the route itself names the host, every address is allowed, because the operator
+        has chosen the host.
         """
         return self.target.mx is None or self.route.allow_private or is_public(address)
 

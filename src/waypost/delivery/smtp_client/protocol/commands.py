@@ -1,4 +1,4 @@
-"""Write SMTP commands, with the parameters that the peer supports, and encode messages for DATA and BDAT."""
+"""Build SMTP commands with the parameters that the peer supports, and encode messages for DATA and BDAT."""
 
 import re
 from base64 import b64encode
@@ -12,8 +12,8 @@ from waypost.domain.mail.messages import end_of_header
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _PATH = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s<>"\\])*')
-"""The syntax of an address between `<` and `>`. Angle brackets and spaces are allowed only in quotes, so that an
-address cannot contain a parameter.
+"""The syntax of an address between `<` and `>`. Angle brackets and spaces are allowed only in quotes, so that no part
+of an address can be mistaken for a parameter.
 """
 
 
@@ -36,8 +36,8 @@ Capabilities = Mapping[str, Sequence[str]]
 
 
 def read_capabilities(lines: tuple[str, ...]) -> Capabilities:
-    """Parse the extensions that a peer offers, with their parameters. `AUTH=PLAIN` is the form that some servers used
-    before RFC 2554.
+    """Parse the extensions that a peer offers, with their parameters. The form `AUTH=PLAIN`, which some servers used
+    before RFC 2554, is also accepted.
     """
     words = (line.replace("AUTH=", "AUTH ", 1).split() for line in lines)
     return {word[0].upper(): word[1:] for word in words if word}
@@ -46,10 +46,11 @@ def read_capabilities(lines: tuple[str, ...]) -> Capabilities:
 def needs_smtputf8(parcel: Parcel, first: Part) -> bool:
     """Whether the parcel can be sent only with SMTPUTF8 (RFC 6531). `first` is the first part of the message.
 
-    The addresses and the header that will be sent determine the result. An address requires SMTPUTF8 if its local part
+    The result depends on the addresses and the header that will be sent. An address requires SMTPUTF8 if its local part
     is not ASCII. A domain never requires SMTPUTF8, because it is sent as A-labels. A header requires SMTPUTF8 if it
-    contains UTF-8 and the client declared SMTPUTF8. Any other header that is not ASCII is in a charset to which
-    SMTPUTF8 does not apply, and is sent unchanged. The headers of MIME parts belong to the body.
+    contains UTF-8 characters that are not ASCII, and the client that sent the message declared SMTPUTF8. Any other
+    header that is not ASCII is in a charset to which SMTPUTF8 does not apply, and is sent unchanged. The headers of
+    MIME parts count as part of the body, so they do not affect the result.
     """
     if not all(addresses.with_ascii_domain(each).isascii() for each in (parcel.return_path, parcel.recipient)):
         return True
@@ -65,8 +66,8 @@ def needs_smtputf8(parcel: Parcel, first: Part) -> bool:
 
 
 def why_unfit(parcel: Parcel, capabilities: Capabilities, *, is_utf8: bool) -> tuple[Trouble, str] | None:
-    """The reason why the peer cannot accept the parcel, derived from its capabilities; None if there is no such reason.
-    `is_utf8` is the result of `needs_smtputf8`.
+    """Return the reason why the peer cannot accept the parcel, according to the peer's capabilities. Return None if
+    there is no such reason. `is_utf8` is the result of `needs_smtputf8`.
     """
     if parcel.is_binary and not {"BINARYMIME", "CHUNKING"} <= capabilities.keys():
         return Trouble.NEEDS_BINARY, "the message is binary, and the peer does not support BINARYMIME"
@@ -145,7 +146,7 @@ class DotStuffer:
         """
 
     def feed(self, octets: bytes) -> bytes:
-        """Return the next bytes of the message with doubled dots."""
+        """Return the next bytes of the message, with the dots at the beginning of lines doubled."""
         start = self._last + octets[:2]
         # The boundary between two parts may split a line ending: `CR|LF.` or `CRLF|.`. Inside a part, `replace` finds
         # it.

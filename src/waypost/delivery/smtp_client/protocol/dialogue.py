@@ -1,8 +1,8 @@
 r"""The client side of an SMTP or LMTP session, without sockets. The dialogue reads replies, produces commands, and ends
 with an `AttemptResult`.
 
-The attribute `need` names the input that the dialogue needs next. The result depends only on the replies, and not on
-how they are split into packets.
+The attribute `need` names the input that the dialogue needs next. The result depends only on the replies, not on how
+the replies are split into packets.
 
     opening        GREETING ─▶ HELLO ─▶ [TLS ─▶ HELLO] ─▶ [AUTH] ─▶ NOTHING: ready
     transaction    OCTETS ─▶ [RSET] MAIL ─▶ RCPT ─┬▶ DATA ─▶ BODY ─▶ END ─▶ NOTHING: a result, and ready for the next
@@ -64,7 +64,7 @@ _Reading = Generator[Need, Reply | Part | None, Reply]
 
 
 class _Over(Exception):
-    """Raised when the connection cannot be used any more."""
+    """Raised when the connection can no longer be used."""
 
     def __init__(self, result: AttemptResult) -> None:
         super().__init__(result.text)
@@ -84,7 +84,7 @@ class Dialogue:
         self._refused: AttemptResult | None = None
         """The first refusal in a group of commands.
 
-        The replies to later commands in the group do not change the result.
+        The replies to later commands in the same group do not replace it.
         """
         self._all_sent = self._is_answered = False
         self.need = Need.NOTHING
@@ -93,18 +93,17 @@ class Dialogue:
         self.result: AttemptResult | None = None
         """The result of the last parcel, or of the opening if the opening failed."""
         self.is_over = False
-        """Whether the connection cannot be used any more."""
+        """Whether the connection can no longer be used."""
         self.transactions = 0
         self.heard = 0
-        """The number of replies that were received so far."""
+        """The number of replies received so far."""
         self._steps = self._opening()
         self._advance(None)
 
     @property
     def is_stale(self) -> bool:
-        """Whether an idle connection was closed before the peer received any of the last message.
-
-        If the peer received none of the message, the message may be sent over another connection.
+        """Whether the peer closed an idle connection before it received any of the last message. In that case, the
+        message may be sent again over another connection.
         """
         if self.transactions < 2 or not self.is_over or self.result is None or self._is_answered:
             return False
@@ -150,8 +149,8 @@ class Dialogue:
         self._end(self._reader.end(), trouble, text)
 
     def _end(self, begun: Reply | None, trouble: Trouble, text: str) -> None:
-        """End the dialogue. An incomplete reply to the whole message determines the result, because the peer may have
-        accepted the message.
+        """End the dialogue. If the peer sent an incomplete reply to the whole message, that reply determines the
+        result, because the peer may have accepted the message.
         """
         if begun and self.need is Need.REPLY and self.stage is Stage.END:
             self._advance(begun)
@@ -206,7 +205,8 @@ class Dialogue:
             reply = yield from self._read_reply(Stage.HELLO)
         self._accept(Stage.HELLO, reply)
         # The name in the peer's reply is not compared with this server's name: another mail server on this machine
-        # may have the same name, many machines have a default name, and some proxies return the name that they were given.
+        # may have the same name, many machines have a default name, and some proxies return the name that they were
+        # given.
         self._capabilities = commands.read_capabilities(reply.lines[1:]) if is_extended else {}
         return None
 
@@ -338,8 +338,8 @@ class Dialogue:
         )
 
     def _refuse(self, stage: Stage, reply: Reply) -> AttemptResult:
-        """Return the result of an attempt that the peer refused with this reply. Raises `_Over` if the connection is
-        not usable any more.
+        """Return the result of an attempt that the peer refused with this reply. Raises `_Over` if the connection can
+        no longer be used.
         """
         result = self._result_of_reply(stage, reply)
         if reply.code == 421 or result.trouble:

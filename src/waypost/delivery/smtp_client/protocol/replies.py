@@ -4,16 +4,13 @@ import re
 from dataclasses import dataclass
 
 REPLY_LINE_LIMIT = 4096
-"""The maximum length of a reply line in bytes.
-
-This maximum length is eight times the limit in RFC 5321 section 4.5.3.1.5.
-"""
+"""The maximum length of a reply line in bytes: eight times the limit in RFC 5321 section 4.5.3.1.5."""
 
 REPLY_LIMIT = 100
 """The maximum number of lines in a reply."""
 
 TEXT_LIMIT = 1000
-"""The maximum number of characters of a peer's reply that are kept."""
+"""The maximum number of characters of a peer's reply that are stored or shown."""
 
 _REPLY_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s+|$)", re.ASCII)
@@ -26,7 +23,7 @@ class NotAReply(Exception):
     """Raised if the received bytes are not a reply, or the reply is too long."""
 
     def __init__(self, text: str, begun: "Reply | None" = None) -> None:
-        """`begun` is an incomplete reply before the invalid bytes, if its reply code is known."""
+        """`begun` is the incomplete reply before the invalid bytes, if there is one and its reply code is known."""
         super().__init__(text)
         self.begun = begun
 
@@ -63,7 +60,7 @@ class ReplyReader:
     def end(self) -> Reply | None:
         """End the input. Returns the incomplete reply at the end of the input, or None.
 
-        The reply code of an incomplete reply is known, because all lines of a reply have the same code (RFC 5321
+        Even an incomplete reply has a known reply code, because all lines of a reply have the same code (RFC 5321
         section 4.2.1).
         """
         if not self._lines and _BEGUN.match(self._input):
