@@ -1,8 +1,8 @@
 """Deliver mail into a Maildir. A message is written to a file in tmp/, which is synced to disk and then moved to new/.
 
-If every line of a message ends in CRLF, the lines in the file end in LF, because programs that read files expect LF. In
-such a message, the conversion from CRLF to LF loses no information. Messages with any other line endings are stored
-unchanged. If the route has `line_ends = "as-received"`, every message is stored unchanged.
+If every line of a message ends in CRLF, the lines in the file end in LF, because programs that read files expect LF.
+The conversion loses no information, because every line of the message ended in CRLF. Messages with any other line
+endings are stored unchanged. If the route has `line_ends = "as-received"`, every message is stored unchanged.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ class MaildirTransport:
 
 
 async def _copy(parcel: Parcel, file: "_File") -> None:
-    """Write the message, but stop early at a line ending that shows that the message must be written unchanged."""
+    """Write the message. Stop early if a line ending shows that the message must be written unchanged."""
     size = 0
     async with parcel.reading() as parts:
         async for part in parts:
@@ -163,8 +163,8 @@ class _File:
             self._write(header)
 
     def write(self, octets: bytes) -> bool:
-        """Append to the file. Returns False if the conversion to LF would lose information. The caller can then stop
-        early.
+        """Append to the file. Returns False, so that the caller can stop early, if the conversion to LF would lose
+        information.
         """
         with self._lock:
             return self._write(octets)
@@ -200,8 +200,8 @@ class _File:
             self._directories[name] = opened_directory(name, self._maildir / name, within=maildir)
 
     def _is_there(self) -> bool:
-        """Whether the message was already delivered: it is either in new/, or in cur/ because a mail reader has moved
-        it there.
+        """Whether the message was already delivered, so that it is in new/, or in cur/ if a mail reader has moved it
+        there.
 
         If the message is in new/, this method syncs that directory to disk.
         """

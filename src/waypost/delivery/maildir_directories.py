@@ -13,7 +13,7 @@ NAMES = ("tmp", "new", "cur")
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _TO_SEARCH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-"""The flags with which a directory is opened only to look up names in it. This access needs no read permission on the
+"""The flags for opening a directory only to look up names in it. Read permission is not needed to look up names in a
 directory. Home directories often do not grant read permission to other users.
 """
 
@@ -132,7 +132,7 @@ def _opened(name: str, *, within: int) -> int:
 
 
 def _sync(directory: int) -> None:
-    """Sync a directory to disk. The given descriptor may be one that was opened only to look up names."""
+    """Sync a directory to disk. This works even if the descriptor was opened only to look up names."""
     descriptor = os.open(".", _DIRECTORY, dir_fd=directory)
     try:
         os.fsync(descriptor)

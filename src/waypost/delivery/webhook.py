@@ -36,9 +36,7 @@ SAID_LIMIT = 64 * 1024
 """
 
 ANSWER_LIMIT = 4 * 1024
-"""The maximum number of bytes of a response's body that are read. Only the first line of the body becomes part of the
-result.
-"""
+"""The maximum number of bytes of a response's body that are read. The result contains only the body's first line."""
 
 TEXT_LIMIT = 200
 """The maximum number of characters of a result's text, such as the response's reason phrase and the first line of its
@@ -269,7 +267,7 @@ class _Progress:
     """The headers of the request; empty until the message has been read and signed."""
     stage: Stage = Stage.CONNECT
     error: Exception | None = None
-    """The error because of which the stored message could not be read, if any."""
+    """The error that occurred while the stored message was being read, if any."""
     code: int | None = None
     """The HTTP status of the response. The status determines the result, even if the rest of the response is never
     received.
@@ -390,7 +388,7 @@ def _describe_failure(progress: _Progress, error: Exception) -> tuple[Stage, Tro
 
 
 def _readable(text: str) -> str:
-    """Make text from a receiver safe for display: one short line without control characters."""
+    """Make text from a receiver safe for display, as one short line without control characters."""
     line = " ".join(text.split())[:TEXT_LIMIT]
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
 

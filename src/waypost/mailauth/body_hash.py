@@ -1,7 +1,8 @@
 """Compute the DKIM hash of a message's body (RFC 6376 section 3.4) piece by piece.
 
-The DKIM library is not used for this, because it would copy the body several times. The library is also slow on long
-runs of white space, which a hostile sender may send. This implementation takes linear time and constant memory.
+The DKIM library's own body hash is not used, because the library would copy the body several times. The library is also
+slow on long runs of white space, which a hostile sender may send. This implementation takes linear time and constant
+memory.
 """
 
 import hashlib

@@ -42,7 +42,7 @@ class Limits:
     wait: float = LIMIT
     """The maximum time that a message waits for its check to begin.
 
-    The waiting time is not part of the check's limit.
+    The waiting time does not count towards the time limit of the check.
     """
     margin: float = 0.3
     """How long before the end of the check the worker must finish, so that its answer still arrives in time."""
@@ -68,8 +68,8 @@ error.
 
 
 def start_unsupervised(run: Callable[[], Coroutine[Any, Any, None]]) -> "asyncio.Task[None]":
-    """Run a coroutine in a task that is never restarted. This is enough for tests, because `_watch` never raises an
-    exception.
+    """Run a coroutine in a task that is never restarted. In tests, the task needs no supervision, because `_watch`
+    never raises an exception.
     """
     return asyncio.create_task(run())
 
@@ -78,8 +78,8 @@ class Checker:
     """Checks SPF, DKIM and DMARC for messages. The checks run in a worker process, and only while the DNS responds.
 
     `on_change` is called when the first probe has shown whether messages can be checked, and whenever this changes. The
-    argument of `on_change` is None if messages can be checked. Otherwise, the argument is the reason: the DNS does not
-    respond, or the worker does not run.
+    argument of `on_change` is None if messages can be checked. Otherwise, the argument is the reason why not: the DNS
+    does not respond, or the worker does not run.
     """
 
     def __init__(
@@ -211,12 +211,14 @@ class Checker:
             self._worker = asyncio.create_task(self._start_worker())
             self._worker.add_done_callback(
                 lambda task: task.cancelled() or task.exception()
-            )  # possibly no check is waiting
+            )  # retrieves the exception, for which possibly no check is waiting
         # All waiting checks share one start, which must not be cancelled if one of the checks is cancelled.
         return await asyncio.shield(self._worker)
 
     def _count_end(self, worker: "asyncio.Task[WorkerProcess]") -> None:
-        """Set the earliest time to start a new worker. There is a pause if the last worker ended without an answer."""
+        """Set the earliest time at which a new worker may start. If the last worker ended without an answer, a new
+        worker may start only after a pause.
+        """
         if worker.exception() is None and worker.result().answered:
             self._failures = 0
             return

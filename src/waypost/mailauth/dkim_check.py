@@ -100,7 +100,7 @@ def check(message: Message, authors: Authors, questions: Questions) -> tuple[Dki
         except NotAnswered as error:
             outcome, reason = Outcome.TEMPERROR, str(error)
         except MemoryError:
-            raise  # the worker itself has too little memory, which is no result for the message
+            raise  # the worker itself has too little memory, which says nothing about the message
         except Exception as error:  # noqa: BLE001 - the library raises many kinds of exceptions on hostile input
             outcome, reason = Outcome.PERMERROR, f"cannot be verified: {type(error).__name__}"
         results[signature.index] = Dkim(

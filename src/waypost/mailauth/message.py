@@ -23,7 +23,7 @@ Field = tuple[bytes, bytes]
 """A header field: its name with the white space before the colon, and everything after the colon with the final CRLF.
 
 Lines without a name are omitted, except for lines that contain a From field after a bare CR or LF. If a line without a
-name is kept, its name is an empty string.
+name is included, its name is an empty string.
 """
 
 
@@ -76,9 +76,9 @@ def named(fields: Sequence[Field], name: bytes) -> list[bytes]:
 def author_domains(message: Message) -> Authors:
     """Return the author's domains in From, as `from_header.read` finds them.
 
-    The result includes domains in a From field that follows a bare CR or LF, because mail readers show such a field. A
-    message with BODY=BINARYMIME may contain such a field. If the header exceeds a limit, the result is
-    `Naming.TOO_MANY`, because the part that was not read may name any domain.
+    The result includes domains in a From field that follows a bare CR or LF, because mail readers show such a field,
+    and a message with BODY=BINARYMIME may contain one. If the header exceeds a limit, the result is `Naming.TOO_MANY`,
+    because the part that was not read may name any domain.
     """
     values = named(message.fields, b"from")
     for _, value in message.fields:

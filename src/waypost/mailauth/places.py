@@ -62,8 +62,8 @@ class NoPlace(Exception):
 
 
 class Places:
-    """The places for the work on one event loop. If places are free, a request gets them immediately. Otherwise,
-    requests are served in order.
+    """The places for the work on one event loop. If places are free, a request gets them immediately. Requests that
+    have to wait are served in order.
 
     A holder that has used up its share waits, but does not block other holders.
     """

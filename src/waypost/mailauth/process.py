@@ -16,7 +16,7 @@ from waypost.mailauth import wire
 ENVIRONMENT = frozenset({"PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"})
 """The environment variables that are passed to the worker.
 
-Other variables may contain the master key or the database password.
+Other variables are not passed, because they may contain the master key or the database password.
 """
 
 

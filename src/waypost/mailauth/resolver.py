@@ -25,10 +25,11 @@ TRY_LIMIT = 1.0
 TRIES = 3
 
 SILENCE = 10.0
-"""How long, in seconds, a domain is marked as unresponsive after a query has had no answer for `TRY_LIMIT`."""
+"""How long, in seconds, a domain is marked as unresponsive after one of its queries has had no answer for `TRY_LIMIT`.
+"""
 
 KNOWN_SILENT = 10_000
-"""The maximum number of domains that are marked as unresponsive. The oldest mark is removed first."""
+"""The maximum number of domains that are marked as unresponsive. If there are more, the oldest mark is removed."""
 
 PAUSE = 0.1
 """The time, in seconds, for which the DNS library pauses if no server has answered. The library pauses even after the
@@ -36,10 +37,12 @@ last try.
 """
 
 ANSWER_LIMIT = 16 * 1024
-"""The maximum size of an answer, in bytes. A domain with dozens of verification records needs a few thousand bytes."""
+"""The maximum size of an answer, in bytes. The answer for a domain with dozens of verification records has a few
+thousand bytes.
+"""
 
 CACHED = 10_000
-"""The maximum number of answers in the cache. Each answer is kept for its TTL."""
+"""The maximum number of answers in the cache. Each answer is cached for its TTL."""
 
 
 _TOO_MANY = "too many queries for this domain are unanswered"
@@ -69,10 +72,10 @@ class Found:
 class Unanswered:
     """Counts, for each domain, the queries that no server has answered within `TRY_LIMIT`.
 
-    Each unanswered query occupies a thread. A domain whose servers do not respond may occupy only a share of the
-    threads. Further queries for the domain fail immediately, so that the other threads stay free even if many messages
-    name the domain. After an unanswered query, the domain gets only one query at a time for `SILENCE` seconds, to test
-    whether its servers respond again.
+    Each unanswered query occupies a thread. A domain whose servers do not respond may occupy only a limited share of
+    the threads. When the share is used up, further queries for the domain fail immediately, so that the other threads
+    stay free even if many messages name the domain. After an unanswered query, the domain gets only one query at a time
+    for `SILENCE` seconds, to test whether its servers respond again.
     """
 
     def __init__(self, threads: int = AT_ONCE) -> None:
@@ -104,7 +107,7 @@ class Unanswered:
 
     @contextmanager
     def counting(self, name: str) -> Iterator[None]:
-        """Count a query as unanswered until the context exits. The query has had no answer for `TRY_LIMIT`.
+        """Count a query that has had no answer for `TRY_LIMIT` as unanswered until the context exits.
 
         Raises `NotAnswered` if the domain has too many unanswered queries.
         """
@@ -154,8 +157,8 @@ class Resolver:
     def ask(self, name: str, kind: str, seconds: float) -> Found:
         """Return the records of one type, such as `TXT`, for a name.
 
-        Raises `NotAnswered` if there is no answer in time. If the answer is not in the cache and too many queries for
-        the domain are unanswered, the exception is raised immediately.
+        Raises `NotAnswered` if there is no answer in time. Raises `NotAnswered` immediately if the answer is not in the
+        cache and too many queries for the domain are unanswered.
         """
         try:
             absolute = dns.name.from_text(name)
@@ -169,7 +172,7 @@ class Resolver:
         return found
 
     def _is_known(self, name: dns.name.Name, kind: str) -> bool:
-        # The cache has ANY for a name that does not exist.
+        # The cache stores the answer for a name that does not exist under the type ANY.
         kinds = (dns.rdatatype.from_text(kind), dns.rdatatype.ANY)
         return any(self._cache.get((name, each, dns.rdataclass.IN)) for each in kinds)
 

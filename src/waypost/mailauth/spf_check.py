@@ -25,7 +25,7 @@ def check(claim: Claim, questions: Questions) -> Spf:
     """Check whether a client may send mail for the domain in MAIL FROM, or, with the null sender, for the domain in
     HELO.
 
-    RFC 7208 section 2.4 requires the domain in HELO for the null sender.
+    For the null sender, RFC 7208 section 2.4 prescribes the domain in HELO.
     """
     identity = "mailfrom" if claim.sender else "helo"
     local_part, _, domain = claim.sender.rpartition("@") if claim.sender else ("postmaster", "", claim.helo)
@@ -39,10 +39,10 @@ def check(claim: Claim, questions: Questions) -> Spf:
         query = _Query(claim, local_part or "postmaster", domain, questions)
         outcome, _, _ = query.check()
     except MemoryError:
-        raise  # the worker itself has too little memory, which is no result for the message
+        raise  # the worker itself has too little memory, which says nothing about the message
     except Exception as error:  # noqa: BLE001 - a record that breaks the library must affect only the SPF result
         return Spf(Outcome.PERMERROR, domain, identity, f"cannot be evaluated: {type(error).__name__}")
-    # Only errors are reported: the text for a success is of no use, and an `exp=` text is from the domain's owner.
+    # Only errors are reported, because a success needs no text, and the domain's owner writes the `exp=` text.
     reason = str(query.prob) if outcome in {"temperror", "permerror"} else ""
     return Spf(_OUTCOMES[outcome], domain, identity, reason)
 
@@ -60,10 +60,11 @@ class _Query(spf.query):  # type: ignore[misc]
         self._questions = questions
         self._known: dict[tuple[str, str], list[Any]] = {}
         self._has_stopped = False
-        """Whether this program itself stopped the lookups. A `ptr` mechanism must not treat this as a DNS error."""
+        """Whether this program itself stopped the lookups. A `ptr` mechanism must not treat such a stop as a DNS error.
+        """
 
     def dns(self, name: str, qtype: str, cnames: object = None, ignore_void: bool = False) -> list[Any]:  # noqa: ARG002
-        """Return the records of a name in the library's format. DNS aliases (CNAME) are already resolved."""
+        """Return the records of a name in the library's format. The DNS library has resolved aliases (CNAME)."""
         key = (str(name).rstrip(".").lower(), qtype)
         if key not in self._known:
             self._known[key] = self._look_up(*key)

@@ -22,11 +22,11 @@ from waypost.mailauth.resolver import Resolver
 STACK = 1024 * 1024
 """The size of a thread's stack, in bytes of address space.
 
-With the system's default size, the stacks of all threads together would exceed the limits in `LIMITS`.
+With the system's default size, the stacks of all threads together would exceed the memory limit in `LIMITS`.
 """
 
 LIMITS = {resource.RLIMIT_AS: 2**30, resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0}
-"""The resource limits of the process. They allow memory for several large messages, but no core dump and no file
+"""The resource limits of the process. The limits allow memory for several large messages, but no core dump and no file
 writes.
 """
 

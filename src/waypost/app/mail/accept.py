@@ -29,7 +29,7 @@ Write = Callable[[Callable[[ports.WriteTx], int]], Awaitable[int]]
 
 LONGEST_TRANSFER = timedelta(days=1)
 """The age at which an unfinished transfer counts as abandoned, so that its bytes may be deleted. A running server ends
-every transfer long before this age.
+every transfer long before the transfer reaches this age.
 """
 
 LISTED_AT_ONCE = 100
@@ -85,7 +85,7 @@ class Content:
     """
     authserv_id: str = ""
     is_authentic: bool = False
-    """Whether the sender's address is authentic. If it is, a notice to the address reaches the person who sent the
+    """Whether the sender's address is authentic. A notice to an authentic address reaches the person who sent the
     message.
     """
     report: Report | None = None
@@ -147,10 +147,10 @@ def accept_message(
 
     When the transaction commits, this server becomes responsible for the mail, and the destinations of all deliveries
     are fixed. If there are more than `STORED_AT_ONCE` deliveries, this transaction stores only a plan for them, because
-    a longer transaction would delay other writes. In that case, call `store_all_planned` next.
+    a longer transaction would delay other writes. If the deliveries were only planned, call `store_all_planned` next.
 
-    Raises `errors.MailLoop` if the message is in a mail loop. Raises `errors.RecipientsChanged` if a recipient's
-    address was deleted after RCPT. The client can then try again.
+    Raises `errors.MailLoop` if the message is in a mail loop. Raises `errors.RecipientsChanged`, so that the client
+    tries again, if a recipient's address was deleted after RCPT.
     """
     known = find_recipients(tx, deployment, recipients)
     originals = [original for original in originals if bounces.is_open(tx, original)]
@@ -203,7 +203,7 @@ def store_planned(tx: ports.WriteTx, deployment: Deployment, *, message_id: str,
     if part is None:
         return 0
     (message,) = tx.messages_between(message_id, message_id, limit=1)
-    present = set(tx.recipients_of(message_id))  # the message is locked
+    present = set(tx.recipients_of(message_id))  # these cannot change, because the message is locked
     planned = [one for one in part.deliveries if one.email_address_id not in present]
     deliveries = [delivery_of(message, one, deployment, part.results) for one in planned]
     tx.add_deliveries(deliveries, queued_at=now, warn_at=_warn_at(message, deployment))
@@ -229,7 +229,9 @@ def _owe_successes(tx: ports.WriteTx, message: Message, deliveries: Sequence[Del
 
 
 def _warn_at(message: Message, deployment: Deployment) -> datetime | None:
-    """The time after which the sender gets a warning about a delayed delivery; None if the server sends no warnings."""
+    """The time at which the sender gets a warning if a delivery is still delayed; None if the server sends no such
+    warnings.
+    """
     return message.received_at + deployment.delay_warning if deployment.delay_warning else None
 
 
@@ -257,8 +259,8 @@ def keep_octets(tx: ports.WriteTx, message_id: str, octets: bytes, *, start: int
 
 
 def kept_octets(tx: ports.ReadTx, message_id: str, *, start: int, limit: int) -> bytes:
-    """Return up to `limit` stored bytes of a message, starting at the offset `start`. The message may be incomplete,
-    because its transfer is in progress.
+    """Return up to `limit` stored bytes of a message, starting at the offset `start`. The transfer of the message may
+    still be in progress.
     """
     return tx.octets(message_id, start=start, limit=limit)
 
@@ -277,8 +279,8 @@ def forget_octets(tx: ports.WriteTx, message_id: str) -> bool:
 
 
 def left_over(tx: ports.ReadTx, *, begun_before: datetime) -> list[str]:
-    """Return up to `LISTED_AT_ONCE` ids of incomplete messages that a stopped server left behind. Pass these ids to
-    `forget_octets`.
+    """Return up to `LISTED_AT_ONCE` ids of incomplete messages that a stopped server left behind. The caller passes
+    these ids to `forget_octets`.
     """
     return tx.messages_begun(before=begun_before, limit=LISTED_AT_ONCE)
 

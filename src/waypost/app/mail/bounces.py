@@ -32,8 +32,8 @@ class Original:
     """The rewritten sender to which the bounce was addressed."""
 
     def delivery_of(self, bounce: Message, hostname: str) -> Delivery:
-        """Return the delivery of the bounce to the inbox of the email address whose forwarded copy failed. A bounce is
-        always delivered to the inbox, because over any other route it could loop.
+        """Return a delivery that puts the bounce into the inbox of the email address whose forwarded copy failed. A
+        bounce is always delivered to the inbox, because over any other route it could loop.
         """
         header = messages.trace_header(
             bounce, hostname=hostname, delivered_to=self.delivery.address.text, sent_to=self.address.text
@@ -112,8 +112,8 @@ def attach(
     *,
     now: datetime,
 ) -> None:
-    """Record a bounce in the traces of the messages that it is about. If the bounce reports a failure, record that
-    notices to the senders of the original messages are due.
+    """Record a bounce in the traces of the messages that it is about. If the bounce reports a failure, also record that
+    the senders of the original messages must be notified.
 
     A bounce can be about several messages, because it can have several rewritten senders as recipients. `report` is the
     delivery report that the bounce contains; None if it contains none.

@@ -31,7 +31,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """The expected result of one delivery: its destination, its route and its sender."""
+    """What is expected to happen to one delivery: its destination, its route, and how its sender is rewritten and
+    checked.
+    """
 
     destination: routing.Destination
     route_number: int | None
@@ -88,8 +90,8 @@ def without_room(found: Explanation) -> Explanation:
 
 
 def explain(tx: ports.ReadTx, deployment: Deployment, account: str, asked: Asked, *, now: datetime) -> Explanation:
-    """Explain what the server would do with the mail now. An address of another account is explained like an address
-    that does not exist.
+    """Explain what the server would do with the mail now. An address of another account is treated like an address that
+    does not exist.
     """
     address = asked.address
     found = find_recipients(tx, deployment, [address])
@@ -124,7 +126,7 @@ def _unknown(tx: ports.ReadTx, deployment: Deployment, account: str, asked: Aske
     if original and original.delivery.account == account:
         because = (
             f"{address} is the rewritten sender of message {original.message.id}. This address accepts only bounces. "
-            f"Its bounces appear in the message's trace, and are kept in the inbox of {original.delivery.address}."
+            f"Bounces to it appear in the message's trace, and are kept in the inbox of {original.delivery.address}."
         )
         return Explanation(address, None, [because], is_return=asked.sender == "")
     return Explanation(address, None, [f"{address} is not an email address of account {account}."])

@@ -46,9 +46,7 @@ NewId = Callable[[], str]
 """Creates the id of a message that the server writes."""
 
 ELSEWHERE = "notice"
-"""The placeholder for the email address id in the delivery of a notice to a sender who has no email address on this
-server.
-"""
+"""The placeholder for the email address id if a notice goes to a sender without an email address on this server."""
 
 AT_ONCE = 10
 """The maximum number of recipients that one notice reports. The limit keeps the transaction short. Further recipients
@@ -56,16 +54,14 @@ are reported in separate notices.
 """
 
 SOON = timedelta(minutes=1)
-"""If other deliveries of the same message are due within this time, a notice waits for them, so that it can report them
-too.
-"""
+"""A notice waits for other deliveries of its message that are due within this time, so that it can report them too."""
 
 LONGEST_WAIT = timedelta(minutes=2)
 """The maximum time that a notice waits for other deliveries of its message."""
 
 _ASKED_AS = {Action.FAILED: Notify.FAILURE, Action.DELAYED: Notify.DELAY}
-"""For each action, the NOTIFY keyword that requests a notice of it (RFC 3461 section 4.1). The actions that are not
-listed here are kinds of success.
+"""For each action, the NOTIFY keyword that requests a notice of it (RFC 3461 section 4.1). Any action that is not
+listed here reports a success.
 """
 
 _About = tuple[ports.Owed, Delivery]
@@ -92,7 +88,8 @@ def owe_successes(
 ) -> bool:
     """Record that the sender must be notified about successful deliveries, if the sender requested such notices.
 
-    Returns whether a notice is due. The delivery of a forwarded copy is never reported (RFC 3461 section 5.2.7.2).
+    Returns whether a notice is due. The successful delivery of a forwarded copy is never reported (RFC 3461 section
+    5.2.7.2).
     """
     wishes = message.envelope.wishes()
     if not wishes:  # the common case

@@ -41,7 +41,7 @@ def find_recipients(tx: ports.ReadTx, deployment: Deployment, recipients: Sequen
 
 
 def find_owner(tx: ports.ReadTx, deployment: Deployment, address: Address) -> EmailAddress | None:
-    """The email address that gets mail for an address; None if there is no such email address."""
+    """Return the email address that receives the mail for an address. Return None if there is no such email address."""
     for key in addresses.owner_keys(address, deployment.subaddressed):
         if found := tx.email_address_by_key(key):
             return found

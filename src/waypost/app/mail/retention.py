@@ -38,7 +38,7 @@ transactions.
 
 @dataclass(frozen=True, slots=True)
 class Purge:
-    """The totals of the mail that was deleted from an inbox, or that would be deleted."""
+    """The totals of the mail that was deleted, or would be deleted, from an inbox."""
 
     inbox: Inbox
     deliveries: int = 0
@@ -97,8 +97,8 @@ def purge_some(
     queue is not deleted.
 
     This function also returns the ids of deleted messages whose bytes are not deleted yet. The caller should pass these
-    ids to `accept.forget_octets`, which deletes the bytes. Otherwise, the bytes are deleted later, together with the
-    pieces of incomplete messages.
+    ids to `accept.forget_octets`, which deletes the bytes. If the caller does not delete the bytes, they are deleted
+    later, together with the pieces of incomplete messages.
     """
     of_message = {delivery.message_id: delivery for delivery in going}
     gone = tx.remove_delivered(inbox, sorted(of_message))

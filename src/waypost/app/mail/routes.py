@@ -11,7 +11,7 @@ from waypost.domain.mail.routes import Route
 
 
 def list_routes(tx: ports.ReadTx) -> tuple[Route, ...]:
-    """The routes that were added by commands, in order of precedence."""
+    """The routes that were added with commands, in order of precedence."""
     revision = tx.routes_revision()
     return tx.stored_routes(revision) if revision else ()
 
@@ -20,9 +20,9 @@ def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_route
     """Add a route before the route with the number `before`, or after all routes if `before` is None. Returns the new
     route's number.
 
-    `file_routes` are the routes from the settings file, which take precedence over all routes that commands added.
-    Raises `errors.Invalid` for an invalid route, `errors.NotFound` if there is no route with the number `before`, and
-    `errors.Conflict` if the new route or an existing route would never be used.
+    `file_routes` are the routes from the settings file, which take precedence over all routes that were added with
+    commands. Raises `errors.Invalid` for an invalid route, `errors.NotFound` if there is no route with the number
+    `before`, and `errors.Conflict` if the new route or an existing route would never be used.
     """
     route = routes.checked(route)
     taker = next((each for each in file_routes if routes.never_used((each, route))), None)

@@ -101,8 +101,8 @@ def beginning(planned: PlannedDelivery) -> DeliveredEvent | QueuedEvent:
 def inbox(
     tx: ports.ReadTx, account: str, address: addresses.Address, *, after: str | None, limit: int
 ) -> list[tuple[Delivery, Message]]:
-    """The deliveries of an address, newest first. The list includes mail that was delivered before the address was
-    deleted.
+    """The deliveries of an address, newest first. If the address was deleted, the list still includes mail that was
+    delivered before the deletion.
 
     Raises `errors.NotFound` if the account does not have the address and has no mail for it.
     """
@@ -205,7 +205,7 @@ def path(tx: ports.ReadTx, delivery: Delivery) -> list[str]:
 
 
 def moment(at: datetime) -> str:
-    """Format a time as in the trace (ISO 8601)."""
+    """Format a time in the way that the trace shows it (ISO 8601)."""
     return moments.iso8601(at)
 
 
@@ -219,7 +219,7 @@ def copy(tx: ports.ReadTx, account: str, message_id: str, address: addresses.Add
 
 
 def _owns(tx: ports.ReadTx, account: str, address: addresses.Address) -> bool:
-    """Whether there is an email address with this address that currently belongs to the account."""
+    """Whether the account currently owns an email address with this address."""
     email_address = tx.email_address_by_key(address.key)
     return email_address is not None and email_address.account == account
 

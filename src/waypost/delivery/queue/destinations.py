@@ -37,12 +37,12 @@ class Lane:
     fault.
     """
     leads_elsewhere: bool = False
-    """Whether all deliveries of the last claim were moved to other destinations because the routes had changed. In that
-    case, this destination gets no attempts.
+    """Whether a change to the routes has moved all deliveries of the last claim to other destinations. A destination
+    that has lost its deliveries in this way gets no attempts.
     """
     paused_until: datetime | None = None
     pending: deque[Ready] = field(default_factory=deque)
-    """Claimed deliveries that are waiting for their attempt to begin."""
+    """Claimed deliveries that are waiting to be attempted."""
 
     @property
     def is_idle(self) -> bool:
@@ -57,7 +57,7 @@ class Lane:
         return min(self.paused_until, now + at_most) if self.paused_until else None
 
     def wanted(self, free: int) -> int:
-        """The number of deliveries to claim, if `free` more attempts may run for all destinations together.
+        """The number of deliveries to claim, if `free` more attempts may run across all destinations.
 
         One destination gets at most half of the free attempts (but at least one), because mail for another destination
         may arrive at any moment.

@@ -25,9 +25,9 @@ RENEW_AGAIN = 1.0
 """Seconds until a failed renewal is retried."""
 
 CLOCK_WAS_SET = 10.0
-"""Seconds by which the clock may differ from the monotonic clock between two checks.
+"""How far, in seconds, the clock may drift from the monotonic clock between two checks.
 
-A larger difference means that the clock was set to another time.
+A larger drift means that the clock was set to another time.
 """
 
 

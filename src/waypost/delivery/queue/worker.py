@@ -1,7 +1,7 @@
 """Process the queue: claim deliveries that are due, attempt them, and record the results.
 
-Each destination gets a fair share of the attempts. One worker runs in each server. In memory, the worker keeps its
-running attempts and the state of each destination for which mail waits. The queue itself is in the store.
+Each destination gets a fair share of the attempts. Each server runs one worker. The worker keeps its running attempts,
+and the state of each destination for which mail waits, in memory. The queue itself is in the store.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class Dependencies:
     tasks: Tasks
     new_id: notify.NewId
     connections: int = 100
-    """The maximum number of simultaneous attempts, to all destinations together."""
+    """The maximum number of simultaneous attempts across all destinations."""
     is_shared: bool = False
     """Whether other servers process the same queue."""
     monotonic: Callable[[], float] = time.monotonic
@@ -105,7 +105,7 @@ class Worker:
         """Whether the queue may contain more deliveries that the current routes would move to other destinations."""
         self._next_due: datetime | None = None
         self._owes = False
-        """Whether there may be more notices that can be written now."""
+        """Whether more notices may be ready to be written."""
         self._next_notices: datetime | None = None
         """The time at which the worker will try again to write notices after a failure; None if there was no failure.
         """
@@ -193,7 +193,7 @@ class Worker:
         self._lanes.keep_only(one.destination for one in waiting)
         nexts, claims = [], []
         free = deps.connections - len(self._attempts)
-        # Many destinations that do not answer must not use up all attempts, so that destinations that work get their
+        # Destinations that do not answer must not use up all attempts, because destinations that work must get their
         # share.
         free_for_unknown = deps.connections // 2 - self._lanes.running_for_unknown
         for one in sorted(waiting, key=self._in_turn):
@@ -216,7 +216,7 @@ class Worker:
         return max(0.0, min(until, LOOK_EVERY))
 
     def _in_turn(self, waiting: ports.Waiting) -> tuple[int, bool, datetime]:
-        """The sort key of destinations: fewest running attempts first, then destinations that are not paused, then the
+        """The sort key for destinations: fewest running attempts first, then destinations that are not paused, then the
         longest wait.
         """
         lane = self._lanes.of(waiting.destination)
@@ -424,8 +424,9 @@ class Worker:
         """Run one step of a sweep: correct the times that were written while the clock was wrong, make expired
         deliveries dead letters, and record delays.
 
-        Returns whether there may be more work. `now` must be a time at which the leases are valid. Otherwise, for
-        example after the clock was set, deliveries that are being attempted would seem unclaimed and expired.
+        Returns whether there may be more work. `now` must be a time at which the leases are valid. If the leases were
+        not valid, for example because the clock was set, deliveries that are being attempted would seem unclaimed and
+        expired.
         """
         deps = self._deps
         correct = partial(attempt.correct_times, deployment=deps.deployment, now=now, lease=LEASE)

@@ -19,7 +19,8 @@ TRANSACTIONS = 100
 """The maximum number of parcels that are sent over one connection."""
 
 UNSENT = 256 * 1024
-"""The maximum number of unsent bytes in the write buffer. While there are more, no further part of the message is read.
+"""The maximum number of unsent bytes in the write buffer. While the buffer holds more bytes than this, no further part
+of the message is read.
 """
 
 
@@ -70,7 +71,7 @@ class Connection(asyncio.Protocol):
         """The TLS handshake that is in progress; None if there is none."""
         self._unsent = 0
         self.kept = Deadline()
-        """The time at which an idle connection is closed; set while the connection waits for the next parcel."""
+        """The time at which an idle connection is closed; set only while the connection waits for the next parcel."""
         self.lost = self._loop.create_future()
 
     @property

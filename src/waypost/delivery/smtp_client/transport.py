@@ -60,8 +60,8 @@ class SmtpTransport:
         resolve: MailHosts,
         context: Callable[..., ssl.SSLContext] = client_context,
     ) -> None:
-        """`context` is a function that creates the TLS context. Its argument `verifies` is true if the peer must have a
-        valid certificate.
+        """`context` is a function that creates the TLS context. The function's argument `verifies` is true if the peer
+        must have a valid certificate.
         """
         self._hostname = hostname
         self._timeouts = timeouts
@@ -118,7 +118,9 @@ class SmtpTransport:
     # Idle connections
 
     def _take(self, hop: "_NextHop") -> Connection | None:
-        """Take the most recently used idle connection. The other idle connections expire if they are not needed."""
+        """Take the most recently used idle connection, so that the other idle connections expire if they are not
+        needed.
+        """
         connections = self._idle.get(hop.key)
         while connections:
             connection = connections.pop()
@@ -168,7 +170,7 @@ class SmtpTransport:
         for host in hosts:
             if hop.target.mx is not None and _is_same_host(host, self._hostname):
                 # RFC 5321 section 5.1: hosts that are less preferred than this server would send the message back to
-                # it. The host name is compared only here, because here the DNS provided it. Other mail loops are found
+                # it. The host name is compared only if the DNS provided it, as it did here. Other mail loops are found
                 # by the loop token.
                 return result or hop.trouble(Trouble.IS_OURSELVES, f"{host} is the name of this server")
             for place in await self._places(hop, host):

@@ -84,7 +84,7 @@ class Dialogue:
         self._refused: AttemptResult | None = None
         """The first refusal in a group of commands.
 
-        The replies to later commands in the same group do not replace it.
+        The replies to later commands in the group do not replace this refusal.
         """
         self._all_sent = self._is_answered = False
         self.need = Need.NOTHING
@@ -102,8 +102,8 @@ class Dialogue:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the peer closed an idle connection before it received any of the last message. In that case, the
-        message may be sent again over another connection.
+        """Whether the peer closed an idle connection before it received any of the last message, so that the message
+        may be sent again over another connection.
         """
         if self.transactions < 2 or not self.is_over or self.result is None or self._is_answered:
             return False

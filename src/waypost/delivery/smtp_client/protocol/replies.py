@@ -108,5 +108,5 @@ class ReplyReader:
 
 
 def one_line(text: str) -> str:
-    """Make text safe for display: one line of limited length."""
+    """Make text safe for display, as one line of limited length."""
     return " ".join(_NOT_TEXT.sub(" ", text).split())[:TEXT_LIMIT]
