@@ -286,12 +286,12 @@ def left_over(tx: ports.ReadTx, *, begun_before: datetime) -> list[str]:
 
 
 def planned(tx: ports.ReadTx, *, now: datetime, age: timedelta, after: str = "") -> list[str]:
-    """Return up to `LISTED_AT_ONCE` ids of messages with planned deliveries, for `store_planned`. Each id sorts after
-    the id `after`.
+    """Return up to `LISTED_AT_ONCE` ids of messages that have planned deliveries, to pass to `store_planned`. Only ids
+    that sort after the id `after` are included.
 
-    Messages that were accepted during the last `age` are left out, because the server that accepted them is storing
-    their deliveries. Messages from the future are included, because otherwise they would wait if the clock was set
-    back.
+    Messages that were accepted within the last `age` are left out, because the server that accepted them is still
+    storing their deliveries. Messages whose time of acceptance is in the future are included, because otherwise they
+    would have to wait if the clock was set back.
     """
     return tx.messages_planned(after=after, since=now - age, until=now, limit=LISTED_AT_ONCE)
 
