@@ -179,9 +179,9 @@ class _Heads:
 def _bounded() -> "type[ResponseHandler]":
     """Return a class of connections that read at most `SAID_LIMIT` bytes of a response.
 
-    If a read contains both the headers of a response and an error, for example in the chunks of the body, aiohttp's
-    parser discards the whole response. Therefore, the parser gets the headers of each response separately. The number
-    of interim responses is unlimited, but the bytes of these responses count towards `SAID_LIMIT`.
+    If a single read contains the headers of a response and also malformed data, for example in the chunks of the body,
+    aiohttp's parser discards the whole response. Therefore, the parser gets the headers of each response separately.
+    The number of interim responses is unlimited, but the bytes of these responses count towards `SAID_LIMIT`.
 
     If bytes follow a complete response, the connection is closed. If the connection were kept open, aiohttp would read
     the extra bytes as the response to the next request.

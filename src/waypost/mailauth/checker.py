@@ -47,7 +47,7 @@ class Limits:
     margin: float = 0.3
     """How long before the end of the check the worker must finish, so that its answer still arrives in time."""
     silence: float = 10.0
-    """If a worker has unfinished checks and gives no answer for this time, it is killed."""
+    """If a worker has unfinished checks and gives no answer for this long, it is killed."""
     probe: float = 2.0
     probe_again: float = 60.0
     """The pause between two probes while the DNS does not respond."""

@@ -108,7 +108,7 @@ def examine(
     Call this function before the transaction, because a malicious header can take milliseconds to parse. `authserv_id`
     is this server's name in `Authentication-Results`, or an empty string if a trusted mail server sends the message.
     `found` contains the results of the sender checks. `is_trusted` is true if the settings list the client's network as
-    trusted. The server believes a trusted client about the senders of its messages.
+    trusted. The senders that a trusted client names are treated as authentic.
     """
     results: Sequence[str] = ()
     if isinstance(found, Verdicts):
@@ -149,8 +149,8 @@ def accept_message(
     are fixed. If there are more than `STORED_AT_ONCE` deliveries, this transaction stores only a plan for them, because
     a longer transaction would delay other writes. If the deliveries were only planned, call `store_all_planned` next.
 
-    Raises `errors.MailLoop` if the message is in a mail loop. Raises `errors.RecipientsChanged`, so that the client
-    tries again, if a recipient's address was deleted after RCPT.
+    Raises `errors.MailLoop` if the message is in a mail loop. Raises `errors.RecipientsChanged` if a recipient's
+    address was deleted after RCPT, so that the client tries again.
     """
     known = find_recipients(tx, deployment, recipients)
     originals = [original for original in originals if bounces.is_open(tx, original)]
@@ -223,14 +223,14 @@ async def store_all_planned(write: Write, deployment: Deployment, *, message_id:
 
 
 def _owe_successes(tx: ports.WriteTx, message: Message, deliveries: Sequence[Delivery], *, now: datetime) -> bool:
-    """Record the success notices that are due for deliveries into inboxes. Return whether any notice is due."""
+    """Record the success notices that are due for deliveries to inboxes. Return whether any notice is due."""
     arrived = [delivery for delivery in deliveries if delivery.status is Status.DELIVERED]
     return notify.owe_successes(tx, arrived, message, Action.DELIVERED, now=now)
 
 
 def _warn_at(message: Message, deployment: Deployment) -> datetime | None:
-    """The time at which the sender gets a warning if a delivery is still delayed; None if the server sends no such
-    warnings.
+    """The time at which the sender gets a warning if the message is still waiting for delivery; None if the server
+    sends no such warnings.
     """
     return message.received_at + deployment.delay_warning if deployment.delay_warning else None
 
@@ -238,7 +238,7 @@ def _warn_at(message: Message, deployment: Deployment) -> datetime | None:
 def without_loops(
     facts: HeaderFacts, present: Sequence[routing.Recipient], plan: routing.Plan, deployment: Deployment
 ) -> routing.Plan:
-    """Return the plan, except that forwarded copies that would loop are kept in the inbox instead.
+    """Return a plan in which forwarded copies that would loop stay in the inbox instead.
 
     Raise `errors.MailLoop` if the message itself is in a loop.
     """
@@ -290,8 +290,8 @@ def planned(tx: ports.ReadTx, *, now: datetime, age: timedelta, after: str = "")
     that sort after the id `after` are included.
 
     Messages that were accepted within the last `age` are left out, because the server that accepted them is still
-    storing their deliveries. Messages whose time of acceptance is in the future are included, because otherwise they
-    would have to wait if the clock was set back.
+    storing their deliveries. After the clock has been set back, some messages may seem to have been accepted in the
+    future. Such messages are included, because otherwise they would have to wait.
     """
     return tx.messages_planned(after=after, since=now - age, until=now, limit=LISTED_AT_ONCE)
 

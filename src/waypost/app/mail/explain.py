@@ -83,8 +83,8 @@ NO_ROOM = (
 
 
 def without_room(found: Explanation) -> Explanation:
-    """Return the explanation, changed to say that the mail is refused because the disk is too full. If the mail would
-    be refused anyway, return the explanation unchanged.
+    """Return the explanation, with the added reason that the disk is too full to accept the mail. If the mail would be
+    refused anyway, return the explanation unchanged.
     """
     return replace(found, is_full=True, because=[NO_ROOM, *found.because]) if found.is_accepted else found
 

@@ -360,9 +360,9 @@ class Worker:
         """Write a notice. If a bug prevents the notice from being written, record in the trace that there is no notice,
         and do not retry.
 
-        If stored data is unreadable, even the record in the trace can fail. If the trace cannot be written, the failure
-        is only logged, and the notice is deleted, because a notice that can never be written must not block other
-        notices.
+        If stored data is unreadable, even recording this in the trace can fail. If the trace cannot be written, the
+        failure is only logged, and the notice is deleted, because a notice that can never be written must not block
+        other notices.
         """
         deps = self._deps
         for new_id in (deps.new_id, None):
