@@ -121,7 +121,7 @@ def test_a_server_does_not_start_on_a_database_without_tables(data):
         other.executescript("PRAGMA journal_mode = WAL; CREATE TABLE t (x); DROP TABLE t")
     message = refusal(data)
     assert message.startswith(
-        f"{data}/waypost.sqlite3 has no tables of Waypost, but a server has stored data there, as "
+        f"{data}/waypost.sqlite3 contains none of Waypost's tables, but a server has stored data there, as "
     )
     assert message.endswith(f"remove {data}/lock and {data}/credentials.")
 
@@ -158,7 +158,7 @@ def test_a_server_does_not_start_if_the_write_ahead_log_of_a_killed_server_is_mi
     assert message.startswith(f"{killed}/waypost.sqlite3-wal is missing. A server that did not stop cleanly left its ")
     assert message.endswith(f"To start without these changes, remove {killed}/waypost.sqlite3-shm.")
     (killed / "waypost.sqlite3-shm").unlink()
-    assert f"{killed}/waypost.sqlite3 has no tables of Waypost" in refusal(killed)
+    assert f"{killed}/waypost.sqlite3 contains none of Waypost's tables" in refusal(killed)
 
 
 def test_a_server_starts_with_a_truncated_write_ahead_log_but_not_with_an_empty_database(killed):
@@ -415,8 +415,8 @@ def test_a_server_does_not_start_if_its_postgresql_database_was_emptied(node, da
     try:
         message = refusal(node)
         assert (
-            "has no tables of Waypost, but a server has stored data there, as database, lock and credentials in "
-            in message
+            "contains none of Waypost's tables, but a server has stored data there, "
+            "as database, lock and credentials in " in message
         )
         assert "Restore the database from your backup, or name the database that has the data." in message
         assert message.endswith(f"remove {node}/database, {node}/lock and {node}/credentials.")

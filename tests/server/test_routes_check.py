@@ -144,7 +144,7 @@ def test_a_webhook_on_this_machine_needs_allow_private():
     with Sink() as sink:
         to = f"http://127.0.0.1:{sink.port}/x"
         check_target(to, allow_private=True)
-        with pytest.raises(Refused, match=r"127\.0\.0\.1 is only at private addresses \(127\.0\.0\.1\)"):
+        with pytest.raises(Refused, match=r"127\.0\.0\.1 has only private addresses \(127\.0\.0\.1\)"):
             check_target(to)
 
 
@@ -155,7 +155,7 @@ ODD_SPELLINGS = ["127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1",
 @pytest.mark.parametrize("scheme", ["https", "http"])
 def test_the_check_does_not_connect_to_a_webhook_to_which_a_delivery_would_not_connect(host, scheme):
     with Sink() as sink:
-        with pytest.raises(Refused, match=r"is only at private addresses .*, and the route has no allow_private"):
+        with pytest.raises(Refused, match=r"has only private addresses .*, and the route does not set allow_private"):
             check_target(f"{scheme}://{host}:{sink.port}/x?token=0123456789")
         with socket.create_connection(("127.0.0.1", sink.port)):  # the sink accepts connections in order
             wait_until(lambda: sink.sessions)

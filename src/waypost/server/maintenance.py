@@ -15,21 +15,21 @@ from waypost.domain.mail.retention import Rule
 from waypost.observe.incidents import Incidents
 
 EVERY = 600.0
-"""Seconds from the end of one round of maintenance to the start of the next round."""
+"""Seconds from the end of one round of maintenance to the start of the next."""
 
 MOST_REFUSALS = 1_000
 """The maximum number of refusals that one transaction deletes."""
 
 
 PLAN_AGE = timedelta(minutes=1)
-"""The age after which maintenance stores the planned deliveries of a message. The server that accepted the message
-normally stores its deliveries within milliseconds.
+"""The age after which maintenance stores the planned deliveries of a message. Normally, the server that accepted the
+message stores its deliveries within milliseconds.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Maintenance:
-    """The maintenance of one service."""
+    """Runs the periodic maintenance of one service."""
 
     store: ports.Store
     deployment: Deployment
@@ -81,10 +81,10 @@ class Maintenance:
                 await repeat_step(self.store.write, partial(accept.forget_octets, message_id=message_id))
 
     async def store_planned(self, age: timedelta) -> None:
-        """Store planned deliveries of messages that were accepted before the last `age`, such as those of a killed
-        server.
+        """Store the planned deliveries of all messages except those that were accepted during the last `age`. Planned
+        deliveries remain if, for example, the server that accepted the message was killed.
 
-        A message whose deliveries cannot be stored is reported, and does not delay the other messages.
+        If the deliveries of a message cannot be stored, the error is reported, and the other messages are not delayed.
         """
         now, after = self.mail_clock(), ""
         while found := await self.store.long_read(

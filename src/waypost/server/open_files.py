@@ -1,4 +1,4 @@
-"""Computes the possible number of connections from the number of files that this process may open."""
+"""Computes how many connections are possible with the number of files that this process may open."""
 
 from typing import NamedTuple
 
@@ -10,11 +10,12 @@ FILES_OF_AN_ATTEMPT = 5
 file."""
 
 FEWEST = 10
-"""The number of SMTP connections, and of HTTP connections, that are always allowed, even with too few files."""
+"""The number of SMTP connections, and of HTTP connections, that are always allowed, even if the process may not open
+enough files."""
 
 HTTP_SHARE = 4
-"""The divisor for HTTP's share of the possible connections, which is used if the process may not open enough files for
-all connections. The remaining connections are for mail."""
+"""The divisor that determines how many of the possible connections are for HTTP if the process may not open enough
+files for all connections. The remaining connections are for mail."""
 
 
 class Connections(NamedTuple):
@@ -25,12 +26,12 @@ class Connections(NamedTuple):
 
 
 def connections_within(files: float, wanted: Connections, *, others: int) -> Connections:
-    """Return the numbers of connections that are possible with this many open files. Each client connection uses one
-    open file.
+    """Return the numbers of connections that are possible with `files` open files. Each client connection uses one open
+    file.
 
-    `others` is the number of files for the server's own connections to destinations and to a database. Mail and HTTP
-    each have their own share of the files. Therefore, the server still accepts mail connections when all HTTP
-    connections are in use, and HTTP connections when all mail connections are in use.
+    `others` is the number of files that the server needs for its own connections to destinations and to a database.
+    Mail and HTTP each have their own share of the files. Therefore, the server still accepts mail connections when all
+    HTTP connections are in use, and HTTP connections when all mail connections are in use.
     """
     free = files - OWN_FILES - others
     if wanted.smtp + wanted.http <= free:

@@ -72,9 +72,10 @@ def _postgres(database: str, seal: sealing.Keyring, connections: int, *, only_ne
 
 
 def adopting(directory: data_directory.DataDirectory) -> Callable[[ports.WriteTx], None]:
-    """Return a function that stores the keys of the credentials file, once for each deployment.
+    """Return a function that stores the access keys from the credentials file in the database, once for each
+    deployment.
 
-    Older versions of Waypost stored their keys only in the credentials file.
+    Older versions of Waypost stored their access keys only in the credentials file.
     """
     keys = [profile.key for profile in directory.profiles()] if directory.credentials.exists() else []
     return partial(access_keys.adopt, keys=keys, now=now())
@@ -91,8 +92,9 @@ async def administering(
     raised as `Refused`.
     """
     database = directory.where(database)
-    # With PostgreSQL, the process keeps the rights of its user: PostgreSQL may know root by another name and password
-    # than the owner of the directory, and the command only reads the directory.
+    # With PostgreSQL, the process keeps the rights of its user, because root may connect to PostgreSQL with a different
+    # name and password than the owner of the directory. The command only reads the directory, so it does not need the
+    # owner's rights.
     rights = nullcontext() if database else directory.of_its_owner()
     with rights, runtime.new_files_are_private():
         if make and not database:
@@ -104,8 +106,8 @@ async def administering(
             store = open_store(directory, database, connections=FEWEST, only_new=True)
         except SchemaTooOld as error:
             if database:
-                raise Refused(f"{error} Start a server of this version on the database first.") from error
-            with directory.held():  # so that no server of the older version runs on the data directory meanwhile
+                raise Refused(f"{error} First start a server of this version with this database.") from error
+            with directory.held():  # so that no server of the older version uses the data directory meanwhile
                 store = open_store(directory)
         try:
             await store.write(adopting(directory))

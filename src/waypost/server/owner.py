@@ -1,4 +1,4 @@
-"""The owner of a server: the access key in the credentials file, and the first instance.
+"""Finds what belongs to the owner of a server: the access key in the credentials file, and the first instance.
 
 When a server first starts, it creates the access key and the instance.
 """

@@ -31,7 +31,7 @@ SECONDS = 10.0
 """The maximum number of seconds that the target of a route may take to answer."""
 
 SMTP_PORT = 25
-"""The port of mail hosts that are found in the DNS."""
+"""The port on which mail hosts that are found in the DNS accept mail."""
 
 Address = IPv4Address | IPv6Address
 
@@ -88,9 +88,9 @@ async def refuse_circles(routes: Sequence[Route], server: OurServer) -> None:
 
 
 async def log_unreachable(routes: Sequence[Route], server: OurServer, emit: events.Emit) -> None:
-    """Log the routes that cannot be reached now, or that lead back to this server.
+    """Log the routes whose targets cannot be reached now, and the routes that lead back to this server.
 
-    Mail for an unusable route stays in the queue.
+    Mail for such a route stays in the queue.
     """
     for route in routes:
         try:
@@ -143,8 +143,8 @@ async def check(route: Route, server: OurServer) -> None:
 async def refuse_circle(route: Route, listeners: Collection[str]) -> None:
     """Raise `LeadsBack` if the host and port of a route belong to one of the given listeners.
 
-    Each of the `listeners` is HOST:PORT. The function resolves host names, so it recognizes this server under any name
-    or address. A route whose host cannot be resolved is not treated as leading back to this server.
+    Each of the `listeners` has the form HOST:PORT. The function resolves host names, so it recognizes this server under
+    any name or address. A route whose host cannot be resolved is not treated as leading back to this server.
     """
     target = None if route.is_inbox else route.target
     if target and target.host and await _is_answered_here(target.host, target.port, listeners):
@@ -194,7 +194,9 @@ def answers(target: Address, bound: Collection[Address], is_here: Callable[[Addr
 
 
 def _is_of_this_machine(address: Address) -> bool:
-    """Whether an address belongs to this machine. A process can listen only on addresses of its own machine."""
+    """Whether an address belongs to this machine. The function tries to bind a socket to the address, which is possible
+    only for addresses of this machine.
+    """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family) as listener:
@@ -214,7 +216,7 @@ async def _check_server(route: Route, server: OurServer) -> tuple[str, str]:
     """Connect to a mail server, and check that it is ready for a message.
 
     Returns two descriptions of the problem: one for people, with the mail server's reply, and one for the log, without
-    the reply. The two descriptions are empty if there is no problem.
+    the reply. Both descriptions are empty if there is no problem.
     """
     domain = route.match.rpartition("@")[2]
     if route.to == "mx:" and not re.fullmatch(r"[^:*]+", domain):
@@ -261,7 +263,7 @@ async def _check_webhook(route: Route) -> str:
             allowed = [host for host in hosts if route.allow_private or is_public(host)]
             if not allowed:
                 where = ", ".join(hosts)
-                return f"{target.host} is only at private addresses ({where}), and the route has no allow_private"
+                return f"{target.host} has only private addresses ({where}), and the route does not set allow_private"
             writer = await _connected(allowed, target)
     except TimeoutError:
         return f"{target.host} did not answer in {SECONDS:g} s"
@@ -276,7 +278,7 @@ async def _check_webhook(route: Route) -> str:
 async def _connected(addresses: Sequence[str], target: Target) -> asyncio.StreamWriter:
     """Connect to the first of the given addresses that accepts a connection.
 
-    If the connections to all addresses fail, raises the `OSError` of the last attempt.
+    Raises the `OSError` of the last attempt if no address accepts a connection.
     """
     context = ssl.create_default_context() if target.is_tls else None
     name = target.host.removesuffix(".") if target.is_tls else None

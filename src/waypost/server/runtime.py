@@ -1,8 +1,8 @@
 """Sets up, runs and ends the process of a server. This module applies all process-wide settings of a server.
 
-The umask lets only the owner access new files, and the process may open as many files as the system allows. The log
-lines of libraries go to the server's log, and the garbage collector runs less often. SIGTERM, SIGINT, and the loss of
-the terminal stop the server gracefully.
+With these settings, only the owner can access new files, and the process may open as many files as the system allows.
+The log lines of libraries go to the server's log, and the garbage collector runs less often. SIGTERM, SIGINT, and the
+loss of the terminal stop the server gracefully.
 
 SIGHUP has two meanings. SIGHUP can mean that the terminal is gone, or that a program that rotates logs or renews
 certificates asks the server to read its files again. If the process had a terminal at its start and has none now,
@@ -54,7 +54,7 @@ class Runs(Protocol):
         ...
 
     async def start(self) -> Run:
-        """Start the server. Return its addresses."""
+        """Start the server, and return its addresses."""
         ...
 
     async def stop(self) -> None:
@@ -62,7 +62,7 @@ class Runs(Protocol):
         ...
 
     def reopen(self) -> None:
-        """Read again the files that another program may have replaced."""
+        """Reload the files that another program may have replaced."""
         ...
 
 
@@ -103,8 +103,8 @@ def most_files() -> float:
 
 
 def silence(library: str) -> None:
-    """Turn off the log of a library. The library raises an exception for each error that it logs, and its other log
-    lines are not needed.
+    """Turn off the log of a library. Use this function only if the library raises an exception for each error that it
+    logs, and if its other log lines are not needed.
     """
     logging.getLogger(library).disabled = True
 
@@ -121,7 +121,7 @@ def collect_less_garbage() -> None:
 
 
 async def run(server: Runs, when_ready: Callable[[Run], None]) -> None:
-    """Start a server, report its addresses to `when_ready`, and stop the server on a signal.
+    """Start a server, pass its addresses to `when_ready`, and stop the server when a signal arrives.
 
     Raises the errors that prevent the server from starting, and `ServerFailed` if a task that the server needs has
     ended.

@@ -39,7 +39,8 @@ from waypost.smtp.backend.ids import Ids
 from waypost.smtp.server import tls
 
 StartListening = Callable[[str, int], Awaitable[tuple[str, int]]]
-"""Starts to listen on a host and port. Returns the actual host and port. Raises `OSError`."""
+"""Starts to listen on a host and port, and returns the actual host and port. Raises `OSError` if this is not
+possible."""
 
 
 class Role(StrEnum):
@@ -57,7 +58,7 @@ ALL_ROLES = frozenset(Role)
 
 
 class Service:
-    """One server: the parts that its roles need, and its maintenance, all on one store.
+    """One server: the parts that its roles need, and its maintenance. All of them use the same store.
 
     A service does not change process-wide settings, so several services can run on one event loop. The process-wide
     settings are in `runtime`.
@@ -83,7 +84,7 @@ class Service:
         self.incidents = Incidents(emit, of_store=STORE_FAILURES)
         self.tasks = Tasks(self.incidents)
         self.instance_id = ""
-        """The id of the oldest instance of the owner's account; empty until the service has started."""
+        """The id of the oldest instance in the owner's account; empty until the service has started."""
         self._files = files
         self._warn = warn
         self._virtual_clock = VirtualClock() if settings.clock is Clock.VIRTUAL else None
@@ -92,7 +93,7 @@ class Service:
         self._certificates: tls.Certificates | None = None
         """The TLS certificates in use, if any."""
         self._opened = AsyncExitStack()
-        """Everything that the service must close when it stops, in the reverse order of opening."""
+        """Everything that the service must close when it stops. What was opened last is closed first."""
 
     @property
     def where(self) -> str:
@@ -100,9 +101,10 @@ class Service:
         return self.directory.data_at
 
     async def start(self) -> run_file.Run:
-        """Open the store, and start the parts for all roles. Return the addresses on which the service listens.
+        """Open the store, and start the parts for all roles of the service. Return the addresses on which the service
+        listens.
 
-        Raises `CannotStart` or `DataDirectoryError`, after closing everything that the start had already opened.
+        Raises `CannotStart` or `DataDirectoryError`, after closing everything that the method has already opened.
         """
         try:
             async with AsyncExitStack() as opened:
@@ -153,7 +155,7 @@ class Service:
 
     def _take_directory(self, opened: AsyncExitStack) -> None:
         """Lock the data directory. Log the risks that other users of the machine pose to the directory, and warn about
-        the risks.
+        them. Also warn about settings that are probably not intended.
         """
         exposures = self.directory.prepare()
         opened.callback(self.directory.release)
@@ -164,7 +166,7 @@ class Service:
             self._warn(sentence)
 
     async def _refuse_circular_routes(self) -> None:
-        """Raise `routes_check.LeadsBack` if a route of the settings leads to a listener of this service."""
+        """Raise `routes_check.LeadsBack` if a route in the settings leads to a listener of this service."""
         await routes_check.refuse_circles(self._set_routes, self._checked_for)
 
     def _open_store(self, database: str, opened: AsyncExitStack) -> ports.Store:
@@ -216,7 +218,8 @@ class Service:
             token_retention=self.settings.token_retention,
             refusal_retention=self.settings.trace_refusals,
             rules=self.settings.retention,
-            # With its own SQLite file, no other server can still be receiving messages from before this start.
+            # If this server has its own SQLite file, no other server can still be receiving messages that were begun
+            # before this start.
             begun_before=moment - accept.LONGEST_TRANSFER if common.is_shared else moment,
             first_plan_age=PLAN_AGE if common.is_shared else timedelta(),
         )
@@ -254,7 +257,7 @@ class Service:
     async def _listen_for_mail(self, edge: SmtpEdge | None, opened: AsyncExitStack) -> dict[str, str]:
         """Listen for mail. Return the first address of each kind of listener.
 
-        An address is empty if no such listener is set, or if the service has no SMTP role.
+        An address is empty if the settings contain no listener of this kind, or if the service has no SMTP role.
         """
         addresses = dict.fromkeys(("smtp", "smtps", "lmtp"), "")
         if edge is None:
@@ -286,7 +289,7 @@ class Service:
         )
 
     async def _begin_to_check_routes(self, store: ports.Store, run: run_file.Run, opened: AsyncExitStack) -> None:
-        """Start a task that logs the routes whose destination cannot be reached now."""
+        """Start a task that logs the routes whose targets cannot be reached now."""
         checked = [*self._set_routes, *await store.read(list_routes)]
         server = replace(self._checked_for, listeners=run.listeners)
         check = partial(routes_check.log_unreachable, checked, server, self.emit)

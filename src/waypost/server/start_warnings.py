@@ -22,11 +22,11 @@ _NOT_PUBLIC = [
         "fe80::/10",
     )
 ]
-"""Networks without public addresses."""
+"""The networks that contain no public addresses."""
 
 
 def of_settings(settings: Settings) -> list[str]:
-    """Return warnings about the values of settings."""
+    """Return warnings about the given settings."""
     found = [
         f"--trusted-networks contains {network}, a network with public addresses. A client at any of these addresses "
         "can send mail in the name of any sender. List only the networks of your own machines."
@@ -42,7 +42,7 @@ def of_settings(settings: Settings) -> list[str]:
 
 
 def of_environment(names: Iterable[str]) -> list[str]:
-    """Return warnings about environment variables that have the prefix of settings, but match no setting.
+    """Return warnings about environment variables that have the prefix for settings but match no setting.
 
     Each warning names the setting with the most similar name, if there is one.
     """
@@ -73,8 +73,8 @@ def of_connections(possible: Connections, *, files: int, wanted: int) -> str:
 
 
 def of_disk(directory: str, *, free: int, reserve: int) -> str:
-    """Return the warning that the disk has less free space than the reserve. The sizes `free` and `reserve` are in
-    bytes.
+    """Return the warning that the disk has less free space than `--disk-reserve` requires. The sizes `free` and
+    `reserve` are in bytes.
     """
     return (
         f"The disk of {directory} has {free // 2**20} MiB free, which is less than --disk-reserve "

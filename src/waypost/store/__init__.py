@@ -1,5 +1,5 @@
 """The implementations of `app.ports.Store`, for SQLite and for PostgreSQL.
 
-The SQL of the store is in files, and named constraints of the schema enforce the invariants. The store contains no
-domain rules.
+The store's SQL is in `.sql` files. Named constraints in the database schema enforce the invariants. The store contains
+no domain rules.
 """

@@ -32,12 +32,12 @@ class Common:
     is_shared: bool
     """Whether other servers may use the same database."""
     owner: Tenant
-    """The account and region of the access key of the server's owner."""
+    """The account and region of the server owner's access key."""
     deployment: Deployment
     connections: Connections
     disk_guard: DiskGuard
     virtual_clock: VirtualClock | None
-    """The virtual clock that mail uses; None if mail uses the real clock."""
+    """The virtual clock for mail; None if mail is handled with the real clock."""
     ids: Ids
     """The generator of message ids."""
     emit: events.Emit
@@ -45,7 +45,9 @@ class Common:
 
     @property
     def mail_clock(self) -> ports.Clock:
-        """The clock that mail uses. API calls and access keys always use the real clock."""
+        """The clock for mail, which can be a virtual clock. The clock for API calls and access keys is always the real
+        clock.
+        """
         return self.virtual_clock or now
 
 
@@ -71,7 +73,7 @@ def deployment(settings: Settings, directory: DataDirectory, *, owner: str) -> D
 
 
 def routes_of_settings(settings: Settings) -> Sequence[Route]:
-    """Return all routes of the settings, including the route for notices."""
+    """Return all routes in the settings, including the route for notices."""
     via = settings.delivery.bounces_via
     return [*settings.routes, *([via] if via else [])]
 
@@ -79,12 +81,12 @@ def routes_of_settings(settings: Settings) -> Sequence[Route]:
 def connections(
     settings: Settings, *, files: float, is_shared: bool, emit: events.Emit, warn: Callable[[str], None]
 ) -> Connections:
-    """Return the limits for client connections, which are lower than the settings if the process may not open enough
-    files.
+    """Return the limits on client connections. They are lower than the limits in the settings if the process may not
+    open enough files.
 
-    If the limits are lower, the function logs an event, and calls `warn` with a warning for the person who starts the
-    server. `files` is the number of files that the process may open. `is_shared` is true if other servers may use the
-    same database.
+    If they are lower, the function logs an event, and calls `warn` with a warning for the person who starts the server.
+    `files` is the number of files that the process may open. `is_shared` is true if other servers may use the same
+    database.
     """
     wanted = Connections(settings.smtp_connections, settings.http_connections)
     others = FILES_OF_AN_ATTEMPT * settings.delivery.connections + (settings.database_connections if is_shared else 0)
@@ -99,7 +101,9 @@ def connections(
 def disk_guard(
     settings: Settings, directory: DataDirectory, store: ports.Store, *, emit: events.Emit, warn: Callable[[str], None]
 ) -> DiskGuard:
-    """Return the guard that refuses mail while the disk is too full. If the disk is too full now, call `warn`."""
+    """Return the guard that refuses mail while the disk is too full. If the disk is already too full, call `warn` with
+    a warning.
+    """
     guard = DiskGuard(directory.path, settings.disk_reserve, emit=emit, reusable=store.reusable_octets)
     if guard.is_full():
         with suppress(OSError):
@@ -109,7 +113,7 @@ def disk_guard(
 
 
 def waking(worker: Worker | None) -> Callable[[], None]:
-    """Return the function to call when there is mail to deliver. `worker` is None if other services send the mail."""
+    """Return the function to call when there is mail to deliver. `worker` is None if only other services deliver it."""
     return worker.wake if worker else _wake_no_worker
 
 

@@ -27,9 +27,9 @@ Advance = Callable[[timedelta], Awaitable[datetime]]
 
 
 async def server(common: Common, *, worker: Worker | None, maintenance: Maintenance) -> HttpServer:
-    """Return the HTTP server of a service, which does not listen yet.
+    """Return the HTTP server of a service. The server does not listen yet.
 
-    `worker` is None if other services send the mail.
+    `worker` is None if only other services deliver mail.
     """
     settings = common.settings
     failures = FailedSignatures()
@@ -60,7 +60,7 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
 
 
 def _terms(common: Common) -> Terms:
-    """Return the values that the operations of the API need."""
+    """Return the values that the API operations need."""
     settings = common.settings
     own = {settings.domain_of_hostname, settings.delivery.srs_domain} - {""}
     return Terms(
@@ -78,7 +78,7 @@ def _terms(common: Common) -> Terms:
 
 
 def _advance(common: Common, worker: Worker | None, maintenance: Maintenance) -> Advance | None:
-    """Return the function that advances the mail clock, or None if mail uses the real clock."""
+    """Return the function that advances the mail clock, or None if the mail clock is the real clock."""
     clock = common.virtual_clock
     if clock is None:
         return None

@@ -35,9 +35,9 @@ class SmtpEdge:
     """The checker for SPF, DKIM and DMARC; None if the settings turn it off."""
 
     async def begin(self, opened: AsyncExitStack) -> None:
-        """Start the sender checks, so that the server can listen.
+        """Start the sender checks. Call this method before the server starts to listen.
 
-        When `opened` is closed, it stops the server first, and then the sender checks.
+        When `opened` is closed, it first stops the server, and then the sender checks.
         """
         if self.checker:
             await self.checker.start()
@@ -47,10 +47,10 @@ class SmtpEdge:
 
 
 def edge(common: Common, *, worker: Worker | None, warn: Callable[[str], None]) -> SmtpEdge:
-    """Return the part of a service that receives mail, which does not listen yet.
+    """Return the part of a service that receives mail. Its listeners are not open yet.
 
-    `worker` is None if other services send the mail. The function calls `warn` with warnings for the person who starts
-    the server. Raises `CannotStart`.
+    `worker` is None if only other services deliver mail. The function calls `warn` with warnings for the person who
+    starts the server. Raises `CannotStart`.
     """
     certificates = _certificates(common, warn)
     checker = _checker(common)
@@ -149,10 +149,10 @@ def _certificates(common: Common, warn: Callable[[str], None]) -> tls.Certificat
 
 
 def _warn_of_readable(key: Path, emit: events.Emit, warn: Callable[[str], None]) -> None:
-    """Warn if every user of the machine can access the private key of the certificate.
+    """Warn if every user of the machine can access the certificate's private key.
 
-    There is no warning if only the file's group can read the key, because Linux distributions have a group for this
-    purpose.
+    There is no warning if only the file's group can read the key, because Linux distributions provide a group for the
+    programs that need such keys.
     """
     with suppress(OSError):  # an unreadable key is reported when it is loaded
         mode = stat.S_IMODE(key.stat().st_mode)

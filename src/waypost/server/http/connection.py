@@ -17,12 +17,12 @@ from waypost.observe import events
 from waypost.server.http.limits import HttpAdmission
 
 HEAD_OCTETS = 64 * 1024
-"""The maximum size in bytes of a request line with its header fields. The request line and header fields of an AWS SDK
-have about 1,000 bytes."""
+"""The maximum size in bytes of a request line with its header fields. A request from an AWS SDK has about 1,000 bytes
+of request line and header fields."""
 
 REST_OCTETS = 1024 * 1024
-"""The maximum size in bytes of a request's body, with its chunk framing and trailers. The application has a lower limit
-on the size of the body."""
+"""The maximum size in bytes of a request's body, including its chunk framing and trailers. The application enforces a
+lower limit on the size of the body alone."""
 
 PIPELINED = 100
 """The maximum number of requests that may wait for responses to earlier requests (RFC 9112 section 9.3.2)."""
@@ -44,7 +44,7 @@ class TooManyRequests(Exception):
 
 
 class HttpConnection(HttpToolsProtocol):
-    """One HTTP/1.1 connection that uvicorn handles, with limits on the sizes and times of requests and responses.
+    """One HTTP/1.1 connection that uvicorn handles, with limits on the size and duration of requests and responses.
 
     The connection measures time by counting the calls to `check_time`, which the server calls once a second. Therefore,
     a change of the system clock does not move a deadline, and time during which the server is busy does not count.
@@ -65,7 +65,8 @@ class HttpConnection(HttpToolsProtocol):
         self._seconds = 0
         """The number of seconds for which the server has waited for the part of the request that it expects."""
         self._sent = 0
-        """Bytes written for the current response, plus the bytes of earlier responses that were still unread."""
+        """The number of bytes written for the current response, plus the bytes of earlier responses that were still
+        unread when the last of them was complete."""
         self._unread_seconds = 0
         """The number of seconds for which the client has not read all of the response."""
         self._framing: list[tuple[bytes, bytes]] = []
@@ -149,7 +150,7 @@ class HttpConnection(HttpToolsProtocol):
         self.cycle.on_response = answer.complete
 
     def on_message_complete(self) -> None:
-        """Stop waiting for more data of a request. The parser calls this method at the end of the request."""
+        """Stop waiting for the rest of a request. The parser calls this method at the end of the request."""
         if self._framing:  # for a request with an Upgrade field, httptools calls this before the body
             return
         self._expected = Expected.NOTHING
@@ -174,7 +175,7 @@ class HttpConnection(HttpToolsProtocol):
     # Time
 
     def check_time(self) -> None:
-        """End the connection if the client has taken too long. Called once a second."""
+        """End the connection if the client has taken too long. The server calls this method once a second."""
         bounds, is_crowded = self._bounds, self._admission.is_crowded
         if self._is_over:
             self._seconds += 1
@@ -208,8 +209,8 @@ class HttpConnection(HttpToolsProtocol):
         """Pass received bytes to the parser.
 
         The server ignores the Upgrade field of a request (RFC 9110 section 7.8), and handles that request and later
-        requests as HTTP/1.1. The httptools parser stops at the end of the header of a request with an Upgrade field,
-        whether or not a body follows, and reports the position.
+        requests as HTTP/1.1. If a request has an Upgrade field, the httptools parser stops at the end of the header,
+        whether or not a body follows, and reports where it stopped.
         """
         rest = data
         try:
@@ -240,9 +241,11 @@ class HttpConnection(HttpToolsProtocol):
     # End of the connection
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
-        """End the connection, with an error response unless a response to an earlier request is pending or in progress.
+        """End the connection. First send an error response, unless a response to an earlier request is pending or in
+        progress.
 
-        Otherwise, the client would read the error response as the response to the earlier request, or as a part of it.
+        In that case, the client would take the error response for the response to the earlier request, or for a part of
+        it.
         """
         if self._expected is Expected.HEAD:
             may_answer = not self._is_answering
@@ -280,7 +283,7 @@ class HttpConnection(HttpToolsProtocol):
         self.transport.abort()
 
     def _over(self) -> None:
-        """Stop reading and writing. Tell the application that the rest of a request will not arrive."""
+        """Stop reading and writing. Tell the application that the rest of the request will not arrive."""
         self._is_over = True
         self._seconds = 0
         if self._is_answering:
@@ -292,7 +295,7 @@ class HttpConnection(HttpToolsProtocol):
 
 
 class Answer:
-    """The transport of one response, which buffers the header until the body arrives, and then sends the header and the
+    """The transport of one response. It buffers the header until the body arrives, and then sends the header and the
     body together.
 
     If the header and the body were sent separately, as uvicorn writes them, the client would get two packets and wake
@@ -304,7 +307,7 @@ class Answer:
     def __init__(self, connection: HttpConnection, cycle: RequestResponseCycle) -> None:
         self._connection = connection
         self._cycle: RequestResponseCycle | None = cycle
-        """The request-response cycle until its response has begun, then None."""
+        """The request-response cycle; None after its response has begun."""
         self._head = b""
 
     def write(self, octets: bytes) -> None:

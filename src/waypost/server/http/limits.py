@@ -7,8 +7,8 @@ from waypost.app.connections import OpenConnections
 from waypost.observe import events
 
 LOG_EVERY = 10
-"""Seconds between two log lines about refused connections, because a server can refuse thousands of connections each
-second."""
+"""Seconds between two log lines about refused connections. A server can refuse thousands of connections each second, so
+it does not log each refusal separately."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +36,12 @@ class HttpBounds:
     answer: float = 3600.0
     """The maximum number of seconds for a client to read a response."""
     slowest: float = 1_000.0
-    """The number of bytes that add one second to the time for a body or a response."""
+    """The number of bytes that extend the time limit for a body or a response by one second."""
     start_when_crowded: float = 10.0
-    """The maximum number of seconds for `head`, `body_start` and `answer_start` while more than three quarters of the
-    connections are in use."""
+    """An upper bound, in seconds, on `head`, `body_start` and `answer_start`. It applies while more than three quarters
+    of the allowed connections are in use."""
     linger: float = 2.0
-    """The number of seconds in which a client can read the last response before the server closes the connection."""
+    """The number of seconds that a client has to read the last response before the server closes the connection."""
 
     def head_time(self, *, is_crowded: bool) -> float:
         """Return the number of seconds that a client may take for the header of a request."""
@@ -87,7 +87,7 @@ class HttpAdmission:
         return self.connections.is_crowded
 
     def enter(self, peer: str) -> str | None:
-        """Count a new connection and return None, or return the reason why the connection is refused."""
+        """Count a new connection, and return None. If the connection is refused, return the reason instead."""
         refusal = None
         if self.connections.is_full:
             refusal = FULL
@@ -119,7 +119,9 @@ class HttpAdmission:
         self.connections.remove(peer)
 
     def second_passed(self) -> None:
-        """Log refused connections `LOG_EVERY` seconds after the first refusal. Called once a second."""
+        """Log the refused connections if the first refusal since the last log line was `LOG_EVERY` seconds ago. The
+        server calls this method once a second.
+        """
         if self._refused:
             self._unlogged_seconds += 1
             if self._unlogged_seconds >= LOG_EVERY:

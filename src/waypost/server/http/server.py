@@ -82,7 +82,7 @@ async def _refuse(send: Send, status: int, text: str) -> None:
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn's server, which runs inside Waypost's event loop, and leaves the signals of the process to Waypost."""
+    """uvicorn's server, which runs inside Waypost's event loop, and leaves the process's signals to Waypost."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class HttpServer(uvicorn.Server):
         Raises `OSError` if the server cannot listen on this address, for example because another program uses the port.
         """
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        # For an unknown host, this raises `socket.gaierror`, where `create_server` would raise a bare `OSError`.
+        # For an unknown host, this call raises `socket.gaierror`, whereas `create_server` would raise a bare `OSError`.
         socket.getaddrinfo(host, port)
         listener = socket.create_server((host, port), family=family, backlog=1024)
         serve = partial(self.serve, sockets=[listener])
@@ -133,14 +133,14 @@ class HttpServer(uvicorn.Server):
         return address
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start uvicorn's part of the server, then let `start` return. Called by uvicorn."""
+        """Start uvicorn's own server, then let `start` return. The uvicorn library calls this method."""
         await super().startup(sockets)
         self._ready.set()
 
     async def main_loop(self) -> None:
-        """Call uvicorn's `on_tick` ten times a second, and end when `stop` is called. Called by uvicorn.
+        """Call uvicorn's `on_tick` ten times a second until `stop` is called. The uvicorn library calls this method.
 
-        The loop of uvicorn's own server would not end before its next tick.
+        The loop of uvicorn's own server would end only at its next tick.
         """
         ticks = 0
         while not await self.on_tick(ticks):
@@ -152,7 +152,9 @@ class HttpServer(uvicorn.Server):
                     await self._stopping.wait()
 
     def second_passed(self) -> None:
-        """End the connections of clients that have taken too long, and log refusals. Called once a second."""
+        """End the connections of clients that have taken too long, and log refusals. The main loop calls this method
+        once a second.
+        """
         for connection in list(self.server_state.connections):
             cast(HttpConnection, connection).check_time()
         self._admission.second_passed()

@@ -1,1 +1,3 @@
-"""The code that both databases share: it runs named queries in transactions, and converts rows to values."""
+"""The code that the SQLite store and the PostgreSQL store share: it runs named queries, and converts rows to domain
+values.
+"""

@@ -1,7 +1,7 @@
 """Maps violated constraints, by their names in the schema, to domain errors.
 
-A use case checks the same conditions before it changes data, and its own errors have better messages. The errors of
-this module are raised only if two transactions run at the same time.
+Use cases check the same conditions before they change data, and raise errors with better messages. Therefore, the
+errors in this module are raised only if a second transaction makes a conflicting change at the same time.
 """
 
 from waypost.domain import errors
@@ -21,7 +21,7 @@ _MEANING: dict[str, tuple[type[errors.WaypostError], str]] = {
 
 
 def meaning(constraint: str) -> errors.WaypostError | None:
-    """Return the domain error for a violated constraint, or None if only a bug can violate this constraint."""
+    """Return the domain error for a violated constraint, or None if only a bug can violate the constraint."""
     if constraint not in _MEANING:
         return None
     kind, sentence = _MEANING[constraint]

@@ -1,4 +1,4 @@
-"""Converts between domain values and rows that do not consist of exactly the columns of one table.
+"""Converts between domain values and rows whose columns are not exactly the columns of one table.
 
 For rows with the columns of one table, see `sql/tables.py`.
 """
@@ -47,7 +47,7 @@ def alias_key(alias: str) -> str:
 
 
 def of_instance(instance: Instance) -> Row:
-    """Return the row for an instance, including the key of its alias."""
+    """Return the row for an instance, including the comparison key of its alias."""
     return (*tables.INSTANCES.write(instance), alias_key(instance.alias) if instance.alias else None)
 
 
@@ -77,7 +77,7 @@ def found(row: Row) -> tuple[EmailAddress, AliasLink | None]:
 
 
 def of_search_entry(email_address: EmailAddress) -> Row:
-    """Return the searchable text of an email address: its address, display name and description, case-folded."""
+    """Return the searchable texts of an email address: its case-folded address, display name and description."""
     texts = (email_address.address.text, email_address.display_name or "", email_address.description or "")
     return tuple(map(caseless.fold, texts))
 
@@ -89,7 +89,7 @@ def access_key(row: Row, unseal: Callable[[bytes, str], str]) -> AccessKey:
 
 
 def of_access_key(key: AccessKey, seal: Callable[[str, str], bytes]) -> Row:
-    """Seal the secret of an access key, and return the row for the key."""
+    """Return the row for an access key, with its secret sealed."""
     return tables.ACCESS_KEYS.write(key, seal(key.secret, key.id))
 
 
@@ -100,8 +100,8 @@ def remembered_call(row: Row) -> ports.RememberedCall:
 
 
 def planned_part(text: str) -> PlannedPart:
-    """Read planned deliveries from JSON. In the JSON, each delivery is a list of the fields of `PlannedDelivery`, in
-    the order in which the class declares them.
+    """Read planned deliveries from JSON. In the JSON, each delivery is a list of the values of the `PlannedDelivery`
+    fields, in the order in which the class declares the fields.
     """
     results, deliveries = json.loads(text)
     planned = [
@@ -123,7 +123,7 @@ def delivery_and_message(row: Row) -> tuple[Delivery, Message]:
 
 
 def dead_letter(row: Row) -> ports.DeadLetter:
-    """Read a dead letter: the delivery, its message, the time when its attempts ended, and the reason."""
+    """Read a dead letter: the delivery, its message, the time at which the server gave up, and the reason."""
     *_, given_up_at, because = row
     moment = None if given_up_at is None else from_milliseconds(given_up_at)
     return ports.DeadLetter(*delivery_and_message(row), moment, because)
@@ -149,7 +149,7 @@ def _queued(row: Row, found: Delivery) -> tuple[Queued, str, str]:
 
 
 def queue_line(row: Row) -> ports.QueueLine:
-    """Read a queued delivery in the form that lists show."""
+    """Read a queued delivery in the form in which a list of the queue shows it."""
     queued_at, due_at, attempts, is_claimed, because = row[_DELIVERY:]
     moments = (from_milliseconds(queued_at), from_milliseconds(due_at))
     return ports.QueueLine(delivery(row), *moments, attempts, bool(is_claimed), because)
@@ -167,8 +167,8 @@ def of_trace_event(message_id: str, number: int, event: TraceEvent) -> Row:
 
 
 def of_next_trace_event(message_id: str, event: TraceEvent) -> Row:
-    """Return the row for an event that is appended to a trace, without a number, because the query computes the
-    number.
+    """Return the row for an event that is appended to a trace. The row has no number, because the query computes the
+    event's number.
     """
     return (message_id, *_of_event(event))
 
@@ -190,12 +190,12 @@ def route(row: Row, unseal: Callable[[bytes, str], str]) -> Route:
 
 
 def of_route(number: int, route: Route, seal: Callable[[str, str], bytes]) -> Row:
-    """Seal the secret of a route, and return the row for the route. `number` is the route's position in the list."""
+    """Return the row for a route, with its secret sealed. `number` is the route's position in the list."""
     return (number, *tables.ROUTES.write(route, seal(route.secret, _context(route.match, route.to, route.user))))
 
 
 def _context(match: str, to: str, user: str) -> str:
-    """Return the context for sealing a route's secret. If the target of the route changes, the old secret cannot be
-    unsealed.
+    """Return the context for sealing a route's secret. The context names the route's target, so that the secret cannot
+    be unsealed for a different target.
     """
     return f"route {match} {to} {user}"

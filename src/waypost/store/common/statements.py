@@ -1,4 +1,6 @@
-"""Runs the named queries of a transaction. Each database implements the abstract methods in its own way."""
+"""Runs the named queries of a transaction. There is a subclass for each database, which implements the abstract
+methods.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -11,8 +13,8 @@ from waypost.store.common import rows
 class Seal(Protocol):
     """Encrypts secrets, so that a copy of the database does not reveal them.
 
-    The methods `seal` and `unseal` get the context of the secret in the argument `of`. The context names the record to
-    which the secret belongs.
+    The argument `of` of the methods `seal` and `unseal` is the secret's context, which names the record that the secret
+    belongs to.
     """
 
     def seal(self, secret: str, of: str) -> bytes:
@@ -63,7 +65,7 @@ class Statements(ABC):
 
     @abstractmethod
     def _list(self, texts: Sequence[str]) -> Any:
-        """Convert a list of strings to a single parameter of a query."""
+        """Convert a list of strings to a single query parameter."""
 
 
 def bindable(parameters: rows.Row) -> rows.Row:

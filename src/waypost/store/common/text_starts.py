@@ -11,18 +11,18 @@ COLUMNS = {
 """The columns of `search_entries` that a search can use, by field."""
 
 LENGTH = 64
-"""The number of characters of a text that the index contains. Ids are shorter than this limit, so the index contains
-the whole id."""
+"""How many characters of each text the index contains. Ids have fewer characters, so the index contains each id in
+full."""
 
 TRIGRAM = 3
-"""The length in characters of the substrings in the index for CONTAINS."""
+"""The length, in characters, of the substrings in the index that CONTAINS comparisons use."""
 
 _LAST_CHARACTER = "\U0010ffff"
 _FIRST_SURROGATE, _LAST_SURROGATE = "\ud800", "\udfff"
 
 
 def start(text: Text) -> str:
-    """Return the beginning of the searched value, up to the length that the index contains."""
+    """Return the beginning of the value to search for, up to the length that the index contains."""
     return text.value if text.field is Field.ID else text.value[:LENGTH]
 
 
@@ -32,9 +32,9 @@ def is_whole(text: Text) -> bool:
 
 
 def end(start: str) -> str | None:
-    """Return the first string after all strings that begin with `start`, in the order of code points.
+    """Return the first string that sorts after all strings that begin with `start`, in code point order.
 
-    Return None if no string is after all strings that begin with `start`.
+    Return None if there is no such string.
     """
     kept = start.rstrip(_LAST_CHARACTER)
     if not kept:

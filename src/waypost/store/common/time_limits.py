@@ -8,18 +8,18 @@ class TimeLimits:
     """The time limits of the SQLite store and the PostgreSQL store. All time limits are in seconds."""
 
     long_read: float = 5.0
-    """The time limit for one long read, so that other long reads do not wait too long. On PostgreSQL, the limit is for
-    each statement."""
+    """The time limit for one long read. It keeps other long reads from waiting too long. On PostgreSQL, the limit
+    applies to each statement separately."""
     damage_check: float = 0.25
-    """The time limit for checking an SQLite file for damage when a server starts. Within the limit, SQLite can check
-    all of a small file, but only a part of a large file."""
+    """The time limit for checking an SQLite file for damage when a server starts. Within this time, SQLite can check
+    all of a small file, but only part of a large file."""
     other_process: float = 5.0
     """The maximum time to wait while another process writes to the SQLite file."""
     free_connection: float = 5.0
     """The maximum time to wait for a free connection to PostgreSQL, or for an account's turn to run a long read."""
     answer: float = 30.0
     """The time limit for a transaction on PostgreSQL, including all its retries. This limit is longer than the limits
-    that PostgreSQL itself enforces, because PostgreSQL's own error messages are more precise."""
+    that PostgreSQL itself enforces, so that PostgreSQL can first report an error with a more precise message."""
     statement: float = 15.0
     """The time limit for one statement on PostgreSQL that is not part of a long read."""
     held_row: float = 3.0
@@ -32,7 +32,7 @@ class TimeLimits:
     """The time after which a connection to PostgreSQL is treated as lost if data has not been acknowledged."""
     network_probe: int = 10
     """The time without data after which the operating system probes a connection to PostgreSQL. The operating system
-    sends three probes, with an interval of half of `network_probe` between them."""
+    sends three probes, at intervals of half this time."""
     pause: float = 0.01
     """The maximum time that a transaction waits before its first retry after a conflict. The maximum wait doubles with
     each retry, and the actual wait is a random fraction of it."""

@@ -1,8 +1,9 @@
-"""Schedules long reads fairly between accounts, even if one account has many reads waiting.
+"""Schedules long reads fairly among accounts, even if one account has many reads waiting.
 
-Each account has its own queue of waiting reads. A free slot goes to the account that has waited longest for its turn,
-and that account then moves to the end of the order. Before its turn, an account waits for at most one read by each of
-the other accounts. If there are several slots, one account cannot occupy all slots.
+Each account has its own queue of waiting reads. A free slot goes to the account that has waited longest for its turn.
+After that, all other waiting accounts have their turns before this account gets another one. Before its turn, an
+account waits for at most one read by each of the other accounts. If there are several slots, one account cannot occupy
+all of them.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ class Turns:
         turns."""
 
     async def take(self, account: str) -> None:
-        """Wait for a slot. The caller must return the slot with `leave`, unless the wait was cancelled."""
+        """Wait for a slot. The caller must release the slot with `leave`, unless the wait was cancelled."""
         if self._may_have_one(account):
             self._give_to(account)
             return
@@ -38,14 +39,14 @@ class Turns:
             raise
 
     def leave(self, account: str) -> None:
-        """Return a slot of an account, and assign it to the next waiting account."""
+        """Release one of an account's slots, and assign it to the next waiting account."""
         self._free += 1
         self._working[account] -= 1
         if not self._working[account]:
             del self._working[account]
         while (following := next((other for other in self._waiting if self._may_have_one(other)), None)) is not None:
             queue = self._waiting.pop(following)
-            while queue and queue[0].done():  # the caller is cancelled, but its `take` has not resumed yet
+            while queue and queue[0].done():  # the caller was cancelled, but its `take` has not resumed yet
                 queue.popleft()
             if not queue:
                 continue

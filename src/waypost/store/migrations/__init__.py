@@ -1,6 +1,7 @@
 """The schema migrations, in numbered files `NNNN_name.<dialect>.sql`.
 
-Each migration runs once, in the order of the numbers. The transaction that runs a migration also records its number.
+Each migration runs once, and the migrations run in the order of their numbers. The transaction that runs a migration
+also records its number.
 """
 
 import re
@@ -19,13 +20,13 @@ class SchemaTooOld(Exception):
 
 
 class SchemaMissing(Exception):
-    """The database contains none of Waypost's tables although it did before, so the tables must not be created
-    again.
+    """The database contained Waypost's tables before, but now contains none of them. They must not be created again,
+    because the operator must first learn of the loss.
     """
 
     def __init__(self, where: str) -> None:
         """`where` is the name of the database for the error message."""
-        super().__init__(f"{where} has no tables of Waypost")
+        super().__init__(f"{where} contains none of Waypost's tables")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ _DURABLE = """CASE current_setting('synchronous_commit')
     WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END"""
 """SQL that enables synchronous commits if the PostgreSQL server or the role disables them.
 
-With asynchronous commits, Waypost could reply 250 to a message that a crash then loses.
+With asynchronous commits, Waypost could accept a message with reply 250 and then lose the message in a crash.
 """
 
 _OWNER_OF_MIGRATIONS = b"""SELECT o.rolname,
@@ -37,8 +37,8 @@ _OWNER_OF_MIGRATIONS = b"""SELECT o.rolname,
 """SQL that returns the owner of the table `migrations`, and whether Waypost can trust this owner.
 
 If every role may create tables in the schema, another role could create this table before Waypost does, and Waypost
-would use that role's tables. Other tables need no check, because a migration fails if a table that it creates already
-exists.
+would then use that role's tables. Other tables need no check, because a migration fails if a table that it creates
+already exists.
 """
 
 
@@ -54,7 +54,9 @@ def _defaults() -> dict[str, Any]:
 
 
 def _keepalives() -> dict[str, int]:
-    """Return keepalive parameters that, with `_user_timeout`, detect a broken network within half a minute."""
+    """Return the keepalive parameters. Together with `_user_timeout`, they reveal a broken network within half a
+    minute.
+    """
     probe = time_limits.LIMITS.network_probe
     return {"keepalives_idle": probe, "keepalives_interval": probe // 2, "keepalives_count": 3}
 
@@ -74,10 +76,11 @@ class Where:
     parameters: Mapping[str, Any] = field(repr=False)
 
     def __str__(self) -> str:
-        """Return the name, host and port of the database for messages, without the password."""
+        """Return a description of the database for messages: its name, host and port, but not the password."""
         named = self.parameters
         name = named.get("dbname") or named.get("user") or ""
-        name = name if re.fullmatch(r"[\w.$-]+", name) else ""  # a connection string as dbname may have a password
+        # If the `dbname` is a connection string, it may contain a password.
+        name = name if re.fullmatch(r"[\w.$-]+", name) else ""
         host = named.get("host") or named.get("hostaddr") or "localhost"
         return f"PostgreSQL database {name} at {host}:{named.get('port') or 5432}"
 
@@ -109,8 +112,8 @@ def where(url: str) -> Where:
         return Where(conninfo.conninfo_to_dict(url))
     except psycopg.ProgrammingError:  # its message would reveal parts of the URL
         raise BadDatabase(
-            "This is not a valid URL of a PostgreSQL database, such as postgresql://user@host/name. If the syntax is "
-            "correct, the URL has a parameter that libpq does not know."
+            "This is not a valid URL of a PostgreSQL database. A valid URL looks like postgresql://user@host/name. If "
+            "the syntax is correct, the URL has a parameter that libpq does not know."
         ) from None
 
 
@@ -121,7 +124,8 @@ def set_up(connection: Connection, *, statement_seconds: float | None = None, re
 
     Raises `BadDatabase` if Waypost cannot use this database, and `psycopg.Error` if the connection fails.
     """
-    # All integers get one type, so that a query has one prepared statement for small and large numbers.
+    # All integers are sent with the same type, so that a query needs only one prepared statement for small and large
+    # numbers.
     for dumper in (Int8Dumper, Int8BinaryDumper):
         connection.adapters.register_dumper(int, dumper)
     limits = time_limits.LIMITS
@@ -152,10 +156,10 @@ def _milliseconds(seconds: float) -> int:
 def migrate(connection: Connection, *, where: str, only_new: bool = False, may_make: bool = True) -> None:
     """Migrate the schema to the newest version. A migration that fails is rolled back completely.
 
-    `where` is the name of the database for error messages. If `only_new` is true, an old schema is not migrated, and
-    `migrations.SchemaTooOld` is raised. If `may_make` is false, missing tables are not created, and
-    `migrations.SchemaMissing` is raised. Also raises `migrations.SchemaTooNew` for a newer schema, `BadDatabase` if
-    Waypost cannot use this database, and `psycopg.Error` if PostgreSQL reports an error.
+    `where` is the name of the database for error messages. If `only_new` is true, the function raises
+    `migrations.SchemaTooOld` instead of migrating an old schema. If `may_make` is false, the function raises
+    `migrations.SchemaMissing` instead of creating missing tables. Also raises `migrations.SchemaTooNew` for a newer
+    schema, `BadDatabase` if Waypost cannot use this database, and `psycopg.Error` if PostgreSQL reports an error.
     """
     while _migrated_by_one(connection, where=where, only_new=only_new, may_make=may_make):
         only_new = False
@@ -167,7 +171,7 @@ def _migrated_by_one(connection: Connection, *, where: str, only_new: bool, may_
     A second process that migrates at the same time waits, and then finds that this migration has already run.
     """
     with connection.transaction():
-        # A migration has no time limit. Afterwards the schema is either migrated or unchanged.
+        # A migration has no time limit. It either runs completely or leaves the schema unchanged.
         connection.execute("SELECT set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true)")
         connection.execute("SELECT pg_advisory_xact_lock($1)", (_MIGRATION_LOCK,))
         newest = _newest(connection)
@@ -190,10 +194,10 @@ def _newest(connection: Connection) -> int:
     found = connection.execute(_OWNER_OF_MIGRATIONS).fetchone()
     if found and not found[1]:
         raise BadDatabase(
-            f"The table migrations belongs to the role {found[0]}, which is neither the role of Waypost, nor the "
-            "owner of the database, nor a superuser. The owner of the tables can change all data. If another program "
+            f"The table migrations belongs to the role {found[0]}, which is neither Waypost's role, nor the owner "
+            "of the database, nor a superuser. The owner of the tables can change all data. If another program "
             "created the table, drop it, and run REVOKE CREATE ON SCHEMA public FROM PUBLIC. Otherwise, change the "
-            "owner of the tables to the role of Waypost."
+            "owner of the tables to Waypost's role."
         )
     if not found:
         connection.execute(

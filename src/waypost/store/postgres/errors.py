@@ -1,4 +1,5 @@
-"""Translates errors of PostgreSQL to errors of Waypost: a domain error, a conflict to retry, or a store failure.
+"""Translates PostgreSQL errors to Waypost errors: a domain error, a conflict after which to try again, or a store
+failure.
 
 The details of a PostgreSQL error are never logged or returned, because they quote email addresses and other data.
 """
@@ -14,7 +15,7 @@ _TRY_AGAIN = (pg.SerializationFailure, pg.DeadlockDetected)
 """The errors after which a transaction can be run again, because PostgreSQL rolled it back after a conflict."""
 
 _UNAVAILABLE = (
-    psycopg.OperationalError,  # with all of classes 08, 53, 57, 58: connection, resources, shutdown, disk
+    psycopg.OperationalError,  # includes the SQLSTATE classes 08, 53, 57 and 58: connection, resources, shutdown, disk
     psycopg.InterfaceError,
     pg.ReadOnlySqlTransaction,  # the server is a standby now, after a failover
     pg.InFailedSqlTransaction,
@@ -36,11 +37,11 @@ class TryAgain(Exception):
 
 
 class Unexpected(Exception):
-    """PostgreSQL rejected a statement, which can only be the result of a bug in Waypost."""
+    """PostgreSQL rejected a statement. Only a bug in Waypost can cause this error."""
 
 
 def meaning(error: psycopg.Error) -> Exception:
-    """Return the exception to raise instead of an error of PostgreSQL."""
+    """Return the exception to raise instead of a PostgreSQL error."""
     if isinstance(error, pg.LockNotAvailable):
         return refusals.Busy("Another call is changing the same resource and did not finish in time. Please try again.")
     if isinstance(error, _TRY_AGAIN):
@@ -59,7 +60,9 @@ def is_of_connection(error: psycopg.Error) -> bool:
 
 
 def name(error: psycopg.Error) -> str:
-    """Return the parts of an error that may be logged: its primary message, its SQLSTATE, and the constraint."""
+    """Return the parts of an error that may be logged: its primary message, its SQLSTATE, and the name of the violated
+    constraint.
+    """
     diagnosis = error.diag
     if diagnosis.sqlstate is None:  # an error of the connection or of the driver
         return " ".join(str(error).split())

@@ -1,7 +1,7 @@
-"""Builds the SQL of a search for PostgreSQL: an exact filter, and conditions for which PostgreSQL can use an index.
+"""Builds the SQL for a search on PostgreSQL: an exact filter, and conditions for which PostgreSQL can use an index.
 
-PostgreSQL chooses the index, because its statistics show how often each value occurs. Every email address gets a number
-when it is created, and the results are always ordered by this number.
+PostgreSQL itself chooses the index, based on its statistics about how often each value occurs. Every email address gets
+a number when it is created, and the results are always ordered by this number.
 """
 
 from collections.abc import Sequence
@@ -12,17 +12,18 @@ from waypost.store.common import text_starts
 from waypost.store.sql import tables
 
 _TEXTS = {Field.ADDRESS: 0, Field.DISPLAY_NAME: 1, Field.DESCRIPTION: 2}
-"""The number of each text field, which is part of its stored trigrams, so that trigrams of different fields differ."""
+"""The number of each text field. This number is part of each stored trigram, so that the trigrams of different fields
+differ."""
 
 _CHARACTERS = 0x11_0000
-"""The number of Unicode code points. Three code points and the number of a text field fit into 63 bits."""
+"""The number of Unicode code points. Three code points and the number of a text field together fit into 63 bits."""
 
 _TRIGRAMS_ASKED_FOR = 30
 """The maximum number of trigrams of a value that a query looks up in the index. The filter then checks the rows that
 were found."""
 
 Statement = tuple[str, list[Any]]
-"""A statement in SQL, and its parameters."""
+"""An SQL statement and its parameters."""
 
 
 def trigrams(texts: Sequence[str]) -> list[int]:
@@ -47,8 +48,8 @@ class Search:
         self._where = f"s.instance_id = {self._parameter(instance_id)} AND {self._filter(condition)}"
 
     def page(self, *, after: str | None, limit: int) -> Statement:
-        """Return the statement that reads one page of results. Each row has an email address, its alias link, and its
-        number.
+        """Return the statement that reads one page of results. Each row contains an email address, its alias link, and
+        its number.
         """
         parameters = [*self._parameters, int(after) if after else 0, limit]
         place, count = len(parameters) - 1, len(parameters)
@@ -76,7 +77,7 @@ class Search:
         return max(found, min(counted[0], up_to))
 
     def place_of(self, row: Sequence[Any]) -> str:
-        """Return the cursor of a row, which `page` takes as its argument `after`."""
+        """Return the cursor of a row. To read the rows after it, pass the cursor to `page` as the argument `after`."""
         return str(row[-1])
 
     def _filter(self, condition: Condition) -> str:

@@ -1,9 +1,9 @@
-"""The store on PostgreSQL: it runs each write in its own transaction, on threads that wait for the database.
+"""The PostgreSQL store. It runs each write in its own transaction, on a thread that waits for the database.
 
 There are three pools of connections: for point queries, for long reads, and for writes. Because the pools are separate,
 a write that waits for a locked row does not delay point queries. Each pool has at most one connection for each of its
 threads. A connection is opened when it is first needed, and replaced after it has been lost. Every wait for a
-connection, a row or a reply has a time limit.
+connection, a locked row or a reply has a time limit.
 
 A transaction is run again if it lost a conflict (deadlock or serialization failure), or if its connection turned out to
 be dead. If the connection broke during the COMMIT, the transaction may have been committed, so it is not run again, and
@@ -38,7 +38,7 @@ from waypost.store.postgres.transaction import Connection, PostgresTransaction
 T = TypeVar("T")
 
 CONNECTIONS = 16
-"""The default number of connections of one process. Half of the connections are for writes, a quarter are for point
+"""The default number of connections for each process. Half of the connections are for writes, a quarter are for point
 queries, and a quarter are for long reads."""
 
 ATTEMPTS = 6
@@ -56,9 +56,9 @@ class PostgresStore:
     ) -> None:
         """Open the database, and migrate its schema if needed. `seal` encrypts the secrets in the database.
 
-        If `only_new` is true, an old schema is not migrated, and `migrations.SchemaTooOld` is raised. If `may_make` is
-        false, missing tables are not created, and `migrations.SchemaMissing` is raised. If the secrets in the database
-        were encrypted with another key, the exception of `seal.unseal` is raised. Also raises
+        If `only_new` is true, the method raises `migrations.SchemaTooOld` instead of migrating an old schema. If
+        `may_make` is false, the method raises `migrations.SchemaMissing` instead of creating missing tables. If the
+        secrets in the database were encrypted with another key, the exception of `seal.unseal` is raised. Also raises
         `migrations.SchemaTooNew`, `postgres_connection.BadDatabase` and `StoreUnavailable` if the database cannot be
         used.
         """
@@ -85,7 +85,9 @@ class PostgresStore:
         return await self._reads.run(lambda session: use_case(session.tx))
 
     async def long_read(self, use_case: Callable[[ports.ReadTx], T], *, what: str, account: str = "") -> T:
-        """Wait for the account's turn, and run a use case that may read a lot of data on one consistent snapshot."""
+        """Wait for the account's turn, then run a use case that may read a lot of data. The use case sees one
+        consistent snapshot.
+        """
         try:
             async with asyncio.timeout(time_limits.LIMITS.free_connection):
                 await self._turns.take(account)
@@ -101,7 +103,9 @@ class PostgresStore:
         return await self._writes.run(lambda session: session.write(use_case))
 
     def reusable_octets(self) -> int:
-        """Return zero, because the database's disk is usually not on this machine."""
+        """Return zero. Free space inside the database does not count, because the database is usually on another
+        machine.
+        """
         return 0
 
     async def close(self) -> None:
@@ -148,8 +152,9 @@ class _Session:
     def long_read(self, use_case: Callable[[ports.ReadTx], T], what: str) -> T:
         """Run a use case in one read-only transaction on a consistent snapshot.
 
-        `what` names the data that is read, for the message of `TookTooLong`. Also raises the exceptions of the use
-        case, and `psycopg.Error` if PostgreSQL reports an error.
+        `what` names the data that is read, for the message of `TookTooLong`. Raises `ports.TookTooLong` if a statement
+        takes too long, and `psycopg.Error` if PostgreSQL reports another error. Also raises the exceptions of the use
+        case.
         """
         try:
             with self._pipeline():
@@ -173,7 +178,7 @@ class _Session:
         """Roll back an open transaction. If the rollback fails, close the connection."""
         status = self.connection.info.transaction_status
         try:
-            if status is TransactionStatus.INTRANS:  # after a domain error: keep the prepared statements
+            if status is TransactionStatus.INTRANS:  # after a domain error; this keeps the prepared statements
                 self.connection.pgconn.exec_(b"ROLLBACK")
             elif status is not TransactionStatus.IDLE:
                 self._say("ROLLBACK")
@@ -188,7 +193,9 @@ class _Session:
             self.connection.close()
 
     def sever(self) -> None:
-        """Shut down the socket from another thread, so that a thread that waits for the connection gets an error."""
+        """Shut down the connection's socket. Another thread calls this method, so that the thread that uses the
+        connection stops waiting and gets an error.
+        """
         with (
             self._lock,  # without the lock, the socket's number could already belong to another socket
             suppress(OSError, psycopg.Error),
@@ -218,7 +225,7 @@ class _Pool:
         self._closed = False
         """Whether the pool refuses new work."""
         self._left = asyncio.Event()
-        """An event that is set when `close` has been called and the last caller has left."""
+        """An event that is set after `close` has been called and the last call of `run` has ended."""
         self.is_ended = False
         """Whether the pool refuses even work that is already waiting for a connection."""
 
@@ -250,7 +257,7 @@ class _Pool:
             task.give_up()
             self._free.release()
             raise ports.StoreUnavailable(str(error)) from None
-        # The timer runs even if the caller stops waiting, so that no thread waits forever for a reply of PostgreSQL.
+        # The timer runs even if the caller stops waiting, so that no thread waits forever for a reply from PostgreSQL.
         limit = time_limits.LIMITS.answer
         timer = self._loop.call_later(limit, task.give_up)
         outcome.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._done, timer))
@@ -298,7 +305,9 @@ class _Pool:
         return session
 
     def make_ready(self, session: _Session) -> None:
-        """Set up a new connection. Raises `psycopg.Error` and `postgres_connection.BadDatabase`."""
+        """Set up a connection, unless it is already set up. Raises `psycopg.Error` and
+        `postgres_connection.BadDatabase`.
+        """
         if not session.is_set_up:
             postgres_connection.set_up(session.connection, **self._settings)
             session.is_set_up = True
@@ -334,8 +343,8 @@ class _Task:
         self._lock = threading.Lock()
 
     def run(self, work: Callable[[_Session], T]) -> T:
-        """Run the work, and retry it after conflicts and lost connections. Raises the exceptions of the work, but
-        translates errors of PostgreSQL.
+        """Run the work, and retry it after conflicts and lost connections. Raises the exceptions of the work unchanged,
+        except PostgreSQL errors, which are translated.
         """
         given_up: Exception
         for attempt in range(ATTEMPTS):
@@ -352,7 +361,7 @@ class _Task:
 
     @property
     def _is_over(self) -> bool:
-        """Whether the caller of this task has stopped waiting."""
+        """Whether the work must not be run again, because it has taken too long or the pool has been closed."""
         return self._given_up or self._pool.is_ended
 
     def give_up(self) -> None:

@@ -1,8 +1,8 @@
 """Decides whether the connection to PostgreSQL must be encrypted.
 
 By default (`sslmode=prefer`), libpq continues without TLS if the server does not offer TLS. An attacker on the network
-can pretend that the server does not offer TLS (libpq, "Protection Provided in Different Modes"). Therefore, Waypost
-requires TLS for a database on another machine, unless the operator sets `sslmode`
+can make it appear that the server does not offer TLS (libpq, "Protection Provided in Different Modes"). Therefore,
+Waypost requires TLS for a database on another machine, unless the operator sets `sslmode`
 (docs/decisions/0030-tls-to-the-database.md).
 """
 
@@ -16,10 +16,12 @@ certificates, it also verifies the server's certificate."""
 
 
 def is_required(parameters: Mapping[str, Any], defaults: Mapping[str, str]) -> bool:
-    """Return whether Waypost must require TLS: a host may be another machine, and the operator set no `sslmode`.
+    """Return whether Waypost must require TLS. TLS is required if a host may be another machine and the operator has
+    not set `sslmode`.
 
-    `parameters` are the parameters in the URL, by libpq's names. `defaults` are the parameters in libpq's environment
-    variables. TLS is not required for a URL with `service`, because the operator's service file can set `sslmode`.
+    `parameters` are the parameters in the URL, by their libpq names. `defaults` are the parameters in libpq's
+    environment variables. TLS is not required for a URL with `service`, because the operator's service file can set
+    `sslmode`.
     """
 
     def given(name: str) -> str:

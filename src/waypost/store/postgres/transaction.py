@@ -1,8 +1,8 @@
 """Runs the queries of one transaction on PostgreSQL.
 
 A query without a result waits in a pipeline until the next query with a result, or until the end of the transaction.
-All waiting queries are then sent together, so a transaction has one round trip for each query with a result
-(docs/scaling.md). Therefore the error for a violated constraint may be raised by a later method, or at the COMMIT.
+All waiting queries are then sent together, so a transaction needs only one round trip for each query with a result
+(docs/scaling.md). Therefore, the error for a violated constraint may be raised only by a later method, or at COMMIT.
 """
 
 import re
@@ -26,15 +26,13 @@ Cursor = psycopg.Cursor[Any]
 _QUERIES = {name: query.sql.encode() for name, query in sql.load("postgres").items()}
 
 _OF_QUEUE = {name for name, query in _QUERIES.items() if re.search(rb"\b(FROM|UPDATE) queue\b", query)}
-"""The names of the queries that search the queue, which are not run as prepared statements. The queue is nearly always
-empty, and PostgreSQL would plan a prepared query for an empty queue. With a plan for an empty queue, the query would
-read the whole queue even when the queue is long."""
+"""The names of the queries that search the queue. They are not run as prepared statements, because the queue is nearly
+always empty, and PostgreSQL would choose a plan for an empty queue. With that plan, a query would read the whole queue
+even when the queue is long."""
 
 
 class PostgresTransaction(Transaction):
-    """A transaction on one connection to PostgreSQL. The methods raise errors of psycopg, which the store
-    translates.
-    """
+    """A transaction on one connection to PostgreSQL. The methods raise psycopg errors, which the store translates."""
 
     def __init__(self, connection: Connection, seal: Seal) -> None:
         super().__init__(seal)
@@ -53,8 +51,9 @@ class PostgresTransaction(Transaction):
         return self._answered(self._execute(query, parameters))
 
     def _answered(self, cursor: Cursor) -> list[Any]:
-        # psycopg on its own would send a Flush. But only after a Sync does PostgreSQL consider the session idle. Then
-        # it ends the session, and releases its locks, if no statement arrives in time (`TimeLimits.silence`).
+        # By itself, psycopg would send only a Flush. However, PostgreSQL considers the session idle only after a Sync.
+        # PostgreSQL ends an idle session, and releases its locks, if no statement arrives in time
+        # (`TimeLimits.silence`).
         if self.pipeline:
             self.pipeline.sync()
         return cursor.fetchall()

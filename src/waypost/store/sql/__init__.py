@@ -1,12 +1,12 @@
-"""Loads the named queries of the store from the `.sql` files.
+"""Loads the store's named queries from the `.sql` files.
 
-The folder `common/` contains the queries that both databases run. The folders `sqlite/` and `postgres/` contain the
-queries that differ between the databases.
+The folder `common/` contains the queries that are the same for SQLite and PostgreSQL. The folders `sqlite/` and
+`postgres/` contain the queries that differ.
 
-A query begins with `-- name: NAME(PARAMETERS)`, and callers pass the parameters in this order. The next lines are a
-comment, which says what the query does. In `sqlite/` and `postgres/`, the comment also says why the query is not in
-`common/`. The SQL follows the comment. If both databases have a query with the same name, the two queries have the same
-parameters. The SQL can contain
+A query begins with the line `-- name: NAME(PARAMETERS)`. Callers pass the parameters in the order in which this line
+lists them. The next lines are a comment that says what the query does. In `sqlite/` and `postgres/`, the comment also
+says why the query is not in `common/`. The SQL follows the comment. If both databases have a query with the same name,
+the two queries have the same parameters. The SQL can contain
 
     :name              a parameter
     {messages}         the columns of a table (`tables.py`): `id, sender, …`
@@ -33,15 +33,16 @@ _INSERTED = re.compile(
 _PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
 
 _NUMBERED = {"sqlite": "?", "postgres": "$"}
-"""The character before the number of a parameter in the SQL of each database."""
+"""The character that precedes a parameter's number in each database's SQL."""
 
 _AMONG = {"sqlite": "IN (SELECT value FROM json_each(:{}))", "postgres": "= ANY (:{})"}
-"""The SQL that compares a value with a list. The list is a JSON parameter in SQLite, and an array in PostgreSQL."""
+"""The SQL that tests whether a value is in a list. The parameter for the list is a JSON text in SQLite, and an array in
+PostgreSQL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A named query in the SQL of one database."""
+    """A named query, in the SQL dialect of one database."""
 
     parameters: tuple[str, ...]
     """The names of the parameters, in the order in which callers pass them."""
@@ -50,7 +51,7 @@ class Query:
 
 
 def load(dialect: str) -> Mapping[str, Query]:
-    """Return the queries of a database (`sqlite` or `postgres`) by name.
+    """Return the queries for a database (`sqlite` or `postgres`), by their names.
 
     Raises `KeyError` if a query names a table that is not in `tables.LISTS`. Raises `ValueError` if a query uses a
     parameter that its first line does not list, or if two queries have the same name.
@@ -69,7 +70,7 @@ def load(dialect: str) -> Mapping[str, Query]:
 def texts(dialect: str) -> list[str]:
     """Return the contents of the `.sql` files for a database: first the common files, then the database's own files.
 
-    The files of each folder are sorted by name.
+    The files in each folder are sorted by name.
     """
     folders = (resources.files(__name__).joinpath(folder) for folder in ("common", dialect))
     files = [file for folder in folders for file in sorted(folder.iterdir(), key=lambda file: file.name)]

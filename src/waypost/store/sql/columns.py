@@ -1,4 +1,4 @@
-"""The columns of a table, listed once for both the queries and the conversion between rows and values.
+"""The columns of a table, listed once for both the queries and the conversion between rows and dataclass objects.
 
 The functions that read and write the rows of a table are compiled when the program starts, like the `__init__` methods
 of `dataclasses`. The compiled functions are as fast as handwritten functions that name every column.
@@ -35,11 +35,12 @@ class Column:
 
     name: str
     field: str = ""
-    """The path of the dataclass field, such as `envelope.sender`. An empty path means that the field has the name of
-    the column."""
+    """The path of the dataclass field, such as `envelope.sender`. An empty path means that the field has the same name
+    as the column."""
     kind: Kind = AS_IS
     is_given: bool = False
-    """Whether the caller of the reader or writer passes the value of this column, such as a secret, as an argument."""
+    """Whether the caller of the reader or writer passes this column's value as an argument. For example, the caller
+    passes a secret, because it must be sealed or unsealed."""
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -61,14 +62,14 @@ class Columns(Generic[T]):
         self._places = {column.name: place for place, column in enumerate(columns)}
         self.names = tuple(self._places)
         self.read = self.reader()
-        """A function that converts a row, which must begin with these columns, to a value of the dataclass.
+        """A function that converts a row, which must begin with these columns, to an object of the dataclass.
 
-        The arguments are the row, and then the values of the columns with `is_given`.
+        The arguments are the row, followed by the values of the columns for which `is_given` is true.
         """
         self.write = self._writer()
-        """A function that converts a value of the dataclass to a row.
+        """A function that converts an object of the dataclass to a row.
 
-        The arguments are the value, and then the values of the columns with `is_given`.
+        The arguments are the object, followed by the values of the columns for which `is_given` is true.
         """
 
     def __len__(self) -> int:
@@ -80,7 +81,9 @@ class Columns(Generic[T]):
         return row[self._places[name]]
 
     def reader(self, *, start: int = 0) -> Callable[..., T]:
-        """Return a function that converts a row to a value. `start` is the index of the first column in the row."""
+        """Return a function that converts a row to an object of the dataclass. `start` is the index, in the row, of the
+        first of these columns.
+        """
         names: dict[str, Any] = {}
         codes = [(column.path, code) for column, code in zip(self._columns, self._reads(start, names), strict=True)]
         return self._compiled("row", _construction(self._of, codes, names), names)
@@ -105,7 +108,9 @@ class Columns(Generic[T]):
 
 
 def _called(function: Callable[[Any], Any] | None, code: str, names: dict[str, Any]) -> str:
-    """Return the code that calls a function, and register the function in `names`. None means no call."""
+    """Return code that calls a function with the value of `code` as its argument, and register the function in `names`.
+    If `function` is None, return `code` itself.
+    """
     return code if function is None else f"{_named(function, names)}({code})"
 
 
@@ -117,7 +122,7 @@ def _named(what: Any, names: dict[str, Any]) -> str:
 
 
 def _construction(of: type[Any], codes: Sequence[tuple[tuple[str, ...], str]], names: dict[str, Any]) -> str:
-    """Return the code that constructs a value of a dataclass, with its nested dataclasses.
+    """Return the code that constructs an object of a dataclass, including the objects of nested dataclasses.
 
     `codes` contains the path of each field, and the code that computes the field's value.
     """

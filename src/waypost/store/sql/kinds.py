@@ -28,8 +28,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 def to_json(value: Any) -> str:
-    """Encode a value as JSON. The library msgspec is twenty times as fast as `json.dumps`, but rejects unpaired
-    surrogates.
+    """Encode a value as JSON. The msgspec library is twenty times as fast as `json.dumps`, but rejects unpaired
+    surrogates. Therefore, `json.dumps` encodes the values that contain unpaired surrogates.
     """
     try:
         return _encode(value).decode()
@@ -38,8 +38,8 @@ def to_json(value: Any) -> str:
 
 
 _SHORT = 1_000
-"""The maximum length, in characters, of a JSON text that is decoded again at each read. The values of longer texts are
-cached, because reading each delivery of a message decodes the same text."""
+"""The maximum length, in characters, of a JSON text that is decoded each time it is read. The decoded values of longer
+texts are cached, because otherwise the same text would be decoded again for each delivery of a message."""
 
 
 def _dsn(text: str) -> Dsn:
@@ -63,8 +63,8 @@ def _read_dsn(text: str) -> Dsn:
 
 
 def _write_dsn(dsn: Dsn) -> str:
-    """Encode DSN parameters as JSON. The result is an empty string if there are no DSN parameters, as in nearly all
-    mail.
+    """Encode DSN parameters as JSON. Return an empty string if there are no DSN parameters, which is the case for
+    nearly all messages.
     """
     if dsn == NO_DSN:
         return ""

@@ -24,11 +24,13 @@ WAL_OCTETS = 64 * 1024 * 1024
 
 
 class SqliteTooOld(Exception):
-    """The SQLite library of this Python is too old for Waypost's schema."""
+    """The SQLite library of this Python installation is too old for Waypost's schema."""
 
 
 def refuse_old_sqlite() -> None:
-    """Raise `SqliteTooOld` if the SQLite library is too old. The error message names both versions."""
+    """Raise `SqliteTooOld` if the SQLite library is too old. The error message names the version that Waypost needs and
+    the version of the library.
+    """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         wanted = ".".join(map(str, OLDEST_SQLITE))
         raise SqliteTooOld(
@@ -76,10 +78,10 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 def migrate(connection: sqlite3.Connection, *, where: str, only_new: bool = False, may_make: bool = True) -> None:
     """Migrate the schema to the newest version. A migration that fails is rolled back completely.
 
-    `where` is the name of the database for error messages. If `only_new` is true, an old schema is not migrated, and
-    `migrations.SchemaTooOld` is raised. If `may_make` is false, missing tables are not created, and
-    `migrations.SchemaMissing` is raised. Also raises `migrations.SchemaTooNew` for a newer schema, and `sqlite3.Error`
-    if SQLite reports an error.
+    `where` is the name of the database for error messages. If `only_new` is true, the function raises
+    `migrations.SchemaTooOld` instead of migrating an old schema. If `may_make` is false, the function raises
+    `migrations.SchemaMissing` instead of creating missing tables. Also raises `migrations.SchemaTooNew` for a newer
+    schema, and `sqlite3.Error` if SQLite reports an error.
     """
     connection.create_function("fold", 1, caseless.fold, deterministic=True)
     if not may_make and not _has_migrations(connection):
@@ -126,7 +128,7 @@ def _newest(connection: sqlite3.Connection) -> int:
 
 @contextmanager
 def exclusively(connection: sqlite3.Connection) -> Iterator[None]:
-    """Run the block in an exclusive write transaction, and roll it back if the block raises an exception."""
+    """Run the block in an exclusive write transaction. If the block raises an exception, roll the transaction back."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -168,7 +170,7 @@ def why_not_opened(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> str
 
 
 _PRIMARY_CODE = 0xFF
-"""The bit mask that extracts the primary code from an extended error code of SQLite."""
+"""The bit mask that extracts the primary code from an extended SQLite error code."""
 
 _DAMAGED = (
     " The file is damaged. Restore the file from your backup. If you have no backup, `sqlite3 {path} .recover` prints "
@@ -180,11 +182,11 @@ _ADVICE = {
     sqlite3.SQLITE_FULL: " Free some space on the file's disk, and start Waypost again.",
     sqlite3.SQLITE_IOERR: " Check that the file's disk works and has free space, and start Waypost again.",
 }
-"""Advice to the operator for an error of SQLite, by the primary error code."""
+"""Advice to the operator about SQLite errors, by their primary error codes."""
 
 
 def check_seal(tx: SqliteTransaction) -> None:
-    """Check that the secrets in a file were encrypted with the current key, or raise the exception of `unseal`.
+    """Check that the secrets in a file were encrypted with the current key. If not, raise the exception of `unseal`.
 
     In a new file, store a sealed value for later checks.
     """
@@ -193,7 +195,9 @@ def check_seal(tx: SqliteTransaction) -> None:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """Yield the statements of a script one by one. `executescript` cannot be used, because it commits first."""
+    """Yield the statements of a script one by one. `executescript` cannot be used, because it first commits the open
+    transaction.
+    """
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

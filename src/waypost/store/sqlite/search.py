@@ -1,8 +1,8 @@
-"""Builds the SQL of a search for SQLite: the driver, the filter, and the order.
+"""Builds the SQL for a search on SQLite: the driver, the filter, and the order.
 
 One conjunct of the condition becomes the driver: the search reads rows through an index for this conjunct, in the order
-of the index. The cost of a page does not depend on how many email addresses match. The other conjuncts become the
-filter. The driver depends only on the condition, so all pages of a search have the same order.
+of the index. Therefore, the cost of reading a page does not depend on how many email addresses match. The other
+conjuncts become the filter. The driver depends only on the condition, so all pages of a search have the same order.
 
     driver                               order            index
     a text equals a value                number           search_entries_by_…
@@ -26,8 +26,8 @@ from waypost.store.common import text_starts
 from waypost.store.sql import tables
 
 _PHRASE = 32
-"""The maximum number of characters of a value that a search looks up by trigrams. Each trigram takes memory during the
-search."""
+"""The maximum number of characters of a value that a search looks up by trigrams. The limit saves memory, because each
+trigram takes memory during the search."""
 
 _LONGEST_MATCH = 1_000
 """The maximum length of a trigram query, in characters. For a longer query, reading all entries is faster."""
@@ -36,7 +36,8 @@ _NOT_DISTINGUISHED = frozenset("\ufffd\ufffe\uffff")
 """The characters that the trigram index cannot tell apart."""
 
 SAMPLE = 200_000
-"""If matches may be rare, a search counts the matches in only this many entries, and extrapolates the total."""
+"""The number of entries in which a search counts the matches if matches may be rare. From this count, the search
+extrapolates the total."""
 
 _ENTRIES = "search_entries AS s"
 
@@ -47,13 +48,15 @@ class _Driver:
 
     source: str
     join: str = ""
-    """The JOIN that finds the search entry for a row of the source, or an empty string if the rows are entries."""
+    """The JOIN that finds the search entry for a row of the source, or an empty string if the rows themselves are
+    search entries."""
     where: str = "1"
     parameters: tuple[Any, ...] = ()
     number: str = "s.number"
     """The column with the number of the email address."""
     text: str | None = None
-    """The column by which rows are ordered before the number, or None if they are ordered only by number."""
+    """The column by which the rows are ordered first, before the number. None if the rows are ordered only by
+    number."""
     start: str = ""
     """A lower bound for the values of the column `text`; no row needs to contain the bound itself."""
     is_walk: bool = False
@@ -67,14 +70,16 @@ class _Driver:
         return f"{self.text}, {self.number}" if self.text else self.number
 
     def after(self, text: str, number: int) -> list[tuple[str, tuple[Any, ...]]]:
-        """Return SQL conditions for the rows after a cursor. An index can find the rows that match each condition."""
+        """Return SQL conditions for the rows after a cursor. For each condition, an index can find the rows that match
+        it.
+        """
         if self.text is None:
             return [(f"{self.number} > ?", (number,))]
         return [(f"{self.text} = ? AND {self.number} > ?", (text, number)), (f"{self.text} > ?", (text,))]
 
 
 Statement = tuple[str, tuple[Any, ...]]
-"""A statement in SQL, and its parameters."""
+"""An SQL statement and its parameters."""
 
 
 _COLUMNS = f"{tables.columns('email_addresses', 'e')}, {tables.columns('alias_link_ends', 'l')}"
@@ -93,7 +98,8 @@ class Search:
     def page(self, *, after: str | None, limit: int) -> Statement:
         """Return the statement that reads one page of results.
 
-        Each row has an email address, its alias link, and the two columns of its cursor: a text and a number.
+        Each row contains an email address, its alias link, and the two columns of the row's cursor: a text and a
+        number.
         """
         driver = self._driver
         text, number = json.loads(after) if after else (driver.start, self._lowest)
@@ -116,8 +122,8 @@ class Search:
         """Return the statement that counts the matches, up to a limit.
 
         If the search may read many rows, the statement counts only the matches among the first `SAMPLE` numbers. The
-        row has three columns: the count, the highest number in the instance, and the number directly below the lowest
-        number.
+        statement returns one row with three columns: the count, the highest number in the instance, and the number
+        directly below the instance's range.
         """
         driver, lowest, highest = self._driver, self._lowest, self._highest
         join = driver.join if self._rest.of else ""
@@ -141,7 +147,7 @@ class Search:
         return max(found, min(count, up_to))
 
     def place_of(self, row: Sequence[Any]) -> str:
-        """Return the cursor of a row, which `page` takes as its argument `after`."""
+        """Return the cursor of a row. To read the rows after it, pass the cursor to `page` as the argument `after`."""
         return json.dumps(row[-2:])
 
     @property
@@ -279,7 +285,7 @@ def _joined(operator: str, parts: Sequence[str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Quote a text as a phrase in the query language of FTS5."""
+    """Quote a text as a phrase in the FTS5 query language."""
     return '"' + text.replace('"', '""') + '"'
 
 

@@ -1,4 +1,4 @@
-"""The store on SQLite: one file, and one writer thread that commits the writes of many callers with one fsync.
+"""The SQLite store: one file, and one writer thread that commits the writes of many callers with one fsync.
 
 The writer runs all waiting writes as a batch in one transaction. The whole batch is durable (`synchronous=FULL`) before
 any caller gets a result. If one write fails, the batch is run again with a savepoint around each write, so the other
@@ -39,8 +39,8 @@ texts."""
 
 @dataclass(slots=True)
 class _Job:
-    """A write that waits for the writer thread, and that later holds its outcome. The caller gets the outcome after the
-    commit.
+    """A write that waits for the writer thread. The writer thread stores the outcome of the write in this object, and
+    the caller gets the outcome after the commit.
     """
 
     use_case: Callable[[ports.WriteTx], Any]
@@ -77,9 +77,10 @@ class SqliteStore:
     def __init__(self, path: Path, seal: Seal, *, only_new: bool = False, may_make: bool = True) -> None:
         """Open the file. Create the file and migrate its schema if needed. `seal` encrypts the secrets in the file.
 
-        If `only_new` is true, an old schema is not migrated, and `migrations.SchemaTooOld` is raised. If `may_make` is
-        false, neither a missing file nor missing tables are created, and `migrations.SchemaMissing` is raised. If the
-        secrets in the file were encrypted with another key, the exception of `seal.unseal` is raised. Also raises
+        If `only_new` is true, the method raises `migrations.SchemaTooOld` instead of migrating an old schema. If
+        `may_make` is false, the method creates neither a missing file nor missing tables. In that case, it raises
+        `StoreUnavailable` for a missing file, and `migrations.SchemaMissing` for missing tables. If the secrets in the
+        file were encrypted with another key, the exception of `seal.unseal` is raised. Also raises
         `migrations.SchemaTooNew`, `sqlite_file.SqliteTooOld` and `StoreUnavailable` if the file cannot be used.
         """
         self._loop = asyncio.get_running_loop()
@@ -120,7 +121,9 @@ class SqliteStore:
             raise
 
     async def long_read(self, use_case: Callable[[ports.ReadTx], T], *, what: str, account: str = "") -> T:
-        """Wait for the account's turn, and run a use case that may read a lot of data on the reader thread."""
+        """Wait for the account's turn, then run a use case that may read a lot of data. The use case runs on the reader
+        thread.
+        """
         self._refuse_when_closed()
         await self._turns.take(account)
         try:
@@ -169,7 +172,7 @@ class SqliteStore:
             self._loop.call_soon_threadsafe(_report_all, batch)
 
     def _next_batch(self) -> list[_Job]:
-        """Wait for a job, and return it with the other waiting jobs, up to `BATCH_LIMIT`.
+        """Wait for a job, and return it with the other waiting jobs, up to `BATCH_LIMIT` jobs in total.
 
         Return an empty list if the store is closed and no jobs are left.
         """
@@ -206,7 +209,7 @@ def _run_batch(tx: SqliteTransaction, batch: list[_Job]) -> None:
     """
     connection = tx.connection
     try:
-        if connection.in_transaction:  # the last rollback failed, for example because of the disk, which may work now
+        if connection.in_transaction:  # the last rollback failed, perhaps because of the disk, which may work again now
             connection.execute("ROLLBACK")
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -257,7 +260,7 @@ def _run_in_savepoint(tx: SqliteTransaction, job: _Job) -> None:
 
 
 def _long_read(tx: SqliteTransaction, use_case: Callable[[ports.ReadTx], T], what: str) -> T:
-    """Run a use case on one consistent snapshot.
+    """Run a use case that sees one consistent snapshot.
 
     `what` names the data that is read, for the message of `TookTooLong`.
     """

@@ -69,7 +69,7 @@ class SqliteTransaction(Transaction):
 
 
 def _translated(error: sqlite3.IntegrityError) -> Exception:
-    """Return the domain error for a violated constraint, or the given error if only a bug can violate it."""
+    """Return the domain error for a violated constraint, or the given error if only a bug can cause this violation."""
     what, _, which = str(error).partition(" constraint failed: ")
     constraint = _UNIQUE_CONSTRAINTS.get(which, which) if what == "UNIQUE" else which
     return errors.meaning(constraint) or error

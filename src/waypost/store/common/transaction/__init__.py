@@ -1,7 +1,7 @@
 """A transaction on either database, with the methods of `ports.WriteTx` implemented by named queries.
 
-Each file covers one subject, as in `app/ports/`. Each database implements the abstract methods in `statements.py` and
-at the end of `directory.py` in its own way.
+Each file covers one subject, as in `app/ports/`. The subclass for each database implements the abstract methods in
+`statements.py` and at the end of `directory.py`.
 """
 
 from waypost.store.common.transaction.access_keys import AccessKeyQueries
@@ -37,7 +37,7 @@ class Transaction(
         return bool(self._all("add_mark", what, b"done"))
 
     def check_seal(self) -> None:
-        """Check that the secrets in this database were encrypted with the current key, or raise the exception of
+        """Check that the secrets in this database were encrypted with the current key. If not, raise the exception of
         `unseal`.
 
         In a new database, store a sealed value for later checks.

@@ -14,7 +14,7 @@ class AccessKeyQueries(Statements):
 
     def __init__(self, seal: Seal) -> None:
         super().__init__(seal)
-        # Every API call reads its access key, and the row has nearly always not changed since the last call.
+        # Every API call reads its access key, but the key's row has rarely changed since the last call.
         self._access_key = lru_cache(maxsize=1024)(partial(rows.access_key, unseal=seal.unseal))
 
     def access_key(self, access_key_id: str) -> AccessKey | None:

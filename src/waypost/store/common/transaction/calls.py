@@ -15,7 +15,7 @@ class CallQueries(Statements):
 
     def claim_call(self, key: ports.CallKey) -> ports.RememberedCall | None:
         row = self._one("claim_call", *_call_key(key))
-        return rows.remembered_call(row) if row and row[0] else None  # without a fingerprint: locked only
+        return rows.remembered_call(row) if row and row[0] else None  # a row without a fingerprint is only a lock
 
     def remember_call(self, key: ports.CallKey, call: ports.RememberedCall) -> None:
         made_at = kinds.to_milliseconds(call.made_at)

@@ -15,11 +15,13 @@ from waypost.store.sql import kinds
 
 
 class Search(Protocol):
-    """A search in one instance, which builds the statements with their parameters, and interprets the rows."""
+    """A search in one instance. It builds the statements and their parameters, and interprets the rows that the
+    statements return.
+    """
 
     def page(self, *, after: str | None, limit: int) -> tuple[str, Sequence[Any]]:
-        """Return the statement that reads one page of results. Each row has an email address, its alias link, and its
-        cursor columns.
+        """Return the statement that reads one page of results. Each row contains an email address, its alias link, and
+        the columns of the row's cursor.
         """
         ...
 
@@ -37,7 +39,7 @@ class Search(Protocol):
         ...
 
     def place_of(self, row: rows.Row) -> str:
-        """Return the cursor of a row, which `page` takes as its argument `after`."""
+        """Return the cursor of a row. To read the rows after it, pass the cursor to `page` as the argument `after`."""
         ...
 
 
@@ -99,7 +101,7 @@ class DirectoryQueries(Statements):
             return None
         found = self._ask(*search.page(after=after, limit=limit + 1))
         more, total = len(found) > limit, len(found)
-        if more or after:  # otherwise this page has all matches
+        if more or after:  # otherwise, this page contains all matches
             (counted,) = self._ask(*search.count(up_to=count_up_to))
             total = search.total(counted, found=total, up_to=count_up_to)
         next_after = search.place_of(found[limit - 1]) if more else None
@@ -167,8 +169,8 @@ class DirectoryQueries(Statements):
         self._run("remove_link", link.primary_id)
 
     def _search_entry(self, email_address: EmailAddress) -> rows.Row:
-        """Return the search entry of an email address: its three case-folded texts, and the columns that exist only in
-        this database.
+        """Return the search entry of an email address: its three case-folded texts, and the columns that only this type
+        of database has.
         """
         return rows.of_search_entry(email_address)
 

@@ -171,7 +171,7 @@ def _gone(message_id: str, octets: int) -> ports.StoreUnavailable:
 
 
 def _pieces(message_id: str, octets: bytes, start: int) -> Iterable[rows.Row]:
-    """Split bytes of a message into rows, each with the offset of its first byte.
+    """Split bytes of a message into rows. Each row contains the offset of its first byte in the message.
 
     `start` is the offset of the first byte in the first row.
     """

@@ -10,10 +10,11 @@ from waypost.store.common.statements import Statements
 from waypost.store.sql import kinds
 
 CANDIDATES = 100
-"""The number of recipients, oldest first, that the query for the next notice considers.
+"""The number of recipients that the query for the next notice considers. These are the recipients whose notices have
+been due the longest.
 
-If the notices for all of these recipients must wait for other recipients, the query does not find later notices. A
-notice waits for other recipients for at most two minutes.
+If the notices for all of these recipients must wait for other recipients, the query finds no notice, even if a later
+notice need not wait. This does not last long, because a notice waits for other recipients for at most two minutes.
 """
 
 

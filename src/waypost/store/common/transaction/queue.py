@@ -1,7 +1,7 @@
 """A transaction's queries for the queue and for dead letters.
 
-A delivery is reserved for a worker as long as its row in the queue contains the worker's claim. Every change after an
-attempt checks the claim, so a worker that has lost its claim changes nothing.
+A delivery is reserved for a worker as long as its row in the table `queue` contains the worker's claim. Each query that
+changes a delivery after an attempt checks the claim, so a worker that has lost its claim cannot change anything.
 """
 
 from collections.abc import Sequence

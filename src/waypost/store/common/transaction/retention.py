@@ -21,8 +21,8 @@ class RetentionQueries(Statements):
 
     def remove_delivered(self, inbox: Inbox, message_ids: Sequence[str]) -> list[str]:
         given = self._list_of(message_ids)
-        # If two transactions remove the last two deliveries of a message, the lock makes the second transaction see
-        # that no delivery is left.
+        # Two transactions may each remove one of the last two deliveries of a message at the same time. The lock
+        # ensures that the second transaction sees that no delivery is left.
         self._run("hold_messages", given)
         return sorted({row[0] for row in self._all("remove_delivered", given, inbox.account, inbox.address_key)})
 

@@ -1,4 +1,4 @@
-"""A transaction's queries for the routes that commands manage, whose secrets are stored encrypted."""
+"""A transaction's queries for the routes that commands manage. The routes' secrets are stored encrypted."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ class RouteQueries(Statements):
 
     def __init__(self, seal: Seal) -> None:
         super().__init__(seal)
-        # Every message needs the routes, and they rarely change, so the transaction caches them.
+        # Every message needs the routes, but they rarely change, so the transaction caches them.
         self._routes: tuple[str, tuple[Route, ...]] = ("", ())
         """The revision of the cached routes, and the routes themselves."""
 

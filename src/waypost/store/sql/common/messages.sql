@@ -53,8 +53,8 @@ WHERE message_id = :message_id AND email_address_id = :email_address_id;
 SELECT bounces FROM deliveries WHERE message_id = :message_id AND email_address_id = :email_address_id;
 
 -- name: add_bounce(message_id, email_address_id, of_failure)
--- Counts a bounce for a delivery. The query returns the number of bounces that report a failure, so that of two
--- concurrent bounces only one is the first.
+-- Counts a bounce for a delivery. The query returns the number of bounces that report a failure, so that only one of
+-- two concurrent bounces counts as the first.
 UPDATE deliveries SET bounces = bounces + 1, bounces_of_failure = bounces_of_failure + :of_failure
 WHERE message_id = :message_id AND email_address_id = :email_address_id
 RETURNING bounces_of_failure;
@@ -116,8 +116,8 @@ DELETE FROM message_bodies WHERE message_id = :message_id;
 
 -- name: remove_octets_if_spent(message_id)
 -- Removes the pieces of a message if no delivery or notice needs them, and returns a row for each of them. The caller
--- has locked the message. So if two deliveries end at the same time, the second transaction sees the result of the
--- first.
+-- has locked the message. Therefore, if two deliveries end at the same time, the second transaction sees the result of
+-- the first.
 DELETE FROM message_bodies
 WHERE message_id = :message_id
   AND NOT EXISTS (SELECT 1 FROM deliveries WHERE message_id = :message_id AND (kept OR status <> 'delivered'))

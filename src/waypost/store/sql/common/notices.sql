@@ -8,9 +8,10 @@ VALUES (:message_id, :action, :recipient, :email_address_id, :owed_at, :fate)
 ON CONFLICT (message_id, action, recipient, email_address_id) DO UPDATE SET fate = excluded.fate;
 
 -- name: owed(now, soon, owed_before, limit)
--- Returns the next notice to write, among the recipients whose notices have been due for the longest time. So that one
--- notice can report on all recipients, it waits while a delivery of its message is being attempted or is due soon. A
--- notice about a success does not wait for forwarded copies. SQLite reads tables in the order of a CROSS JOIN.
+-- Returns the next notice to write, among the recipients whose notices have been due for the longest time. A notice
+-- waits while a delivery of its message is being attempted or is due soon, so that one notice can report on all
+-- recipients. A notice about a success does not wait for forwarded copies. SQLite reads tables in the order in which a
+-- CROSS JOIN lists them.
 WITH few AS (
     SELECT message_id, action, owed_at FROM notices_owed ORDER BY owed_at, message_id, action LIMIT :limit
 )

@@ -1,13 +1,13 @@
 -- Queries for the queue and for dead letters.
 --
--- SQLite reads tables in the order of a CROSS JOIN, so these queries always start from an index of the queue.
--- PostgreSQL chooses the order itself, from its statistics. FOR UPDATE is only in the SQL for PostgreSQL. SQLite has a
--- single writer, so a transaction that writes need not lock rows.
+-- SQLite reads tables in the order in which a CROSS JOIN lists them, so these queries always start from an index of the
+-- queue. PostgreSQL chooses the order itself, from its statistics. FOR UPDATE is only in the SQL for PostgreSQL. SQLite
+-- has a single writer, so a transaction that writes need not lock rows.
 
 -- name: waiting()
 -- Returns each destination with queued deliveries, and the time when the first of them is due. The query jumps from one
--- destination to the next through the index. So its time depends on the number of destinations, not on the number of
--- deliveries.
+-- destination to the next through the index. Therefore, its running time depends on the number of destinations, not on
+-- the number of deliveries.
 WITH RECURSIVE waits (destination) AS (
     SELECT min(destination) FROM queue
     UNION ALL
@@ -106,7 +106,7 @@ UPDATE queue SET claim = '', due_at = :due_at, attempts = attempts + 1, because 
 WHERE message_id = :message_id AND email_address_id = :email_address_id AND claim = :claim RETURNING 1;
 
 -- name: move(message_id, email_address_id, claim, destination, due_at)
--- Releases a delivery for another destination, and returns a row if the delivery still had this claim.
+-- Releases a delivery and changes its destination, and returns a row if the delivery still had this claim.
 UPDATE queue SET claim = '', destination = :destination, due_at = :due_at
 WHERE message_id = :message_id AND email_address_id = :email_address_id AND claim = :claim RETURNING 1;
 

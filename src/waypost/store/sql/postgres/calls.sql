@@ -11,7 +11,7 @@ RETURNING fingerprint, answer, made_at;
 
 -- name: forget_calls(before, limit)
 -- Removes some of the records that were made before a time. Rows that another transaction has locked are skipped,
--- because another server may be removing or replacing them.
+-- because another server may be removing or replacing these rows.
 WITH old AS MATERIALIZED (
     SELECT account, region, operation, scope, token FROM remembered_calls
     WHERE made_at < :before ORDER BY made_at LIMIT :limit FOR UPDATE SKIP LOCKED
@@ -19,7 +19,7 @@ WITH old AS MATERIALIZED (
 DELETE FROM remembered_calls WHERE (account, region, operation, scope, token) IN (SELECT * FROM old) RETURNING 1;
 
 -- name: correct_calls(now, limit)
--- Sets the time of some records from the future to the current time. A clock that was ahead wrote them.
+-- Sets the time of some records to the current time if it is in the future. They were recorded while a clock was ahead.
 WITH ahead AS MATERIALIZED (
     SELECT account, region, operation, scope, token FROM remembered_calls
     WHERE made_at > :now LIMIT :limit FOR UPDATE SKIP LOCKED

@@ -17,8 +17,8 @@ WHERE email_address_id = :email_address_id;
 DELETE FROM search_entries WHERE instance_id = :instance_id;
 
 -- name: hold(what)
--- Acquires a named lock. The row stays, and the lock on the row ends with the transaction. Advisory locks are not used,
--- because not every PostgreSQL setup supports advisory locks that last for a transaction.
+-- Acquires a named lock. The row remains in the table, but the lock on it ends with the transaction. Advisory locks are
+-- not used, because not every PostgreSQL setup supports advisory locks that last for a transaction.
 INSERT INTO deployment_marks (name, value) VALUES ('held: ' || :what, '')
 ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 
@@ -79,9 +79,9 @@ LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id AND l.side = 'alias'
 LEFT JOIN email_addresses AS p ON p.id = l.other_id;
 
 -- name: links_of(email_address_ids)
--- Returns the alias links of the listed email addresses, each from the side of the listed email address. This is a
--- separate query after the locks are taken. A query that also takes the locks would see the links as they were before
--- it waited.
+-- Returns the alias links of the listed email addresses, each from the side of the listed email address. This query
+-- runs separately, after the locks have been acquired. A query that also acquired the locks would see the links as they
+-- were before it waited for the locks.
 SELECT {alias_link_ends} FROM alias_link_ends WHERE email_address_id {in :email_address_ids};
 
 -- name: put_tag(resource_id, key, value)

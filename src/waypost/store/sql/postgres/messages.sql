@@ -27,8 +27,8 @@ WHERE d.account = :account AND d.address_key = :address_key AND d.message_id < :
 ORDER BY d.message_id DESC LIMIT :limit;
 
 -- name: messages_with_header_id(account, header_id, limit)
--- Returns messages with a Message-ID that have a delivery to an account, newest first. The index contains the first 64
--- characters of the Message-ID.
+-- Returns the messages that have a given Message-ID and a delivery to an account, newest first. The index contains the
+-- first 64 characters of the Message-ID.
 SELECT {m.messages} FROM messages AS m
 WHERE left(m.header_id, 64) = left(:header_id, 64) AND m.header_id = :header_id AND m.header_id <> ''
   AND EXISTS (SELECT 1 FROM deliveries WHERE message_id = m.id AND account = :account)

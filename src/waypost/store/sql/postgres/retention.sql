@@ -1,8 +1,8 @@
 -- Queries for retention that differ on PostgreSQL: the search for inboxes, and the locks on messages.
 
 -- name: inboxes(account, address_key, limit)
--- Returns the addresses with deliveries, by account. The query jumps from one address to the next through an index. So
--- its time depends on the number of addresses, not on the amount of mail. SQLite has no LATERAL.
+-- Returns the addresses with deliveries, by account. The query jumps from one address to the next through an index.
+-- Therefore, its running time depends on the number of addresses, not on the amount of mail. SQLite has no LATERAL.
 WITH RECURSIVE found AS (
     SELECT :account::text COLLATE "C" AS account, :address_key::text COLLATE "C" AS address_key
     UNION ALL

@@ -14,7 +14,7 @@ DELETE FROM remembered_calls WHERE (account, region, operation, scope, token) IN
 ) RETURNING 1;
 
 -- name: correct_calls(now, limit)
--- Sets the time of some records from the future to the current time. A clock that was ahead wrote them.
+-- Sets the time of some records to the current time if it is in the future. They were recorded while a clock was ahead.
 UPDATE remembered_calls SET made_at = :now WHERE (account, region, operation, scope, token) IN (
     SELECT account, region, operation, scope, token FROM remembered_calls WHERE made_at > :now LIMIT :limit
 ) RETURNING 1;

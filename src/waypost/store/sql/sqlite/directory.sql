@@ -12,8 +12,8 @@ SELECT r.number FROM search_ranges AS r JOIN instances AS i ON i.id = r.instance
 WHERE r.instance_id = :instance_id AND i.account = :account AND i.region = :region;
 
 -- name: remove_search_range(instance_id)
--- Removes the range of an instance. A new instance may get the same range, because page tokens are bound to the id of
--- their instance.
+-- Removes the range of an instance. A new instance may get the same range. This is safe, because each page token is
+-- bound to the id of its instance.
 DELETE FROM search_ranges WHERE instance_id = :instance_id;
 
 -- name: add_search_entry(email_address_id, instance_id, address, display_name, description)

@@ -36,8 +36,8 @@ CROSS JOIN messages AS m ON m.id = d.message_id
 ORDER BY d.message_id DESC;
 
 -- name: messages_with_header_id(account, header_id, limit)
--- Returns messages with a Message-ID that have a delivery to an account, newest first. The index contains the whole
--- Message-ID.
+-- Returns the messages that have a given Message-ID and a delivery to an account, newest first. The index contains the
+-- whole Message-ID.
 SELECT {m.messages} FROM messages AS m
 WHERE m.header_id = :header_id AND m.header_id <> ''
   AND EXISTS (SELECT 1 FROM deliveries WHERE message_id = m.id AND account = :account)

@@ -2,10 +2,10 @@
 -- need.
 
 -- name: inboxes(account, address_key, limit)
--- Returns the addresses with deliveries, by account. The query jumps from one address to the next through an index. So
--- its time depends on the number of addresses, not on the amount of mail. Two subqueries find the next address of the
--- same account and the first address of the next account. If the query compared pairs of account and address, SQLite
--- would read all mail of the current address.
+-- Returns the addresses with deliveries, by account. The query jumps from one address to the next through an index.
+-- Therefore, its running time depends on the number of addresses, not on the amount of mail. Two subqueries find the
+-- next address of the same account and the first address of the next account. If the query compared pairs of account
+-- and address, SQLite would read all mail of the current address.
 WITH RECURSIVE found (account, address_key) AS (
     SELECT :account, :address_key
     UNION ALL
