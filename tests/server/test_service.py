@@ -46,7 +46,7 @@ def test_the_message_for_a_host_without_an_address_is_in_plain_words(tmp_path, n
     with pytest.raises(opening.CannotStart) as refused:
         asyncio.run(service._listen("smtp", Endpoint("nosuch.invalid", 1025), start))
     assert str(refused.value) == (
-        f"Cannot listen on nosuch.invalid:1025: {why}. Name an address of this machine with --smtp, such as "
+        f"Cannot listen on nosuch.invalid:1025: {why}. With --smtp, name an address of this machine, such as "
         "127.0.0.1:1025."
     )
 
@@ -58,7 +58,7 @@ def test_the_message_for_an_invalid_api_host_is_in_plain_words(tmp_path, host):
     with pytest.raises(opening.CannotStart) as refused:
         asyncio.run(Service(settings).start())
     assert str(refused.value) == (
-        f"Cannot listen on {host}:0: no such host. Name an address of this machine with --http, such as 127.0.0.1:0."
+        f"Cannot listen on {host}:0: no such host. With --http, name an address of this machine, such as 127.0.0.1:0."
     )
 
 

@@ -34,7 +34,7 @@ def open_store(
     connections: int = Settings().database_connections,
     only_new: bool = False,
 ) -> ports.Store:
-    """Open the store of a data directory, on the running event loop.
+    """Open the store of a data directory, for use on the running event loop.
 
     The store is the PostgreSQL database at the URL `database`, or the data directory's SQLite file if the URL is empty.
     A database with the schema of an older version of Waypost is migrated. If `only_new` is true, the function raises
@@ -87,7 +87,7 @@ async def administering(
 ) -> AsyncIterator[ports.Store]:
     """Open the store of a data directory for a command, whether or not a server is using the directory.
 
-    If `make` is true, the data directory is created if it does not exist. Raises `CannotStart`, `Refused` or
+    If `make` is true and the data directory does not exist, it is created. Raises `CannotStart`, `Refused` or
     `DataDirectoryError` if the store cannot be opened. Domain errors and store errors inside the `async with` block are
     raised as `Refused`.
     """

@@ -161,7 +161,7 @@ async def _is_answered_here(host: str, port: int, listeners: Collection[str]) ->
 
 
 def _at_port(port: int, listeners: Collection[str]) -> list[str]:
-    """Return the hosts of the listeners that use a port."""
+    """Return the hosts of the listeners that use the given port."""
     return [host for host, number in map(ENDPOINT.read, listeners) if number == port]
 
 

@@ -112,8 +112,8 @@ def silence(library: str) -> None:
 def collect_less_garbage() -> None:
     """Make the garbage collector run less often. Call this function after the server has started.
 
-    Objects that exist after the start live until the process ends, so the collector need not scan them again. The
-    objects that a call or a message creates are nearly always freed without the collector.
+    The objects that exist once the server has started live until the process ends, so the collector need not scan them
+    again. The objects that a call or a message creates are nearly always freed without the collector.
     """
     gc.collect()
     gc.freeze()

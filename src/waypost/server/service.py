@@ -126,7 +126,7 @@ class Service:
         self.emit(events.Reopened())
 
     async def _start(self, opened: AsyncExitStack) -> run_file.Run:
-        """Run the steps of a start, in order. When `opened` is closed, it closes everything that the steps opened, in
+        """Start the service, step by step. When `opened` is closed, it closes everything that the steps opened, in
         reverse order.
 
         The service does not listen and claims no deliveries until it has checked that no route leads back to it, and
@@ -301,8 +301,8 @@ class Service:
             real = Endpoint(*await start(endpoint.host, endpoint.port))
         except (socket.gaierror, UnicodeError) as error:
             raise CannotStart(
-                f"Cannot listen on {endpoint}: {why_no_address(error)}. Name an address of this machine with --{edge}, "
-                f"such as 127.0.0.1:{endpoint.port}."
+                f"Cannot listen on {endpoint}: {why_no_address(error)}. With --{edge}, name an address of this "
+                f"machine, such as 127.0.0.1:{endpoint.port}."
             ) from error
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)

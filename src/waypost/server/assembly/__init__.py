@@ -1,1 +1,1 @@
-"""Makes the parts of a service from its settings, with one module for each role. `service` starts the parts."""
+"""Makes the parts of a service from its settings. There is one module for each role. `service` starts the parts."""

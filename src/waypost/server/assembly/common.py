@@ -1,4 +1,4 @@
-"""The values that all parts of one service share, and the values that the use cases for mail need."""
+"""Makes the values that all parts of a service share, including those that the use cases for mail need."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -37,7 +37,7 @@ class Common:
     connections: Connections
     disk_guard: DiskGuard
     virtual_clock: VirtualClock | None
-    """The virtual clock for mail; None if mail is handled with the real clock."""
+    """The virtual clock for mail; None if the clock for mail is the real clock."""
     ids: Ids
     """The generator of message ids."""
     emit: events.Emit

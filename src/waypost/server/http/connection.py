@@ -47,7 +47,7 @@ class HttpConnection(HttpToolsProtocol):
     """One HTTP/1.1 connection that uvicorn handles, with limits on the size and duration of requests and responses.
 
     The connection measures time by counting the calls to `check_time`, which the server calls once a second. Therefore,
-    a change of the system clock does not move a deadline, and time during which the server is busy does not count.
+    a change to the system clock does not move a deadline, and time during which the server is busy does not count.
     """
 
     def __init__(self, *, admission: HttpAdmission, **of_uvicorn: Any) -> None:
@@ -132,7 +132,7 @@ class HttpConnection(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Store a header field, and ignore a trailer field. The parser calls this method for each field."""
+        """Store a header field, but ignore a trailer field. The parser calls this method for each field."""
         if self._expected is Expected.HEAD:  # the server does not use trailers
             super().on_header(name, value)
 
@@ -358,7 +358,8 @@ def as_aws_writes(head: bytes) -> bytes:
     """Return the header of a response in the form that the AWS documentation shows.
 
     The uvicorn library writes all field names in lower case, and sends a Connection field only if it closes the
-    connection. The library refuses values that contain a line end, so a field name follows each line end.
+    connection. The library refuses field values that contain a line end. Therefore, each line end is followed by a
+    field name, and this function can replace the names without parsing the header.
     """
     for uvicorns, aws in _NAMES:
         head = head.replace(uvicorns, aws, 1)

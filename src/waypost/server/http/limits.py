@@ -48,12 +48,12 @@ class HttpBounds:
         return min(self.head, self.start_when_crowded) if is_crowded else self.head
 
     def body_time(self, octets: int, *, is_crowded: bool) -> float:
-        """Return the number of seconds that a body may have taken when this many bytes of it have arrived."""
+        """Return the number of seconds that a body may have taken when `octets` bytes of it have arrived."""
         start = min(self.body_start, self.start_when_crowded) if is_crowded else self.body_start
         return min(self.body, start + octets / self.slowest)
 
     def answer_time(self, octets: int, *, is_crowded: bool) -> float:
-        """Return the number of seconds that a client may have taken to read this many bytes of a response."""
+        """Return the number of seconds that a client may have taken to read `octets` bytes of a response."""
         start = min(self.answer_start, self.start_when_crowded) if is_crowded else self.answer_start
         return min(self.answer, start + octets / self.slowest)
 

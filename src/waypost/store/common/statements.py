@@ -1,6 +1,4 @@
-"""Runs the named queries of a transaction. There is a subclass for each database, which implements the abstract
-methods.
-"""
+"""Runs the named queries of a transaction. A subclass for each database implements the abstract methods."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence

@@ -29,7 +29,8 @@ class TimeLimits:
     connect: int = 5
     """The time limit for opening a new connection to PostgreSQL."""
     unacknowledged: float = 20.0
-    """The time after which a connection to PostgreSQL is treated as lost if data has not been acknowledged."""
+    """The time after which a connection to PostgreSQL is treated as lost if the data that was sent over it has not been
+    acknowledged."""
     network_probe: int = 10
     """The time without data after which the operating system probes a connection to PostgreSQL. The operating system
     sends three probes, at intervals of half this time."""

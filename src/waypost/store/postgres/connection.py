@@ -18,7 +18,7 @@ from waypost.store.postgres import tls as postgres_tls
 from waypost.store.postgres.transaction import Connection
 
 OLDEST = 15
-"""The oldest major version of PostgreSQL that Waypost was tested with. The test suite runs on PostgreSQL 18."""
+"""The oldest major version of PostgreSQL with which Waypost has been tested. The test suite runs on PostgreSQL 18."""
 
 _MIGRATION_LOCK = 0x7761_7970_6F73_7401
 """The number of the advisory lock for migrations: the ASCII letters "waypost" and a final byte with the value 1."""

@@ -1,7 +1,7 @@
 """Translates PostgreSQL errors to Waypost errors: a domain error, a conflict after which to try again, or a store
 failure.
 
-The details of a PostgreSQL error are never logged or returned, because they quote email addresses and other data.
+The details of a PostgreSQL error are never logged or returned, because they can quote email addresses and other data.
 """
 
 import psycopg

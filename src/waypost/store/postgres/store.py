@@ -208,7 +208,7 @@ class _Session:
 
 
 class _Pool:
-    """A pool of threads, and a connection for each thread that is working."""
+    """A pool of threads, with a connection for each thread that is working."""
 
     def __init__(self, name: str, size: int, where: Where, seal: Seal, **settings: Any) -> None:
         """`settings` are keyword arguments for `postgres_connection.set_up`."""
@@ -278,8 +278,8 @@ class _Pool:
     async def close(self, *, wait_for: float | None = None) -> None:
         """Wait until the running work has finished, then close the connections.
 
-        `wait_for` is the time limit in seconds; None means `TimeLimits.answer`. Work that is still running at the
-        time limit loses its connection.
+        `wait_for` is the time limit in seconds; None means `TimeLimits.answer`. When the time limit is reached, work
+        that is still running loses its connection.
         """
         self._closed = True
         if self._callers:
@@ -365,7 +365,7 @@ class _Task:
         return self._given_up or self._pool.is_ended
 
     def give_up(self) -> None:
-        """Cancel the work because it takes too long, and shut down its connection if it has one."""
+        """Cancel the work, which has taken too long, and shut down its connection if it has one."""
         with self._lock:
             self._given_up = True
             if self._session:

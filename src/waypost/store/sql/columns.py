@@ -18,8 +18,8 @@ Row = Sequence[Any]
 class Kind:
     """The conversion between the stored values of a column and the values of a field.
 
-    `read` converts a stored value to a field's value, and `write` converts it back. If a function is None, the value is
-    not converted.
+    `read` converts a stored value to a field's value, and `write` converts it back. If one of these functions is None,
+    values are not converted in that direction.
     """
 
     read: Callable[[Any], Any] | None = None

@@ -73,7 +73,7 @@ def _write_dsn(dsn: Dsn) -> str:
 
 
 def or_none(kind: Kind) -> Kind:
-    """Return a version of this conversion for a column that may be NULL. NULL is converted to None."""
+    """Return a version of the conversion `kind` for a column that may be NULL. NULL is converted to None."""
     return Kind(_unless_none(kind.read), _unless_none(kind.write))
 
 

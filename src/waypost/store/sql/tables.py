@@ -132,5 +132,5 @@ LISTS: Mapping[str, tuple[str, ...]] = {
 
 
 def columns(table: str, alias: str) -> str:
-    """Return the column list of a table for a SELECT in which the table has this alias."""
+    """Return the column list of a table for a SELECT in which the table has the given alias."""
     return ", ".join(f"{alias}.{name}" for name in LISTS[table])

@@ -174,7 +174,7 @@ _PRIMARY_CODE = 0xFF
 
 _DAMAGED = (
     " The file is damaged. Restore the file from your backup. If you have no backup, `sqlite3 {path} .recover` prints "
-    "as SQL the data that is still readable."
+    "the data that is still readable, as SQL."
 )
 _ADVICE = {
     sqlite3.SQLITE_CORRUPT: _DAMAGED,

@@ -111,7 +111,7 @@ class SqliteStore:
         self._writer.start()
 
     async def read(self, use_case: Callable[[ports.ReadTx], T]) -> T:
-        """Run a use case that makes one or a few point queries, immediately on the event loop."""
+        """Run a use case that makes one or a few point queries. It runs immediately, on the event loop."""
         self._refuse_when_closed()
         try:
             return use_case(self._reading)
@@ -144,7 +144,7 @@ class SqliteStore:
         return await future
 
     def reusable_octets(self) -> int:
-        """Return the number of free bytes inside the file, which SQLite uses before the file grows."""
+        """Return the number of free bytes inside the file. SQLite uses these bytes before the file grows."""
         connection, names = self._reading.connection, ("freelist_count", "page_size")
         try:
             (pages,), (size,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in names)

@@ -117,6 +117,6 @@ def _fence(claimed: ports.Held) -> rows.Row:
 
 
 def _waits_since(delivery: Delivery, now: datetime) -> rows.Row:
-    """Return the queue row for a delivery that is added to the queue now."""
+    """Return the queue row for a delivery that is added to the queue at the time `now`."""
     key = (delivery.message_id, delivery.email_address_id)
     return (*key, delivery.account, delivery.destination, kinds.to_milliseconds(now))
