@@ -66,7 +66,7 @@ class HttpConnection(HttpToolsProtocol):
         """The number of seconds for which the server has waited for the part of the request that it expects."""
         self._sent = 0
         """The number of bytes written for the current response, plus the bytes of earlier responses that were still
-        unread when the last of them was complete."""
+        unread when the previous response was complete."""
         self._unread_seconds = 0
         """The number of seconds for which the client has not read all of the response."""
         self._framing: list[tuple[bytes, bytes]] = []

@@ -1,7 +1,7 @@
 """Maps violated constraints, by their names in the schema, to domain errors.
 
 Use cases check the same conditions before they change data, and raise errors with better messages. Therefore, the
-errors in this module are raised only if a second transaction makes a conflicting change at the same time.
+errors in this module are raised only if another transaction makes a conflicting change at the same time.
 """
 
 from waypost.domain import errors

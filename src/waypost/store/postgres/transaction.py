@@ -2,7 +2,7 @@
 
 A query without a result waits in a pipeline until the next query with a result, or until the end of the transaction.
 All waiting queries are then sent together, so a transaction needs only one round trip for each query with a result
-(docs/scaling.md). Therefore, the error for a violated constraint may be raised only by a later method, or at COMMIT.
+(docs/scaling.md). Therefore, the error for a violated constraint may be raised later, by another method or at COMMIT.
 """
 
 import re
