@@ -19,9 +19,9 @@ class Deadline:
         return self._timer is not None
 
     def set(self, loop: asyncio.AbstractEventLoop, seconds: float, action: Callable[..., object], *args: Any) -> None:
-        """Call `action` with `args` after this number of seconds.
+        """Call `action` with `args` when this number of seconds has passed.
 
-        A second call of `set` replaces the earlier deadline.
+        Another call of `set` replaces this deadline.
         """
         self.clear()
         self._timer = loop.call_later(seconds, action, *args)

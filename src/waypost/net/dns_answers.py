@@ -1,8 +1,8 @@
 """A limit on the size of DNS answers, for the delivery queue and for the sender checks.
 
-The owner of a domain controls the size of DNS answers for that domain, which can be up to 64 KiB over TCP. The DNS
-library needs about ten microseconds to parse each record. Without a limit, one answer could block the event loop for a
-fifth of a second.
+The owner of a domain controls the size of the DNS answers for that domain. Over TCP, an answer can have up to 64 KiB.
+The DNS library needs about ten microseconds to parse each record. Without a limit, one answer could block the event
+loop for a fifth of a second.
 """
 
 import socket
@@ -24,9 +24,9 @@ class TooLong(dns.exception.FormError):
 
 
 class Nameserver(dns.nameserver.Do53Nameserver):
-    """A DNS server, given by address and port, with a limit in bytes for an answer over TCP.
+    """A DNS server, given by address and port, with a limit on the size of an answer over TCP, in bytes.
 
-    Answers over UDP need no limit, because they are short (RFC 9715 section 3).
+    Answers over UDP do not need a limit, because they are short (RFC 9715 section 3).
     """
 
     def __init__(self, address: str, port: int, *, limit: int) -> None:
@@ -45,7 +45,8 @@ class Nameserver(dns.nameserver.Do53Nameserver):
     ) -> dns.message.Message:
         """Send a query for the resolver, over TCP if `max_size` is true, and return the answer.
 
-        Raises `TooLong` if the answer is too long, or an exception of the DNS library.
+        Raises `TooLong` if the answer is too long, or an exception of the DNS library if the query fails for another
+        reason.
         """
         if not max_size:
             return super().query(request, timeout, source, source_port, False, one_rr_per_rrset, ignore_trailing)
@@ -119,7 +120,8 @@ class _BoundedStream:
 def _refuse(size: int, limit: int) -> None:
     """Raise `TooLong` if `size` exceeds the limit.
 
-    The library first reads the length of an answer, and then requests all of its bytes in a single call.
+    The library first reads the length of an answer, and then requests all of its bytes in a single call, so the size of
+    this request is the size of the answer.
     """
     if size > limit:
         raise TooLong(f"a DNS answer of {size} bytes")  # type: ignore[no-untyped-call]

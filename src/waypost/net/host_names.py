@@ -7,9 +7,9 @@ _UNKNOWN = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
 
 def why_no_address(error: socket.gaierror | UnicodeError) -> str:
-    """Return a human-readable reason why a host name has no address.
+    """Return, in words, the reason why a host name has no address.
 
-    Python raises `UnicodeError` for a string that cannot be a host name.
+    `error` is a `UnicodeError` if the string cannot be a host name.
     """
     if isinstance(error, UnicodeError) or error.errno in _UNKNOWN:
         return "no such host"

@@ -1,4 +1,4 @@
-"""TLS handshakes that send the peer an alert with the reason for a failure before the connection is closed.
+"""TLS handshakes that, if they fail, send the peer an alert with the reason before the connection is closed.
 
 OpenSSL writes the alert (RFC 8446 section 6.2) into a buffer of the event loop. Some event loops (uvloop, and asyncio
 before the fix for python/cpython#98078) close the connection without sending this buffer. Without the alert, the peer
@@ -17,7 +17,7 @@ async def start_tls(
 ) -> asyncio.Transport | None:
     """Call `loop.start_tls`, and send a TLS alert to the peer if the handshake fails.
 
-    This function has the same arguments as `loop.start_tls`, and raises the same exceptions.
+    This function takes the same arguments as `loop.start_tls`, and raises the same exceptions.
     """
     context.sslobject_class = _Handshaking
     of_transport = cast(ssl.SSLContext, _ContextOfTransport(context, transport))

@@ -1,4 +1,4 @@
-"""The TLS handshake on an existing connection, as client or server, after STARTTLS or right after connecting."""
+"""The TLS handshake on an existing connection, as client or server, either after STARTTLS or right after connecting."""
 
 import asyncio
 import ssl
@@ -96,7 +96,7 @@ class TlsUpgrade:
             self._before += octets
 
     def connection_lost(self) -> None:
-        """Handle a lost connection by cancelling the handshake unless it ends by itself within `grace` seconds."""
+        """Handle the loss of the connection: cancel the handshake unless it ends by itself within `grace` seconds."""
         if self._task:
             self._deadline.set(self._loop, self._grace, self._task.cancel)
 
@@ -109,7 +109,7 @@ class TlsUpgrade:
             self._transport.abort()
 
     def _hand_over(self) -> None:
-        """Pass to the handshake the bytes that were received before TLS took over the transport."""
+        """Give the handshake the bytes that were received before TLS took over the transport."""
         self.has_transport = True
         octets, self._before = self._before, b""
         if octets:

@@ -3,9 +3,9 @@
 A sender's notice is a delivery status notification (RFC 3461, 3464, 6522, 6533), which reports that mail could not be
 delivered, is delayed or was delivered. An owner's notice reports a mail loop.
 
-Senders must not learn the primary of an alias. So a notice for a forwarded copy names only the alias, and omits the
-next server and its reply text (see `redact`). Text from replies and headers is untrusted, so a notice limits each
-quotation to one line.
+Senders must not learn the primary of an alias. So a notice about a forwarded copy names only the alias, and omits the
+name of the next server and the text of its reply (see `redact`). Text from replies and headers is untrusted, so a
+notice quotes it only as single lines of limited length.
 """
 
 import binascii
@@ -41,7 +41,7 @@ class Bounces(StrEnum):
     AUTHENTICATED = "authenticated"
     """Only senders whose addresses were verified get notices.
 
-    The owner of a forged sender address never sent the message, so must not get a notice.
+    If a sender address is forged, its owner did not send the message and must not get a notice about it.
     """
     NEVER = "never"
 
@@ -68,7 +68,7 @@ class Permission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fate:
-    """The outcome of a delivery that a notice reports."""
+    """The outcome of a delivery, as a notice reports it."""
 
     action: Action
     status: str
@@ -87,7 +87,7 @@ class RecipientOutcome:
     """The recipient's address, exactly as the sender wrote it."""
     fate: Fate
     is_forwarded: bool = False
-    """Whether the copy was forwarded to a primary, which the notice must not reveal."""
+    """Whether the copy was forwarded to the primary of an alias. The notice must not reveal the primary."""
     wishes: RecipientDsn = NO_RECIPIENT_DSN
     """The sender's DSN parameters for this recipient."""
 
@@ -108,7 +108,8 @@ def may_bounce(
 
     `is_report` is the result of `reports.is_report` for the message's header. `is_outside` means that the sender has no
     email address in this deployment. A sender outside the deployment gets a success notice only if `confirms_outside`
-    is set. Success notices are easy to abuse, because anyone can send a message that will be delivered.
+    is set. Success notices to outside senders are easy to abuse: anyone can send a message that will be delivered, and
+    give another person's address as its sender.
 
     A notice never causes another notice (RFC 5321 section 6.1).
     """
@@ -133,11 +134,11 @@ def may_bounce(
 
 
 def gives_whole(message: Message, action: Action, *, is_outside: bool) -> bool:
-    """Return whether a notice includes the whole message, and not only its header (RFC 3461 section 4.3).
+    """Return whether a notice includes the whole message rather than only its header (RFC 3461 section 4.3).
 
-    A failure notice includes the whole message if the sender requested it, the message is small, and the sender
-    has an email address in this deployment. A sender outside the deployment never gets a body, because the message may
-    be spam with a forged sender.
+    A failure notice includes the whole message if the sender requested it, the message is small, and the sender has an
+    email address in this deployment. A sender outside the deployment never gets a body, because the message may be spam
+    with a forged sender.
     """
     return (
         action is Action.FAILED
@@ -157,7 +158,7 @@ def notice(
     notice_id: str,
     now: datetime,
 ) -> bytes:
-    """Compose the notice to the sender about a message and some of its recipients.
+    """Compose the notice that tells the sender what happened to a message for some of its recipients.
 
     All `outcomes` must have the same action. If `is_whole` is true, `original` must be the whole message, and the
     notice includes all of it if possible. If `is_whole` is false, `original` is the beginning of the message, and the
@@ -212,7 +213,7 @@ _OPENINGS = {
     Action.RELAYED: "Your message was relayed to a server that does not confirm delivery. The recipients are:",
     Action.EXPANDED: "Your message was delivered and also forwarded. The recipients are:",
 }
-"""The line of a notice that introduces the list of recipients, for each action."""
+"""For each action, the line that introduces the list of recipients in a notice."""
 
 _MEANINGS = {
     "1": ("The address does not accept mail.", "Check the address for typing errors, and send the message again."),
@@ -235,9 +236,10 @@ _MEANINGS = {
         "The server's reply may give the reason. Contact the recipient in another way.",
     ),
 }
-"""The explanation of an enhanced status code, with advice for the sender.
+"""The explanations of enhanced status codes, each with advice for the sender.
 
-Each key is the part of a status code after its first digit, or the beginning of that part (RFC 3463 section 3).
+Each key consists of the last two numbers of a status code, such as "4.6" for 5.4.6, or of only the first of the two,
+such as "1" for all codes 5.1.x (RFC 3463 section 3).
 """
 _ANY_MEANING = ("The receiving system reported a problem.", "Try again later, or contact the recipient in another way.")
 
@@ -254,7 +256,7 @@ def _for_people(outcomes: Sequence[RecipientOutcome], message: Message, *, hostn
 
 
 def _about(outcome: RecipientOutcome) -> list[str]:
-    """Describe the outcome for one recipient, in lines of plain text for people."""
+    """Describe the outcome for one recipient in lines of human-readable text."""
     fate = outcome.fate
     lines = [f"    {one_line(outcome.recipient)}", ""]
     advice = "You requested this notice. You do not need to do anything."
@@ -290,7 +292,7 @@ def _for_programs(outcomes: Sequence[RecipientOutcome], message: Message, *, hos
 
 
 def _fields_of(outcome: RecipientOutcome, message: Message, *, is_utf8: bool) -> list[tuple[str, str]]:
-    """Return the names and values of one recipient's fields. A field whose value is unknown has an empty value."""
+    """Return the names and values of one recipient's fields. An unknown value is returned as an empty string."""
     fate, diagnostic = outcome.fate, _diagnostic(outcome)
     kind, _, original = outcome.wishes.orcpt.partition(";")
     return [
@@ -307,7 +309,7 @@ def _fields_of(outcome: RecipientOutcome, message: Message, *, is_utf8: bool) ->
 
 
 def _returned(header: bytes, whole: bytes, *, is_utf8: bool) -> bytes:
-    """Compose the part that returns the whole message if `whole` is not empty, and otherwise only the header."""
+    """Compose the part that returns the whole message, or only its header if `whole` is empty."""
     is_global = is_utf8 and not header.isascii() and _is_utf8(header)
     if whole:
         return _labelled(
@@ -317,7 +319,7 @@ def _returned(header: bytes, whole: bytes, *, is_utf8: bool) -> bytes:
 
 
 def _diagnostic(outcome: RecipientOutcome) -> str:
-    """Return the peer's reply or the problem, without details that the sender must not see.
+    """Return the peer's reply or the problem with the attempt, without details that the sender must not see.
 
     The result is empty if no attempt was made.
     """
@@ -340,7 +342,8 @@ def _is_reply(result: AttemptResult | None) -> bool:
 def _remote(outcome: RecipientOutcome) -> str:
     """Return the Remote-MTA value, which names the server that replied.
 
-    The value is empty if the name would reveal the primary of an alias.
+    The value is empty if the peer is not a mail server, or if the copy was forwarded, because the server's name could
+    then reveal the primary of the alias.
     """
     result = outcome.fate.result
     if result is None or outcome.is_forwarded:
@@ -353,7 +356,7 @@ def _remote(outcome: RecipientOutcome) -> str:
 def _status(fate: Fate) -> str:
     """Return the status code of an outcome.
 
-    A code that contradicts the action is replaced by a general code (RFC 3464 section 2.3.4).
+    A code that is malformed or contradicts the action is replaced by a general code (RFC 3464 section 2.3.4).
     """
     first = {Action.FAILED: "5", Action.DELAYED: "4"}.get(fate.action, "2")
     return fate.status if STATUS.fullmatch(fate.status) and fate.status[0] == first else f"{first}.0.0"
@@ -380,7 +383,7 @@ def owner_notice(
 ) -> bytes:
     """Compose the notice that informs the owner of an email address about a mail loop.
 
-    `path` is the result of `reports.path`: the servers that the message passed through, the first server first.
+    `path` is the result of `reports.path`: the servers that the message passed through, starting with the first one.
     """
     owner = delivery.address.text
     steps = [f"    {number}. {one_line(name)}" for number, name in enumerate(path, 1)]

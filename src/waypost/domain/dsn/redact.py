@@ -19,7 +19,8 @@ def one_line(text: str, limit: int = _TEXT_LIMIT) -> str:
 def discreet(text: str, *, is_forwarded: bool) -> str:
     """Return the text of a peer's reply in a form that the sender may see.
 
-    For a forwarded copy, the result is `WITHHELD`. The receiving server knows the primary, and can name it in more ways
-    than a program can detect ("Bob Smith's mailbox is full"). The sender needs only the reply code and the status code.
+    For a forwarded copy, the result is `WITHHELD`, because the receiving server knows the primary and may name it in
+    ways that a program cannot detect ("Bob Smith's mailbox is full"). The reply code and the status code, which the
+    sender still gets, are sufficient.
     """
     return WITHHELD if is_forwarded else one_line(text)

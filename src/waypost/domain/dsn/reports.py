@@ -15,7 +15,10 @@ from waypost.domain.dsn.redact import one_line
 from waypost.domain.mail.messages import MAX_RECEIVED_LINES
 
 _REPORT_LIMIT = 64 * 1024
-"""The maximum number of bytes to examine in a bounce. The delivery status comes before the returned message."""
+"""The maximum number of bytes to examine in a bounce.
+
+The rest of a bounce can be ignored, because the delivery status comes before the returned message.
+"""
 _FIELD_LIMIT = 4_000
 """The maximum number of bytes to examine in one field."""
 _RECEIVED_LIMIT = 1_000
@@ -24,14 +27,15 @@ _FEW_RECEIVED = 30
 _SHORT_RECEIVED_LIMIT = 400
 """The maximum number of bytes to examine in one Received field if there are more than `_FEW_RECEIVED` fields.
 
-The limit is lower because up to a hundred fields are read in one store transaction.
+This limit is lower than `_RECEIVED_LIMIT`, because up to a hundred fields are read within one store transaction.
 """
 _STATUS_LIMIT = 16 * 1024
 """The maximum number of bytes to examine in a delivery status. This limit is enough for fifty recipients."""
 _ENCODED_LIMIT = 4 * _STATUS_LIMIT
 """The maximum length of a delivery status in quoted-printable or base64, in bytes.
 
-Quoted-printable uses up to three bytes for each original byte, and adds line breaks.
+The limit is four times `_STATUS_LIMIT`, because quoted-printable uses up to three bytes for each original byte, and
+adds line breaks.
 """
 _STATUSES_LIMIT = 2
 """The maximum number of delivery statuses to examine. A bounce normally contains only one delivery status."""
@@ -45,12 +49,13 @@ _PARTS_LIMIT = 10
 _PARTS_IN_ALL = 100
 """The maximum total number of parts to examine in all nested multiparts."""
 _DEPTH_LIMIT = 3
-"""The maximum number of levels to examine in nested multiparts and messages."""
+"""The maximum nesting depth of multiparts and messages to examine."""
 
 PATH_LIMIT = 1_000
 """The maximum total length of the server names in a stored path, in characters.
 
-The length is limited because the path is stored for each recipient, and the sender controls the header.
+The sender controls the header, and the path is stored for each recipient, so an unlimited path could use a lot of
+space.
 """
 EARLIER = "(earlier servers)"
 """The placeholder for the servers that are omitted from a path."""
@@ -68,22 +73,25 @@ _NOT_IN_NAME = re.compile(r"[^\w.:\[\]-]", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The information in a bounce about one recipient. Values that are missing from the bounce are empty."""
+    """The information about one recipient in a bounce. Values that are missing from the bounce are empty."""
 
     final_recipient: str
     action: str
-    """The action as a value of `Action`, or an empty string if the bounce has an unknown action or no action."""
+    """The action as a value of `Action`; empty if the bounce gives an unknown action or none.
+
+    If the bounce has no action, but the status code of a permanent failure, the value is `Action.FAILED`.
+    """
     status: str
     diagnostic: str
 
 
 def is_report(header: bytes) -> bool:
-    """Return whether the header declares that the message is a report (RFC 6522), regardless of its sender."""
+    """Return whether the header declares that the message is a report (RFC 6522), regardless of who sent it."""
     return next(_fields(header, b"content-type"), "").lower().startswith("multipart/report")
 
 
 def read_report(octets: bytes) -> Report | None:
-    """Return a bounce's report about the first recipient that failed, or about its first recipient if none failed.
+    """Return a bounce's report about the first recipient whose delivery failed, or the first recipient if none failed.
 
     The result is None if the bounce has no machine-readable part (RFC 3464), because free text is never interpreted.
     The function accepts arbitrary bytes, and never raises an exception.
@@ -103,9 +111,9 @@ def _statuses(entity: bytes, *, depth: int, parts_left: Iterator[int], is_wrappe
     """Yield the `message/delivery-status` parts of an entity whose lines end in LF.
 
     RFC 6522 requires a `message/delivery-status` part to be in a `multipart/report`. But some servers use
-    `multipart/mixed`, and some filters wrap a report in another multipart. A report in an attached message is about
-    other mail, unless a filter wrapped the original bounce in its own multipart. A filter that wraps a bounce writes
-    `report-type=delivery-status` in the multipart.
+    `multipart/mixed`, and some filters wrap a report in another multipart. A report in an attached message is usually
+    about other mail, and is ignored. The exception is a bounce that a filter has wrapped in a multipart of its own.
+    Such a filter writes `report-type=delivery-status` into the Content-Type of this multipart.
     """
     header, _, body = (b"", b"", entity) if entity.startswith(b"\n") else entity.partition(b"\n\n")
     kind = next(_fields(header, b"content-type"), "")
@@ -187,9 +195,9 @@ def _report(group: dict[bytes, str]) -> Report:
 
 
 def _without_type(value: str) -> str:
-    """Return a field value without its type, such as `rfc822;` in `rfc822; a@b.example`.
+    """Remove the type from a field value, such as `rfc822;` from `rfc822; a@b.example`.
 
-    Some servers write the value without a type.
+    Some servers omit the type.
     """
     found = _TYPE.match(value)
     return value[found.end() :].strip() if found else value
@@ -198,7 +206,7 @@ def _without_type(value: str) -> str:
 def _action(value: str) -> str:
     """Return the `Action` that a field value denotes, or an empty string if the value is unknown.
 
-    The value may have comments, and some servers use other words for "failed" and "delayed". Mail that "expired" in a
+    The value may contain comments. Some servers use other words for "failed" and "delayed". Mail that "expired" in a
     server's queue has failed (RFC 3464 section 2.3.3).
     """
     word, _, _ = _without_comments(value).strip().lower().partition(" ")
@@ -210,7 +218,7 @@ def _action(value: str) -> str:
 
 
 def hops(header: bytes) -> list[str]:
-    """Return the servers that a message passed through, from its Received fields, the first server first.
+    """Return the servers that a message passed through, in order, according to its Received fields.
 
     If there are more than `MAX_RECEIVED_LINES + 1` servers, the earliest servers are omitted.
     """
@@ -221,7 +229,7 @@ def hops(header: bytes) -> list[str]:
 
 
 def path(header: bytes) -> list[str]:
-    """Return the servers that a message passed through, the first server first, and limit the list for storage.
+    """Return the same servers as `hops`, but limit the length of the list so that it can be stored.
 
     If the names are longer than `PATH_LIMIT` in total, `EARLIER` replaces the earliest servers.
     """
@@ -242,7 +250,7 @@ def _by(received: str) -> str:
 
 def _without_comments(value: str) -> str:
     found = value.count(")")
-    for _ in range(3):  # comments may have comments in them
+    for _ in range(3):  # comments may be nested
         if not found:
             break
         value, found = _COMMENT.subn(" ", value)
@@ -250,7 +258,10 @@ def _without_comments(value: str) -> str:
 
 
 def _fields(header: bytes, name: bytes, limit: int = _FIELD_LIMIT) -> Iterator[str]:
-    """Yield the unfolded values of all fields with the given name, in header order: the most recent hop comes first."""
+    """Yield the unfolded values of all fields with the given name, in header order.
+
+    Of the Received fields, the most recent comes first, because each server adds its field at the top.
+    """
     lines = b"\n" + header  # a regular expression that begins with a literal byte is four times as fast
     for field in re.finditer(rb"\n" + name + rb"[ \t]*:", lines, re.IGNORECASE):
         yield _value(lines, field.end(), limit)

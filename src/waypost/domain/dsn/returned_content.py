@@ -1,7 +1,7 @@
-"""The part of a message that a notice returns to its sender (RFC 3461 section 4.3, RFC 6522).
+"""The part of a message that a notice returns to the message's sender (RFC 3461 section 4.3, RFC 6522).
 
-The content of the message is untrusted. The running time is linear in the number of bytes examined, and this number is
-limited.
+The content of the message is untrusted. So the number of bytes examined is limited, and the running time is linear in
+this number.
 """
 
 import re
@@ -12,7 +12,7 @@ EXAMINED = 32 * 1024
 """The maximum number of bytes to examine in a header."""
 
 READ = EXAMINED + 2
-"""The number of bytes of a message that the function `header` needs.
+"""The number of bytes that the function `header` needs from the beginning of a message.
 
 The last two bytes show whether the header is longer than `EXAMINED`.
 """
@@ -21,13 +21,13 @@ HEADER_LIMIT = 4 * 1024
 """The maximum number of bytes of a header that one notice returns. A longer header is cut at the end of a line."""
 
 HEADERS_LIMIT = 64 * 1024
-"""The maximum number of bytes of a message's header that the notices for all its recipients return together."""
+"""The maximum number of header bytes that all notices about one message return in total."""
 
 WHOLE_LIMIT = 256 * 1024
-"""The maximum number of bytes of a whole message that the notices for all its recipients return together."""
+"""The maximum number of bytes that all notices about one message return in total if they include the whole message."""
 
 CUT = b"X-Waypost-Cut: The header of the message is longer. The rest of it is not returned.\r\n"
-"""The field that marks the place where a header was cut."""
+"""The field that shows where a header was cut."""
 
 LINE_LIMIT = 998
 """The maximum length of a line, in bytes (RFC 5322 section 2.1.1)."""
@@ -51,10 +51,12 @@ def may_be_whole(message: Message) -> bool:
 
 
 def header(original: bytes, *, recipients: int = 1) -> bytes:
-    """Return the header of a message as its author wrote it. If part of the header is omitted, `CUT` is its last line.
+    """Return the header of a message as its author wrote it.
+
+    If part of the header is omitted, the result ends with `CUT`.
 
     The more recipients a message has, the less of its header is returned, because each recipient can cause a separate
-    notice. `original` must have at least the first `READ` bytes of the message, or all of a shorter message.
+    notice. `original` must contain the whole message, or at least its first `READ` bytes.
     """
     raw_header = original[: end_of_header(original)]
     is_cut = len(raw_header) > EXAMINED
@@ -70,15 +72,15 @@ def header(original: bytes, *, recipients: int = 1) -> bytes:
 
 
 def _whole_lines(beginning: bytes) -> bytes:
-    """Return the beginning of a header without its incomplete last line. A header of one line is returned unchanged."""
+    """Return the beginning of a header without its incomplete last line. If the header has only one line, it is kept."""
     return beginning[: max(beginning.rfind(b"\r"), beginning.rfind(b"\n")) + 1] or beginning
 
 
 def whole(original: bytes) -> bytes:
     """Return a whole message, with the header as its author wrote it.
 
-    The result is empty if a notice cannot return the message. A part that contains a whole message must not be encoded
-    (RFC 2046 section 5.2.1). So a notice can return the message only if `is_lines` is true for the message.
+    The result is empty if the message cannot be returned as a whole. A part of a notice that contains a whole message
+    must not be encoded (RFC 2046 section 5.2.1), so this is possible only if `is_lines` is true for the message.
     """
     raw_header = original[: end_of_header(original)]
     returned = of_author(raw_header) + original[len(raw_header) :]
@@ -97,7 +99,7 @@ def of_author(raw_header: bytes) -> bytes:
 
 
 def is_lines(octets: bytes) -> bool:
-    """Return whether all lines end in CRLF, are short enough, and have no NUL, as SMTP requires without BINARYMIME.
+    """Return whether all lines end in CRLF, are short enough and contain no NUL, as SMTP without BINARYMIME requires.
 
     RFC 2045 section 2 defines these rules for lines.
     """

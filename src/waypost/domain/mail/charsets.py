@@ -3,8 +3,9 @@
 Charset labels have the meanings that the WHATWG Encoding Standard defines
 (https://encoding.spec.whatwg.org/#names-and-labels), because senders use the labels with these meanings. For example,
 `gb2312` means GBK, `shift_jis` means code page 932, and `iso-8859-1` means windows-1252. The module also knows a few
-labels that occur in mail but not on the web. A message cannot select any other Python codec, because some codecs take
-quadratic time, and Python caches every unknown codec name that it looks up.
+labels that occur in mail but not on the web. A message cannot select any other Python codec. Otherwise, hostile mail
+could select codecs that take quadratic time, or fill the cache in which Python keeps every unknown codec name that it
+looks up.
 """
 
 import re
@@ -52,9 +53,10 @@ _CODECS = {
     "utf-8": "utf-8-sig",
     "x-user-defined": "",
 }
-"""The codecs that replace Python codecs with incomplete character sets, keyed by the WHATWG name of the encoding.
+"""The codecs to use where the Python codec that `webencodings` chooses lacks some characters.
 
-The codec is empty for an encoding that browsers refuse to decode, or that is not for text.
+The keys are the names of encodings in the WHATWG standard. The codec is empty for an encoding that browsers refuse to
+decode, or that is not for text.
 """
 
 _OF_MAIL = {
@@ -85,7 +87,7 @@ _OF_MAIL = {
     "unicode-1-1-utf-7": "utf-7",
     "utf-7": "utf-7",
 }
-"""Charset labels that the WHATWG standard lacks, or refuses for reasons that apply only to browsers."""
+"""The codecs for charset labels that the WHATWG standard lacks, or refuses for reasons that apply only to browsers."""
 
 
 def _iso_2022_jp(octets: bytes) -> str:
@@ -148,7 +150,10 @@ def _more_kanji(octets: bytes) -> str:
 
 
 def _of_pairs(octets: bytes, character: Callable[[int, int], str]) -> str:
-    """Decode characters of two bytes each: the row and the cell in a table of 94 by 94 characters, each plus 0x21."""
+    """Decode characters of two bytes each.
+
+    The bytes are the row and the cell in a table of 94 by 94 characters, with 0x21 added to each.
+    """
     text = [
         character(first - 0x21, second - 0x21) if 0x21 <= first <= 0x7E and 0x21 <= second <= 0x7E else _UNREADABLE
         for first, second in zip(octets[::2], octets[1::2], strict=False)
@@ -164,7 +169,7 @@ def _katakana_of(index: int) -> str:
 def _kanji_of(row: int, cell: int) -> str:
     """Return a character of JIS X 0208, including NEC's row 13 and the rows in which NEC encodes IBM's characters.
 
-    Code page 932 has the same table, but stores two rows for each lead byte.
+    The character is looked up in code page 932, which has the same table, but combines two rows under each lead byte.
     """
     lead = row // 2 + (0x81 if row < 62 else 0xC1)
     trail = cell + 0x9F if row % 2 else cell + (0x40 if cell < 63 else 0x41)

@@ -1,7 +1,7 @@
 """Deliveries: their reasons, their statuses, and the meaning of attempt results.
 
-A delivery is one message for one email address. Only `decide` interprets the reply code of a peer. `decide` treats an
-unknown result as a temporary failure, so the server keeps the mail and retries.
+A delivery is one message for one email address. Only `decide` interprets a peer's reply code. `decide` treats an
+unknown result as a temporary failure, so the server keeps the mail and tries again.
 """
 
 import hashlib
@@ -23,18 +23,18 @@ class Reason(StrEnum):
     FORWARDED = "forwarded"
     """The sender addressed the message to an alias of the email address."""
     NOTICE = "notice"
-    """The message is a notice that this server wrote, to a sender or to the owner of the email address."""
+    """The message is a notice that this server wrote to a sender or to the owner of the email address."""
     RETURNED = "returned"
-    """The message is a bounce for a copy that this server had sent to another server."""
+    """The message is a bounce of a copy that this server sent to another server."""
 
 
 class Status(StrEnum):
-    """The status of a delivery. Delivery to the built-in inbox is part of the transaction that accepts the message."""
+    """The status of a delivery. The transaction that accepts a message also delivers it to the built-in inbox."""
 
     QUEUED = "queued"
     """The delivery waits for its next attempt, or an attempt is in progress."""
     DELIVERED = "delivered"
-    """The delivery is complete. If the delivery had a route, the peer has accepted the message."""
+    """The delivery is complete. If the delivery used a route, the peer has accepted the message."""
     DEAD = "dead"
     """The server makes no more attempts, and keeps the whole message as a dead letter, which can be redriven."""
 
@@ -47,9 +47,9 @@ class Event(StrEnum):
     DELIVERED = "delivered"
     """A copy is in the inbox, or the delivery over the route succeeded."""
     MOVED = "moved"
-    """The route has changed, so the delivery waits for an attempt to reach its new destination."""
+    """The route has changed, so the next attempt will go to the new destination."""
     DEFERRED = "deferred"
-    """An attempt failed, and there will be another attempt."""
+    """An attempt failed, and the server will try again."""
     DEAD = "dead"
     """The server makes no more attempts, so the delivery is a dead letter."""
     REDRIVEN = "redriven"
@@ -67,7 +67,7 @@ STATES: dict[tuple[Status | None, Event], Status] = {
     (Status.DEAD, Event.REDRIVEN): Status.QUEUED,
     (Status.DELIVERED, Event.REDRIVEN): Status.QUEUED,
 }
-"""The transition table of deliveries: the new status for each possible pair of a status and an event.
+"""The transition table for deliveries: the new status for each possible combination of a status and an event.
 
 The status None means that the delivery does not exist yet. The diagram in `docs/mail-flow.md` is generated from this
 table.
@@ -77,7 +77,7 @@ table.
 def after(status: Status, event: Event) -> Status:
     """Return the status of a delivery after an event.
 
-    Raises `KeyError` if the event cannot happen while the delivery has its current status.
+    Raises `KeyError` if the event cannot happen to a delivery with this status.
     """
     return STATES[status, event]
 
@@ -100,17 +100,16 @@ class Delivery:
     kept: bool = True
     """Whether the copy is in the inbox of the email address."""
     destination: str = ""
-    """The destination of the route, as it is written in the route; empty if the delivery is only to the inbox."""
+    """The destination of the route, as `routes.destination` returns it; empty if the delivery is only to the inbox."""
     also_for: str = ""
     """The alias, as the sender wrote it, if the sender addressed both an alias and its primary; otherwise empty.
 
-    If the sender addressed an alias and its primary, the primary gets only one copy, but the sender gets the same
-    notices as for two copies.
+    Although the primary gets only one copy of such a message, the sender gets the same notices as for two copies.
     """
 
     @property
     def id(self) -> str:
-        """The id of the delivery, which is the same for each attempt, so that a receiver can recognize a duplicate."""
+        """The id of the delivery. The id is the same for each attempt, so that a receiver can recognize a duplicate."""
         return delivery_id(self.message_id, self.email_address_id)
 
 
@@ -140,7 +139,7 @@ class Stage(StrEnum):
 
 
 class Protocol(StrEnum):
-    """The protocol of a peer, which determines the meaning of a reply code."""
+    """The protocol of a peer. The protocol determines what a reply code means."""
 
     SMTP = "smtp"
     LMTP = "lmtp"
@@ -177,7 +176,7 @@ class Trouble(StrEnum):
     FORBIDDEN = "forbidden"
     """The host has a private address, which the route does not allow."""
     FAILED = "failed"
-    """A failure of this server, and not of the message: a full disk, a missing directory or an internal error."""
+    """A failure of this server, unrelated to the message: a full disk, a missing directory or an internal error."""
     IS_OURSELVES = "is ourselves"
     """This server is the first of the mail servers that the DNS lists for the domain (RFC 5321 section 5.1)."""
 
@@ -225,7 +224,7 @@ class Decision:
     at: datetime | None = None
     """The time of the next attempt; None if the server makes no more attempts."""
     is_of_destination: bool = False
-    """Whether the destination itself failed, so that other messages for it would fail, too."""
+    """Whether the destination itself failed, in which case other messages for it would fail, too."""
     is_loop: bool = False
     """Whether the message is in a mail loop."""
 
@@ -254,7 +253,7 @@ class Policy:
     jitter: float = 0.1
     """The fraction by which a pause may be extended, so that messages that failed together are not retried together."""
     pause: timedelta = timedelta(minutes=1)
-    """The longest time for which the server sends nothing to a destination that failed as a whole."""
+    """The longest time for which the server sends nothing to a destination after the destination itself has failed."""
 
 
 _PERMANENT_TROUBLES = {
@@ -265,7 +264,7 @@ _PERMANENT_TROUBLES = {
 }
 """The kinds of trouble that are permanent failures, with their enhanced status codes.
 
-A host that does not exist is only a temporary failure, because a mistake in the DNS or in a route looks the same.
+A nonexistent host counts only as a temporary failure, because a mistake in the DNS or in a route looks the same.
 """
 
 _TROUBLES_OF_DESTINATION = {
@@ -281,9 +280,9 @@ _TROUBLES_OF_DESTINATION = {
     Trouble.FORBIDDEN,
     Trouble.IS_OURSELVES,
 }
-"""The kinds of trouble that are failures of the destination, and not of the message.
+"""The kinds of trouble for which the destination itself is responsible, rather than the message.
 
-In SMTP and LMTP, such trouble is a failure of the destination only at the stages before the message.
+With SMTP and LMTP, the destination is responsible only at the stages before MAIL (`_BEFORE_THE_MESSAGE`).
 """
 
 _BEFORE_THE_MESSAGE = {Stage.CONNECT, Stage.TLS, Stage.GREETING, Stage.HELLO, Stage.AUTH}
@@ -320,13 +319,13 @@ def decide(queued: Queued, result: AttemptResult, now: datetime, policy: Policy)
         then=Then.RETRY,
         status=_temporary(result),
         because=_words(result),
-        at=min(now + pause_after(queued, policy), ends_at),  # the last attempt is made at the very end
+        at=min(now + pause_after(queued, policy), ends_at),  # the last attempt is made exactly at the time limit
         is_of_destination=is_of_destination,
     )
 
 
 def expired(policy: Policy, because: str, *, is_of_destination: bool = False) -> Decision:
-    """Return the decision that makes a delivery a dead letter, because it has reached the time limit for attempts.
+    """Return the decision for a delivery that has reached the time limit for attempts: it becomes a dead letter.
 
     `because` is the reason why the last attempt failed.
     """
@@ -349,8 +348,8 @@ def pause_after(queued: Queued, policy: Policy) -> timedelta:
     """Return the length of the pause after an attempt.
 
     The jitter depends only on the message and the number of attempts. So deliveries of one message that failed together
-    are also retried together. One notice can then report all these deliveries, and the times of notices do not reveal
-    which deliveries exist.
+    are also retried together. One notice can then report all these deliveries, and the sender cannot tell from the
+    times of the notices which deliveries exist.
     """
     schedule = policy.retry_schedule
     pause = schedule[min(queued.attempts, len(schedule) - 1)]
@@ -363,7 +362,7 @@ def pause_after(queued: Queued, policy: Policy) -> timedelta:
 def latest_due(now: datetime, policy: Policy) -> datetime:
     """Return the latest possible time of the next attempt for a delivery that is deferred now.
 
-    A delivery whose next attempt is later than this time was deferred while the clock was ahead.
+    If the next attempt of a delivery is due even later, the delivery was deferred while the clock was ahead.
     """
     return now + max(policy.retry_schedule) * (1 + policy.jitter)
 
@@ -404,7 +403,7 @@ def _refusal_by_reply(result: AttemptResult) -> str:
 
 
 _STATUS_BY_STAGE = {Stage.MAIL: "5.1.0", Stage.RCPT: "5.1.1"}
-"""For each stage, the most likely enhanced status code of a refusal whose reply does not contain such a code."""
+"""The enhanced status code to assume for a refusal at each stage if the reply does not contain one."""
 
 
 def _temporary(result: AttemptResult) -> str:
@@ -418,7 +417,10 @@ def _temporary(result: AttemptResult) -> str:
 
 
 def _is_of_destination(result: AttemptResult) -> bool:
-    """Return whether the destination itself failed, so that the server pauses attempts to reach it."""
+    """Return whether the destination itself failed.
+
+    If it did, the server pauses all attempts to reach this destination.
+    """
     if result.fault:
         return False
     match result.protocol:

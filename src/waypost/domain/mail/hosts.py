@@ -1,4 +1,4 @@
-"""Host names in routes and settings, which may come from the DNS, from /etc/hosts, or from Docker Compose."""
+"""Host names in routes and settings. A name may be defined in the DNS, in /etc/hosts, or by Docker Compose."""
 
 import re
 

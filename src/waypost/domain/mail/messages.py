@@ -31,10 +31,10 @@ SUBJECT_LIMIT = 998
 """The maximum length of a subject in a list of messages, in characters. The message itself keeps its whole subject."""
 
 _SUBJECT_OCTETS = 12 * SUBJECT_LIMIT
-"""The maximum number of bytes to read from the subject. The limit bounds the cost of decoding a subject of several
-megabytes.
+"""The maximum number of bytes to read from the subject.
 
-A Chinese character takes 9 bytes in an encoded word, and the word itself adds some overhead.
+Without a limit, it would be expensive to decode a subject of several megabytes. The limit is 12 bytes for each
+character, because a Chinese character takes 9 bytes in an encoded word, and the encoded word itself adds overhead.
 """
 
 _LOOP_HEADER = "X-Waypost-Loop"
@@ -57,7 +57,7 @@ _FOLD = re.compile(rb"\r\n(?=[ \t])")
 _NOT_TEXT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 """Control characters, characters that change the direction of text, and unpaired surrogates.
 
-Some charsets decode to unpaired surrogates.
+Unpaired surrogates can occur, because the decoders of some charsets produce them.
 """
 
 _NOT_IN_NAME = re.compile(r"[^\w.:\[\]-]", re.ASCII)
@@ -86,7 +86,7 @@ class Dsn:
     did not give RET.
     """
     envid: str = ""
-    """The sender's identifier for the message, from the parameter ENVID, decoded from xtext."""
+    """The sender's identifier for the message, from the ENVID parameter, decoded from xtext."""
     recipients: tuple[RecipientDsn, ...] = ()
     """The DSN parameters for each recipient, in the order of the envelope; empty if no recipient has DSN parameters."""
 
@@ -125,7 +125,7 @@ class Envelope:
         return self.protocol.startswith("UTF8")
 
     def wishes_for(self, recipient: str) -> RecipientDsn:
-        """Return the DSN parameters for a recipient, whose address must be written as in RCPT TO."""
+        """Return the DSN parameters for a recipient. The address must be written exactly as in RCPT TO."""
         if not self.dsn.recipients or recipient not in self.recipients:
             return NO_RECIPIENT_DSN
         return self.dsn.recipients[self.recipients.index(recipient)]
@@ -149,7 +149,7 @@ class Message:
     header_id: str = ""
     """The value of the Message-ID field, without the angle brackets; empty if the message has no Message-ID."""
     is_authentic: bool = False
-    """Whether the sender address is authentic, so that a notice to it reaches the person who sent the message.
+    """Whether the sender address is authentic, which means that a notice to it reaches the person who sent the message.
 
     SPF or DKIM can authenticate an address (see `domain.mailauth.vouching`). The server assumes that a sender address
     from a trusted client is authentic.
@@ -167,7 +167,7 @@ class HeaderFacts:
 
     subject: str
     received_lines: int
-    """The number of `Received` lines, counted up to one more than `MAX_RECEIVED_LINES`."""
+    """The number of `Received` lines. Counting stops at `MAX_RECEIVED_LINES + 1`."""
     loop_tokens: tuple[str, ...]
     header_id: str = ""
     """The Message-ID, without the angle brackets."""
@@ -188,9 +188,9 @@ def new_id(now: datetime, number: int, random: bytes) -> str:
 
 
 def read_header(raw: bytes) -> HeaderFacts:
-    """Read the values that acceptance needs from a message's header.
+    """Read the header values that determine whether and how a message is accepted.
 
-    The function accepts arbitrary bytes, even without a header, and never raises an exception.
+    The function accepts arbitrary bytes, even if they contain no header, and never raises an exception.
     """
     header = b"\r\n" + raw[: end_of_header(raw)]  # so that a line end precedes every line, including the first
     subject = _SUBJECT.search(header)
@@ -213,7 +213,7 @@ def _header_id(header: bytes) -> str:
 
 
 def read_header_id(value: str) -> str:
-    """Return the Message-ID in a field value, without angle brackets; empty if it is missing or too long.
+    """Return the Message-ID from a field value, without angle brackets; empty if the Message-ID is missing or too long.
 
     A Message-ID without brackets or with spaces is accepted, although RFC 5322 section 3.6.4 does not allow it.
     Consecutive spaces are replaced with one space.
@@ -235,8 +235,8 @@ def end_of_header(raw: bytes | bytearray) -> int | None:
 def loop_token(key: bytes, email_address_id: str) -> str:
     """Return the loop token of an email address.
 
-    The token marks copies that an alias forwards, or that the route of the email address sends to another server. Only
-    a server that knows `key` can create or verify the token.
+    The token marks each copy that the email address forwards (as an alias) or that its route sends to another server.
+    Only a server that knows `key` can create or verify the token.
     """
     return hmac.digest(key, b"loop:" + email_address_id.encode(), hashlib.sha256).hex()
 
@@ -245,7 +245,7 @@ def refuse_loop(facts: HeaderFacts, *, ids: list[str], key: bytes) -> None:
     """Raise `errors.MailLoop` if the message has too many hops, or has already been forwarded for one of `ids`.
 
     `ids` are the ids of the email addresses that would forward the message: aliases, and email addresses with a route
-    to another server. The text of the error never names a primary, because senders must not learn the primary.
+    to another server. The error text never names the primary of an alias, because senders must not learn it.
     """
     if facts.received_lines > MAX_RECEIVED_LINES:
         raise errors.MailLoop(f"Too many hops: more than {MAX_RECEIVED_LINES} Received lines")
@@ -266,16 +266,18 @@ def trace_header(
     tokens: Sequence[str] = (),
     delivery_id: str = "",
 ) -> bytes:
-    """Return the trace header of one copy of a message (RFC 5321 section 4.4, RFC 9228). The raw bytes follow it. Each
-    line of the trace header ends in CRLF.
+    """Return the trace header (RFC 5321 section 4.4, RFC 9228) to prepend to the raw bytes of one copy of a message.
+
+    Each line of the trace header ends in CRLF.
 
     `results` are the lines of the `Authentication-Results` field (RFC 8601). `tokens` mark a copy that leaves this
     server, so that the server recognizes the message if it comes back. `delivery_id` lets a receiver recognize a
-    duplicate, and is empty for a copy that stays in the inbox.
+    duplicate; it is empty for a copy that stays in the inbox.
 
-    A copy that leaves this server gets ASCII lines if possible, because a peer without SMTPUTF8 accepts only ASCII. So
-    the domains in these lines are written as A-labels. If the local part of `sent_to` is not ASCII, the optional `for`
-    clause is omitted (RFC 5321 section 4.4). The `for` clause is kept if `delivered_to` needs SMTPUTF8 anyway.
+    If a copy leaves this server, its trace header is ASCII if possible, because a peer without SMTPUTF8 accepts only
+    ASCII. So domains are written as A-labels, and the `for` clause, which is optional (RFC 5321 section 4.4), is
+    omitted if the local part of `sent_to` is not ASCII. If the local part of `delivered_to` is not ASCII either, the
+    `for` clause is kept, because the copy needs SMTPUTF8 anyway.
     """
     envelope = message.envelope
     if delivery_id:
@@ -297,7 +299,7 @@ def trace_header(
 
 
 def without_return_path(trace_header: bytes) -> bytes:
-    """Return the trace header for another mail server, without the Return-Path line.
+    """Return the trace header without its Return-Path line, for a copy that is sent to another mail server.
 
     Only the server that makes the final delivery adds Return-Path (RFC 5321 section 4.4).
     """
@@ -309,7 +311,7 @@ def without_return_path(trace_header: bytes) -> bytes:
 def _date(moment: datetime) -> str:
     """Return a date in the format of RFC 5322.
 
-    The date is cached, because all deliveries of a message have the same date.
+    The result is cached, because all deliveries of a message have the same date.
     """
     return format_datetime(moment)
 
@@ -317,7 +319,8 @@ def _date(moment: datetime) -> str:
 def _tls_comment(tls: str) -> str:
     """Return the comment about TLS for the Received line.
 
-    RFC 8314 section 4.3 defines a clause for the cipher, but its cipher names are not available from OpenSSL.
+    RFC 8314 section 4.3 defines a clause for the cipher, but OpenSSL does not provide the cipher names that it
+    requires.
     """
     return f" ({tls})\r\n\t" if tls else " "
 
@@ -328,7 +331,7 @@ def _address_literal(peer: str) -> str:
 
 
 def _beginning(header: bytes, start: int) -> bytes:
-    """Return up to `_SUBJECT_OCTETS` bytes from `start`, without an incomplete UTF-8 character at their end."""
+    """Return up to `_SUBJECT_OCTETS` bytes from `start`, without an incomplete UTF-8 character at the end."""
     end = start + _SUBJECT_OCTETS
     if end >= len(header):
         return header[start:]

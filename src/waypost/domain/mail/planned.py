@@ -1,4 +1,4 @@
-"""Deliveries that are decided before they are stored, so that a message with many recipients can be stored in parts."""
+"""Deliveries that are planned before they are stored, so that a message to many recipients can be stored in batches."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,9 +10,9 @@ from waypost.domain.mail.delivery import Reason
 class PlannedDelivery(NamedTuple):
     """A delivery as it was decided when the message was accepted.
 
-    A planned delivery contains all data for the delivery, its trace header and its first trace event. So the delivery
-    stays the same if the directory or the routes change before it is stored. The store keeps the fields in this order,
-    so add a new field only at the end, and with a default.
+    A planned delivery contains all data that is needed to store the delivery, its trace header and its first trace
+    event. So the delivery stays the same even if the directory or the routes change before it is stored. The fields are
+    stored in this order, so add a new field only at the end, and with a default.
     """
 
     email_address_id: str
@@ -34,13 +34,13 @@ class PlannedDelivery(NamedTuple):
     because: str = ""
     """The reason for the delivery, as the trace shows it."""
     also_for: str = ""
-    """The alias whose notices the delivery also covers, as in `Delivery.also_for`."""
+    """The alias that the sender also addressed; see `Delivery.also_for`."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedPart:
-    """A batch of one message's planned deliveries, which one transaction stores."""
+    """A batch of one message's planned deliveries, to be stored in one transaction."""
 
     deliveries: tuple[PlannedDelivery, ...]
     results: tuple[str, ...] = ()
-    """The lines of the `Authentication-Results` field, which each trace header contains."""
+    """The lines of the `Authentication-Results` field that each trace header contains."""

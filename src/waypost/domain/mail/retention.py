@@ -1,4 +1,4 @@
-"""The retention rules, which limit the age and the total size of the mail in the inbox of an email address.
+"""The retention rules, which limit the age and the total size of the mail in an email address's inbox.
 
 A rule has three parts: the addresses that it applies to (`match`, as in a route), the maximum age of mail, and the
 maximum size of an inbox. The first rule that matches an address applies. If no rule matches, all mail is kept
@@ -20,15 +20,15 @@ _NEWEST = "~"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A retention rule: the maximum age and the maximum total size of mail in the inboxes of some addresses.
+    """A retention rule: the maximum age of mail and the maximum size of each inbox, for some addresses.
 
-    A rule with neither an age nor a size keeps all mail.
+    If a rule has neither an age nor a size, all mail is kept.
     """
 
     match: str
     """The addresses that the rule applies to, as in a route: an address, `*@DOMAIN`, `instance:ID`, or `*`."""
     age: timedelta | None = None
-    """The maximum age of mail, measured from the time when the server received it. Older mail is deleted."""
+    """The maximum age of mail, counted from the time when the server received it. Older mail is deleted."""
     size: int | None = None
     """The maximum total size of the messages in an inbox, in bytes. The oldest mail is deleted first.
 
@@ -38,7 +38,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """An account's mail for one address, which remains after the email address is deleted."""
+    """An account's mail for one address. The mail remains after the email address is deleted."""
 
     account: str
     address_key: str
@@ -53,7 +53,7 @@ class Delivered:
     size: int
     """The size of the message as the client sent it after DATA, in bytes."""
     kept: bool
-    """Whether the message is in the inbox. The store has only the trace of a message that is not in the inbox."""
+    """Whether the message is in the inbox. If the message is not in the inbox, the store contains only its trace."""
 
 
 def find(rules: Iterable[Rule], address: addresses.Address, instance_id: str | None) -> Rule | None:
@@ -78,11 +78,11 @@ def first_cursor(rule: Rule, now: datetime) -> str:
 def to_delete(
     rule: Rule, delivered: Sequence[Delivered], *, now: datetime, newer: int = 0
 ) -> tuple[list[Delivered], int]:
-    """Return the deliveries to delete from an inbox, and the total size of its mail so far, in bytes.
+    """Return the deliveries to delete from an inbox, and the total size of the mail counted so far, in bytes.
 
-    `delivered` is one batch of the inbox, newest first. `newer` is the size that the call for the previous batch
-    returned. After the first message that exceeds the limit, all older messages are deleted, even a message that would
-    fit, so that an inbox has no gaps.
+    `delivered` is one batch of the inbox's deliveries, newest first. `newer` is the size that the call for the previous
+    batch returned. Once the size limit is exceeded, all older messages are deleted, even small ones that would still
+    fit, so that the inbox has no gaps.
     """
     too_old = _too_old_before(rule, now)
     expired = []

@@ -1,4 +1,4 @@
-"""The routes, which send the mail for an email address to a destination, in addition to its inbox or instead of it.
+"""The routes, which send an email address's mail to a destination, either instead of the inbox or in addition to it.
 
 A route has three parts: the addresses that it applies to (`match`), its target (`to`), and its options. The first route
 that matches an address is used. If no route matches, mail goes to the inbox.
@@ -75,7 +75,10 @@ class LineEnds(StrEnum):
 INBOX = "inbox"
 
 TARGET_LIMIT = 1000
-"""The maximum length of a target, in bytes. The length is limited because the queue is indexed by target."""
+"""The maximum length of a target, in bytes.
+
+The length is limited because the database has an index of the queue by target.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +87,7 @@ class Target:
 
     protocol: Protocol
     host: str = ""
-    """The host for SMTP, LMTP and webhooks; an IPv6 address has no brackets.
+    """The host for SMTP, LMTP and webhooks. An IPv6 address is written without brackets.
 
     The host is empty for a socket, a Maildir and `mx:`. If the host name ends in a dot, the resolver does not append
     search domains.
@@ -95,7 +98,10 @@ class Target:
     is_tls: bool = False
     """Whether the connection begins with TLS (implicit TLS)."""
     mx: str | None = None
-    """The domain whose MX records are used; empty for the address's domain, and None unless the target is `mx:`."""
+    """The domain whose MX records are used; None if the target is not `mx:`.
+
+    If the domain is empty, the domain of the email address is used.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +116,7 @@ class Route:
     user: str = ""
     """The user name for AUTH with an SMTP peer."""
     secret: str = field(default="", repr=False)
-    """The password of the user, or the key that signs requests to a webhook."""
+    """The user's password, or the key that signs requests to a webhook."""
     rewrite_sender: bool = True
     """Whether the sender is rewritten (SRS) if the message leaves this server's domains."""
     allow_private: bool = False
@@ -127,7 +133,10 @@ class Route:
 
     @property
     def target(self) -> Target:
-        """The parsed target of the route. Raises `errors.Invalid` for a malformed target, which `checked` refuses."""
+        """The parsed target of the route.
+
+        Raises `errors.Invalid` if the target is malformed; `checked` refuses such routes.
+        """
         return parse_target(self.to)
 
     @property
@@ -149,7 +158,8 @@ class Route:
     def log_name(self) -> str:
         """The name of the route in the log: a digest of `match` and `to` with 12 hexadecimal digits.
 
-        The log must not contain email addresses. `waypost routes list` shows the name next to the route.
+        A digest is used because the log must not contain email addresses. `waypost routes list` shows the name next to
+        the route.
         """
         return hashlib.sha256(f"{self.match}\n{self.to}".encode()).hexdigest()[:12]
 
@@ -159,7 +169,7 @@ INBOX_ROUTE = Route(match="*", to=INBOX, keep=True)
 
 
 def names_of(address: addresses.Address, instance_id: str | None) -> set[str]:
-    """Return every `match` value, of a route or of a retention rule, that matches an address.
+    """Return all `match` values, of routes or retention rules, that match an address.
 
     `instance_id` is None if the email address was deleted. Then no `instance:ID` matches.
     """
@@ -190,7 +200,10 @@ def never_used(routes: Sequence[Route]) -> tuple[int, int] | None:
 
 
 def destination(route: Route, address: addresses.Address) -> str:
-    """Return the name of a delivery's destination, by which the queue is ordered and counted; empty for the inbox."""
+    """Return the name of a route's destination for an address; empty for the inbox.
+
+    The queue orders and counts deliveries by this name.
+    """
     if route.is_inbox:
         return ""
     return f"mx:{address.key.rpartition('@')[2]}" if route.to == "mx:" else route.to
@@ -199,7 +212,7 @@ def destination(route: Route, address: addresses.Address) -> str:
 def log_destination(destination: str) -> str:
     """Return a destination in the form that the log uses, with three dots in place of its path.
 
-    The path may contain an email address or a key. The trace of a message contains the whole path.
+    The path is hidden because it may contain an email address or a key. A message's trace contains the whole path.
     """
     scheme, _, rest = destination.partition(":")
     if scheme == "maildir" or rest.startswith("///"):
@@ -211,8 +224,8 @@ def log_destination(destination: str) -> str:
 def shown(target: str) -> str:
     """Return a target, a destination or another URL in a form that is safe to show, without parts that may be secret.
 
-    An ellipsis replaces the query, the fragment, and a user and password before the host. Only the code that makes the
-    connection uses the whole URL.
+    An ellipsis replaces the query, the fragment, and any user and password before the host. Only the code that makes
+    the connection uses the whole URL.
     """
     if re.match("maildir:|mx:|lmtp:///", target):  # a path may have any character
         return target
@@ -222,10 +235,10 @@ def shown(target: str) -> str:
 
 
 def without_secrets(text: str, target: str) -> str:
-    """Return text about a target with an ellipsis in place of the target's query and of each value in the query.
+    """Return text about a target, in which an ellipsis replaces the target's query and each value in the query.
 
     A peer or a library may repeat the secrets of a URL in its error messages. Query values of fewer than
-    `_SHORTEST_SECRET` characters are kept, because they are words and not secrets.
+    `_SHORTEST_SECRET` characters are kept, because they are assumed to be words, not secrets.
     """
     _, mark, query = _parted(target)
     if not mark or shown(target) == target:
@@ -245,7 +258,7 @@ def without_secrets(text: str, target: str) -> str:
 
 
 _SHORTEST_SECRET = 6
-"""The minimum length of a secret in a query, in characters."""
+"""The minimum length of a query value that is treated as a secret, in characters."""
 
 
 def _parted(target: str) -> tuple[str, str, str]:
@@ -255,7 +268,7 @@ def _parted(target: str) -> tuple[str, str, str]:
 
 
 def revision(routes: Sequence[Route]) -> str:
-    """Return a digest of routes, which changes if any part of a route changes, including its secret."""
+    """Return a digest of the routes. The digest changes if anything in a route changes, including the secret."""
     text = "\n".join(repr((route, hashlib.sha256(route.secret.encode()).hexdigest())) for route in routes)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -309,7 +322,7 @@ def _check_line_ends(route: Route, target: Target) -> None:
 
 
 def parse_target(to: str) -> Target:
-    """Parse a target. Raises `errors.Invalid` if the domain is malformed."""
+    """Parse a target. Raises `errors.Invalid` if the target is malformed."""
     if re.search(r"[\ud800-\udfff]", to):  # an unpaired surrogate, which JSON can express but UTF-8 cannot
         raise errors.Invalid(f"{shown(to)!a} is not valid text")
     if len(to.encode()) > TARGET_LIMIT:
@@ -367,7 +380,7 @@ def _host(text: str, to: str) -> str:
 def _domain(text: str, to: str) -> str:
     """Return the canonical form of an email domain.
 
-    The canonical form has no final dot, because email domains are always complete.
+    The canonical form has no final dot, because email domains are always fully qualified.
     """
     try:
         return addresses.domain_key(text.removesuffix("."))
@@ -394,7 +407,7 @@ def _checked_match(match: str) -> str:
 
 
 def without_secret(route: Route) -> dict[str, Any]:
-    """Return the parts of a route that may be shown, as JSON values: all parts except its secret."""
+    """Return what may be shown of a route, as JSON values: everything except its secret."""
     return {
         "log_name": route.log_name,
         "match": route.match,

@@ -1,8 +1,9 @@
-"""Decide the deliveries of a message from the recipients in its envelope.
+"""Decide which deliveries a message has, based on the recipients in its envelope.
 
-Mail to an alias causes two deliveries: `direct` to the alias, which keeps its copy, and `forwarded` to its primary. An
-email address gets only one copy of a message, even if several recipients resolve to it. Forwarding has only one level.
-The deliveries are decided when the message is accepted, and are not decided again later.
+Mail to an alias is delivered twice: to the alias itself, which keeps its copy (`direct`), and to its primary
+(`forwarded`). An email address gets only one copy of a message, even if several recipients resolve to it. Forwarding
+has only one level: a primary does not forward the mail again. The deliveries are decided once, when the message is
+accepted.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -38,14 +39,14 @@ class Destination:
     would_circle: bool = False
     """Whether the message has already taken this route.
 
-    If the message has already taken the route, the inbox keeps the message, because taking the route again would repeat
-    a mail loop.
+    If the message has already taken the route, it stays in the inbox, because taking the route again would repeat a
+    mail loop.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Spared:
-    """A duplicate copy that was not made, and the reason. The trace shows it."""
+    """A duplicate copy that was not made, and the reason. The trace shows both."""
 
     email_address: EmailAddress
     why: str
@@ -62,10 +63,10 @@ class Plan:
 
 
 def plan(recipients: Iterable[Recipient], routes: Sequence[Route] = ()) -> Plan:
-    """Decide the deliveries of one message, each with the first route that matches its email address.
+    """Decide the deliveries of one message. Each delivery uses the first route that matches its email address.
 
-    An email address that the sender addressed gets a direct delivery. Forwarding adds only email addresses that would
-    not get the message otherwise.
+    Each email address that the sender addressed gets a direct delivery. Forwarding adds only email addresses that would
+    otherwise not get the message.
     """
     recipients = tuple(recipients)
     destinations: dict[str, Destination] = {}
@@ -91,9 +92,9 @@ def plan(recipients: Iterable[Recipient], routes: Sequence[Route] = ()) -> Plan:
 
 
 def kept_from_circling(plan: Plan, has_been_sent_on: Callable[[EmailAddress], bool]) -> Plan:
-    """Return the plan, but keep a forwarded copy in the primary's inbox if its route would cause a mail loop.
+    """Return the plan, but keep a forwarded copy in the primary's inbox if its route would repeat a mail loop.
 
-    The message is not refused, because a sender could otherwise find the primary of each alias by trial.
+    The message is not refused, because refusals would let a sender find the primary of an alias by trial and error.
     """
     destinations = tuple(
         replace(one, route=INBOX_ROUTE, would_circle=True)

@@ -1,8 +1,8 @@
-"""The events of a message's trace: one type for each kind of event.
+"""The events in a message's trace, with one type for each kind of event.
 
-The store and the inspection API use the same names for kinds and members. Only `members` and `from_members` translate
-between the types of events and their members. The reference documentation prints the note in the `Annotated` type of
-each field.
+The store and the inspection API use the same names for kinds and members. Only `members` and `from_members` convert
+between event objects and their members. The reference documentation includes the note from each field's `Annotated`
+type.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, cast, get_args
 from waypost.domain.mail.delivery import Event
 
 Members = Mapping[str, str | int]
-"""The members of an event, with their names in the store and in the inspection API."""
+"""The members of an event, keyed by the names that the store and the inspection API use."""
 
 Address = Annotated[str, "the email address whose delivery the event is about"]
 Because = Annotated[str, "the reason, in a sentence or two"]
@@ -83,7 +83,7 @@ class QueuedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveredEvent:
-    """A copy is in the inbox. If the event has an attempt, the delivery over a route succeeded."""
+    """A copy is in the inbox or, if the event has an attempt, the delivery over a route succeeded."""
 
     kind: ClassVar[str] = Event.DELIVERED.value
     address: Address
@@ -94,7 +94,7 @@ class DeliveredEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MovedEvent:
-    """The routes have changed, so the delivery waits for an attempt to reach its new destination."""
+    """The routes have changed, so the next attempt will go to the new destination."""
 
     kind: ClassVar[str] = Event.MOVED.value
     address: Address
@@ -104,7 +104,7 @@ class MovedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeferredEvent:
-    """An attempt failed, and there will be another attempt."""
+    """An attempt failed, and the server will try again."""
 
     kind: ClassVar[str] = Event.DEFERRED.value
     address: Address
@@ -137,7 +137,7 @@ class RedrivenEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DelayedEvent:
-    """A delivery is delayed, so a notice to the sender became due."""
+    """A delivery is delayed, so a notice to the sender is due."""
 
     kind: ClassVar[str] = "delayed"
     address: Address
@@ -157,7 +157,7 @@ class NotifiedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotNotifiedEvent:
-    """The server did not send a notice, for the reason in the event."""
+    """The server did not send a notice. The event gives the reason."""
 
     kind: ClassVar[str] = "not notified"
     address: Address
@@ -188,7 +188,7 @@ class SparedEvent:
 
 @dataclass(frozen=True, slots=True)
 class OtherEvent:
-    """An event that another version of the server wrote and that this version cannot read. It keeps all members."""
+    """An event that another version of the server wrote and that this version cannot read. All its members are kept."""
 
     kind: str
     members: Members
@@ -251,7 +251,7 @@ def members(detail: TraceDetail) -> dict[str, str | int]:
 
 
 def from_members(kind: str, found: Members) -> TraceDetail:
-    """Build an event of a kind from its members.
+    """Build an event of the given kind from its members.
 
     The result is an `OtherEvent` if this version cannot read the members.
     """
@@ -268,19 +268,19 @@ class Member:
     """The description of an event's member, for the reference documentation."""
 
     field: str
-    """The name of the field that has the member's value."""
+    """The name of the field that holds the member's value."""
     name: str
     """The name of the member in the store and in the inspection API."""
     type: type
     note: str
     default: object
-    """The value for which the member is omitted; `dataclasses.MISSING` for a required member."""
+    """The value for which the member is omitted, or `dataclasses.MISSING` if the member is required."""
 
 
 def members_of(kind: type[KnownEvent | Attempt]) -> list[Member]:
     """Return the members that events of a kind can have, in the order of the fields.
 
-    The members of an attempt replace the event's attempt field.
+    If the event has an attempt, the attempt's members take the place of the `attempt` field.
     """
     return [member for one in _FORMS[kind] for member in (_FORMS[Attempt] if one.type is Attempt else [one])]
 
@@ -307,8 +307,8 @@ _FORMS: Mapping[type[Any], tuple[Member, ...]] = {kind: _form(kind) for kind in 
 def _writer(form: Sequence[Member]) -> Callable[[Any], dict[str, str | int]]:
     """Return a function that returns the members of an event of one kind.
 
-    The function is compiled when the program starts, as `dataclasses` compiles `__init__`. Each message has several
-    events, and a loop over the fields of each event would take three times as long.
+    For speed, the function is compiled when the program starts, just as `dataclasses` compiles `__init__`. Each message
+    has several events, and a loop over the fields of each event would take three times as long.
     """
     lines = ["def members(event):", "    found = {}"]
     for member in form:
@@ -336,7 +336,7 @@ T = TypeVar("T")
 def _taken(kind: type[T], left: dict[str, str | int]) -> T:
     """Build an instance of a class from the members in `left`, and remove those members from `left`.
 
-    Raises `KeyError` if a required member is missing, or `TypeError` if a member has a value of another type.
+    Raises `KeyError` if a required member is missing, or `TypeError` if the value of a member has the wrong type.
     """
     given: dict[str, object] = {}
     for member in _FORMS[kind]:

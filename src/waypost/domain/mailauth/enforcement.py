@@ -1,8 +1,8 @@
-"""Decide from the results of the sender checks whether a message is accepted, refused or deferred.
+"""Decide whether a message is accepted, refused or deferred, based on the results of the sender checks.
 
-With `enforce`, a message is accepted only if no unknown result could require its refusal. It does not matter whether
-this server or a DNS server is responsible for an unknown result, because a hostile sender can make any of these servers
-fail.
+With the setting `enforce`, a message is accepted only if none of the results that are still unknown could require its
+refusal. It does not matter whether this server or a DNS server failed to provide a result, because a hostile sender can
+make either of them fail.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Reason(StrEnum):
     TRUSTED = "it comes from a trusted network"
     DNS_SILENT = "the DNS does not answer"
     DNS_UNKNOWN = "it is not known yet whether the DNS answers"
-    NO_WORKER = "the process that checks messages does not run"
+    NO_WORKER = "the process that checks messages is not running"
     NO_PLACE = "too many messages are being checked"
     NO_SHARE = "too many messages from one network are being checked"
     TOO_LATE = "the check took too long"
@@ -29,7 +29,7 @@ class Reason(StrEnum):
 
 
 NOT_WANTED = {Reason.OFF, Reason.HANDED_OVER, Reason.TRUSTED}
-"""The reasons for which the settings exempt a message from the sender checks.
+"""If a message is not checked for one of these reasons, the settings exempt it from the sender checks.
 
 All other reasons mean that the server was unable to check the message.
 """
@@ -49,7 +49,7 @@ class Unchecked:
 SWITCHED_OFF = Unchecked(Reason.OFF)
 
 Findings = Verdicts | Unchecked
-"""The result of the checks of a message's sender."""
+"""The result of the sender checks for a message."""
 
 
 class Ruling(Enum):
@@ -85,5 +85,8 @@ def rule(found: Findings, *, enforces: bool) -> Ruling:
 
 
 def _may_be_refused(dmarc: Dmarc) -> bool:
-    """Return whether the domain's policy may be `reject`. An empty policy means that the lookup failed."""
+    """Return whether the domain's policy may be `reject`.
+
+    If the lookup failed, `policy` is empty, and the real policy may be `reject`.
+    """
     return dmarc.policy in {"", "reject"}

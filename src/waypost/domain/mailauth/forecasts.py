@@ -1,4 +1,4 @@
-"""Forecast whether the sender of forwarded mail is rewritten, and the results of SPF, DKIM and DMARC at the receiver.
+"""Forecast whether the sender of forwarded mail is rewritten, and what the receiver's SPF, DKIM and DMARC checks find.
 
 This module does not query the DNS. If a result depends on a domain's DNS records, the forecast says so.
 """
@@ -15,7 +15,7 @@ from waypost.domain.mailauth import from_header
 from waypost.domain.mailauth.from_header import Naming
 
 MOST_SIGNATURES = 20
-"""The maximum number of DKIM signatures to read in a message."""
+"""The maximum number of DKIM signatures to read from a message."""
 
 _FIELD_OCTETS = 4_000
 """The maximum number of bytes to examine in one field."""
@@ -55,7 +55,7 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """The author's domains and the signatures in the header of a message."""
+    """The author's domains and the DKIM signatures in a message's header."""
 
     domains: tuple[str, ...]
     """The domains of the addresses in From, as A-labels. A well-formed message has exactly one domain in From."""
@@ -75,7 +75,7 @@ class Rewriting:
 
 
 def read_author(header: bytes) -> Author:
-    """Read the author's domains and the signatures in a message's header.
+    """Read the author's domains and the DKIM signatures from a message's header.
 
     The function accepts arbitrary bytes, and never raises an exception.
     """
@@ -94,9 +94,10 @@ def read_author(header: bytes) -> Author:
 
 
 def rewriting(sender: str | None, route: Route, *, srs_domain: str, own_domains: Collection[str]) -> Rewriting:
-    """Return whether the server rewrites a sender (SRS) on a route, because the mail leaves this server's domains.
+    """Return whether the server rewrites a sender (SRS) when it sends mail over a route, and the reason.
 
-    If `sender` is None, the sender is unknown and is treated like a sender outside the deployment.
+    The server rewrites the senders of mail that leaves this server's domains. If `sender` is None, the sender is
+    unknown and is treated like a sender outside the deployment.
     """
     if sender == "":
         return Rewriting("", "the null sender is never rewritten")
@@ -131,7 +132,7 @@ def forecast(
 def _spf(
     sender: str | None, rewritten: Rewriting, own_domains: Collection[str], hostname: str
 ) -> tuple[Expectation, str | None]:
-    """Return the expected SPF result, and the domain that SPF checks; None if the domain is unknown."""
+    """Return the expected SPF result and the domain that SPF checks. The domain is None if it is unknown."""
     if sender is None:
         return Expectation(Expected.UNKNOWN, "it depends on the sender"), None
     if not sender:

@@ -1,8 +1,8 @@
 """Read the author's domains from From fields (RFC 5322 section 3.6.2, RFC 9989 section 5.3.1).
 
 Mail readers disagree about malformed From fields. In a well-formed field (RFC 5322), only the domains of addresses are
-used, and text in quoted strings and comments is ignored. In a malformed field, every domain that a mail reader may show
-is used.
+used, and text in quoted strings and comments is ignored. In a malformed field, every domain that some mail reader might
+show is used.
 """
 
 import re
@@ -22,7 +22,7 @@ RFC 9989 section 11.5 leaves the number to the receiver.
 """
 
 MAX_ADDRESSES = 100
-"""The maximum number of `@` signs in the malformed From fields of one message, in all interpretations of the fields."""
+"""The maximum number of `@` signs in a message's malformed From fields, over all interpretations of the fields."""
 
 MAX_FIELDS = 10
 """The maximum number of From fields to examine in one message. RFC 5322 section 3.6 allows only one From field."""
@@ -38,9 +38,9 @@ MAX_FIELD = 10_000
 """The maximum length of a well-formed From field, in characters. A longer field is treated as malformed."""
 
 MAX_CONVERTED = 5 * MAX_NAMED
-"""The maximum number of different non-ASCII domains in all interpretations of a message's From fields.
+"""The maximum number of different non-ASCII domains, counted over all interpretations of a message's From fields.
 
-The number is limited because IDNA takes half a millisecond to encode a long domain, even if the domain is invalid.
+The number is limited because encoding a long domain with IDNA takes half a millisecond, even if the domain is invalid.
 """
 
 MAX_LENGTH = 254
@@ -57,8 +57,8 @@ _TOKEN = re.compile(
 )
 """One token of a From field: white space or a comment, a quoted string, an atom with dots, or a special character.
 
-Constructs that mail readers disagree about do not match: nested comments, backslashes, brackets, and line ends in
-quoted strings.
+Nested comments, backslashes, brackets, and line ends in quoted strings do not match, because mail readers disagree
+about their meaning.
 """
 _MAILBOXES = re.compile(r"s*(?:(?:[aq]s*)*<a@a>|a@a)s*(?:,s*(?:(?:[aq]s*)*<a@a>|a@a)s*)*\Z")
 """A list of mailboxes.
@@ -84,10 +84,12 @@ _ENCODED_WORD = re.compile(r"=\?[^?\s]{1,60}\?([bq])\?([^?\s]*)\?=", re.IGNORECA
 
 
 class _LookAlikes(dict[int, str | int]):
-    """A table for `str.translate` that replaces each character with its ASCII compatibility form (UAX #15), if any.
+    """A table for `str.translate` that replaces characters with their ASCII compatibility form (UAX #15), if they have
+    one.
 
     All other characters are kept. Each character is normalized separately, because normalizing a whole string takes
-    quadratic time if a letter has many combining marks. In domains, `idna` combines characters and their marks.
+    quadratic time if a letter has many combining marks. For domains, `idna` later combines the letters with their
+    marks.
     """
 
     def __missing__(self, code: int) -> str | int:
@@ -106,7 +108,7 @@ _IPV4 = re.compile(r"[0-9.]+\Z")
 
 
 class Naming(StrEnum):
-    """The degree of certainty with which the From fields of a message name the author's domain."""
+    """How clearly the From fields of a message name the author's domain."""
 
     NONE = "none"
     """The From fields name no domain."""
@@ -115,12 +117,12 @@ class Naming(StrEnum):
     UNCLEAR = "unclear"
     """There are several From fields or several domains, or mail readers disagree about the field."""
     TOO_MANY = "too many"
-    """A limit on domains, addresses, fields or characters was exceeded, or an address or the header is too long."""
+    """There are too many domains, addresses, fields or characters, or an address or the header is too long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authors:
-    """The author's domains as A-labels, at most `MAX_NAMED`. Domains in angle brackets come first."""
+    """Up to `MAX_NAMED` domains of the author, as A-labels. Domains in angle brackets come first."""
 
     naming: Naming
     domains: tuple[str, ...]
@@ -133,8 +135,8 @@ _TOO_LONG = ""
 def read(values: Iterable[str]) -> Authors:
     """Return the author's domains in the values of all From fields of a message. Never raises an exception.
 
-    The values must be unchanged since they were received: still folded, and with encoded words. The running time is
-    linear in the length of the values. Values with more than `MAX_TEXT` characters in total are not read.
+    The values must be exactly as received: still folded, and with their encoded words. The running time is linear in
+    the length of the values. Values with more than `MAX_TEXT` characters in total are not read.
     """
     fields = list(values)
     if len(fields) > MAX_FIELDS or sum(map(len, fields)) > MAX_TEXT:
@@ -207,7 +209,7 @@ def _readings(value: str) -> dict[str, None]:
 def _spaced(text: str) -> str:
     """Replace each run of white space with one space.
 
-    On long runs of white space, the regular expressions would take quadratic time.
+    Without this step, the regular expressions would take quadratic time if there are long runs of white space.
     """
     return _WHITE_SPACE.sub(" ", text)
 
@@ -215,14 +217,14 @@ def _spaced(text: str) -> str:
 def _decoded(word: re.Match[str]) -> str:
     """Decode an encoded word (RFC 2047) as UTF-8, and replace characters that look like ASCII characters.
 
-    UTF-8 is sufficient for all charsets, because only `@` and domains matter here.
+    Text in every charset is decoded as UTF-8, because only `@` and domains matter here.
     """
     octets = encoded_words.content(word[1].encode(), word[2].encode("utf-8", "replace"))
     return word[0] if octets is None else octets.decode("utf-8", "replace").translate(_LOOK_ALIKES)
 
 
 def _after_signs(text: str) -> Iterator[tuple[bool, str]]:
-    """Yield each possible domain after an `@`, as it is spelled, and whether it is in angle brackets."""
+    """Yield each possible domain after an `@`, spelled as in the text, and whether the domain is in angle brackets."""
     is_bracketed = False
     for sign in _SIGN.finditer(text):
         if sign[0] != "@":
@@ -233,7 +235,7 @@ def _after_signs(text: str) -> Iterator[tuple[bool, str]]:
 
 
 def _candidates(text: str) -> Iterator[str]:
-    """Yield the domains that mail readers may find in the text after an `@`, as they are spelled."""
+    """Yield the domains that mail readers may find in the text after an `@`, spelled as in the text."""
     uncommented = _without_comments(text)
     if len(text) > MAX_DOMAIN and not _END.search(uncommented):
         yield _TOO_LONG

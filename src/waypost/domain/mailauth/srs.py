@@ -1,9 +1,9 @@
 """Rewrite the sender of forwarded mail (SRS), so that SPF passes and bounces come back to this server.
 
-A rewritten sender has one of three forms. The local part of a rewritten sender is never longer than 64 bytes. The part
-after the first separator of the local part is signed, and opaque to other servers. In all forms, the id maps a bounce
-to its message. The signature ignores case, and the encoding is Base32, because some mail systems change the case of
-local parts.
+A rewritten sender has one of three forms. The local part of a rewritten sender is never longer than 64 bytes. The rest
+of the local part after its first separator is signed, and is opaque to other servers. In all forms, the id identifies
+the message that bounced. The signature ignores case, and the encoding is Base32, because some mail systems change the
+case of local parts.
 
     SRS0=<mac><id>=<day>=<domain>=<local part>      an ordinary sender
     SRS1=<mac><id><day>=<domain>=<rest>             a sender that other servers rewrote; bounces go to the first server
@@ -22,7 +22,7 @@ from waypost.domain.directory import addresses
 VALID_DAYS = 30
 """The number of days for which a rewritten sender accepts bounces.
 
-The number must not exceed `PERIOD_DAYS`, so that the secrets of two periods are sufficient.
+The number must not exceed `PERIOD_DAYS`, so that the secrets of two periods are sufficient to check every signature.
 """
 
 PERIOD_DAYS = 30
@@ -62,16 +62,16 @@ class Returned:
     last_id: str
     """The last id of the range that includes the bounced message's id.
 
-    The forms SRS0 and SRS1 contain only the start of an id.
+    For the forms SRS0 and SRS1, several ids are possible, because these forms contain only the beginning of an id.
     """
     sender: str | None
-    """The original sender, or its first rewritten form for SRS1; None if the address does not contain a sender."""
+    """The original sender or, for SRS1, its first rewritten form; None if the address does not contain a sender."""
 
 
 def rewrite(sender: str, *, domain: str, message_id: str, now: datetime, key_of: Callable[[int], bytes]) -> str:
     """Return the rewritten sender: an address in `domain` that accepts bounces. The null sender is not rewritten.
 
-    `key_of` returns the secret of a period. The number of a period is the number of days since 1970, divided by
+    `key_of` returns the secret for a period. The number of a period is the number of days since 1970, divided by
     `PERIOD_DAYS`.
     """
     if not sender:
@@ -109,9 +109,9 @@ def _readable(sender: str, prefix: str, day: str, key: bytes) -> str:
 
 
 def claims(local_part: str) -> Returned | None:
-    """Return the contents of an address that has one of the forms of a rewritten sender; None for any other address.
+    """Return the contents of an address that has the form of a rewritten sender; None for any other address.
 
-    The address may be forged, because only `reverse` checks the signature.
+    The address may be forged: only `reverse` checks the signature.
     """
     read = _read(local_part)
     if read is None:
@@ -131,7 +131,8 @@ def reverse(local_part: str, *, now: datetime, key_of: Callable[[int], bytes]) -
 def find_signer(local_part: str, keys: Iterable[Callable[[int], bytes]], *, now: datetime) -> int | None:
     """Return the index of the key that signed an address; None if no key signed it, or the address has expired.
 
-    Each of the `keys` is a function like `key_of` in `reverse`. A search among many keys parses the address only once.
+    Each of the `keys` is a function like `key_of` in `reverse`. The address is parsed only once, even if there are many
+    keys.
     """
     read = _read(local_part)
     if read is None:

@@ -16,7 +16,7 @@ from waypost.domain.mailauth.from_header import Authors, Naming
 LISTED_LIMIT = 2_000
 """The maximum length of the DKIM results in one `Authentication-Results` field, in characters.
 
-The length is limited because each recipient's copy contains the field, and the sender chooses the names in the field.
+The length is limited because the sender chooses the names in the field, and every recipient's copy contains them.
 """
 
 MAX_LISTED = 10
@@ -29,9 +29,9 @@ MAX_STEPS = 8
 """The maximum number of names that one DMARC tree walk looks up (RFC 9989 section 4.10)."""
 
 _ID_OCTETS = 300
-"""The number of bytes within which the server name in an `Authentication-Results` field must end.
+"""The server name in an `Authentication-Results` field must end within this number of bytes.
 
-The number is limited because these bytes are examined one by one, for all such fields of a message, in a store
+The number is small because these bytes are examined one by one, in every such field of a message, during a store
 transaction.
 """
 _FIELD_OCTETS = 10_000
@@ -121,8 +121,8 @@ class Verdicts:
 def authentication_results(verdicts: Verdicts, authserv_id: str) -> list[str]:
     """Return the lines of the folded `Authentication-Results` field (RFC 8601 section 2.2), without CRLF.
 
-    Hostile values cannot break the syntax of the field. Characters that are not allowed in names, or that have a
-    meaning in quoted strings, are replaced.
+    Hostile values cannot break the syntax of the field, because characters that are not allowed in names, or that have
+    a special meaning in quoted strings, are replaced.
     """
     spf, dmarc = verdicts.spf, verdicts.dmarc
     methods = [_method("spf", spf.outcome, spf.reason, [(f"smtp.{spf.identity}", spf.domain)])]
@@ -146,7 +146,7 @@ def authentication_results(verdicts: Verdicts, authserv_id: str) -> list[str]:
 def no_results(authserv_id: str, reason: str) -> tuple[str, ...]:
     """Return the field for an unchecked message (RFC 8601 section 2.2, `no-result`), with the reason in a comment.
 
-    The field is added so that a forged field with this server's name is never the first in the header.
+    This field is added so that the first `Authentication-Results` field with this server's name is never a forged one.
     """
     return f"Authentication-Results: {_name(authserv_id)}; none", f"\t({_NOT_IN_COMMENT.sub('?', reason[:120])})"
 
@@ -259,9 +259,9 @@ class Answer:
 def parse_record(domain: str, texts: Sequence[str]) -> Record | None:
     """Return the DMARC record among the TXT records at `_dmarc.DOMAIN`; None if there is not exactly one DMARC record.
 
-    A DMARC record begins with `v=DMARC1`, which is case-sensitive (RFC 9989 section 4.8). If `p` is missing, or `p`,
-    `sp` or `np` is invalid, the policy is `none` if `rua` has a URI. A record with one of these errors and no URI in
-    `rua` has no policy (section 4.10.1). If the value of another tag is invalid, the default of the tag applies.
+    A DMARC record begins with `v=DMARC1`, which is case-sensitive (RFC 9989 section 4.8). If `p` is missing, or if `p`,
+    `sp` or `np` is invalid, the policy depends on `rua`: the policy is `none` if `rua` has a URI, and otherwise the
+    record has no policy (section 4.10.1). If the value of another tag is invalid, the default of the tag applies.
     Unknown tags and the historic `pct` are ignored, except that `pct=0` means `t=y`.
     """
     records = [text for text in texts if _VERSION.match(text)]
@@ -286,7 +286,9 @@ def parse_record(domain: str, texts: Sequence[str]) -> Record | None:
 
 
 def _tags(record: str) -> dict[str, str]:
-    """Return the tags of a record in lower case, because tags are not case-sensitive (RFC 5234 section 2.3).
+    """Return the tags of a record.
+
+    All tags are returned in lower case, because they are not case-sensitive (RFC 5234 section 2.3).
 
     A tag that occurs twice gets an empty value, which is invalid (RFC 6376 section 3.2).
     """
@@ -300,7 +302,7 @@ def _tags(record: str) -> dict[str, str]:
 
 
 def walk(domain: str) -> Generator[str, Answer, tuple[Record, ...]]:
-    """Walk from a domain to the top of the tree, and return the DMARC records found, the nearest first.
+    """Walk up the DNS tree from a domain, and return the DMARC records found, starting with the nearest one.
 
     The walk yields the names to look up (RFC 9989 section 4.10). If the domain has eight or more labels, the second
     lookup is for its last seven labels.
@@ -319,7 +321,7 @@ def walk(domain: str) -> Generator[str, Answer, tuple[Record, ...]]:
 
 
 def organisational_domain(domain: str, records: Sequence[Record]) -> str:
-    """Return a domain's organizational domain from the records that the tree walk found (RFC 9989 section 4.10.2)."""
+    """Return a domain's organizational domain, given the records that the tree walk found (RFC 9989 section 4.10.2)."""
     if not records:
         return domain
     last = records[-1]
@@ -341,16 +343,17 @@ def align(
 
 
 def conclude(authors: Authors, verdicts: Sequence[Dmarc]) -> Dmarc:
-    """Return the DMARC result of a message from the verdicts on each domain in its From fields, in the same order.
+    """Return the DMARC result of a message, based on the verdicts on the domains in its From fields, in the same order.
 
-    If From clearly names one domain, the verdict on that domain is the result. If From is unclear, the message cannot
-    pass (RFC 9989 section 5.3.1), and it fails if it fails for any domain whose policy is `reject` (section 11.5).
+    If From clearly names one domain, the verdict on that domain is the result. If From is unclear, the result cannot be
+    `pass` (RFC 9989 section 5.3.1). The result is `fail` if the verdict on any domain whose policy is `reject` is
+    `fail` (section 11.5).
     """
     if authors.naming is Naming.ONE:
         return verdicts[0]
     found = [verdict for verdict in verdicts if verdict.outcome is Outcome.FAIL and verdict.policy == "reject"]
     unknown = [verdict for verdict in verdicts if verdict.outcome is Outcome.TEMPERROR]
-    # Domains whose policy may be `reject` come first, because the other verdicts do not matter then.
+    # Domains whose policy may be `reject` come first, because the other verdicts then do not matter.
     found += sorted(unknown, key=lambda verdict: verdict.policy not in {"", "reject"})
     if found:
         return replace(found[0], naming=authors.naming)
@@ -402,7 +405,7 @@ def _folded(domain: str) -> str:
 def _applied(author: str, organisation: str, records: Sequence[Record]) -> Record | None:
     """Return the DMARC record whose policy applies (RFC 9989 section 4.10.1).
 
-    The record belongs to the domain itself, to its organizational domain, or to its public suffix.
+    The record that applies is that of the domain itself, of its organizational domain, or of its public suffix.
     """
     by_domain = {record.domain: record for record in records}
     suffix = records[-1] if records and records[-1].psd == "y" else None
@@ -410,7 +413,7 @@ def _applied(author: str, organisation: str, records: Sequence[Record]) -> Recor
 
 
 def _policy(author: str, record: Record) -> Generator[str, Answer, str]:
-    """Return the policy for mail from a domain, from the `p`, `sp`, `np` and `t` tags (RFC 9989 section 4.7)."""
+    """Return the policy for a domain's mail, based on the `p`, `sp`, `np` and `t` tags (RFC 9989 section 4.7)."""
     policy = record.policy
     if record.domain != author:
         policy = record.subdomain_policy or policy

@@ -1,6 +1,6 @@
 """Decide whether a notice to the address in MAIL FROM reaches the person who sent the message.
 
-A result that authenticates a domain does not always authenticate an address in the domain.
+If a check authenticates a domain, it does not necessarily authenticate a particular address in that domain.
 """
 
 import re
@@ -12,7 +12,7 @@ from waypost.domain.mailauth.from_header import Naming
 from waypost.domain.mailauth.verdicts import Outcome, Verdicts
 
 FROM_OCTETS = 1_000
-"""The length limit for a From field, in bytes. A From field that reaches the limit is not read."""
+"""From fields of at least this length, in bytes, are not read."""
 
 _FROM = re.compile(rb"(?:\A|\n)from[ \t]*:", re.IGNORECASE)
 _LINE_END = re.compile(rb"\r?\n(?![ \t])")
@@ -22,9 +22,10 @@ _FOLD = re.compile(r"[\r\n\t ]+")
 def vouches_for(verdicts: Verdicts, sender: str, header: bytes) -> bool:
     """Return whether the sender address is authentic, so that a notice to it does not go to the victim of a forgery.
 
-    SPF authenticates the address if it passes for the sender's own domain. DKIM authenticates the address if From has
-    exactly that address, and a valid signature is from its domain or a parent domain. DMARC alone authenticates a
-    domain, but not an address, because a customer of a mail provider can use another customer's address in MAIL FROM.
+    SPF authenticates the address if it passes for the sender's own domain. DKIM authenticates the address if it is the
+    one address in From, and a valid signature is from the address's domain or a parent domain. DMARC alone
+    authenticates a domain, but not an address, because a customer of a mail provider can use another customer's address
+    in MAIL FROM.
     """
     try:
         claimed = addresses.parse(sender).key
@@ -43,8 +44,8 @@ def vouches_for(verdicts: Verdicts, sender: str, header: bytes) -> bool:
 def author_key(header: bytes) -> str:
     """Return the key of the address in From; empty unless every mail reader finds the same single address.
 
-    There must be exactly one From field, in ASCII and with exactly one `@`. The address must be the whole value, or be
-    in angle brackets at the end of the value.
+    There must be exactly one From field, which must be ASCII and contain exactly one `@`. The address must be the whole
+    value, or be in angle brackets at the end of the value.
     """
     fields = list(islice(_FROM.finditer(header), 2))
     if len(fields) != 1:
