@@ -72,7 +72,10 @@ def header(original: bytes, *, recipients: int = 1) -> bytes:
 
 
 def _whole_lines(beginning: bytes) -> bytes:
-    """Return the beginning of a header without its incomplete last line. If the header has only one line, it is kept."""
+    """Return the beginning of a header without its incomplete last line.
+
+    If the header has only one line, that line is kept.
+    """
     return beginning[: max(beginning.rfind(b"\r"), beginning.rfind(b"\n")) + 1] or beginning
 
 

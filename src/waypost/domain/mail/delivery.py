@@ -40,7 +40,7 @@ class Status(StrEnum):
 
 
 class Event(StrEnum):
-    """An event that changes a delivery. The trace uses the same names for events."""
+    """An event that changes a delivery. The trace uses the same names for these events."""
 
     QUEUED = "queued"
     """The delivery waits for its first attempt over a route."""
@@ -362,7 +362,7 @@ def pause_after(queued: Queued, policy: Policy) -> timedelta:
 def latest_due(now: datetime, policy: Policy) -> datetime:
     """Return the latest possible time of the next attempt for a delivery that is deferred now.
 
-    If the next attempt of a delivery is due even later, the delivery was deferred while the clock was ahead.
+    If a delivery's next attempt is due after this time, the delivery was deferred while the clock was ahead.
     """
     return now + max(policy.retry_schedule) * (1 + policy.jitter)
 
@@ -403,7 +403,7 @@ def _refusal_by_reply(result: AttemptResult) -> str:
 
 
 _STATUS_BY_STAGE = {Stage.MAIL: "5.1.0", Stage.RCPT: "5.1.1"}
-"""The enhanced status code to assume for a refusal at each stage if the reply does not contain one."""
+"""The enhanced status codes to assume, by stage, for refusals whose replies do not contain one."""
 
 
 def _temporary(result: AttemptResult) -> str:
@@ -419,7 +419,7 @@ def _temporary(result: AttemptResult) -> str:
 def _is_of_destination(result: AttemptResult) -> bool:
     """Return whether the destination itself failed.
 
-    If it did, the server pauses all attempts to reach this destination.
+    After such a failure, the server pauses all attempts to reach the destination.
     """
     if result.fault:
         return False
@@ -443,7 +443,7 @@ def _is_of_server(result: AttemptResult) -> bool:
 
 
 def _words(result: AttemptResult) -> str:
-    """Describe a result in one line: the peer, the stage, and the reply or the trouble."""
+    """Describe the result of an attempt in one line: the peer, the stage, and the reply or the trouble."""
     reply = " ".join(str(part) for part in (result.code, result.enhanced, result.text) if part)
     what = f"{result.trouble}: {reply}" if result.trouble and reply else reply or str(result.trouble or result.stage)
     return f"{result.peer} at {result.stage}: {what}" if result.peer else f"at {result.stage}: {what}"

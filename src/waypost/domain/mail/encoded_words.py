@@ -16,9 +16,10 @@ _WORD = re.compile(
 )
 """The charset, encoding and text of an encoded word.
 
-Some senders write spaces and question marks in the text of an encoded word. The text ends where another encoded word
-begins, so that no byte is examined more than a fixed number of times. The repetition in this regular expression is not
-possessive, because CPython before 3.11.5 matches possessive repetitions of groups incorrectly (python/cpython#106052).
+Some senders write spaces and question marks in the text of an encoded word, although RFC 2047 does not allow them. The
+text ends no later than where another encoded word begins, so that no byte is examined more than a fixed number of
+times. The repetition in this regular expression is not possessive, because CPython before 3.11.5 matches possessive
+repetitions of groups incorrectly (python/cpython#106052).
 """
 
 
@@ -58,7 +59,7 @@ def _pieces(octets: bytes) -> Iterator[tuple[Decoder, bytes]]:
 
 
 def content(encoding: bytes, text: bytes) -> bytes | None:
-    """Decode the text of an encoded word to bytes, with the encoding `q` or `b`; return None if decoding fails.
+    """Decode an encoded word's text, which is in the encoding `q` or `b`, to bytes. Return None if decoding fails.
 
     Base64 padding may be missing.
     """

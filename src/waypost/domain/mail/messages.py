@@ -28,7 +28,7 @@ RFC 5321 section 6.3 requires a limit of "normally at least 100".
 """
 
 SUBJECT_LIMIT = 998
-"""The maximum length of a subject in a list of messages, in characters. The message itself keeps its whole subject."""
+"""The maximum length of a subject in a list of messages, in characters. The message itself keeps its full subject."""
 
 _SUBJECT_OCTETS = 12 * SUBJECT_LIMIT
 """The maximum number of bytes to read from the subject.
@@ -242,7 +242,7 @@ def loop_token(key: bytes, email_address_id: str) -> str:
 
 
 def refuse_loop(facts: HeaderFacts, *, ids: list[str], key: bytes) -> None:
-    """Raise `errors.MailLoop` if the message has too many hops, or has already been forwarded for one of `ids`.
+    """Raise `errors.MailLoop` if the message has too many hops, or was already forwarded for an email address in `ids`.
 
     `ids` are the ids of the email addresses that would forward the message: aliases, and email addresses with a route
     to another server. The error text never names the primary of an alias, because senders must not learn it.

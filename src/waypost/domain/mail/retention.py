@@ -67,7 +67,7 @@ def find(rules: Iterable[Rule], address: addresses.Address, instance_id: str | N
 
 
 def first_cursor(rule: Rule, now: datetime) -> str:
-    """Return an id that sorts after the ids of all messages that a rule may delete; empty if it may delete nothing."""
+    """Return an id that sorts after the ids of all messages that a rule may delete; empty if there are none."""
     if rule.size is not None:
         return _NEWEST
     # A message gets its id before it is received, so a message with a later id cannot be too old.

@@ -33,7 +33,7 @@ from waypost.domain.mail.delivery import Protocol
 
 
 class Tls(StrEnum):
-    """The TLS requirements of a route for an SMTP or LMTP peer."""
+    """A route's TLS requirements for an SMTP or LMTP peer."""
 
     NONE = "none"
     OPPORTUNISTIC = "opportunistic"
@@ -77,7 +77,7 @@ INBOX = "inbox"
 TARGET_LIMIT = 1000
 """The maximum length of a target, in bytes.
 
-The length is limited because the database has an index of the queue by target.
+The length is limited because the database has an index of the queue by target, and the keys of an index must be short.
 """
 
 
@@ -156,7 +156,7 @@ class Route:
 
     @property
     def log_name(self) -> str:
-        """The name of the route in the log: a digest of `match` and `to` with 12 hexadecimal digits.
+        """The name of the route in the log: the first 12 hexadecimal digits of a digest of `match` and `to`.
 
         A digest is used because the log must not contain email addresses. `waypost routes list` shows the name next to
         the route.
@@ -186,9 +186,9 @@ def find(routes: Sequence[Route], address: addresses.Address, instance_id: str |
 
 
 def never_used(routes: Sequence[Route]) -> tuple[int, int] | None:
-    """Return the index of a route that can never match, and the index of the earlier route that takes all its mail.
+    """Return the index of a route that is never used, and the index of the earlier route that is always used instead.
 
-    Indexes start at 0. The result is None if every route can match.
+    Indexes start at 0. The result is None if every route can be used.
     """
     places: dict[str, int] = {}
     for place, route in enumerate(routes):
@@ -237,7 +237,7 @@ def shown(target: str) -> str:
 def without_secrets(text: str, target: str) -> str:
     """Return text about a target, in which an ellipsis replaces the target's query and each value in the query.
 
-    A peer or a library may repeat the secrets of a URL in its error messages. Query values of fewer than
+    A peer or a library may repeat the secrets in a URL in its error messages. Query values of fewer than
     `_SHORTEST_SECRET` characters are kept, because they are assumed to be words, not secrets.
     """
     _, mark, query = _parted(target)
@@ -276,7 +276,7 @@ def revision(routes: Sequence[Route]) -> str:
 def checked(route: Route) -> Route:
     """Return a route in its canonical spelling.
 
-    Raises `errors.Invalid` with a message that names the mistake and the allowed values.
+    If the route is not valid, raises `errors.Invalid` with a message that names the mistake and the allowed values.
     """
     match = _checked_match(route.match)
     if route.is_inbox:

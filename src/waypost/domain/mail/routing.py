@@ -1,4 +1,4 @@
-"""Decide which deliveries a message has, based on the recipients in its envelope.
+"""Decide to which email addresses a message is delivered, based on the recipients in its envelope.
 
 Mail to an alias is delivered twice: to the alias itself, which keeps its copy (`direct`), and to its primary
 (`forwarded`). An email address gets only one copy of a message, even if several recipients resolve to it. Forwarding

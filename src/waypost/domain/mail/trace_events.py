@@ -179,7 +179,7 @@ class LateBounceEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SparedEvent:
-    """A duplicate copy for an email address was not made."""
+    """The server did not make a duplicate copy for an email address."""
 
     kind: ClassVar[str] = "spared"
     address: Address
@@ -227,7 +227,7 @@ KINDS: Mapping[str, type[KnownEvent]] = {kind.kind: kind for kind in get_args(Kn
 
 @dataclass(frozen=True, slots=True)
 class TraceEvent:
-    """One line of a message's trace: the time of an event, and its details."""
+    """One line in a message's trace: the time of an event, and the event's details."""
 
     at: datetime
     detail: TraceDetail

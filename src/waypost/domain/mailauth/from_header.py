@@ -69,7 +69,8 @@ In this pattern, each token is represented by the name of its group in `_TOKEN`,
 _SIGN = re.compile("[<>@]")
 _BEFORE = " \t\r\n[\"'"
 _RUN = re.compile(r"[^\x00-\x2c\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f\s]+")
-"""A run of characters that a domain may have: ASCII letters, digits, `-`, `.`, `_`, and all non-ASCII characters."""
+"""A run of characters that may occur in a domain: ASCII letters, digits, `-`, `.`, `_`, and all non-ASCII characters.
+"""
 _ASCII_RUN = re.compile(r"[A-Za-z0-9._-]+")
 _END = re.compile(r'[<>@,:;\\"\[\]]')
 _LINE_END = re.compile(r"[\r\n]")
@@ -78,7 +79,7 @@ _INVISIBLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\N{SOFT HYPHEN}\u200b
 _GLUE = re.compile(r'[\r\n]+ ?|["\\]| ?<[^<>@]*>? ?')
 """Characters that some mail readers remove, so that the text on both sides is joined.
 
-The pattern requires that each run of white space in the text has been replaced with one space.
+The pattern assumes that each run of white space in the text has been replaced with one space.
 """
 _ENCODED_WORD = re.compile(r"=\?[^?\s]{1,60}\?([bq])\?([^?\s]*)\?=", re.IGNORECASE)
 
@@ -133,7 +134,7 @@ _TOO_LONG = ""
 
 
 def read(values: Iterable[str]) -> Authors:
-    """Return the author's domains in the values of all From fields of a message. Never raises an exception.
+    """Return the author's domains, given the values of all From fields of a message. Never raises an exception.
 
     The values must be exactly as received: still folded, and with their encoded words. The running time is linear in
     the length of the values. Values with more than `MAX_TEXT` characters in total are not read.

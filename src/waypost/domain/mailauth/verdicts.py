@@ -197,7 +197,10 @@ def count_forged(header: bytes, authserv_id: str) -> int:
 
 
 def _foreign_results(header: bytes, authserv_id: str, limit: int) -> Iterator[tuple[str, bool | None]]:
-    """Yield the beginning of each field, and whether it has this server's name; None if the name cannot be read."""
+    """Yield the beginning of each `Authentication-Results` field, and whether the field has this server's name.
+
+    The second value is None if the server name in the field cannot be read.
+    """
     ours = authserv_id.rstrip(".").lower()
     lines = b"\n" + header  # a regular expression that begins with a literal byte is four times as fast
     for field in islice(_FIELD.finditer(lines), MAX_FOREIGN):
@@ -369,7 +372,9 @@ _MALFORMED = {
 
 
 def decide(authors: Sequence[str], spf: Spf, dkim: Sequence[Dkim]) -> Generator[str, Answer, Dmarc]:
-    """Decide the DMARC result for one domain in From, which must be the only element of `authors`, as A-labels.
+    """Decide the DMARC result for one domain in From.
+
+    The domain must be the only element of `authors`, in the form of A-labels.
 
     If a check that might have passed for the domain could not be completed, the result is `temperror`, never `fail`.
     """
