@@ -24,7 +24,7 @@ class TlsUpgrade:
     """One TLS handshake. Until the handshake has ended, the connection forwards its events to this object."""
 
     def __init__(self, transport: asyncio.Transport, *, loop: asyncio.AbstractEventLoop, grace: float) -> None:
-        """`grace` is the number of seconds within which a handshake must report its error after the connection is lost."""
+        """`grace` is how many seconds a handshake may take to report its error after the connection is lost."""
         self._transport = transport
         self._loop = loop
         self._grace = grace

@@ -60,7 +60,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """Whether a sender may get a notice, and if not, the reason."""
+    """Whether a sender may get a notice and, if not, the reason."""
 
     granted: bool
     because: str = ""

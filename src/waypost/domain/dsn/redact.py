@@ -20,7 +20,7 @@ def discreet(text: str, *, is_forwarded: bool) -> str:
     """Return the text of a peer's reply in a form that the sender may see.
 
     For a forwarded copy, the result is `WITHHELD`, because the receiving server knows the primary and may name it in
-    ways that a program cannot detect ("Bob Smith's mailbox is full"). The reply code and the status code, which the
-    sender still gets, are sufficient.
+    ways that a program cannot detect ("Bob Smith's mailbox is full"). The sender still gets the reply code and the
+    status code, which are sufficient.
     """
     return WITHHELD if is_forwarded else one_line(text)

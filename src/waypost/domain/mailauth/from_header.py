@@ -69,8 +69,7 @@ In this pattern, each token is represented by the name of its group in `_TOKEN`,
 _SIGN = re.compile("[<>@]")
 _BEFORE = " \t\r\n[\"'"
 _RUN = re.compile(r"[^\x00-\x2c\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f\s]+")
-"""A run of characters that may occur in a domain: ASCII letters, digits, `-`, `.`, `_`, and all non-ASCII characters.
-"""
+"""A run of characters that domains may contain: ASCII letters, digits, `-`, `.`, `_`, and all non-ASCII characters."""
 _ASCII_RUN = re.compile(r"[A-Za-z0-9._-]+")
 _END = re.compile(r'[<>@,:;\\"\[\]]')
 _LINE_END = re.compile(r"[\r\n]")
