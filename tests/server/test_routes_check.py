@@ -62,7 +62,7 @@ def test_a_route_to_any_listener_of_the_settings_leads_back(edge, listeners):
     route = Route(match="*", to="smtp://127.0.0.1:2525")
     with pytest.raises(LeadsBack):
         asyncio.run(
-            routes_check.refuse_circles([Route(match="a@example.com", to="inbox"), route], OurServer.of(settings))
+            routes_check.refuse_loops([Route(match="a@example.com", to="inbox"), route], OurServer.of(settings))
         )
 
 
@@ -201,7 +201,7 @@ def test_the_parent_directory_of_a_maildir_must_exist(tmp_path):
 
 def test_the_inbox_route_is_not_checked():
     check_target("inbox")
-    asyncio.run(routes_check.refuse_circle(Route(match="*", to="inbox"), ["127.0.0.1:25"]))
+    asyncio.run(routes_check.refuse_loop(Route(match="*", to="inbox"), ["127.0.0.1:25"]))
 
 
 def test_a_bug_in_the_check_of_a_route_is_logged_and_the_other_routes_are_checked(monkeypatch, tmp_path):

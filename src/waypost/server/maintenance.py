@@ -75,7 +75,7 @@ class Maintenance:
 
     async def delete_unfinished_messages(self, begun_before: datetime) -> None:
         """Delete the stored pieces of messages that will never be complete."""
-        unfinished = partial(accept.left_over, begun_before=begun_before)
+        unfinished = partial(accept.unfinished, begun_before=begun_before)
         while found := await self.store.long_read(unfinished, what="unfinished messages"):
             for message_id in found:
                 await repeat_step(self.store.write, partial(accept.forget_octets, message_id=message_id))

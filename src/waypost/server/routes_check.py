@@ -79,9 +79,9 @@ class OurServer:
         return replace(cls.of(settings), listeners=run.listeners)
 
 
-async def refuse_circles(routes: Sequence[Route], server: OurServer) -> None:
+async def refuse_loops(routes: Sequence[Route], server: OurServer) -> None:
     """Raise `LeadsBack` if any of the given routes leads to this server."""
-    checks = (refuse_circle(route, server.listeners) for route in routes)
+    checks = (refuse_loop(route, server.listeners) for route in routes)
     for found in await asyncio.gather(*checks, return_exceptions=True):
         if found:
             raise found
@@ -124,7 +124,7 @@ async def check(route: Route, server: OurServer) -> None:
     """
     if route.is_inbox or route.fault:
         return
-    await refuse_circle(route, server.listeners)
+    await refuse_loop(route, server.listeners)
     target = route.target
     match target.protocol:
         case Protocol.SMTP | Protocol.LMTP:
@@ -140,7 +140,7 @@ async def check(route: Route, server: OurServer) -> None:
         raise Unreachable(f"{shown(route.to)} cannot be reached: {redact.one_line(found)}", reason)
 
 
-async def refuse_circle(route: Route, listeners: Collection[str]) -> None:
+async def refuse_loop(route: Route, listeners: Collection[str]) -> None:
     """Raise `LeadsBack` if the host and port of a route belong to one of the given listeners.
 
     Each of the `listeners` has the form HOST:PORT. The function resolves host names, so it recognizes this server under
@@ -148,7 +148,7 @@ async def refuse_circle(route: Route, listeners: Collection[str]) -> None:
     """
     target = None if route.is_inbox else route.target
     if target and target.host and await _is_answered_here(target.host, target.port, listeners):
-        raise _circle(route)
+        raise _loop(route)
 
 
 async def _is_answered_here(host: str, port: int, listeners: Collection[str]) -> bool:
@@ -206,7 +206,7 @@ def _is_of_this_machine(address: Address) -> bool:
     return True
 
 
-def _circle(route: Route) -> LeadsBack:
+def _loop(route: Route) -> LeadsBack:
     return LeadsBack(
         f"The route for {route.match} leads back to this server ({shown(route.to)}), so mail would go in a loop."
     )
@@ -222,7 +222,7 @@ async def _check_server(route: Route, server: OurServer) -> tuple[str, str]:
     if route.to == "mx:" and not re.fullmatch(r"[^:*]+", domain):
         return "", ""  # the mail host depends on the domain of each address
     if route.target.mx is not None and await _is_mail_host(route.target.mx or domain, server):
-        raise _circle(route)
+        raise _loop(route)
     timeouts = Timeouts(connect=SECONDS, greeting=SECONDS, command=SECONDS)
     transport = SmtpTransport(hostname=server.hostname, timeouts=timeouts, resolve=server.resolver)
     try:
@@ -230,7 +230,7 @@ async def _check_server(route: Route, server: OurServer) -> tuple[str, str]:
     finally:
         await transport.close()
     if found and found.trouble is Trouble.IS_OURSELVES:
-        raise _circle(route)
+        raise _loop(route)
     if found is None:
         return "", ""
     words = " ".join(filter(None, [str(found.code or ""), found.text]))

@@ -167,7 +167,7 @@ class Service:
 
     async def _refuse_circular_routes(self) -> None:
         """Raise `routes_check.LeadsBack` if a route in the settings leads to a listener of this service."""
-        await routes_check.refuse_circles(self._set_routes, self._checked_for)
+        await routes_check.refuse_loops(self._set_routes, self._checked_for)
 
     def _open_store(self, database: str, opened: AsyncExitStack) -> ports.Store:
         """Open the PostgreSQL database at the URL `database`, or the data directory's SQLite file if the URL is empty.

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-CHECK_INTERVAL = 1.0
+CHECK_EVERY = 1.0
 """The time, in seconds, between two checks of the parent's process id."""
 
 GRACE_SECONDS = 20.0
@@ -22,7 +22,7 @@ GRACE_SECONDS = 20.0
 
 def end_with(parent: int) -> None:
     """Wait until the parent process has ended, then stop this process with SIGTERM, and later with SIGKILL."""
-    while os.getppid() == parent and not select.select([sys.stdin.fileno()], [], [], CHECK_INTERVAL)[0]:
+    while os.getppid() == parent and not select.select([sys.stdin.fileno()], [], [], CHECK_EVERY)[0]:
         pass
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_SECONDS)

@@ -77,7 +77,7 @@ class Model:
         self._compiled: dict[str, Any] = {}
         self._inside_itself: set[str] = set()
         self.operations = {name: self._operation(name, operation) for name, operation in document["operations"].items()}
-        self._close_the_circles()
+        self._close_the_cycles()
 
     def _operation(self, name: str, operation: Mapping[str, Any]) -> Operation:
         # A fixed query in the URI does not help to identify the operation.
@@ -139,7 +139,7 @@ class Model:
             self._inside_itself.add(name)
         return self._compiled[name]
 
-    def _close_the_circles(self) -> None:
+    def _close_the_cycles(self) -> None:
         """Make each recursive shape an attribute of the compiled classes, because msgspec looks up names there."""
         structures = [compiled for compiled in self._compiled.values() if isinstance(compiled, type(msgspec.Struct))]
         for structure, name in itertools.product(structures, self._inside_itself):

@@ -33,7 +33,7 @@ every transfer long before the transfer reaches this age.
 """
 
 LISTED_AT_ONCE = 100
-"""The maximum number of message ids that `left_over` or `planned` returns in one call."""
+"""The maximum number of message ids that `unfinished` or `planned` returns in one call."""
 
 STORED_AT_ONCE = 20
 """The maximum number of deliveries that one transaction stores. With this limit, the transaction takes less than 5 ms,
@@ -248,7 +248,7 @@ def without_loops(
     aliases = {recipient.email_address.id for recipient in present if recipient.primary}
     routed = {one.email_address.id for one in plan.destinations if one.alias is None and not one.route.is_inbox}
     messages.refuse_loop(facts, ids=sorted(aliases | routed), key=deployment.loop_key)
-    return routing.kept_from_circling(
+    return routing.without_loops(
         plan, lambda primary: messages.loop_token(deployment.loop_key, primary.id) in facts.loop_tokens
     )
 
@@ -278,7 +278,7 @@ def forget_octets(tx: ports.WriteTx, message_id: str) -> bool:
     return False
 
 
-def left_over(tx: ports.ReadTx, *, begun_before: datetime) -> list[str]:
+def unfinished(tx: ports.ReadTx, *, begun_before: datetime) -> list[str]:
     """Return up to `LISTED_AT_ONCE` ids of incomplete messages that a stopped server left behind. The caller passes
     these ids to `forget_octets`.
     """

@@ -236,7 +236,7 @@ def because(destination: routing.Destination) -> str:
 
 def _reason_for_destination(destination: routing.Destination) -> str:
     address = destination.email_address.address
-    if destination.would_circle:
+    if destination.would_loop:
         return (
             f"The message came back after it was sent over the route for {address}, so the inbox of {address} keeps it."
         )

@@ -19,7 +19,7 @@ from waypost.domain.mail.trace_events import DeferredEvent
 if TYPE_CHECKING:
     import ssl
 
-POLL_INTERVAL = 0.1
+CHECK_EVERY = 0.1
 """The time, in seconds, between two consecutive requests for the trace."""
 
 QUIET_SECONDS = 5.0
@@ -84,7 +84,7 @@ def _followed(server: Client, message_id: str, wait: float, *, print_events: boo
         if now > report_at:
             typer.echo(_still_waits(waiting, wait), err=True)
             report_at = deadline
-        time.sleep(POLL_INTERVAL)
+        time.sleep(CHECK_EVERY)
 
 
 def _not_tried(message: schema.MessageWithTrace) -> Iterator[schema.DeliveryOfMessage]:

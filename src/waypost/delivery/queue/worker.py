@@ -31,7 +31,7 @@ from waypost.observe.tasks import OnError, Tasks
 
 T = TypeVar("T")
 
-LOOK_EVERY = 5.0
+CHECK_EVERY = 5.0
 """Seconds after which the worker reads the queue even if nothing wakes it, because other servers may have added
 deliveries.
 """
@@ -212,8 +212,8 @@ class Worker:
         if None in taken:
             return PAUSE_AFTER_FAILURE
         self._next_due = min(nexts, default=None)
-        until = (self._next_due - now).total_seconds() if self._next_due else LOOK_EVERY
-        return max(0.0, min(until, LOOK_EVERY))
+        until = (self._next_due - now).total_seconds() if self._next_due else CHECK_EVERY
+        return max(0.0, min(until, CHECK_EVERY))
 
     def _in_turn(self, waiting: ports.Waiting) -> tuple[int, bool, datetime]:
         """The sort key for destinations: fewest running attempts first, then destinations that are not paused, then the

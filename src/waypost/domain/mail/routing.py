@@ -36,7 +36,7 @@ class Destination:
     """The alias that forwarded the message; None for a direct delivery."""
     route: Route = INBOX_ROUTE
     """The route for this delivery."""
-    would_circle: bool = False
+    would_loop: bool = False
     """Whether the message has already taken this route.
 
     If the message has already taken the route, it stays in the inbox, because taking the route again would repeat a
@@ -91,13 +91,13 @@ def plan(recipients: Iterable[Recipient], routes: Sequence[Route] = ()) -> Plan:
     return Plan(tuple(destinations.values()), tuple(spared))
 
 
-def kept_from_circling(plan: Plan, has_been_sent_on: Callable[[EmailAddress], bool]) -> Plan:
+def without_loops(plan: Plan, has_been_sent_on: Callable[[EmailAddress], bool]) -> Plan:
     """Return the plan, but keep a forwarded copy in the primary's inbox if its route would repeat a mail loop.
 
     The message is not refused, because refusals would let a sender find the primary of an alias by trial and error.
     """
     destinations = tuple(
-        replace(one, route=INBOX_ROUTE, would_circle=True)
+        replace(one, route=INBOX_ROUTE, would_loop=True)
         if one.alias and not one.route.is_inbox and has_been_sent_on(one.email_address)
         else one
         for one in plan.destinations

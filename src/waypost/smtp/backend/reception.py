@@ -374,7 +374,7 @@ class Reception:
         if request.start == 0:
             return request.raw[:limit]
         kept = partial(accept.kept_octets, message_id=self._incomplete_id or "", start=0, limit=limit)
-        return await self._backend.store.long_read(kept, what="the octets of a message")
+        return await self._backend.store.long_read(kept, what="the bytes of a message")
 
     async def _originals(self, rewritten: Sequence[Address]) -> list[bounces.Original]:
         """Find the messages that a bounce concerns. The search takes milliseconds, so it must be done before the
@@ -400,5 +400,5 @@ class Reception:
         for start in range(0, request.start, PART):
             limit = min(PART, request.start - start)
             kept = partial(accept.kept_octets, message_id=self._incomplete_id or "", start=start, limit=limit)
-            yield await self._backend.store.long_read(kept, what="the octets of a message")
+            yield await self._backend.store.long_read(kept, what="the bytes of a message")
         yield request.raw

@@ -120,7 +120,7 @@ def test_a_purge_deletes_the_pieces_of_a_crashed_server_but_not_of_a_message_in_
     for number in range(accept.LISTED_AT_ONCE + 1):
         in_pieces(system, [0], f"old {number}", now=NOW - accept.LONGEST_TRANSFER - timedelta(seconds=1))
     listed = []
-    while found := system.long_read(accept.left_over, begun_before=NOW - accept.LONGEST_TRANSFER):
+    while found := system.long_read(accept.unfinished, begun_before=NOW - accept.LONGEST_TRANSFER):
         listed.append(len(found))
         for message_id in found:
             assert system.write(partial(accept.forget_octets, message_id=message_id)) is False

@@ -347,7 +347,7 @@ def test_a_large_message_is_deleted_piece_by_piece(system):
         "message_bodies": 5 * MIB // PIECE,
         "messages_begun": 1,
     }
-    assert system.long_read(accept.left_over, begun_before=NOW + DAY) == [message_id]
+    assert system.long_read(accept.unfinished, begun_before=NOW + DAY) == [message_id]
     assert system.write(accept.forget_octets, message_id)
     assert system.count("message_bodies") == {"message_bodies": 5 * MIB // PIECE - accept.FORGOTTEN_AT_ONCE}
     while system.write(accept.forget_octets, message_id):
