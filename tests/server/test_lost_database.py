@@ -248,8 +248,8 @@ def test_the_message_for_a_truncated_credentials_file_names_it_and_says_what_to_
     (data / "credentials").write_bytes(octets)
     message = refusal(data)
     assert message == (
-        f"{data}/credentials{fault} Restore the file from your backup. If you remove the file, the next start writes a "
-        "new one with the owner's access key."
+        f"{data}/credentials{fault} Restore the file from your backup. If you remove the file, the server writes a new "
+        "one with the owner's access key when it next starts."
     )
     (data / "credentials").unlink()
     start_and_stop(data)

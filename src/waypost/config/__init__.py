@@ -1,1 +1,3 @@
-"""The settings: the table of all settings, and the readers for the command line, the environment and the file."""
+"""The settings: the table of all settings, and the code that reads them from the command line, the environment and a
+file.
+"""

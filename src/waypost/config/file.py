@@ -1,4 +1,5 @@
-"""Reads the settings file of `waypost serve --config FILE`, which is TOML. `tables` has the valid values of each key.
+"""Reads the settings file of `waypost serve --config FILE`, which is TOML. The module `tables` defines the valid values
+of each key.
 
     hostname = "mail.example.com"       any setting of `waypost serve`, above all tables
 
@@ -14,7 +15,7 @@
     age = "30d"
 
 The error message for a mistake is one sentence with the file, the line, the table and the key. Paths in the file are
-relative to the directory of the file. The file has no secrets: Waypost reads them from separate files, or from the
+relative to the file's directory. Secrets stay out of the file: Waypost reads them from separate files, or from the
 environment.
 """
 
@@ -60,8 +61,8 @@ class SettingsFile:
 
 
 _NAMES = {"route": True, "delivery": False, "retention": True}
-"""The tables that a settings file may have. The value is true if the file may have several tables with the same
-name."""
+"""The names of the tables that a settings file may have. The value is true if the file may have several tables with
+that name."""
 
 _SETTINGS = {name: row for name, row in ROWS.items() if row.in_file}
 
@@ -92,7 +93,7 @@ def read(path: Path) -> SettingsFile:
 
 
 def route(table: Mapping[str, Any]) -> Route:
-    """Return the route that a table with the keys of `[[route]]` describes. Raises `BadSetting`."""
+    """Return the route described by a table that has the keys of `[[route]]`. Raises `BadSetting`."""
     return _Reader("", "", Path()).route(table)
 
 
@@ -106,7 +107,8 @@ class _Reader:
     directory: Path
     """The directory to which paths in the table are relative."""
     table: tuple[str | int, ...] = ()
-    """The path of the table in the file: names, and indexes in arrays of tables, counted from 0."""
+    """The path to the table within the file. It consists of names, and of indexes in arrays of tables, counted from
+    0."""
 
     def file(self, given: Mapping[str, Any]) -> SettingsFile:
         """Parse the whole settings file, and return its contents."""
@@ -197,7 +199,7 @@ class _Reader:
         return replace(self, table=(*self.table, *table))
 
     def _keys(self, given: Mapping[str, Any], keys: Mapping[str, Key]) -> dict[str, Any]:
-        """Parse all values of a table, and check its keys."""
+        """Check the keys of a table, and parse its values."""
         found = self._spelled(given)
         for name in found:
             if name in _SETTINGS and name not in keys and self.path:
@@ -223,7 +225,7 @@ class _Reader:
             raise self.wrong(f"`{name}`: {error.message}", name) from error
 
     def _spelled(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the table with underscores instead of hyphens in the names of its keys."""
+        """Return the table with underscores instead of hyphens in its key names."""
         found: dict[str, Any] = {}
         for spelling, value in given.items():
             name = spelling.replace("-", "_")
@@ -293,15 +295,16 @@ def _is_table(value: Any) -> bool:
 
 
 def _ordinal(number: int) -> str:
-    """Return a position in a list, counted from 1, as an ordinal number such as 2nd."""
+    """Return a position in a list, counted from 1, as an ordinal number such as "2nd"."""
     ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in {11, 12, 13} else "th"
     return f"{number}{ending}"
 
 
 def _unusable(value: Any) -> str:
-    """Describe a value that no setting may have: a number of more than 64 bits, or a string with a NUL character.
+    """Describe the first value that no setting may have: a number of more than 64 bits, or a string with a NUL
+    character.
 
-    The function also checks the elements of arrays and tables, and returns an empty string if all values are allowed.
+    The function also checks the elements of arrays and tables. It returns an empty string if all values are allowed.
     """
     if isinstance(value, int) and value.bit_length() > 64:
         return "a number of more than 64 bits"
@@ -314,11 +317,11 @@ def _unusable(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Return a value in TOML syntax, for error messages. For a table, a date or a time, return only the kind of the
-    value.
+    """Return a value in TOML syntax, for error messages. For a table, a date or a time, return only what kind of value
+    it is.
     """
     if isinstance(value, bool | int | float | str):
-        # A URL may have a password or another secret in it.
+        # A URL may contain a password or another secret.
         shown = routes.shown(value) if isinstance(value, str) and "://" in value else value
         text = json.dumps(shown, ensure_ascii=False)
         return text if len(text) <= 80 else f"{text[:80]}…"

@@ -8,12 +8,12 @@ from typing import Any
 
 
 def line_of(text: str, at: Sequence[str | int]) -> int | None:
-    """Return the line where a key or a table begins, counted from 1. Return None if the line cannot be determined.
+    """Return the number of the line where a key or a table begins, counted from 1, or None if it cannot be determined.
 
-    `at` is the path to the key: names, with underscores instead of hyphens, and indexes in arrays, counted from 0. The
-    function goes through the lines that contain the name of the key, and parses the file from its beginning up to each
-    such line. The key is on the first line for which the parsed text contains the key. The line of a key in an inline
-    table cannot be determined.
+    `at` is the path to the key. It consists of names, with underscores instead of hyphens, and of indexes in arrays,
+    counted from 0. For each line that contains the key's name, the function parses the file from its beginning to the
+    end of that line. The first line for which the result contains the key is the line of the key. The line of a key in
+    an inline table cannot be determined.
     """
     name = next(each for each in reversed(at) if isinstance(each, str))
     lines = text.replace("\r\n", "\n").split("\n")
@@ -33,7 +33,7 @@ def line_of(text: str, at: Sequence[str | int]) -> int | None:
 
 
 def _parsed(lines: Sequence[str]) -> dict[str, Any] | None:
-    """Return the parsed lines, or None if they end in the middle of a value."""
+    """Parse the lines as TOML. Return None if they end in the middle of a value."""
     try:
         return tomllib.loads("\n".join(lines))
     except tomllib.TOMLDecodeError:

@@ -1,4 +1,4 @@
-"""The rows of the table of settings, and the names of settings on the command line and in the environment."""
+"""The rows of the settings table, and the names that settings have on the command line and in the environment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -36,9 +36,7 @@ class Row:
 
 
 def setting(type_: Type[T], default: str, text: str, *, in_file: bool = True, is_secret: bool = False) -> T:
-    """Return a dataclass field for a row of the table of settings. The default of the field is the parsed default of
-    the row.
-    """
+    """Return a dataclass field for a row of the settings table. The field's default is the row's default, parsed."""
     row = Row(type=type_, default=default, help=text, in_file=in_file, is_secret=is_secret)
     value: T = field(default=type_.read(default), metadata={"row": row}, repr=not is_secret)
     return value

@@ -1,8 +1,8 @@
-"""The table of all settings, with one row for each setting, and the typed values of the settings.
+"""The table of all settings, with one row for each setting, and the class that holds the settings' typed values.
 
 A setting can be given on the command line as `--name`, in the environment as `WAYPOST_SERVE_NAME`, or in a settings
-file. `sources` reads all three. To add a setting, add a row to the table. `tests/test_completeness.py` then reports any
-other code or page that must use the setting.
+file. `sources` reads all three. To add a setting, add a row to the table. `tests/test_completeness.py` then reports all
+other code and pages that must use the setting but do not use it yet.
 """
 
 import socket
@@ -60,7 +60,7 @@ class Authentication(StrEnum):
 
 
 class Clock(StrEnum):
-    """The clock that mail uses."""
+    """The clock by which mail is processed."""
 
     REAL = "real"
     VIRTUAL = "virtual"
@@ -96,7 +96,7 @@ class Settings:
     http: Endpoint = setting(
         ENDPOINT,
         "127.0.0.1:8025",
-        "HOST:PORT for the Amazon Connect API and the inspection API. Port 0 selects any free port.",
+        "The address (HOST:PORT) of the Amazon Connect API and the inspection API. Port 0 selects any free port.",
     )
     http_connections: int = setting(
         whole_number(10, 1_000_000),
@@ -107,60 +107,65 @@ class Settings:
         whole_number(1, 1_000_000),
         "200",
         "The maximum number of simultaneous HTTP connections from one client IP address (with IPv6, from one /64 "
-        "network). Behind a proxy, all connections come from the proxy's address.",
+        "network). If the server is behind a proxy, this limit applies to all clients together, because all "
+        "connections come from the proxy's address.",
     )
     http_names: frozenset[str] = setting(
         HOST_NAMES,
         "",
-        "Host names, such as waypost.example.com, that clients may use to call the inspection API, in addition to IP "
-        "addresses, localhost and --hostname. The Amazon Connect API accepts any host name.",
+        "Additional host names, such as waypost.example.com, that clients may use to call the inspection API. IP "
+        "addresses, localhost and the server's own name (--hostname) are always allowed. The Amazon Connect API "
+        "accepts any host name.",
     )
     smtp: tuple[Endpoint, ...] = setting(
         at_least_one(ENDPOINTS),
         "127.0.0.1:1025",
-        "One or more HOST:PORT for incoming mail, separated by commas, such as 0.0.0.0:25,[::]:25. Port 0 selects any "
-        "free port.",
+        "One or more addresses (HOST:PORT) for incoming mail, separated by commas, such as 0.0.0.0:25,[::]:25. Port 0 "
+        "selects any free port.",
     )
     smtps: tuple[Endpoint, ...] = setting(
         ENDPOINTS,
         "",
-        "HOST:PORT for incoming mail over implicit TLS (RFC 8314). By default, the server does not listen for "
-        "implicit TLS.",
+        "One or more addresses (HOST:PORT) for incoming mail over implicit TLS (RFC 8314), separated by commas. By "
+        "default, the server does not listen for implicit TLS.",
     )
     lmtp: tuple[Endpoint, ...] = setting(
         ENDPOINTS,
         "",
-        "HOST:PORT for mail that another mail server has checked and delivers over LMTP. By default, the server does "
-        "not accept LMTP.",
+        "One or more addresses (HOST:PORT), separated by commas, for mail that another mail server has already "
+        "checked, and delivers over LMTP. By default, the server does not accept LMTP.",
     )
     tls_certificate: Path | None = setting(
         FILE,
         "",
-        "A PEM file with the server's certificate and its chain. With the value self-signed, the server makes a "
-        "certificate in the data directory, for development. With a certificate, the server offers STARTTLS.",
+        'A PEM file with the server\'s certificate and its chain. With the value "self-signed", the server makes a '
+        "certificate in the data directory, for development. If the server has a certificate, it offers STARTTLS.",
     )
     tls_key: Path | None = setting(
-        FILE, "", "A PEM file with the certificate's private key. By default, the key is in the certificate file."
+        FILE,
+        "",
+        "A PEM file with the certificate's private key. By default, the server reads the key from the certificate "
+        "file.",
     )
     tls_required: bool = setting(FLAG, "no", "Whether the server refuses SMTP without TLS (LMTP is exempt).")
     tls_clients: Path | None = setting(
         FILE,
         "",
-        "A PEM file with certificate authorities, and optionally revocation lists. Clients must have a certificate "
-        "from an authority in this file.",
+        "A PEM file with certificate authorities, and optionally revocation lists. Clients must present a certificate "
+        "that an authority in this file has issued.",
     )
     proxy_networks: tuple[Network, ...] = setting(
         NETWORKS,
         "",
         "Networks of load balancers, such as 10.0.0.0/8,192.0.2.7. Each connection from these networks must begin "
-        "with a PROXY protocol header, version 2, that contains the client's address.",
+        "with a version 2 PROXY protocol header that contains the client's address.",
     )
     trusted_networks: tuple[Network, ...] = setting(
         NETWORKS,
         "",
-        "Networks of trusted clients, such as 127.0.0.0/8,::1. The server believes the senders that trusted clients "
-        "name, sends notices to those senders, and sets no limit on unknown recipients. By default, no client is "
-        "trusted, not even on loopback.",
+        "Networks of trusted clients, such as 127.0.0.0/8,::1. The server trusts the sender addresses that these "
+        "clients give, sends notices to them, and does not limit the number of unknown recipients. By default, no "
+        "client is trusted, not even on loopback.",
     )
     smtp_connections: int = setting(
         whole_number(10, 1_000_000), "15000", "The maximum number of simultaneous mail connections."
@@ -190,26 +195,27 @@ class Settings:
     smtp_memory: int = setting(
         whole_number(16, 1_000_000, unit="MiB", times=2**20),
         "128",
-        "The memory for incoming mail, in MiB. When incoming mail exceeds this limit, the server writes mail to disk.",
+        "The maximum amount of memory for incoming mail, in MiB. If incoming mail needs more memory, the server "
+        "writes it to disk.",
     )
     greeting_delay: timedelta = setting(
         duration(timedelta(minutes=1), example="2s", empty=timedelta(0)),
         "",
-        "The delay before the server sends its greeting, such as 2s. The server refuses clients that send data during "
-        "the delay. By default, there is no delay.",
+        "How long the server delays its greeting, such as 2s. The server refuses clients that send data during the "
+        "delay. By default, there is no delay.",
     )
     authentication: Authentication = setting(
         one_of(Authentication),
         "record",
-        "SPF, DKIM and DMARC checks of mail from untrusted clients: record stores the results, enforce also refuses "
-        "mail if the DMARC policy of the author's domain requires it, and off turns off all checks. With the value "
-        "record, a server that listens only on loopback does not check mail.",
+        'SPF, DKIM and DMARC checks of mail from untrusted clients: "record" stores the results, "enforce" also '
+        'refuses mail if the DMARC policy of the author\'s domain requires it, and "off" turns off all checks. With '
+        '"record", a server that listens only on loopback does not check mail.',
     )
     dns: tuple[Endpoint, ...] = setting(
         RESOLVERS,
         "",
-        "One or more DNS resolvers as IP or IP:PORT, separated by commas. By default, the server uses the system's "
-        "resolvers.",
+        "One or more DNS resolvers, each written as IP or IP:PORT, separated by commas. By default, the server uses "
+        "the system's resolvers.",
     )
     hostname: str = setting(
         HOST_NAME,
@@ -219,21 +225,22 @@ class Settings:
     subaddressing: frozenset[str] = setting(
         DOMAINS,
         "",
-        "Domains with subaddresses, such as example.com,example.org. In a domain with subaddresses, support@ gets the "
-        "mail for support+x@ if support+x@ does not exist. By default, no domain has subaddresses.",
+        "Domains that use subaddressing, such as example.com,example.org. In these domains, mail for support+x@ goes "
+        "to support@ if support+x@ does not exist. By default, no domain uses subaddressing.",
     )
     shared_domains: frozenset[str] = setting(
         all_or(DOMAINS),
         "",
-        "Domains, separated by commas, in which every account may have email addresses. The value * means all domains "
-        "except the server's own domain. By default, a domain belongs to the account that has email addresses in it.",
+        'Domains, separated by commas, in which every account may have email addresses. The value "*" stands for '
+        "all domains except the server's own domain. By default, a domain belongs to the account that has email "
+        "addresses in it.",
     )
     database: str = setting(
         DATABASE,
         "",
-        "The URL postgresql://USER@HOST/NAME of a PostgreSQL database that stores all data, and that several servers "
-        "may share. The default is a SQLite file in the data directory. If the URL has a password, set the "
-        "environment variable instead of the option.",
+        "The URL of a PostgreSQL database that stores all data, in the form postgresql://USER@HOST/NAME. Several "
+        "servers may share this database. The default is a SQLite file in the data directory. If the URL contains a "
+        "password, use the environment variable instead of the option.",
         is_secret=True,
     )
     database_connections: int = setting(
@@ -250,24 +257,25 @@ class Settings:
         "The AWS region of the instance that the server creates when it first starts. `waypost env` prints the region.",
     )
     limits: Limits = setting(
-        choice(PROFILES), "relaxed", "Limits of the API: relaxed, or aws for the default quotas of Amazon Connect."
+        choice(PROFILES), "relaxed", 'The API limits: "relaxed", or "aws" for the default quotas of Amazon Connect.'
     )
     token_retention: timedelta = setting(
-        DURATION, "7d", "The time for which the server remembers a client token, such as 7d, 12h, 30m or 90s."
+        DURATION, "7d", "How long the server remembers a client token, such as 7d, 12h, 30m or 90s."
     )
     trace_refusals: timedelta = setting(
-        DURATION, "7d", "The time for which the server remembers that it refused mail for an address."
+        DURATION, "7d", "How long the server remembers that it refused mail for an address."
     )
     disk_reserve: int = setting(
         SIZE,
         "256MiB",
-        "Space to keep free on the data disk. If less space is free, the server refuses mail with 452.",
+        "The amount of space to keep free on the data directory's disk. If less space is free, the server refuses "
+        "mail with 452.",
     )
     clock: Clock = setting(
         one_of(Clock),
         "real",
-        "The clock for mail: real, or virtual for tests. A virtual clock runs at normal speed, and POST "
-        "/_waypost/clock/advance moves it forward.",
+        'The clock by which mail is processed: "real", or "virtual" for tests. A virtual clock runs at normal speed, '
+        "and POST /_waypost/clock/advance moves it forward.",
     )
 
     routes: tuple[Route, ...] = ()
@@ -303,9 +311,9 @@ class Settings:
         """Whether the server checks the senders of mail.
 
         With `enforce`, the server always checks senders. With `record`, the server checks senders only if other
-        machines can connect, because no domain lists a loopback address in its SPF record. Therefore, a server on a
-        laptop makes no DNS queries for its mail, and is just as fast without a network connection. Mail that is not
-        checked counts as unauthenticated.
+        machines can connect to it. Otherwise, all mail comes from loopback addresses, which no domain lists in its SPF
+        record. Therefore, a server that only its own laptop uses makes no DNS queries for incoming mail, and is just as
+        fast without a network connection. Mail that is not checked counts as unauthenticated.
         """
         is_reached = bool(self.proxy_networks) or not all(each.is_loopback for each in (*self.smtp, *self.smtps))
         return self.authentication is Authentication.ENFORCE or (

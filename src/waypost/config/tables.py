@@ -1,6 +1,7 @@
-"""The tables of a settings file, with one row for each key: its type, its default and its help.
+"""The tables that a settings file can contain. Each table has one row for each key, with the key's type, default and
+help.
 
-The reader of the settings file and the reference page both use these tables.
+The code that reads the settings file and the reference page for the settings both use these tables.
 """
 
 import json
@@ -93,7 +94,7 @@ def _whole(least: int, most: int) -> Type[Any]:
 
 
 def _one_of(choices: Iterable[Any]) -> Type[Any]:
-    """Return the type of a member of a `StrEnum`. The value may have hyphens instead of spaces."""
+    """Return a type that accepts the members of a `StrEnum`. A value in the file may have hyphens instead of spaces."""
     known = {str(choice): choice for choice in choices}
 
     def read(value: Any) -> Any:
@@ -107,7 +108,7 @@ def _one_of(choices: Iterable[Any]) -> Type[Any]:
 
 
 def _some(type_: Type[Any], words: str, into: Callable[[Iterable[Any]], Any]) -> Type[Any]:
-    """Return the type of an array with at least one element, whose elements all have the type `type_`."""
+    """Return a type that accepts an array with at least one element, if every element has the type `type_`."""
 
     def read(value: Any) -> Any:
         if not isinstance(value, list) or not value:
@@ -141,7 +142,9 @@ def written(value: Any) -> str:
 
 
 def _of(made: type[Any], keys: Mapping[str, Key]) -> Mapping[str, Key]:
-    """Return the keys of a table, with the defaults from the dataclass `made`, to which the table is converted."""
+    """Return the keys of a table with their defaults, which come from `made`, the dataclass that the table is converted
+    to.
+    """
     defaults = {member.name: member.default for member in fields(made)}
     return {
         name: replace(key, is_required=True)
@@ -160,8 +163,8 @@ def key(type_: Type[Any], default: T, text: str) -> T:
 SECRETS = {
     "secret_file": Key(
         TEXT,
-        "A file with the user's password, or with the key that signs the requests to a webhook. The file must have "
-        "exactly one line, and only its owner may have access to the file.",
+        "A file with the user's password, or with the key that signs the requests to a webhook. The file must contain "
+        "exactly one line, and only its owner may have access to it.",
     ),
     "password_file": Key(TEXT, "The same as `secret_file`."),
     "secret_env": Key(
@@ -172,18 +175,20 @@ SECRETS = {
 _HOW = {
     "tls": Key(
         _one_of(Tls),
-        "The use of TLS with an SMTP or LMTP peer. With the value none, the server never uses TLS. With the value "
-        "opportunistic, the server uses TLS if the peer offers it, and accepts any certificate. With the value "
-        "require, the server sends only over TLS, and accepts any certificate. With the value verify, the server "
-        "sends only over TLS, and the certificate must be valid for the host name. The default for smtps:// is verify.",
+        'Whether the server uses TLS with an SMTP or LMTP peer. With "none", the server never uses TLS. With '
+        '"opportunistic", the server uses TLS if the peer offers it, and accepts any certificate. With "require", the '
+        'server sends only over TLS, but accepts any certificate. With "verify", the server sends only over TLS, and '
+        'only if the certificate is valid for the host name. The default for smtps:// is "verify".',
     ),
     "user": Key(
-        TEXT, 'The user name for SMTP AUTH. A route with a user name needs a secret, and tls = "verify" or smtps://.'
+        TEXT,
+        'The user name for SMTP AUTH. A route with a user name needs a secret, and either tls = "verify" or an '
+        "smtps:// target.",
     ),
     **SECRETS,
     "allow_private": Key(
         FLAG,
-        "Whether a webhook, or a mail server that was found in the DNS (mx:), may be on a private network or on this "
+        "Whether a webhook, or a mail server found through MX records (mx:), may be on a private network or on this "
         "machine.",
     ),
     "connections": Key(_whole(1, 1000), "The maximum number of simultaneous connections to this destination."),
@@ -204,11 +209,13 @@ ROUTE = _of(
         ),
         "keep": Key(FLAG, "Whether the inbox also keeps a copy of the mail."),
         **_HOW,
-        "rewrite_sender": Key(FLAG, "Whether the server rewrites the sender (SRS) of mail for another mail server."),
+        "rewrite_sender": Key(
+            FLAG, "Whether the server rewrites the sender address (SRS) when it sends mail to another mail server."
+        ),
         "line_ends": Key(
             _one_of(LineEnds),
-            'The line ends in a Maildir. The value "lf" converts CRLF to LF if every line of the message ends in CRLF; '
-            'the value "as received" keeps all line ends.',
+            'The line endings of messages in a Maildir. With "lf", the server converts CRLF to LF if every line of '
+            'the message ends in CRLF. With "as received", the server leaves all line endings unchanged.',
         ),
         "fault": Key(_one_of(Fault), "For tests: the fault to inject at each attempt."),
     },
@@ -221,44 +228,45 @@ VIA = {name: ROUTE[name] for name in ("to", *_HOW)}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """The settings for delivery: one field for each key of `[delivery]`, with its default."""
+    """The delivery settings: one field for each key of `[delivery]`, with its default."""
 
     retry_schedule: tuple[timedelta, ...] = key(
         _some(TIME, 'an array of durations, as in ["1m", "5m", "1h"]', tuple),
         Policy().retry_schedule,
-        "The pauses after the first attempt, the second attempt, and so on. The last pause repeats.",
+        "The pauses between attempts: after the first attempt, after the second attempt, and so on. The last pause "
+        "repeats.",
     )
-    expire: timedelta = key(TIME, Policy().expire, "The time for which the server tries to deliver a message.")
+    expire: timedelta = key(TIME, Policy().expire, "How long the server keeps trying to deliver a message.")
     bounces: Bounces = key(
         _one_of(Bounces),
         Bounces.AUTHENTICATED,
-        "The senders that get a bounce if the server cannot deliver their mail: all senders (always), only senders "
-        "whose address is authenticated (authenticated), or no senders (never).",
+        'Which senders get a bounce if the server cannot deliver their mail: all senders ("always"), only senders '
+        'whose address is authenticated ("authenticated"), or no senders ("never").',
     )
     bounces_via: Route | None = key(
         Type("a string or a table", _is_via),
         None,
-        "The route for notices to senders: a target, in the form of a route's `to`, or a table with the keys of "
-        "`[delivery.bounces_via]`. Without a route for notices, only senders with an email address in this deployment "
+        "The route for notices to senders: a target in the same form as a route's `to`, or a table with the keys of "
+        "`[delivery.bounces_via]`. If this route is not set, only senders with an email address in this deployment "
         "get notices.",
     )
     confirm_outside: bool = key(
         FLAG,
         False,
-        "Whether a sender without an email address in this deployment gets a confirmation of delivery, if the sender "
-        "asked for it (NOTIFY=SUCCESS) and the sender's address is authenticated.",
+        "Whether a sender without an email address in this deployment can get a delivery confirmation. The server "
+        "sends one only if the sender asked for it (NOTIFY=SUCCESS) and the sender's address is authenticated.",
     )
     delay_warning: timedelta | None = key(
         TIME,
         None,
-        "The delay after which a sender gets a notice that mail is delayed. By default, the server sends no notices "
-        "of delay.",
+        "How long mail may be delayed before its sender gets a notice of the delay. By default, the server sends no "
+        "such notices.",
     )
     srs_domain: str = key(
         A_DOMAIN,
         "",
-        "The domain of rewritten senders (SRS). Mail to the SRS domain must arrive at this server. By default, the "
-        "server rewrites no senders.",
+        "The domain of the sender addresses that the server rewrites (SRS). Mail to this domain must reach this "
+        "server. By default, the server does not rewrite senders.",
     )
     own_domains: frozenset[str] = key(
         _some(A_DOMAIN, 'an array of domains, as in ["example.com"]', frozenset),
@@ -271,7 +279,7 @@ class Delivery:
 
     @property
     def policy(self) -> Policy:
-        """The policy of delivery: how long and how often the server attempts deliveries."""
+        """The delivery policy: how often, and for how long, the server attempts deliveries."""
         return Policy(retry_schedule=self.retry_schedule, expire=self.expire)
 
 
@@ -283,8 +291,8 @@ RETENTION = _of(
     {
         "match": Key(
             Type("a string", _is_match),
-            "The inboxes to which the rule applies, in the same form as the `match` of a route. The first rule that "
-            "matches applies.",
+            "The inboxes to which the rule applies, in the same form as a route's `match`. Only the first rule that "
+            "matches an inbox applies to it.",
         ),
         "age": Key(
             TIME,
@@ -305,4 +313,4 @@ TABLES = {
     "[delivery.bounces_via]": VIA,
     "[[retention]]": RETENTION,
 }
-"""All tables of a settings file, by their headings."""
+"""All tables that a settings file can contain, keyed by their headings."""

@@ -25,7 +25,7 @@ class BadSetting(Exception):
 
 
 class Unfit(Exception):
-    """A value does not have the type of its setting."""
+    """A value is not valid for the type of its setting."""
 
     def __init__(self, entry: str | None = None, reason: str = "") -> None:
         """If the value is a list, `entry` is the invalid element. `reason` explains the mistake."""
@@ -42,9 +42,9 @@ class Type(Generic[T_co]):
     read: Callable[[Any], T_co]
     """Parses a value. Raises `Unfit` for an invalid value, or `errors.Invalid` if the error needs its own message."""
     is_flag: bool = False
-    """Whether the setting is a flag, which is yes or no on the command line, and true or false in a settings file."""
+    """Whether the setting is a flag: `yes` or `no` on the command line, and `true` or `false` in a settings file."""
     is_path: bool = False
-    """Whether the value is a path. In a settings file, a path is relative to the directory of that file."""
+    """Whether the value is a path. In a settings file, a path is relative to the file's directory."""
 
 
 class Endpoint(NamedTuple):
@@ -70,7 +70,7 @@ LONGEST = timedelta(days=3650)
 """The longest duration that a setting can have."""
 
 SELF_SIGNED = Path("self-signed")
-"""The value of `--tls-certificate` with which the server makes a certificate in the data directory."""
+"""If `--tls-certificate` has this value, the server makes a certificate in the data directory."""
 
 DNS_PORT = 53
 
@@ -85,8 +85,8 @@ _OCTETS = {None: 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def whole_number(least: int, most: int, *, unit: str = "", times: int = 1) -> Type[int]:
-    """Return the type of a whole number from `least` to `most`. The number that the operator writes is multiplied by
-    `times`.
+    """Return a type that accepts whole numbers from `least` to `most`. It multiplies the number that the operator
+    writes by `times`.
     """
 
     def read(text: str) -> int:
@@ -98,7 +98,7 @@ def whole_number(least: int, most: int, *, unit: str = "", times: int = 1) -> Ty
 
 
 def choice(choices: Mapping[str, T]) -> Type[T]:
-    """Return the type of a word from a fixed list. Each word stands for a value in `choices`."""
+    """Return a type that accepts the words in `choices`. Each word stands for the value to which `choices` maps it."""
 
     def read(text: str) -> T:
         if text not in choices:
@@ -110,12 +110,12 @@ def choice(choices: Mapping[str, T]) -> Type[T]:
 
 
 def one_of(members: type[E]) -> Type[E]:
-    """Return the type of a member of an enumeration."""
+    """Return a type that accepts the members of an enumeration."""
     return choice({str(member): member for member in members})
 
 
 def duration(most: timedelta = LONGEST, *, example: str = "7d", empty: timedelta | None = None) -> Type[timedelta]:
-    """Return the type of a duration above 0. An empty string means `empty`, or is invalid if `empty` is None."""
+    """Return a type that accepts durations above 0. An empty string means `empty`, or is invalid if `empty` is None."""
 
     def read(text: str) -> timedelta:
         if not text and empty is not None:
@@ -139,7 +139,7 @@ def _size(text: str) -> int:
 def several(
     one: Callable[[str], T], words: str, into: Callable[[Iterable[T]], Any], *, skips_empty: bool = False
 ) -> Type[Any]:
-    """Return the type of a list of values, separated by commas. `one` parses each value.
+    """Return a type that accepts a list of values, separated by commas. `one` parses each value.
 
     An empty string means an empty list. If `skips_empty` is true, the list may have empty elements, which are ignored.
     """
@@ -158,7 +158,7 @@ def several(
 
 
 def at_least_one(type_: Type[tuple[T, ...]]) -> Type[tuple[T, ...]]:
-    """Return the type of a list like `type_` that must have at least one element."""
+    """Return a list type like `type_` that requires at least one element."""
 
     def read(text: str) -> tuple[T, ...]:
         found = type_.read(text)
@@ -242,7 +242,7 @@ def _region(text: str) -> str:
 def _database(url: str) -> str:
     scheme, _, rest = url.partition("://")
     authority, _, path = rest.partition("/")
-    # If a password contains an unescaped at sign or slash, libpq reads a part of the password as a host.
+    # If a password contains an unescaped at sign or slash, libpq reads part of the password as the host.
     if url and (scheme not in {"postgresql", "postgres"} or authority.count("@") > 1 or "@" in path.partition("?")[0]):
         raise Unfit
     return url

@@ -1,1 +1,1 @@
-"""The resources of the machine: the data directory, sealed keys, certificates, disk space, and the clock."""
+"""The machine's resources: the data directory, sealed keys, certificates, disk space, and the clock."""

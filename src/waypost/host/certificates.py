@@ -10,13 +10,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 VALID = timedelta(days=397)
-"""The time for which a new certificate is valid."""
+"""How long a new certificate is valid."""
 
 RENEWED_BEFORE = timedelta(days=30)
-"""When a server starts and the certificate expires within this time, the server makes a new certificate."""
+"""If the certificate expires within this time when a server starts, the server makes a new certificate."""
 
 _EARLIER = timedelta(hours=1)
-"""The validity of a new certificate begins this long before its creation, because clients' clocks can be slow."""
+"""A new certificate is valid from this long before its creation, because clients' clocks may be slow."""
 
 
 def self_signed(hostname: str, now: datetime) -> tuple[bytes, bytes]:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 LONGEST_STEP = timedelta(hours=6)
-"""The longest step of the virtual clock, which advances from one due event to the next."""
+"""The longest step by which the virtual clock advances. If an event is due sooner, the step ends at that event."""
 
 
 def now() -> datetime:

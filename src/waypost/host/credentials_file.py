@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from waypost.domain.iam.access_keys import AccessKey
 
 OWN_CREDENTIALS = "# The owner's access key for Waypost."
-"""The first words of every credentials file that a server has written."""
+"""The text with which each credentials file begins when a server writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,9 @@ def text_of(key: AccessKey, *, region: str) -> str:
 
 
 def parse(text: str) -> list[Profile]:
-    """Return all profiles of a credentials file, in their order. Raises `BadProfile` and `configparser.Error`."""
+    """Return all profiles of a credentials file, in the order of the file. Raises `BadProfile` and
+    `configparser.Error`.
+    """
     parser = configparser.RawConfigParser(default_section="", interpolation=None)
     parser.read_string(text)
     return _each_key_once([_profile(parser[name]) for name in parser.sections()])
@@ -56,7 +58,7 @@ def _profile(section: configparser.SectionProxy) -> Profile:
 
 
 def _each_key_once(profiles: list[Profile]) -> list[Profile]:
-    """Return the profiles without repeated access keys, because AWS tools allow two profiles with the same key."""
+    """Return the first profile of each access key. AWS tools allow several profiles with the same key."""
     first: dict[str, Profile] = {}
     for profile in profiles:
         if first.setdefault(profile.key.id, profile).key != profile.key:

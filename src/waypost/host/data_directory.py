@@ -36,7 +36,7 @@ MASTER_KEY_VARIABLE = "WAYPOST_MASTER_KEY"
 _MASTER_KEY_BYTES = 32
 
 _TEMPORARY = r"[0-9a-f]{8}\.new"
-"""A regular expression for the end of the name of a temporary file that will replace another file."""
+"""A regular expression for the end of a temporary file's name. The temporary file will replace another file."""
 
 _DATABASE = "waypost.sqlite3"
 
@@ -47,20 +47,20 @@ _FILES = frozenset(
 
 
 def _is_ours(name: str) -> bool:
-    """Return whether the name of a file in the directory is a name that Waypost uses."""
+    """Return whether Waypost uses a file with this name in the directory."""
     return name in _FILES or _is_temporary(name)
 
 
 def _is_temporary(name: str) -> bool:
-    """Return whether the name of a file is the name of a temporary file. A server that was killed can leave temporary
-    files behind.
+    """Return whether a file with this name is a temporary file. A server that was killed can leave temporary files
+    behind.
     """
     return re.fullmatch(rf".+\.{_TEMPORARY}", name) is not None
 
 
 _RESTORE = (
-    "Restore the file from your backup. If you remove the file, the next start writes a new one with the "
-    "owner's access key."
+    "Restore the file from your backup. If you remove the file, the server writes a new one with the owner's access "
+    "key when it next starts."
 )
 """The advice to an operator whose credentials file cannot be used."""
 
@@ -70,11 +70,11 @@ class DataDirectoryError(Exception):
 
 
 class NotRunning(DataDirectoryError):
-    """No server is running on the data directory."""
+    """No running server is using the data directory."""
 
 
 class DataDirectory:
-    """A data directory. The directory need not exist yet, and a server may be running on it."""
+    """A data directory. The directory may not exist yet, or a running server may be using it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -90,7 +90,7 @@ class DataDirectory:
     def held(self) -> Iterator[None]:
         """Hold the directory's lock during the `with` block, so that no server can start.
 
-        Raises `DataDirectoryError` if a server is running.
+        Raises `DataDirectoryError` if a running server is using the directory.
         """
         self.prepare()
         try:
@@ -160,8 +160,8 @@ class DataDirectory:
     def prepare(self) -> list[Exposure]:
         """Create the directory if necessary, and lock it. Return all risks that other users pose to the directory.
 
-        Raises `DataDirectoryError` if a server is running on the directory, or if another user could have created files
-        in it.
+        Raises `DataDirectoryError` if a running server is using the directory, or if another user could have created
+        files in it.
         """
         self.make()
         try:
@@ -177,7 +177,7 @@ class DataDirectory:
                 opened.pop_all()
         except BlockingIOError as error:
             raise DataDirectoryError(
-                f"Another Waypost server is running on {self.path}. Stop that server, or choose another directory "
+                f"Another Waypost server is using {self.path}. Stop that server, or choose another directory "
                 "with --data."
             ) from error
         except OSError as error:
@@ -186,7 +186,7 @@ class DataDirectory:
         return found
 
     def forget_killed_server(self) -> None:
-        """Delete the `run.json` of a server that was killed. If a server is running, do nothing.
+        """Delete the `run.json` of a server that was killed. If a running server is using the directory, do nothing.
 
         `prepare` also deletes the file, but this method can run earlier during the start of a server, before all
         modules are loaded.
@@ -198,12 +198,12 @@ class DataDirectory:
                 directory.remove(self._run.name)
 
     def where(self, database: str) -> str:
-        """Return the URL of the PostgreSQL database with this directory's data; empty if the data is in SQLite.
+        """Return the URL of the PostgreSQL database that has this directory's data; empty if the data is in SQLite.
 
         `database` is the URL that the operator gave; if it is empty, the method returns the remembered URL. The given
         database may be on a different host from the remembered database. Raises `DataDirectoryError` if the given
-        database has another name, or if the directory has a SQLite database, because the server would otherwise start
-        with an empty database.
+        database and the remembered database have different names, or if a database is given although the directory has
+        a SQLite database. In both cases, the server would otherwise start with an empty database.
         """
         if database and self._remembered and _name_of(database) != _name_of(self._remembered):
             raise DataDirectoryError(
@@ -227,7 +227,9 @@ class DataDirectory:
             raise DataDirectoryError(f"{self.elsewhere} cannot be read: {error.strerror}.") from error
         except UnicodeDecodeError:
             remembered = ""
-        if not remembered.startswith(("postgresql://", "postgres://")):  # else an empty SQLite file would be created
+        if not remembered.startswith(
+            ("postgresql://", "postgres://")
+        ):  # otherwise, an empty SQLite file would be created
             raise DataDirectoryError(
                 f"{self.elsewhere} must contain the URL of a PostgreSQL database, without its password. Restore the "
                 "file from your backup, or write the URL into the file."
@@ -237,7 +239,8 @@ class DataDirectory:
     def remember_database(self, url: str) -> None:
         """Record the URL, without the password, of the PostgreSQL database that this directory's server uses.
 
-        A later start or command then uses this database by default, and never starts with an empty database.
+        From then on, the server and the commands use this database by default, so the server never starts with an empty
+        SQLite database by mistake.
         """
         self._write(self.elsewhere, _without_password(url) + "\n")
 
@@ -302,7 +305,7 @@ class DataDirectory:
         self._write(self.certificate, certificate.decode())
 
     def profiles(self) -> list[Profile]:
-        """Return all profiles in the credentials file, in the order of the file. The list of profiles is never empty.
+        """Return all profiles in the credentials file, in the order of the file. There is always at least one profile.
 
         Raises `DataDirectoryError`.
         """
@@ -319,8 +322,8 @@ class DataDirectory:
         return profiles
 
     def derived_key(self, purpose: str) -> bytes:
-        """Derive the secret key for a purpose from the master key. The key never changes in a deployment. Raises
-        `DataDirectoryError`.
+        """Derive the secret key for a purpose from the master key. In a deployment, the key for a purpose never
+        changes. Raises `DataDirectoryError`.
         """
         if encoded := os.environ.get(MASTER_KEY_VARIABLE):
             master, where = _decoded(encoded), MASTER_KEY_VARIABLE
@@ -349,7 +352,9 @@ class DataDirectory:
             return b""
 
     def announce(self, run: Run) -> None:
-        """Write the addresses of the server to `run.json`, when the server is ready. Raises `DataDirectoryError`."""
+        """Write the server's addresses to `run.json`. The server calls this method when it is ready. Raises
+        `DataDirectoryError`.
+        """
         self._write(self._run, run_file.text_of(run))
 
     def running(self) -> Run:
@@ -359,9 +364,9 @@ class DataDirectory:
         try:
             return run_file.parse(self._read(self._run))
         except FileNotFoundError as error:
-            whole = self.path.absolute()  # the whole path, because it may be the wrong directory
+            whole = self.path.absolute()  # the whole path, because the operator may have chosen the wrong directory
             raise NotRunning(
-                f"No Waypost server is running on {whole}. Name the data directory of a running server with --data, "
+                f"No running Waypost server is using {whole}. Name the data directory of a running server with --data, "
                 f"or start a server with: waypost serve --data {shlex.quote(str(whole))}"
             ) from error
         except OSError as error:
@@ -377,7 +382,7 @@ class DataDirectory:
     def release(self) -> None:
         """Delete `run.json` and release the lock."""
         try:
-            with suppress(OSError):  # otherwise, the next start removes the file
+            with suppress(OSError):  # if this fails, the server removes the file when it next starts
                 self._run.unlink(missing_ok=True)
         finally:
             if self._lock_file:
@@ -390,7 +395,7 @@ def is_master_key_in_environment() -> bool:
 
 
 def _without_password(url: str) -> str:
-    """Return a database URL without the passwords that libpq finds before the host and in the query."""
+    """Return a database URL without its passwords, which libpq accepts before the host and in the query."""
     scheme, _, rest = url.partition("://")
     authority = rest.partition("/")[0]
     user, at, _ = authority.rpartition("@")

@@ -9,14 +9,15 @@ from waypost.app.ports import StoreUnavailable
 from waypost.observe import events
 
 CHECK_EVERY = 1.0
-"""Seconds between two checks of the disk. The reserve has space for the mail that arrives between two checks."""
+"""Seconds between two checks of the disk. The reserve must have space for the mail that arrives between two checks."""
 
 FREED_AT = 1.05
-"""The multiple of the reserve that must be free before the server accepts mail again after the disk was full. With a
+"""After the server has refused mail, this multiple of the reserve must be free before it accepts mail again. With a
 multiple of 1, a small change could make the server refuse and accept mail in quick succession."""
 
 BARE_SHARE = 4
-"""The reserve divided by this number must be free on the disk itself, for the database's write-ahead log."""
+"""The reserve divided by this number must be free on the disk itself, not in the database's files, because the
+write-ahead log needs this space."""
 
 
 def free_octets(directory: Path) -> int:
@@ -25,7 +26,7 @@ def free_octets(directory: Path) -> int:
 
 
 class DiskGuard:
-    """Checks whether the disk of a directory has less free space than a reserve."""
+    """Checks whether less space than the reserve is free on a directory's disk."""
 
     def __init__(
         self,
@@ -51,7 +52,9 @@ class DiskGuard:
         self._is_full = False
 
     def is_full(self) -> bool:
-        """Whether the server should refuse mail now. The method checks the disk at most every `CHECK_EVERY` seconds."""
+        """Whether the server should refuse mail now. The method checks the disk at most once every `CHECK_EVERY`
+        seconds.
+        """
         now = self._clock()
         if now - self._checked_at >= CHECK_EVERY:
             self._checked_at = now

@@ -1,8 +1,9 @@
 """Decides whether the missing database of a data directory was lost, or does not exist yet and may be created.
 
-Only the first start may create the database, because a server with an empty database refuses all mail. The server
-writes some files only after it has created the database, so these files prove that a database existed. If the first
-start is killed before the database is complete, none of these files exist, and the start can be repeated.
+The server may create the database only when it first starts. If the server replaced a lost database with an empty one,
+it would refuse all mail. The server writes some files only after it has created the database, so these files prove that
+a database existed. If the server is killed during its first start, before the database is complete, none of these files
+exist, and the server can be started again.
 """
 
 from collections.abc import Iterable
@@ -69,7 +70,8 @@ def _refuse_lost_file(directory: DataDirectory, *, is_first: bool) -> None:
 def _is_own(credentials: Path) -> bool:
     """Whether a credentials file proves that its server had a database.
 
-    Older versions, which did not store access keys in the database, wrote the file without the line `OWN_CREDENTIALS`.
+    Only a file that begins with `OWN_CREDENTIALS` does. Older versions wrote the file without this line, and did not
+    store access keys in the database.
     """
     try:
         with credentials.open("rb") as file:

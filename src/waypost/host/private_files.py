@@ -2,7 +2,7 @@
 
 A user who can write to a directory can put a file or a link into it. The file could be another database, or a key that
 the user knows. The link could lead to a file that Waypost would overwrite. Therefore, a directory and its files must
-belong to the user who runs Waypost, or to root. Each rule is a function of an owner and a mode, as returned by
+belong to the user who runs Waypost, or to root. Each rule is a function that takes an owner and a mode, as returned by
 `os.stat`. `opened` checks the directory and all directories above it, and opens the directory once. Files are then
 opened relative to the open directory, and never through a link, so the program uses exactly the files that it checked.
 """
@@ -29,7 +29,8 @@ PRIVATE = 0o600
 """The mode of a file that only its owner can read and write."""
 
 Names = Callable[[str], bool]
-"""Whether the name of a file is a name that Waypost uses. Waypost ignores other files in the directory."""
+"""A function that returns whether Waypost uses a file with a given name. Waypost ignores other files in the
+directory."""
 
 _LINKS = 40
 """The maximum number of symbolic links in one path. Linux has the same limit for symbolic links."""
@@ -164,7 +165,7 @@ class Exposure:
 
 
 class PrivateDirectory:
-    """An open directory. The object refers to the opened directory, even if that directory's path later leads to
+    """An open directory. The object still refers to the opened directory if that directory's path later leads to
     another directory.
 
     All methods raise `OSError`.
@@ -205,7 +206,8 @@ class PrivateDirectory:
     def read(self, name: str) -> bytes:
         """Return the contents of a file. Raises `UnsafeFile` if the file is a link or belongs to another user.
 
-        Root can read files of any owner, so that root can run commands on the data directory of any user's server.
+        Root can read files of any owner, so that Waypost's commands, when run as root, work with any user's data
+        directory.
         """
         with (
             self._opened(name, os.O_RDONLY, any_owner=self._user == ROOT) as descriptor,
@@ -236,7 +238,7 @@ class PrivateDirectory:
         self.sync()
 
     def open_lock(self, name: str, *, make: bool = True) -> IO[bytes]:
-        """Open a file for locking and appending. If `make` is true, create the file durably if it does not exist."""
+        """Open a file for locking and appending. If `make` is true and the file does not exist, create it durably."""
         flags = os.O_RDWR | os.O_APPEND | (os.O_CREAT if make else 0)
         with self._opened(name, flags) as descriptor:
             lock = os.fdopen(os.dup(descriptor), "ab", buffering=0)
@@ -289,10 +291,10 @@ class PrivateDirectory:
 
 @contextmanager
 def opened(path: Path, *, make: bool = False) -> Iterator[PrivateDirectory]:
-    """Open a directory for the duration of a `with` block. If `make` is true, create the directory if it does not
-    exist.
+    """Open a directory for the duration of a `with` block. If `make` is true and the directory does not exist, create
+    it.
 
-    Raises `OSError`, and `UnsafeFile` if another user could replace the directory.
+    Raises `UnsafeFile` if another user could replace the directory, or `OSError` if the directory cannot be opened.
     """
     directory = open_directory(path, make=make)
     try:
@@ -322,7 +324,7 @@ def open_directory(path: Path, *, make: bool = False) -> PrivateDirectory:
 def refuse_replaceable(file: Path) -> None:
     """Raise `UnsafeFile` if every user can write to a file, or can replace it with another file.
 
-    The check is for files whose location and owner the operator chooses: the settings file, and the secret files of
+    This function is for files whose location and owner the operator chooses: the settings file, and the secret files of
     routes. A path that is not a regular file, such as a pipe, is not checked. Raises `OSError` if the file does not
     exist.
     """

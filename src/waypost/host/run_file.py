@@ -29,7 +29,7 @@ class Run:
     config: str = ""
     """The path of the server's settings file; empty if the server has none."""
     routes: list[dict[str, Any]] = field(default_factory=list)
-    """The routes of the server's settings file, without secrets."""
+    """The routes in the server's settings file, without secrets."""
     pid: int = field(default_factory=os.getpid, kw_only=True)
 
 
@@ -43,7 +43,7 @@ def text_of(run: Run) -> str:
 
 
 def parse(text: str) -> Run:
-    """Return the addresses at which clients can connect to the server that wrote the file.
+    """Parse the file, and replace the server's addresses with addresses at which clients can connect to the server.
 
     Raises `ValueError`, `TypeError` or `RecursionError` if no Waypost server could have written the text.
     """

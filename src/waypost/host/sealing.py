@@ -1,4 +1,4 @@
-"""Makes access keys, and seals their secrets, so that the database alone does not reveal the secrets."""
+"""Makes access keys, and seals (encrypts) their secrets, so that the database alone does not reveal the secrets."""
 
 import secrets
 import string
@@ -22,7 +22,7 @@ class SealBroken(Exception):
 class Keyring:
     """Seals and unseals secrets with AES-256-GCM.
 
-    Each sealed secret is bound to the access key or route that it belongs to, so that nobody can swap two secrets.
+    Each sealed secret is bound to the access key or route that it belongs to, so that two secrets cannot be swapped.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -66,7 +66,7 @@ def new_access_key(
     """
     token = _random(_LETTERS, 64) if lifetime else None
     key = AccessKey(
-        # The prefixes that AWS uses, so that tools that search for leaked keys find this key, too.
+        # AWS uses the same prefixes, so tools that search for leaked keys find this key, too.
         id=("ASIA" if lifetime else "AKIA") + _random(_ID_LETTERS, 16),
         secret=_random(_LETTERS, 40),
         account=account,

@@ -476,7 +476,7 @@ def test_a_command_does_not_migrate_the_database_of_a_running_older_server(own_k
         older.execute("DELETE FROM migrations WHERE number = (SELECT max(number) FROM migrations)")
     with DataDirectory(own_keys.data).held():
         before = database.read_bytes()
-        assert "Another Waypost server is running" in own_keys.refused("list")
+        assert "Another Waypost server is using" in own_keys.refused("list")
         assert database.read_bytes() == before
 
 

@@ -216,7 +216,7 @@ def test_the_error_for_an_unusable_data_directory_names_it(tmp_path):
 
 def test_a_second_server_on_the_same_directory_is_refused(system):
     message = refused("serve", "--data", system.server.data, *ON_FREE_PORTS, run=waypost_process)
-    assert "Another Waypost server is running on" in message
+    assert "Another Waypost server is using" in message
     assert system.get("health").status == 200
 
 
@@ -417,5 +417,5 @@ def test_serve_removes_the_run_json_of_a_killed_server_before_it_starts(new_serv
 def test_a_second_server_does_not_change_the_run_json_of_the_first(new_server):
     new_server.start()
     message = refused("serve", "--data", new_server.data, *ON_FREE_PORTS, run=waypost_process)
-    assert "Another Waypost server is running" in message
+    assert "Another Waypost server is using" in message
     assert DataDirectory(new_server.data).running() == new_server.run

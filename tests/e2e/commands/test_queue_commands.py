@@ -227,4 +227,4 @@ def test_the_error_for_a_command_without_a_server_shows_how_to_start_one(tmp_pat
 def test_the_error_in_the_wrong_directory_shows_the_absolute_path(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     message = Commands("waypost-data", capsys, monkeypatch).refused("inbox", exit_code=Exit.NO_SERVER)
-    assert message.startswith(f"No Waypost server is running on {tmp_path}/waypost-data. ")
+    assert message.startswith(f"No running Waypost server is using {tmp_path}/waypost-data. ")

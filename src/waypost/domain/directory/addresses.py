@@ -1,8 +1,8 @@
 """The syntax of an address, and the rule that decides whether two spellings are the same address.
 
 An address is `local@domain`. Addresses are compared without regard to case, and their domains as IDNA A-labels. So
-`Support@Bücher.example` and `support@xn--bcher-kva.example` are the same address. The original spelling is kept for
-display, and comparisons use only `key`.
+`Support@Bücher.example` and `support@xn--bcher-kva.example` are the same address. An `Address` contains the original
+spelling for display, but comparisons use only its `key`.
 """
 
 import re
@@ -22,10 +22,10 @@ MAX_DOMAIN_OCTETS = 255
 
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.IGNORECASE | re.ASCII)
-"""`Domain` of RFC 5321 section 4.1.2, with the maximum label length of RFC 1035."""
+"""The syntax of `Domain` in RFC 5321 section 4.1.2, with the maximum label length from RFC 1035."""
 
 _DOT_STRING = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*", re.ASCII)
-"""`Dot-string` of RFC 5321 section 4.1.2, for an ASCII local part."""
+"""The syntax of `Dot-string` in RFC 5321 section 4.1.2, for an ASCII local part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,9 @@ def parse(text: str) -> Address:
 def from_parts(local: str, domain: str, *, text: str) -> Address:
     """Build an address from an unquoted local part and a domain; `text` is the original spelling, for display.
 
-    Raises `errors.Invalid` if a part is empty or too long, or if the domain is not a domain name. Recipients in SMTP
-    need no further check: a local part that needs quotes is valid there, although it matches no email address in
-    Waypost.
+    Raises `errors.Invalid` if a part is empty or too long, or if the domain is not a domain name. SMTP recipients need
+    no further check. SMTP allows a local part that needs quotes, although such a local part cannot match an email
+    address in Waypost.
     """
     if not local or not domain:
         raise errors.Invalid("an address needs text on both sides of the @")
@@ -91,15 +91,16 @@ def domain_key(domain: str) -> str:
 
 
 SUBADDRESS_DELIMITER = "+"
-"""The delimiter before the subaddress in a local part (RFC 5233 section 1), in domains with subaddressing."""
+"""The delimiter before the subaddress in a local part (RFC 5233 section 1). It matters only in domains with
+subaddressing."""
 
 
 def owner_keys(address: Address, subaddressed: Collection[str]) -> tuple[str, ...]:
     """Return the keys of the email addresses that may receive mail for an address, in order of precedence.
 
-    `subaddressed` lists the domains with subaddressing, as A-labels. The first key is the address's own key. In a
-    domain with subaddressing, the second key is the key without the subaddress. The subaddress begins at the first
-    delimiter, so mail to `support+order+7@` can go to `support@`.
+    `subaddressed` lists the domains with subaddressing, as A-labels. The first key is the address's own key. If the
+    address has a subaddress in a domain with subaddressing, the second key is the key without the subaddress. The
+    subaddress begins at the first delimiter, so mail to `support+order+7@` can go to `support@`.
     """
     if not subaddressed:
         return (address.key,)
@@ -130,7 +131,9 @@ def unquote(quoted: str) -> str:
 
 
 def _is_dot_string(local: str) -> bool:
-    """Return whether a local part is valid without quotes. RFC 6531 allows all printable non-ASCII characters."""
+    """Return whether a local part is valid without quotes. It may contain all printable non-ASCII characters (RFC
+    6531).
+    """
     if local.isascii():
         return _DOT_STRING.fullmatch(local) is not None
     ascii_shape = "".join(c if c.isascii() else "x" for c in local)

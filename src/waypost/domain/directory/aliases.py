@@ -1,8 +1,8 @@
 """The rules for alias links.
 
-An alias link joins exactly one primary and one alias: mail to the alias is forwarded to the primary. An email address
-is in at most one link, as primary or as alias. So alias links never form chains, and forwarding never loops inside
-Waypost.
+An alias link joins exactly one primary and one alias: mail to the alias is forwarded to the primary. Each email address
+belongs to at most one link, either as the primary or as the alias. So alias links never form chains, and forwarding
+never loops inside Waypost.
 
 Source: AssociateEmailAddressAlias, "Important things to know", in the Amazon Connect API Reference. The page
 docs/aws-differences.md lists our decisions about cases that the API Reference does not cover.
@@ -45,8 +45,8 @@ def associate(
 ) -> AliasLink:
     """Decide whether two existing email addresses can be linked, given the current link of each, if any.
 
-    Returns the alias link that the caller must create. Raises `errors.Invalid` if both ids are the same, and
-    `errors.Conflict` with the name of the existing link if an existing link prevents the new link.
+    Returns the alias link that the caller must create. Raises `errors.Invalid` if both ids are the same, or
+    `errors.Conflict` if an existing link prevents the new link. The message then names the existing link.
     """
     refuse_self(primary_id, alias_id)
     if link_of_primary and link_of_primary == link_of_alias and link_of_primary.primary_id == primary_id:
@@ -87,7 +87,7 @@ def _why_alias_is_taken(alias_id: str, link: AliasLink) -> str:
     if link.alias_id == alias_id:
         return (
             f"Email address {alias_id} is already an alias of {link.primary_id}. "
-            "An email address can be the alias of at most one other address; disassociate that link first."
+            "An email address can be the alias of at most one other address; disassociate it from that address first."
         )
     return (
         f"Email address {alias_id} has an alias of its own, {link.alias_id}. "

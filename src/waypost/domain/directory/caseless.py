@@ -4,7 +4,7 @@ import unicodedata
 from itertools import chain, groupby
 
 _MANY_MARKS = 100
-"""If a string contains at least this number of combining marks, this module sorts the marks itself."""
+"""If a string contains at least this many combining marks, this module sorts the marks itself."""
 
 
 def fold(text: str) -> str:
@@ -21,7 +21,7 @@ def _decomposed(text: str) -> str:
     """Return a string in NFD (Unicode Normalization Form D).
 
     Strings with many combining marks are normalised by our own code, because `unicodedata.normalize` takes quadratic
-    time for a run of combining marks.
+    time to sort a run of combining marks.
     """
     if sum(map(bool, map(unicodedata.combining, text))) < _MANY_MARKS:
         return unicodedata.normalize("NFD", text)

@@ -22,7 +22,7 @@ class Tenant:
 ALIAS_IS_USED = "Invalid Input. Instance alias is already used."
 """The error message for a requested instance alias that another instance already has.
 
-This is the exact message of Amazon Connect, because programs check for it.
+It is exactly the message that Amazon Connect returns, because programs may check for this message.
 """
 
 

@@ -13,16 +13,18 @@ from waypost.domain import errors
 from waypost.domain.directory import caseless
 
 MAX_CONDITIONS = 100
-"""The maximum number of conditions in one search. AWS documents no limit; this limit bounds the cost of a search."""
+"""The maximum number of conditions in one search. AWS documents no such limit. Waypost has one to bound the cost of a
+search."""
 
 MAX_DEPTH = 10
 """The maximum depth of nested conditions in one search."""
 
 MAX_CHARACTERS = 4096
-"""The maximum total length of all values in a search, in characters. The limit equals the maximum length of the longest
+"""The maximum total length of all values in a search, in characters. It equals the maximum length of the longest
 searchable field.
 
-The limit exists because case folding of long values and comparison with many values are slow.
+Without this limit, a search could take too long, because it is slow to fold long values and to compare text with many
+values.
 """
 
 
@@ -36,7 +38,7 @@ class Field(Enum):
 
 
 class Comparison(Enum):
-    """The way in which a text field is compared with the value of a condition."""
+    """How a text field is compared with a condition's value."""
 
     EXACT = "EXACT"
     STARTS_WITH = "STARTS_WITH"
@@ -92,7 +94,9 @@ def all_of(conditions: Iterable[Condition]) -> Condition:
 
 
 def check_size(*, conditions: int, depth: int, characters: int) -> None:
-    """Raise `errors.Invalid` if a search has too many conditions, levels, or characters in its values."""
+    """Raise `errors.Invalid` if a search has too many conditions, too many levels, or too many characters in its
+    values.
+    """
     for what, count, limit in (
         ("conditions", conditions, MAX_CONDITIONS),
         ("levels of conditions", depth, MAX_DEPTH),

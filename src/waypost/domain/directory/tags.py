@@ -11,17 +11,17 @@ MAX_TAGS = 50
 """The maximum number of user tags on one resource."""
 
 RESERVED_PREFIX = "aws:"
-"""The prefix of reserved tag keys, in any letter case.
+"""The prefix of reserved tag keys. A key is reserved if it has this prefix in any letter case.
 
-The pattern in the service model refuses only the lower-case prefix.
+The service model's pattern for tag keys refuses the prefix only in lower case.
 """
 
 
 def check_together(present: Iterable[str], new: Collection[str]) -> None:
     """Raise `errors.Invalid` if the tag keys `new` cannot be added to a resource with the keys `present`.
 
-    The error is raised for a reserved key and for too many tags. A key that is in both `present` and `new` is counted
-    only once.
+    Keys cannot be added if one of them is reserved, or if the resource would have too many tags. A key that is in both
+    `present` and `new` is counted only once.
     """
     refuse_reserved(new)
     before = set(present)
@@ -34,7 +34,7 @@ def check_together(present: Iterable[str], new: Collection[str]) -> None:
 
 
 def refuse_reserved(keys: Iterable[str]) -> None:
-    """Raise `errors.Invalid` for the first key with the prefix that is reserved for AWS."""
+    """Raise `errors.Invalid` if a key has the prefix that is reserved for AWS."""
     for key in keys:
         if key.lower().startswith(RESERVED_PREFIX):
             raise errors.Invalid(f"Tag key {key!r} is reserved: keys must not start with {RESERVED_PREFIX!r}.")

@@ -39,7 +39,7 @@ class AccessKey:
     session_token_digest: bytes | None = field(default=None, repr=False)
 
     def has_secret(self, candidate: str) -> bool:
-        """Return whether the candidate is the secret of the key; the comparison takes constant time."""
+        """Return whether the candidate is the key's secret. The comparison takes constant time."""
         return hmac.compare_digest(self.secret.encode(), candidate.encode("utf-8", "surrogateescape"))
 
     def has_session_token(self, candidate: str | None) -> bool:
@@ -69,8 +69,8 @@ class AccessKey:
     def is_expired(self, now: datetime) -> bool:
         """Return whether a temporary key has expired.
 
-        A key whose creation time is in the future is also treated as expired. If the clock was fast when a key was
-        created, the key would otherwise be valid for too long.
+        A key whose creation time is more than `MAX_CLOCK_SKEW` in the future is also treated as expired. Such a key was
+        created while the clock was fast, and would otherwise be valid for too long.
         """
         return self.expires_at is not None and not self.created_at - MAX_CLOCK_SKEW <= now < self.expires_at
 

@@ -1,10 +1,10 @@
-"""One entry of a Condition element: an operator, a key, and the values to compare with the key.
+"""One entry of a Condition element: an operator, a key, and values with which the key's value is compared.
 
 For example, the entry `"ForAnyValue:StringNotLikeIfExists": {"aws:TagKeys": ["cost*", "team"]}` consists of the
 quantifier ForAnyValue, the negated operator StringNotLike, the suffix IfExists, the key aws:TagKeys, and two values.
 
-Each operator is defined by a positive comparison of one value in the request. The rules for negation, IfExists and
-quantifiers build on this comparison.
+Each operator is based on a positive comparison of one value in the request with one value in the policy. The rules for
+negation, IfExists and quantifiers build on this comparison.
 
 If the policy lists several values, they are alternatives. A negated operator is true if the positive operator is false.
 So with several values, a negated operator requires that the request matches none of the values.
@@ -14,11 +14,13 @@ operator without a quantifier is true for a missing key. If the key is missing, 
 false, with or without IfExists.
 
 A request value of the wrong type does not match, and neither does a variable without a value, so negated operators are
-true in both cases. For example, a Deny of all callers outside a network also denies a caller without an address.
+true in both cases. For example, a statement that denies all callers outside a network also denies a caller without an
+address.
 
 A key with several values needs a quantifier, because the result without a quantifier is undefined. The caller may have
-chosen how many values the key has. So if the result is undefined, a Deny statement applies and an Allow statement does
-not. If the value of a key is always a list, an operator without a quantifier is false.
+chosen how many values the key has, and must not gain access in this way. So if the result is undefined, a Deny
+statement applies and an Allow statement does not. If the value of a key is always a list, an operator without a
+quantifier is false.
 
 Sources: IAM User Guide, "Condition operators", "Policy variables with no value", "Conditions with multiple
 context keys or values". Our decisions about cases that the IAM User Guide does not cover are not verified against AWS.
@@ -119,13 +121,16 @@ def read(operator_name: str, key: str, values: Sequence[str], *, variables: bool
 
 
 Reader = Callable[[str, bool], tuple[Test, frozenset[str]]]
-"""A function that parses one value of the policy, and returns its test and the condition keys of its variables."""
+"""A function that parses one value of the policy. It returns the test for this value, and the condition keys that the
+value's variables stand for."""
 
 _NO_KEYS: frozenset[str] = frozenset()
 
 
 def _string(convert: Callable[[str], Any]) -> Reader:
-    """Return a `Reader` whose test compares strings after conversion. A string that converts to None never matches."""
+    """Return a `Reader` whose test converts both strings before comparing them. A string that converts to None never
+    matches.
+    """
 
     def reader(source: str, variables: bool) -> tuple[Test, frozenset[str]]:
         text = patterns.text(source, variables=variables)
@@ -199,7 +204,8 @@ def _operand(convert: Callable[[str], Any], kind: str, source: str) -> Any:
 def _date(text: str) -> int | None:
     """Parse a date as microseconds since 1970; return None if it is invalid or only a year.
 
-    A year alone would be parsed as a number of seconds since 1970, so a Deny until that year would never apply.
+    A year alone would be parsed as a number of seconds since 1970, so a statement that denies access until that year
+    would never apply.
     """
     return None if len(text) == len("2027") and text.isdecimal() else operands.moment(text)
 
@@ -224,7 +230,7 @@ _OPERATORS: Mapping[str, Reader] = {
     **{f"Numeric{name}": _typed(operands.number, "a number", how) for name, how in _COMPARISONS.items()},
     **{f"Date{name}": _typed(_date, "a date, as in 2027-01-31T00:00:00Z", how) for name, how in _COMPARISONS.items()},
 }
-"""The `Reader` that parses the policy values of each positive operator.
+"""For each positive operator, the `Reader` that parses its policy values.
 
 ArnEquals and ArnLike "behave identically" (IAM User Guide).
 """

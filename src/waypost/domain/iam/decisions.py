@@ -24,9 +24,9 @@ class Decision(Enum):
 def decide(policy: Policy | None, *, action: str, resource: str, lookup: keys.Lookup) -> Decision:
     """Evaluate a policy for one action, such as `connect:DescribeEmailAddress`, on one resource.
 
-    `resource` is an ARN, or "*" for an action without a resource. If `policy` is None, the policy could not be parsed,
-    so it allows nothing. `lookup` is called only for keys that a statement about this action and resource needs, and at
-    most once for each key.
+    `resource` is an ARN, or "*" for an action without a resource. A `policy` of None stands for a policy that could not
+    be parsed. Such a policy allows nothing. `lookup` is called only for keys that a statement about this action and
+    resource needs, and at most once for each key.
     """
     if policy is None:
         return Decision.IMPLICIT_DENY
@@ -52,10 +52,10 @@ class _DependsOnTheResourceError(Exception):
 def decide_for_all(policy: Policy | None, *, action: str, lookup: keys.Lookup) -> Decision:
     """Evaluate a policy for an action that covers all resources of an account, such as `waypost:Inspect`.
 
-    A Deny applies regardless of the resources that it names, because the action may reach these resources. A Deny also
-    applies if its condition depends on the resource. An Allow applies only if it covers all resources and its
-    conditions do not depend on the resource. So an Allow with NotResource does not apply. `lookup` is never called for
-    a key that depends on the resource.
+    A Deny statement applies regardless of the resources that it names, because the action may affect these resources.
+    It also applies if its condition depends on the resource. An Allow statement applies only if it covers all resources
+    and its conditions do not depend on the resource. So an Allow statement with NotResource never applies. `lookup` is
+    never called for a key that depends on the resource.
     """
 
     def lookup_without_resource(key: str) -> tuple[str, ...] | None:

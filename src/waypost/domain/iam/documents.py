@@ -1,4 +1,4 @@
-"""The parser for the JSON of a policy document, which does not interpret the policy elements."""
+"""Parses a policy document as JSON, without interpreting the policy elements."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ The size equals the quota for a managed policy (IAM User Guide, "IAM and STS quo
 
 
 class Number(str):
-    """A number, as it is written in the policy document. Only conditions may have numbers without quotes."""
+    """A number without quotes, spelled as in the policy document. Only conditions may contain such numbers."""
 
     __slots__ = ()
 

@@ -16,7 +16,9 @@ from waypost.domain.iam.access_keys import AccessKey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """The data of one call that the global condition keys describe. An empty string stands for an unknown value."""
+    """The data of one call from which the global condition keys get their values. An empty string stands for an unknown
+    value.
+    """
 
     key: AccessKey
     tenant: Tenant

@@ -1,9 +1,9 @@
 """The syntax of condition keys, and the lookup of their values in a request.
 
 Key names are not case-sensitive. The tag key in `aws:ResourceTag/Team` is not case-sensitive either ("the tag key is
-not case-sensitive", IAM User Guide, "AWS global condition context keys"). This module folds only the part of a key
-before the first slash. The module leaves the tag key unchanged, because the lookup function ignores the case of tag
-keys.
+not case-sensitive", IAM User Guide, "AWS global condition context keys"). This module converts only the part of a key
+before the first slash to lower case. It leaves the tag key unchanged, because the lookup function ignores the case of
+tag keys.
 """
 
 import re
@@ -15,7 +15,8 @@ Lookup = Callable[[str], tuple[str, ...] | None]
 """A function that returns all values of a key in the request; None or an empty tuple if the request lacks the key."""
 
 MULTIVALUED = frozenset({"aws:tagkeys", "aws:calledvia", "aws:principalorgpaths", "aws:principalservicenameslist"})
-"""The keys whose values are always lists, even with a single member, so that only set operators can test them."""
+"""The keys whose values are always lists, even if a list has only one member. Only set operators can test these
+keys."""
 
 _KEY = re.compile(r"[A-Za-z0-9][\w.:-]*(?:/.+)?", re.ASCII | re.DOTALL)
 
@@ -35,6 +36,8 @@ def read(text: str) -> str:
 
 
 def single(key: str, lookup: Lookup) -> str | None:
-    """Return the value of a condition key that has exactly one value and is not a list, or None for any other key."""
+    """Return a condition key's value. Return None if the key does not have exactly one value, or if its values are
+    always lists.
+    """
     values = lookup(key)
     return values[0] if values and len(values) == 1 and key not in MULTIVALUED else None

@@ -65,7 +65,7 @@ def moment(text: str) -> int | None:
 def network(text: str) -> Network | None:
     """Parse an IPv4 or IPv6 address, or a range in CIDR notation. A single address becomes a range of one address.
 
-    The range `::ffff:192.0.2.0/120` becomes 192.0.2.0/24, because a caller's IPv4 address can appear in both forms.
+    The range `::ffff:192.0.2.0/120` becomes 192.0.2.0/24, because a caller's IPv4 address can appear in either form.
     """
     if not _NETWORK.fullmatch(text):
         return None

@@ -38,7 +38,7 @@ _TOKENS = {
     (False, True): re.compile(r"\$\{[^}]*\}?"),
     (False, False): re.compile(r"(?!)"),
 }
-"""The pattern of special tokens for each pair of flags.
+"""The regular expressions that find wildcards and variables in a policy string, keyed by pairs of flags.
 
 The first flag allows wildcards, and the second allows variables.
 """
@@ -46,7 +46,7 @@ The first flag allows wildcards, and the second allows variables.
 _VARIABLE = re.compile(r"\$\{(?P<key>[^\s,]+)(?:, '(?P<default>[^']*)')?\}")
 
 ARN_PARTS = 6
-"""The number of parts of an ARN: arn, partition, service, region, account and resource. Resources may have colons."""
+"""The number of parts in an ARN: arn, partition, service, region, account and resource. Resources may have colons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,9 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A string with wildcards. In an ARN, a wildcard matches characters within one part, and never a colon."""
+    """A string with wildcards. In an ARN, a wildcard matches characters within one part, so only a wildcard in the
+    resource can match a colon.
+    """
 
     parts: tuple[tuple[Piece, ...], ...]
     fixed: re.Pattern[str] | None
@@ -99,7 +101,7 @@ def pattern(source: str, *, variables: bool) -> Pattern:
 
 
 def arn(source: str, *, variables: bool) -> list[tuple[Piece, ...]]:
-    """Split an ARN with wildcards into its parts, at most six. A colon inside a variable is not a separator."""
+    """Split an ARN with wildcards into at most six parts. A colon inside a variable is not a separator."""
     parts: list[list[Piece]] = [[]]
     for piece in read(source, wildcards=True, variables=variables):
         rest = piece
@@ -186,8 +188,8 @@ def _part(pieces: Sequence[Piece], character: str) -> str:
     """Return the regular expression for one part of a pattern.
 
     In this expression, only the last `*` of the part can backtrack. The text between two `*` is matched only at its
-    first occurrence, because trying a later occurrence cannot change the result. With backtracking, a policy with
-    twenty `*` would take years to reject a long value.
+    first occurrence, because trying a later occurrence cannot change the result. If every `*` could backtrack, a policy
+    with twenty `*` would take years to reject a long value.
     """
     chunks = [""]
     for piece in pieces:

@@ -1,4 +1,5 @@
-"""The identity policy: which actions on which resources its statements allow or deny, and under which conditions.
+"""The identity policy, whose statements define which actions on which resources are allowed or denied, and under which
+conditions.
 
 `parse` reads a document in the IAM policy language and refuses every document that IAM refuses. So an operator sees a
 mistake immediately when setting a policy, and not later, when the policy is evaluated for a call. `parse` also refuses
