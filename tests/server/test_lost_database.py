@@ -103,16 +103,18 @@ def killed(tmp_path):
 def test_a_server_does_not_start_if_its_database_is_missing(data):
     (data / "waypost.sqlite3").unlink()
     assert refusal(data) == (
-        f"{data}/waypost.sqlite3 is missing, but a server has stored data there, as lock and credentials in {data} "
-        "show. Restore the database from your backup. If the data is in PostgreSQL, name the database with "
-        "--database. To start with an empty database, without email addresses and mail, remove "
+        f"{data}/waypost.sqlite3 is missing, but a server has stored data there, according to lock and "
+        f"credentials in {data}. Restore the database from your backup. If the data is in PostgreSQL, name the "
+        "database with --database. To start with an empty database, without email addresses and mail, remove "
         f"{data}/lock and {data}/credentials."
     )
 
 
 def test_a_server_does_not_start_if_its_database_is_empty(data):
     os.truncate(data / "waypost.sqlite3", 0)
-    assert refusal(data).startswith(f"{data}/waypost.sqlite3 is empty, but a server has stored data there, as ")
+    assert refusal(data).startswith(
+        f"{data}/waypost.sqlite3 is empty, but a server has stored data there, according to "
+    )
 
 
 def test_a_server_does_not_start_on_a_database_without_tables(data):
@@ -121,7 +123,7 @@ def test_a_server_does_not_start_on_a_database_without_tables(data):
         other.executescript("PRAGMA journal_mode = WAL; CREATE TABLE t (x); DROP TABLE t")
     message = refusal(data)
     assert message.startswith(
-        f"{data}/waypost.sqlite3 contains none of Waypost's tables, but a server has stored data there, as "
+        f"{data}/waypost.sqlite3 contains none of Waypost's tables, but a server has stored data there, according to "
     )
     assert message.endswith(f"remove {data}/lock and {data}/credentials.")
 
@@ -132,7 +134,7 @@ def test_one_file_that_only_a_server_writes_proves_that_there_was_a_database(dat
         if file.name != remaining:
             file.unlink()
     message = refusal(data)
-    assert f"as {remaining} in {data} show" in message
+    assert f"according to {remaining} in {data}. " in message
     assert message.endswith(f"remove {data}/{remaining}.")
 
 
@@ -299,7 +301,7 @@ def test_a_directory_of_an_earlier_version_opens_and_gets_the_line_in_its_lock_f
 def test_the_credentials_file_proves_that_an_earlier_version_had_a_database(data):
     os.truncate(data / "lock", 0)
     (data / "waypost.sqlite3").unlink()
-    assert f"as credentials in {data} show" in refusal(data)
+    assert f"according to credentials in {data}. " in refusal(data)
 
 
 _STEPS = (
@@ -415,8 +417,8 @@ def test_a_server_does_not_start_if_its_postgresql_database_was_emptied(node, da
     try:
         message = refusal(node)
         assert (
-            "contains none of Waypost's tables, but a server has stored data there, "
-            "as database, lock and credentials in " in message
+            "contains none of Waypost's tables, but a server has stored data there, according to database, lock and "
+            "credentials in " in message
         )
         assert "Restore the database from your backup, or name the database that has the data." in message
         assert message.endswith(f"remove {node}/database, {node}/lock and {node}/credentials.")

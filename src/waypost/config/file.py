@@ -107,7 +107,7 @@ class _Reader:
     directory: Path
     """The directory to which paths in the table are relative."""
     table: tuple[str | int, ...] = ()
-    """The path to the table within the file. It consists of names, and of indexes in arrays of tables, counted from
+    """The path to the table within the file: a sequence of names, and of indexes in arrays of tables, counted from
     0."""
 
     def file(self, given: Mapping[str, Any]) -> SettingsFile:

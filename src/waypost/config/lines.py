@@ -10,7 +10,7 @@ from typing import Any
 def line_of(text: str, at: Sequence[str | int]) -> int | None:
     """Return the number of the line where a key or a table begins, counted from 1, or None if it cannot be determined.
 
-    `at` is the path to the key. It consists of names, with underscores instead of hyphens, and of indexes in arrays,
+    `at` is the path to the key: a sequence of names, with underscores instead of hyphens, and of indexes in arrays,
     counted from 0. For each line that contains the key's name, the function parses the file from its beginning to the
     end of that line. The first line for which the result contains the key is the line of the key. The line of a key in
     an inline table cannot be determined.
@@ -33,7 +33,7 @@ def line_of(text: str, at: Sequence[str | int]) -> int | None:
 
 
 def _parsed(lines: Sequence[str]) -> dict[str, Any] | None:
-    """Parse the lines as TOML. Return None if they end in the middle of a value."""
+    """Parse the lines as TOML, or return None if they end in the middle of a value."""
     try:
         return tomllib.loads("\n".join(lines))
     except tomllib.TOMLDecodeError:

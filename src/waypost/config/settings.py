@@ -91,7 +91,7 @@ class Settings:
     data: Path = setting(
         DIRECTORY,
         "./waypost-data",
-        "The data directory, where Waypost stores all data. The server creates this directory when it first starts.",
+        "The data directory, where Waypost stores its data. The server creates this directory when it first starts.",
     )
     http: Endpoint = setting(
         ENDPOINT,
@@ -164,8 +164,8 @@ class Settings:
         NETWORKS,
         "",
         "Networks of trusted clients, such as 127.0.0.0/8,::1. The server trusts the sender addresses that these "
-        "clients give, sends notices to them, and does not limit the number of unknown recipients. By default, no "
-        "client is trusted, not even on loopback.",
+        "clients give, sends notices to those addresses, and does not limit the number of unknown recipients. By "
+        "default, no client is trusted, not even on loopback.",
     )
     smtp_connections: int = setting(
         whole_number(10, 1_000_000), "15000", "The maximum number of simultaneous mail connections."
@@ -312,8 +312,9 @@ class Settings:
 
         With `enforce`, the server always checks senders. With `record`, the server checks senders only if other
         machines can connect to it. Otherwise, all mail comes from loopback addresses, which no domain lists in its SPF
-        record. Therefore, a server that only its own laptop uses makes no DNS queries for incoming mail, and is just as
-        fast without a network connection. Mail that is not checked counts as unauthenticated.
+        record. Therefore, a server that listens only on loopback, for example on a laptop, makes no DNS queries for
+        incoming mail, and is just as fast without a network connection. Mail that is not checked counts as
+        unauthenticated.
         """
         is_reached = bool(self.proxy_networks) or not all(each.is_loopback for each in (*self.smtp, *self.smtps))
         return self.authentication is Authentication.ENFORCE or (

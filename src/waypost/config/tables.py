@@ -178,7 +178,7 @@ _HOW = {
         'Whether the server uses TLS with an SMTP or LMTP peer. With "none", the server never uses TLS. With '
         '"opportunistic", the server uses TLS if the peer offers it, and accepts any certificate. With "require", the '
         'server sends only over TLS, but accepts any certificate. With "verify", the server sends only over TLS, and '
-        'only if the certificate is valid for the host name. The default for smtps:// is "verify".',
+        'only if the certificate is valid for the host name. The default for smtps:// targets is "verify".',
     ),
     "user": Key(
         TEXT,
@@ -205,7 +205,7 @@ ROUTE = _of(
         "to": Key(
             Type("a string", _is_target),
             "The target of the route: inbox, smtp://HOST:PORT, smtps://HOST:PORT, mx: or mx:DOMAIN, lmtp://HOST:PORT, "
-            "lmtp:///PATH, maildir:/PATH, https://HOST/PATH.",
+            "lmtp:///PATH, maildir:/PATH, or https://HOST/PATH.",
         ),
         "keep": Key(FLAG, "Whether the inbox also keeps a copy of the mail."),
         **_HOW,
@@ -254,7 +254,8 @@ class Delivery:
         FLAG,
         False,
         "Whether a sender without an email address in this deployment can get a delivery confirmation. The server "
-        "sends one only if the sender asked for it (NOTIFY=SUCCESS) and the sender's address is authenticated.",
+        "sends a confirmation only if the sender asked for it (NOTIFY=SUCCESS) and the sender's address is "
+        "authenticated.",
     )
     delay_warning: timedelta | None = key(
         TIME,

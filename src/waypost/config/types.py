@@ -85,7 +85,7 @@ _OCTETS = {None: 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def whole_number(least: int, most: int, *, unit: str = "", times: int = 1) -> Type[int]:
-    """Return a type that accepts whole numbers from `least` to `most`. It multiplies the number that the operator
+    """Return a type that accepts whole numbers from `least` to `most`. The type multiplies the number that the operator
     writes by `times`.
     """
 

@@ -245,7 +245,7 @@ class DataDirectory:
         self._write(self.elsewhere, _without_password(url) + "\n")
 
     def _read(self, file: Path) -> str:
-        """Return a file's text. Raises `DataDirectoryError` if the file is unsafe, and `OSError` or `UnicodeError` if
+        """Return a file's text. Raises `DataDirectoryError` if the file is unsafe, or `OSError` or `UnicodeError` if
         the file cannot be read.
         """
         with self._opened() as directory:
@@ -269,7 +269,7 @@ class DataDirectory:
         return self._remembered or str(self.database)
 
     def note_database(self) -> None:
-        """Record in the lock file that the directory has a database. Do nothing if this process does not have the lock.
+        """Record in the lock file that the directory has a database. Do nothing if this process does not hold the lock.
 
         Raises `DataDirectoryError`.
         """

@@ -43,9 +43,9 @@ def lost(directory: DataDirectory, what: str, database: str) -> DataDirectoryErr
     others = ", or name the database that has the data" if database else ""
     hint = "" if database else " If the data is in PostgreSQL, name the database with --database."
     return DataDirectoryError(
-        f"{what}, but a server has stored data there, as {_listed(file.name for file in signs)} in {directory.path} "
-        f"show. Restore the database from your backup{others}.{hint} To start with an empty database, without email "
-        f"addresses and mail, remove {_listed(map(str, signs))}."
+        f"{what}, but a server has stored data there, according to {_listed(file.name for file in signs)} in "
+        f"{directory.path}. Restore the database from your backup{others}.{hint} To start with an empty database, "
+        f"without email addresses and mail, remove {_listed(map(str, signs))}."
     )
 
 
@@ -70,8 +70,8 @@ def _refuse_lost_file(directory: DataDirectory, *, is_first: bool) -> None:
 def _is_own(credentials: Path) -> bool:
     """Whether a credentials file proves that its server had a database.
 
-    Only a file that begins with `OWN_CREDENTIALS` does. Older versions wrote the file without this line, and did not
-    store access keys in the database.
+    Only a file that begins with `OWN_CREDENTIALS` proves that a database existed. Older versions wrote the file without
+    this line, and did not store access keys in the database.
     """
     try:
         with credentials.open("rb") as file:

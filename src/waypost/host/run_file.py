@@ -19,7 +19,7 @@ class Run:
     smtps: str = ""
     lmtp: str = ""
     certificate: str = ""
-    """The file of the self-signed certificate, which clients can trust; empty if the server has not made one."""
+    """The path of the self-signed certificate that clients can trust; empty if the server has not made one."""
     listeners: Sequence[str] = ()
     """All addresses of the mail listeners: SMTP, SMTP over TLS, and LMTP."""
     hostname: str = ""

@@ -91,7 +91,7 @@ def domain_key(domain: str) -> str:
 
 
 SUBADDRESS_DELIMITER = "+"
-"""The delimiter before the subaddress in a local part (RFC 5233 section 1). It matters only in domains with
+"""The delimiter before the subaddress in a local part (RFC 5233 section 1). The delimiter matters only in domains with
 subaddressing."""
 
 
@@ -131,8 +131,8 @@ def unquote(quoted: str) -> str:
 
 
 def _is_dot_string(local: str) -> bool:
-    """Return whether a local part is valid without quotes. It may contain all printable non-ASCII characters (RFC
-    6531).
+    """Return whether a local part is valid without quotes. A local part may contain any printable non-ASCII character
+    (RFC 6531).
     """
     if local.isascii():
         return _DOT_STRING.fullmatch(local) is not None

@@ -22,13 +22,13 @@ class Tenant:
 ALIAS_IS_USED = "Invalid Input. Instance alias is already used."
 """The error message for a requested instance alias that another instance already has.
 
-It is exactly the message that Amazon Connect returns, because programs may check for this message.
+Amazon Connect returns exactly this message, and programs may check for it.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """An Amazon Connect instance, which never changes after its creation."""
+    """An Amazon Connect instance. An instance never changes after its creation."""
 
     id: str
     tenant: Tenant

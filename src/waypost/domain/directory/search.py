@@ -13,15 +13,15 @@ from waypost.domain import errors
 from waypost.domain.directory import caseless
 
 MAX_CONDITIONS = 100
-"""The maximum number of conditions in one search. AWS documents no such limit. Waypost has one to bound the cost of a
+"""The maximum number of conditions in one search. AWS documents no such limit, but Waypost must limit the cost of a
 search."""
 
 MAX_DEPTH = 10
 """The maximum depth of nested conditions in one search."""
 
 MAX_CHARACTERS = 4096
-"""The maximum total length of all values in a search, in characters. It equals the maximum length of the longest
-searchable field.
+"""The maximum total length of all values in a search, in characters. This limit equals the maximum length of the
+longest searchable field.
 
 Without this limit, a search could take too long, because it is slow to fold long values and to compare text with many
 values.

@@ -41,7 +41,7 @@ Test = Callable[[str, keys.Lookup], bool]
 
 
 class Quantifier(Enum):
-    """The set operator of a condition, which defines how many of the key's values must match."""
+    """The set operator of a condition. It defines how many of the key's values must match."""
 
     ONLY = ""
     ANY = "ForAnyValue:"
@@ -148,7 +148,7 @@ def _string(convert: Callable[[str], Any]) -> Reader:
 
 
 def _boolean(source: str, variables: bool) -> tuple[Test, frozenset[str]]:
-    """Parse a Boolean value, which may be a variable, like the operands of string and ARN operators.
+    """Parse the operand of a Bool condition. It may be a variable, like the operands of string and ARN operators.
 
     Source: IAM User Guide, "Boolean condition operators".
     """
@@ -172,7 +172,7 @@ def _arn_like(source: str, variables: bool) -> tuple[Test, frozenset[str]]:
 
 
 def _typed(convert: Callable[[str], Any], kind: str, compare: Callable[[Any, Any], bool]) -> Reader:
-    """Return a `Reader` for numbers, dates or bytes, whose policy values cannot have variables.
+    """Return a `Reader` for numbers, dates or bytes. In a policy, such values cannot contain variables.
 
     The arguments of `compare` are the request's value and the policy's value, in this order.
     """

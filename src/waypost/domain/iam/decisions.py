@@ -52,10 +52,10 @@ class _DependsOnTheResourceError(Exception):
 def decide_for_all(policy: Policy | None, *, action: str, lookup: keys.Lookup) -> Decision:
     """Evaluate a policy for an action that covers all resources of an account, such as `waypost:Inspect`.
 
-    A Deny statement applies regardless of the resources that it names, because the action may affect these resources.
-    It also applies if its condition depends on the resource. An Allow statement applies only if it covers all resources
-    and its conditions do not depend on the resource. So an Allow statement with NotResource never applies. `lookup` is
-    never called for a key that depends on the resource.
+    A Deny statement applies regardless of the resources that it names, because the action may affect these resources. A
+    Deny statement also applies if its condition depends on the resource. An Allow statement applies only if it covers
+    all resources and its conditions do not depend on the resource. So an Allow statement with NotResource never
+    applies. `lookup` is never called for a key that depends on the resource.
     """
 
     def lookup_without_resource(key: str) -> tuple[str, ...] | None:

@@ -2,8 +2,8 @@
 
 Key names are not case-sensitive. The tag key in `aws:ResourceTag/Team` is not case-sensitive either ("the tag key is
 not case-sensitive", IAM User Guide, "AWS global condition context keys"). This module converts only the part of a key
-before the first slash to lower case. It leaves the tag key unchanged, because the lookup function ignores the case of
-tag keys.
+before the first slash to lower case. The tag key stays unchanged, because the lookup function ignores the case of tag
+keys.
 """
 
 import re

@@ -24,7 +24,7 @@ class Wildcard(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A placeholder in a policy string, which is replaced with a value of the request."""
+    """A placeholder in a policy string, which is replaced with a value from the request."""
 
     key: str
     default: str | None

@@ -1,4 +1,4 @@
-"""The identity policy, whose statements define which actions on which resources are allowed or denied, and under which
+"""The identity policy. Its statements define which actions on which resources are allowed or denied, and under which
 conditions.
 
 `parse` reads a document in the IAM policy language and refuses every document that IAM refuses. So an operator sees a
@@ -25,7 +25,7 @@ ALLOW_ALL = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """A statement, which applies to a request if its actions, its resources and all its conditions match."""
+    """A policy statement. It applies to a request if its actions, its resources and all its conditions match."""
 
     actions: re.Pattern[str] | None
     """One pattern for all names in Action or NotAction; None if Action is `*`."""
