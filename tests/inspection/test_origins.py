@@ -6,7 +6,7 @@ from waypost.inspection.origins import refusal
 
 NAMES = frozenset({"waypost.example", "mail"})
 BY_NAME = "The inspection API refuses the host name"
-BY_SITE = "A web page of another origin"
+BY_SITE = "A web page from another origin"
 
 ALLOWED = {
     "an IPv4 address": {"host": "192.0.2.7"},

@@ -116,7 +116,11 @@ def with_client(tmp_path, scenario):
         ("explain?address=x@example.com", "the explanation", "Please try again."),
         ("queue", "the queue", "Name one destination. Use a smaller limit."),
         ("queue?destination=x", "the queue", "Use a smaller limit."),
-        ("dead-letters", "the dead letters", "Select fewer dead letters with since or address. Use a smaller limit."),
+        (
+            "dead-letters",
+            "the dead letters",
+            "Select fewer dead letters with `since` or `address`. Use a smaller limit.",
+        ),
     ],
 )
 def test_the_error_for_a_slow_page_names_the_data_and_gives_advice(tmp_path, monkeypatch, target, read, advice):

@@ -18,10 +18,10 @@ class Refused(Exception):
 
 
 def administer(data: str, database: str, use_case: "Callable[[WriteTx], T]", *, make: bool = False) -> T:
-    """Run a use case in the store of a deployment, and return its result.
+    """Run a use case on the store of a deployment, and return its result.
 
-    The use case runs in the store of the data directory `data`, or, if `database` is not empty, in the PostgreSQL
-    database with that URL. If `make` is true and the store does not exist, it is created. Raises `Refused`.
+    The store is the database in the data directory `data` or, if `database` is not empty, the PostgreSQL database with
+    that URL. If the store does not exist and `make` is true, the store is created. Raises `Refused`.
     """
     from waypost.config import sources
     from waypost.server import opening

@@ -28,13 +28,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text, 
 DEFAULT_DATA = ROWS["data"].default
 
 LONGEST_WORK = 600.0
-"""The timeout, in seconds, for a request that changes many messages."""
+"""The timeout, in seconds, for a request that may change many messages."""
 
 _LONGEST_ERROR = 64 * 1024
 """The maximum number of bytes to read from an error response."""
 
 _LONGEST_REASON = 500
-"""The maximum length, in characters, of a plain-text error response that is shown as the reason."""
+"""The maximum length, in characters, of a plain-text error response. A longer response is not shown to the user."""
 
 PART = 1024 * 1024
 """The number of bytes to read from a response at a time."""
@@ -53,7 +53,9 @@ class NoServer(Exception):
 
 
 class Client:
-    """A client for the server that runs on a data directory. The client uses the server's own access key."""
+    """A client for the server that is using a given data directory. The client authenticates with the server's own
+    access key.
+    """
 
     def __init__(self, data: str) -> None:
         directory = DataDirectory(Path(data))
@@ -64,25 +66,25 @@ class Client:
         self.key, self.region = profile.key, profile.region
 
     def get(self, path: str, **query: str | int | None) -> Any:
-        """Send a GET request to the inspection API, and return the JSON of the response.
+        """Send a GET request to the inspection API, and return the parsed JSON response.
 
-        Query parameters that are None are left out. Raises `ServerRefused` and `NoServer`, like every method of this
-        class.
+        Query parameters whose value is None are omitted. Like every method of this class, this method raises
+        `ServerRefused` or `NoServer` if the request fails.
         """
         with self._answer(path, query) as response:
             return json.load(response)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        """Send a POST request with a JSON body, and return the JSON of the response.
+        """Send a POST request with a JSON body, and return the parsed JSON response.
 
-        The response may take several minutes.
+        The server may take several minutes to respond.
         """
         octets, kind = json.dumps(body).encode(), "application/json"
         with self._answer(path, {}, octets=octets, kind=kind, seconds=LONGEST_WORK) as response:
             return json.load(response)
 
     def post_message(self, path: str, message: bytes, **query: str | int | None) -> Any:
-        """Send a POST request with a message as its body, and return the JSON of the response."""
+        """Send a POST request with a message as its body, and return the parsed JSON response."""
         with self._answer(path, query, octets=message, kind="message/rfc822") as response:
             return json.load(response)
 
@@ -106,7 +108,8 @@ class Client:
         shown = base64.b64encode(f"{self.key.id}:{self.key.secret}".encode()).decode()
         headers = {"Authorization": f"Basic {shown}"} | ({"Content-Type": kind} if kind else {})
         request = urllib.request.Request(f"http://{self.run.http}/_waypost/{path}?{query_string}", octets, headers)
-        # No proxy: a proxy that the environment names could not connect to a loopback address of this machine.
+        # Do not use a proxy that is set in the environment, because it could not connect to a loopback address of this
+        # machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=seconds) as response:
@@ -134,7 +137,9 @@ def path_of(part: str) -> str:
 
 
 def _reason(error: urllib.error.HTTPError) -> str:
-    """Return the reason for an error response: its JSON `error`, its short plain text, or else its status line."""
+    """Return the reason that an error response gives: its JSON `error`, its plain text if that is short, or else its
+    status line.
+    """
     octets = error.read(_LONGEST_ERROR)
     try:
         return str(json.loads(octets)["error"])

@@ -9,7 +9,9 @@ import typer
 
 
 class Exit(IntEnum):
-    """The exit codes of the commands. The reference page of the commands is generated from this table."""
+    """The exit codes of the commands. The commands' reference page is generated from these codes and from
+    `MEANINGS`.
+    """
 
     DONE = 0
     REFUSED = 1
@@ -20,12 +22,12 @@ class Exit(IntEnum):
 
 MEANINGS = {
     Exit.DONE: "The command succeeded.",
-    Exit.REFUSED: "The server or the store refused the command and gave a reason, or a file or a setting is not "
-    "usable. `explain` exits with this code if the mail would be refused, and `routes test` if a delivery did not "
-    "arrive.",
+    Exit.REFUSED: "The server or the store refused the command and gave a reason, or a file or a setting "
+    "cannot be used. `explain` exits with this code if the mail would be refused, and `routes test` if a delivery did "
+    "not arrive.",
     Exit.MISUSED: "The command line is invalid: a command, an option or an argument is unknown or missing.",
-    Exit.NO_SERVER: "No server is running on the data directory, or the server fails with HTTP 5xx, for example "
-    "because its database is unavailable. The command may succeed if it is repeated later.",
+    Exit.NO_SERVER: "No server is using the data directory, or the server fails with HTTP 5xx, for example because "
+    "its database is unavailable. The command may succeed if it is repeated later.",
 }
 """The meaning of each exit code."""
 
@@ -46,15 +48,15 @@ JSON: dict[str, tuple[str, ...]] = {
     "routes list": ("routes",),
     "routes test": ("id", "received_at", "from", "subject", "deliveries", "trace"),
 }
-"""The commands with `--json`, and the members at the top level of their JSON object.
+"""The commands that have a `--json` option, and the top-level members of the JSON object that each of them prints.
 
-The members of the object that `env` prints are the names of environment variables.
+`env` is listed without members, because it prints one member for each environment variable.
 """
 
 
 def print_json(found: Mapping[str, Any]) -> None:
     """Print the result of a command as one JSON object, for use by programs.
 
-    Each list is a named member of the object, and each time is in UTC and ends with Z.
+    A list is always a named member of the object, never the whole output. All times are in UTC and end with Z.
     """
     typer.echo(json.dumps(found, indent=2))

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from waypost.domain.mail import charsets
 
 _BLOCKS = re.compile("address|blockquote|br|d[dlt]|div|h[1-6]|hr|li|[ou]l|p|pre|section|table|t[dr]")
-"""The HTML elements that begin and end a line of text."""
+"""The HTML elements whose start and end tags begin a new line of text."""
 
 _HIDDEN = frozenset(("script", "style", "template", "title"))
 
@@ -33,7 +33,7 @@ def text_of(message: bytes) -> str | None:
 
 
 def kinds_of(message: bytes) -> list[str]:
-    """Return the media types of the parts of a message, for display."""
+    """Return the media types of a message's parts, to show to the user."""
     try:
         return [part.get_content_type() for part in message_from_bytes(message).walk() if not part.is_multipart()]
     except RecursionError:
@@ -61,7 +61,7 @@ def _utf_8(octets: bytes) -> str:
 
 
 def _printable(text: str) -> str:
-    """Replace the characters that could harm a terminal with U+FFFD."""
+    """Return the text with U+FFFD in place of each character that could harm a terminal."""
     return "".join(
         letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
@@ -100,7 +100,9 @@ def _without_markup(html: str) -> str:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Yield the lines of a text without surrounding spaces, with consecutive empty lines merged into one."""
+    """Yield the lines of a text. Spaces around each line are removed, and consecutive empty lines are merged into
+    one.
+    """
     is_empty = True
     for line in map(str.strip, text.strip().split("\n")):
         if line or not is_empty:

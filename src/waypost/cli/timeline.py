@@ -28,7 +28,7 @@ _INDENT = " " * 6
 
 
 def message(found: schema.MessageWithTrace) -> Iterator[str]:
-    """Yield the lines for one message: its envelope and subject, its deliveries, and its trace."""
+    """Yield the lines that describe one message: its envelope and subject, its deliveries, and its trace."""
     to = dict.fromkeys(delivery["to"] for delivery in found["deliveries"])
     yield f"Message {found['id']}, received {found['received_at']}"
     yield f"  from       <{plain(found['from'])}>"
@@ -43,7 +43,7 @@ def message(found: schema.MessageWithTrace) -> Iterator[str]:
 
 
 def event_lines(event: schema.TraceLine) -> Iterator[str]:
-    """Yield the lines for one event of a trace: a line with its time, and indented lines with its details."""
+    """Yield the lines that describe one trace event: a line with its time, and indented lines with its details."""
     detail = detail_of(event)
     yield f"  {event['at']}  {plain(_head(detail))}"
     for line in _details(detail):
@@ -98,7 +98,9 @@ def _head(detail: TraceDetail) -> str:  # noqa: C901, PLR0912 - one case for eac
 
 
 def _details(detail: TraceDetail) -> Iterator[str]:
-    """Yield further details of an event, one string for each detail; a string is empty if its detail is missing."""
+    """Yield further details of an event, one string for each detail. If the event lacks a detail, its string is
+    empty.
+    """
     match detail:
         case AcceptedEvent():
             yield detail.tls and f"TLS: {detail.tls}"
@@ -161,12 +163,14 @@ def refusal(found: schema.Refusal) -> Iterator[str]:
 
 
 def plain(text: object) -> str:
-    """Replace the characters of untrusted text that could harm a terminal with U+FFFD."""
+    """Return untrusted text with U+FFFD in place of each character that could harm a terminal."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
 
 
 def _where(delivery: schema.DeliveryOfMessage) -> str:
-    """Return a note with a delivery's alias and destination; empty for a direct delivery to the inbox."""
+    """Return a note that names a delivery's alias and destination; an empty string for a direct delivery to the
+    inbox.
+    """
     notes = [
         f"through {delivery['via']}" if delivery["via"] else "",
         f"by {delivery['destination']}" if delivery["destination"] else "",

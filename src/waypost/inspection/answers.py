@@ -1,4 +1,6 @@
-"""Builds the responses of the inspection API from the results of use cases. `app.inspection_schema` has the types."""
+"""Builds the responses of the inspection API from the results of use cases. `app.inspection_schema` defines their
+types.
+"""
 
 from dataclasses import replace
 from typing import cast
@@ -76,7 +78,7 @@ def details(found: trace.MessageDetails) -> schema.MessageWithTrace:
 
 
 def _line(event: TraceEvent) -> schema.TraceLine:
-    """Return the JSON object for an event of a trace.
+    """Return the JSON object for a trace event.
 
     The store contains the complete destination of an event, but the response omits the secrets in the destination's
     URL.
@@ -86,10 +88,10 @@ def _line(event: TraceEvent) -> schema.TraceLine:
 
 
 def _without_secrets_of_url(detail: TraceDetail) -> TraceDetail:
-    """Return an event without the parts of its destination that may be secret.
+    """Return an event without those parts of its destination that may be secret.
 
     Secret parts are also removed from text that a peer wrote. Text that Waypost wrote stays unchanged, because an
-    address or a word in it may happen to be equal to a part of the URL.
+    address or a word in such text may happen to match a part of the URL.
     """
     if isinstance(detail, QueuedEvent | MovedEvent | RedrivenEvent):
         return replace(detail, destination=shown(detail.destination))
@@ -120,7 +122,9 @@ def refusal(of: ports.Refusal) -> schema.Refusal:
 
 
 def queue_line(line: ports.QueueLine, message: Message | None) -> schema.QueueLine:
-    """Return the JSON object for a waiting delivery. During an attempt, `due_at` is the end of its lease."""
+    """Return the JSON object for a waiting delivery. During an attempt, `due_at` is the time at which the delivery's
+    lease ends.
+    """
     of = line.delivery
     return {
         "id": of.id,
@@ -139,7 +143,7 @@ def queue_line(line: ports.QueueLine, message: Message | None) -> schema.QueueLi
 
 
 def destination(of: ports.Waiting, waiting: int) -> schema.WaitingDestination:
-    """Return the JSON object for a destination and the number of deliveries that wait for it."""
+    """Return the JSON object for a destination and the number of deliveries that are waiting for it."""
     return {"destination": shown(of.destination), "due_at": moments.iso8601(of.due_at), "waiting": waiting}
 
 

@@ -1,8 +1,8 @@
 """The inspection API, which shows mail, its traces and explanations, and redrives dead letters.
 
-The API is JSON over HTTP. Every path except `/_waypost/health` and `/_waypost/ready` requires HTTP Basic authentication
-with an access key id and its secret, and shows only the mail of that key's account. The table of routes in
-`application` names the action that the key's policy must allow for each path.
+The API uses JSON over HTTP. Every path except `/_waypost/health` and `/_waypost/ready` requires HTTP Basic
+authentication with the id and the secret of an access key, and shows only the mail of that key's account. For each
+path, the table of routes in `application` names the action that the key's policy must allow.
 """
 
 import asyncio
@@ -37,10 +37,10 @@ T = TypeVar("T")
 PREFIX = "/_waypost"
 
 READY_SECONDS = 2.0
-"""The maximum time, in seconds, for the store to answer a readiness check."""
+"""The maximum time, in seconds, that the store may take to answer a readiness check."""
 
 PART = 256 * 1024
-"""The number of bytes of a message to read at a time."""
+"""How many bytes of a message are read at a time."""
 
 
 def application(
@@ -59,10 +59,10 @@ def application(
 ) -> Starlette:
     """Return the inspection API as an ASGI application.
 
-    `own_names` are the host names, in lower case, that clients may use besides IP addresses and localhost. `clock` is
-    the clock for access keys, and `mail_clock` is the clock for mail. `wake` notifies the worker of new work. `advance`
-    advances the mail clock; it is None if mail uses the real time. `is_full` returns whether the disk has too little
-    space to accept mail.
+    `own_names` are the host names, in lower case, that clients may use in addition to IP addresses and localhost.
+    `clock` is the clock for access keys, and `mail_clock` is the clock for mail. `wake` tells the worker that there are
+    new deliveries to attempt. `advance` advances the mail clock; it is None if mail uses the real time. `is_full`
+    returns whether the disk has too little space to accept mail.
     """
     keeper = Guard(store, failures=failures, clock=clock, emit=emit, own_names=own_names)
     pages = _Pages(store, deployment, mail_clock, refusal_retention, report=keeper.report, is_full=is_full)
@@ -84,7 +84,7 @@ def application(
         Route("/clock/advance", keeper.page(queue.advance, ADVANCE_CLOCK), methods=["POST"]),
     ]
     handlers: dict[Any, Any] = {HTTPException: guard.http_error}
-    # No redirects, because they would use the host name from the Host header, which is untrusted.
+    # There are no redirects, because they would contain the host name from the Host header, which is not trustworthy.
     router = Router(routes=routes, redirect_slashes=False, default=_not_found(routes))
     return Starlette(routes=[Mount(PREFIX, app=router)], exception_handlers=handlers)
 
@@ -132,7 +132,7 @@ class _Pages:
         return JSONResponse(schema.Health(status="ok", version=waypost.__version__))
 
     async def ready(self, _: Request) -> Response:
-        """Respond with 200 if the store answers, so that a load balancer can send calls and mail to this server.
+        """Respond with 200 if the store answers. Then a load balancer can send calls and mail to this server.
 
         This page needs no credentials.
         """
@@ -150,7 +150,7 @@ class _Pages:
         return JSONResponse(schema.OldestInstance(id=oldest.id if oldest else None))
 
     async def messages(self, request: Request, account: str) -> Response:
-        """Respond with the deliveries for an address, or for all addresses of the account, newest first."""
+        """Respond with the deliveries for an address, or for all addresses in the account, newest first."""
         query = request.query_params
         address = requests.some_address(query)
         inbox = partial(trace.inbox, address=address) if address else trace.account_inbox
@@ -167,7 +167,7 @@ class _Pages:
         return JSONResponse(answers.details(found))
 
     async def raw(self, request: Request, account: str) -> Response:
-        """Respond with the exact bytes of a message as it was, or would have been, delivered to an address."""
+        """Respond with the exact bytes of a message, as they were (or would have been) delivered to an address."""
         message_id = request.path_params["id"]
         address = requests.address(request.query_params)
 
@@ -191,7 +191,7 @@ class _Pages:
         """Respond with the traces and refusals of one message, or of the mail for an address."""
         what = requests.text(request.query_params, "what")
         if what is None:
-            raise errors.Invalid("Give a message id, a Message-ID, or an email address, as ?what=….")
+            raise errors.Invalid("Give a message id, a Message-ID or an email address as the query parameter `what`.")
         limit = requests.limit(request.query_params)
         since = self._clock() - self._refusal_retention
         use_case = partial(
@@ -230,9 +230,9 @@ class _Pages:
     async def _parts(self, account: str, copy: trace.Copy, first: bytes) -> AsyncIterator[bytes]:
         """Yield a copy of a message part by part.
 
-        For a slow client, the server keeps only one part in memory, and no transaction open. If a part cannot be read,
-        or has been deleted, the server closes the connection before it has sent Content-Length bytes. The client can
-        then detect that the message is incomplete.
+        Even for a slow client, the server keeps only one part in memory, and does not keep a transaction open. If a
+        part cannot be read, or has been deleted, the server closes the connection before it has sent Content-Length
+        bytes. The client can then detect that the message is incomplete.
         """
         yield copy.trace_header + first
         for start in range(PART, copy.size, PART):

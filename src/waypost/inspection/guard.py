@@ -26,13 +26,13 @@ from waypost.observe.incidents import Incident, Incidents
 T = TypeVar("T")
 
 INSPECT = "waypost:Inspect"
-"""The IAM action to read mail. The policy of the access key must allow this action for the whole account."""
+"""The IAM action for reading mail. The policy of the access key must allow this action for the whole account."""
 
 REDRIVE = "waypost:Redrive"
-"""The IAM action to redrive dead letters and replay mail."""
+"""The IAM action for redriving dead letters and replaying mail."""
 
 ADVANCE_CLOCK = "waypost:AdvanceClock"
-"""The IAM action to advance a virtual clock. The access key must also belong to the account of the server's owner."""
+"""The IAM action for advancing a virtual clock. The access key must also belong to the server owner's account."""
 
 OpenPage = Callable[[Request], Awaitable[Response]]
 """A page that needs no credentials."""
@@ -41,10 +41,10 @@ Page = Callable[[Request, str], Awaitable[Response]]
 """A page that needs an access key. The page's second argument is the account of the access key."""
 
 FEWER = "Use a smaller limit."
-"""The advice in the error message if a page of a list takes too long to read."""
+"""The advice in the error message for a list request that takes too long."""
 
 AGAIN = "Please try again."
-"""The advice in the error message if the request cannot be made smaller."""
+"""The advice in the error message for a request that takes too long but cannot be made smaller."""
 
 _STATUSES = {errors.Invalid: 400, errors.NotFound: 404, errors.Conflict: 409, errors.Busy: 409}
 
@@ -99,7 +99,7 @@ class Guard:
         return answer
 
     def report(self, error: Exception) -> Incident:
-        """Log an internal error, and return its incident for the response."""
+        """Log an internal error, and return the incident, whose id goes into the response."""
         return self._incidents.report(error, where="inspection")
 
     async def _account(self, request: Request, action: str) -> str:
@@ -140,10 +140,10 @@ class Guard:
 async def long_read(
     store: ports.Store, use_case: Callable[[ports.ReadTx], T], *, account: str, what: str, instead: str
 ) -> T:
-    """Run a long read of the store for an account, and return its result.
+    """Run a read of the store that may take a long time, for an account, and return its result.
 
     If the read takes too long, raise `HTTPException` with status 503. The error message contains `what`, a noun phrase
-    for the data, and ends with `instead`, a sentence with advice.
+    that names the data, and ends with `instead`, a sentence of advice.
     """
     try:
         return await store.long_read(use_case, what=what, account=account)
@@ -159,7 +159,7 @@ def http_error(_: Request, error: Exception) -> Response:
 
 
 def refusal(status: int, message: str, *, headers: Any = None) -> Response:
-    """Return an error response with a message for the caller."""
+    """Return an error response that contains a message for the caller."""
     return JSONResponse({"error": message}, status_code=status, headers=headers)
 
 

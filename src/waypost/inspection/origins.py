@@ -1,10 +1,10 @@
-"""Detects requests from web pages of other sites that misuse the credentials of the browser's user.
+"""Detects requests by which web pages of other sites misuse the credentials of a browser's user.
 
 A page of another site can make a browser send requests to this server. The browser then adds the credentials that its
 user entered earlier. A browser reports the site of the page in `Sec-Fetch-Site` (Fetch Metadata); older browsers use
-`Origin` (RFC 6454). With DNS rebinding, a site makes its own host name resolve to this server. After DNS rebinding, the
-browser's request has the host name of the hostile site in `Host` (RFC 9110 section 7.2). Programs other than browsers
-send neither `Sec-Fetch-Site` nor `Origin`.
+`Origin` (RFC 6454). With DNS rebinding, a site makes its own host name resolve to this server. The browser's requests
+to this server then have the host name of the hostile site in `Host` (RFC 9110 section 7.2). Programs other than
+browsers send neither `Sec-Fetch-Site` nor `Origin`.
 """
 
 import re
@@ -17,7 +17,7 @@ _OWN_SITES = ("same-origin", "none")
 
 
 def refusal(headers: Mapping[str, str], own_names: Collection[str]) -> str | None:
-    """Return the reason to refuse a request because of its origin, as a sentence; None if the request is acceptable.
+    """If a request must be refused because of its origin, return the reason as a sentence. Otherwise return None.
 
     The names in `headers` are in lower case. `own_names` are the host names of this server, in lower case. IP addresses
     and localhost are always accepted.
@@ -34,7 +34,7 @@ def refusal(headers: Mapping[str, str], own_names: Collection[str]) -> str | Non
         return None
     origin = headers.get("origin", "").lower()
     if site or (origin and not _is_same(origin, host, own_names)):
-        return "A web page of another origin may not call this API."
+        return "A web page from another origin may not call this API."
     return None
 
 
@@ -46,7 +46,7 @@ def _name(host: str) -> str:
 def _is_own(name: str, own_names: Collection[str]) -> bool:
     """Return whether a host name belongs to this server.
 
-    An empty name is accepted, because a client that sends no `Host` uses HTTP/1.0, and is not a browser.
+    An empty name is accepted: a client that sends no `Host` uses HTTP/1.0, so it cannot be a browser.
     """
     if not name or name in own_names or name == "localhost" or name.endswith(".localhost"):  # RFC 6761 section 6.3
         return True
@@ -61,7 +61,7 @@ def _is_same(origin: str, host: str, own_names: Collection[str]) -> bool:
     """Return whether `origin` is the origin of this server.
 
     A proxy in front of the server may change the scheme and the `Host` field. Therefore any scheme is accepted, and
-    `origin` need not match `host` if it contains one of the `own_names`.
+    `origin` need not match `host` if its host name is one of the `own_names`.
     """
     scheme, _, authority = origin.partition("://")
     default = {"http": ":80", "https": ":443"}.get(scheme, "")

@@ -1,4 +1,6 @@
-"""The pages for waiting deliveries, dead letters, redrive and replay, and for the mail clock."""
+"""The pages that show waiting deliveries and dead letters, redrive or replay mail, and show or advance the mail
+clock.
+"""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -18,13 +20,13 @@ from waypost.domain.mail import routes
 from waypost.inspection import answers, guard, requests
 
 COUNTED_UP_TO = 10_000
-"""The maximum number of deliveries that are counted for one destination."""
+"""The number up to which the deliveries for one destination are counted."""
 
 SUMMED_UP = 100
 """The maximum number of destinations whose waiting deliveries are counted."""
 
 MAX_COMPARED = 10_000
-"""The maximum number of destinations that are compared with a destination whose secrets are hidden."""
+"""The maximum number of destinations that are compared with a request's destination if its secrets are hidden."""
 
 
 class QueuePages:
@@ -87,7 +89,7 @@ class QueuePages:
         def page(tx: ports.ReadTx) -> list[schema.DeadLetter]:
             return [answers.dead_letter(letter) for letter in use_case(tx)]
 
-        instead = f"Select fewer dead letters with since or address. {guard.FEWER}"
+        instead = f"Select fewer dead letters with `since` or `address`. {guard.FEWER}"
         found = await guard.long_read(self._store, page, account=account, what="the dead letters", instead=instead)
         return JSONResponse(schema.DeadLetters(dead_letters=found))
 
@@ -97,9 +99,11 @@ class QueuePages:
         ids = requests.ids(body, most=redrive.AT_ONCE)
         address, since = requests.some_address(body), requests.moment(body, "since")
         if requests.flag(body, "all") is bool(ids):
-            raise errors.Invalid('Give either {"ids": […]}, or {"all": true} with optional members address and since.')
+            raise errors.Invalid(
+                'Give either {"ids": […]} or {"all": true}. With "all", the members `address` and `since` are optional.'
+            )
         if ids and (address or since):
-            raise errors.Invalid("The members address and since can be used with all, but not with ids.")
+            raise errors.Invalid("The members `address` and `since` can be used with `all`, but not with `ids`.")
 
         def step(tx: ports.WriteTx, after: str | None) -> Step[int, str]:
             now = self._clock()
@@ -110,11 +114,11 @@ class QueuePages:
         return JSONResponse(schema.Redriven(redriven=count))
 
     async def replay(self, request: Request, account: str) -> Response:
-        """Forward again the mail that an alias has kept since a given time, in many small transactions."""
+        """Forward the mail that an alias has received since a given time to its primary, in many small transactions."""
         body = await requests.json_body(request, members=("address", "since"))
         alias, since = requests.address(body), requests.moment(body, "since")
         if since is None:
-            raise errors.Invalid("The member since is required, and must be a time such as 2026-11-22T23:14:05Z.")
+            raise errors.Invalid("The member `since` is required, and must be a time such as 2026-11-22T23:14:05Z.")
         deployment, clock = self._deployment, self._clock
 
         def step(tx: ports.WriteTx, before: str | None) -> Step[int, str]:
@@ -137,7 +141,7 @@ class QueuePages:
             raise HTTPException(
                 403,
                 "Only an access key of the account that owns this server may advance the clock, because the clock "
-                "applies to the mail of every account. The credentials file has a key of the owner's account.",
+                "applies to the mail of every account. The credentials file contains a key of the owner's account.",
             )
         by = requests.step(await requests.json_body(request, members=("by",)))
         if self._advance is None:
@@ -150,8 +154,8 @@ class QueuePages:
 def _meant(tx: ports.ReadTx, account: str, destination: str) -> list[str]:
     """Return the destinations that match the `destination` in a client's request.
 
-    A destination is shown with "…" in place of its secrets. If `destination` contains "…", return every destination of
-    the account that is shown as `destination`. Otherwise return only `destination`.
+    A destination is shown with "…" in place of its secrets. If `destination` contains "…", return all of the account's
+    destinations that are shown like this. Otherwise return only `destination`.
     """
     if "…" not in destination:
         return [destination]

@@ -17,7 +17,7 @@ PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
 
 BODY_LIMIT = 64 * 1024
-"""The maximum number of bytes of a JSON body."""
+"""The maximum size of a JSON body, in bytes."""
 
 LONGEST_STEP = timedelta(days=3650)
 """The longest time by which one request can advance the clock."""
@@ -31,7 +31,7 @@ def text(values: Mapping[str, Any], name: str) -> str | None:
     """Return a member that must be a string; None if it is missing. Raises `errors.Invalid`."""
     found: str | None = values.get(name)
     if found is not None and not _is_text(found):
-        raise errors.Invalid(f"{name} must be a nonempty string of printable characters.")
+        raise errors.Invalid(f"`{name}` must be a nonempty string of printable characters.")
     return found
 
 
@@ -48,11 +48,11 @@ def sender(values: Mapping[str, Any]) -> str | None:
     try:
         return addresses.parse(found).text
     except errors.Invalid as error:
-        raise errors.Invalid(f"from must be an email address, but {found!r} is not: {error.message}.") from error
+        raise errors.Invalid(f"`from` must be an email address, but {found!r} is not: {error.message}.") from error
 
 
 def some_address(values: Mapping[str, Any]) -> addresses.Address | None:
-    """Return the address from the member `address`; None if it is missing. Raises `errors.Invalid`."""
+    """Return the email address from the member `address`; None if it is missing. Raises `errors.Invalid`."""
     found = text(values, "address")
     if found is None:
         return None
@@ -63,10 +63,14 @@ def some_address(values: Mapping[str, Any]) -> addresses.Address | None:
 
 
 def address(values: Mapping[str, Any]) -> addresses.Address:
-    """Return the address from the member `address`. Raises `errors.Invalid` if the member is missing or malformed."""
+    """Return the email address from the member `address`. Raises `errors.Invalid` if the member is missing or
+    malformed.
+    """
     found = some_address(values)
     if found is None:
-        raise errors.Invalid("An address is required, as ?address=… or as the member address of a JSON body.")
+        raise errors.Invalid(
+            "An address is required, as the query parameter `address` or as the member `address` of a JSON body."
+        )
     return found
 
 
@@ -81,7 +85,9 @@ def moment(values: Mapping[str, Any], name: str) -> datetime | None:
             return at.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    raise errors.Invalid(f"{name} must be a time with a time zone, such as 2026-11-22T23:14:05Z; not {_shown(found)}.")
+    raise errors.Invalid(
+        f"`{name}` must be a time with a time zone, such as 2026-11-22T23:14:05Z, not {_shown(found)}."
+    )
 
 
 def limit(values: Mapping[str, Any]) -> int:
@@ -89,7 +95,7 @@ def limit(values: Mapping[str, Any]) -> int:
     given = values.get("limit", str(PAGE_SIZE))
     number = int(given) if re.fullmatch("[0-9]{1,9}", given) else 0
     if not 1 <= number <= MAX_PAGE_SIZE:
-        raise errors.Invalid(f"limit must be a number from 1 to {MAX_PAGE_SIZE}.")
+        raise errors.Invalid(f"`limit` must be a number from 1 to {MAX_PAGE_SIZE}.")
     return number
 
 
@@ -100,7 +106,7 @@ def after(values: Mapping[str, Any]) -> str | None:
     """
     found = text(values, "after")
     if found is not None and not _MESSAGE_OR_DELIVERY.fullmatch(found):
-        raise errors.Invalid(f"after must be the id of a message or of a delivery from a list; not {_shown(found)}.")
+        raise errors.Invalid(f"`after` must be the id of a message or delivery from a list, not {_shown(found)}.")
     return found
 
 
@@ -110,7 +116,8 @@ def step(values: Mapping[str, Any]) -> timedelta:
     found = durations.parse(given)
     if not found or found > LONGEST_STEP:
         raise errors.Invalid(
-            f"by must be a number with d, h, m or s, such as 1d, and at most {LONGEST_STEP.days}d; not {_shown(given)}."
+            f"`by` must be a number followed by d, h, m or s, such as 1d, and at most {LONGEST_STEP.days}d, "
+            f"not {_shown(given)}."
         )
     return found
 
@@ -122,7 +129,7 @@ def ids(values: Mapping[str, Any], *, most: int) -> list[str]:
     """
     found = values.get("ids", [])
     if not isinstance(found, list) or len(found) > most or not all(map(_is_text, found)):
-        raise errors.Invalid(f"ids must be an array of at most {most} strings.")
+        raise errors.Invalid(f"`ids` must be an array of at most {most} strings.")
     return list(dict.fromkeys(found))
 
 
@@ -130,7 +137,7 @@ def flag(values: Mapping[str, Any], name: str) -> bool:
     """Return a member that must be true or false; False if it is missing. Raises `errors.Invalid`."""
     found = values.get(name, False)
     if not isinstance(found, bool):
-        raise errors.Invalid(f"{name} must be true or false.")
+        raise errors.Invalid(f"`{name}` must be true or false.")
     return found
 
 
@@ -143,7 +150,7 @@ async def json_body(request: Request, *, members: tuple[str, ...]) -> dict[str, 
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise HTTPException(415, "The body must be JSON, with content-type: application/json.")
+        raise HTTPException(415, "The body must be JSON, with the content type application/json.")
     octets, is_whole = await _body(request, BODY_LIMIT)
     if not is_whole:
         raise HTTPException(413, f"The body must have at most {BODY_LIMIT:,} bytes.")
@@ -160,9 +167,11 @@ async def json_body(request: Request, *, members: tuple[str, ...]) -> dict[str, 
 
 
 async def header_in_body(request: Request) -> bytes:
-    """Return the header of the message in the body of a request. Raises `HTTPException` if the header is too long."""
+    """Return the header of the message that a request has as its body. Raises `HTTPException` if the header is too
+    long.
+    """
     octets, is_whole = await _body(request, messages.HEADER_LIMIT)
-    octets = _BARE_LINE_END.sub(b"\r\n", octets)  # line ends in files are often LF
+    octets = _BARE_LINE_END.sub(b"\r\n", octets)  # files often have LF line endings
     end = messages.end_of_header(octets)
     if end is None and not is_whole:
         raise HTTPException(413, f"The header of the message must have at most {messages.HEADER_LIMIT:,} bytes.")
@@ -172,7 +181,7 @@ async def header_in_body(request: Request) -> bytes:
 async def _body(request: Request, most: int) -> tuple[bytes, bool]:
     """Return the first `most` bytes of a body, and whether they are the whole body.
 
-    The whole body is read, because a client may send all of its request before it reads the response.
+    The rest of the body is read too, because a client may send its whole request before it reads the response.
     """
     octets = bytearray()
     async for part in request.stream():
@@ -181,7 +190,7 @@ async def _body(request: Request, most: int) -> tuple[bytes, bool]:
 
 
 def _is_text(value: Any) -> bool:
-    """Return whether a value is a nonempty printable string. A printable string can be stored in PostgreSQL."""
+    """Return whether a value is a nonempty printable string. PostgreSQL can store every such string."""
     return isinstance(value, str) and bool(value) and value.isprintable()
 
 

@@ -1,8 +1,8 @@
 """`python -m waypost.testing.attached …` runs the `waypost` command until the process that started it ends.
 
-Standard input of this process is a pipe, and the parent process has the other end of the pipe. When the parent process
-ends for any reason, the operating system closes the parent's end of the pipe. Another child of the parent may have
-inherited the parent's end of the pipe and keep it open, so this process also checks the parent's process id.
+The standard input of this process is a pipe, and the parent process holds the other end. When the parent process ends
+for any reason, the operating system closes the parent's end of the pipe. However, another child of the parent may have
+inherited that end and may keep it open, so this process also checks the parent's process id.
 """
 
 import os
@@ -17,7 +17,7 @@ CHECK_EVERY = 1.0
 """The time, in seconds, between two checks of the parent's process id."""
 
 GRACE_SECONDS = 20.0
-"""The number of seconds that the server may take to stop after SIGTERM before it is killed."""
+"""How many seconds after SIGTERM the server is killed if it has not stopped."""
 
 
 def end_with(parent: int) -> None:

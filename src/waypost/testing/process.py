@@ -15,7 +15,7 @@ from waypost.host.data_directory import DataDirectory
 from waypost.host.run_file import Run
 
 LOOPBACK = "127.0.0.0/8,::1"
-"""The networks that a server for tests trusts. Only the mail client of a test connects from these networks."""
+"""The networks that a test server trusts. Only the test's own mail client connects from these networks."""
 
 
 class ServerDied(Exception):
@@ -23,7 +23,7 @@ class ServerDied(Exception):
 
 
 class Server:
-    """A Waypost server with a data directory. The server can be started and stopped repeatedly, and keeps its data."""
+    """A Waypost server with a data directory. It can be stopped and started again, and keeps its data."""
 
     def __init__(self, data: Path, *options: str) -> None:
         """Prepare a server without starting it. `options` are further arguments of `waypost serve`.
@@ -32,7 +32,7 @@ class Server:
         """
         self.data = data
         self.log = data.with_name(f"{data.name}.log")
-        """The file to which the server writes its log and its error output."""
+        """The file to which the server's log and error output are written."""
         self._options = options
         self._process: subprocess.Popen[str] | None = None
         self._pipe_end: int | None = None
@@ -122,7 +122,7 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def server(*options: str) -> Iterator[Server]:
-    """Run a server on a temporary data directory, which is deleted at the end.
+    """Run a server with a temporary data directory, which is deleted at the end.
 
     `options` are further arguments of `waypost serve`.
     """

@@ -76,7 +76,7 @@ b@example.com  (account {TENANT.account})  1 delivery with 2,000 bytes
 def test_purge_lists_and_deletes_the_mail_that_is_too_old(purging):
     assert purging("--dry-run") == f"{PURGED}Total that would be deleted: 3 deliveries with 6,000 bytes.\n"
     assert purging() == f"{PURGED}Deleted in total: 3 deliveries with 6,000 bytes.\n"
-    assert purging() == "No mail exceeds the retention rules.\n"
+    assert purging() == "No mail exceeds the limits in the retention rules.\n"
 
 
 def test_purge_prints_json_for_programs(purging):

@@ -151,7 +151,7 @@ def test_routes_list_reports_that_there_are_no_routes(routes, tmp_path):
     file = tmp_path / "waypost.toml"
     file.write_text("")
     printed = routes("list", "--config", file)
-    assert printed.startswith("There are no routes: all mail goes to the inbox of its address.")
+    assert printed.startswith("There are no routes: all mail goes to the inbox of its recipient.")
 
 
 def test_routes_list_without_a_server_or_settings_file_prints_a_hint(routes):
@@ -200,8 +200,8 @@ def test_the_settings_file_can_name_the_data_directory(routes, tmp_path):
             "There is no route 1. Commands have set no routes.",
         ),
         (("remove", "1"), "There is no route 1. Commands have set no routes."),
-        (("remove", "a@example.com"), "NUMBER must be a number that `waypost routes list` shows; "),
-        (("remove", "١"), "NUMBER must be a number that `waypost routes list` shows; "),
+        (("remove", "a@example.com"), "NUMBER must be a number that `waypost routes list` shows, not "),
+        (("remove", "١"), "NUMBER must be a number that `waypost routes list` shows, not "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
@@ -277,7 +277,7 @@ def test_routes_list_shows_the_routes_that_the_running_server_uses(tmp_path, cap
     expected = [
         "file  d4ec46717aca  a@example.com  ->  smtp://127.0.0.1:1  (INJECTED FAULT: slow)",
         "   1  651fef290376  *@example.com  ->  inbox",
-        "      All other mail goes to the inbox of its address.",
+        "      All other mail goes to the inbox of its recipient.",
     ]
     assert routes("list").splitlines() == routes("list", "--config", file).splitlines() == expected
     assert [(one["number"], one["source"]) for one in routes.list()] == [(None, "file"), (1, "command")]

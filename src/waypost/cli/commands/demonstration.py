@@ -1,7 +1,7 @@
 """`waypost demo` demonstrates aliases and forwarding with a real server and real clients.
 
-The demo prints each call in a form that a person could type. After each step, the demo prints the expected result and
-checks it. The demo is therefore also a test of Waypost.
+The demo prints each call as a person could type it. After each step, the demo prints the expected result and checks it.
+The demo is therefore also a test of Waypost.
 """
 
 import json
@@ -29,7 +29,7 @@ LEGACY = "helpdesk@example.com"
 
 
 class StepFailed(Exception):
-    """A check of the demo failed."""
+    """A check in the demo failed."""
 
 
 def run_demo(*, stay: bool) -> int:

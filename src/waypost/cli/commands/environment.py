@@ -1,8 +1,9 @@
 """`waypost env` prints shell commands that make SDKs, the AWS CLI and mail clients use the running server.
 
-An SDK also reads profiles, proxies and switches from its environment, and some of them take precedence over an endpoint
-and an access key. The shell's `eval` runs the output of `waypost env` even if `waypost env` fails. If it fails,
-`waypost env` therefore prints `false`, so that the shell does not run a command after `&&`, which would call AWS.
+An SDK also takes profiles, proxies and switches from its environment. Some of them override the endpoint and the access
+key, so the command unsets or changes these too. The shell's `eval` runs the output of `waypost env` even if `waypost
+env` has failed. If it fails, `waypost env` therefore prints `false`. Otherwise the shell would run a command that
+follows `&&`, and that command would call the real AWS.
 """
 
 import os
@@ -33,7 +34,7 @@ SWITCHES = {
     "AWS_USE_DUALSTACK_ENDPOINT": "false",
     "AWS_PAGER": "",  # the AWS CLI would wait for input in its pager
 }
-"""Variables that override the same settings in a profile of the AWS configuration file."""
+"""Values for variables, which override the same settings in a profile of the AWS configuration file."""
 
 
 class Evaluated(TyperCommand):
@@ -65,7 +66,7 @@ def _print_false(error: BaseException, *, is_json: bool) -> None:
 def env(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
     """Print shell commands that make AWS SDKs, the AWS CLI and mail clients use the running server.
 
-    In a shell, run: eval "$(waypost env)". With --json, the value null marks a variable that must not be set.
+    In a shell, run: eval "$(waypost env)". With --json, the value null means that the variable must be unset.
     """
     server = Client(data)
     run = server.run
@@ -91,10 +92,10 @@ def env(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
 
 
 def without_proxy(addresses: Iterable[str], environment: Mapping[str, str]) -> str:
-    """Return a value for NO_PROXY with the hosts that it already has, and the hosts of `addresses` (each HOST:PORT).
+    """Return a value for NO_PROXY: the hosts that it already contains, and the hosts of `addresses` (each HOST:PORT).
 
-    The variables `no_proxy` and `NO_PROXY` of `environment` are both read. An IPv6 address is listed with and without
-    brackets, because some clients compare it with brackets, and other clients compare it without brackets.
+    The existing hosts come from both `no_proxy` and `NO_PROXY` in `environment`. An IPv6 address is listed both with
+    and without brackets, because some clients expect brackets and others do not.
     """
     given = ",".join(environment.get(name, "") for name in ("no_proxy", "NO_PROXY"))
     hosts = [address.rpartition(":")[0] for address in addresses]

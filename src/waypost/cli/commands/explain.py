@@ -14,13 +14,14 @@ from waypost.cli.outcomes import Exit, print_json
 from waypost.cli.timeline import plain
 
 _HEADER_OCTETS = 256 * 1024 + 4
-"""The number of bytes of a message to send to the server: the longest header, and the empty line that ends it.
+"""How many bytes of a message are sent to the server: enough for the longest allowed header and the empty line after
+it.
 
-The server reads only the header.
+The server needs only the header.
 """
 
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
-"""The beginning of a header field (RFC 5322 section 3.6.8)."""
+"""The name and colon with which a header field begins (RFC 5322 section 3.6.8)."""
 
 
 def explain(

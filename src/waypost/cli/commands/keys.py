@@ -18,7 +18,7 @@ from waypost.host.data_directory import DataDirectory
 
 app = typer.Typer(help="Manage access keys, which allow programs to call the API.", no_args_is_help=True)
 
-KeyId = Annotated[str, typer.Argument(metavar="ID", help="The access key id that `waypost keys list` shows.")]
+KeyId = Annotated[str, typer.Argument(metavar="ID", help="The access key's id, as shown by `waypost keys list`.")]
 
 Database = Annotated[
     str,
@@ -37,7 +37,7 @@ def create(
     policy: Annotated[
         Path | None,
         typer.Option(
-            "--policy", help="A file with an IAM identity policy. Without this option, the key allows everything."
+            "--policy", help="A file with an IAM identity policy. Without this option, the key allows all actions."
         ),
     ] = None,
     account: Annotated[
@@ -47,7 +47,7 @@ def create(
         ),
     ] = "",
     name: Annotated[
-        str, typer.Option("--name", help="The IAM user name that policies and error messages use.")
+        str, typer.Option("--name", help="The key's IAM user name, which policies and error messages use.")
     ] = "user",
     expires: Annotated[
         str,
@@ -60,7 +60,7 @@ def create(
     database: Database = DEFAULT_DATABASE,
     as_json: Json = False,
 ) -> None:
-    """Create an access key. The secret of the key is shown only once."""
+    """Create an access key. The key's secret is shown only once."""
     from waypost.host import sealing
     from waypost.host.clock import now
 
@@ -105,7 +105,7 @@ def listed(data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE, as_
 
 @app.command()
 def deactivate(key_id: KeyId, data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE) -> None:
-    """Deactivate an access key. The server refuses the key until you activate the key again."""
+    """Deactivate an access key. The server refuses the key until you activate it again."""
     administer(data, database, partial(access_keys.set_active, access_key_id=key_id, active=False))
     typer.echo(f"The access key {key_id} is now inactive.")
 
@@ -140,8 +140,8 @@ def _shown(key: Any) -> dict[str, Any]:
 def _owners_account(data: str, database: str) -> str:
     """Return the account of the server's owner.
 
-    If there is a credentials file, the result is the account of the access key in it. Otherwise the account comes
-    from the store, or is the default account if the store has no owner.
+    If there is a credentials file, this is the account of the access key in that file. Otherwise it is the account that
+    the store names as the owner's or, if the store has no owner, the default account.
     """
     directory = DataDirectory(Path(data))
     if directory.credentials.exists():

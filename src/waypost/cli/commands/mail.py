@@ -18,7 +18,7 @@ def inbox(
         str | None,
         typer.Argument(
             metavar="ADDRESS",
-            help="An email address, such as support@example.com. The default is all addresses of the account.",
+            help="An email address, such as support@example.com. The default is all addresses in the account.",
         ),
     ] = None,
     after: Annotated[
@@ -29,7 +29,7 @@ def inbox(
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """List the mail of an address, or of all addresses of the account, newest first."""
+    """List the mail for an address, or for all addresses in the account, newest first."""
     found: schema.Messages = Client(data).get("messages", address=address, after=after, limit=limit)
     if as_json:
         print_json(found)
@@ -89,7 +89,7 @@ def show(
 def _copy(server: Client, message: schema.MessageWithTrace, address: str | None) -> Iterator[bytes]:
     """Yield the parts of a message as it was delivered to an address.
 
-    If `address` is None, the first stored copy of the message is used.
+    If `address` is None, the first copy that is stored in an inbox is used or, if there is none, the first delivery.
     """
     if address is None:
         kept = [one for one in message["deliveries"] if one["in_inbox"]]

@@ -1,4 +1,4 @@
-"""`waypost routes test` sends a message to an email address, and follows its delivery over its route."""
+"""`waypost routes test` sends a message to an email address, and follows the message's delivery over its route."""
 
 import re
 import time
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import ssl
 
 CHECK_EVERY = 0.1
-"""The time, in seconds, between two consecutive requests for the trace."""
+"""The time, in seconds, between two requests to the server for the message's trace."""
 
 QUIET_SECONDS = 5.0
 """After this many seconds without a new event, the command prints the deliveries that it is waiting for."""
@@ -88,7 +88,7 @@ def _followed(server: Client, message_id: str, wait: float, *, print_events: boo
 
 
 def _not_tried(message: schema.MessageWithTrace) -> Iterator[schema.DeliveryOfMessage]:
-    """Yield the deliveries that have no result yet."""
+    """Yield the deliveries that have not been attempted yet."""
     details = [timeline.detail_of(event) for event in message["trace"]]
     tried = {detail.address for detail in details if isinstance(detail, DeferredEvent)}
     return (one for one in message["deliveries"] if _waits(one) and one["address"] not in tried)
@@ -98,8 +98,8 @@ def _still_waits(waiting: list[schema.DeliveryOfMessage], wait: float) -> str:
     addresses = ", ".join(dict.fromkeys(plain(one["address"]) for one in waiting))
     return (
         f"No attempt has ended yet for {addresses}. This command waits for at most {wait:g} s in total (--wait). If a "
-        "destination has just failed, the server does not try it again for about a minute. Ctrl-C ends this command; "
-        "the server continues the delivery."
+        "destination has just failed, the server does not try it again for about a minute. Ctrl-C ends this command, "
+        "but the server continues to attempt the delivery."
     )
 
 

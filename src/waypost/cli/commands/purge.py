@@ -1,4 +1,6 @@
-"""`waypost purge` deletes the mail that exceeds the retention rules in the settings file, as a running server does."""
+"""`waypost purge` deletes mail that exceeds the limits in the settings file's retention rules, as a running server
+does.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +29,9 @@ def purge(
     database: Database = DEFAULT_DATABASE,
     as_json: Json = False,
 ) -> None:
-    """Delete mail that exceeds the retention rules in the settings file. You can stop the command at any time."""
+    """Delete mail that exceeds the limits in the settings file's retention rules. You can stop the command at any
+    time.
+    """
     from waypost.config import sources
 
     file: SettingsFile = ctx.obj
@@ -40,7 +44,7 @@ def purge(
         print_json({"dry_run": dry_run, "purged": [_shown(of) for of in found]})
         return
     if not found:
-        typer.echo("No mail exceeds the retention rules.")
+        typer.echo("No mail exceeds the limits in the retention rules.")
         return
     for of in found:
         typer.echo(f"{of.inbox.address_key}  (account {of.inbox.account})  {_amount(of.deliveries, of.octets)}")
@@ -60,9 +64,7 @@ def _amount(deliveries: int, octets: int) -> str:
 async def _purged(
     file: "SettingsFile", directory: DataDirectory, database: str, *, dry_run: bool
 ) -> list[retention.Purge]:
-    """Return the totals of the mail deleted from each inbox or, if `dry_run` is true, of the mail that would be
-    deleted.
-    """
+    """For each inbox, return how much mail was deleted or, if `dry_run` is true, how much would be deleted."""
     from waypost.host.clock import now
     from waypost.server import opening
 

@@ -1,4 +1,4 @@
-"""`waypost queue`, `waypost dead` and `waypost replay` list and repeat deliveries."""
+"""`waypost queue`, `waypost dead` and `waypost replay` list deliveries and attempt them again."""
 
 import os
 import re
@@ -34,7 +34,9 @@ Since = Annotated[
         help="Select only mail received since this time, such as 2h (ago) or 2026-11-22T23:14:05Z.",
     ),
 ]
-LetterId = Annotated[str, typer.Argument(metavar="ID", help="The id of a dead letter that `waypost dead list` shows.")]
+LetterId = Annotated[
+    str, typer.Argument(metavar="ID", help="The id of a dead letter, as shown by `waypost dead list`.")
+]
 
 dead = typer.Typer(
     help="Manage dead letters: failed deliveries, which are kept and can be redriven.", no_args_is_help=True
@@ -52,7 +54,7 @@ def queue(
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """List the deliveries that wait for their next attempt, and their destinations."""
+    """List the deliveries that are waiting for their next attempt, and their destinations."""
     found: schema.Queue = Client(data).get("queue", destination=destination, after=after, limit=limit)
     if as_json:
         print_json(found)
@@ -129,7 +131,7 @@ def download(
         return
     first = next(parts)  # if the server refuses the request, no file is created
     try:
-        # Only the user who runs the command may read the mail.
+        # The file is readable only by the user who runs the command.
         with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             for part in (first, *parts):
                 file.write(part)
@@ -141,14 +143,17 @@ def download(
 def redrive(
     letter_ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of dead letters.")] = None,
     all_of_them: Annotated[
-        bool, typer.Option("--all", help="Redrive all dead letters that match --address and --since, if given.")
+        bool,
+        typer.Option(
+            "--all", help="Redrive all dead letters, or all that match --address and --since if these are given."
+        ),
     ] = False,
     address: OfAddress = None,
     since: Since = None,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Redrive dead letters: attempt their delivery again over the current route, as if they were new."""
+    """Redrive dead letters: attempt to deliver them again over their current routes, as if they were new."""
     if bool(letter_ids) is (all_of_them or bool(address or since)):
         raise ServerRefused("Name the dead letters to redrive: give their ids, or use --all, --address or --since.")
     server = Client(data)
@@ -170,7 +175,7 @@ def replay(
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Forward again, to the current primary, the mail that an alias has kept since a given time."""
+    """Forward the mail that an alias has received since a given time to the alias's current primary."""
     if since is None:
         raise typer.BadParameter("give the start of the period, such as --since 2h", param_hint="--since")
     server = Client(data)
@@ -194,9 +199,9 @@ def _letter(server: Client, letter_id: str) -> tuple[schema.MessageWithTrace, sc
 
 
 def _moment(server: Client, when: str | None) -> str | None:
-    """Convert a time, or a duration such as `2h`, to a time in the form that the server reads.
+    """Convert a time, or a duration such as `2h`, to a time in the format that the server expects.
 
-    A duration is subtracted from the time of the server's clock, which may be virtual. Raises `ServerRefused`.
+    A duration is subtracted from the current time on the server's clock, which may be virtual. Raises `ServerRefused`.
     """
     ago = _AGO.fullmatch(when or "")
     if ago is None:

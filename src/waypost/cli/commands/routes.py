@@ -1,6 +1,6 @@
 """`waypost routes` lists, adds and removes routes, with or without a running server.
 
-A change to the routes takes effect immediately.
+A running server uses the changed routes immediately.
 """
 
 import os
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 app = typer.Typer(
-    help="Manage routes, which send mail elsewhere in addition to the inbox, or instead of it.", no_args_is_help=True
+    help="Manage routes, which send mail to other destinations, instead of the inbox or in addition to it.",
+    no_args_is_help=True,
 )
 
 Config = Annotated[
@@ -45,7 +46,7 @@ Config = Annotated[
     ),
 ]
 Number = Annotated[
-    str, typer.Argument(metavar="NUMBER", help="The number of a route that `waypost routes list` shows.")
+    str, typer.Argument(metavar="NUMBER", help="The number of a route, as shown by `waypost routes list`.")
 ]
 
 DEFAULT_CONFIG = ROWS["config"].default
@@ -65,7 +66,8 @@ def listed(
 
     Routes from the running server's settings file are marked "file". Routes that were added with `waypost routes add`
     have numbers. If no server is running, the list includes the routes in the settings file that --config names.
-    Secrets are not shown. The second column is the name of the route in the log, which contains no email addresses.
+    Secrets are not shown. The second column is the name that the log uses for the route, because the log contains no
+    email addresses.
     """
     stored = administer(data, database, routes.list_routes)
     file: SettingsFile = ctx.obj
@@ -82,9 +84,11 @@ def listed(
     if running is None and not config:
         typer.echo("      No server is running. To see the routes in a settings file, name the file with --config.")
     elif shown and all(route["match"] != "*" for route in shown):
-        typer.echo("      All other mail goes to the inbox of its address.")
+        typer.echo("      All other mail goes to the inbox of its recipient.")
     elif not shown:
-        typer.echo("There are no routes: all mail goes to the inbox of its address. `waypost routes add` adds a route.")
+        typer.echo(
+            "There are no routes: all mail goes to the inbox of its recipient. `waypost routes add` adds a route."
+        )
     if running is not None and config and running != read:
         typer.echo(f"      The routes in {config} differ from the routes that the running server read when it started.")
 
@@ -121,7 +125,7 @@ def add(
         str,
         typer.Option(
             "--tls",
-            help="The use of TLS: none, opportunistic (the default), require, or verify (the default of smtps://).",
+            help="How TLS is used: none, opportunistic (the default), require, or verify (the default for smtps://).",
             metavar="HOW",
         ),
     ] = "",
@@ -130,7 +134,8 @@ def add(
         str,
         typer.Option(
             "--secret-file",
-            help="A file with the user's password, or with the key that signs requests to a webhook. It is read now.",
+            help="A file with the user's password, or with the key that signs requests to a webhook. The file "
+            "is read only when the route is added.",
         ),
     ] = "",
     before: Annotated[
@@ -178,9 +183,9 @@ def add(
 ) -> None:
     """Add a route for mail that arrives from now on.
 
-    Before the route is added, it is checked with the settings of the running server. If no server is running, the check
-    uses the settings file and the environment of this command. The route comes after all other routes unless --before
-    is given.
+    Before the route is added, it is checked against the settings of the running server. If no server is running, the
+    check uses this command's settings file and environment. The route comes after all other routes unless --before is
+    given.
     """
     from waypost.config import file as settings_file
     from waypost.config import sources
@@ -210,13 +215,13 @@ def remove(
 ) -> None:
     """Remove a route that was added with `waypost routes add`. The numbers of all later routes decrease by one."""
     if not re.fullmatch("[0-9]{1,9}", number):
-        raise ServerRefused(f"NUMBER must be a number that `waypost routes list` shows; not {number!r}.")
+        raise ServerRefused(f"NUMBER must be a number that `waypost routes list` shows, not {number!r}.")
     route = administer(data, database, partial(routes.remove_route, number=int(number)))
     typer.echo(f"Removed route {number}: {_in_a_line(domain_routes.without_secret(route))}")
 
 
 def _running(data: str) -> Run | None:
-    """Return the server that runs on a data directory; None if no server is running."""
+    """Return the server that is using a data directory; None if no server is running."""
     with suppress(DataDirectoryError):
         return DataDirectory(Path(data)).running()
     return None
@@ -241,7 +246,7 @@ def _shown(route: dict[str, Any], number: int | None) -> dict[str, Any]:
 
 
 def _in_a_line(route: dict[str, Any]) -> str:
-    """Describe a route in one line, without the properties that have their default value."""
+    """Describe a route in one line. Properties with their default value are omitted."""
     further = [
         "and in the inbox" if route["keep"] and route["to"] != "inbox" else "",
         f"TLS {route['tls']}" if route["tls"] != _DEFAULTS.tls else "",

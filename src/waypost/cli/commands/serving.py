@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 def read_file(ctx: typer.Context, config: str) -> str:
-    """Read the settings file before Typer parses the other options, because the file sets their defaults."""
+    """Read the settings file. Typer calls this before it parses the other options, because the file sets their
+    defaults.
+    """
     from waypost.config import file
 
     ctx.obj = file.read(Path(config)) if config else file.SettingsFile()
@@ -30,7 +32,7 @@ def read_file(ctx: typer.Context, config: str) -> str:
 
 
 def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each row of the settings table.
+    """Give a command one option for each row of the settings table.
 
     Typer derives a command's options from its signature, so this function replaces the signature.
     """
@@ -91,7 +93,7 @@ def _warn(sentence: str) -> None:
 
 
 def _drop_unread_output() -> None:
-    """Discard buffered output that has no reader.
+    """Discard buffered output that nothing reads any more.
 
     Otherwise Python would try to flush the output at exit, fail, and end with exit code 120.
     """
@@ -111,14 +113,14 @@ def _protocols(settings: Settings) -> str:
 
 
 def _other_mail_addresses(run: "Run") -> str:
-    """Return the lines of the banner for the SMTPS and LMTP addresses, if there are any."""
+    """Return the banner lines that show the SMTPS and LMTP addresses, if there are any."""
     smtps = f"  mail, TLS    {run.smtps}   (SMTP with implicit TLS)\n" if run.smtps else ""
     lmtp = f"  mail, LMTP   {run.lmtp}   (for mail from your own mail server)\n" if run.lmtp else ""
     return smtps + lmtp
 
 
 def _mail_lines(settings: Settings) -> str:
-    """Return the lines of the banner for the host name, the trusted networks and the sender checks."""
+    """Return the banner lines that show the host name, the trusted networks and the sender checks."""
     trusted = ", ".join(map(str, settings.trusted_networks)) or "no network"
     checked = settings.authentication.value if settings.checks_senders else "off"
     return (
@@ -129,7 +131,7 @@ def _mail_lines(settings: Settings) -> str:
 
 
 def _settings_lines(settings: Settings) -> str:
-    """Return the lines of the banner for the settings file, if there is one, and for a virtual clock."""
+    """Return the banner lines that show the settings file, if there is one, and the virtual clock, if it is used."""
     faulty = sum(1 for route in settings.routes if route.fault)
     summary = ", ".join(
         [
@@ -149,7 +151,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _banner(service: "Service", run: "Run") -> None:
-    """Print the banner, which shows the server's addresses and files to the operator."""
+    """Print the banner, which tells the operator the server's addresses and files."""
     directory = service.directory
     typer.echo(
         f"Waypost {waypost.__version__} is ready.\n"

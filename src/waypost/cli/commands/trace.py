@@ -19,7 +19,7 @@ def trace(
         ),
     ],
     limit: Annotated[
-        int, typer.Option(help="The maximum number of messages to show, and the maximum number of refusals.")
+        int, typer.Option(help="The maximum number of messages to show. The same limit applies to refusals.")
     ] = 50,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
