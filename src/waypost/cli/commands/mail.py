@@ -95,7 +95,7 @@ def _copy(server: Client, message: schema.MessageWithTrace, address: str | None)
         kept = [one for one in message["deliveries"] if one["in_inbox"]]
         address = (kept or message["deliveries"])[0][
             "address"
-        ]  # a delivery without a stored copy may still wait in the queue
+        ]  # a delivery without a stored copy may still be waiting in the queue
     return server.download(f"messages/{path_of(message['id'])}/raw", address=address)
 
 

@@ -120,7 +120,8 @@ def _send(server: Client, address: str) -> str:
         with smtplib.SMTP(host, int(port), timeout=30) as client:
             client.ehlo()
             if client.has_extn("starttls"):
-                client.starttls(context=_unverified())  # the server is on this machine, and the message has no secret
+                # The certificate is not verified: the server is on this machine, and the message contains no secret.
+                client.starttls(context=_unverified())
                 client.ehlo()
             _expect(client.mail("", [] if address.isascii() else ["SMTPUTF8"]))
             _expect(client.rcpt(address))
