@@ -124,7 +124,7 @@ class Guard:
         return key.account
 
     def _allows(self, key: AccessKey, action: str, request: Request) -> bool:
-        """Return whether the key's policy allows an action under the conditions of the request."""
+        """Return whether the key's policy allows this request to perform an action."""
         circumstances = Circumstances(
             key=key,
             tenant=Tenant(key.account, region=""),  # mail does not belong to a region

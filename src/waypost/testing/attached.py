@@ -21,7 +21,9 @@ GRACE_SECONDS = 20.0
 
 
 def end_with(parent: int) -> None:
-    """Wait until the parent process has ended, then stop this process with SIGTERM, and later with SIGKILL."""
+    """Wait until the parent process has ended, then stop this process with SIGTERM and, if it has not ended in time,
+    with SIGKILL.
+    """
     while os.getppid() == parent and not select.select([sys.stdin.fileno()], [], [], CHECK_EVERY)[0]:
         pass
     os.kill(os.getpid(), signal.SIGTERM)

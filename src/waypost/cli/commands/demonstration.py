@@ -62,7 +62,7 @@ def run_demo(*, stay: bool) -> int:
 def _start_command() -> str:
     """Return the shell command that starts a permanent server.
 
-    If `waypost` is not on the PATH, the command first activates its virtual environment.
+    If `waypost` is not on the PATH, the shell command first activates the virtual environment that contains it.
     """
     activate = Path(sys.executable).with_name("activate")
     known = shutil.which("waypost") is not None or not activate.exists()

@@ -43,7 +43,7 @@ def create(
     account: Annotated[
         str,
         typer.Option(
-            "--account", help="The AWS account id, twelve digits. The default is the account of the server's owner."
+            "--account", help="The AWS account id (twelve digits). The default is the account of the server's owner."
         ),
     ] = "",
     name: Annotated[

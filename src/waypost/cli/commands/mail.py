@@ -87,7 +87,7 @@ def show(
 
 
 def _copy(server: Client, message: schema.MessageWithTrace, address: str | None) -> Iterator[bytes]:
-    """Yield the parts of a message as it was delivered to an address.
+    """Yield a message, as it was delivered to an address, in several parts.
 
     If `address` is None, the first copy that is stored in an inbox is used or, if there is none, the first delivery.
     """

@@ -169,7 +169,7 @@ def replay(
         typer.Option(
             "--since",
             metavar="WHEN",
-            help="Required: the start of the period, such as 2h (ago) or 2026-11-22T23:14:05Z.",
+            help="Required: forward only mail received since this time, such as 2h (ago) or 2026-11-22T23:14:05Z.",
         ),
     ] = None,
     data: Data = DEFAULT_DATA,
@@ -208,7 +208,7 @@ def _moment(server: Client, when: str | None) -> str | None:
         if when is not None and not _is_moment(when):
             raise ServerRefused(
                 f"--since must be a duration, such as 2h (ago), or a time with a time zone, such as "
-                f"2026-11-22T23:14:05Z; not {when!r}."
+                f"2026-11-22T23:14:05Z, not {when!r}."
             )
         return when
     clock: schema.Clock = server.get("clock")
