@@ -1,4 +1,4 @@
-"""The exception classes for all refusals. They form a small, closed hierarchy.
+"""The exception classes for all refusals. The classes form a small, closed hierarchy.
 
     WaypostError                a refusal, with a message that may be shown to the caller
     ├── Invalid                 a value breaks a rule; the error message names the value

@@ -1,7 +1,7 @@
-"""The syntax of an address, and the rule that decides whether two spellings are the same address.
+"""The syntax of an address, and the rule that decides whether two spellings denote the same address.
 
-An address is `local@domain`. Addresses are compared without regard to case, and their domains as IDNA A-labels. So
-`Support@Bücher.example` and `support@xn--bcher-kva.example` are the same address. An `Address` contains the original
+An address is `local@domain`. Addresses are compared without regard to case, and domains are compared as IDNA A-labels.
+So `Support@Bücher.example` and `support@xn--bcher-kva.example` are the same address. An `Address` contains the original
 spelling for display, but comparisons use only its `key`.
 """
 
@@ -59,9 +59,9 @@ def parse(text: str) -> Address:
 def from_parts(local: str, domain: str, *, text: str) -> Address:
     """Build an address from an unquoted local part and a domain; `text` is the original spelling, for display.
 
-    Raises `errors.Invalid` if a part is empty or too long, or if the domain is not a domain name. SMTP recipients need
-    no further check. SMTP allows a local part that needs quotes, although such a local part cannot match an email
-    address in Waypost.
+    Raises `errors.Invalid` if the local part or the domain is empty or too long, or if the domain is not a domain name.
+    These checks are sufficient for an SMTP recipient. SMTP also allows local parts that need quotes, although they
+    cannot match an email address in Waypost.
     """
     if not local or not domain:
         raise errors.Invalid("an address needs text on both sides of the @")
@@ -91,8 +91,8 @@ def domain_key(domain: str) -> str:
 
 
 SUBADDRESS_DELIMITER = "+"
-"""The delimiter before the subaddress in a local part (RFC 5233 section 1). The delimiter matters only in domains with
-subaddressing."""
+"""The delimiter before the subaddress in a local part (RFC 5233 section 1). The delimiter has this meaning only in
+domains with subaddressing."""
 
 
 def owner_keys(address: Address, subaddressed: Collection[str]) -> tuple[str, ...]:
@@ -126,7 +126,7 @@ def with_ascii_domain(text: str) -> str:
 
 
 def unquote(quoted: str) -> str:
-    """Remove the quotes and backslashes of an RFC 5321 `Quoted-string`, because they are not part of the address."""
+    """Remove the quotes and backslashes from an RFC 5321 `Quoted-string`, because they are not part of the address."""
     return re.sub(r"\\(.)", r"\1", quoted[1:-1])
 
 

@@ -43,10 +43,11 @@ def associate(
     link_of_alias: AliasLink | None,
     now: datetime,
 ) -> AliasLink:
-    """Decide whether two existing email addresses can be linked, given the current link of each, if any.
+    """Decide whether two existing email addresses can be linked.
 
-    Returns the alias link that the caller must create. Raises `errors.Invalid` if both ids are the same, or
-    `errors.Conflict` if an existing link prevents the new link. The message then names the existing link.
+    `link_of_primary` and `link_of_alias` are the current links of the two email addresses, if any. Returns the alias
+    link that the caller must create. Raises `errors.Invalid` if the two ids are the same, or `errors.Conflict` if an
+    existing link prevents the new link. The `errors.Conflict` message names the existing link.
     """
     refuse_self(primary_id, alias_id)
     if link_of_primary and link_of_primary == link_of_alias and link_of_primary.primary_id == primary_id:
@@ -59,7 +60,7 @@ def associate(
 
 
 def disassociate(primary_id: str, alias_id: str, *, link_of_primary: AliasLink | None) -> AliasLink:
-    """Return the link to remove, which must join exactly this primary and this alias.
+    """Return the link between this primary and this alias, which the caller must remove.
 
     Raises `errors.NotFound` if the addresses are not linked, if they are linked to other addresses, or if they are
     linked with the roles reversed.

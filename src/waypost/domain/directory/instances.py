@@ -20,7 +20,7 @@ class Tenant:
 
 
 ALIAS_IS_USED = "Invalid Input. Instance alias is already used."
-"""The error message for a requested instance alias that another instance already has.
+"""The error message for a request to create an instance with an alias that another instance already has.
 
 Amazon Connect returns exactly this message, and programs may check for it.
 """

@@ -1,4 +1,4 @@
-"""The tree of conditions in a search for the email addresses of an instance.
+"""The condition tree of a search for email addresses in an instance.
 
 Text is compared without regard to case, and tags are compared exactly. The docstrings of the classes in `Condition`
 define when a condition is true. Each store translates the tree into its own query, and `tests/kit/reference_search.py`
@@ -47,7 +47,7 @@ class Comparison(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The condition that a field equals, starts with, or contains `value`, which must be folded (`caseless.fold`).
+    """The condition that a field equals, starts with, or contains `value`, which must be case-folded (`caseless.fold`).
 
     A display name or description that was never set is compared as an empty string.
     """
@@ -94,8 +94,8 @@ def all_of(conditions: Iterable[Condition]) -> Condition:
 
 
 def check_size(*, conditions: int, depth: int, characters: int) -> None:
-    """Raise `errors.Invalid` if a search has too many conditions, too many levels, or too many characters in its
-    values.
+    """Raise `errors.Invalid` if a search has too many conditions, too many levels of nested conditions, or too many
+    characters in its values.
     """
     for what, count, limit in (
         ("conditions", conditions, MAX_CONDITIONS),
@@ -107,7 +107,10 @@ def check_size(*, conditions: int, depth: int, characters: int) -> None:
 
 
 def conjuncts(condition: Condition) -> tuple[Condition, ...]:
-    """Return the conditions that must all be true, with nested `Every` conditions flattened."""
+    """Return the conditions that must all be true for `condition` to be true.
+
+    Nested `Every` conditions are flattened.
+    """
     if isinstance(condition, Every):
         return tuple(part for inner in condition.of for part in conjuncts(inner))
     return (condition,)

@@ -137,8 +137,8 @@ def gives_whole(message: Message, action: Action, *, is_outside: bool) -> bool:
     """Return whether a notice includes the whole message rather than only its header (RFC 3461 section 4.3).
 
     A failure notice includes the whole message if the sender requested it, the message is small, and the sender has an
-    email address in this deployment. A sender outside the deployment never gets a body, because the message may be spam
-    with a forged sender.
+    email address in this deployment. The notice to a sender outside the deployment never includes the body, because the
+    message may be spam with a forged sender.
     """
     return (
         action is Action.FAILED
@@ -238,8 +238,8 @@ _MEANINGS = {
 }
 """The explanations of enhanced status codes, each with advice for the sender.
 
-Each key consists of the last two numbers of a status code, such as "4.6" for 5.4.6, or of only the first of the two,
-such as "1" for all codes 5.1.x (RFC 3463 section 3).
+A key is either the last two numbers of a status code (RFC 3463 section 3), such as "4.6" for 5.4.6, or only its second
+number, such as "1" for all codes 5.1.x.
 """
 _ANY_MEANING = ("The receiving system reported a problem.", "Try again later, or contact the recipient in another way.")
 
@@ -292,7 +292,7 @@ def _for_programs(outcomes: Sequence[RecipientOutcome], message: Message, *, hos
 
 
 def _fields_of(outcome: RecipientOutcome, message: Message, *, is_utf8: bool) -> list[tuple[str, str]]:
-    """Return the names and values of one recipient's fields. An unknown value is returned as an empty string."""
+    """Return the names and values of one recipient's fields. The value of a field is empty if it is unknown."""
     fate, diagnostic = outcome.fate, _diagnostic(outcome)
     kind, _, original = outcome.wishes.orcpt.partition(";")
     return [
@@ -309,7 +309,7 @@ def _fields_of(outcome: RecipientOutcome, message: Message, *, is_utf8: bool) ->
 
 
 def _returned(header: bytes, whole: bytes, *, is_utf8: bool) -> bytes:
-    """Compose the part that returns the whole message, or only its header if `whole` is empty."""
+    """Compose the part of the notice that contains the whole message, or only its header if `whole` is empty."""
     is_global = is_utf8 and not header.isascii() and _is_utf8(header)
     if whole:
         return _labelled(
@@ -342,8 +342,8 @@ def _is_reply(result: AttemptResult | None) -> bool:
 def _remote(outcome: RecipientOutcome) -> str:
     """Return the Remote-MTA value, which names the server that replied.
 
-    The value is empty if the peer is not a mail server, or if the copy was forwarded, because the server's name could
-    then reveal the primary of the alias.
+    The value is empty if the peer is not a mail server. It is also empty for a forwarded copy, because the server's
+    name could reveal the primary of the alias.
     """
     result = outcome.fate.result
     if result is None or outcome.is_forwarded:
@@ -354,7 +354,7 @@ def _remote(outcome: RecipientOutcome) -> str:
 
 
 def _status(fate: Fate) -> str:
-    """Return the status code of an outcome.
+    """Return the enhanced status code that the notice gives for an outcome.
 
     A code that is malformed or contradicts the action is replaced by a general code (RFC 3464 section 2.3.4).
     """

@@ -21,6 +21,6 @@ def discreet(text: str, *, is_forwarded: bool) -> str:
 
     For a forwarded copy, the result is `WITHHELD`, because the receiving server knows the primary and may name it in
     ways that a program cannot detect ("Bob Smith's mailbox is full"). The sender still gets the reply code and the
-    status code, which are sufficient.
+    enhanced status code, which identify the kind of problem.
     """
     return WITHHELD if is_forwarded else one_line(text)

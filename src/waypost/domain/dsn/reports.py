@@ -25,14 +25,14 @@ _RECEIVED_LIMIT = 1_000
 """The maximum number of bytes to examine in one Received field."""
 _FEW_RECEIVED = 30
 _SHORT_RECEIVED_LIMIT = 400
-"""The maximum number of bytes to examine in one Received field if there are more than `_FEW_RECEIVED` fields.
+"""The maximum number of bytes to examine in each Received field if a message has more than `_FEW_RECEIVED` of them.
 
 This limit is lower than `_RECEIVED_LIMIT`, because up to a hundred fields are read within one store transaction.
 """
 _STATUS_LIMIT = 16 * 1024
 """The maximum number of bytes to examine in a delivery status. This limit is enough for fifty recipients."""
 _ENCODED_LIMIT = 4 * _STATUS_LIMIT
-"""The maximum length of a delivery status in quoted-printable or base64, in bytes.
+"""The maximum length, in bytes, of a delivery status that is encoded as quoted-printable or base64.
 
 The limit is four times `_STATUS_LIMIT`, because quoted-printable uses up to three bytes for each original byte, and
 adds line breaks.
@@ -40,7 +40,7 @@ adds line breaks.
 _STATUSES_LIMIT = 2
 """The maximum number of delivery statuses to examine. A bounce normally contains only one delivery status."""
 _FIELDS_LIMIT = 400
-"""The maximum number of recipient fields to examine.
+"""The maximum number of fields about recipients to examine in one delivery status.
 
 This limit is enough for a hundred recipients with short fields.
 """
@@ -77,9 +77,9 @@ class Report:
 
     final_recipient: str
     action: str
-    """The action as a value of `Action`; empty if the bounce gives an unknown action or none.
+    """The action as a value of `Action`; empty if the bounce gives no action or an unknown action.
 
-    If the bounce has no action, but the status code of a permanent failure, the value is `Action.FAILED`.
+    If the bounce gives no action, but its status code means a permanent failure, the value is `Action.FAILED`.
     """
     status: str
     diagnostic: str
@@ -112,8 +112,8 @@ def _statuses(entity: bytes, *, depth: int, parts_left: Iterator[int], is_wrappe
 
     RFC 6522 requires a `message/delivery-status` part to be in a `multipart/report`. But some servers use
     `multipart/mixed`, and some filters wrap a report in another multipart. A report in an attached message is usually
-    about other mail, and is ignored. The exception is a bounce that a filter has wrapped in a multipart of its own.
-    Such a filter writes `report-type=delivery-status` into the Content-Type of this multipart.
+    about other mail, so it is ignored. The exception is a bounce that a filter has wrapped in a multipart of its own.
+    Such a filter writes `report-type=delivery-status` into the Content-Type field of the outer multipart.
     """
     header, _, body = (b"", b"", entity) if entity.startswith(b"\n") else entity.partition(b"\n\n")
     kind = next(_fields(header, b"content-type"), "")
@@ -260,7 +260,7 @@ def _without_comments(value: str) -> str:
 def _fields(header: bytes, name: bytes, limit: int = _FIELD_LIMIT) -> Iterator[str]:
     """Yield the unfolded values of all fields with the given name, in header order.
 
-    Of the Received fields, the most recent comes first, because each server adds its field at the top.
+    The most recent Received field comes first, because each server adds its field at the top.
     """
     lines = b"\n" + header  # a regular expression that begins with a literal byte is four times as fast
     for field in re.finditer(rb"\n" + name + rb"[ \t]*:", lines, re.IGNORECASE):

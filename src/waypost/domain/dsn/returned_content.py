@@ -1,7 +1,7 @@
 """The part of a message that a notice returns to the message's sender (RFC 3461 section 4.3, RFC 6522).
 
-The content of the message is untrusted. So the number of bytes examined is limited, and the running time is linear in
-this number.
+The content of the message is untrusted. So the functions in this module examine only a limited number of bytes, and
+their running time is linear in this number.
 """
 
 import re
@@ -18,7 +18,7 @@ The last two bytes show whether the header is longer than `EXAMINED`.
 """
 
 HEADER_LIMIT = 4 * 1024
-"""The maximum number of bytes of a header that one notice returns. A longer header is cut at the end of a line."""
+"""The maximum number of header bytes that one notice returns. A longer header is cut at the end of a line."""
 
 HEADERS_LIMIT = 64 * 1024
 """The maximum number of header bytes that all notices about one message return in total."""
@@ -83,7 +83,8 @@ def whole(original: bytes) -> bytes:
     """Return a whole message, with the header as its author wrote it.
 
     The result is empty if the message cannot be returned as a whole. A part of a notice that contains a whole message
-    must not be encoded (RFC 2046 section 5.2.1), so this is possible only if `is_lines` is true for the message.
+    must not be encoded (RFC 2046 section 5.2.1), so a notice can return a whole message only if `is_lines` is true for
+    the message.
     """
     raw_header = original[: end_of_header(original)]
     returned = of_author(raw_header) + original[len(raw_header) :]

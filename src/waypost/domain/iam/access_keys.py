@@ -45,7 +45,7 @@ class AccessKey:
     def has_session_token(self, candidate: str | None) -> bool:
         """Return whether the candidate is the key's session token.
 
-        If the key has no session token, only None is accepted.
+        If the key has no session token, the result is true only if the candidate is None.
         """
         if candidate is None or self.session_token_digest is None:
             return candidate is None and self.session_token_digest is None
@@ -70,7 +70,7 @@ class AccessKey:
         """Return whether a temporary key has expired.
 
         A key whose creation time is more than `MAX_CLOCK_SKEW` in the future is also treated as expired. Such a key was
-        created while the clock was fast, and would otherwise be valid for too long.
+        created while the clock was ahead, and would otherwise be valid for too long.
         """
         return self.expires_at is not None and not self.created_at - MAX_CLOCK_SKEW <= now < self.expires_at
 
@@ -84,7 +84,10 @@ def is_id(text: str) -> bool:
 
 
 def digest_of_session_token(token: str) -> bytes:
-    """Return the SHA-256 digest of a session token, for storage. Tokens are long and random, so they need no salt."""
+    """Return the SHA-256 digest of a session token, for storage.
+
+    Tokens are long and random, so their digests need no salt.
+    """
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 

@@ -17,9 +17,9 @@ A request value of the wrong type does not match, and neither does a variable wi
 true in both cases. For example, a statement that denies all callers outside a network also denies a caller without an
 address.
 
-A key with several values needs a quantifier, because the result without a quantifier is undefined. The caller may have
-chosen how many values the key has, and must not gain access in this way. So if the result is undefined, a Deny
-statement applies and an Allow statement does not. If the value of a key is always a list, an operator without a
+A condition on a key with several values needs a quantifier, because the result without a quantifier is undefined. The
+caller may have chosen the number of values, and must not gain access by that choice. So if the result is undefined, a
+Deny statement applies and an Allow statement does not. If the value of a key is always a list, an operator without a
 quantifier is false.
 
 Sources: IAM User Guide, "Condition operators", "Policy variables with no value", "Conditions with multiple
@@ -148,7 +148,8 @@ def _string(convert: Callable[[str], Any]) -> Reader:
 
 
 def _boolean(source: str, variables: bool) -> tuple[Test, frozenset[str]]:
-    """Parse the operand of a Bool condition. It may be a variable, like the operands of string and ARN operators.
+    """Parse the operand of a Bool condition. The operand may be a variable, like the operands of string and ARN
+    operators.
 
     Source: IAM User Guide, "Boolean condition operators".
     """

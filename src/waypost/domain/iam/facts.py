@@ -29,7 +29,7 @@ class Circumstances:
     now: datetime
 
     def look_up(self, key: str) -> tuple[str, ...] | None:
-        """Return the value of a global condition key, whose name is given in lower case.
+        """Return the value of a global condition key. `key` is the name of the key in lower case.
 
         Returns None if the key has no value in this call, or is not a global key.
         """

@@ -15,7 +15,7 @@ Lookup = Callable[[str], tuple[str, ...] | None]
 """A function that returns all values of a key in the request; None or an empty tuple if the request lacks the key."""
 
 MULTIVALUED = frozenset({"aws:tagkeys", "aws:calledvia", "aws:principalorgpaths", "aws:principalservicenameslist"})
-"""The keys whose values are always lists, even if a list has only one member. Only set operators can test these
+"""The keys whose value is always a list, even if the list has only one member. Only set operators can test these
 keys."""
 
 _KEY = re.compile(r"[A-Za-z0-9][\w.:-]*(?:/.+)?", re.ASCII | re.DOTALL)
@@ -36,8 +36,8 @@ def read(text: str) -> str:
 
 
 def single(key: str, lookup: Lookup) -> str | None:
-    """Return a condition key's value. Return None if the key does not have exactly one value, or if its values are
-    always lists.
+    """Return a condition key's value. Return None if the key does not have exactly one value, or if its value is always
+    a list.
     """
     values = lookup(key)
     return values[0] if values and len(values) == 1 and key not in MULTIVALUED else None

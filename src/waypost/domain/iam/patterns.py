@@ -67,8 +67,8 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A string with wildcards. In an ARN, a wildcard matches characters within one part, so only a wildcard in the
-    resource can match a colon.
+    """A string with wildcards. In an ARN, a wildcard never matches beyond its own part. Of all parts, only the resource
+    may contain colons, so only a wildcard in the resource can match a colon.
     """
 
     parts: tuple[tuple[Piece, ...], ...]
@@ -122,7 +122,7 @@ def of_parts(parts: Sequence[tuple[Piece, ...]]) -> Pattern:
 def glob(source: str) -> str:
     """Return the regular expression for a string with wildcards but without variables.
 
-    The returned expressions can be joined as alternatives.
+    Several of these expressions can be joined with `|` into one.
     """
     return _expression([read(source, wildcards=True, variables=False)])
 
@@ -133,7 +133,7 @@ def keys_of(pieces: Iterable[Piece]) -> frozenset[str]:
 
 
 def plain(pieces: Sequence[Piece]) -> str | None:
-    """Join the pieces of a string if all of them are strings; otherwise return None."""
+    """Join the pieces into one string; return None if any piece is a wildcard or a variable."""
     texts = [piece for piece in pieces if isinstance(piece, str)]
     return "".join(texts) if len(texts) == len(pieces) else None
 

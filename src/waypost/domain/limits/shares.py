@@ -1,4 +1,5 @@
-"""Fair shares of a limited resource: the amount that one network or one DNS domain may hold at any time.
+"""Fair shares of a limited resource. The users of the resource are networks or DNS domains, and a share is the amount
+that one user may hold at any time.
 
 No user may hold more than the amount that is still free, so a share shrinks as the resource fills up. A single user can
 therefore hold at most half of the resource, two users can hold at most a third each, and some of the resource is always
@@ -78,7 +79,7 @@ def _labels(name: str) -> list[str]:
 
 
 def allows(shares: Collection[Share], amount: int, *, free: int, held_by: Callable[[str], int]) -> bool:
-    """Return whether `amount` is free, and whether every holder would stay within its share after taking it.
+    """Return whether `amount` is free and every holder would stay within its share after taking it.
 
     `held_by` returns the amount that a holder already has. A holder that has nothing may take everything that is free.
     """

@@ -53,7 +53,7 @@ _CODECS = {
     "utf-8": "utf-8-sig",
     "x-user-defined": "",
 }
-"""The codecs to use where the Python codec that `webencodings` chooses lacks some characters.
+"""The codecs to use instead of the Python codecs that `webencodings` chooses, because those lack some characters.
 
 The keys are the names of encodings in the WHATWG standard. The codec is empty for an encoding that browsers refuse to
 decode, or that is not for text.

@@ -29,7 +29,11 @@ class Reason(StrEnum):
 
 
 class Status(StrEnum):
-    """The status of a delivery. The transaction that accepts a message also delivers it to the built-in inbox."""
+    """The status of a delivery.
+
+    A delivery to the built-in inbox needs no attempt: the transaction that accepts the message also completes the
+    delivery.
+    """
 
     QUEUED = "queued"
     """The delivery waits for its next attempt, or an attempt is in progress."""
@@ -47,7 +51,7 @@ class Event(StrEnum):
     DELIVERED = "delivered"
     """A copy is in the inbox, or the delivery over the route succeeded."""
     MOVED = "moved"
-    """The route has changed, so the next attempt will go to the new destination."""
+    """The route has changed, so the next attempt will go to a new destination."""
     DEFERRED = "deferred"
     """An attempt failed, and the server will try again."""
     DEAD = "dead"
@@ -224,7 +228,7 @@ class Decision:
     at: datetime | None = None
     """The time of the next attempt; None if the server makes no more attempts."""
     is_of_destination: bool = False
-    """Whether the destination itself failed, in which case other messages for it would fail, too."""
+    """Whether the destination itself failed, in which case other messages for this destination would fail too."""
     is_loop: bool = False
     """Whether the message is in a mail loop."""
 
@@ -237,7 +241,7 @@ class Queued:
     attempts: int
     """The number of attempts before the current attempt."""
     queued_at: datetime
-    """The time when the delivery was accepted or redriven."""
+    """The time when the message was accepted or the delivery was redriven."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,7 +268,7 @@ _PERMANENT_TROUBLES = {
 }
 """The kinds of trouble that are permanent failures, with their enhanced status codes.
 
-A nonexistent host counts only as a temporary failure, because a mistake in the DNS or in a route looks the same.
+A nonexistent host is only a temporary failure, because the cause may be a mistake in the DNS or in a route.
 """
 
 _TROUBLES_OF_DESTINATION = {
@@ -280,9 +284,9 @@ _TROUBLES_OF_DESTINATION = {
     Trouble.FORBIDDEN,
     Trouble.IS_OURSELVES,
 }
-"""The kinds of trouble for which the destination itself is responsible, rather than the message.
+"""The kinds of trouble that are caused by the destination itself, not by the message.
 
-With SMTP and LMTP, the destination is responsible only at the stages before MAIL (`_BEFORE_THE_MESSAGE`).
+With SMTP and LMTP, this is assumed only at the stages before MAIL (`_BEFORE_THE_MESSAGE`).
 """
 
 _BEFORE_THE_MESSAGE = {Stage.CONNECT, Stage.TLS, Stage.GREETING, Stage.HELLO, Stage.AUTH}
@@ -293,7 +297,7 @@ _WEBHOOK_REFUSALS = {410, 413, 415, 422}
 """The HTTP status codes with which a webhook refuses a message permanently.
 
 These status codes mean Gone, Content Too Large, Unsupported Media Type and Unprocessable Content. In contrast, the
-codes 400, 401, 403 and 404 are temporary failures, because they usually come from a misconfigured receiver.
+codes 400, 401, 403 and 404 are temporary failures, because a misconfigured receiver is their usual cause.
 """
 
 _LOOP = re.compile(r"[45]\.4\.6")
@@ -403,7 +407,8 @@ def _refusal_by_reply(result: AttemptResult) -> str:
 
 
 _STATUS_BY_STAGE = {Stage.MAIL: "5.1.0", Stage.RCPT: "5.1.1"}
-"""The enhanced status codes to assume, by stage, for refusals whose replies do not contain one."""
+"""For each stage, the enhanced status code to assume if the reply that refuses the mail does not contain such a code.
+"""
 
 
 def _temporary(result: AttemptResult) -> str:

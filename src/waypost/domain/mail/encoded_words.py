@@ -17,7 +17,7 @@ _WORD = re.compile(
 """The charset, encoding and text of an encoded word.
 
 Some senders write spaces and question marks in the text of an encoded word, although RFC 2047 does not allow them. The
-text ends no later than where another encoded word begins, so that no byte is examined more than a fixed number of
+text cannot extend beyond the beginning of another encoded word, so that no byte is examined more than a fixed number of
 times. The repetition in this regular expression is not possessive, because CPython before 3.11.5 matches possessive
 repetitions of groups incorrectly (python/cpython#106052).
 """

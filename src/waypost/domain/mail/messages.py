@@ -174,7 +174,8 @@ class HeaderFacts:
 
 
 def new_id(now: datetime, number: int, random: bytes) -> str:
-    """Return a UUIDv7 (RFC 9562 section 5.7). Ids sort by the time at which the server began to receive the messages.
+    """Return a UUIDv7 (RFC 9562 section 5.7). The ids sort in the order in which the server began to receive the
+    messages.
 
     `number` orders up to 4,096 ids within one millisecond (RFC 9562 section 6.2, method 1). `random` is 8 bytes from a
     cryptographically secure source.
@@ -319,7 +320,7 @@ def _date(moment: datetime) -> str:
 def _tls_comment(tls: str) -> str:
     """Return the comment about TLS for the Received line.
 
-    RFC 8314 section 4.3 defines a clause for the cipher, but OpenSSL does not provide the cipher names that it
+    RFC 8314 section 4.3 defines a clause for the cipher, but OpenSSL does not provide the cipher names that the clause
     requires.
     """
     return f" ({tls})\r\n\t" if tls else " "

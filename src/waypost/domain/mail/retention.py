@@ -67,7 +67,10 @@ def find(rules: Iterable[Rule], address: addresses.Address, instance_id: str | N
 
 
 def first_cursor(rule: Rule, now: datetime) -> str:
-    """Return an id that sorts after the ids of all messages that a rule may delete; empty if there are none."""
+    """Return an id that sorts after the id of each message that a rule may delete.
+
+    The result is empty if the rule deletes nothing.
+    """
     if rule.size is not None:
         return _NEWEST
     # A message gets its id before it is received, so a message with a later id cannot be too old.

@@ -169,7 +169,7 @@ INBOX_ROUTE = Route(match="*", to=INBOX, keep=True)
 
 
 def names_of(address: addresses.Address, instance_id: str | None) -> set[str]:
-    """Return all `match` values, of routes or retention rules, that match an address.
+    """Return each value that matches an address if it is the `match` of a route or a retention rule.
 
     `instance_id` is None if the email address was deleted. Then no `instance:ID` matches.
     """
@@ -227,7 +227,7 @@ def shown(target: str) -> str:
     An ellipsis replaces the query, the fragment, and any user and password before the host. Only the code that makes
     the connection uses the whole URL.
     """
-    if re.match("maildir:|mx:|lmtp:///", target):  # a path may have any character
+    if re.match("maildir:|mx:|lmtp:///", target):  # a path may contain any character
         return target
     address, mark, _ = _parted(target)
     address = re.sub(r"\A([a-z][a-z0-9+.-]*:/*)[^/]*@", r"\1…@", address, flags=re.IGNORECASE)
@@ -258,7 +258,7 @@ def without_secrets(text: str, target: str) -> str:
 
 
 _SHORTEST_SECRET = 6
-"""The minimum length of a query value that is treated as a secret, in characters."""
+"""The minimum length, in characters, at which a value in a URL's query is treated as a secret."""
 
 
 def _parted(target: str) -> tuple[str, str, str]:
@@ -407,7 +407,7 @@ def _checked_match(match: str) -> str:
 
 
 def without_secret(route: Route) -> dict[str, Any]:
-    """Return what may be shown of a route, as JSON values: everything except its secret."""
+    """Return a route as JSON values that are safe to show, without its secret."""
     return {
         "log_name": route.log_name,
         "match": route.match,

@@ -1,8 +1,8 @@
 """The events in a message's trace, with one type for each kind of event.
 
-The store and the inspection API use the same names for kinds and members. Only `members` and `from_members` convert
-between event objects and their members. The reference documentation includes the note from each field's `Annotated`
-type.
+The store and the inspection API use the same names for the kinds of events and for the members of an event. Only the
+functions `members` and `from_members` convert an event object to its members, or back. The reference documentation
+includes the note from each field's `Annotated` type.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -94,7 +94,7 @@ class DeliveredEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MovedEvent:
-    """The routes have changed, so the next attempt will go to the new destination."""
+    """The routes have changed, so the next attempt will go to a new destination."""
 
     kind: ClassVar[str] = Event.MOVED.value
     address: Address

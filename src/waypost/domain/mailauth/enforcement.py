@@ -29,7 +29,7 @@ class Reason(StrEnum):
 
 
 NOT_WANTED = {Reason.OFF, Reason.HANDED_OVER, Reason.TRUSTED}
-"""If a message is not checked for one of these reasons, the settings exempt it from the sender checks.
+"""These reasons mean that the settings exempt the message from the sender checks.
 
 All other reasons mean that the server was unable to check the message.
 """

@@ -1,4 +1,5 @@
-"""Forecast whether the sender of forwarded mail is rewritten, and what the receiver's SPF, DKIM and DMARC checks find.
+"""Forecast whether the sender of forwarded mail is rewritten, and the results of the receiver's SPF, DKIM and DMARC
+checks.
 
 This module does not query the DNS. If a result depends on a domain's DNS records, the forecast says so.
 """
@@ -46,7 +47,7 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The results that a receiver is expected to find for a forwarded message."""
+    """The expected results of a receiver's checks of a forwarded message."""
 
     spf: Expectation
     dkim: Expectation

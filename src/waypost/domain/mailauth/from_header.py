@@ -22,7 +22,8 @@ RFC 9989 section 11.5 leaves the number to the receiver.
 """
 
 MAX_ADDRESSES = 100
-"""The maximum number of `@` signs in a message's malformed From fields, over all interpretations of the fields."""
+"""The maximum number of `@` signs in a message's malformed From fields, counted over all interpretations of the fields.
+"""
 
 MAX_FIELDS = 10
 """The maximum number of From fields to examine in one message. RFC 5322 section 3.6 allows only one From field."""
@@ -136,7 +137,7 @@ def read(values: Iterable[str]) -> Authors:
     """Return the author's domains, given the values of all From fields of a message. Never raises an exception.
 
     The values must be exactly as received: still folded, and with their encoded words. The running time is linear in
-    the length of the values. Values with more than `MAX_TEXT` characters in total are not read.
+    the length of the values. If the values have more than `MAX_TEXT` characters in total, they are not read.
     """
     fields = list(values)
     if len(fields) > MAX_FIELDS or sum(map(len, fields)) > MAX_TEXT:
@@ -209,7 +210,7 @@ def _readings(value: str) -> dict[str, None]:
 def _spaced(text: str) -> str:
     """Replace each run of white space with one space.
 
-    Without this step, the regular expressions would take quadratic time if there are long runs of white space.
+    Without this step, the regular expressions would take quadratic time on long runs of white space.
     """
     return _WHITE_SPACE.sub(" ", text)
 

@@ -1,9 +1,9 @@
 """Rewrite the sender of forwarded mail (SRS), so that SPF passes and bounces come back to this server.
 
-A rewritten sender has one of three forms. The local part of a rewritten sender is never longer than 64 bytes. The rest
-of the local part after its first separator is signed, and is opaque to other servers. In all forms, the id identifies
-the message that bounced. The signature ignores case, and the encoding is Base32, because some mail systems change the
-case of local parts.
+A rewritten sender has one of three forms. The local part of a rewritten sender is never longer than 64 bytes.
+Everything after the first separator in the local part is signed, and is opaque to other servers. In all forms, the id
+identifies the message that bounced. The signature ignores case, and the encoding is Base32, because some mail systems
+change the case of local parts.
 
     SRS0=<mac><id>=<day>=<domain>=<local part>      an ordinary sender
     SRS1=<mac><id><day>=<domain>=<rest>             a sender that other servers rewrote; bounces go to the first server
@@ -62,7 +62,8 @@ class Returned:
     last_id: str
     """The last id of the range that includes the bounced message's id.
 
-    For the forms SRS0 and SRS1, several ids are possible, because these forms contain only the beginning of an id.
+    For the forms SRS0 and SRS1, several ids are possible, because an address in these forms contains only the beginning
+    of the id.
     """
     sender: str | None
     """The original sender or, for SRS1, its first rewritten form; None if the address does not contain a sender."""
@@ -72,7 +73,7 @@ def rewrite(sender: str, *, domain: str, message_id: str, now: datetime, key_of:
     """Return the rewritten sender: an address in `domain` that accepts bounces. The null sender is not rewritten.
 
     `key_of` returns the secret for a period. The number of a period is the number of days since 1970, divided by
-    `PERIOD_DAYS`.
+    `PERIOD_DAYS` and rounded down.
     """
     if not sender:
         return ""

@@ -191,7 +191,7 @@ def trusted_results(header: bytes, authserv_id: str) -> tuple[str, ...]:
 
 def count_forged(header: bytes, authserv_id: str) -> int:
     """Return the number of `Authentication-Results` fields in a received header that have this server's name."""
-    if b"authentication-results" not in header.lower():  # true of nearly all mail, and faster than the expression
+    if b"authentication-results" not in header.lower():  # usually true, and faster than the regular expression
         return 0
     return sum(1 for _, forged in _foreign_results(header, authserv_id, _ID_OCTETS) if forged)
 
@@ -264,8 +264,8 @@ def parse_record(domain: str, texts: Sequence[str]) -> Record | None:
 
     A DMARC record begins with `v=DMARC1`, which is case-sensitive (RFC 9989 section 4.8). If `p` is missing, or if `p`,
     `sp` or `np` is invalid, the policy depends on `rua`: the policy is `none` if `rua` has a URI, and otherwise the
-    record has no policy (section 4.10.1). If the value of another tag is invalid, the default of the tag applies.
-    Unknown tags and the historic `pct` are ignored, except that `pct=0` means `t=y`.
+    record has no policy (section 4.10.1). If the value of another tag is invalid, the tag's default applies. Unknown
+    tags and the historic `pct` are ignored, except that `pct=0` means `t=y`.
     """
     records = [text for text in texts if _VERSION.match(text)]
     if len(records) != 1:
@@ -291,7 +291,7 @@ def parse_record(domain: str, texts: Sequence[str]) -> Record | None:
 def _tags(record: str) -> dict[str, str]:
     """Return the tags of a record.
 
-    All tags are returned in lower case, because they are not case-sensitive (RFC 5234 section 2.3).
+    Tag names and values are returned in lower case, because they are not case-sensitive (RFC 5234 section 2.3).
 
     A tag that occurs twice gets an empty value, which is invalid (RFC 6376 section 3.2).
     """
@@ -339,17 +339,17 @@ def align(
 ) -> bool:
     """Return whether a domain that SPF or DKIM authenticated is aligned with the domain in From.
 
-    RFC 9989 section 4.4 defines alignment. Strict alignment compares the domains, and relaxed
-    alignment compares the organizational domains.
+    RFC 9989 section 4.4 defines alignment. Strict alignment requires equal domains, and relaxed alignment requires
+    equal organizational domains.
     """
     return identifier == author if strict else identifier_organisation == author_organisation
 
 
 def conclude(authors: Authors, verdicts: Sequence[Dmarc]) -> Dmarc:
-    """Return the DMARC result of a message, based on the verdicts on the domains in its From fields, in the same order.
+    """Return the DMARC result of a message. `verdicts` are the DMARC results for `authors.domains`, in the same order.
 
     If From clearly names one domain, the verdict on that domain is the result. If From is unclear, the result cannot be
-    `pass` (RFC 9989 section 5.3.1). The result is `fail` if the verdict on any domain whose policy is `reject` is
+    `pass` (RFC 9989 section 5.3.1). The result is `fail` if at least one domain has the policy `reject` and the verdict
     `fail` (section 11.5).
     """
     if authors.naming is Naming.ONE:
@@ -374,7 +374,7 @@ _MALFORMED = {
 def decide(authors: Sequence[str], spf: Spf, dkim: Sequence[Dkim]) -> Generator[str, Answer, Dmarc]:
     """Decide the DMARC result for one domain in From.
 
-    The domain must be the only element of `authors`, in the form of A-labels.
+    The domain must be the only element of `authors`, and be spelled as A-labels.
 
     If a check that might have passed for the domain could not be completed, the result is `temperror`, never `fail`.
     """
