@@ -91,7 +91,8 @@ def is_report(header: bytes) -> bool:
 
 
 def read_report(octets: bytes) -> Report | None:
-    """Return a bounce's report about the first recipient whose delivery failed, or the first recipient if none failed.
+    """Return a bounce's report about the first recipient whose delivery failed. If no delivery failed, the report is
+    about the first recipient.
 
     The result is None if the bounce has no machine-readable part (RFC 3464), because free text is never interpreted.
     The function accepts arbitrary bytes, and never raises an exception.

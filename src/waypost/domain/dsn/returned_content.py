@@ -74,7 +74,7 @@ def header(original: bytes, *, recipients: int = 1) -> bytes:
 def _whole_lines(beginning: bytes) -> bytes:
     """Return the beginning of a header without its incomplete last line.
 
-    If the header has only one line, that line is kept.
+    If the incomplete line is the only line, it is kept.
     """
     return beginning[: max(beginning.rfind(b"\r"), beginning.rfind(b"\n")) + 1] or beginning
 

@@ -6,8 +6,8 @@ quantifier ForAnyValue, the negated operator StringNotLike, the suffix IfExists,
 Each operator is based on a positive comparison of one value in the request with one value in the policy. The rules for
 negation, IfExists and quantifiers build on this comparison.
 
-If the policy lists several values, they are alternatives. A negated operator is true if the positive operator is false.
-So with several values, a negated operator requires that the request matches none of the values.
+If the policy lists several values, they are alternatives. A negated operator is true if the corresponding positive
+operator is false. So with several values, a negated operator requires that the request matches none of the values.
 
 If the request does not have the key, positive operators are false and negated operators are true. With IfExists, every
 operator without a quantifier is true for a missing key. If the key is missing, ForAllValues is true and ForAnyValue is
@@ -122,7 +122,7 @@ def read(operator_name: str, key: str, values: Sequence[str], *, variables: bool
 
 Reader = Callable[[str, bool], tuple[Test, frozenset[str]]]
 """A function that parses one value of the policy. It returns the test for this value, and the condition keys that the
-value's variables stand for."""
+variables in the value refer to."""
 
 _NO_KEYS: frozenset[str] = frozenset()
 

@@ -139,7 +139,7 @@ class Stage(StrEnum):
     END = "end"
     """The transport sent the whole message, so the peer may have accepted it, even if its reply did not arrive."""
     STORED = "stored"
-    """The message is stored durably in a file of the Maildir."""
+    """The message is stored durably in a file in the Maildir."""
 
 
 class Protocol(StrEnum):
@@ -255,7 +255,9 @@ class Policy:
     expire: timedelta = timedelta(days=5)
     """The time after which the server makes no more attempts (RFC 5321 section 4.5.4.1: "at least 4-5 days")."""
     jitter: float = 0.1
-    """The fraction by which a pause may be extended, so that messages that failed together are not retried together."""
+    """The fraction by which a pause may be extended, so that different messages that failed together are not retried
+    together.
+    """
     pause: timedelta = timedelta(minutes=1)
     """The longest time for which the server sends nothing to a destination after the destination itself has failed."""
 
@@ -402,7 +404,7 @@ def _refusal_by_reply(result: AttemptResult) -> str:
     if result.stage is Stage.RCPT and code == 552 and not result.enhanced:
         return ""  # means "too many recipients" in servers older than RFC 2821 (RFC 5321 section 4.5.3.1.10)
     if result.stage is Stage.BODY or code in {502, 503, 530, 535, 538}:
-        return ""  # sent before the end of the message, or about the order of commands or AUTH, so not about the mail
+        return ""  # not about the message: sent before its end, or about the order of commands or AUTH
     return result.enhanced if result.enhanced.startswith("5.") else _STATUS_BY_STAGE.get(result.stage, "5.0.0")
 
 

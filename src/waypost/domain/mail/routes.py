@@ -144,7 +144,7 @@ class Route:
         """The TLS mode that the route uses.
 
         For smtps://, the mode is `VERIFY` unless `tls` is `REQUIRE` (RFC 8314 section 4.1). The rule for smtps:// also
-        applies to routes that an earlier version stored with another mode.
+        applies to routes that an earlier version stored with a different mode.
         """
         is_implicit = self.to.startswith("smtps:")
         return Tls.VERIFY if is_implicit and self.tls is not Tls.REQUIRE else self.tls

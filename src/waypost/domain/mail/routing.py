@@ -92,9 +92,10 @@ def plan(recipients: Iterable[Recipient], routes: Sequence[Route] = ()) -> Plan:
 
 
 def without_loops(plan: Plan, has_been_sent_on: Callable[[EmailAddress], bool]) -> Plan:
-    """Return the plan, but keep a forwarded copy in the primary's inbox if its route would repeat a mail loop.
+    """Return the plan, but keep a forwarded copy in the primary's inbox if the primary's route would repeat a mail
+    loop.
 
-    The message is not refused, because refusals would let a sender find the primary of an alias by trial and error.
+    The message is not refused, because a sender could use refusals to find the primary of an alias by trial and error.
     """
     destinations = tuple(
         replace(one, route=INBOX_ROUTE, would_loop=True)

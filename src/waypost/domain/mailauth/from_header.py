@@ -104,7 +104,7 @@ class _LookAlikes(dict[int, str | int]):
 _LOOK_ALIKES = _LookAlikes()
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_][a-z0-9_-]{0,62})*\Z")
 _PUBLIC = re.compile(r"\.[^.]{2,}\Z")
-"""The end of a domain in the public DNS, whose top-level domain has at least two characters."""
+"""The end of a public domain: a top-level domain of at least two characters."""
 _IPV4 = re.compile(r"[0-9.]+\Z")
 
 
@@ -263,7 +263,7 @@ def _without_comments(text: str) -> str:
 
 
 def _a_labels(domain: str) -> str:
-    """Return the domain in lower case, as A-labels (RFC 5890), without a final dot; empty if it is not a domain."""
+    """Return the domain as lower-case A-labels (RFC 5890), without a final dot; empty if the text is not a domain."""
     if len(domain) > MAX_LENGTH:
         return ""
     try:

@@ -56,7 +56,7 @@ _FOREIGN_SRS1 = re.compile(r"srs1[=+-][^=]*=(?P<domain>[a-z0-9-]+(?:\.[a-z0-9-]+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Returned:
-    """The contents of a rewritten sender to which a bounce was sent."""
+    """The contents of a rewritten sender address to which a bounce was sent."""
 
     first_id: str
     last_id: str

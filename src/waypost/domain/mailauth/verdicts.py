@@ -121,8 +121,8 @@ class Verdicts:
 def authentication_results(verdicts: Verdicts, authserv_id: str) -> list[str]:
     """Return the lines of the folded `Authentication-Results` field (RFC 8601 section 2.2), without CRLF.
 
-    Hostile values cannot break the syntax of the field, because characters that are not allowed in names, or that have
-    a special meaning in quoted strings, are replaced.
+    Characters that are not allowed in names, or that have a special meaning in quoted strings, are replaced, so that
+    hostile values cannot break the syntax of the field.
     """
     spf, dmarc = verdicts.spf, verdicts.dmarc
     methods = [_method("spf", spf.outcome, spf.reason, [(f"smtp.{spf.identity}", spf.domain)])]
@@ -144,9 +144,10 @@ def authentication_results(verdicts: Verdicts, authserv_id: str) -> list[str]:
 
 @lru_cache(maxsize=64)
 def no_results(authserv_id: str, reason: str) -> tuple[str, ...]:
-    """Return the field for an unchecked message (RFC 8601 section 2.2, `no-result`), with the reason in a comment.
+    """Return the lines of the `Authentication-Results` field for an unchecked message, with the reason in a comment.
 
-    This field is added so that the first `Authentication-Results` field with this server's name is never a forged one.
+    RFC 8601 section 2.2 defines the syntax (`no-result`). This field is added so that the first
+    `Authentication-Results` field with this server's name is never a forged one.
     """
     return f"Authentication-Results: {_name(authserv_id)}; none", f"\t({_NOT_IN_COMMENT.sub('?', reason[:120])})"
 
@@ -410,7 +411,8 @@ def _folded(domain: str) -> str:
 def _applied(author: str, organisation: str, records: Sequence[Record]) -> Record | None:
     """Return the DMARC record whose policy applies (RFC 9989 section 4.10.1).
 
-    The record that applies is that of the domain itself, of its organizational domain, or of its public suffix.
+    The record of the domain itself takes precedence over the record of its organizational domain, which takes
+    precedence over the record of its public suffix.
     """
     by_domain = {record.domain: record for record in records}
     suffix = records[-1] if records and records[-1].psd == "y" else None

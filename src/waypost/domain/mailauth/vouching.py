@@ -23,7 +23,7 @@ def vouches_for(verdicts: Verdicts, sender: str, header: bytes) -> bool:
     """Return whether the sender address is authentic, so that a notice to it does not go to the victim of a forgery.
 
     SPF authenticates the address if it passes for the sender's own domain. DKIM authenticates the address if it is the
-    one address in From, and a valid signature is from the address's domain or a parent domain. DMARC alone
+    only address in From, and a valid signature is from the address's domain or a parent domain. DMARC alone
     authenticates a domain, but not an address, because a customer of a mail provider can use another customer's address
     in MAIL FROM.
     """
