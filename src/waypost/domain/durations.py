@@ -1,4 +1,4 @@
-"""The text form of a duration: a whole number and its unit, such as `7d`, `12h`, `30m` or `90s`."""
+"""The text form of a duration: a whole number followed by its unit, as in `7d`, `12h`, `30m` and `90s`."""
 
 import re
 from datetime import timedelta

@@ -73,7 +73,7 @@ def from_parts(local: str, domain: str, *, text: str) -> Address:
 def domain_key(domain: str) -> str:
     """Return the domain as lower-case A-labels (RFC 5890), for comparison.
 
-    Raises `errors.Invalid` if the domain is invalid.
+    Raises `errors.Invalid` if the domain is too long or malformed.
     """
     ascii_domain = domain
     if len(domain) <= MAX_DOMAIN_OCTETS and not domain.isascii():

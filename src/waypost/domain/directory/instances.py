@@ -15,7 +15,7 @@ class Tenant:
 
     @property
     def partition(self) -> str:
-        """The AWS partition of the region, as it appears in ARNs, such as `aws` or `aws-cn`."""
+        """The AWS partition of the region, such as `aws` or `aws-cn`, as it appears in ARNs."""
         return partitions.partition_of(self.region)
 
 

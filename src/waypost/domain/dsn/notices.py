@@ -363,7 +363,7 @@ def _status(fate: Fate) -> str:
 
 
 def _typed(kind: str, address: str, is_utf8: bool) -> str:
-    r"""Return an address with its type, such as `rfc822; a@b.example`.
+    r"""Return an address preceded by its type, as in `rfc822; a@b.example`.
 
     If the notice must be ASCII, non-ASCII characters are encoded as in `J\x{F6}rg` (RFC 6533 section 3).
     """

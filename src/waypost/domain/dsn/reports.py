@@ -196,7 +196,7 @@ def _report(group: dict[bytes, str]) -> Report:
 
 
 def _without_type(value: str) -> str:
-    """Remove the type from a field value, such as `rfc822;` from `rfc822; a@b.example`.
+    """Remove the type from a field value, so that `rfc822; a@b.example` becomes `a@b.example`.
 
     Some servers omit the type.
     """

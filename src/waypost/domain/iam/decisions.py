@@ -50,7 +50,7 @@ class _DependsOnTheResourceError(Exception):
 
 
 def decide_for_all(policy: Policy | None, *, action: str, lookup: keys.Lookup) -> Decision:
-    """Evaluate a policy for an action that covers all resources of an account, such as `waypost:Inspect`.
+    """Evaluate a policy for an action, such as `waypost:Inspect`, that covers all resources of an account.
 
     A Deny statement applies regardless of the resources that it names, because the action may affect these resources. A
     Deny statement also applies if its condition depends on the resource. An Allow statement applies only if it covers

@@ -192,7 +192,7 @@ class AttemptResult:
     protocol: Protocol
     stage: Stage
     peer: str = ""
-    """The name of the peer: a server, as in `mx1.example.net [192.0.2.1]:25`, a directory, or the URL of a webhook."""
+    """The peer: a mail server, as in `mx1.example.net [192.0.2.1]:25`, a directory, or the URL of a webhook."""
     code: int | None = None
     """The SMTP or LMTP reply code, or the HTTP status code, at this stage; None if the peer sent no reply."""
     enhanced: str = ""

@@ -169,7 +169,7 @@ INBOX_ROUTE = Route(match="*", to=INBOX, keep=True)
 
 
 def names_of(address: addresses.Address, instance_id: str | None) -> set[str]:
-    """Return each value that matches an address if it is the `match` of a route or a retention rule.
+    """Return all `match` values with which a route or a retention rule would match an address.
 
     `instance_id` is None if the email address was deleted. Then no `instance:ID` matches.
     """
@@ -235,7 +235,7 @@ def shown(target: str) -> str:
 
 
 def without_secrets(text: str, target: str) -> str:
-    """Return text about a target, in which an ellipsis replaces the target's query and each value in the query.
+    """In a text about a target, replace the target's query and each value in the query with an ellipsis.
 
     A peer or a library may repeat the secrets in a URL in its error messages. Query values of fewer than
     `_SHORTEST_SECRET` characters are kept, because they are assumed to be words, not secrets.
@@ -407,7 +407,7 @@ def _checked_match(match: str) -> str:
 
 
 def without_secret(route: Route) -> dict[str, Any]:
-    """Return a route as JSON values that are safe to show, without its secret."""
+    """Return the settings of a route as JSON values. The secret is omitted, so the result is safe to show."""
     return {
         "log_name": route.log_name,
         "match": route.match,

@@ -1,4 +1,4 @@
-"""Decide to which email addresses a message is delivered, based on the recipients in its envelope.
+"""Decide which email addresses get a message, based on the recipients in its envelope.
 
 Mail to an alias is delivered twice: to the alias itself, which keeps its copy (`direct`), and to its primary
 (`forwarded`). An email address gets only one copy of a message, even if several recipients resolve to it. Forwarding
@@ -46,7 +46,7 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Spared:
-    """A duplicate copy that was not made, and the reason. The trace shows both."""
+    """A duplicate copy that was omitted, and the reason. The trace shows both."""
 
     email_address: EmailAddress
     why: str

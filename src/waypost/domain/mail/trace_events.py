@@ -179,7 +179,7 @@ class LateBounceEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SparedEvent:
-    """The server did not make a duplicate copy for an email address."""
+    """The server omitted a duplicate copy for an email address."""
 
     kind: ClassVar[str] = "spared"
     address: Address
