@@ -1,7 +1,8 @@
-"""Maps violated constraints, by their names in the schema, to domain errors.
+"""Maps the name of a violated constraint to a domain error.
 
-Use cases check the same conditions before they change data, and raise errors with better messages. Therefore, the
-errors in this module are raised only if another transaction makes a conflicting change at the same time.
+Before a use case changes data, it checks the same conditions as the constraints, and raises errors with better
+messages. Therefore, the errors in this module are raised only if another transaction makes a conflicting change at the
+same time.
 """
 
 from waypost.domain import errors

@@ -1,4 +1,4 @@
-"""Converts between domain values and rows whose columns are not exactly the columns of one table.
+"""Converts between domain values and rows that do not have exactly the columns of one table.
 
 For rows with the columns of one table, see `sql/tables.py`.
 """
@@ -64,14 +64,16 @@ def link(row: Row) -> AliasLink:
 
 
 def description(row: Row) -> ports.Description:
-    """Read an email address with its alias link, if there is one, and its tags, which are a JSON object in the row."""
+    """Read an email address, its alias link (if there is one) and its tags. The row contains the tags as a JSON
+    object.
+    """
     email_address, link = found(row[:-1])
     tags = row[-1]
     return ports.Description(email_address, link, json.loads(tags) if tags != "{}" else {})
 
 
 def found(row: Row) -> tuple[EmailAddress, AliasLink | None]:
-    """Read an email address with its alias link, or with None if it has no link."""
+    """Read an email address and its alias link. The link is None if the email address has none."""
     own_link = row[_EMAIL_ADDRESS : _EMAIL_ADDRESS + 4]
     return email_address(row), link(own_link) if own_link[0] else None
 
@@ -100,8 +102,8 @@ def remembered_call(row: Row) -> ports.RememberedCall:
 
 
 def planned_part(text: str) -> PlannedPart:
-    """Read planned deliveries from JSON. In the JSON, each delivery is a list of the values of the `PlannedDelivery`
-    fields, in the order in which the class declares the fields.
+    """Read planned deliveries from JSON. In the JSON, each delivery is a list of its field values, in the order in
+    which `PlannedDelivery` declares the fields.
     """
     results, deliveries = json.loads(text)
     planned = [
@@ -149,7 +151,7 @@ def _queued(row: Row, found: Delivery) -> tuple[Queued, str, str]:
 
 
 def queue_line(row: Row) -> ports.QueueLine:
-    """Read a queued delivery in the form in which a list of the queue shows it."""
+    """Read a queued delivery for a listing of the queue."""
     queued_at, due_at, attempts, is_claimed, because = row[_DELIVERY:]
     moments = (from_milliseconds(queued_at), from_milliseconds(due_at))
     return ports.QueueLine(delivery(row), *moments, attempts, bool(is_claimed), because)
@@ -167,8 +169,8 @@ def of_trace_event(message_id: str, number: int, event: TraceEvent) -> Row:
 
 
 def of_next_trace_event(message_id: str, event: TraceEvent) -> Row:
-    """Return the row for an event that is appended to a trace. The row has no number, because the query computes the
-    event's number.
+    """Return the row for an event that will be appended to a trace. The row does not contain the event's number,
+    because the query computes it.
     """
     return (message_id, *_of_event(event))
 

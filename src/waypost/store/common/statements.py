@@ -11,8 +11,7 @@ from waypost.store.common import rows
 class Seal(Protocol):
     """Encrypts secrets, so that a copy of the database does not reveal them.
 
-    The argument `of` of the methods `seal` and `unseal` is the secret's context, which names the record that the secret
-    belongs to.
+    In both methods, the argument `of` is the secret's context. It names the record that the secret belongs to.
     """
 
     def seal(self, secret: str, of: str) -> bytes:
@@ -20,8 +19,8 @@ class Seal(Protocol):
         ...
 
     def unseal(self, sealed: bytes, of: str) -> str:
-        """Return the secret that was encrypted by `seal`. Raises an exception if the key or the context is not the one
-        with which the secret was encrypted.
+        """Return the secret that was encrypted by `seal`. Raises an exception if the secret was encrypted with a
+        different key or context.
         """
         ...
 
@@ -30,7 +29,7 @@ class Statements(ABC):
     """Runs the queries in `sql/` by name, on one connection."""
 
     def __init__(self, seal: Seal) -> None:
-        """`seal` encrypts secrets before they are stored, and decrypts them after they are read."""
+        """`seal` is the object that encrypts secrets before they are stored, and decrypts them after they are read."""
         self._seal = seal
 
     def _one(self, query: str, *parameters: Any) -> rows.Row | None:

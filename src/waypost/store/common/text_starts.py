@@ -11,23 +11,25 @@ COLUMNS = {
 """The columns of `search_entries` that a search can use, by field."""
 
 LENGTH = 64
-"""How many characters of each text the index contains. Ids have fewer characters, so the index contains each id in
-full."""
+"""The maximum number of characters of a text that the index contains. Ids have fewer characters, so the index contains
+each id in full."""
 
 TRIGRAM = 3
-"""The length, in characters, of the substrings in the index that CONTAINS comparisons use."""
+"""The length, in characters, of the substrings that the index for CONTAINS comparisons contains."""
 
 _LAST_CHARACTER = "\U0010ffff"
 _FIRST_SURROGATE, _LAST_SURROGATE = "\ud800", "\udfff"
 
 
 def start(text: Text) -> str:
-    """Return the beginning of the value to search for, up to the length that the index contains."""
+    """Return the part of a search value that can be looked up in the index: the whole value for an id, and otherwise
+    its first `LENGTH` characters.
+    """
     return text.value if text.field is Field.ID else text.value[:LENGTH]
 
 
 def is_whole(text: Text) -> bool:
-    """Return whether the index alone can decide the comparison with this text."""
+    """Return whether the characters in the index are enough for a comparison with this text."""
     return text.field is Field.ID or len(text.value) < LENGTH
 
 

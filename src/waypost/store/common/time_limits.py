@@ -8,8 +8,8 @@ class TimeLimits:
     """The time limits of the SQLite store and the PostgreSQL store. All time limits are in seconds."""
 
     long_read: float = 5.0
-    """The time limit for one long read. It keeps other long reads from waiting too long. On PostgreSQL, the limit
-    applies to each statement separately."""
+    """The time limit for one long read. The limit keeps other long reads from waiting too long. On PostgreSQL, the
+    limit applies to each statement separately."""
     damage_check: float = 0.25
     """The time limit for checking an SQLite file for damage when a server starts. Within this time, SQLite can check
     all of a small file, but only part of a large file."""
@@ -19,9 +19,9 @@ class TimeLimits:
     """The maximum time to wait for a free connection to PostgreSQL, or for an account's turn to run a long read."""
     answer: float = 30.0
     """The time limit for a transaction on PostgreSQL, including all its retries. This limit is longer than the limits
-    that PostgreSQL itself enforces, so that PostgreSQL can first report an error with a more precise message."""
+    that PostgreSQL itself enforces, because PostgreSQL's own error messages are more precise."""
     statement: float = 15.0
-    """The time limit for one statement on PostgreSQL that is not part of a long read."""
+    """The time limit for each PostgreSQL statement outside long reads."""
     held_row: float = 3.0
     """The maximum time to wait for a row that another transaction on PostgreSQL has locked."""
     silence: float = 10.0
@@ -29,11 +29,10 @@ class TimeLimits:
     connect: int = 5
     """The time limit for opening a new connection to PostgreSQL."""
     unacknowledged: float = 20.0
-    """The time after which a connection to PostgreSQL is treated as lost if the data that was sent over it has not been
-    acknowledged."""
+    """How long data sent to PostgreSQL may remain unacknowledged before the connection is treated as lost."""
     network_probe: int = 10
-    """The time without data after which the operating system probes a connection to PostgreSQL. The operating system
-    sends three probes, at intervals of half this time."""
+    """How long a connection to PostgreSQL may be idle before the operating system probes it. The operating system sends
+    three probes, at intervals of half this time."""
     pause: float = 0.01
     """The maximum time that a transaction waits before its first retry after a conflict. The maximum wait doubles with
     each retry, and the actual wait is a random fraction of it."""

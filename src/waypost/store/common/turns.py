@@ -1,9 +1,9 @@
 """Schedules long reads fairly among accounts, even if one account has many reads waiting.
 
 Each account has its own queue of waiting reads. A free slot goes to the account that has waited longest for its turn.
-After that, all other waiting accounts have their turns before this account gets another one. Before its turn, an
-account waits for at most one read by each of the other accounts. If there are several slots, one account cannot occupy
-all of them.
+The account gets its next turn only after all other waiting accounts have had a turn. Therefore, an account waits for at
+most one read by each of the other accounts before its turn. If there are several slots, one account cannot occupy all
+of them.
 """
 
 import asyncio

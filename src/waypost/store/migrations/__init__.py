@@ -1,4 +1,4 @@
-"""The schema migrations, in numbered files `NNNN_name.<dialect>.sql`.
+"""The schema migrations, in numbered files named `NNNN_name.<dialect>.sql`.
 
 Each migration runs once, and the migrations run in the order of their numbers. The transaction that runs a migration
 also records its number.
@@ -20,8 +20,8 @@ class SchemaTooOld(Exception):
 
 
 class SchemaMissing(Exception):
-    """The database contained Waypost's tables before, but now contains none of them. They must not be created again,
-    because the operator must first learn of the loss.
+    """The database contained Waypost's tables before, but now contains none of them. Waypost must not silently create
+    the tables again, because then the operator might not notice the loss of the data.
     """
 
     def __init__(self, where: str) -> None:
@@ -49,7 +49,7 @@ def known(dialect: str) -> list[Migration]:
 
 
 def pending(dialect: str, *, newest_applied: int, where: str) -> list[Migration]:
-    """Return the migrations that must still run on a database, in order.
+    """Return the migrations that have not yet run on a database, in order.
 
     `newest_applied` is the number of the last migration that has run on the database, or 0. `where` is the name of the
     database for error messages. Raises `SchemaTooNew` if the database was migrated by a newer version of Waypost.

@@ -54,8 +54,8 @@ def _defaults() -> dict[str, Any]:
 
 
 def _keepalives() -> dict[str, int]:
-    """Return the keepalive parameters. Together with `_user_timeout`, they reveal a broken network within half a
-    minute.
+    """Return the keepalive parameters. Together with the parameter from `_user_timeout`, they let Waypost and
+    PostgreSQL detect a broken connection within half a minute.
     """
     probe = time_limits.LIMITS.network_probe
     return {"keepalives_idle": probe, "keepalives_interval": probe // 2, "keepalives_count": 3}
@@ -93,7 +93,7 @@ class Where:
 
     @property
     def requires_tls(self) -> bool:
-        """Whether the connection must be encrypted even though neither the URL nor PGSSLMODE sets an `sslmode`."""
+        """Whether Waypost itself requires encryption, because neither the URL nor PGSSLMODE sets an `sslmode`."""
         return postgres_tls.is_required(self.parameters, _environment())
 
 

@@ -1,5 +1,5 @@
-"""Translates PostgreSQL errors to Waypost errors: a domain error, a conflict after which to try again, or a store
-failure.
+"""Translates PostgreSQL errors into Waypost's exceptions: domain errors, conflicts after which the transaction is
+retried, and failures of the store.
 
 The details of a PostgreSQL error are never logged or returned, because they can quote email addresses and other data.
 """

@@ -12,15 +12,15 @@ from waypost.store.common import text_starts
 from waypost.store.sql import tables
 
 _TEXTS = {Field.ADDRESS: 0, Field.DISPLAY_NAME: 1, Field.DESCRIPTION: 2}
-"""The number of each text field. This number is part of each stored trigram, so that the trigrams of different fields
-differ."""
+"""The numbers that identify the text fields in trigrams. The field's number is part of each stored trigram, so that the
+trigrams of different fields differ."""
 
 _CHARACTERS = 0x11_0000
 """The number of Unicode code points. Three code points and the number of a text field together fit into 63 bits."""
 
 _TRIGRAMS_ASKED_FOR = 30
-"""The maximum number of trigrams of a value that a query looks up in the index. The filter then checks the rows that
-were found."""
+"""The maximum number of trigrams that a query looks up in the index for one value. The query then compares the whole
+value with each row that the index finds."""
 
 Statement = tuple[str, list[Any]]
 """An SQL statement and its parameters."""
@@ -49,7 +49,7 @@ class Search:
 
     def page(self, *, after: str | None, limit: int) -> Statement:
         """Return the statement that reads one page of results. Each row contains an email address, its alias link, and
-        its number.
+        the email address's number.
         """
         parameters = [*self._parameters, int(after) if after else 0, limit]
         place, count = len(parameters) - 1, len(parameters)
@@ -98,10 +98,10 @@ class Search:
         return f"({' OR '.join(map(self._filter, condition.of)) or 'false'})"
 
     def _is_by_start(self, text: Text) -> str:
-        """Return the SQL expression for an EXACT or STARTS_WITH comparison that uses an index.
+        """Return an SQL expression that uses an index for an EXACT or STARTS_WITH comparison.
 
-        If the index alone decides the comparison, no second condition is added. With two conditions, PostgreSQL would
-        multiply their selectivities, and expect too few rows.
+        If the characters in the index are enough for the comparison, the expression does not compare the whole text
+        too. With both conditions, PostgreSQL would multiply their selectivities, and expect too few rows.
         """
         indexed, column = _start_column(text.field), f"s.{text_starts.COLUMNS[text.field]}"
         start = text_starts.start(text)

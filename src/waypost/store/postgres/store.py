@@ -58,8 +58,8 @@ class PostgresStore:
 
         If `only_new` is true, the method raises `migrations.SchemaTooOld` instead of migrating an old schema. If
         `may_make` is false, the method raises `migrations.SchemaMissing` instead of creating missing tables. If the
-        secrets in the database were encrypted with another key, the exception of `seal.unseal` is raised. Also raises
-        `migrations.SchemaTooNew`, `postgres_connection.BadDatabase` and `StoreUnavailable` if the database cannot be
+        secrets in the database were encrypted with another key, the exception from `seal.unseal` is raised. Also raises
+        `migrations.SchemaTooNew`, `postgres_connection.BadDatabase` or `StoreUnavailable` if the database cannot be
         used.
         """
         where = postgres_connection.where(url)
@@ -103,7 +103,7 @@ class PostgresStore:
         return await self._writes.run(lambda session: session.write(use_case))
 
     def reusable_octets(self) -> int:
-        """Return zero. Free space inside the database does not count, because the database is usually on another
+        """Return zero. Free space inside PostgreSQL's files is not counted, because the files are usually on another
         machine.
         """
         return 0
@@ -136,8 +136,8 @@ class _Session:
         self._lock = threading.Lock()
 
     def write(self, use_case: Callable[[ports.WriteTx], T]) -> T:
-        """Run a use case in one transaction. Raises the exceptions of the use case, and `psycopg.Error` if PostgreSQL
-        reports an error.
+        """Run a use case in one transaction. Raises the exceptions that the use case raises, and `psycopg.Error` if
+        PostgreSQL reports an error.
         """
         with self._pipeline():
             self._say("BEGIN")
@@ -153,8 +153,8 @@ class _Session:
         """Run a use case in one read-only transaction on a consistent snapshot.
 
         `what` names the data that is read, for the message of `TookTooLong`. Raises `ports.TookTooLong` if a statement
-        takes too long, and `psycopg.Error` if PostgreSQL reports another error. Also raises the exceptions of the use
-        case.
+        takes too long, and `psycopg.Error` if PostgreSQL reports another error. Also raises the exceptions that the use
+        case raises.
         """
         try:
             with self._pipeline():
@@ -227,7 +227,7 @@ class _Pool:
         self._left = asyncio.Event()
         """An event that is set after `close` has been called and the last call of `run` has ended."""
         self.is_ended = False
-        """Whether the pool refuses even work that is already waiting for a connection."""
+        """Whether the pool also refuses work that is already waiting for a connection."""
 
     async def run(self, work: Callable[[_Session], T]) -> T:
         """Run `work` on a thread, with a connection. Raises `StoreUnavailable` if `work` does not finish in time."""
@@ -343,8 +343,8 @@ class _Task:
         self._lock = threading.Lock()
 
     def run(self, work: Callable[[_Session], T]) -> T:
-        """Run the work, and retry it after conflicts and lost connections. Raises the exceptions of the work unchanged,
-        except PostgreSQL errors, which are translated.
+        """Run the work, and retry it after conflicts and lost connections. Exceptions that the work raises are not
+        changed, except PostgreSQL errors, which are translated.
         """
         given_up: Exception
         for attempt in range(ATTEMPTS):
@@ -405,4 +405,4 @@ class _Task:
 
 
 class _FoundDead(Exception):
-    """A connection that worked before was found to be lost. The transaction on this connection had no effect."""
+    """A connection that had worked before has been lost. The transaction on this connection had no effect."""

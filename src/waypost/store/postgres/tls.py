@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import Any
 
 REQUIRED = "require"
-"""The value of `sslmode` that Waypost sets so that libpq encrypts the connection. If libpq finds a file with root
+"""The value to which Waypost sets `sslmode` so that libpq encrypts the connection. If libpq finds a file with root
 certificates, it also verifies the server's certificate."""
 
 

@@ -39,8 +39,8 @@ class Column:
     as the column."""
     kind: Kind = AS_IS
     is_given: bool = False
-    """Whether the caller of the reader or writer passes this column's value as an argument. For example, the caller
-    passes a secret, because it must be sealed or unsealed."""
+    """Whether callers of the reader and writer functions pass this column's value as an argument. For example, the
+    caller passes a secret that it has sealed or unsealed."""
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -81,8 +81,8 @@ class Columns(Generic[T]):
         return row[self._places[name]]
 
     def reader(self, *, start: int = 0) -> Callable[..., T]:
-        """Return a function that converts a row to an object of the dataclass. `start` is the index, in the row, of the
-        first of these columns.
+        """Return a function that converts a row to an object of the dataclass. `start` is the index of this table's
+        first column in the row.
         """
         names: dict[str, Any] = {}
         codes = [(column.path, code) for column, code in zip(self._columns, self._reads(start, names), strict=True)]
@@ -108,8 +108,8 @@ class Columns(Generic[T]):
 
 
 def _called(function: Callable[[Any], Any] | None, code: str, names: dict[str, Any]) -> str:
-    """Return code that calls a function with the value of `code` as its argument, and register the function in `names`.
-    If `function` is None, return `code` itself.
+    """Register a function in `names`, and return code that calls it with the value of `code` as the argument. If
+    `function` is None, return `code` itself.
     """
     return code if function is None else f"{_named(function, names)}({code})"
 

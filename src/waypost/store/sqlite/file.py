@@ -128,7 +128,9 @@ def _newest(connection: sqlite3.Connection) -> int:
 
 @contextmanager
 def exclusively(connection: sqlite3.Connection) -> Iterator[None]:
-    """Run the block in an exclusive write transaction. If the block raises an exception, roll the transaction back."""
+    """Run the `with` block in an exclusive write transaction. If the block raises an exception, roll the transaction
+    back.
+    """
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -186,7 +188,8 @@ _ADVICE = {
 
 
 def check_seal(tx: SqliteTransaction) -> None:
-    """Check that the secrets in a file were encrypted with the current key. If not, raise the exception of `unseal`.
+    """Check that the secrets in a file were encrypted with the current key. If they were not, `unseal` raises an
+    exception.
 
     In a new file, store a sealed value for later checks.
     """

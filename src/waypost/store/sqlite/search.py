@@ -1,8 +1,9 @@
 """Builds the SQL for a search on SQLite: the driver, the filter, and the order.
 
-One conjunct of the condition becomes the driver: the search reads rows through an index for this conjunct, in the order
-of the index. Therefore, the cost of reading a page does not depend on how many email addresses match. The other
-conjuncts become the filter. The driver depends only on the condition, so all pages of a search have the same order.
+One conjunct of the search condition becomes the driver. The search finds rows through an index for this conjunct, and
+returns them in the order of the index. Therefore, the cost of reading a page does not depend on how many email
+addresses match. The other conjuncts become the filter. The driver depends only on the condition, so all pages of a
+search have the same order.
 
     driver                               order            index
     a text equals a value                number           search_entries_by_…
@@ -26,25 +27,28 @@ from waypost.store.common import text_starts
 from waypost.store.sql import tables
 
 _PHRASE = 32
-"""The maximum number of characters of a value that a search looks up by trigrams. The limit saves memory, because each
+"""A search looks up at most this many characters of a value in the trigram index. The limit saves memory, because each
 trigram takes memory during the search."""
 
 _LONGEST_MATCH = 1_000
-"""The maximum length of a trigram query, in characters. For a longer query, reading all entries is faster."""
+"""The maximum length of a trigram query, in characters. If the query would be longer, the search reads all entries
+instead, because that is faster."""
 
 _NOT_DISTINGUISHED = frozenset("\ufffd\ufffe\uffff")
 """The characters that the trigram index cannot tell apart."""
 
 SAMPLE = 200_000
-"""The number of entries in which a search counts the matches if matches may be rare. From this count, the search
-extrapolates the total."""
+"""The maximum number of search entries among which matches are counted, if the search may read far more entries than
+match. The total number of matches is then extrapolated from this count."""
 
 _ENTRIES = "search_entries AS s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Driver:
-    """The ordered source of a search's rows: parts of an SQL statement, and their parameters in order."""
+    """The source of a search's rows, which determines their order. It consists of parts of an SQL statement, and their
+    parameters.
+    """
 
     source: str
     join: str = ""
@@ -58,11 +62,13 @@ class _Driver:
     """The column by which the rows are ordered first, before the number. None if the rows are ordered only by
     number."""
     start: str = ""
-    """A lower bound for the values of the column `text`; no row needs to contain the bound itself."""
+    """An inclusive lower bound for the values in the column that `text` names. The bound itself need not occur in any
+    row."""
     is_walk: bool = False
     """Whether the search may read far more rows than it finds."""
     ensures: Condition | None = None
-    """The conjunct that all rows of this source match exactly, so that the filter can leave the conjunct out."""
+    """A conjunct that every row of this source is known to match, so that the filter need not check it. None if there
+    is no such conjunct."""
 
     @property
     def order(self) -> str:
@@ -70,8 +76,8 @@ class _Driver:
         return f"{self.text}, {self.number}" if self.text else self.number
 
     def after(self, text: str, number: int) -> list[tuple[str, tuple[Any, ...]]]:
-        """Return SQL conditions for the rows after a cursor. For each condition, an index can find the rows that match
-        it.
+        """Return a list of SQL conditions. Each row after the cursor matches exactly one of them. The conditions are
+        separate, so that an index can be used for each.
         """
         if self.text is None:
             return [(f"{self.number} > ?", (number,))]
@@ -86,7 +92,9 @@ _COLUMNS = f"{tables.columns('email_addresses', 'e')}, {tables.columns('alias_li
 
 
 class Search:
-    """A search for email addresses in one instance, which has its own range of numbers."""
+    """A search for email addresses in one instance. The email addresses of each instance are numbered in a separate
+    range.
+    """
 
     def __init__(self, condition: Condition, number: int) -> None:
         self._lowest, self._highest = number << 32, (number + 1) << 32
@@ -121,9 +129,9 @@ class Search:
     def count(self, *, up_to: int) -> Statement:
         """Return the statement that counts the matches, up to a limit.
 
-        If the search may read many rows, the statement counts only the matches among the first `SAMPLE` numbers. The
-        statement returns one row with three columns: the count, the highest number in the instance, and the number
-        directly below the instance's range.
+        If the search may read many rows, the statement counts matches only among the email addresses with the first
+        `SAMPLE` numbers of the instance. The statement returns one row with three columns: the count, the highest
+        number of an email address in the instance, and the number directly below the instance's range.
         """
         driver, lowest, highest = self._driver, self._lowest, self._highest
         join = driver.join if self._rest.of else ""
@@ -138,8 +146,8 @@ class Search:
     def total(self, counted: Sequence[int], *, found: int, up_to: int) -> int:
         """Return the number of matches, given the row that the `count` statement returned.
 
-        The number is extrapolated if the statement counted only a sample. `found` is the number of matches that the
-        page query returned. The result is never less than `found`.
+        The result is extrapolated if the statement counted the matches only in a sample. `found` is the number of
+        matches that the page query returned. The result is never less than `found`.
         """
         count, highest, below = counted
         if self._driver.is_walk and highest - below > SAMPLE:
@@ -160,7 +168,7 @@ class Search:
 
 
 def _driver(condition: Condition, conjuncts: Sequence[Condition], number: int) -> _Driver:
-    """Choose the driver of a search: the conjunct whose form suggests the most selective index."""
+    """Choose the driver of a search: the conjunct whose kind of comparison is likely to match the fewest rows."""
     for drive in (_by_exact_text, _by_tag, _by_start, _by_trigrams):
         for conjunct in (condition, *conjuncts):
             driver = drive(conjunct, number)

@@ -28,8 +28,8 @@ from waypost.store.sqlite.transaction import SqliteTransaction
 T = TypeVar("T")
 
 BATCH_LIMIT = 256
-"""The maximum number of writes in one transaction. The limit bounds how long the first write of a batch waits for the
-last write."""
+"""The maximum number of writes in one transaction. The limit bounds how long the first write of a batch must wait for
+the other writes in the batch."""
 
 
 LONG_READ_CACHE_KIB = 32 * 1024
@@ -80,8 +80,8 @@ class SqliteStore:
         If `only_new` is true, the method raises `migrations.SchemaTooOld` instead of migrating an old schema. If
         `may_make` is false, the method creates neither a missing file nor missing tables. In that case, it raises
         `StoreUnavailable` for a missing file, and `migrations.SchemaMissing` for missing tables. If the secrets in the
-        file were encrypted with another key, the exception of `seal.unseal` is raised. Also raises
-        `migrations.SchemaTooNew`, `sqlite_file.SqliteTooOld` and `StoreUnavailable` if the file cannot be used.
+        file were encrypted with another key, the exception from `seal.unseal` is raised. Also raises
+        `migrations.SchemaTooNew`, `sqlite_file.SqliteTooOld` or `StoreUnavailable` if the file cannot be used.
         """
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -260,7 +260,7 @@ def _run_in_savepoint(tx: SqliteTransaction, job: _Job) -> None:
 
 
 def _long_read(tx: SqliteTransaction, use_case: Callable[[ports.ReadTx], T], what: str) -> T:
-    """Run a use case that sees one consistent snapshot.
+    """Run a use case on one consistent snapshot of the data.
 
     `what` names the data that is read, for the message of `TookTooLong`.
     """

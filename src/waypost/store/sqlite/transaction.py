@@ -22,7 +22,8 @@ _UNIQUE_CONSTRAINTS = {
     "alias_link_ends.email_address_id, alias_link_ends.side, "
     "alias_link_ends.other_id, alias_link_ends.other_side": "alias_link_ends_pair",
 }
-"""The names of the unique constraints, by the columns that SQLite's error message lists instead of the name."""
+"""The names of the unique constraints. The keys are the columns of each constraint, because SQLite's error message
+lists these columns instead of the constraint's name."""
 
 
 class SqliteTransaction(Transaction):

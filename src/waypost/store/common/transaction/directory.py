@@ -21,13 +21,13 @@ class Search(Protocol):
 
     def page(self, *, after: str | None, limit: int) -> tuple[str, Sequence[Any]]:
         """Return the statement that reads one page of results. Each row contains an email address, its alias link, and
-        the columns of the row's cursor.
+        the columns from which `place_of` creates the row's cursor.
         """
         ...
 
     def count(self, *, up_to: int) -> tuple[str, Sequence[Any]]:
-        """Return the statement that counts the matches of the search. `total` interprets the row that the statement
-        returns.
+        """Return the statement that counts the matches of the search. Pass the row that the statement returns to
+        `total`.
         """
         ...
 

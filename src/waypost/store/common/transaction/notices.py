@@ -10,11 +10,12 @@ from waypost.store.common.statements import Statements
 from waypost.store.sql import kinds
 
 CANDIDATES = 100
-"""The number of recipients that the query for the next notice considers. These are the recipients whose notices have
-been due the longest.
+"""The maximum number of recipients that the query for the next notice considers. These are the recipients whose notices
+have been due the longest.
 
-If the notices for all of these recipients must wait for other recipients, the query finds no notice, even if a later
-notice need not wait. This does not last long, because a notice waits for other recipients for at most two minutes.
+If the notices for all of these recipients must wait for the outcomes of other recipients, the query finds no notice,
+even if there is a later notice that need not wait. This does not last long, because no notice waits for other
+recipients for more than two minutes.
 """
 
 

@@ -105,7 +105,7 @@ class QueueQueries(Statements):
 def _both_ids(delivery_id: str) -> tuple[str, str]:
     """Split a `Delivery.id` into the message id and the email address id.
 
-    An empty id is split into two empty strings, which sort before all ids.
+    For an empty id, both parts are empty strings, which sort before all ids.
     """
     message_id, _, email_address_id = delivery_id.partition(".")
     return message_id, email_address_id

@@ -1,4 +1,6 @@
-"""A transaction's queries for the routes that commands manage. The routes' secrets are stored encrypted."""
+"""A transaction's queries for the routes that operators manage with commands. The routes' secrets are stored
+encrypted.
+"""
 
 from collections.abc import Sequence
 
