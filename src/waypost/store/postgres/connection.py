@@ -93,7 +93,9 @@ class Where:
 
     @property
     def requires_tls(self) -> bool:
-        """Whether Waypost itself requires encryption, because neither the URL nor PGSSLMODE sets an `sslmode`."""
+        """Whether Waypost must require TLS, because the database may be on another machine and neither the URL nor
+        PGSSLMODE sets an `sslmode`.
+        """
         return postgres_tls.is_required(self.parameters, _environment())
 
 
