@@ -36,7 +36,12 @@ routes.app.command("test")(probe.probe)
 
 @app.command()
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="Exit when the demo ends, even on a terminal.")] = False,
+    once: Annotated[
+        bool,
+        typer.Option(
+            "--once", help="Exit when the demo ends. By default, the server keeps running if the output is a terminal."
+        ),
+    ] = False,
 ) -> None:
     """Demonstrate aliases and forwarding, step by step, with a real server and real clients."""
     from waypost.cli.commands.demonstration import run_demo

@@ -21,7 +21,7 @@ def administer(data: str, database: str, use_case: "Callable[[WriteTx], T]", *, 
     """Run a use case on the store of a deployment, and return its result.
 
     The store is the database in the data directory `data` or, if `database` is not empty, the PostgreSQL database with
-    that URL. If the store does not exist and `make` is true, the store is created. Raises `Refused`.
+    that URL. If the store does not exist, it is created only if `make` is true. Raises `Refused`.
     """
     from waypost.config import sources
     from waypost.server import opening

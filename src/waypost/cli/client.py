@@ -137,8 +137,8 @@ def path_of(part: str) -> str:
 
 
 def _reason(error: urllib.error.HTTPError) -> str:
-    """Return the reason that an error response gives: its JSON `error`, its plain text if that is short, or else its
-    status line.
+    """Return the reason that an error response gives: the member `error` of its JSON body, its plain text if that is
+    short, or else its status line.
     """
     octets = error.read(_LONGEST_ERROR)
     try:

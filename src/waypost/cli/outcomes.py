@@ -9,7 +9,7 @@ import typer
 
 
 class Exit(IntEnum):
-    """The exit codes of the commands. The commands' reference page is generated from these codes and from
+    """The exit codes of the commands. The reference page for the commands is generated from these codes and from
     `MEANINGS`.
     """
 
@@ -57,6 +57,6 @@ JSON: dict[str, tuple[str, ...]] = {
 def print_json(found: Mapping[str, Any]) -> None:
     """Print the result of a command as one JSON object, for use by programs.
 
-    A list is always a named member of the object, never the whole output. All times are in UTC and end with Z.
+    The output is never a bare list: a list is always a named member of the object. All times are in UTC and end with Z.
     """
     typer.echo(json.dumps(found, indent=2))

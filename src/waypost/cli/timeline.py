@@ -98,8 +98,8 @@ def _head(detail: TraceDetail) -> str:  # noqa: C901, PLR0912 - one case for eac
 
 
 def _details(detail: TraceDetail) -> Iterator[str]:
-    """Yield further details of an event, one string for each detail. If the event lacks a detail, its string is
-    empty.
+    """Yield further details of an event, one string for each detail. The string is empty for a detail that the event
+    does not have.
     """
     match detail:
         case AcceptedEvent():

@@ -132,7 +132,8 @@ class _Pages:
         return JSONResponse(schema.Health(status="ok", version=waypost.__version__))
 
     async def ready(self, _: Request) -> Response:
-        """Respond with 200 if the store answers. Then a load balancer can send calls and mail to this server.
+        """Respond with 200 if the store answers. A load balancer can use this page to find out whether the server can
+        accept calls and mail.
 
         This page needs no credentials.
         """

@@ -44,7 +44,7 @@ FEWER = "Use a smaller limit."
 """The advice in the error message for a list request that takes too long."""
 
 AGAIN = "Please try again."
-"""The advice in the error message for a request that takes too long but cannot be made smaller."""
+"""The advice in the error message for a request that takes too long and that the client cannot make smaller."""
 
 _STATUSES = {errors.Invalid: 400, errors.NotFound: 404, errors.Conflict: 409, errors.Busy: 409}
 
@@ -103,7 +103,9 @@ class Guard:
         return self._incidents.report(error, where="inspection")
 
     async def _account(self, request: Request, action: str) -> str:
-        """Return the account of the request's access key. Raises `HTTPException` if the key does not allow `action`."""
+        """Return the account of the request's access key. Raises `HTTPException` if the key is not valid, or if its
+        policy does not allow `action`.
+        """
         scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
         try:
             credentials = base64.b64decode(encoded, validate=True).decode() if scheme.lower() == "basic" else ""
@@ -140,7 +142,7 @@ class Guard:
 async def long_read(
     store: ports.Store, use_case: Callable[[ports.ReadTx], T], *, account: str, what: str, instead: str
 ) -> T:
-    """Run a read of the store that may take a long time, for an account, and return its result.
+    """Run a read of the store on behalf of an account, and return its result. The read may take a long time.
 
     If the read takes too long, raise `HTTPException` with status 503. The error message contains `what`, a noun phrase
     that names the data, and ends with `instead`, a sentence of advice.

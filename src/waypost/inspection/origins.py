@@ -1,4 +1,4 @@
-"""Detects requests by which web pages of other sites misuse the credentials of a browser's user.
+"""Detects browser requests with which a web page of another site misuses the user's credentials.
 
 A page of another site can make a browser send requests to this server. The browser then adds the credentials that its
 user entered earlier. A browser reports the site of the page in `Sec-Fetch-Site` (Fetch Metadata); older browsers use
@@ -19,8 +19,8 @@ _OWN_SITES = ("same-origin", "none")
 def refusal(headers: Mapping[str, str], own_names: Collection[str]) -> str | None:
     """If a request must be refused because of its origin, return the reason as a sentence. Otherwise return None.
 
-    The names in `headers` are in lower case. `own_names` are the host names of this server, in lower case. IP addresses
-    and localhost are always accepted.
+    The names in `headers` are in lower case. `own_names` are the host names of this server, in lower case. In addition,
+    IP addresses and localhost are always accepted as host names.
     """
     host = headers.get("host", "").lower()
     name = _name(host)
@@ -60,8 +60,8 @@ def _is_own(name: str, own_names: Collection[str]) -> bool:
 def _is_same(origin: str, host: str, own_names: Collection[str]) -> bool:
     """Return whether `origin` is the origin of this server.
 
-    A proxy in front of the server may change the scheme and the `Host` field. Therefore any scheme is accepted, and
-    `origin` need not match `host` if its host name is one of the `own_names`.
+    A proxy in front of the server may change the scheme and the `Host` field. Therefore, any scheme is accepted, and an
+    `origin` whose host name is in `own_names` need not match `host`.
     """
     scheme, _, authority = origin.partition("://")
     default = {"http": ":80", "https": ":443"}.get(scheme, "")

@@ -20,13 +20,14 @@ from waypost.domain.mail import routes
 from waypost.inspection import answers, guard, requests
 
 COUNTED_UP_TO = 10_000
-"""The number up to which the deliveries for one destination are counted."""
+"""The maximum number of deliveries that are counted for one destination."""
 
 SUMMED_UP = 100
 """The maximum number of destinations whose waiting deliveries are counted."""
 
 MAX_COMPARED = 10_000
-"""The maximum number of destinations that are compared with a request's destination if its secrets are hidden."""
+"""The maximum number of an account's destinations that are compared with the destination in a request, if the request
+gives the destination with hidden secrets."""
 
 
 class QueuePages:
@@ -114,7 +115,9 @@ class QueuePages:
         return JSONResponse(schema.Redriven(redriven=count))
 
     async def replay(self, request: Request, account: str) -> Response:
-        """Forward the mail that an alias has received since a given time to its primary, in many small transactions."""
+        """Forward the mail that an alias has received since a given time to the alias's primary, in many small
+        transactions.
+        """
         body = await requests.json_body(request, members=("address", "since"))
         alias, since = requests.address(body), requests.moment(body, "since")
         if since is None:

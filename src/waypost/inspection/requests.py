@@ -28,7 +28,7 @@ _BARE_LINE_END = re.compile(rb"(?<!\r)\n")
 
 
 def text(values: Mapping[str, Any], name: str) -> str | None:
-    """Return a member that must be a string; None if it is missing. Raises `errors.Invalid`."""
+    """Return the string in the member `name`; None if the member is missing. Raises `errors.Invalid`."""
     found: str | None = values.get(name)
     if found is not None and not _is_text(found):
         raise errors.Invalid(f"`{name}` must be a nonempty string of printable characters.")
@@ -75,7 +75,9 @@ def address(values: Mapping[str, Any]) -> addresses.Address:
 
 
 def moment(values: Mapping[str, Any], name: str) -> datetime | None:
-    """Return a member that must be a time with a time zone; None if it is missing. Raises `errors.Invalid`."""
+    """Return the time in the member `name`; None if the member is missing. Raises `errors.Invalid` if the member is not
+    a time with a time zone.
+    """
     found = text(values, name)
     if found is None:
         return None
@@ -134,7 +136,7 @@ def ids(values: Mapping[str, Any], *, most: int) -> list[str]:
 
 
 def flag(values: Mapping[str, Any], name: str) -> bool:
-    """Return a member that must be true or false; False if it is missing. Raises `errors.Invalid`."""
+    """Return the Boolean value of the member `name`; False if the member is missing. Raises `errors.Invalid`."""
     found = values.get(name, False)
     if not isinstance(found, bool):
         raise errors.Invalid(f"`{name}` must be true or false.")
@@ -144,9 +146,9 @@ def flag(values: Mapping[str, Any], name: str) -> bool:
 async def json_body(request: Request, *, members: tuple[str, ...]) -> dict[str, Any]:
     """Return the body of a request that changes data: a JSON object that has no members other than `members`.
 
-    The request's content type must be `application/json`. An HTML form cannot send this content type. A web page of
-    another site can therefore not use a form to misuse the credentials of the browser's user. Raises `errors.Invalid`
-    and `HTTPException`.
+    The request's content type must be `application/json`. An HTML form cannot send this content type. Therefore, a web
+    page of another site cannot use a form to misuse the credentials of the browser's user. Raises `errors.Invalid` and
+    `HTTPException`.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -167,9 +169,7 @@ async def json_body(request: Request, *, members: tuple[str, ...]) -> dict[str, 
 
 
 async def header_in_body(request: Request) -> bytes:
-    """Return the header of the message that a request has as its body. Raises `HTTPException` if the header is too
-    long.
-    """
+    """Return the header of the message in a request's body. Raises `HTTPException` if the header is too long."""
     octets, is_whole = await _body(request, messages.HEADER_LIMIT)
     octets = _BARE_LINE_END.sub(b"\r\n", octets)  # files often have LF line endings
     end = messages.end_of_header(octets)

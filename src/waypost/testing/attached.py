@@ -17,7 +17,7 @@ CHECK_EVERY = 1.0
 """The time, in seconds, between two checks of the parent's process id."""
 
 GRACE_SECONDS = 20.0
-"""How many seconds after SIGTERM the server is killed if it has not stopped."""
+"""The time, in seconds, that the server has to stop after SIGTERM before it is killed."""
 
 
 def end_with(parent: int) -> None:

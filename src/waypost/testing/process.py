@@ -23,7 +23,7 @@ class ServerDied(Exception):
 
 
 class Server:
-    """A Waypost server with a data directory. It can be stopped and started again, and keeps its data."""
+    """A Waypost server with a data directory. The server can be stopped and started again without losing its data."""
 
     def __init__(self, data: Path, *options: str) -> None:
         """Prepare a server without starting it. `options` are further arguments of `waypost serve`.

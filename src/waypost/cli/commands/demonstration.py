@@ -1,7 +1,7 @@
 """`waypost demo` demonstrates aliases and forwarding with a real server and real clients.
 
-The demo prints each call as a person could type it. After each step, the demo prints the expected result and checks it.
-The demo is therefore also a test of Waypost.
+The demo prints each call in a form that a person could type. After each step, the demo prints the expected result and
+checks it. The demo is therefore also a test of Waypost.
 """
 
 import json
@@ -72,7 +72,9 @@ def _start_command() -> str:
 
 
 class Story:
-    """The steps of the demo: two addresses, an alias, mail, a refused alias, and mail after the alias is removed."""
+    """The steps of the demo. They create email addresses, make one an alias of another, send mail, show that Waypost
+    refuses an alias of an alias, and send mail again after the alias has been removed.
+    """
 
     def __init__(self, console: Console, server: testing.Server, connect: Any) -> None:
         self._console = console

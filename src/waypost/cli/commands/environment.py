@@ -1,9 +1,9 @@
 """`waypost env` prints shell commands that make SDKs, the AWS CLI and mail clients use the running server.
 
-An SDK also takes profiles, proxies and switches from its environment. Some of them override the endpoint and the access
-key, so the command unsets or changes these too. The shell's `eval` runs the output of `waypost env` even if `waypost
-env` has failed. If it fails, `waypost env` therefore prints `false`. Otherwise the shell would run a command that
-follows `&&`, and that command would call the real AWS.
+An SDK also reads profiles, proxies and other settings from environment variables. Some of these variables override the
+endpoint or the access key, so the printed commands unset or change them. The shell's `eval` runs the output of `waypost
+env` even if `waypost env` has failed. If it fails, `waypost env` therefore prints `false`. Otherwise the shell would
+run a command that follows `&&`, and that command would call the real AWS.
 """
 
 import os
@@ -26,7 +26,8 @@ UNSET = (
     "AWS_ACCOUNT_ID",
     "AWS_WEB_IDENTITY_TOKEN_FILE",  # an SDK may prefer it to an access key
 )
-"""Variables that make an SDK use credentials other than the server's access key, or reject that key."""
+"""Environment variables that could make an SDK use credentials other than the server's access key, or refuse to use
+that key."""
 
 SWITCHES = {
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",  # with true, even in a profile, an SDK would call AWS
@@ -34,7 +35,8 @@ SWITCHES = {
     "AWS_USE_DUALSTACK_ENDPOINT": "false",
     "AWS_PAGER": "",  # the AWS CLI would wait for input in its pager
 }
-"""Values for variables, which override the same settings in a profile of the AWS configuration file."""
+"""Environment variables and the values to set. They override the same settings in a profile of the AWS configuration
+file."""
 
 
 class Evaluated(TyperCommand):

@@ -140,8 +140,8 @@ def _shown(key: Any) -> dict[str, Any]:
 def _owners_account(data: str, database: str) -> str:
     """Return the account of the server's owner.
 
-    If there is a credentials file, this is the account of the access key in that file. Otherwise it is the account that
-    the store names as the owner's or, if the store has no owner, the default account.
+    If there is a credentials file, this is the account of the access key in that file. Otherwise, it is the owner's
+    account that is recorded in the store or, if none is recorded, the default account.
     """
     directory = DataDirectory(Path(data))
     if directory.credentials.exists():

@@ -87,9 +87,10 @@ def show(
 
 
 def _copy(server: Client, message: schema.MessageWithTrace, address: str | None) -> Iterator[bytes]:
-    """Yield a message, as it was delivered to an address, in several parts.
+    """Yield the bytes of a message piece by piece, as the message was delivered to an address.
 
-    If `address` is None, the first copy that is stored in an inbox is used or, if there is none, the first delivery.
+    If `address` is None, the first address that has a copy in its inbox is used or, if there is none, the address of
+    the first delivery.
     """
     if address is None:
         kept = [one for one in message["deliveries"] if one["in_inbox"]]

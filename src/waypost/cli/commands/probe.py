@@ -41,7 +41,7 @@ def probe(
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Send a real message to an email address, and print each event until the message is delivered or fails."""
+    """Send a real message to an email address, and print events until each delivery has been attempted."""
     server = Client(data)
     found: schema.Explanation = server.get("explain", address=address)
     if not found["accepted"]:

@@ -66,8 +66,8 @@ def listed(
 
     Routes from the running server's settings file are marked "file". Routes that were added with `waypost routes add`
     have numbers. If no server is running, the list includes the routes in the settings file that --config names.
-    Secrets are not shown. The second column is the name that the log uses for the route, because the log contains no
-    email addresses.
+    Secrets are not shown. The second column is the route's name in the log. The log uses such names because it contains
+    no email addresses.
     """
     stored = administer(data, database, routes.list_routes)
     file: SettingsFile = ctx.obj

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def read_file(ctx: typer.Context, config: str) -> str:
-    """Read the settings file. Typer calls this before it parses the other options, because the file sets their
+    """Read the settings file. Typer calls this function before it parses the other options, because the file sets their
     defaults.
     """
     from waypost.config import file
@@ -93,7 +93,7 @@ def _warn(sentence: str) -> None:
 
 
 def _drop_unread_output() -> None:
-    """Discard buffered output that nothing reads any more.
+    """Discard buffered output that cannot be written, because no process reads it any more.
 
     Otherwise Python would try to flush the output at exit, fail, and end with exit code 120.
     """
