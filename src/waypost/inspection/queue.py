@@ -26,8 +26,8 @@ SUMMED_UP = 100
 """The maximum number of destinations whose waiting deliveries are counted."""
 
 MAX_COMPARED = 10_000
-"""The maximum number of an account's destinations that are compared with the destination in a request, if the request
-gives the destination with hidden secrets."""
+"""If the destination in a request has hidden secrets, it is compared with at most this many of the account's
+destinations."""
 
 
 class QueuePages:

@@ -125,7 +125,7 @@ def step(values: Mapping[str, Any]) -> timedelta:
 
 
 def ids(values: Mapping[str, Any], *, most: int) -> list[str]:
-    """Return the distinct strings of the member `ids`; an empty list if the member is missing.
+    """Return the distinct strings in the member `ids`; an empty list if the member is missing.
 
     Raises `errors.Invalid` if there are more than `most` strings.
     """

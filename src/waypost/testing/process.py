@@ -115,7 +115,9 @@ class Server:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment without the variables that set options of `waypost serve`, such as the database."""
+    """Return the environment variables, except those that set options of `waypost serve`. One of the excluded
+    variables, for example, sets the database.
+    """
     prefix = environment_name("")
     return {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
 

@@ -11,7 +11,7 @@ from waypost.store.common import rows
 class Seal(Protocol):
     """Encrypts secrets, so that a copy of the database does not reveal them.
 
-    In both methods, the argument `of` is the secret's context. It names the record that the secret belongs to.
+    In both methods, the argument `of` is the secret's context. The context names the record that the secret belongs to.
     """
 
     def seal(self, secret: str, of: str) -> bytes:

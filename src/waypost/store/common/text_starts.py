@@ -11,11 +11,11 @@ COLUMNS = {
 """The columns of `search_entries` that a search can use, by field."""
 
 LENGTH = 64
-"""The maximum number of characters of a text that the index contains. Ids have fewer characters, so the index contains
+"""How many characters from the start of each text the index contains. Ids have fewer characters, so the index contains
 each id in full."""
 
 TRIGRAM = 3
-"""The length, in characters, of the substrings that the index for CONTAINS comparisons contains."""
+"""The length, in characters, of the substrings in the index for CONTAINS comparisons."""
 
 _LAST_CHARACTER = "\U0010ffff"
 _FIRST_SURROGATE, _LAST_SURROGATE = "\ud800", "\udfff"

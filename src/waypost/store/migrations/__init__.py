@@ -1,7 +1,7 @@
 """The schema migrations, in numbered files named `NNNN_name.<dialect>.sql`.
 
 Each migration runs once, and the migrations run in the order of their numbers. The transaction that runs a migration
-also records its number.
+also records the migration's number.
 """
 
 import re

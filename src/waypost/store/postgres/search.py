@@ -77,7 +77,9 @@ class Search:
         return max(found, min(counted[0], up_to))
 
     def place_of(self, row: Sequence[Any]) -> str:
-        """Return the cursor of a row. To read the rows after it, pass the cursor to `page` as the argument `after`."""
+        """Return the cursor of a row. To read the rows after this row, pass the cursor to `page` as the argument
+        `after`.
+        """
         return str(row[-1])
 
     def _filter(self, condition: Condition) -> str:

@@ -188,8 +188,8 @@ _ADVICE = {
 
 
 def check_seal(tx: SqliteTransaction) -> None:
-    """Check that the secrets in a file were encrypted with the current key. If they were not, `unseal` raises an
-    exception.
+    """Check that the secrets in a file were encrypted with the current key. If the secrets were encrypted with another
+    key, `unseal` raises an exception.
 
     In a new file, store a sealed value for later checks.
     """

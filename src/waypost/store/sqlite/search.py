@@ -38,16 +38,16 @@ _NOT_DISTINGUISHED = frozenset("\ufffd\ufffe\uffff")
 """The characters that the trigram index cannot tell apart."""
 
 SAMPLE = 200_000
-"""The maximum number of search entries among which matches are counted, if the search may read far more entries than
-match. The total number of matches is then extrapolated from this count."""
+"""If a search may read far more entries than match, it counts the matches among at most this many entries. It then
+extrapolates the total number of matches from this count."""
 
 _ENTRIES = "search_entries AS s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Driver:
-    """The source of a search's rows, which determines their order. It consists of parts of an SQL statement, and their
-    parameters.
+    """The driver of a search: the source of its rows, which determines their order. The driver consists of parts of an
+    SQL statement, and their parameters.
     """
 
     source: str
@@ -76,8 +76,8 @@ class _Driver:
         return f"{self.text}, {self.number}" if self.text else self.number
 
     def after(self, text: str, number: int) -> list[tuple[str, tuple[Any, ...]]]:
-        """Return a list of SQL conditions. Each row after the cursor matches exactly one of them. The conditions are
-        separate, so that an index can be used for each.
+        """Return the SQL conditions for the rows after a cursor: each of these rows matches exactly one condition. The
+        conditions are separate, so that each can use an index.
         """
         if self.text is None:
             return [(f"{self.number} > ?", (number,))]
@@ -155,7 +155,9 @@ class Search:
         return max(found, min(count, up_to))
 
     def place_of(self, row: Sequence[Any]) -> str:
-        """Return the cursor of a row. To read the rows after it, pass the cursor to `page` as the argument `after`."""
+        """Return the cursor of a row. To read the rows after this row, pass the cursor to `page` as the argument
+        `after`.
+        """
         return json.dumps(row[-2:])
 
     @property

@@ -1,4 +1,5 @@
-"""A transaction on SQLite or PostgreSQL. It implements the methods of `ports.WriteTx` with named queries.
+"""A transaction on SQLite or PostgreSQL. The class `Transaction` implements the methods of `ports.WriteTx` with named
+queries.
 
 As in `app/ports/`, each file covers one subject. The subclass for each database implements the abstract methods in
 `statements.py` and at the end of `directory.py`.
@@ -37,8 +38,8 @@ class Transaction(
         return bool(self._all("add_mark", what, b"done"))
 
     def check_seal(self) -> None:
-        """Check that the secrets in this database were encrypted with the current key. If they were not, `unseal`
-        raises an exception.
+        """Check that the secrets in this database were encrypted with the current key. If the secrets were encrypted
+        with another key, `unseal` raises an exception.
 
         In a new database, store a sealed value for later checks.
         """

@@ -26,8 +26,8 @@ class Search(Protocol):
         ...
 
     def count(self, *, up_to: int) -> tuple[str, Sequence[Any]]:
-        """Return the statement that counts the matches of the search. Pass the row that the statement returns to
-        `total`.
+        """Return the statement that counts the matches of the search. The method `total` interprets the row that this
+        statement returns.
         """
         ...
 
@@ -39,7 +39,9 @@ class Search(Protocol):
         ...
 
     def place_of(self, row: rows.Row) -> str:
-        """Return the cursor of a row. To read the rows after it, pass the cursor to `page` as the argument `after`."""
+        """Return the cursor of a row. To read the rows after this row, pass the cursor to `page` as the argument
+        `after`.
+        """
         ...
 
 
