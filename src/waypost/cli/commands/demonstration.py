@@ -72,8 +72,8 @@ def _start_command() -> str:
 
 
 class Story:
-    """The steps of the demo. They create email addresses, make one an alias of another, send mail, show that Waypost
-    refuses an alias of an alias, and send mail again after the alias has been removed.
+    """The steps of the demo. The steps create email addresses, make one an alias of another, send mail, show that
+    Waypost refuses an alias of an alias, and send mail again after the alias has been removed.
     """
 
     def __init__(self, console: Console, server: testing.Server, connect: Any) -> None:

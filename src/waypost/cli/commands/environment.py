@@ -35,8 +35,8 @@ SWITCHES = {
     "AWS_USE_DUALSTACK_ENDPOINT": "false",
     "AWS_PAGER": "",  # the AWS CLI would wait for input in its pager
 }
-"""Environment variables that the command sets, with their values. They override the same settings in a profile of the
-AWS configuration file."""
+"""Environment variables that the command sets, with their values. These variables override the same settings in a
+profile of the AWS configuration file."""
 
 
 class Evaluated(TyperCommand):

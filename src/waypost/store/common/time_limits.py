@@ -25,7 +25,7 @@ class TimeLimits:
     held_row: float = 3.0
     """The maximum time to wait for a row that another transaction on PostgreSQL has locked."""
     silence: float = 10.0
-    """The time that PostgreSQL waits for the next statement of an open transaction before it ends the session."""
+    """How long PostgreSQL waits for the next statement of an open transaction before it ends the session."""
     connect: int = 5
     """The time limit for opening a new connection to PostgreSQL."""
     unacknowledged: float = 20.0

@@ -102,8 +102,8 @@ class Search:
     def _is_by_start(self, text: Text) -> str:
         """Return an SQL expression that uses an index for an EXACT or STARTS_WITH comparison.
 
-        If the characters in the index are enough for the comparison, the expression does not compare the whole text
-        too. With both conditions, PostgreSQL would multiply their selectivities, and expect too few rows.
+        If the characters in the index are enough for the comparison, the expression does not also compare the whole
+        text. With both conditions, PostgreSQL would multiply their selectivities, and expect too few rows.
         """
         indexed, column = _start_column(text.field), f"s.{text_starts.COLUMNS[text.field]}"
         start = text_starts.start(text)

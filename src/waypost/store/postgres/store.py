@@ -1,4 +1,4 @@
-"""The PostgreSQL store. It runs each write in its own transaction, on a thread that waits for the database.
+"""The PostgreSQL store. The store runs each write in its own transaction, on a thread that waits for the database.
 
 There are three pools of connections: for point queries, for long reads, and for writes. Because the pools are separate,
 a write that waits for a locked row does not delay point queries. Each pool has at most one connection for each of its
@@ -152,9 +152,9 @@ class _Session:
     def long_read(self, use_case: Callable[[ports.ReadTx], T], what: str) -> T:
         """Run a use case in one read-only transaction on a consistent snapshot.
 
-        `what` names the data that is read, for the message of `TookTooLong`. Raises `ports.TookTooLong` if a statement
-        takes too long, and `psycopg.Error` if PostgreSQL reports another error. Also raises the exceptions that the use
-        case raises.
+        `what` names the data that is read, for use in the message of the exception `TookTooLong`. Raises
+        `ports.TookTooLong` if a statement takes too long, and `psycopg.Error` if PostgreSQL reports another error. Also
+        raises the exceptions that the use case raises.
         """
         try:
             with self._pipeline():

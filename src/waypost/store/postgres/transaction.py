@@ -26,9 +26,9 @@ Cursor = psycopg.Cursor[Any]
 _QUERIES = {name: query.sql.encode() for name, query in sql.load("postgres").items()}
 
 _OF_QUEUE = {name for name, query in _QUERIES.items() if re.search(rb"\b(FROM|UPDATE) queue\b", query)}
-"""The names of the queries that search the queue. They are not run as prepared statements. The queue is nearly always
-empty, so PostgreSQL would plan a prepared statement for an empty queue. With that plan, the query would read the whole
-queue even when the queue is long."""
+"""The names of the queries that search the queue. These queries are not run as prepared statements. The queue is nearly
+always empty, so PostgreSQL would plan a prepared statement for an empty queue. With that plan, the query would read the
+whole queue even when the queue is long."""
 
 
 class PostgresTransaction(Transaction):

@@ -38,8 +38,8 @@ _NOT_DISTINGUISHED = frozenset("\ufffd\ufffe\uffff")
 """The characters that the trigram index cannot tell apart."""
 
 SAMPLE = 200_000
-"""If a search may read far more entries than match, it counts the matches among at most this many entries. It then
-extrapolates the total number of matches from this count."""
+"""If a search may read far more entries than match, it counts the matches among at most this many entries. The search
+then extrapolates the total number of matches from this count."""
 
 _ENTRIES = "search_entries AS s"
 
@@ -57,7 +57,7 @@ class _Driver:
     where: str = "1"
     parameters: tuple[Any, ...] = ()
     number: str = "s.number"
-    """The column with the number of the email address."""
+    """The column that contains the number of the email address."""
     text: str | None = None
     """The column by which the rows are ordered first, before the number. None if the rows are ordered only by
     number."""

@@ -111,7 +111,7 @@ class SqliteStore:
         self._writer.start()
 
     async def read(self, use_case: Callable[[ports.ReadTx], T]) -> T:
-        """Run a use case that makes one or a few point queries. It runs immediately, on the event loop."""
+        """Run a use case that makes one or a few point queries. The use case runs immediately, on the event loop."""
         self._refuse_when_closed()
         try:
             return use_case(self._reading)
@@ -262,7 +262,7 @@ def _run_in_savepoint(tx: SqliteTransaction, job: _Job) -> None:
 def _long_read(tx: SqliteTransaction, use_case: Callable[[ports.ReadTx], T], what: str) -> T:
     """Run a use case on one consistent snapshot of the data.
 
-    `what` names the data that is read, for the message of `TookTooLong`.
+    `what` names the data that is read, for use in the message of the exception `TookTooLong`.
     """
     connection = tx.connection
     seconds = time_limits.LIMITS.long_read

@@ -15,8 +15,8 @@ from waypost.store.sql import kinds
 
 
 class Search(Protocol):
-    """A search in one instance. It builds the statements and their parameters, and interprets the rows that the
-    statements return.
+    """A search in one instance. The object builds SQL statements with their parameters, and interprets the rows that
+    the statements return.
     """
 
     def page(self, *, after: str | None, limit: int) -> tuple[str, Sequence[Any]]:

@@ -14,7 +14,7 @@ CANDIDATES = 100
 have been due the longest.
 
 If the notices for all of these recipients must wait for the outcomes of other recipients, the query finds no notice,
-even if there is a later notice that need not wait. This does not last long, because no notice waits for other
+even if there is a later notice that need not wait. This situation does not last long, because no notice waits for other
 recipients for more than two minutes.
 """
 
