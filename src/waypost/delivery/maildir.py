@@ -1,4 +1,5 @@
-"""Deliver mail into a Maildir. A message is written to a file in tmp/, which is synced to disk and then moved to new/.
+"""Deliver mail into a Maildir. Each message is written to a file in tmp/. The file is then synced to disk and moved to
+new/.
 
 If every line of a message ends in CRLF, the lines in the file end in LF, because programs that read files expect LF.
 The conversion loses no information, because every line of the message ended in CRLF. Messages with any other line
@@ -24,8 +25,8 @@ STORED_AS_RECEIVED = "with the line ends as received, because not every line end
 """The strings that the trace shows as the result of a delivery."""
 
 _HOSTNAME_LIMIT = 100
-"""The maximum number of characters of the host name that become part of a file name. The limit is needed because a file
-name has at most 255 characters, including the flags that mail readers add.
+"""The maximum number of the host name's characters to include in a file name. The limit is needed because a file name
+can have at most 255 characters, including the flags that mail readers add.
 """
 
 
@@ -42,7 +43,7 @@ class MaildirTransport:
         self._count = itertools.count(1)
 
     async def attempt(self, parcel: Parcel, route: Route) -> AttemptResult:
-        """Write the file. If the file already exists, the delivery is reported as stored."""
+        """Write the parcel to a file in the Maildir. If the file already exists, the delivery is reported as stored."""
         path = Path(route.target.path)
         lines = LfLines() if route.line_ends is LineEnds.LF else None
         file = _File(path, name=self._name(parcel), temporary=self._temporary(), lines=lines)
@@ -62,7 +63,7 @@ class MaildirTransport:
         except Exception as error:  # noqa: BLE001 - any failure to read the message affects only this attempt
             return _result(path, stage, Trouble.FAILED, f"{type(error).__name__}: {error}")
         finally:
-            if not file.has_ended:  # in a thread, because a thread that was not awaited may still be writing
+            if not file.has_ended:  # in a thread, because `end` waits for a write that may still be running
                 await asyncio.shield(asyncio.to_thread(file.end))
         return _result(path, Stage.STORED, text=text)
 
@@ -78,7 +79,7 @@ class MaildirTransport:
 
 
 async def _copy(parcel: Parcel, file: "_File") -> None:
-    """Write the message. Stop early if a line ending shows that the message must be written unchanged."""
+    """Copy the message to the file. Stop early if a line ending shows that the message must be stored unchanged."""
     size = 0
     async with parcel.reading() as parts:
         async for part in parts:
@@ -163,8 +164,8 @@ class _File:
             self._write(header)
 
     def write(self, octets: bytes) -> bool:
-        """Append to the file. Returns False, so that the caller can stop early, if the conversion to LF would lose
-        information.
+        """Append to the file. Returns False if the conversion to LF would lose information, so that the caller can stop
+        early.
         """
         with self._lock:
             return self._write(octets)
@@ -200,8 +201,8 @@ class _File:
             self._directories[name] = opened_directory(name, self._maildir / name, within=maildir)
 
     def _is_there(self) -> bool:
-        """Whether the message was already delivered, so that it is in new/, or in cur/ if a mail reader has moved it
-        there.
+        """Whether the message was already delivered. A delivered message is in new/, or in cur/ if a mail reader has
+        moved it there.
 
         If the message is in new/, this method syncs that directory to disk.
         """

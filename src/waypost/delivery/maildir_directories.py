@@ -13,8 +13,8 @@ NAMES = ("tmp", "new", "cur")
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _TO_SEARCH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-"""The flags for opening a directory only to look up names in it. Read permission is not needed to look up names in a
-directory. Home directories often do not grant read permission to other users.
+"""The flags for opening a directory only to look up names in it. Looking up names does not require read permission,
+which home directories often do not grant to other users.
 """
 
 
@@ -52,8 +52,8 @@ def opened_directory(name: str, path: Path, *, within: int) -> int:
 
 
 def why_not_usable(maildir: Path) -> str:
-    """Return the reason why a delivery into a Maildir would fail now, with the path. Return an empty string if no
-    reason is found. This check creates no files or directories.
+    """Return the reason why a delivery into a Maildir would fail now, including the path that causes the failure.
+    Return an empty string if no reason is found. This check creates no files or directories.
     """
     try:
         with _parent(maildir) as parent:
@@ -141,7 +141,7 @@ def _sync(directory: int) -> None:
 
 
 def _check_directory(name: str, path: Path, *, within: int) -> None:
-    """Raise `OSError` if a delivery could neither use nor create one of a Maildir's directories."""
+    """Check a directory inside a Maildir. Raise `OSError` if a delivery could neither use nor create the directory."""
     with _naming_errors(path):
         try:
             descriptor = _opened(name, within=within)
@@ -156,8 +156,8 @@ def _check_directory(name: str, path: Path, *, within: int) -> None:
 
 
 def _check_writable(directory: int) -> None:
-    """Raise `PermissionError` unless this process may create files in an open directory, and sync that directory to
-    disk.
+    """Raise `PermissionError` if this process lacks the permission to create files in an open directory or to sync that
+    directory to disk.
     """
     if not os.access(".", os.R_OK | os.W_OK | os.X_OK, dir_fd=directory, effective_ids=True):
         raise PermissionError(0, "Permission denied")

@@ -29,7 +29,7 @@ class Parcel:
     delivery: Delivery
     message: Message
     return_path: str
-    """The sender that the peer sees, which may be rewritten; empty for the null sender."""
+    """The sender's address as the peer sees it, possibly rewritten (SRS); empty for the null sender."""
     header: bytes
     """The trace header that is sent before the author's message."""
     octets: Octets
@@ -121,7 +121,7 @@ class Transport(Protocol):
     """Sends parcels to one kind of destination."""
 
     async def attempt(self, parcel: Parcel, route: Route) -> AttemptResult:
-        """Attempt a delivery once. This method raises no exceptions: the result describes every failure."""
+        """Attempt a delivery once. This method raises no exceptions, because the result describes any failure."""
         ...
 
     async def close(self) -> None:

@@ -1,4 +1,5 @@
-"""Deliver mail by HTTP POST: a signed multipart form that contains the metadata as JSON, and the message.
+"""Deliver mail by HTTP POST. The body of each request is a multipart form that contains the metadata as JSON, and the
+message. Each request is signed.
 
 `docs/how-to/webhooks.md` describes the requests that a receiver gets. Each attempt at a delivery sends the same body,
 with a new timestamp and a new signature.
@@ -39,8 +40,8 @@ ANSWER_LIMIT = 4 * 1024
 """The maximum number of bytes of a response's body that are read. The result contains only the body's first line."""
 
 TEXT_LIMIT = 200
-"""The maximum number of characters of a result's text, such as the response's reason phrase and the first line of its
-body.
+"""The maximum number of characters in a result's text. The text can contain, for example, the response's reason phrase
+and the first line of its body.
 """
 
 KEPT_OPEN = 4.0
@@ -177,9 +178,9 @@ class _Heads:
 
 @lru_cache(maxsize=1)
 def _bounded() -> "type[ResponseHandler]":
-    """Return a class of connections that read at most `SAID_LIMIT` bytes of a response.
+    """Return a connection class that reads at most `SAID_LIMIT` bytes of a response.
 
-    If a single read contains the headers of a response and also malformed data, for example in the chunks of the body,
+    If a single read contains the headers of a response and also malformed data, for example in a chunked body,
     aiohttp's parser discards the whole response. Therefore, the parser gets the headers of each response separately.
     The number of interim responses is unlimited, but the bytes of these responses count towards `SAID_LIMIT`.
 

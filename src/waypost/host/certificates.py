@@ -1,4 +1,6 @@
-"""Makes and checks the self-signed certificate for development, which the server replaces before it expires."""
+"""Makes and checks the self-signed certificate for development. When the server starts, it replaces a certificate that
+expires soon.
+"""
 
 import ipaddress
 from datetime import datetime, timedelta
@@ -16,7 +18,7 @@ RENEWED_BEFORE = timedelta(days=30)
 """If the certificate expires within this time when a server starts, the server makes a new certificate."""
 
 _EARLIER = timedelta(hours=1)
-"""A new certificate is valid from this long before its creation, because clients' clocks may be slow."""
+"""A new certificate's validity begins this long before its creation, because clients' clocks may be slow."""
 
 
 def self_signed(hostname: str, now: datetime) -> tuple[bytes, bytes]:

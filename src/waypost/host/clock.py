@@ -8,13 +8,15 @@ LONGEST_STEP = timedelta(hours=6)
 
 
 def now() -> datetime:
-    """Return the real time in UTC, in whole milliseconds, because the store has that precision."""
+    """Return the real time in UTC, truncated to whole milliseconds, because the store has that precision."""
     moment = datetime.now(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 class VirtualClock:
-    """A clock that runs at the speed of the real clock, and can be advanced. Only mail uses the virtual clock."""
+    """A clock that runs at the speed of the real clock, and can be advanced. Only the handling of mail uses the virtual
+    clock; API calls and access keys use the real clock.
+    """
 
     def __init__(self) -> None:
         self._ahead = timedelta(0)

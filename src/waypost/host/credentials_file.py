@@ -1,4 +1,4 @@
-"""The contents of the credentials file: access keys as profiles of an AWS shared-credentials file."""
+"""The contents of the credentials file, which stores access keys as profiles in the AWS shared-credentials format."""
 
 import configparser
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from waypost.domain.iam.access_keys import AccessKey
 
 OWN_CREDENTIALS = "# The owner's access key for Waypost."
-"""The text with which each credentials file begins when a server writes it."""
+"""The text at the beginning of each credentials file that a server writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def text_of(key: AccessKey, *, region: str) -> str:
 
 
 def parse(text: str) -> list[Profile]:
-    """Return all profiles of a credentials file, in the order of the file. Raises `BadProfile` and
+    """Return all profiles in a credentials file, in the order in which they appear. Raises `BadProfile` and
     `configparser.Error`.
     """
     parser = configparser.RawConfigParser(default_section="", interpolation=None)
@@ -58,7 +58,7 @@ def _profile(section: configparser.SectionProxy) -> Profile:
 
 
 def _each_key_once(profiles: list[Profile]) -> list[Profile]:
-    """Return the first profile of each access key. AWS tools allow several profiles with the same key."""
+    """Return the first profile for each access key, because AWS tools allow several profiles with the same key."""
     first: dict[str, Profile] = {}
     for profile in profiles:
         if first.setdefault(profile.key.id, profile).key != profile.key:

@@ -1,4 +1,4 @@
-"""The data directory: reads and writes its files.
+"""Reads and writes the files in the data directory.
 
 waypost.sqlite3     all email addresses, mail, and access keys with sealed secrets; only without PostgreSQL
 database            the URL of the PostgreSQL database, without the password; only with PostgreSQL
@@ -36,7 +36,9 @@ MASTER_KEY_VARIABLE = "WAYPOST_MASTER_KEY"
 _MASTER_KEY_BYTES = 32
 
 _TEMPORARY = r"[0-9a-f]{8}\.new"
-"""A regular expression for the end of a temporary file's name. The temporary file will replace another file."""
+"""A regular expression for the end of a temporary file's name. Waypost first writes new contents to a temporary file,
+and then gives this file its final name.
+"""
 
 _DATABASE = "waypost.sqlite3"
 
@@ -62,7 +64,7 @@ _RESTORE = (
     "Restore the file from your backup. If you remove the file, the server writes a new one with the owner's access "
     "key when it next starts."
 )
-"""The advice to an operator whose credentials file cannot be used."""
+"""The advice for an operator whose credentials file cannot be used."""
 
 
 class DataDirectoryError(Exception):
@@ -305,7 +307,8 @@ class DataDirectory:
         self._write(self.certificate, certificate.decode())
 
     def profiles(self) -> list[Profile]:
-        """Return all profiles in the credentials file, in the order of the file. There is always at least one profile.
+        """Return all profiles in the credentials file, in the order in which they appear. The result contains at least
+        one profile.
 
         Raises `DataDirectoryError`.
         """
@@ -395,7 +398,9 @@ def is_master_key_in_environment() -> bool:
 
 
 def _without_password(url: str) -> str:
-    """Return a database URL without its passwords, which libpq accepts before the host and in the query."""
+    """Return a database URL without its passwords. libpq accepts a password before the host and in the query, so both
+    are removed.
+    """
     scheme, _, rest = url.partition("://")
     authority = rest.partition("/")[0]
     user, at, _ = authority.rpartition("@")

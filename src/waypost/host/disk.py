@@ -16,17 +16,18 @@ FREED_AT = 1.05
 multiple of 1, a small change could make the server refuse and accept mail in quick succession."""
 
 BARE_SHARE = 4
-"""The reserve divided by this number must be free on the disk itself, not in the database's files, because the
-write-ahead log needs this space."""
+"""At least the reserve divided by this number must be free on the disk itself, because the write-ahead log cannot use
+free space inside the database's files.
+"""
 
 
 def free_octets(directory: Path) -> int:
-    """Return the free bytes on the disk of a directory. Raises `OSError`."""
+    """Return the number of free bytes on the disk that contains a directory. Raises `OSError`."""
     return shutil.disk_usage(directory).free
 
 
 class DiskGuard:
-    """Checks whether less space than the reserve is free on a directory's disk."""
+    """Checks whether less space than the reserve is free on the disk that contains a directory."""
 
     def __init__(
         self,
@@ -38,9 +39,9 @@ class DiskGuard:
         reusable: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`free` returns the free bytes of the disk, and may raise `OSError`.
+        """`free` returns the number of free bytes on the disk, and may raise `OSError`.
 
-        `reusable` returns the bytes that the database can store without making its files larger.
+        `reusable` returns the number of bytes that the database can store without making its files larger.
         """
         self._directory = directory
         self._reserve = reserve_octets
@@ -66,7 +67,7 @@ class DiskGuard:
             bare = self._free(self._directory)
             free = bare + self._reusable()
         except (OSError, StoreUnavailable):
-            return  # the free space is unknown, so the last answer remains; if the disk is full, a write will fail
+            return  # the free space is unknown, so `_is_full` keeps its value; if the disk is full, a write will fail
         wanted = self._reserve * (FREED_AT if self._is_full else 1)
         is_full = free < wanted or bare < wanted / BARE_SHARE
         if is_full == self._is_full:

@@ -33,7 +33,7 @@ Names = Callable[[str], bool]
 directory."""
 
 _LINKS = 40
-"""The maximum number of symbolic links in one path. Linux has the same limit for symbolic links."""
+"""The maximum number of symbolic links in one path. Linux has the same limit."""
 
 
 class UnsafeFile(Exception):
@@ -52,7 +52,7 @@ class Fault(Enum):
 def fault_of_directory(mode: int, owner: int, *, user: int) -> Fault | None:
     """Return the reason why `user` must not keep files in a directory, or None if the directory is safe.
 
-    A directory is safe if only its owner, its group and root can change its files.
+    A directory is safe if it belongs to root or `user`, and only its owner, its group and root can change its files.
     """
     if not stat.S_ISDIR(mode):
         return Fault.WRONG_KIND
@@ -62,7 +62,7 @@ def fault_of_directory(mode: int, owner: int, *, user: int) -> Fault | None:
 
 
 def fault_of_directory_above(mode: int) -> Fault | None:
-    """Return the reason why other users can replace the entries of a directory, or None if they cannot.
+    """Return the reason why other users can replace entries in a directory, or None if they cannot.
 
     If a directory has the sticky bit, as /tmp does, users can replace only their own files.
     """
@@ -112,7 +112,7 @@ def fault_of_file(mode: int, owner: int, *, user: int) -> Fault | None:
 
 
 def is_open_to_others(mode: int) -> bool:
-    """Whether any user other than the owner has a permission on a file."""
+    """Whether any user other than the owner has any permission on a file."""
     return bool(stat.S_IMODE(mode) & ~stat.S_IRWXU)
 
 
@@ -149,12 +149,13 @@ class Exposure:
             return (
                 f"The data directory is in {self.path}, and the group of that directory can write to it (group id "
                 f"{self.group}, mode {self.mode:04o}). Members of the group can replace the data directory with "
-                f"another directory. If they need not, run: chmod g-w {self.path}"
+                f"another directory. If they do not need this access, run: chmod g-w {self.path}"
             )
         if self.risk is Risk.SHARED:
             return (
                 f"The group of the data directory can write to it (group id {self.group}, mode {self.mode:04o}), so "
-                f"members of the group can replace its files. If they need not, run: chmod g-w {self.path}"
+                f"members of the group can replace its files. If they do not need this access, run: chmod g-w "
+                f"{self.path}"
             )
         if self.risk is Risk.REPAIRED:
             return f"Other users could access {self.path} (mode {self.mode:04o}). Now only the file's owner has access."
@@ -165,10 +166,9 @@ class Exposure:
 
 
 class PrivateDirectory:
-    """An open directory. The object still refers to the opened directory if that directory's path later leads to
-    another directory.
+    """An open directory. The object still refers to this directory even if its path later leads to another directory.
 
-    All methods raise `OSError`.
+    All methods can raise `OSError`.
     """
 
     def __init__(self, path: Path, descriptor: int, *, user: int, above: tuple[Exposure, ...] = ()) -> None:
@@ -251,7 +251,7 @@ class PrivateDirectory:
             os.unlink(name, dir_fd=self._descriptor)
 
     def names(self) -> list[str]:
-        """Return the names of all entries of the directory."""
+        """Return the names of all entries in the directory."""
         with os.scandir(self._descriptor) as entries:
             return [entry.name for entry in entries]
 

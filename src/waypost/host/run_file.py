@@ -38,12 +38,13 @@ _ADDRESS = re.compile(r"(?:[^\s\[\]:]+|\[[^\s\[\]]+\]):[0-9]{1,5}", re.ASCII)
 
 
 def text_of(run: Run) -> str:
-    """Return the text of the file."""
+    """Return the text to write to `run.json`."""
     return json.dumps(asdict(run)) + "\n"
 
 
 def parse(text: str) -> Run:
-    """Parse the file, and replace the server's addresses with addresses at which clients can connect to the server.
+    """Parse the text of `run.json`, and replace the server's addresses with addresses at which clients can connect to
+    the server.
 
     Raises `ValueError`, `TypeError` or `RecursionError` if no Waypost server could have written the text.
     """

@@ -45,7 +45,9 @@ class Limits:
     The waiting time does not count towards the time limit of the check.
     """
     margin: float = 0.3
-    """How long before the end of the check the worker must finish, so that its answer still arrives in time."""
+    """The worker must finish this many seconds before the time limit of the check, so that its answer still arrives in
+    time.
+    """
     silence: float = 10.0
     """If a worker has unfinished checks and gives no answer for this long, it is killed."""
     probe: float = 2.0
@@ -68,8 +70,8 @@ error.
 
 
 def start_unsupervised(run: Callable[[], Coroutine[Any, Any, None]]) -> "asyncio.Task[None]":
-    """Run a coroutine in a task that is never restarted. In tests, the task needs no supervision, because `_watch`
-    never raises an exception.
+    """Run a coroutine in a task that is never restarted. This is enough for tests, because `_watch` never raises an
+    exception, so its task never needs a restart.
     """
     return asyncio.create_task(run())
 
@@ -92,7 +94,7 @@ class Checker:
     ) -> None:
         """Create a checker.
 
-        `start_task` runs the task that watches the DNS. The server passes a function that restarts the task after an
+        `start_task` runs the task that monitors the DNS. The server passes a function that restarts the task after an
         error.
         """
         self._start_task = start_task
@@ -126,7 +128,7 @@ class Checker:
         self._known.set()
         for worker in (self._last, self._worker):
             if worker:
-                with suppress(Exception):  # a worker that did not start must not prevent the stop of the other worker
+                with suppress(Exception):  # if one worker did not start, the other worker must still be stopped
                     await (await worker).stop()
 
     async def check(self, claim: Claim, octets: AsyncIterable[bytes], size: int) -> Findings:
@@ -211,7 +213,7 @@ class Checker:
             self._worker = asyncio.create_task(self._start_worker())
             self._worker.add_done_callback(
                 lambda task: task.cancelled() or task.exception()
-            )  # retrieves the exception, for which possibly no check is waiting
+            )  # retrieves the exception, because possibly no check is waiting for it
         # All waiting checks share one start, which must not be cancelled if one of the checks is cancelled.
         return await asyncio.shield(self._worker)
 
@@ -255,8 +257,8 @@ class Checker:
     async def _probe(self) -> bool | None:
         """Return whether the DNS responds; None if the worker was unable to probe it.
 
-        The method never raises an exception, because an exception would end the watching task, and no message would be
-        checked afterwards.
+        The method never raises an exception, because an exception would end the task that monitors the DNS, and no
+        message would be checked afterwards.
         """
         try:
             # The limit includes the time to start the worker on a busy machine.

@@ -1,4 +1,4 @@
-"""Run all checks of one message, one after the other, within a time limit."""
+"""Run all checks on one message, one after the other, within a time limit."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,8 @@ from waypost.mailauth.resolver import NotAnswered, Questions, Resolver
 SPF_SHARE, DKIM_SHARE = 0.3, 0.55
 """The fractions of the time limit after which the SPF check, and then the DKIM check, must be complete.
 
-The limits prevent a DNS server that does not respond to one check from using up the time of the other checks.
+Because of these limits, a DNS server that does not respond during one check cannot use up the time for the other
+checks.
 """
 
 

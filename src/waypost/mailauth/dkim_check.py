@@ -47,7 +47,7 @@ _ALGORITHMS = {b"rsa-sha256": b"rsa", b"ed25519-sha256": b"ed25519"}
 
 
 class _NotPassed(Exception):
-    """Raised for a signature that does not pass, with the outcome and the reason."""
+    """Raised for a signature that does not pass. The exception contains the outcome and the reason."""
 
     def __init__(self, outcome: Outcome, reason: str) -> None:
         super().__init__(reason)
@@ -82,7 +82,7 @@ class _Name(bytes):
 def check(message: Message, authors: Authors, questions: Questions) -> tuple[Dkim, ...]:
     """Return the results for all signatures of a message, in their order in the header.
 
-    Signatures from the domains in From are verified first.
+    Signatures from the domains in From, or from their subdomains or parent domains, are verified first.
     """
     values = messages.named(message.fields, b"dkim-signature")
     signatures = [_Signature(index, value, _tags(value)) for index, value in enumerate(values[:MAX_LISTED])]
@@ -167,7 +167,8 @@ def _only_signed(fields: Sequence[Field], signed: Sequence[bytes]) -> list[Field
     """Return only the fields that a signature covers, so that the library does not canonicalize all fields.
 
     Fields are selected in reverse order, from the last field upwards (RFC 6376 section 5.4.2). To detect an added From
-    field, the library hashes one more From field than the signature covers, so one more From field is kept.
+    field, the library hashes one more From field than the signature covers, so the result contains one more From field,
+    too.
     """
     wanted = Counter([*signed, b"from"])
     kept: list[Field] = []
@@ -227,7 +228,7 @@ def _key(signature: _Signature, questions: Questions) -> tuple[Any, int, bytes, 
 
 
 def _parts(value: bytes) -> list[bytes]:
-    """Split the value of a tag whose elements are separated by colons (RFC 6376 section 3.6.1)."""
+    """Split a tag's value into its elements, which are separated by colons (RFC 6376 section 3.6.1)."""
     return [part.strip() for part in value.split(b":")]
 
 

@@ -20,10 +20,11 @@ _FIELD = re.compile(rb"([\x21-\x39\x3b-\x7e]+[ \t\r\n]*):")
 _BARE_FROM = re.compile(rb"[\r\n]from[ \t]*:([^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)", re.IGNORECASE)
 
 Field = tuple[bytes, bytes]
-"""A header field: its name with the white space before the colon, and everything after the colon with the final CRLF.
+"""A header field: its name, including the white space before the colon, and everything after the colon, including the
+final CRLF.
 
-Lines without a name are omitted, except for lines that contain a From field after a bare CR or LF. If a line without a
-name is included, its name is an empty string.
+Lines without a name are omitted, except for lines that contain a From field after a bare CR or LF. For such a line, the
+name in the tuple is an empty string.
 """
 
 

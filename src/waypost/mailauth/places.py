@@ -1,6 +1,7 @@
 """Limit the resources that checks use, and share these resources fairly.
 
-A place is one unit of a resource: a message that is being checked, a byte of memory, or an unanswered DNS query.
+Each resource is counted in places. A place is one message that is being checked, one byte of memory, or one unanswered
+DNS query.
 """
 
 import asyncio

@@ -21,7 +21,7 @@ Other variables are not passed, because they may contain the master key or the d
 
 
 MEMORY = {"MALLOC_ARENA_MAX": "2"}
-"""The environment variable that limits the number of glibc's memory arenas.
+"""The environment variable that limits how many memory arenas glibc creates.
 
 Without the limit, glibc creates an arena for each thread, and reserves 64 MiB of address space for each arena.
 """
@@ -32,7 +32,9 @@ class WorkerDied(Exception):
 
 
 class CheckFailed(Exception):
-    """Raised if the worker was unable to check a message, with the name of the worker's exception."""
+    """Raised if the worker was unable to check a message. The text is the name of the exception that was raised in the
+    worker.
+    """
 
 
 class WorkerProcess:

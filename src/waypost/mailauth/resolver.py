@@ -20,12 +20,13 @@ from waypost.mailauth.places import AT_ONCE, Ledger
 from waypost.net import dns_answers
 
 TRY_LIMIT = 1.0
-"""The time after which a query is repeated, in seconds."""
+"""The time, in seconds, after which an unanswered query is repeated."""
 
 TRIES = 3
 
 SILENCE = 10.0
-"""How long, in seconds, a domain is marked as unresponsive after one of its queries has had no answer for `TRY_LIMIT`.
+"""How long, in seconds, a domain is marked as unresponsive after a query for it has remained unanswered for
+`TRY_LIMIT`.
 """
 
 KNOWN_SILENT = 10_000
@@ -107,7 +108,8 @@ class Unanswered:
 
     @contextmanager
     def counting(self, name: str) -> Iterator[None]:
-        """Count a query that has had no answer for `TRY_LIMIT` as unanswered until the context exits.
+        """Until the context exits, count a query as unanswered. The caller has already waited `TRY_LIMIT` for the
+        answer.
 
         Raises `NotAnswered` if the domain has too many unanswered queries.
         """

@@ -22,10 +22,9 @@ _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
 
 def check(claim: Claim, questions: Questions) -> Spf:
-    """Check whether a client may send mail for the domain in MAIL FROM, or, with the null sender, for the domain in
-    HELO.
+    """Check whether a client may send mail for the domain in MAIL FROM.
 
-    For the null sender, RFC 7208 section 2.4 prescribes the domain in HELO.
+    If the sender is the null sender, the domain in HELO is checked instead (RFC 7208 section 2.4).
     """
     identity = "mailfrom" if claim.sender else "helo"
     local_part, _, domain = claim.sender.rpartition("@") if claim.sender else ("postmaster", "", claim.helo)
@@ -64,7 +63,7 @@ class _Query(spf.query):  # type: ignore[misc]
         """
 
     def dns(self, name: str, qtype: str, cnames: object = None, ignore_void: bool = False) -> list[Any]:  # noqa: ARG002
-        """Return the records of a name in the library's format. The DNS library has resolved aliases (CNAME)."""
+        """Return a name's records in the SPF library's format. The DNS library has already resolved aliases (CNAME)."""
         key = (str(name).rstrip(".").lower(), qtype)
         if key not in self._known:
             self._known[key] = self._look_up(*key)

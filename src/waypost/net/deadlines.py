@@ -21,7 +21,7 @@ class Deadline:
     def set(self, loop: asyncio.AbstractEventLoop, seconds: float, action: Callable[..., object], *args: Any) -> None:
         """Call `action` with `args` when this number of seconds has passed.
 
-        Another call of `set` replaces this deadline.
+        A later call to `set` replaces this deadline.
         """
         self.clear()
         self._timer = loop.call_later(seconds, action, *args)

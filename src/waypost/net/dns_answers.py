@@ -1,8 +1,8 @@
 """A limit on the size of DNS answers, for the delivery queue and for the sender checks.
 
-The owner of a domain controls the size of the DNS answers for that domain. Over TCP, an answer can have up to 64 KiB.
-The DNS library needs about ten microseconds to parse each record. Without a limit, one answer could block the event
-loop for a fifth of a second.
+The owner of a domain controls the size of the DNS answers for that domain. Over TCP, an answer can be up to 64 KiB
+long. The DNS library needs about ten microseconds to parse each record. Without a limit, one answer could block the
+event loop for a fifth of a second.
 """
 
 import socket
@@ -24,7 +24,7 @@ class TooLong(dns.exception.FormError):
 
 
 class Nameserver(dns.nameserver.Do53Nameserver):
-    """A DNS server, given by address and port, with a limit on the size of an answer over TCP, in bytes.
+    """The DNS server at an address and port. `limit` is the maximum size of an answer over TCP, in bytes.
 
     Answers over UDP do not need a limit, because they are short (RFC 9715 section 3).
     """
@@ -45,8 +45,8 @@ class Nameserver(dns.nameserver.Do53Nameserver):
     ) -> dns.message.Message:
         """Send a query for the resolver, over TCP if `max_size` is true, and return the answer.
 
-        Raises `TooLong` if the answer is too long, or an exception of the DNS library if the query fails for another
-        reason.
+        Raises `TooLong` if the answer is too long, or one of the DNS library's exceptions if the query fails for
+        another reason.
         """
         if not max_size:
             return super().query(request, timeout, source, source_port, False, one_rr_per_rrset, ignore_trailing)
@@ -103,7 +103,7 @@ class _BoundedSocket(socket.socket):
 
 
 class _BoundedStream:
-    """A wrapper for a stream of the DNS library, with only the methods that the library calls."""
+    """A wrapper around one of the DNS library's streams, with only the methods that the library calls."""
 
     def __init__(self, stream: Any, limit: int) -> None:
         self._stream = stream

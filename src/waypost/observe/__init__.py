@@ -1,1 +1,1 @@
-"""Events, incidents and the log, and the supervision of background tasks."""
+"""Events, incidents, the log, and the supervision of background tasks."""

@@ -1,4 +1,5 @@
-"""Incidents: failures that are not the caller's fault. The cause is written to the log, and the caller gets only an id.
+"""Incidents: failures that are not the caller's fault. The cause of an incident is written to the log, and the caller
+gets only the incident's id.
 
 All parts of the server report their failures through this module, so that the ids, the events and the messages to
 callers have the same form everywhere.
@@ -39,7 +40,7 @@ class Incidents:
         self._of_store = of_store
 
     def report(self, error: BaseException, *, where: str, incident_id: str = "") -> Incident:
-        """Emit `StoreFailed` for an error of the store, or `Failed` for any other error. Return the incident.
+        """Emit `StoreFailed` for an error from the store, or `Failed` for any other error. Return the incident.
 
         `where` names the part of the server. `incident_id` is an id that the caller already has. If `incident_id` is
         empty, the incident gets a new id.

@@ -19,7 +19,7 @@ Run = Callable[[], Coroutine[Any, Any, None]]
 
 
 class OnError(Enum):
-    """What the group does when an error ends a task, in addition to logging the error."""
+    """How the group handles a task that an error has ended. In every case, the error is also logged."""
 
     LEAVE = auto()
     """The task is not restarted, and the server continues without it."""

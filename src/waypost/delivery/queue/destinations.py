@@ -37,8 +37,8 @@ class Lane:
     fault.
     """
     leads_elsewhere: bool = False
-    """Whether a change to the routes has moved all deliveries of the last claim to other destinations. A destination
-    that has lost its deliveries in this way gets no attempts.
+    """Whether a change to the routes has moved all deliveries in the last claim to other destinations. If so, no
+    attempts are made at this destination, so the next claim can be large.
     """
     paused_until: datetime | None = None
     pending: deque[Ready] = field(default_factory=deque)
@@ -87,8 +87,8 @@ class Lane:
             self.room = min(connections, self.room * 2)
 
     def give_up_pending(self) -> list[Ready]:
-        """Remove and return the claimed deliveries whose attempts have not begun, because they will not be attempted
-        now.
+        """Remove and return the claimed deliveries whose attempts have not begun. The worker releases these deliveries
+        instead of attempting them now.
         """
         pending = list(self.pending)
         self.pending.clear()
@@ -120,7 +120,7 @@ class Lanes:
         return sum(lane.running for lane in self._lanes.values() if not lane.is_working)
 
     def keep_only(self, waiting: Iterable[str]) -> None:
-        """Drop all destinations that are not in `waiting` and have no claimed deliveries."""
+        """Drop all destinations that are not in `waiting` and have neither claimed deliveries nor running attempts."""
         waiting = set(waiting)
         for name, lane in list(self._lanes.items()):
             if name not in waiting and lane.is_idle:

@@ -46,7 +46,7 @@ class Faulty:
 
 
 def _reply(route: Route, code: int, enhanced: str) -> AttemptResult:
-    """Build the result of an attempt as if a peer had sent this reply."""
+    """Build the result of an attempt as if the peer had replied with this code and this enhanced status code."""
     return AttemptResult(
         protocol=route.target.protocol,
         stage=Stage.END,

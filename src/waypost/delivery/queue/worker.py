@@ -76,7 +76,9 @@ class Dependencies:
     is_shared: bool = False
     """Whether other servers process the same queue."""
     monotonic: Callable[[], float] = time.monotonic
-    """Returns the time of a monotonic clock, in seconds, to determine whether this worker's leases have ended."""
+    """A function that returns the time of a monotonic clock, in seconds. The worker uses this time to determine whether
+    its leases have ended.
+    """
 
 
 _KINDS: dict[Then, type[events.Delivered | events.DeliveryDeferred | events.GivenUp]] = {

@@ -28,8 +28,8 @@ of the message is read.
 class Timeouts:
     """The time limits for a peer, in seconds.
 
-    The limits for the message and its reply are those of RFC 5321 section 4.5.3.2. The limits for the greeting and for
-    commands are shorter than the limits in the RFC.
+    The limits for the message and for the reply to it come from RFC 5321 section 4.5.3.2. The limits for the greeting
+    and for commands are shorter than in the RFC.
     """
 
     connect: float = 30.0
@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
         self.kept.set(self._loop, seconds, ended)
 
     def take(self) -> None:
-        """Stop the timer that ends an idle connection, because the connection is being used or closed."""
+        """Stop the timer that closes an idle connection, because the connection is now being used or closed."""
         self.kept.clear()
 
     def close(self) -> None:

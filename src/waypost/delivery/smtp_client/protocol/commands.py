@@ -135,7 +135,7 @@ def chunk(part: Part) -> bytes:
 
 
 class DotStuffer:
-    """Doubles the dot at the beginning of each line (RFC 5321 section 4.5.2), even if the line begins at the start of a
+    """Doubles a dot at the beginning of a line (RFC 5321 section 4.5.2), even if the line begins at the start of a
     part.
     """
 
@@ -149,7 +149,7 @@ class DotStuffer:
         """Return the next bytes of the message, with the dots at the beginning of lines doubled."""
         start = self._last + octets[:2]
         # The boundary between two parts may split a line ending: `CR|LF.` or `CRLF|.`. Inside a part, `replace` finds
-        # it.
+        # the line ending and the dot.
         if octets[:1] == b"." and self._last == b"\r\n":
             stuffed = b"." + octets.replace(b"\r\n.", b"\r\n..")
         elif octets[:2] == b"\n." and self._last.endswith(b"\r"):

@@ -82,9 +82,9 @@ class Dialogue:
         self._output = bytearray()
         self._capabilities: commands.Capabilities = {}
         self._refused: AttemptResult | None = None
-        """The first refusal in a group of commands.
+        """The first refusal among the replies to a group of commands.
 
-        The replies to later commands in the group do not replace this refusal.
+        Refusals of later commands in the group do not replace this refusal.
         """
         self._all_sent = self._is_answered = False
         self.need = Need.NOTHING
@@ -102,8 +102,8 @@ class Dialogue:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the peer closed an idle connection before it received any of the last message, so that the message
-        may be sent again over another connection.
+        """Whether the peer closed the connection while it was idle, before the peer received any part of the last
+        message. If so, the message may be sent again over another connection.
         """
         if self.transactions < 2 or not self.is_over or self.result is None or self._is_answered:
             return False
@@ -282,7 +282,7 @@ class Dialogue:
         return (yield from self._send_chunks(part, parcel) if has_chunks else self._send_data(part, parcel))
 
     def _converse(self, group: list[tuple[Stage, bytes]]) -> _Reading:
-        """Send all commands of a group, and then read the reply to each command. Returns the last reply."""
+        """Send all commands in a group, and then read the reply to each command. Returns the last reply."""
         self._write(b"".join(command for _, command in group))
         self._all_sent = group[-1][0] is Stage.END
         for stage, command in group:
