@@ -97,7 +97,9 @@ class LfLines:
         self._held = b""
         self._has_ended = True
         self.is_lossless = True
-        """Whether every CR and LF so far is part of a CRLF, so that the conversion loses no information."""
+        """Whether every CR and every LF in the bytes fed so far is part of a CRLF, so that the conversion loses no
+        information.
+        """
 
     @property
     def are_whole(self) -> bool:

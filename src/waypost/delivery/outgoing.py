@@ -104,9 +104,9 @@ def _wishes(
 
     The successful delivery of a forwarded copy is never reported. The alias and the primary each get a copy, so the
     rules for multiple-recipient aliases apply (RFC 3461 section 5.2.7.2). If the sender is rewritten, notices from the
-    next server come back to this server. For a rewritten sender, this server sends the success notice itself, and does
-    not request one from the next server. If a forwarded copy keeps the original sender, the next server must not send a
-    notice, because the notice would reveal the primary to the sender.
+    next server come back to this server. Therefore, for a rewritten sender, this server sends any success notice
+    itself, and does not request one from the next server. If a forwarded copy keeps the original sender, the next
+    server must not send a notice, because the notice would reveal the primary to the sender.
     """
     if delivery.reason is Reason.NOTICE or (delivery.reason is Reason.FORWARDED and not is_rewritten):
         return (Notify.NEVER,), ""

@@ -152,11 +152,13 @@ class WebhookTransport:
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _INTERIM = re.compile(rb"HTTP/[0-9.]+ 1(?!01)[0-9][0-9]")
-"""The status line of an interim response (RFC 9110 section 15.2), after which another response follows."""
+"""Matches the status line of an interim response (RFC 9110 section 15.2). An interim response is followed by another
+response.
+"""
 
 
 class _Heads:
-    """Finds where the headers of a response end, for interim responses and for the final response."""
+    """Finds the end of each response's headers, both in interim responses and in the final response."""
 
     def __init__(self) -> None:
         self._head = bytearray()
@@ -257,7 +259,7 @@ def _public_socket(
 
 @dataclass(slots=True)
 class _Progress:
-    """The progress of an attempt: its stage, the deadline of its next step, and the part of the response that has
+    """The progress of an attempt: its stage, the deadline for its next step, and the part of the response that has
     arrived.
     """
 
@@ -278,7 +280,7 @@ class _Progress:
     """The beginning of the response's body."""
 
     def wait(self, seconds: float) -> None:
-        """Set the deadline of the next step, in seconds from now."""
+        """Set the deadline for the next step, in seconds from now."""
         self.limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
     async def octets(self) -> AsyncIterator[bytes]:

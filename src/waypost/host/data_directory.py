@@ -190,8 +190,8 @@ class DataDirectory:
     def forget_killed_server(self) -> None:
         """Delete the `run.json` of a server that was killed. If a running server is using the directory, do nothing.
 
-        `prepare` also deletes the file, but this method can run earlier during the start of a server, before all
-        modules are loaded.
+        `prepare` also deletes the file, but this method can run earlier while a server starts, before all modules are
+        loaded.
         """
         with suppress(OSError, DataDirectoryError), self._opened() as directory:
             directory.refuse_others(_is_ours)
@@ -203,9 +203,9 @@ class DataDirectory:
         """Return the URL of the PostgreSQL database that has this directory's data; empty if the data is in SQLite.
 
         `database` is the URL that the operator gave; if it is empty, the method returns the remembered URL. The given
-        database may be on a different host from the remembered database. Raises `DataDirectoryError` if the given
-        database and the remembered database have different names, or if a database is given although the directory has
-        a SQLite database. In both cases, the server would otherwise start with an empty database.
+        URL and the remembered URL may name different hosts. Raises `DataDirectoryError` if the given database and the
+        remembered database have different names, or if a database is given although the directory has a SQLite
+        database. In both cases, the server would otherwise start with an empty database.
         """
         if database and self._remembered and _name_of(database) != _name_of(self._remembered):
             raise DataDirectoryError(
@@ -254,7 +254,7 @@ class DataDirectory:
             return directory.read(file.name).decode()
 
     def _write(self, file: Path, text: str, *, replace: bool = True) -> None:
-        """Write a file that only its owner can read, atomically and durably.
+        """Write a file atomically and durably. Only its owner can read the file.
 
         If `replace` is false and the file already exists, the method keeps the existing file. Raises
         `DataDirectoryError`.
@@ -267,7 +267,7 @@ class DataDirectory:
 
     @property
     def data_at(self) -> str:
-        """The location of all data, for messages: the URL of the database or the path of the SQLite file."""
+        """The location of all data, for use in messages: the URL of the database or the path of the SQLite file."""
         return self._remembered or str(self.database)
 
     def note_database(self) -> None:
@@ -378,7 +378,7 @@ class DataDirectory:
             raise DataDirectoryError(f"{self._run} is damaged. Restart Waypost to replace the file.") from error
 
     def unusable(self, error: OSError) -> DataDirectoryError:
-        """Return the error for a directory that cannot be used, with the reason."""
+        """Return the error for a directory that cannot be used, including the reason."""
         reason = "it is not a directory" if isinstance(error, NotADirectoryError) else error.strerror
         return DataDirectoryError(f"The data directory {self.path} cannot be used: {reason}.")
 

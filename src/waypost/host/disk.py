@@ -9,7 +9,9 @@ from waypost.app.ports import StoreUnavailable
 from waypost.observe import events
 
 CHECK_EVERY = 1.0
-"""Seconds between two checks of the disk. The reserve must have space for the mail that arrives between two checks."""
+"""Seconds between two checks of the disk. The reserve must be large enough for the mail that arrives between two
+checks.
+"""
 
 FREED_AT = 1.05
 """After the server has refused mail, this multiple of the reserve must be free before it accepts mail again. With a

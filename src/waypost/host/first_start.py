@@ -1,4 +1,4 @@
-"""Decides whether the missing database of a data directory was lost, or does not exist yet and may be created.
+"""Decides whether a data directory's missing database was lost, or does not exist yet and may be created.
 
 The server may create the database only when it first starts. If the server replaced a lost database with an empty one,
 it would refuse all mail. The server writes some files only after it has created the database, so these files prove that

@@ -81,7 +81,7 @@ def is_replaceable_by_group(mode: int, group: int, *, own: Collection[int]) -> b
 def own_groups(user: int) -> set[int]:
     """Return the ids of groups without other users: root's group, and the user's own group if it has no other members.
 
-    Many systems create a group for each user, with the user's name.
+    Many systems create, for each user, a group with the user's name.
     """
     own = {ROOT}
     with suppress(KeyError):
@@ -365,7 +365,7 @@ def as_owner_of(file: os.stat_result) -> Iterator[None]:
 
 
 def user_name(user: int) -> str:
-    """Return the name and id of a user, for messages."""
+    """Return the name and id of a user, for use in messages."""
     try:
         return f"{pwd.getpwuid(user).pw_name} (user id {user})"
     except KeyError:

@@ -20,8 +20,8 @@ LIMIT = 5.0
 """The maximum duration of a check, in seconds."""
 
 LARGE = 1024 * 1024
-"""The size, in bytes, from which a message counts as large. A large message is checked only when enough of `ROOM` is
-free.
+"""The minimum size, in bytes, of a message that counts as large. A large message is checked only when enough of `ROOM`
+is free.
 """
 
 ROOM = 96 * 1024 * 1024

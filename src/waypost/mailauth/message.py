@@ -75,7 +75,7 @@ def named(fields: Sequence[Field], name: bytes) -> list[bytes]:
 
 
 def author_domains(message: Message) -> Authors:
-    """Return the author's domains in From, as `from_header.read` finds them.
+    """Return the domains of the authors in From, as found by `from_header.read`.
 
     The result includes domains in a From field that follows a bare CR or LF, because mail readers show such a field,
     and a message with BODY=BINARYMIME may contain one. If the header exceeds a limit, the result is `Naming.TOO_MANY`,

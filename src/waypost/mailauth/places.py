@@ -63,8 +63,8 @@ class NoPlace(Exception):
 
 
 class Places:
-    """The places for the work on one event loop. If places are free, a request gets them immediately. Requests that
-    have to wait are served in order.
+    """The places for work that runs on one event loop. If places are free, a request gets them immediately. Requests
+    that have to wait are served in order.
 
     A holder that has used up its share waits, but does not block other holders.
     """

@@ -32,8 +32,8 @@ class WorkerDied(Exception):
 
 
 class CheckFailed(Exception):
-    """Raised if the worker was unable to check a message. The text is the name of the exception that was raised in the
-    worker.
+    """Raised if the worker was unable to check a message. The error message is the name of the exception that was
+    raised in the worker.
     """
 
 

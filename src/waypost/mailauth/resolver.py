@@ -38,8 +38,8 @@ last try.
 """
 
 ANSWER_LIMIT = 16 * 1024
-"""The maximum size of an answer, in bytes. The answer for a domain with dozens of verification records has a few
-thousand bytes.
+"""The maximum size of an answer, in bytes. The answer for a domain with dozens of verification records is a few
+thousand bytes long.
 """
 
 CACHED = 10_000

@@ -9,7 +9,8 @@ from waypost.domain.mailauth.verdicts import Claim, Outcome, Spf
 from waypost.mailauth.resolver import NotAnswered, Questions
 
 RECORD_LIMIT = 4_096
-"""The maximum size of an SPF record, in bytes. Typical SPF records have a few hundred bytes (RFC 7208 section 3.4)."""
+"""The maximum size of an SPF record, in bytes. Typical SPF records are a few hundred bytes long (RFC 7208 section 3.4).
+"""
 
 MACROS_LIMIT = 50
 """The maximum number of percent signs in an SPF record (RFC 7208 section 7).

@@ -1,4 +1,5 @@
-"""The process that checks messages: `python -m waypost.mailauth.worker '[["127.0.0.1", 53]]'`.
+"""The process that checks messages. For example, `python -m waypost.mailauth.worker '[["127.0.0.1", 53]]'` starts it.
+The argument is a JSON list of the DNS servers to query.
 
 The process reads frames from standard input, and writes answers to standard output. The process ends when standard
 input is closed.

@@ -24,7 +24,7 @@ class TooLong(dns.exception.FormError):
 
 
 class Nameserver(dns.nameserver.Do53Nameserver):
-    """The DNS server at an address and port. `limit` is the maximum size of an answer over TCP, in bytes.
+    """A DNS server at a given address and port. `limit` is the maximum size of an answer over TCP, in bytes.
 
     Answers over UDP do not need a limit, because they are short (RFC 9715 section 3).
     """

@@ -1,8 +1,8 @@
 """TLS handshakes that, if they fail, send the peer an alert with the reason before the connection is closed.
 
-OpenSSL writes the alert (RFC 8446 section 6.2) into a buffer of the event loop. Some event loops (uvloop, and asyncio
-before the fix for python/cpython#98078) close the connection without sending this buffer. Without the alert, the peer
-does not learn why the connection was closed. This module sends the alert as soon as OpenSSL has written it.
+OpenSSL writes the alert (RFC 8446 section 6.2) into one of the event loop's buffers. Some event loops (uvloop, and
+asyncio before the fix for python/cpython#98078) close the connection without sending this buffer. Without the alert,
+the peer does not learn why the connection was closed. This module sends the alert as soon as OpenSSL has written it.
 """
 
 import asyncio

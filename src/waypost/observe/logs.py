@@ -40,7 +40,7 @@ class Log:
         self._lines: deque[bytes] = deque()
         self._dropped = 0
         self._counting = threading.Lock()
-        """The lock that protects the count of dropped lines, because several threads emit events."""
+        """The lock that protects the count of dropped lines. It is needed because several threads emit events."""
         self._closing = threading.Event()
         self._file = sys.stderr.buffer
         self._render = _terminal() if sys.stderr.isatty() else _json()

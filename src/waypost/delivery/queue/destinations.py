@@ -37,8 +37,8 @@ class Lane:
     fault.
     """
     leads_elsewhere: bool = False
-    """Whether a change to the routes has moved all deliveries in the last claim to other destinations. If so, no
-    attempts are made at this destination, so the next claim can be large.
+    """Whether a change to the routes has moved all deliveries in the last claim to other destinations. If so, the next
+    claim will probably start no attempts either, so it can be large.
     """
     paused_until: datetime | None = None
     pending: deque[Ready] = field(default_factory=deque)

@@ -36,13 +36,13 @@ class _Lease:
     """The lease of one claim."""
 
     ends: float
-    """The time at which the lease ends, in seconds of the monotonic clock."""
+    """The time at which the lease ends, in seconds on the monotonic clock."""
     count: int = 0
     """The number of deliveries that the claim holds."""
     renewed: set[str] | None = None
-    """The ids of the deliveries whose lease the last renewal extended; None before the first renewal.
+    """The ids of the deliveries whose lease was extended by the last renewal; None before the first renewal.
 
-    All other deliveries of the claim are finished, or have been claimed by another worker.
+    All other deliveries in the claim are finished, or have been claimed by another worker.
     """
 
 
@@ -83,7 +83,7 @@ class Leases:
             del self._leases[claim]
 
     def done_with_one(self, claim: str) -> None:
-        """Record that one delivery of a claim is finished. When the last delivery of the claim is finished, the lease
+        """Record that one delivery in a claim is finished. When the last delivery in the claim is finished, the lease
         ends.
         """
         self.hold(claim, self._leases[claim].count - 1)

@@ -423,8 +423,8 @@ class Worker:
             yield await read(partial(accept.kept_octets, message_id=message_id, start=start, limit=PART))
 
     async def _sweep(self, now: datetime) -> bool:
-        """Run one step of a sweep: correct the times that were written while the clock was wrong, make expired
-        deliveries dead letters, and record delays.
+        """Run one step of a sweep: correct the times that were written while the clock was wrong, turn expired
+        deliveries into dead letters, and record delays.
 
         Returns whether there may be more work. `now` must be a time at which the leases are valid. If the leases were
         not valid, for example because the clock was set, deliveries that are being attempted would seem unclaimed and

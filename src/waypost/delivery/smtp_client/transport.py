@@ -263,7 +263,7 @@ class _Place:
     """A host, and one of its addresses."""
 
     host: str
-    """The host's name, for which its certificate must be valid.
+    """The host's name. The host's certificate must be valid for this name.
 
     The name has no trailing dot (RFC 6125 section 6.4.1).
     """

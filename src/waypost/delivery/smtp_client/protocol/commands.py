@@ -32,7 +32,8 @@ class Part:
 
 
 Capabilities = Mapping[str, Sequence[str]]
-"""The extensions that a peer offers, in capital letters, with their parameters."""
+"""The extensions that a peer offers: the name of each extension, in capital letters, with the extension's parameters.
+"""
 
 
 def read_capabilities(lines: tuple[str, ...]) -> Capabilities:
