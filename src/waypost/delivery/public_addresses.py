@@ -9,7 +9,7 @@ _NOT_PUBLIC_V4 = tuple(
         "10.0.0.0/8",  # private (RFC 1918)
         "100.64.0.0/10",  # behind a provider's NAT (RFC 6598)
         "127.0.0.0/8",  # this machine
-        "169.254.0.0/16",  # link-local, which includes the metadata services of clouds
+        "169.254.0.0/16",  # link-local, which includes cloud metadata services
         "172.16.0.0/12",  # private
         "192.0.0.0/24",  # IETF protocols
         "192.0.2.0/24",  # documentation

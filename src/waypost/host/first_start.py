@@ -70,8 +70,8 @@ def _refuse_lost_file(directory: DataDirectory, *, is_first: bool) -> None:
 def _is_own(credentials: Path) -> bool:
     """Whether a credentials file proves that its server had a database.
 
-    Only a file that begins with `OWN_CREDENTIALS` proves that a database existed. Older versions wrote the file without
-    this line, and did not store access keys in the database.
+    Only a file that begins with `OWN_CREDENTIALS` proves that a database existed. A file without this line may be from
+    an older version, which stored access keys only in this file and not in the database.
     """
     try:
         with credentials.open("rb") as file:

@@ -249,7 +249,7 @@ class Checker:
                 # Timeouts can also come from the senders' own DNS servers, so they only cause a probe.
                 await self._must_probe.wait()
             else:
-                # A worker that died shows nothing about the DNS, and a message may have caused it, so probe again soon.
+                # A worker's death shows nothing about the DNS, and a message may have caused it, so probe again soon.
                 await asyncio.sleep(self._limits.backoff if works is None else self._limits.probe_again)
             self._silent_in_a_row = 0
             self._must_probe.clear()

@@ -202,7 +202,7 @@ def _key(signature: _Signature, questions: Questions) -> tuple[Any, int, bytes, 
     records = questions.texts(name)
     if not records:
         raise _NotPassed(Outcome.PERMERROR, "no key")
-    record = records[0]  # the result of several records is undefined (section 3.6.2.2)
+    record = records[0]  # if there are several records, the result is undefined (section 3.6.2.2)
     try:
         tags = dkim.util.parse_tag_value(record[:KEY_LIMIT])
     except dkim.util.InvalidTagValueList:

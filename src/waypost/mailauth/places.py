@@ -1,7 +1,7 @@
 """Limit the resources that checks use, and share these resources fairly.
 
 Each resource is counted in places. A place is one message that is being checked, one byte of memory, or one unanswered
-DNS query.
+DNS query. A holder of places is a host, a network or a DNS domain (`domain.limits.shares`).
 """
 
 import asyncio
@@ -33,17 +33,17 @@ class Ledger:
         self._held: Counter[str] = Counter()
 
     def allows(self, holders: Sequence[Share], amount: int = 1) -> bool:
-        """Return whether the holders may take `amount` more places."""
+        """Return whether each of the holders may take `amount` more places."""
         return shares.allows(holders, amount, free=self.free, held_by=self._held.__getitem__)
 
     def take(self, holders: Sequence[Share], amount: int = 1) -> None:
-        """Record that the holders have taken `amount` places."""
+        """Record that a request has taken `amount` places, which count towards the share of each of its holders."""
         self.free -= amount
         for share in holders:
             self._held[share.holder] += amount
 
     def give_back(self, holders: Sequence[Share], amount: int = 1) -> None:
-        """Record that the holders have given back `amount` places."""
+        """Record that a request has given back `amount` places."""
         self.free += amount
         for share in holders:
             self._held[share.holder] -= amount
@@ -105,7 +105,7 @@ class Places:
         try:
             await turn
         except BaseException:
-            if turn.done() and not turn.cancelled():  # it got its places at the moment of the cancellation
+            if turn.done() and not turn.cancelled():  # the request got its places just as it was cancelled
                 self._places.give_back(holders, amount)
             else:
                 self._queue.remove(entry)

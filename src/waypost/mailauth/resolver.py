@@ -174,7 +174,7 @@ class Resolver:
         return found
 
     def _is_known(self, name: dns.name.Name, kind: str) -> bool:
-        # The cache stores the answer for a name that does not exist under the type ANY.
+        # If a name does not exist, the cache stores the answer under the type ANY.
         kinds = (dns.rdatatype.from_text(kind), dns.rdatatype.ANY)
         return any(self._cache.get((name, each, dns.rdataclass.IN)) for each in kinds)
 

@@ -69,7 +69,7 @@ class TlsUpgrade:
         try:
             await asyncio.sleep(0)  # the task takes over the transport in its first step
             self._hand_over()
-            # The loop limits the time of the handshake, except if the peer disconnects before TLS has the transport.
+            # The loop limits the handshake's time, unless the peer disconnects before TLS takes over the transport.
             _, late = await asyncio.wait([task], timeout=seconds + self._grace)
             if late:
                 self.error = TimeoutError()
