@@ -2,7 +2,7 @@
 new/.
 
 If every line of a message ends in CRLF, the lines in the file end in LF, because programs that read files expect LF.
-The conversion loses no information, because every line of the message ended in CRLF. Messages with any other line
+This conversion loses no information, because the message had no other line endings. Messages with any other line
 endings are stored unchanged. If the route has `line_ends = "as-received"`, every message is stored unchanged.
 """
 
@@ -103,7 +103,7 @@ class LfLines:
 
     @property
     def are_whole(self) -> bool:
-        """Whether every line of the message ended in CRLF, which is known only after the last call to `feed`."""
+        """Whether every line of the message ended in CRLF. This is known only after the last call to `feed`."""
         return self.is_lossless and self._has_ended and not self._held
 
     def feed(self, octets: bytes) -> bytes:

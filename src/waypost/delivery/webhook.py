@@ -346,7 +346,7 @@ class _Form:
 
 
 def _metadata(parcel: Parcel) -> dict[str, Any]:
-    """The metadata of a delivery, which is the same in each attempt."""
+    """Return the metadata of a delivery. The metadata is the same in each attempt."""
     delivery, message = parcel.delivery, parcel.message
     return {
         "delivery_id": delivery.id,

@@ -260,7 +260,7 @@ class SmtpTransport:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A host, and one of its addresses."""
+    """A host and one of its addresses."""
 
     host: str
     """The host's name. The host's certificate must be valid for this name.
