@@ -39,8 +39,8 @@ The limit is low because the server reads the body before it authenticates the c
 class Api:
     """The ASGI application. One instance of this class serves all requests.
 
-    `older_regions` are the regions of instances that existed before the server started. Calls to these older regions
-    are accepted even if AWS does not publish them, because earlier versions of Waypost accepted any region.
+    `older_regions` are the regions of instances that existed before the server started. Calls to these regions are
+    accepted even if AWS has no such region, because earlier versions of Waypost accepted any region.
     """
 
     def __init__(
@@ -72,7 +72,8 @@ class Api:
         except _ClientGone:
             return
         except _UnauthenticatedError as error:
-            # The traceback refers to the request and its body, which can be freed before the delay.
+            # The traceback keeps the request and its body in memory. Without the traceback, they can be freed before
+            # the delay.
             error.__traceback__ = error.__context__ = None
             if error.delay:
                 await asyncio.sleep(error.delay)
@@ -124,7 +125,7 @@ class Api:
         resources = operation.resources_of(call)
 
         def run(tx: Any) -> calls.Output:
-            for resource in resources:  # check all of them before the response can reveal data about any
+            for resource in resources:  # check every resource before the operation can reveal any data
                 policy.authorise(tx, call, resource)
             return operation.run(tx, call)
 
@@ -160,8 +161,10 @@ class _ClientGone(Exception):
 
 
 async def _read(scope: Scope, receive: Receive) -> Request:
-    """Read the whole request. Raises `ApiError` RequestEntityTooLargeException as soon as the body is too large."""
-    body = bytearray()  # a client may send the body in parts of one byte
+    """Read the whole request. Raises an `ApiError` with the code RequestEntityTooLargeException as soon as the body is
+    too large.
+    """
+    body = bytearray()  # not `bytes`, because a client may send the body one byte at a time
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":

@@ -1,7 +1,7 @@
 """The mapping from domain errors to AWS error responses, and the responses for internal errors.
 
-An operation may return only the exceptions that its model permits. Therefore, each domain error has a list of error
-codes in order of preference, and the response has the first code that the model permits.
+The service model defines which exceptions each operation may return. Therefore, each domain error has a list of error
+codes in order of preference, and the response has the first code that the model permits for the operation.
 """
 
 from collections.abc import Mapping
@@ -44,13 +44,13 @@ def translate(error: errors.WaypostError, permitted: Mapping[str, int]) -> ApiEr
     for code in _CODES[type(error)]:
         if code in permitted:
             return ApiError(code, permitted[code], error.message)
-    if isinstance(error, errors.Busy):  # SDKs retry a call with this status
+    if isinstance(error, errors.Busy):  # SDKs retry a call that gets this status
         return ApiError("ServiceUnavailable", 503, error.message)
     raise LookupError(f"no permitted code for {type(error).__name__} among {sorted(permitted)}")
 
 
 def internal() -> ApiError:
-    """Return the error response for an internal error, which does not reveal the cause."""
+    """Return the error response for an internal error. The response does not reveal the cause."""
     return ApiError("InternalServiceException", 500, INTERNAL_MESSAGE)
 
 

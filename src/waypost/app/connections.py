@@ -5,12 +5,13 @@ from collections import Counter
 from waypost.domain.limits import networks
 
 CROWDED = 0.75
-"""The fraction of all connections that must be in use before the server shortens the clients' timeouts."""
+"""If more than this fraction of the maximum number of connections is in use, the server shortens the clients' timeouts.
+"""
 
 
 def limit_of_site(total: int, each: int) -> int:
-    """Return the maximum number of simultaneous connections from one IPv6 /48 network: half of all connections, or
-    `each` if that is more.
+    """Return the maximum number of simultaneous connections from one IPv6 /48 network: half of `total`, rounded up, or
+    `each` if `each` is greater.
 
     A provider may assign a whole /48, which contains 65,536 /64 networks, to one customer, so a /48 needs a limit of
     its own. `total` is the limit for all connections, and `each` is the limit for one address or /64 network.

@@ -22,8 +22,8 @@ class Deployment:
     hostname: str
     loop_key: bytes
     routes: tuple[Route, ...] = ()
-    """The routes from the settings file. Routes from the settings file take precedence over routes that commands
-    added.
+    """The routes from the settings file. Routes from the settings file take precedence over routes that were added with
+    commands.
     """
     routes_revision: str = ""
     """A digest of the routes from the settings file; empty if the file has no routes."""
@@ -40,14 +40,14 @@ class Deployment:
     string means that no sender is rewritten.
     """
     srs_key: Callable[[int], bytes] = field(default=_no_key, repr=False)
-    """Returns the secret that signs rewritten senders in a given period."""
+    """A function that returns the secret with which the server signs rewritten senders in a given period."""
     owner: str = ""
     """The account of the server's owner. The access key in the credentials file, which the server creates when it first
     starts, belongs to the owner's account.
     """
     subaddressed: frozenset[str] = frozenset()
-    """Domains, as A-labels, with subaddresses: mail for support+x@ goes to support@, unless the email address
-    support+x@ exists.
+    """Domains, as A-labels, in which subaddresses are enabled: mail for support+x@ goes to support@, unless the email
+    address support+x@ exists.
     """
     own_domains: frozenset[str] = frozenset()
     """Domains, as A-labels, whose SPF record lists this server. If the SPF record of a sender's domain lists this

@@ -25,7 +25,7 @@ async def run_steps(
     run: Callable[[Callable[[Tx], Step[Done, Position]]], Awaitable[Step[Done, Position]]],
     step: Callable[[Tx, Position | None], Step[Done, Position]],
 ) -> AsyncIterator[Done]:
-    """Run steps, one after the other, until there is nothing more to do. Yields the result of each step.
+    """Run steps, one after the other, until there is nothing more to do. Yields each step's `done` value.
 
     `run` is `Store.write`, or a function that calls `Store.write` or `Store.long_read`. `step` gets the transaction and
     the position at which to begin: None for the first step, and then the `next` of the previous step.

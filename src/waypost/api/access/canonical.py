@@ -19,7 +19,9 @@ _SPACES = re.compile(r" +")
 
 
 def signature(request: Request, *, secret: str, timestamp: str, scope: str, signed_headers: tuple[str, ...]) -> str:
-    """Return the expected signature of a request, in lower-case hex. `scope` is DATE/REGION/SERVICE/aws4_request."""
+    """Return the expected signature of a request, in lower-case hex. `scope` has the form
+    DATE/REGION/SERVICE/aws4_request.
+    """
     digest = hashlib.sha256(canonical_request(request, signed_headers)).hexdigest()
     return _hmac(_signing_key(secret, scope), f"{ALGORITHM}\n{timestamp}\n{scope}\n{digest}").hex()
 
@@ -72,7 +74,8 @@ def _canonical_query(query: str) -> str:
 
 def _reencoded(text: str) -> str:
     """Decode a percent-encoded string, and encode it again according to SigV4's rules."""
-    # This shortcut saves time: a query may have a thousand parameters, and the caller is not authenticated yet.
+    # This shortcut saves time. Time matters here, because a query may have a thousand parameters, and the caller is not
+    # authenticated yet.
     if not text or (text.isascii() and text.isalnum()):
         return text
     return _percent_encoded(unquote_to_bytes(text.encode(*OCTETS)), safe="")

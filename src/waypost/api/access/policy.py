@@ -18,7 +18,9 @@ from waypost.domain.iam.facts import Circumstances
 
 
 def authorise(tx: ports.ReadTx, call: Call, resource: tags.Resource | None) -> None:
-    """Raise `ApiError` AccessDeniedException unless the caller's policy allows the call on the resource."""
+    """Raise an `ApiError` with the code AccessDeniedException unless the caller's policy allows the call on the
+    resource.
+    """
     action = f"connect:{call.operation}"
     arn = arns.of(call.tenant, resource) if resource else "*"
     facts = _Facts(tx, call, resource)
@@ -28,7 +30,7 @@ def authorise(tx: ports.ReadTx, call: Call, resource: tags.Resource | None) -> N
 
 
 def may_depend_on_the_store(call: Call) -> bool:
-    """Return whether the decision of the caller's policy may depend on data in the store."""
+    """Return whether the policy decision on the call may depend on data in the store."""
     policy = call.key.policy
     return policy is not None and policy.mentions("aws:resourcetag/")
 

@@ -68,8 +68,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 def claim(request: Request, *, service: str, older_regions: Collection[str] = ()) -> Claim:
     """Return the signature fields of a request without verifying them.
 
-    Raises `ApiError` if the signature is missing or malformed, or if the query has too many parameters. The region must
-    be a region that AWS publishes, or one of `older_regions`.
+    Raises an `ApiError` if the signature is missing or malformed, or if the query has too many parameters. The region
+    must be a region that AWS publishes, or one of `older_regions`.
     """
     if request.query.count("&") >= MAX_PARAMETERS:
         raise ApiError("InvalidRequestException", 400, f"A query may have at most {MAX_PARAMETERS} parameters.")
@@ -90,7 +90,8 @@ def verify(request: Request, found: Claim, key: AccessKey | None, *, now: dateti
 
     `key` is the access key that the claim names, or None if no such key exists.
 
-    Raises `ApiError` with the error codes and messages that AWS services use.
+    Raises an `ApiError`, with the error codes and messages that AWS services use, if the signature or the key is not
+    valid.
     """
     if key is None or not key.active or not key.has_session_token(found.session_token):
         message = "The security token included in the request is invalid."
@@ -180,7 +181,8 @@ def _claimed(
     access_key_id, date, region, service, terminator = parts
     names = tuple(signed_headers.split(";"))
     if len(set(names)) != len(names):
-        # The canonical request repeats the whole value of a header each time that SignedHeaders names the header.
+        # The canonical request repeats the whole value of a header each time that SignedHeaders names the header, so
+        # repeated names could make the canonical request very large.
         raise _incomplete("SignedHeaders may name each header only once.")
     return Claim(
         access_key_id=access_key_id,
@@ -197,10 +199,10 @@ def _claimed(
 
 
 def _check_signed_headers(request: Request, found: Claim) -> None:
-    """Raise `ApiError` if Host or an X-Amz-* header is unsigned.
+    """Raise an `ApiError` if Host or an X-Amz-* header is unsigned.
 
-    The header X-Amz-Security-Token may be unsigned: if its value is changed, it no longer matches the stored digest,
-    and the request is refused.
+    The header X-Amz-Security-Token may be unsigned. If someone changes its value, the value no longer matches the
+    stored digest, and the request is refused.
     """
     signed = {*found.signed_headers, _SESSION_HEADER}
     unsigned = {name for name, _ in request.headers if name.startswith("x-amz-") and name not in signed}

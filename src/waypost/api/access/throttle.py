@@ -9,14 +9,16 @@ from waypost.domain.limits.rates import Limits
 
 
 class Throttle:
-    """A throttle that limits the rate of API calls. All instances and users of an account share its rate limits."""
+    """Limits the rate of API calls. All instances and users of an account share the account's rate limits."""
 
     def __init__(self, limits: Limits) -> None:
         self._buckets = Buckets(limits.rate)
         self._is_of_account = limits.is_of_account
 
     def admit(self, tenant: Tenant, operation: str, now: datetime) -> None:
-        """Count a call against the rate limit. Raises `ApiError` ThrottlingException if the limit is exceeded."""
+        """Count a call against the rate limit. Raises an `ApiError` with the code ThrottlingException if the limit is
+        exceeded.
+        """
         key = tenant.account if self._is_of_account else (tenant, operation)
         if not self._buckets.take(key, now).admitted:
             raise ApiError("ThrottlingException", 429, "Rate exceeded")

@@ -48,9 +48,9 @@ def of(tenant: Tenant, resource: Resource) -> str:
 def parse(text: str, tenant: Tenant) -> Resource:
     """Parse the ARN of an instance or email address, without checking that the resource exists.
 
-    Raises `errors.Invalid` if the text is not the ARN of an instance or email address, or if the ARN is in another
-    partition than the tenant. Raises `errors.NotFound` if the resource belongs to another region or account, because
-    the caller has no access to it.
+    Raises `errors.Invalid` if the text is not the ARN of an instance or email address, or if the ARN's partition is not
+    the tenant's partition. Raises `errors.NotFound` if the resource belongs to another region or account, because the
+    caller has no access to it.
     """
     match = _ARN.fullmatch(text)
     if match is None:

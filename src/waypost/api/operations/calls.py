@@ -18,7 +18,9 @@ from waypost.domain.directory.instances import Tenant
 from waypost.domain.iam.access_keys import AccessKey
 
 Output = Mapping[str, Any]
-"""The members of a response, keyed by their names in the model. A member that is None is left out of the response."""
+"""The members of a response, keyed by their names in the model. A member whose value is None is left out of the
+response.
+"""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +58,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 def tokened(call: Call) -> idempotency.TokenedCall | None:
-    """Return the data that identifies a repetition of the call, or None if the call has no client token.
+    """Return the data by which a repetition of the call is recognised, or None if the call has no client token.
 
     An empty client token is treated as missing.
     """
@@ -68,7 +70,7 @@ def tokened(call: Call) -> idempotency.TokenedCall | None:
 
 
 def fingerprint(members: Any, *, without: tuple[str, ...]) -> bytes:
-    """Return a digest of the members of a call, without the members named in `without`.
+    """Return a digest of all members of a call except those named in `without`.
 
     Requests with equal members have the same digest, even if their JSON differs in order or formatting.
     """
@@ -88,8 +90,8 @@ def query_of(call: Call) -> bytes:
 
 
 def ids_or_arns(members: Any, tenant: Tenant) -> Any:
-    """Replace ARNs in the members with ids. This function is used for operations that accept both ids and ARNs
-    (docs/aws-differences.md).
+    """Return the members of a call, with each ARN replaced by the id that it contains. This function is used for
+    operations that accept both ids and ARNs (docs/aws-differences.md).
 
     Raises `errors.Invalid` for an ARN of the wrong type, and `errors.NotFound` for an ARN of another region or account.
     """

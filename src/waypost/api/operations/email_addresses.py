@@ -152,7 +152,7 @@ def _id_and_arn(call: Call, email_address_id: str) -> Output:
 def _metadata(call: Call, email_address: EmailAddress, link: AliasLink | None) -> dict[str, Any]:
     """Return the members that DescribeEmailAddress and SearchEmailAddresses have in common.
 
-    A primary lists its alias in AliasConfigurations. For an alias, AliasConfigurations is empty.
+    For a primary, AliasConfigurations contains the id of its alias. For an alias, AliasConfigurations is empty.
     """
     alias_id = link.alias_of(email_address.id) if link else None
     members: dict[str, Any] = {

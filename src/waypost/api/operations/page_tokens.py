@@ -38,7 +38,7 @@ class PageTokens:
         except (binascii.Error, UnicodeEncodeError):
             octets = b""
         mac, place = octets[:_MAC_OCTETS], octets[_MAC_OCTETS:]
-        # Only one spelling of a token is accepted, although base64 has several spellings for the same bytes.
+        # Only one encoding of a token is accepted, although base64 has several encodings for the same bytes.
         is_ours = hmac.compare_digest(mac, self._mac(place, query)) and token == self._token(mac, place)
         if not is_ours:
             raise errors.Invalid(

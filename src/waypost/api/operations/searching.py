@@ -53,8 +53,8 @@ def tag_values(filters: Any) -> dict[str, tuple[str, ...]]:
     """Return the values of the condition key connect:SearchTag (the tag values that a SearchFilter requires), grouped
     by tag key.
 
-    A tag key is included only if every alternative in the filter requires it. If one alternative did not require the
-    key, the search could find email addresses that the policy is meant to hide.
+    A tag key is included only if every alternative in the filter requires it. Otherwise, a caller could add an
+    alternative without the key to find email addresses that the policy is meant to hide.
     """
     node = filters.tag_filter if filters else None
     if node is None:

@@ -22,7 +22,7 @@ WithIds = Callable[[Any, Tenant], Any]
 
 
 def any_resource(_: Call) -> None:
-    """Return None, for an operation that applies to all resources or that creates an instance."""
+    """Return None. This function is used for operations that apply to all resources or that create an instance."""
 
 
 def instance(call: Call) -> Resource:

@@ -36,7 +36,7 @@ class Member:
     shape_name: str
     shape: Shape
     item: Shape | None
-    """The shape of a list's elements or of a map's values."""
+    """The shape of the elements if the member is a list, or of the values if the member is a map; otherwise None."""
     is_text: bool
     packed: bool
     """Whether the member is JSON that is Base64-encoded in a header."""
@@ -56,9 +56,9 @@ def from_label(member: Member, label: str) -> Any:
 def from_query(member: Member, query: Mapping[str, list[str]]) -> Any:
     """Decode and parse the value of a query parameter; return None if the query lacks it.
 
-    Raises `Repeated` if a parameter that takes a single value occurs several times. It would be unclear which of
-    several values is meant, because the signature does not protect the order of parameters. Raises `ValueError` if a
-    value cannot be decoded.
+    Raises `Repeated` if a parameter that takes a single value occurs several times. If several values were allowed, the
+    server could not know which one is meant, because the signature does not protect the order of parameters. Raises
+    `ValueError` if a value cannot be decoded.
     """
     if member.item and member.shape["type"] == "map":
         one_each = member.item["type"] != "list"
@@ -119,7 +119,7 @@ def parameters(query: str) -> dict[str, list[str]]:
 
 
 def decoded(encoded: str) -> str:
-    """Percent-decode a text. A percent sign that is not followed by two hex digits is kept unchanged."""
+    """Percent-decode a string. A percent sign that is not followed by two hex digits is kept unchanged."""
     if "%" not in encoded and encoded.isascii():
         return encoded
     return unquote_to_bytes(encoded.encode(*OCTETS)).decode()
@@ -138,7 +138,7 @@ def _utf_8(text: str) -> str:
 
 def _items(shape: Shape, text: str) -> list[str]:
     """Split a header value into the items of a list. Not every comma separates two items: a quoted string may contain
-    commas, and every date contains one.
+    commas, and every date contains a comma.
     """
     if shape["type"] == "timestamp":
         return _COMMA_BETWEEN_MOMENTS.split(text)

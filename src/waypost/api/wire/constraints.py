@@ -55,7 +55,7 @@ class Constraints:
 
     def _check_structure(self, prefix: str, shape: Shape, members: Mapping[str, Any]) -> Iterator[Violation]:
         for member, reference in shape["members"].items():
-            # A member that is null is absent.
+            # A member whose value is null counts as absent.
             if members.get(member) is not None or member in shape.get("required", ()):
                 path = prefix + member[0].lower() + member[1:]
                 yield from self._check(path, reference["shape"], members.get(member))
@@ -112,7 +112,8 @@ class Constraints:
         yield from sizes
         if "enum" in shape and value not in shape["enum"]:
             yield self._failed(path, shape, value, f"satisfy enum value set: [{', '.join(shape['enum'])}]")
-        # A string of the wrong length is not matched, because a long string can make a regular expression very slow.
+        # A string of the wrong length is not matched against the pattern, because a long string can make a regular
+        # expression very slow.
         if "pattern" in shape and not sizes and not re.search(shapes.python_pattern(shape["pattern"]), value):
             yield self._failed(path, shape, value, f"satisfy regular expression pattern: {shape['pattern']}")
 

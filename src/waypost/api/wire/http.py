@@ -20,7 +20,7 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes
 
     def header(self, name: str) -> str | None:
-        """Return the value of the first header with this lower-case name, or None."""
+        """Return the value of the first header with this lower-case name, or None if the request has no such header."""
         for key, value in self.headers:
             if key == name:
                 return value

@@ -32,7 +32,7 @@ class JsonForm:
         return all(self.is_plain(part, inside=inside | {name}) for part in inner - inside - {name})
 
     def read(self, name: str, value: Any) -> Any:
-        """Translate a JSON value into members. A value of the wrong type is returned unchanged, and fails
+        """Translate a JSON value into members. A value of the wrong type is returned unchanged, and later fails
         validation.
         """
         shape = self._shapes[name]

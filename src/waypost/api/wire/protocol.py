@@ -1,5 +1,5 @@
-"""The AWS protocols, which parse a request into an operation and its members, and serialise an output or error as a
-response.
+"""The AWS protocols: how a request is parsed into an operation and its members, and how an output or error is
+serialised as a response.
 
 There are two protocols. In rest-json, which all SDKs use, the method and path name the operation, and its members are
 in the path, the query, headers and the body. In JSON 1.1, which the examples in the API Reference use, a request is
@@ -42,7 +42,9 @@ JSON_1_1 = Form(b"application/x-amz-json-1.1", has_target=True)
 
 
 class Match(msgspec.Struct, frozen=True):
-    """The operation that a request names, its protocol, and the labels of the path, which are still encoded."""
+    """The operation that a request names, with the request's protocol and the labels in its path, which are still
+    encoded.
+    """
 
     operation: shapes.Operation
     form: Form
@@ -66,8 +68,8 @@ class Protocol:
     def route(self, request: Request) -> Match:
         """Find the operation that a request names.
 
-        The raw path is split before it is decoded, because a label may contain an encoded slash. Raises `ApiError`
-        UnknownOperationException.
+        The raw path is split before it is decoded, because a label may contain an encoded slash. Raises an `ApiError`
+        with the code UnknownOperationException if the request names no operation that Waypost implements.
         """
         segments = request.raw_path.split("/")[1:]
         for operation in self._routes.get((request.method, len(segments)), ()):
@@ -108,10 +110,10 @@ class Protocol:
     def parse(self, match: Match, request: Request) -> Any:
         """Parse and validate all members of a request; return them as the operation's input type.
 
-        Raises `ApiError` InvalidRequestException if the body is not JSON, or if a member has the wrong JSON type.
-        Raises `ApiError` InvalidParameterException, which names the invalid members, if members violate a constraint.
-        If the model does not permit InvalidParameterException for the operation, InvalidRequestException is raised
-        instead.
+        Raises an `ApiError` with the code InvalidRequestException if the body is not JSON, or if a member has the wrong
+        JSON type. If members violate a constraint, raises an `ApiError` with the code InvalidParameterException, whose
+        message names the invalid members. If the model does not permit InvalidParameterException for the operation, the
+        code is InvalidRequestException instead.
         """
         operation, body = match.operation, request.body
         in_body = match.form.has_target
@@ -120,13 +122,14 @@ class Protocol:
             parsed = msgspec.convert(members, operation.input_type)
         except msgspec.ValidationError as error:
             raise self._explained(operation, members) from error
-        # The input types allow the character NUL, but PostgreSQL cannot store it. A request contains NUL only escaped.
+        # The input types allow the character NUL, but PostgreSQL cannot store it. NUL can occur in a request only in
+        # escaped form.
         if (_BACKSLASH in body and b"\\u0000" in body) or "%00" in request.raw_path or "%00" in request.query:
             self._refuse_nul(operation, members)
         return parsed
 
     def _refuse_nul(self, operation: shapes.Operation, members: Mapping[str, Any]) -> None:
-        # The character may also be in a member that the model does not have, and that is ignored.
+        # The character may also be in a member that is not in the model. Such a member is ignored.
         if self._constraints.broken(operation.input.shape, members):
             raise self._explained(operation, members)
 

@@ -128,7 +128,7 @@ class Model:
             packed=reference.get("jsonvalue", False),
         )
 
-    # The fast pass compiles shapes to types.
+    # The fast pass uses types that are compiled from the shapes.
 
     def _compile(self, name: str) -> Any:
         if name not in self._compiled:

@@ -28,7 +28,9 @@ class Domains:
     shared: frozenset[str] = frozenset()
     """Domains in which every account may have email addresses; `*` stands for all domains."""
     subaddressed: frozenset[str] = frozenset()
-    """Domains with subaddresses: mail for support+x@ goes to support@, unless the email address support+x@ exists."""
+    """Domains in which subaddresses are enabled: mail for support+x@ goes to support@, unless the email address
+    support+x@ exists.
+    """
     owner: str = ""
     """The account of the server's owner."""
     of_server: frozenset[str] = frozenset()
@@ -88,11 +90,12 @@ def create(
 
 
 def _refuse_domain_of_another(tx: ports.WriteTx, account: str, address: addresses.Address, domains: Domains) -> None:
-    """Raise `errors.Conflict` if the account may not have this email address, or any email address in its domain.
+    """Raise `errors.Conflict` if the address's mail goes to another account, or if the account may not have any email
+    address in the domain.
 
     A domain belongs to the account that has email addresses in it. A domain becomes free when the last email address in
-    it is deleted. Accounts that shared a domain before Waypost assigned domains to accounts keep the domain, and may
-    still add email addresses to it.
+    it is deleted. Accounts that already shared a domain when Waypost began to assign domains to accounts keep the
+    domain, and may still add email addresses to it.
     """
     domain = address.key.rpartition("@")[2]
     for base in addresses.owner_keys(address, domains.subaddressed)[1:]:
@@ -103,9 +106,9 @@ def _refuse_domain_of_another(tx: ports.WriteTx, account: str, address: addresse
             )
     if domains.are_shared(domain):
         return
-    # Accounts enter a domain one at a time. An account that already has an address in the domain does not wait. A new
-    # account waits: otherwise it could enter the domain while the old account deletes its last address there and
-    # creates another address.
+    # Only one account at a time can create its first address in a domain. An account that already has an address in the
+    # domain does not wait for this lock. Any other account waits: otherwise it could create an address in the domain
+    # while the first account deletes its last address there and creates another address.
     name = f"domain {zlib.crc32(domain.encode()) % DOMAIN_HOLDS}"
     if tx.keep_domain(account, domain, name=name):
         return
@@ -167,7 +170,8 @@ def update_metadata(
     now: datetime,
     call: idempotency.TokenedCall | None = None,
 ) -> str:
-    """Change the display name and the description of an email address; None keeps the current value. Returns the id.
+    """Change the display name and the description of an email address; None keeps the current value. Returns the email
+    address's id.
 
     Alias links are not changed. Raises `errors.NotFound`, which names the missing resource, if the instance or the
     email address does not exist. Raises `errors.TokenReused` if the client token was used for a different call.
@@ -184,7 +188,8 @@ def update_metadata(
 
 
 def delete(tx: ports.WriteTx, tenant: Tenant, instance_id: str, email_address_id: str) -> None:
-    """Delete an email address and its alias link, if it has one, but keep the mail that was delivered to it.
+    """Delete an email address and its alias link, if it has one, but keep the mail that was delivered to the email
+    address.
 
     Raises `errors.NotFound`, which names the missing resource, if the instance or the email address does not exist.
     """

@@ -1,10 +1,10 @@
 """Client tokens make calls idempotent: a call that is repeated with the same token takes effect only once, and gets the
 same response each time.
 
-The record of a call is written in the same transaction as the call's effect, so the record exists if and only if the
-effect does. A failed call is not recorded, so the client can repeat it with the same token. See "Making retries safe
-with idempotent APIs" in the Amazon Builders' Library; AWS does not document the scope or the retention of client tokens
-for these operations (docs/aws-differences.md).
+The record of a call is written in the same transaction as the call's effect, so that the store contains either both or
+neither. A failed call is not recorded, so the client can repeat it with the same token. See "Making retries safe with
+idempotent APIs" in the Amazon Builders' Library; AWS does not document the scope or the retention of client tokens for
+these operations (docs/aws-differences.md).
 """
 
 from collections.abc import Callable

@@ -18,7 +18,7 @@ class Resource:
 
     @property
     def id(self) -> str:
-        """The id of the resource that has the tags."""
+        """The id of the email address, or of the instance if the resource is an instance."""
         return self.email_address_id or self.instance_id
 
 
@@ -35,7 +35,8 @@ def of(tx: ports.ReadTx, tenant: Tenant, resource: Resource) -> Mapping[str, str
 def add(tx: ports.WriteTx, tenant: Tenant, resource: Resource, new: Mapping[str, str]) -> None:
     """Add tags to a resource. If the resource already has a tag with the same key, the tag gets the new value.
 
-    Raises `errors.NotFound` if the resource does not exist, and `errors.Invalid` for a reserved key or too many tags.
+    Raises `errors.NotFound` if the resource does not exist, and `errors.Invalid` if a key is reserved or if the
+    resource would have too many tags.
     """
     _lock(tx, tenant, resource)
     tags.check_together(of(tx, tenant, resource), new)

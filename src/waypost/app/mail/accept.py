@@ -25,7 +25,7 @@ from waypost.domain.mailauth.verdicts import Verdicts, authentication_results, c
 from waypost.domain.mailauth.vouching import vouches_for
 
 Write = Callable[[Callable[[ports.WriteTx], int]], Awaitable[int]]
-"""Runs a use case in a transaction."""
+"""A function that runs a use case in a transaction."""
 
 LONGEST_TRANSFER = timedelta(days=1)
 """The age at which an unfinished transfer counts as abandoned, so that its bytes may be deleted. A running server ends
@@ -150,7 +150,7 @@ def accept_message(
     a longer transaction would delay other writes. If the deliveries were only planned, call `store_all_planned` next.
 
     Raises `errors.MailLoop` if the message is in a mail loop. Raises `errors.RecipientsChanged` if a recipient's
-    address was deleted after RCPT, so that the client tries again.
+    address was deleted after RCPT; the client should then try again.
     """
     known = find_recipients(tx, deployment, recipients)
     originals = [original for original in originals if bounces.is_open(tx, original)]
@@ -238,7 +238,7 @@ def _warn_at(message: Message, deployment: Deployment) -> datetime | None:
 def without_loops(
     facts: HeaderFacts, present: Sequence[routing.Recipient], plan: routing.Plan, deployment: Deployment
 ) -> routing.Plan:
-    """Return a plan in which forwarded copies that would loop stay in the inbox instead.
+    """Return the plan, changed so that forwarded copies that would loop stay in the primary's inbox.
 
     Raise `errors.MailLoop` if the message itself is in a loop.
     """
@@ -266,8 +266,8 @@ def kept_octets(tx: ports.ReadTx, message_id: str, *, start: int, limit: int) ->
 
 
 def forget_octets(tx: ports.WriteTx, message_id: str) -> bool:
-    """Delete some of the stored pieces of a message that was never completed, was refused after its last byte, or is
-    deleted.
+    """Delete some of the stored pieces of a message that was never completed, was refused after its last byte, or has
+    been deleted.
 
     Return whether there may be more pieces to delete. One call deletes at most `FORGOTTEN_AT_ONCE` pieces, because a
     longer transaction would delay other writes.
@@ -286,12 +286,13 @@ def unfinished(tx: ports.ReadTx, *, begun_before: datetime) -> list[str]:
 
 
 def planned(tx: ports.ReadTx, *, now: datetime, age: timedelta, after: str = "") -> list[str]:
-    """Return up to `LISTED_AT_ONCE` ids of messages that have planned deliveries, to pass to `store_planned`. Only ids
-    that sort after the id `after` are included.
+    """Return up to `LISTED_AT_ONCE` ids of messages that have planned deliveries. The caller passes these ids to
+    `store_planned`. Only ids that sort after the id `after` are included.
 
     Messages that were accepted within the last `age` are left out, because the server that accepted them is still
     storing their deliveries. After the clock has been set back, some messages may seem to have been accepted in the
-    future. Such messages are included, because otherwise they would have to wait.
+    future. Such messages are included, because otherwise their deliveries would have to wait until the clock reaches
+    that time.
     """
     return tx.messages_planned(after=after, since=now - age, until=now, limit=LISTED_AT_ONCE)
 
@@ -318,8 +319,8 @@ def planned_delivery(destination: routing.Destination, also_for: str = "") -> Pl
 def delivery_of(
     message: Message, planned: PlannedDelivery, deployment: Deployment, results: Sequence[str] = ()
 ) -> Delivery:
-    """Build the delivery that was planned, including its trace header. `results` are the lines of
-    `Authentication-Results`.
+    """Build a delivery from its plan, including its trace header. `results` are the lines of the
+    `Authentication-Results` field.
     """
     is_inbox = not planned.destination
     forwarders = [planned.alias_id] if planned.alias_id else []

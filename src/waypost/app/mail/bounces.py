@@ -74,7 +74,9 @@ def find(tx: ports.ReadTx, deployment: Deployment, address: Address, now: dateti
 
 
 def is_open(tx: ports.ReadTx, original: Original) -> bool:
-    """Whether the delivery can take another bounce: it still exists, and has fewer than `BOUNCES_TAKEN` bounces."""
+    """Return whether another bounce may be accepted for the delivery: the delivery must still exist, and must have
+    fewer than `BOUNCES_TAKEN` bounces.
+    """
     delivery = tx.delivery(original.message.id, original.delivery.email_address_id)
     return delivery is not None and tx.count_bounces(delivery) < BOUNCES_TAKEN
 
@@ -91,7 +93,7 @@ rewritten sender could send any number of bounces.
 
 
 def _why_no_notice(report: reports.Report | None, *, is_first: bool) -> str:
-    """The reason why the sender gets no notice of a bounce; empty if the sender gets a notice."""
+    """Return the reason why the sender gets no notice of a bounce, or an empty string if the sender gets a notice."""
     if report is None:
         return "the bounce is not a delivery report (RFC 3464), so it does not say that the message failed"
     if report.action != "failed":
@@ -100,7 +102,7 @@ def _why_no_notice(report: reports.Report | None, *, is_first: bool) -> str:
 
 
 def is_rewritten(deployment: Deployment, address: Address) -> bool:
-    """Whether an address is in the domain of rewritten senders."""
+    """Return whether an address is in the domain of rewritten senders."""
     return bool(deployment.srs_domain) and address.key.endswith(f"@{deployment.srs_domain}")
 
 

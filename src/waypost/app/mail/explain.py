@@ -58,7 +58,7 @@ class Explanation:
 
     address: Address
     plan: routing.Plan | None
-    """The planned deliveries; None if the account has no such email address."""
+    """The planned deliveries; None if the address is not an email address of the account."""
     because: list[str]
     courses: tuple[Course, ...] = ()
     received_lines: int | None = None

@@ -43,21 +43,23 @@ from waypost.domain.mail.trace_events import (
 )
 
 NewId = Callable[[], str]
-"""Creates the id of a message that the server writes."""
+"""A function that returns a new id for a message that the server writes."""
 
 ELSEWHERE = "notice"
 """The placeholder for the email address id if a notice goes to a sender without an email address on this server."""
 
 AT_ONCE = 10
-"""The maximum number of recipients that one notice reports. The limit keeps the transaction short. Further recipients
-are reported in separate notices.
+"""The maximum number of recipients that one notice reports on. The limit keeps the transaction short. Separate notices
+report on further recipients.
 """
 
 SOON = timedelta(minutes=1)
-"""A notice waits for other deliveries of its message that are due within this time, so that it can report them too."""
+"""If other deliveries of the same message are due within this time, a notice waits for them, so that it can report on
+them, too.
+"""
 
 LONGEST_WAIT = timedelta(minutes=2)
-"""The maximum time that a notice waits for other deliveries of its message."""
+"""The maximum time that a notice waits for other deliveries of the same message."""
 
 _ASKED_AS = {Action.FAILED: Notify.FAILURE, Action.DELAYED: Notify.DELAY}
 """For each action, the NOTIFY keyword that requests a notice of it (RFC 3461 section 4.1). Any action that is not
@@ -171,7 +173,7 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def next_owed(tx: ports.ReadTx, *, now: datetime) -> ports.Owing | None:
-    """The next notice that can be written; None if no notice can be written now."""
+    """Return the next notice that can be written, or None if no notice can be written now."""
     return tx.owed(now=now, soon=now + SOON, owed_before=now - LONGEST_WAIT)
 
 
@@ -180,8 +182,8 @@ def write(
 ) -> None:
     """Write one notice that is due, or record in the trace why no notice is written.
 
-    If `new_id` is None, no notice is written, and the trace records that an error prevented it. A notice reports at
-    most `AT_ONCE` recipients. Any remaining recipients are reported by the next notice.
+    If `new_id` is None, no notice is written, and the trace records that an error prevented it. A notice reports on at
+    most `AT_ONCE` recipients. The next notice reports on the remaining recipients, if any.
     """
     tells_owner = owing.action == ports.OWNER_OF_LOOP
     owed = tx.take_owed(owing, limit=1 if tells_owner else AT_ONCE)
@@ -200,9 +202,9 @@ def write(
 
 
 def drop(tx: ports.WriteTx, owing: ports.Owing) -> None:
-    """Delete a notice that is due but can never be written, because stored data is unreadable.
+    """Delete the record of a due notice that can never be written, because stored data is unreadable.
 
-    If the notice stayed in the store, `next_owed` would return the same notice each time, and no other notice would be
+    If the record stayed in the store, `next_owed` would return the same notice each time, and no other notice would be
     written.
     """
     tx.drop_owed(owing, limit=1 if owing.action == ports.OWNER_OF_LOOP else AT_ONCE)
@@ -211,7 +213,7 @@ def drop(tx: ports.WriteTx, owing: ports.Owing) -> None:
 def _notify_owner(
     tx: ports.WriteTx, deployment: Deployment, delivery: Delivery, message: Message, *, new_id: NewId, now: datetime
 ) -> None:
-    """At most once a day, put a notice into the inbox of an email address whose mail is looping."""
+    """Put a notice into the inbox of an email address whose mail is looping, but at most once a day."""
     if not tx.first_time(f"loop notice {delivery.email_address_id} {now.date().isoformat()}"):
         return
     notice_id, path = new_id(), trace.path(tx, delivery)
@@ -316,9 +318,9 @@ def _notify_sender(
 
 
 def _in_order(reported: Sequence[_About], envelope: Envelope) -> list[RecipientOutcome]:
-    """The notice's entry for each recipient, in the order in which the sender named the recipients.
+    """Return the notice's entry for each recipient, in the order in which the sender named the recipients.
 
-    If an alias's own copy and its forwarded copy both failed, the notice reports the alias's own copy, because
+    If an alias's own copy and its forwarded copy both failed, the notice reports only on the alias's own copy, because
     forwarding is confidential.
     """
     of_recipient: dict[str, RecipientOutcome] = {}
@@ -338,8 +340,8 @@ def _in_order(reported: Sequence[_About], envelope: Envelope) -> list[RecipientO
 def _sender_of(
     tx: ports.ReadTx, deployment: Deployment, envelope: Envelope
 ) -> tuple[addresses.Address | None, EmailAddress | None]:
-    """Return the sender's parsed address, or None if it is invalid, and the sender's email address on this server, if
-    any.
+    """Return the sender's parsed address and the sender's email address on this server. The parsed address is None if
+    the sender is not a valid address. The email address is None if the sender has no email address on this server.
     """
     try:
         address = addresses.parse(envelope.sender)
@@ -349,7 +351,7 @@ def _sender_of(
 
 
 def is_outside(tx: ports.ReadTx, deployment: Deployment, envelope: Envelope) -> bool:
-    """Whether the sender has no email address on this server."""
+    """Return whether the sender has no email address on this server."""
     return _sender_of(tx, deployment, envelope)[1] is None
 
 

@@ -11,7 +11,7 @@ from waypost.domain.mail.routes import Route
 
 
 def list_routes(tx: ports.ReadTx) -> tuple[Route, ...]:
-    """The routes that were added with commands, in order of precedence."""
+    """Return the routes that were added with commands, in order of precedence."""
     revision = tx.routes_revision()
     return tx.stored_routes(revision) if revision else ()
 

@@ -59,8 +59,8 @@ def of_acceptance(
     found: Findings = SWITCHED_OFF,
     forged: int = 0,
 ) -> list[TraceEvent]:
-    """The first events in a message's trace: the acceptance, the deliveries that are stored with the message, and the
-    duplicate copies that were not made.
+    """Return the first events in a message's trace: the acceptance, the deliveries that are stored with the message,
+    and the duplicate copies that were not made.
     """
     envelope = message.envelope
     details: list[TraceDetail] = [
@@ -84,7 +84,7 @@ def of_acceptance(
 
 
 def beginning(planned: PlannedDelivery) -> DeliveredEvent | QueuedEvent:
-    """The first event about a delivery."""
+    """Return the first event about a delivery."""
     address, reason = planned.address.text, planned.reason.value
     if not planned.destination:
         return DeliveredEvent(address=address, reason=reason, because=planned.because)
@@ -101,8 +101,8 @@ def beginning(planned: PlannedDelivery) -> DeliveredEvent | QueuedEvent:
 def inbox(
     tx: ports.ReadTx, account: str, address: addresses.Address, *, after: str | None, limit: int
 ) -> list[tuple[Delivery, Message]]:
-    """The deliveries of an address, newest first. If the address was deleted, the list still includes mail that was
-    delivered before the deletion.
+    """Return up to `limit` deliveries in an address's inbox, newest first. If the address was deleted, the list still
+    includes mail that was delivered before the deletion.
 
     Raises `errors.NotFound` if the account does not have the address and has no mail for it.
     """
@@ -115,8 +115,8 @@ def inbox(
 
 
 def account_inbox(tx: ports.ReadTx, account: str, *, after: str | None, limit: int) -> list[tuple[Delivery, Message]]:
-    """The deliveries in all inboxes of an account, newest first. `after` is the id of the delivery or message after
-    which the list begins.
+    """Return up to `limit` deliveries in all inboxes of an account, newest first. `after` is the id of the delivery or
+    message after which the list begins.
     """
     if after is None:
         return tx.deliveries_kept(account, after=None, limit=limit)
@@ -125,7 +125,7 @@ def account_inbox(tx: ports.ReadTx, account: str, *, after: str | None, limit: i
 
 
 def message_details(tx: ports.ReadTx, account: str, message_id: str) -> MessageDetails:
-    """Everything that an account may see about a message. Raises `errors.NotFound`."""
+    """Return everything that an account may see about a message. Raises `errors.NotFound`."""
     message = tx.message(account, message_id)
     if message is None:
         raise errors.NotFound(f"No message {message_id} was delivered to account {account}.")
@@ -157,7 +157,8 @@ def find(
     limit: int,
     subaddressed: Collection[str] = (),
 ) -> Found:
-    """Find messages and refusals. `what` is a message's id, its Message-ID, or an address to which messages were sent.
+    """Find messages and refusals. `what` is a message's id, a message's Message-ID, or an address to which messages
+    were sent.
 
     In a domain where subaddresses are enabled, a search for a subaddress also finds mail for the email address without
     the tag.
@@ -198,14 +199,14 @@ def _address(text: str) -> addresses.Address | None:
 
 
 def path(tx: ports.ReadTx, delivery: Delivery) -> list[str]:
-    """The servers that a message has passed through, ending with this server."""
+    """Return the servers that a message has passed through, ending with this server."""
     beginning = tx.octets(delivery.message_id, start=0, limit=messages.HEADER_LIMIT)
     header = delivery.trace_header + beginning[: messages.end_of_header(beginning)]
     return reports.path(header)
 
 
 def moment(at: datetime) -> str:
-    """Format a time in the way that the trace shows it (ISO 8601)."""
+    """Format a time as the trace shows it, in ISO 8601."""
     return moments.iso8601(at)
 
 
@@ -219,7 +220,7 @@ def copy(tx: ports.ReadTx, account: str, message_id: str, address: addresses.Add
 
 
 def _owns(tx: ports.ReadTx, account: str, address: addresses.Address) -> bool:
-    """Whether the account currently owns an email address with this address."""
+    """Return whether the account currently owns an email address with this address."""
     email_address = tx.email_address_by_key(address.key)
     return email_address is not None and email_address.account == account
 

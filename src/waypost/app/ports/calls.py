@@ -45,13 +45,12 @@ class WriteCalls(Protocol):
 
     def forget_calls(self, *, before: datetime, limit: int) -> int:
         """Delete at most `limit` records of calls that were made before the given time, oldest first. Return the number
-        deleted.
+        of deleted records.
         """
         ...
 
     def correct_calls(self, *, now: datetime, limit: int) -> int:
-        """Correct at most `limit` records of calls whose time is later than `now`: their time becomes `now`. A record's
-        time can be later than `now` if the clock was ahead when the record was made. Return the number of corrected
-        records.
+        """Find at most `limit` records whose time is later than `now`, and change their time to `now`. A record's time
+        can be later than `now` if the clock was ahead when the record was made. Return the number of corrected records.
         """
         ...

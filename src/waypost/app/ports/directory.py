@@ -25,7 +25,7 @@ class SearchPage:
 
     found: list[tuple[EmailAddress, AliasLink | None]]
     total: int
-    """The number of matches on all pages, counted up to a limit. If the number of matches is very large, it is an
+    """The number of matches on all pages, counted up to a limit. For a search with very many matches, this number is an
     estimate.
     """
     next_after: str | None
@@ -42,7 +42,7 @@ class Owners:
     The primary is None unless the email address is an alias.
     """
     routes_revision: str
-    """The revision that the routes had at that point in time, as an argument for `stored_routes`."""
+    """The revision of the routes at the same point in time, which the caller can pass to `stored_routes`."""
 
 
 class ReadDirectory(Protocol):
@@ -130,7 +130,8 @@ class ReadDirectory(Protocol):
         ...
 
     def links_of(self, email_address_ids: Sequence[str]) -> dict[str, AliasLink]:
-        """Map the id of each of these email addresses to the alias link in which it is the primary or the alias.
+        """Return the alias links of these email addresses. The keys are the ids of the email addresses, which may be
+        primaries or aliases.
 
         An email address without an alias link is left out.
         """
@@ -148,9 +149,9 @@ class WriteDirectory(Protocol):
         """Try to acquire the lock `name` in shared mode, and return whether the account has an email address in the
         domain.
 
-        Until this transaction ends, no other transaction can acquire `name` with `hold`, but other transactions can
-        share the lock. This method never waits for the lock. If another transaction has acquired the lock with `hold`,
-        or if no transaction has ever done so, the result is False.
+        While this transaction shares the lock, no other transaction can acquire the lock with `hold`, but other
+        transactions can share it, too. This method never waits for the lock. If another transaction has acquired the
+        lock with `hold`, or if no transaction has ever acquired it with `hold`, the result is False.
         """
         ...
 

@@ -30,10 +30,10 @@ class ReadMessages(Protocol):
         ...
 
     def messages_planned(self, *, after: str, since: datetime, until: datetime, limit: int) -> list[str]:
-        """Return the ids of up to `limit` messages that have planned deliveries, in the order of their ids, from the
-        first id after `after`.
+        """Return the ids of up to `limit` messages that have planned deliveries, sorted by id, starting after the id
+        `after`.
 
-        Messages that were accepted after `since` and not after `until` are left out.
+        Messages that were accepted later than `since`, but no later than `until`, are left out.
         """
         ...
 
@@ -81,7 +81,7 @@ class ReadMessages(Protocol):
         """Return up to `limit` deliveries in an account's inboxes, each with its message, newest first.
 
         `after` is the cursor: the message id and the email address id of the last delivery on the previous page. If the
-        email address id is empty, all deliveries of the message with that id are skipped.
+        email address id is empty, the page begins after the last delivery of that message.
         """
         ...
 
@@ -91,8 +91,8 @@ class ReadMessages(Protocol):
         """Return the same deliveries as `deliveries_at`, and also the deliveries to the address that are not in its
         inbox.
 
-        Every message to an alias has a delivery for the alias, so this method also finds the message if `address_key`
-        is the alias.
+        Every message to an alias has a delivery for the alias itself. Therefore, if `address_key` is the key of an
+        alias, this method finds the messages that were sent to the alias.
         """
         ...
 
@@ -109,7 +109,7 @@ class WriteMessages(Protocol):
     """Methods that change messages, deliveries and traces."""
 
     def add_octets(self, message_id: str, octets: bytes, *, start: int, now: datetime) -> None:
-        """Store some bytes of a message, which is still being transferred, at offset `start`.
+        """Store some bytes, beginning at the offset `start`, of a message that is still being transferred.
 
         The bytes belong to no account until `add_message` completes the message. Raises `StoreUnavailable` if the
         earlier bytes of the message have been deleted.

@@ -39,9 +39,9 @@ class ReadNotices(Protocol):
     def owed(self, *, now: datetime, soon: datetime, owed_before: datetime) -> Owing | None:
         """Return the next notice to write at the time `now`, or None if no notice can be written yet.
 
-        A notice waits while a worker attempts a delivery of its message, or while such a delivery is due by `soon`. The
-        wait lets one notice report on as many recipients as possible. A notice that was recorded at `owed_before` or
-        earlier does not wait.
+        A notice about a message waits while a worker attempts a delivery of that message, or while such a delivery is
+        due by `soon`. Because of this wait, one notice can report on more recipients. A notice that was recorded at
+        `owed_before` or earlier does not wait.
         """
         ...
 

@@ -85,7 +85,8 @@ class ReadQueue(Protocol):
     def queue(self, account: str, *, destination: str | None, after: str, limit: int) -> list[QueueLine]:
         """Return up to `limit` queued deliveries of an account, ordered by id, with ids greater than `after`.
 
-        The ids are the values of `Delivery.id`. If `destination` is given, only its deliveries are returned.
+        The ids are the values of `Delivery.id`. If `destination` is given, only deliveries to that destination are
+        returned.
         """
         ...
 

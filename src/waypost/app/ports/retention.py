@@ -34,9 +34,10 @@ class WriteRetention(Protocol):
         ...
 
     def end_messages(self, message_ids: Sequence[str], *, now: datetime) -> list[str]:
-        """Delete those of these messages that have neither deliveries nor planned deliveries. Return the ids of the
+        """Delete each of these messages that has neither deliveries nor planned deliveries. Return the ids of the
         deleted messages.
 
-        The bytes of a deleted message are not deleted immediately, but later, like the bytes of an incomplete message.
+        The bytes of a deleted message stay in the store at first. They are deleted later, in the same way as the bytes
+        of an incomplete message.
         """
         ...

@@ -26,7 +26,7 @@ class WriteRoutes(Protocol):
     """The method that changes routes."""
 
     def put_routes(self, routes: Sequence[Route], *, revision: str) -> None:
-        """Replace all routes that commands have added, and set their revision.
+        """Replace all routes that were added with commands, and store the revision of the new routes.
 
         The store encrypts the routes' secrets.
         """

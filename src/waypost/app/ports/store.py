@@ -19,13 +19,13 @@ T = TypeVar("T")
 class StoreUnavailable(Exception):
     """The store is temporarily unusable: closed, locked, out of disk space, or unreachable. A retry may succeed.
 
-    A transaction that fails with `StoreUnavailable` had no effect, unless the connection broke during the COMMIT. If
-    the connection broke during the COMMIT, the outcome of the transaction is unknown.
+    A transaction that fails with `StoreUnavailable` has no effect, unless the connection breaks during the COMMIT. If
+    the connection breaks during the COMMIT, it is unknown whether the changes were committed.
     """
 
 
 class TookTooLong(StoreUnavailable):
-    """The store stopped a long read because it reached its time limit. A smaller read may succeed."""
+    """The store stopped a long read because the read reached its time limit. A smaller read may succeed."""
 
     def __init__(self, what: str, seconds: float) -> None:
         """`what` is a noun phrase that names the data that was read, and `seconds` is the time limit."""
@@ -63,13 +63,12 @@ class WriteTx(
     """A transaction that changes the store. If the use case raises an exception, all changes are rolled back.
 
     If a change violates a named constraint of the database, `errors.Duplicate`, `errors.Conflict` or `errors.NotFound`
-    is raised. An error for a violated constraint may be raised by the method that made the change, or at the end of the
-    transaction. If another transaction has locked a row, this transaction waits. If the wait takes too long,
-    `errors.Busy` is raised.
+    is raised. The error is raised either by the method that makes the change, or at the end of the transaction. If
+    another transaction has locked a row, this transaction waits. If the wait takes too long, `errors.Busy` is raised.
     """
 
     def hold(self, what: str) -> None:
-        """Acquire the lock named `what` until the transaction ends.
+        """Acquire the lock named `what`, and hold it until the transaction ends.
 
         Transactions that acquire the same lock run one after the other.
         """
@@ -97,8 +96,8 @@ class Store(Protocol):
         Other transactions can read and write at the same time. `what` is a noun phrase that names the data, for the
         message of `TookTooLong`.
 
-        Accounts take turns with their long reads, so that many reads by one account do not delay the reads by another
-        account. An empty `account` stands for the server itself, whose reads take turns with those of the accounts.
+        Accounts take turns with their long reads, so that one account's many reads do not delay another account's
+        reads. An empty `account` stands for the server itself, whose reads take turns with those of the accounts.
 
         Raises `TookTooLong` if the read reaches its time limit.
         """

@@ -1,4 +1,5 @@
-"""The queue: claim deliveries for attempts, and record the results, each in one transaction.
+"""Claim queued deliveries for attempts, and record the results of the attempts. Each claim and each result takes one
+transaction.
 
 The transaction that makes a delivery a dead letter also records that a notice to the sender is due. The module `notify`
 writes the notice.
@@ -37,8 +38,8 @@ from waypost.domain.mail.trace_events import (
 )
 
 CLOCKS_DIFFER = timedelta(hours=1)
-"""The maximum difference between the clocks of two servers. If two clocks differ by more than this maximum, one server
-shortens the other server's leases.
+"""The maximum difference that is allowed between the clocks of two servers. If two clocks differ by more than this
+maximum, one server shortens the other server's leases.
 """
 
 CORRECTED_AT_ONCE = 500
@@ -57,7 +58,7 @@ class Ready:
     claimed: ports.Claimed
     route: Route
     is_outside: bool = False
-    """Whether the sender has no email address on this server. The server checks the sender only if the message has DSN
+    """Whether the sender has no email address on this server. The server determines this only if the message has DSN
     parameters (RFC 3461); otherwise the value is False.
     """
 
@@ -93,7 +94,7 @@ def claim(
     lease: timedelta,
     limit: int,
 ) -> Taken:
-    """Claim up to `limit` deliveries that are due at a destination.
+    """Claim up to `limit` due deliveries to a destination.
 
     If the current routes give a delivery another destination, the delivery is moved, delivered to the inbox, or made a
     dead letter.
@@ -126,7 +127,7 @@ def release(tx: ports.WriteTx, *, claim: str, now: datetime) -> None:
 
 
 def give_back(tx: ports.WriteTx, *, ready: Sequence[Ready], now: datetime) -> None:
-    """Put claimed deliveries that were not attempted back into the queue."""
+    """Return claimed deliveries to the queue, because no attempt was made."""
     for one in ready:
         tx.move(one.claimed, destination=one.claimed.delivery.destination, due_at=now)
 
@@ -193,8 +194,8 @@ def correct_times(tx: ports.WriteTx, deployment: Deployment, *, now: datetime, l
     times.
 
     A delivery whose queue time is in the future is treated as if it were queued now, and its next attempt is moved by
-    the same amount of time. After the correction, every delivery is due within the longest pause from now, and no lease
-    ends more than `CLOCKS_DIFFER` later than a lease that begins now.
+    the same amount of time. After the correction, no delivery is due later than it would be if it were deferred now for
+    the longest pause, and no lease ends more than `CLOCKS_DIFFER` later than a lease that begins now.
     """
     return tx.correct_queue(
         now=now,
@@ -228,7 +229,7 @@ def _route_of(tx: ports.ReadTx, delivery: Delivery, deployment: Deployment, in_f
 
 
 def _keep(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) -> None:
-    """Deliver a claimed delivery to the inbox, because the current route is the inbox."""
+    """Move a claimed delivery to the inbox, because the delivery's current route is now the inbox."""
     if tx.finish(claimed):
         because = "the routes have changed, and the inbox now gets this mail"
         delivered = DeliveredEvent(address=claimed.delivery.address.text, because=because)

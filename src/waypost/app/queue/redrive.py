@@ -46,7 +46,7 @@ def redrive(
     """Redrive the dead letters with the given `ids`.
 
     If `ids` is empty, redrive the first matching dead letters after the cursor `after`. This function is a step for
-    `run_steps`. The dead letters are attempted like new deliveries, using the route that applies at the time of the
+    `run_steps`. A redriven dead letter is attempted like a new delivery, over the route that applies at the time of the
     attempt. Raises `errors.NotFound`, and redrives nothing, if an id does not belong to a dead letter of the account.
     """
     because = "the dead letter was redriven on request"
