@@ -38,8 +38,8 @@ class ApiError(Exception):
 def translate(error: errors.WaypostError, permitted: Mapping[str, int]) -> ApiError:
     """Return the error response for a domain error.
 
-    `permitted` maps the error codes that the operation's model permits to their HTTP status. Raises `LookupError` if
-    the model permits no code for this error.
+    `permitted` contains the error codes that the service model permits for the operation, each with its HTTP status.
+    Raises `LookupError` if the model permits no code for this error.
     """
     for code in _CODES[type(error)]:
         if code in permitted:
@@ -55,6 +55,8 @@ def internal() -> ApiError:
 
 
 def unavailable(error: Exception) -> ApiError:
-    """Return the error response for a store that is unreachable or too slow. SDKs retry a call after status 503."""
+    """Return the error response for a call that failed because the store is unreachable or too slow. SDKs retry a call
+    after status 503.
+    """
     cause = f" {error}" if isinstance(error, TookTooLong) else ""  # for other failures, the cause is only logged
     return ApiError("ServiceUnavailable", 503, UNAVAILABLE_MESSAGE + cause)

@@ -16,7 +16,7 @@ FAILURES = rates.Rate(per_second=1, burst=20)
 """The rate of invalid signatures from one IPv4 address or IPv6 /64 network above which the responses are delayed."""
 
 LONGEST_DELAY = 5.0
-"""The longest delay, in seconds, of the response to a request with an invalid signature."""
+"""The maximum number of seconds by which the response to a request with an invalid signature is delayed."""
 
 
 class Buckets:
@@ -62,5 +62,5 @@ class FailedSignatures:
         self._buckets = Buckets(FAILURES, patience=LONGEST_DELAY)
 
     def delay(self, source: str, now: datetime) -> float:
-        """Count an invalid signature from an IP address. Returns the delay of the response, in seconds."""
+        """Count an invalid signature from an IP address. Returns the seconds by which to delay the response."""
         return min(self._buckets.take(networks.of(source).host, now).wait, LONGEST_DELAY)

@@ -43,8 +43,8 @@ async def repeat_step(run: Callable[[Callable[[Tx], int]], Awaitable[int]], step
     """Repeat one step until it reports that there is nothing more to do. Returns the sum of the step's results.
 
     `run` has the same meaning as in `run_steps`. `step` needs no position: it deletes the rows that it finds, so the
-    next run finds the remaining rows. `step` returns the number of rows that it handled, or whether there may be more
-    rows to handle.
+    next run finds the remaining rows. `step` returns the number of rows that it handled, or a boolean that says whether
+    there may be more rows to handle.
     """
     count = 0
     while done := await run(step):

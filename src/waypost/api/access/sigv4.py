@@ -69,7 +69,7 @@ def claim(request: Request, *, service: str, older_regions: Collection[str] = ()
     """Return the signature fields of a request without verifying them.
 
     Raises an `ApiError` if the signature is missing or malformed, or if the query has too many parameters. The region
-    must be a region that AWS publishes, or one of `older_regions`.
+    must be in AWS's list of regions, or in `older_regions`.
     """
     if request.query.count("&") >= MAX_PARAMETERS:
         raise ApiError("InvalidRequestException", 400, f"A query may have at most {MAX_PARAMETERS} parameters.")

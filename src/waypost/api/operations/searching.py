@@ -54,7 +54,7 @@ def tag_values(filters: Any) -> dict[str, tuple[str, ...]]:
     by tag key.
 
     A tag key is included only if every alternative in the filter requires it. Otherwise, a caller could add an
-    alternative without the key to find email addresses that the policy is meant to hide.
+    alternative that does not require the key, and so find email addresses that the policy is meant to hide.
     """
     node = filters.tag_filter if filters else None
     if node is None:
@@ -116,8 +116,8 @@ def _size_of_tags(node: Any) -> _Size:
 
 
 def _criteria(node: Any) -> Iterable[Condition]:
-    """Yield the condition of a SearchCriteria node. An empty node yields no condition, because it does not restrict the
-    search.
+    """Yield the condition of a SearchCriteria node. For an empty node, yield no condition, because an empty node does
+    not restrict the search.
     """
     if node is None:
         return

@@ -18,7 +18,7 @@ _NEEDS_QUOTES = re.compile(r'[",]')
 
 
 class Repeated(ValueError):
-    """A query parameter that may occur only once occurs several times."""
+    """Raised if a query parameter occurs several times although it may occur only once."""
 
 
 @dataclass(frozen=True, slots=True)

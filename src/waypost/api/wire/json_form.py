@@ -13,7 +13,7 @@ Shape = Mapping[str, Any]
 
 
 class JsonForm:
-    """The translator between JSON and members, for the shapes of one model."""
+    """Translates between JSON and members, using the shapes of one model."""
 
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
         self._shapes = shapes

@@ -52,7 +52,7 @@ class Match(msgspec.Struct, frozen=True):
 
 
 class Protocol:
-    """The router and parser for the requests of a service model."""
+    """Routes and parses the requests for the operations of a service model."""
 
     def __init__(self, model: shapes.Model) -> None:
         self._operations = model.operations

@@ -1,4 +1,6 @@
-"""Create, find, activate, deactivate and delete access keys. Only an operator of the server can run these use cases."""
+"""Create, find, activate, deactivate and delete access keys. An operator manages access keys with commands, because the
+API has no operations for access keys.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +16,7 @@ KEPT_AFTER_EXPIRY = timedelta(days=1)
 
 
 def create(tx: ports.WriteTx, key: AccessKey) -> None:
-    """Store a new access key. Raises `errors.Invalid` if its account, user name or policy is not allowed."""
+    """Store a new access key. Raises `errors.Invalid` if the key's account, user name or policy is not allowed."""
     access_keys.check(key)
     tx.add_access_key(key)
 
@@ -49,7 +51,7 @@ def owners_account(tx: ports.ReadTx) -> str | None:
 
 
 def find(tx: ports.ReadTx, access_key_id: str) -> AccessKey | None:
-    """Return the access key with this id, or None. The id may be any string that a client sent."""
+    """Return the access key with this id, or None if no key has this id. The id may be any string from a client."""
     return tx.access_key(access_key_id) if access_keys.is_id(access_key_id) else None
 
 

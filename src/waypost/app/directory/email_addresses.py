@@ -26,7 +26,9 @@ class Domains:
     """
 
     shared: frozenset[str] = frozenset()
-    """Domains in which every account may have email addresses; `*` stands for all domains."""
+    """Domains in which every account may have email addresses; `*` stands for all domains except the server's own
+    domains.
+    """
     subaddressed: frozenset[str] = frozenset()
     """Domains in which subaddresses are enabled: mail for support+x@ goes to support@, unless the email address
     support+x@ exists.

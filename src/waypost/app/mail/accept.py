@@ -229,8 +229,8 @@ def _owe_successes(tx: ports.WriteTx, message: Message, deliveries: Sequence[Del
 
 
 def _warn_at(message: Message, deployment: Deployment) -> datetime | None:
-    """The time at which the sender gets a warning if the message is still waiting for delivery; None if the server
-    sends no such warnings.
+    """Return the time at which the sender gets a warning if the message is still waiting for delivery, or None if the
+    server sends no such warnings.
     """
     return message.received_at + deployment.delay_warning if deployment.delay_warning else None
 

@@ -82,8 +82,8 @@ def is_open(tx: ports.ReadTx, original: Original) -> bool:
 
 
 _FEW = 4
-"""The maximum number of messages that are examined for one short id. Several messages have the same short id only if
-several servers begin a message in the same millisecond.
+"""The maximum number of messages that are examined for the short message id in a rewritten sender. Several messages
+have the same short id only if several servers begin a message in the same millisecond.
 """
 
 BOUNCES_TAKEN = 20
@@ -118,7 +118,7 @@ def attach(
     the senders of the original messages must be notified.
 
     A bounce can be about several messages, because it can have several rewritten senders as recipients. `report` is the
-    delivery report that the bounce contains; None if it contains none.
+    delivery report in the bounce, or None if the bounce contains no delivery report.
     """
     if not originals:
         return

@@ -49,8 +49,8 @@ ELSEWHERE = "notice"
 """The placeholder for the email address id if a notice goes to a sender without an email address on this server."""
 
 AT_ONCE = 10
-"""The maximum number of recipients that one notice reports on. The limit keeps the transaction short. Separate notices
-report on further recipients.
+"""The maximum number of recipients that one notice reports on. The limit keeps the transaction short. If there are more
+recipients, separate notices report on them.
 """
 
 SOON = timedelta(minutes=1)

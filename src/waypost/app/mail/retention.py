@@ -25,7 +25,7 @@ INBOXES_AT_ONCE = 100
 """The maximum number of inboxes that one read lists."""
 
 READ_AT_ONCE = 500
-"""The maximum number of deliveries per read, so that one read does not delay others for long."""
+"""The maximum number of deliveries that one read returns, so that the read does not delay other work for long."""
 
 PURGED_AT_ONCE = 100
 """The maximum number of deliveries that one transaction deletes."""
@@ -43,8 +43,8 @@ class Purge:
     inbox: Inbox
     deliveries: int = 0
     octets: int = 0
-    """The total size of the deleted messages in bytes, as sent after DATA. The bytes of a message that is also in
-    another inbox stay on the disk.
+    """The total size of the deleted messages in bytes, as sent after DATA. This total also includes messages that are
+    still in another inbox, although the bytes of these messages stay on the disk.
     """
 
     def and_also(self, gone: Sequence[Delivered]) -> "Purge":
@@ -93,7 +93,7 @@ def due(
 def purge_some(
     tx: ports.WriteTx, inbox: Inbox, going: Sequence[Delivered], *, now: datetime
 ) -> tuple[list[Delivered], list[str]]:
-    """Delete some deliveries of an inbox. Returns the deleted deliveries. A delivery that has been put back into the
+    """Delete some deliveries from an inbox. Returns the deleted deliveries. A delivery that has been put back into the
     queue is not deleted.
 
     This function also returns the ids of deleted messages whose bytes are not deleted yet. The caller should pass these

@@ -55,7 +55,7 @@ class ReadDirectory(Protocol):
     def instances(self, tenant: Tenant, *, after: str, limit: int) -> list[Instance]:
         """Return up to `limit` of the tenant's instances, ordered by id, with ids greater than `after`.
 
-        An empty `after` starts at the first instance.
+        If `after` is empty, the list starts at the first instance.
         """
         ...
 
@@ -99,7 +99,7 @@ class ReadDirectory(Protocol):
         ...
 
     def email_address_by_key(self, address_key: str) -> EmailAddress | None:
-        """Return the email address that has this address key, in any account.
+        """Return the email address that has this address key, which may belong to any account.
 
         The method searches all accounts, because incoming mail does not name a tenant.
         """
@@ -130,8 +130,8 @@ class ReadDirectory(Protocol):
         ...
 
     def links_of(self, email_address_ids: Sequence[str]) -> dict[str, AliasLink]:
-        """Return the alias links of these email addresses. The keys are the ids of the email addresses, which may be
-        primaries or aliases.
+        """Return the alias links of these email addresses. The keys of the result are the ids of the email addresses,
+        which may be primaries or aliases.
 
         An email address without an alias link is left out.
         """
@@ -164,7 +164,7 @@ class WriteDirectory(Protocol):
         ...
 
     def lock_email_addresses(self, tenant: Tenant, instance_id: str, ids: Sequence[str]) -> dict[str, EmailAddress]:
-        """Lock these email addresses of the tenant's instance until the transaction ends, and return them by id.
+        """Lock these email addresses of the tenant's instance until the transaction ends, and return them, keyed by id.
 
         Ids that do not exist in this instance are left out.
         """

@@ -26,7 +26,9 @@ class ReadMessages(Protocol):
         ...
 
     def messages_begun(self, *, before: datetime, limit: int) -> list[str]:
-        """Return the ids of up to `limit` incomplete messages whose transfer began before `before`, oldest first."""
+        """Return the ids of up to `limit` incomplete messages whose transfer began before the time `before`, oldest
+        first.
+        """
         ...
 
     def messages_planned(self, *, after: str, since: datetime, until: datetime, limit: int) -> list[str]:
@@ -71,7 +73,8 @@ class ReadMessages(Protocol):
     ) -> list[tuple[Delivery, Message]]:
         """Return up to `limit` deliveries in an address's inbox, each with its message, newest first.
 
-        `after` is the id of the last message of the previous page; None starts at the newest delivery.
+        `after` is the id of the last message on the previous page. If `after` is None, the list starts at the newest
+        delivery.
         """
         ...
 
@@ -97,7 +100,7 @@ class ReadMessages(Protocol):
         ...
 
     def trace(self, message_id: str) -> list[TraceEvent]:
-        """Return the events of a message's trace in chronological order, including the events of all accounts."""
+        """Return all events of a message's trace, for all accounts, in chronological order."""
         ...
 
     def count_bounces(self, delivery: Delivery) -> int:
@@ -146,11 +149,11 @@ class WriteMessages(Protocol):
     ) -> None:
         """Store a complete message: its envelope, its last bytes, its deliveries, and the first events of its trace.
 
-        A delivery with the status `queued` is put into the queue and is due immediately. `warn_at` is the time from
-        which `take_late` returns the queued deliveries.
+        A delivery with the status `queued` is put into the queue and is due immediately. After the time `warn_at`,
+        `take_late` returns those deliveries that are still queued.
 
-        If the message arrived in several pieces, `octets` is the last piece, and `add_octets` must have stored the
-        others. Raises `StoreUnavailable` if the earlier bytes have been deleted.
+        If the message arrived in several pieces, `octets` is the last piece, and `add_octets` must already have stored
+        the earlier pieces. Raises `StoreUnavailable` if the earlier pieces have been deleted.
         """
         ...
 

@@ -179,7 +179,7 @@ class WriteQueue(Protocol):
         ...
 
     def move(self, claimed: Held, *, destination: str, due_at: datetime) -> bool:
-        """Release a delivery, and queue it for another destination, where it is due at `due_at`.
+        """Release a delivery, and queue it for `destination`, due at `due_at`.
 
         The move does not count as an attempt. Return False, and change nothing, if the caller's claim has ended.
         """

@@ -32,9 +32,9 @@ class ReadRefusals(Protocol):
     def refusals_of(
         self, recipient_key: str, *, account: str, with_unowned: bool, since: datetime, limit: int
     ) -> list[Refusal]:
-        """Return up to `limit` refusals of mail for an address, newest first. Only refusals that happened at `since` or
-        later, while the account owned the address, are returned. If `with_unowned` is true, refusals that happened
-        while no account owned the address are returned too.
+        """Return up to `limit` refusals of mail for an address, newest first. Only refusals that happened at or after
+        the time `since`, while the account owned the address, are returned. If `with_unowned` is true, refusals that
+        happened while no account owned the address are returned too.
         """
         ...
 

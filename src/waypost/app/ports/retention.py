@@ -11,7 +11,9 @@ class ReadRetention(Protocol):
     """Methods that find old mail."""
 
     def inboxes(self, *, after: Inbox | None, limit: int) -> list[Inbox]:
-        """Return up to `limit` inboxes that contain mail, ordered by account and address, starting after `after`."""
+        """Return up to `limit` inboxes that contain mail, ordered by account and address, starting after the inbox
+        `after`.
+        """
         ...
 
     def delivered(self, inbox: Inbox, *, before: str, limit: int) -> list[Delivered]:

@@ -10,11 +10,11 @@ class ReadRoutes(Protocol):
     """Methods that read routes."""
 
     def routes_revision(self) -> str:
-        """Return the revision of the current routes, or an empty string if no route was ever added."""
+        """Return the revision of the current routes, or an empty string if no route has ever been added."""
         ...
 
     def stored_routes(self, revision: str) -> tuple[Route, ...]:
-        """Return the routes that commands have added, in their order.
+        """Return the routes that were added with commands, in order of precedence.
 
         `revision` is the revision that the caller needs. If the requested revision is outdated, the returned routes may
         be newer.

@@ -1,5 +1,5 @@
-"""Claim queued deliveries for attempts, and record the results of the attempts. Each claim and each result takes one
-transaction.
+"""Claim queued deliveries for attempts, and record the results of the attempts. Each claim uses one transaction, and
+each result is recorded in one transaction.
 
 The transaction that makes a delivery a dead letter also records that a notice to the sender is due. The module `notify`
 writes the notice.
@@ -127,7 +127,7 @@ def release(tx: ports.WriteTx, *, claim: str, now: datetime) -> None:
 
 
 def give_back(tx: ports.WriteTx, *, ready: Sequence[Ready], now: datetime) -> None:
-    """Return claimed deliveries to the queue, because no attempt was made."""
+    """Put claimed deliveries back into the queue, because they were not attempted."""
     for one in ready:
         tx.move(one.claimed, destination=one.claimed.delivery.destination, due_at=now)
 
@@ -193,9 +193,9 @@ def correct_times(tx: ports.WriteTx, deployment: Deployment, *, now: datetime, l
     """Correct some times in the queue that were written while the clock was ahead. Returns the number of corrected
     times.
 
-    A delivery whose queue time is in the future is treated as if it were queued now, and its next attempt is moved by
-    the same amount of time. After the correction, no delivery is due later than it would be if it were deferred now for
-    the longest pause, and no lease ends more than `CLOCKS_DIFFER` later than a lease that begins now.
+    If a delivery's queue time is in the future, the queue time becomes `now`, and the time of the delivery's next
+    attempt moves back by the same amount. After the correction, no delivery is due later than now plus the longest
+    pause between attempts, and no lease ends more than `CLOCKS_DIFFER` later than a lease that begins now.
     """
     return tx.correct_queue(
         now=now,
