@@ -62,5 +62,5 @@ class FailedSignatures:
         self._buckets = Buckets(FAILURES, patience=LONGEST_DELAY)
 
     def delay(self, source: str, now: datetime) -> float:
-        """Count an invalid signature from an IP address. Returns the seconds by which to delay the response."""
+        """Count an invalid signature from an IP address. Returns the response's delay in seconds."""
         return min(self._buckets.take(networks.of(source).host, now).wait, LONGEST_DELAY)

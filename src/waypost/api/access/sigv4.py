@@ -2,7 +2,7 @@
 
 `claim` parses the signature fields of a request. The calling code then looks up the access key, and `verify` uses the
 key to check the signature. Sources: "Create a signed AWS API request" and "Elements of an AWS API request signature" in
-the IAM User Guide. The page docs/aws-differences.md has a table of the error codes for bad signatures.
+the IAM User Guide. The page docs/aws-differences.md has a table of the error codes for invalid signatures.
 """
 
 import hmac

@@ -80,8 +80,8 @@ def instance_id_of(text: str, tenant: Tenant) -> str:
 def email_address_id_of(text: str, tenant: Tenant, instance_id: str) -> str:
     """Return the id of an email address, given its id or ARN.
 
-    Raises `errors.Invalid` if the ARN names an instance, and `errors.NotFound` if it names an email address of another
-    instance. Also raises the errors that `parse` raises.
+    Raises `errors.Invalid` if the ARN names an instance, and `errors.NotFound` if the ARN names an email address of
+    another instance. Also raises the errors that `parse` raises.
     """
     if not text.startswith("arn:"):
         return text

@@ -1,1 +1,1 @@
-"""The HTTP form of API requests and responses: the published model, its shapes and constraints, and two protocols."""
+"""The HTTP form of API requests and responses: the published model, with shapes and constraints, and two protocols."""

@@ -1,10 +1,10 @@
 """The AWS protocols: how a request is parsed into an operation and its members, and how an output or error is
 serialised as a response.
 
-There are two protocols. In rest-json, which all SDKs use, the method and path name the operation, and its members are
-in the path, the query, headers and the body. In JSON 1.1, which the examples in the API Reference use, a request is
-`POST /`, the header X-Amz-Target names the operation, and all members are in the body. The content type of a request is
-ignored.
+There are two protocols. In rest-json, which all SDKs use, the method and the path identify the operation, and its
+members are in the path, the query, headers and the body. In JSON 1.1, which the examples in the API Reference use, a
+request is `POST /`, the header X-Amz-Target identifies the operation, and all members are in the body. The content type
+of a request is ignored.
 
 Members that are not in the model are ignored. For JSON 1.1, the translation in `json_form` is not implemented, because
 Amazon Connect does not need it.
@@ -42,8 +42,8 @@ JSON_1_1 = Form(b"application/x-amz-json-1.1", has_target=True)
 
 
 class Match(msgspec.Struct, frozen=True):
-    """The operation that a request names, with the request's protocol and the labels in its path, which are still
-    encoded.
+    """The operation that a request names, with the request's protocol and the labels in the request's path. The labels
+    are still encoded.
     """
 
     operation: shapes.Operation

@@ -96,8 +96,8 @@ def _refuse_domain_of_another(tx: ports.WriteTx, account: str, address: addresse
     address in the domain.
 
     A domain belongs to the account that has email addresses in it. A domain becomes free when the last email address in
-    it is deleted. Accounts that already shared a domain when Waypost began to assign domains to accounts keep the
-    domain, and may still add email addresses to it.
+    it is deleted. If several accounts shared a domain before Waypost began to assign domains to accounts, each of these
+    accounts keeps the domain, and may still add email addresses to it.
     """
     domain = address.key.rpartition("@")[2]
     for base in addresses.owner_keys(address, domains.subaddressed)[1:]:

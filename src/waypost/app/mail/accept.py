@@ -65,7 +65,9 @@ def check_recipient(tx: ports.ReadTx, deployment: Deployment, address: Address, 
 
 
 def accounts_of(tx: ports.ReadTx, deployment: Deployment, recipients: Sequence[Address]) -> dict[str, str]:
-    """Map each recipient's key to the account that owns the recipient; recipients without an owner are omitted."""
+    """Return a mapping from the address key of each recipient to the account that owns the recipient. Recipients
+    without an owner are omitted.
+    """
     found = find_recipients(tx, deployment, recipients)
     return {recipient.sent_to.key: recipient.email_address.account for recipient in found.present}
 
@@ -102,8 +104,8 @@ def examine(
     found: Findings = SWITCHED_OFF,
     is_trusted: bool = False,
 ) -> Content:
-    """Examine the header of a message. If the message is a bounce, also examine `bounce`, its first
-    `messages.HEADER_LIMIT` bytes.
+    """Examine the header of a message. If the message is a bounce, also examine its first `messages.HEADER_LIMIT`
+    bytes, which the caller passes as `bounce`.
 
     Call this function before the transaction, because a malicious header can take milliseconds to parse. `authserv_id`
     is this server's name in `Authentication-Results`, or an empty string if a trusted mail server sends the message.

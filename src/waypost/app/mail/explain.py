@@ -1,4 +1,6 @@
-"""Explain what would happen now to mail for an address. The explanation uses the same code that processes real mail."""
+"""Explain what the server would do now with mail for an address. The explanation uses the same code that processes real
+mail.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,9 +33,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What is expected to happen to one delivery: its destination, its route, and how its sender is rewritten and
-    checked.
-    """
+    """The expected handling of one delivery: its destination and route, and how its sender is rewritten and checked."""
 
     destination: routing.Destination
     route_number: int | None
@@ -54,7 +54,7 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The explanation of what would happen to mail for an address now."""
+    """An explanation of what the server would do now with mail for an address."""
 
     address: Address
     plan: routing.Plan | None

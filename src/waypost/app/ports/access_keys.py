@@ -10,7 +10,7 @@ class ReadAccessKeys(Protocol):
     """Methods that read access keys."""
 
     def access_key(self, access_key_id: str) -> AccessKey | None:
-        """Return the access key with this id, which may belong to any account. Return None if no key has this id."""
+        """Return the access key with this id, or None if no key has this id. The key may belong to any account."""
         ...
 
     def access_keys(self) -> list[AccessKey]:

@@ -42,7 +42,7 @@ class Owners:
     The primary is None unless the email address is an alias.
     """
     routes_revision: str
-    """The revision of the routes at the same point in time, which the caller can pass to `stored_routes`."""
+    """The revision of the routes at the same point in time. The caller can pass the revision to `stored_routes`."""
 
 
 class ReadDirectory(Protocol):
@@ -99,14 +99,14 @@ class ReadDirectory(Protocol):
         ...
 
     def email_address_by_key(self, address_key: str) -> EmailAddress | None:
-        """Return the email address that has this address key, which may belong to any account.
+        """Return the email address that has this address key. The email address may belong to any account.
 
         The method searches all accounts, because incoming mail does not name a tenant.
         """
         ...
 
     def email_address_by_id(self, email_address_id: str) -> EmailAddress | None:
-        """Return the email address with this id, which may belong to any account.
+        """Return the email address with this id. The email address may belong to any account.
 
         Callers use this method to follow an alias link. Both email addresses of a link are in the same instance.
         """

@@ -51,7 +51,7 @@ class ReadMessages(Protocol):
         ...
 
     def delivery(self, message_id: str, email_address_id: str) -> Delivery | None:
-        """Return a delivery, which may belong to any account, or None if there is no such delivery."""
+        """Return a delivery of any account, or None if there is no such delivery."""
         ...
 
     def deliveries_of(self, account: str, message_id: str) -> list[Delivery]:
@@ -112,7 +112,8 @@ class WriteMessages(Protocol):
     """Methods that change messages, deliveries and traces."""
 
     def add_octets(self, message_id: str, octets: bytes, *, start: int, now: datetime) -> None:
-        """Store some bytes, beginning at the offset `start`, of a message that is still being transferred.
+        """Store some bytes of a message that is still being transferred. `start` is the offset of the first of these
+        bytes in the message.
 
         The bytes belong to no account until `add_message` completes the message. Raises `StoreUnavailable` if the
         earlier bytes of the message have been deleted.
@@ -193,9 +194,7 @@ class WriteMessages(Protocol):
         ...
 
     def lock_delivery(self, message_id: str, email_address_id: str) -> Delivery | None:
-        """Lock a delivery, which may belong to any account, until the transaction ends. Return the delivery, or None if
-        it does not exist.
-        """
+        """Lock a delivery of any account until the transaction ends. Return it, or None if it does not exist."""
         ...
 
     def update_delivery(self, delivery: Delivery, *, status: Status, kept: bool, destination: str) -> None:

@@ -1,8 +1,8 @@
 """Claim queued deliveries for attempts, and record the results of the attempts. Each claim uses one transaction, and
 each result is recorded in one transaction.
 
-The transaction that makes a delivery a dead letter also records that a notice to the sender is due. The module `notify`
-writes the notice.
+The transaction that turns a delivery into a dead letter also records that a notice to the sender is due. The module
+`notify` writes the notice.
 """
 
 from collections.abc import Sequence
@@ -46,8 +46,8 @@ CORRECTED_AT_ONCE = 500
 """The maximum number of deliveries whose times one transaction corrects."""
 
 AT_ONCE = 20
-"""The maximum number of deliveries that one transaction makes dead letters or marks as delayed; a longer transaction
-would delay other writes.
+"""The maximum number of deliveries that one transaction turns into dead letters or marks as delayed; a longer
+transaction would delay other writes.
 """
 
 
@@ -70,8 +70,8 @@ class Taken:
     ready: list[Ready]
     """The deliveries to attempt."""
     rerouted: int
-    """The number of deliveries that were moved to another destination, delivered to the inbox, or made dead letters,
-    because the routes have changed.
+    """The number of deliveries that were moved to another destination, delivered to the inbox, or turned into dead
+    letters because the routes have changed.
     """
 
 
@@ -96,8 +96,8 @@ def claim(
 ) -> Taken:
     """Claim up to `limit` due deliveries to a destination.
 
-    If the current routes give a delivery another destination, the delivery is moved, delivered to the inbox, or made a
-    dead letter.
+    If the current routes give a delivery another destination, the delivery is moved, delivered to the inbox, or turned
+    into a dead letter.
     """
     found = tx.claim(destination, claim=claim, now=now, lease_until=now + lease, limit=limit)
     in_force = deployment.routes_in_force(tx, tx.routes_revision()) if found else ()
@@ -174,7 +174,7 @@ def record(
 
 
 def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, now: datetime) -> int:
-    """Make some expired deliveries dead letters, even if no deliveries to their destination are being attempted.
+    """Turn some expired deliveries into dead letters, even if no deliveries to their destination are being attempted.
 
     Returns the number of expired deliveries that were found.
     """
@@ -237,8 +237,8 @@ def _keep(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) -> None:
 
 
 def _give_up_notice(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) -> None:
-    """Make the delivery of a notice a dead letter, because the deployment no longer has a route for notices, and the
-    recipient has no inbox here.
+    """Turn the delivery of a notice into a dead letter, because the deployment no longer has a route for notices, and
+    the recipient has no inbox here.
     """
     if tx.finish(claimed):
         dead = DeadEvent(address=claimed.delivery.address.text, because="bounces_via is not set any more")
