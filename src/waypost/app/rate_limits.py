@@ -1,6 +1,4 @@
-"""Rate limits that are kept in this process's memory, such as the rate of invalid signatures above which responses are
-delayed.
-"""
+"""Rate limits whose state is kept in this process's memory, such as the limit on invalid signatures."""
 
 from collections.abc import Hashable
 from datetime import datetime
@@ -13,7 +11,9 @@ bucket limits nothing. The buckets that will be full soonest are dropped next.
 """
 
 FAILURES = rates.Rate(per_second=1, burst=20)
-"""The rate of invalid signatures from one IPv4 address or IPv6 /64 network above which the responses are delayed."""
+"""The maximum rate of invalid signatures from one IPv4 address or IPv6 /64 network. Above this rate, responses are
+delayed.
+"""
 
 LONGEST_DELAY = 5.0
 """The maximum number of seconds by which the response to a request with an invalid signature is delayed."""

@@ -103,7 +103,7 @@ class _Facts:
 
 
 def _tag_values(values: Mapping[str, tuple[str, ...]], tag: str) -> tuple[str, ...] | None:
-    """Return all values of the tags whose key equals `tag` without regard to case.
+    """Return the values of all tags whose key equals `tag`, ignoring case.
 
     Policies compare tag keys without regard to case, and a resource can have several tag keys that differ only in case.
     """

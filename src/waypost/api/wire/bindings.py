@@ -57,7 +57,7 @@ def from_query(member: Member, query: Mapping[str, list[str]]) -> Any:
     """Decode and parse the value of a query parameter; return None if the query lacks it.
 
     Raises `Repeated` if a parameter that takes a single value occurs several times. If several values were allowed, the
-    server could not know which one is meant, because the signature does not protect the order of parameters. Raises
+    server could not know which value is meant, because the signature does not protect the order of parameters. Raises
     `ValueError` if a value cannot be decoded.
     """
     if member.item and member.shape["type"] == "map":

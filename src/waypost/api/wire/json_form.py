@@ -1,4 +1,5 @@
-"""The translation between JSON and members of the model: wire names, timestamps, and floats such as NaN.
+"""Translates between JSON and the members of the model. They can differ in wire names, timestamps, and floats such as
+NaN.
 
 If a shape has no wire names, timestamps or floats, its members are the same in JSON and in the model, and need no
 translation. None of Amazon Connect's shapes needs a translation.

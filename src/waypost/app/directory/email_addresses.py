@@ -14,16 +14,14 @@ from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.directory.instances import Tenant
 
 DOMAIN_HOLDS = 1024
-"""The number of locks for domains. Several domains share one lock, because a lock's name stays in the store
-permanently, and there is no limit on the number of domains.
+"""The number of locks for domains. Several domains share one lock. The store never deletes the name of a lock, so a
+separate lock for each domain would take an unlimited amount of space.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Domains:
-    """The settings that apply to domains; for example, which domains all accounts share. Domains are written as
-    A-labels.
-    """
+    """The settings for domains, such as the domains that all accounts share. Domains are written as A-labels."""
 
     shared: frozenset[str] = frozenset()
     """Domains in which every account may have email addresses; `*` stands for all domains except the server's own

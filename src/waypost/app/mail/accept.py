@@ -148,8 +148,9 @@ def accept_message(
     contains the bytes that follow the first `kept` bytes, which `keep_octets` has already stored.
 
     When the transaction commits, this server becomes responsible for the mail, and the destinations of all deliveries
-    are fixed. If there are more than `STORED_AT_ONCE` deliveries, this transaction stores only a plan for them, because
-    a longer transaction would delay other writes. If the deliveries were only planned, call `store_all_planned` next.
+    have been decided. If there are more than `STORED_AT_ONCE` deliveries, this transaction stores only a plan for them,
+    because a longer transaction would delay other writes. If the deliveries were only planned, call `store_all_planned`
+    next.
 
     Raises `errors.MailLoop` if the message is in a mail loop. Raises `errors.RecipientsChanged` if a recipient's
     address was deleted after RCPT; the client should then try again.
@@ -205,7 +206,7 @@ def store_planned(tx: ports.WriteTx, deployment: Deployment, *, message_id: str,
     if part is None:
         return 0
     (message,) = tx.messages_between(message_id, message_id, limit=1)
-    present = set(tx.recipients_of(message_id))  # these cannot change, because the message is locked
+    present = set(tx.recipients_of(message_id))  # the recipients cannot change, because the message is locked
     planned = [one for one in part.deliveries if one.email_address_id not in present]
     deliveries = [delivery_of(message, one, deployment, part.results) for one in planned]
     tx.add_deliveries(deliveries, queued_at=now, warn_at=_warn_at(message, deployment))

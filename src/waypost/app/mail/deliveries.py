@@ -1,4 +1,4 @@
-"""Update deliveries. A delivery's new status and the event in its message's trace are written together, in one
+"""Update deliveries. A delivery's new status, and the event that records it in the message's trace, are written in one
 transaction.
 """
 

@@ -46,7 +46,9 @@ NewId = Callable[[], str]
 """A function that returns a new id for a message that the server writes."""
 
 ELSEWHERE = "notice"
-"""The placeholder for the email address id if a notice goes to a sender without an email address on this server."""
+"""The placeholder that replaces the email address id if a notice goes to a sender without an email address on this
+server.
+"""
 
 AT_ONCE = 10
 """The maximum number of recipients that one notice reports on. The limit keeps the transaction short. If there are more

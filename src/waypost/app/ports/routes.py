@@ -1,4 +1,4 @@
-"""The routes in the store, which operators manage with commands."""
+"""The stored routes, which operators manage with commands."""
 
 from collections.abc import Sequence
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""The store, which runs each use case in a transaction, and the errors of the store."""
+"""The store, which runs each use case in a transaction, and the store's errors."""
 
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -83,7 +83,7 @@ class Store(Protocol):
     """Runs use cases in transactions. Every method raises `StoreUnavailable` if the store fails."""
 
     async def read(self, use_case: Callable[[ReadTx], T]) -> T:
-        """Run a use case that makes one or a few point queries.
+        """Run a use case that makes only a few point queries.
 
         Each query sees the data that is committed when the query runs, so two queries may see different states.
         """

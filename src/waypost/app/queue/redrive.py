@@ -1,4 +1,4 @@
-"""Redrive dead letters, and replay the mail of an alias whose forwarding was wrong."""
+"""Redrive dead letters, and forward an alias's mail again if it was not forwarded correctly."""
 
 from collections.abc import Sequence
 from datetime import datetime
