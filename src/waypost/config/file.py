@@ -1,5 +1,5 @@
-"""Reads the settings file of `waypost serve --config FILE`, which is TOML. The module `tables` defines the valid values
-of each key.
+"""Reads the settings file that `waypost serve --config FILE` names. The file is in TOML. The module `tables` defines
+the valid values of each key.
 
     hostname = "mail.example.com"       any setting of `waypost serve`, above all tables
 
@@ -47,8 +47,8 @@ class SettingsFile:
     """The contents of a settings file. The default values describe an empty settings file."""
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The settings of `waypost serve` by name, as strings in the form used on the command line. Paths in the values of
-    these settings are relative to the working directory."""
+    """The settings of `waypost serve`, keyed by name. Each value is a string in the form used on the command line.
+    Relative paths in the values are relative to the working directory."""
     routes: tuple[Route, ...] = ()
     delivery: Delivery = field(default_factory=Delivery)
     retention: tuple[Rule, ...] = ()
@@ -61,8 +61,8 @@ class SettingsFile:
 
 
 _NAMES = {"route": True, "delivery": False, "retention": True}
-"""The names of the tables that a settings file may have. The value is true if the file may have several tables with
-that name."""
+"""The names of the tables that a settings file may contain. A name is mapped to True if the file may contain several
+tables with that name."""
 
 _SETTINGS = {name: row for name, row in ROWS.items() if row.in_file}
 
@@ -107,7 +107,7 @@ class _Reader:
     directory: Path
     """The directory to which paths in the table are relative."""
     table: tuple[str | int, ...] = ()
-    """The path to the table within the file: a sequence of names, and of indexes in arrays of tables, counted from
+    """The path to the table within the file: a sequence of table names and array indexes. Indexes are counted from
     0."""
 
     def file(self, given: Mapping[str, Any]) -> SettingsFile:
@@ -184,7 +184,7 @@ class _Reader:
         return "".join(named).removeprefix(".")
 
     def _tables(self, name: str, found: Any) -> list[tuple["_Reader", Mapping[str, Any]]]:
-        """Return all tables with a given name, each together with a reader for that table."""
+        """Return all tables with a given name, each with its own reader."""
         if found is None:
             return []
         if _NAMES[name]:
@@ -301,10 +301,11 @@ def _ordinal(number: int) -> str:
 
 
 def _unusable(value: Any) -> str:
-    """Describe the first value that no setting may have: a number of more than 64 bits, or a string with a NUL
-    character.
+    """Describe the first value that is not allowed in any setting: a number of more than 64 bits, or a string with a
+    NUL character.
 
-    The function also checks the elements of arrays and tables. It returns an empty string if all values are allowed.
+    The function also checks the elements of arrays and tables. If all values are allowed, the function returns an empty
+    string.
     """
     if isinstance(value, int) and value.bit_length() > 64:
         return "a number of more than 64 bits"
@@ -317,8 +318,8 @@ def _unusable(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Return a value in TOML syntax, for error messages. For a table, a date or a time, return only what kind of value
-    it is.
+    """Return a value in TOML syntax, for error messages. For a table, a date or a time, return only the kind of the
+    value.
     """
     if isinstance(value, bool | int | float | str):
         # A URL may contain a password or another secret.
@@ -331,7 +332,7 @@ def _shown(value: Any) -> str:
 
 
 def _place(path: str, text: str, at: Sequence[str | int]) -> str:
-    """Return the path of a file, and the line of a key or table in that file, for error messages."""
+    """Return the file's path and the line of a key or table in the file, for error messages."""
     prefixes = (at[:end] for end in range(len(at), 0, -1))
     line = next(filter(None, (line_of(text, prefix) for prefix in prefixes)), None)
     return f"{path}, line {line}" if line else path

@@ -1,5 +1,5 @@
-"""Finds the line of a key in a TOML file, for use in error messages, because Python's TOML parser does not report
-lines.
+"""Finds the line of a key in a TOML file, for use in error messages. Python's TOML parser does not report on which line
+a key is.
 """
 
 import tomllib
@@ -8,12 +8,13 @@ from typing import Any
 
 
 def line_of(text: str, at: Sequence[str | int]) -> int | None:
-    """Return the number of the line where a key or a table begins, counted from 1, or None if it cannot be determined.
+    """Return the number of the line on which a key or a table begins, or None if the line cannot be determined. Lines
+    are counted from 1.
 
-    `at` is the path to the key: a sequence of names, with underscores instead of hyphens, and of indexes in arrays,
-    counted from 0. For each line that contains the key's name, the function parses the file from its beginning to the
-    end of that line. The first line for which the result contains the key is the line of the key. The line of a key in
-    an inline table cannot be determined.
+    `at` is the path to the key: a sequence of names and array indexes. Names have underscores instead of hyphens, and
+    indexes are counted from 0. For each line that contains the key's name, the function parses the file from its
+    beginning to the end of that line. The key is on the first line for which the parsed part of the file contains it.
+    The line of a key in an inline table cannot be determined.
     """
     name = next(each for each in reversed(at) if isinstance(each, str))
     lines = text.replace("\r\n", "\n").split("\n")

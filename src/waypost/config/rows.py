@@ -26,12 +26,12 @@ class Row:
 
     @property
     def option(self) -> str:
-        """The command-line option of this setting."""
+        """The command-line option for this setting."""
         return option_name(self.name)
 
     @property
     def variable(self) -> str:
-        """The environment variable of this setting."""
+        """The name of the environment variable for this setting."""
         return environment_name(self.name)
 
 
@@ -49,10 +49,10 @@ def rows_of(table: type[Any]) -> Mapping[str, Row]:
 
 
 def option_name(name: str) -> str:
-    """Return the command-line option of a setting."""
+    """Return the command-line option for a setting."""
     return f"--{name.replace('_', '-')}"
 
 
 def environment_name(name: str) -> str:
-    """Return the environment variable of a setting."""
+    """Return the name of the environment variable for a setting."""
     return f"WAYPOST_SERVE_{name.upper()}"

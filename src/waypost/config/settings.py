@@ -60,7 +60,7 @@ class Authentication(StrEnum):
 
 
 class Clock(StrEnum):
-    """The clock by which mail is processed."""
+    """The clock that is used for mail."""
 
     REAL = "real"
     VIRTUAL = "virtual"
@@ -274,12 +274,13 @@ class Settings:
     clock: Clock = setting(
         one_of(Clock),
         "real",
-        'The clock by which mail is processed: "real", or "virtual" for tests. A virtual clock runs at normal speed, '
+        'The clock that is used for mail: "real", or "virtual" for tests. A virtual clock runs at normal speed, '
         "and POST /_waypost/clock/advance moves it forward.",
     )
 
     routes: tuple[Route, ...] = ()
-    """The routes in the settings file. Routes, delivery and retention can be set only in the settings file."""
+    """The routes in the settings file. Routes, delivery settings and retention rules can be set only in the settings
+    file."""
     delivery: Delivery = field(default_factory=Delivery)
     retention: tuple[Rule, ...] = ()
 
@@ -311,8 +312,8 @@ class Settings:
         """Whether the server checks the senders of mail.
 
         With `enforce`, the server always checks senders. With `record`, the server checks senders only if other
-        machines can connect to it. Otherwise, all mail comes from loopback addresses, which no domain lists in its SPF
-        record. Therefore, a server that listens only on loopback, for example on a laptop, makes no DNS queries for
+        machines can connect to it. If it listens only on loopback, for example on a laptop, all mail comes from
+        loopback addresses, which no domain lists in its SPF record. Such a server therefore makes no DNS queries for
         incoming mail, and is just as fast without a network connection. Mail that is not checked counts as
         unauthenticated.
         """

@@ -55,7 +55,7 @@ def _text(row: Row, options: Mapping[str, str], environment: Mapping[str, str], 
 
 
 def _place(row: Row, options: Mapping[str, str], environment: Mapping[str, str], file: SettingsFile) -> str:
-    """Return where a setting was given, for error messages: an option, a variable, or a line of the file."""
+    """Return the source of a setting's value, for error messages: an option, a variable, or a line of the file."""
     if row.name in options:
         return row.option
     return row.variable if environment.get(row.variable) else file.place(row.name)

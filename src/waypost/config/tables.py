@@ -94,7 +94,9 @@ def _whole(least: int, most: int) -> Type[Any]:
 
 
 def _one_of(choices: Iterable[Any]) -> Type[Any]:
-    """Return a type that accepts the members of a `StrEnum`. A value in the file may have hyphens instead of spaces."""
+    """Return a type that accepts the members of a `StrEnum`. In the settings file, hyphens may replace the spaces in a
+    value.
+    """
     known = {str(choice): choice for choice in choices}
 
     def read(value: Any) -> Any:
@@ -142,8 +144,8 @@ def written(value: Any) -> str:
 
 
 def _of(made: type[Any], keys: Mapping[str, Key]) -> Mapping[str, Key]:
-    """Return the keys of a table with their defaults, which come from `made`, the dataclass that the table is converted
-    to.
+    """Return the keys of a table with their defaults. `made` is the dataclass to which the table is converted, and the
+    defaults are those of its fields.
     """
     defaults = {member.name: member.default for member in fields(made)}
     return {
@@ -302,7 +304,8 @@ RETENTION = _of(
         ),
         "size": Key(
             Type(f"{SIZE.words}, more than 0", _is_size),
-            "The maximum total size of the mail in an inbox. The server deletes the oldest messages first.",
+            "The maximum total size of the mail in an inbox. If the mail exceeds this size, the server deletes "
+            "messages, the oldest first.",
         ),
     },
 )

@@ -85,8 +85,8 @@ _OCTETS = {None: 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def whole_number(least: int, most: int, *, unit: str = "", times: int = 1) -> Type[int]:
-    """Return a type that accepts whole numbers from `least` to `most`. The type multiplies the number that the operator
-    writes by `times`.
+    """Return a type that accepts whole numbers from `least` to `most`. The parsed value is the operator's number
+    multiplied by `times`.
     """
 
     def read(text: str) -> int:
@@ -115,7 +115,9 @@ def one_of(members: type[E]) -> Type[E]:
 
 
 def duration(most: timedelta = LONGEST, *, example: str = "7d", empty: timedelta | None = None) -> Type[timedelta]:
-    """Return a type that accepts durations above 0. An empty string means `empty`, or is invalid if `empty` is None."""
+    """Return a type that accepts durations longer than zero. An empty string stands for the duration `empty`; if
+    `empty` is None, an empty string is invalid.
+    """
 
     def read(text: str) -> timedelta:
         if not text and empty is not None:

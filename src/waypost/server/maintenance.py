@@ -22,7 +22,7 @@ MOST_REFUSALS = 1_000
 
 
 PLAN_AGE = timedelta(minutes=1)
-"""The age after which maintenance stores the planned deliveries of a message. Normally, the server that accepted the
+"""How old a message must be before maintenance stores its planned deliveries. Normally, the server that accepted the
 message stores its deliveries within milliseconds.
 """
 
@@ -42,10 +42,10 @@ class Maintenance:
     refusal_retention: timedelta
     rules: Sequence[Rule]
     begun_before: datetime
-    """Message transfers that began before this time are no longer in progress, whether or not the message is
-    complete."""
+    """If the transfer of a message began before this time, it is no longer in progress, even if the message is
+    incomplete."""
     first_plan_age: timedelta
-    """The age after which the first round stores the planned deliveries of a message."""
+    """How old a message must be before the first round stores its planned deliveries."""
 
     async def run(self) -> None:
         """Run all maintenance jobs in rounds, until cancelled. If a job fails, log the error and run the other jobs."""
@@ -81,10 +81,11 @@ class Maintenance:
                 await repeat_step(self.store.write, partial(accept.forget_octets, message_id=message_id))
 
     async def store_planned(self, age: timedelta) -> None:
-        """Store the planned deliveries of all messages except those that were accepted during the last `age`. Planned
-        deliveries remain if, for example, the server that accepted the message was killed.
+        """Store the planned deliveries of all messages except messages that were accepted less than `age` ago. A
+        message still has planned deliveries if, for example, the server that accepted it was killed.
 
-        If the deliveries of a message cannot be stored, the error is reported, and the other messages are not delayed.
+        If the deliveries of a message cannot be stored, the method reports the error, and continues with the other
+        messages.
         """
         now, after = self.mail_clock(), ""
         while found := await self.store.long_read(

@@ -10,12 +10,12 @@ FILES_OF_AN_ATTEMPT = 5
 file."""
 
 FEWEST = 10
-"""The number of SMTP connections, and of HTTP connections, that are always allowed, even if the process may not open
-enough files."""
+"""The minimum number of SMTP connections, and of HTTP connections, that the server allows, even if the process's limit
+on open files is too low for them."""
 
 HTTP_SHARE = 4
-"""The divisor that determines how many of the possible connections are for HTTP if the process may not open enough
-files for all connections. The remaining connections are for mail."""
+"""The divisor that determines how many of the possible connections are for HTTP if the process's limit on open files is
+too low for all connections. The remaining connections are for mail."""
 
 
 class Connections(NamedTuple):

@@ -72,7 +72,7 @@ def _postgres(database: str, seal: sealing.Keyring, connections: int, *, only_ne
 
 
 def adopting(directory: data_directory.DataDirectory) -> Callable[[ports.WriteTx], None]:
-    """Return a function that stores the access keys from the credentials file in the database, once for each
+    """Return a function that copies the access keys from the credentials file into the database, once for each
     deployment.
 
     Older versions of Waypost stored their access keys only in the credentials file.

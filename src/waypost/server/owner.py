@@ -1,4 +1,4 @@
-"""Finds what belongs to the owner of a server: the access key in the credentials file, and the first instance.
+"""Finds the access key of a server's owner, which is in the credentials file, and the owner's first instance.
 
 When a server first starts, it creates the access key and the instance.
 """

@@ -215,8 +215,8 @@ def _loop(route: Route) -> LeadsBack:
 async def _check_server(route: Route, server: OurServer) -> tuple[str, str]:
     """Connect to a mail server, and check that it is ready for a message.
 
-    Returns two descriptions of the problem: one for people, with the mail server's reply, and one for the log, without
-    the reply. Both descriptions are empty if there is no problem.
+    If there is a problem, returns two descriptions of it: one for people, with the mail server's reply, and one for the
+    log, without the reply. If there is no problem, both descriptions are empty.
     """
     domain = route.match.rpartition("@")[2]
     if route.to == "mx:" and not re.fullmatch(r"[^:*]+", domain):
@@ -249,7 +249,7 @@ async def _is_mail_host(domain: str, server: OurServer) -> bool:
 
 
 async def _check_webhook(route: Route) -> str:
-    """Connect to a webhook, including the TLS handshake, but send no request. Return a description of the problem, or
+    """Connect to a webhook and perform the TLS handshake, but send no request. Return a description of the problem, or
     an empty string if there is no problem.
 
     The check connects only to addresses that a delivery would use.

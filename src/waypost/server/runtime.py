@@ -45,7 +45,7 @@ class Process:
 
 
 class Runs(Protocol):
-    """The part of `Service` that `run` uses."""
+    """The part of a `Service`'s interface that `run` uses."""
 
     tasks: Tasks
 
@@ -103,7 +103,7 @@ def most_files() -> float:
 
 
 def silence(library: str) -> None:
-    """Turn off the log of a library. Use this function only if the library raises an exception for each error that it
+    """Turn off a library's logging. Use this function only if the library raises an exception for each error that it
     logs, and if its other log lines are not needed.
     """
     logging.getLogger(library).disabled = True
@@ -150,8 +150,8 @@ class Signals:
     """Handles the signals of the process, on the running event loop."""
 
     def __init__(self, reopen: Callable[[], None]) -> None:
-        """Install a handler for SIGHUP that calls `reopen` or stops the server. If the process ignores SIGHUP, it
-        continues to ignore the signal.
+        """Install a handler for SIGHUP. The handler stops the server if the process has lost its terminal; otherwise it
+        calls `reopen`. If the process already ignores SIGHUP, no handler is installed.
         """
         self._loop = asyncio.get_running_loop()
         self.stop: asyncio.Future[str] = self._loop.create_future()

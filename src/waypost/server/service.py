@@ -39,8 +39,8 @@ from waypost.smtp.backend.ids import Ids
 from waypost.smtp.server import tls
 
 StartListening = Callable[[str, int], Awaitable[tuple[str, int]]]
-"""Starts to listen on a host and port, and returns the actual host and port. Raises `OSError` if this is not
-possible."""
+"""Starts to listen on a host and port, and returns the actual host and port. Raises `OSError` if the server cannot
+listen there."""
 
 
 class Role(StrEnum):
@@ -51,14 +51,14 @@ class Role(StrEnum):
     SMTP = "smtp"
     """Receives mail over SMTP and LMTP."""
     DELIVERY = "delivery"
-    """Delivers mail over its routes, and writes notices."""
+    """Delivers mail to the targets of its routes, and writes notices."""
 
 
 ALL_ROLES = frozenset(Role)
 
 
 class Service:
-    """One server: the parts that its roles need, and its maintenance. All of them use the same store.
+    """One server: the parts that its roles need, and its maintenance. All parts use the same store.
 
     A service does not change process-wide settings, so several services can run on one event loop. The process-wide
     settings are in `runtime`.
@@ -93,11 +93,11 @@ class Service:
         self._certificates: tls.Certificates | None = None
         """The TLS certificates in use, if any."""
         self._opened = AsyncExitStack()
-        """Everything that the service must close when it stops. What was opened last is closed first."""
+        """Everything that the service must close when it stops. The resource that was opened last is closed first."""
 
     @property
     def where(self) -> str:
-        """The location of the data, as text for people."""
+        """The location of the data, for messages: the URL of the database or the path of the SQLite file."""
         return self.directory.data_at
 
     async def start(self) -> run_file.Run:

@@ -24,7 +24,7 @@ from waypost.smtp.backend.ids import Ids
 
 @dataclass(frozen=True, kw_only=True)
 class Common:
-    """The values from which all parts of one service are made."""
+    """The values that are used to make all parts of one service."""
 
     settings: Settings
     directory: DataDirectory
@@ -81,8 +81,8 @@ def routes_of_settings(settings: Settings) -> Sequence[Route]:
 def connections(
     settings: Settings, *, files: float, is_shared: bool, emit: events.Emit, warn: Callable[[str], None]
 ) -> Connections:
-    """Return the limits on client connections. They are lower than the limits in the settings if the process may not
-    open enough files.
+    """Return the limits on client connections. The limits are lower than in the settings if the operating system does
+    not allow the process to open enough files.
 
     If they are lower, the function logs an event, and calls `warn` with a warning for the person who starts the server.
     `files` is the number of files that the process may open. `is_shared` is true if other servers may use the same
@@ -113,7 +113,9 @@ def disk_guard(
 
 
 def waking(worker: Worker | None) -> Callable[[], None]:
-    """Return the function to call when there is mail to deliver. `worker` is None if only other services deliver it."""
+    """Return the function to call when there is mail to deliver. `worker` is None if only other services deliver
+    mail.
+    """
     return worker.wake if worker else _wake_no_worker
 
 

@@ -17,12 +17,12 @@ from waypost.observe import events
 from waypost.server.http.limits import HttpAdmission
 
 HEAD_OCTETS = 64 * 1024
-"""The maximum size in bytes of a request line with its header fields. A request from an AWS SDK has about 1,000 bytes
-of request line and header fields."""
+"""The maximum size in bytes of a request line with its header fields. In a request from an AWS SDK, the request line
+and the header fields have about 1,000 bytes together."""
 
 REST_OCTETS = 1024 * 1024
-"""The maximum size in bytes of a request's body, including its chunk framing and trailers. The application enforces a
-lower limit on the size of the body alone."""
+"""The maximum size in bytes of a request's body, including its chunk framing and trailers. For the body alone, the
+application enforces a smaller maximum."""
 
 PIPELINED = 100
 """The maximum number of requests that may wait for responses to earlier requests (RFC 9112 section 9.3.2)."""
@@ -68,7 +68,7 @@ class HttpConnection(HttpToolsProtocol):
         """The number of bytes written for the current response, plus the bytes of earlier responses that were still
         unread when the previous response was complete."""
         self._unread_seconds = 0
-        """The number of seconds for which the client has not read all of the response."""
+        """The number of seconds during which a part of the response has been waiting for the client to read it."""
         self._framing: list[tuple[bytes, bytes]] = []
         """The Content-Length and Transfer-Encoding fields of a request that has a body and an Upgrade field."""
 
@@ -160,7 +160,9 @@ class HttpConnection(HttpToolsProtocol):
     # Callbacks of uvicorn's request-response cycle
 
     def on_response_complete(self) -> None:
-        """Reset the time for reading a response. The uvicorn library calls this method when a response is complete."""
+        """Restart the measurement of the time that the client needs to read a response. The uvicorn library calls this
+        method when a response is complete.
+        """
         self._unread_seconds = 0
         self._sent = self.transport.get_write_buffer_size()
         super().on_response_complete()
@@ -244,8 +246,8 @@ class HttpConnection(HttpToolsProtocol):
         """End the connection. First send an error response, unless a response to an earlier request is pending or in
         progress.
 
-        In that case, the client would take the error response for the response to the earlier request, or for a part of
-        it.
+        If such a response is pending or in progress, the client would mistake the error response for that response, or
+        for a part of it.
         """
         if self._expected is Expected.HEAD:
             may_answer = not self._is_answering
@@ -299,7 +301,8 @@ class Answer:
     body together.
 
     If the header and the body were sent separately, as uvicorn writes them, the client would get two packets and wake
-    up twice. After uvicorn has begun a response, its first write is the header, so the class need not parse the bytes.
+    up twice. The first write after uvicorn has begun a response is always the header, so the class need not parse the
+    bytes to find it.
     """
 
     __slots__ = ("_connection", "_cycle", "_head")

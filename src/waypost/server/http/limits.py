@@ -48,12 +48,12 @@ class HttpBounds:
         return min(self.head, self.start_when_crowded) if is_crowded else self.head
 
     def body_time(self, octets: int, *, is_crowded: bool) -> float:
-        """Return the number of seconds that a body may have taken when `octets` bytes of it have arrived."""
+        """Return the time limit, in seconds, for a body of which `octets` bytes have arrived so far."""
         start = min(self.body_start, self.start_when_crowded) if is_crowded else self.body_start
         return min(self.body, start + octets / self.slowest)
 
     def answer_time(self, octets: int, *, is_crowded: bool) -> float:
-        """Return the number of seconds that a client may have taken to read `octets` bytes of a response."""
+        """Return the time limit, in seconds, for a client that has read `octets` bytes of a response so far."""
         start = min(self.answer_start, self.start_when_crowded) if is_crowded else self.answer_start
         return min(self.answer, start + octets / self.slowest)
 
@@ -119,8 +119,8 @@ class HttpAdmission:
         self.connections.remove(peer)
 
     def second_passed(self) -> None:
-        """Log the refused connections if the first refusal since the last log line was `LOG_EVERY` seconds ago. The
-        server calls this method once a second.
+        """Log the refused connections if the first refusal since the last log line was at least `LOG_EVERY` seconds
+        ago. The server calls this method once a second.
         """
         if self._refused:
             self._unlogged_seconds += 1

@@ -133,14 +133,16 @@ class HttpServer(uvicorn.Server):
         return address
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start uvicorn's own server, then let `start` return. The uvicorn library calls this method."""
+        """Start the server in the way that uvicorn does, then let `start` return. The uvicorn library calls this
+        method.
+        """
         await super().startup(sockets)
         self._ready.set()
 
     async def main_loop(self) -> None:
         """Call uvicorn's `on_tick` ten times a second until `stop` is called. The uvicorn library calls this method.
 
-        The loop of uvicorn's own server would end only at its next tick.
+        The main loop that uvicorn provides would not end immediately when `stop` is called, but only at its next tick.
         """
         ticks = 0
         while not await self.on_tick(ticks):

@@ -1,4 +1,5 @@
-"""Answers the requests of an SMTP session: whether an address exists here, and whether a message is accepted.
+"""Answers an SMTP session's requests. The answers say whether an address exists here, and whether a message is
+accepted.
 
 This module is the SMTP server's error boundary: it turns every exception of a use case into a reply.
 """
@@ -124,8 +125,8 @@ class Reception:
 
         `trusted` is true if the client is connected to a listener that only the operator's own mail servers use.
 
-        `in_trusted_network` is true if a setting lists the client's network as trusted, so that its mail needs no
-        sender checks.
+        `in_trusted_network` is true if a setting lists the client's network as trusted. The senders of mail from such a
+        network are not checked.
         """
         self._backend = backend
         self._peer = peer
@@ -153,7 +154,7 @@ class Reception:
         self._backend.emit(events.MessageRefused(peer=self._peer, reply=str(reply)))
 
     async def answer(self, request: Request, pause: Pause = asyncio.sleep) -> Reply:
-        """Return the reply to a request of the session. Never raises an exception.
+        """Return the reply to a request from the session. Never raises an exception.
 
         `pause` waits for a number of seconds, or until the client has disconnected.
         """
@@ -377,8 +378,8 @@ class Reception:
         return await self._backend.store.long_read(kept, what="the bytes of a message")
 
     async def _originals(self, rewritten: Sequence[Address]) -> list[bounces.Original]:
-        """Find the messages that a bounce concerns. The search takes milliseconds, so it must be done before the
-        bounce's transaction begins.
+        """Find the messages to which a bounce refers. The search takes milliseconds. It must be complete before the
+        transaction that stores the bounce begins, so that it does not make the transaction longer.
         """
         originals = []
         for recipient in rewritten:

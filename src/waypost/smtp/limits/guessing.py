@@ -1,4 +1,4 @@
-"""Slows down clients that guess addresses, before the server looks up whether the next address exists.
+"""Slows down clients that guess addresses. The server delays its reply to such a client before it looks up the address.
 
 The reply to RCPT reveals whether an address exists. After many unknown recipients, in one or more sessions, each
 further reply to the client is delayed. The delay is the same for existing and for unknown addresses, so a client learns
@@ -20,8 +20,8 @@ LONGEST_WAIT = 20.0
 """The longest delay of a reply, in seconds. If the delay would be longer, the client gets a temporary failure."""
 
 GROWTH = 0.025
-"""The fraction of `longest_step` that each unknown recipient above the free limit adds to the time between two replies.
-After 40 unknown recipients above the free limit, the time between two replies is `longest_step`.
+"""For each unknown recipient in excess of `Size.free`, the time between two replies grows by this fraction of
+`longest_step`. After 40 such recipients, the time between two replies is `longest_step`.
 """
 
 
@@ -32,7 +32,8 @@ class Size:
     prefix: tuple[int, int]
     """The prefix lengths of the network for IPv4 and for IPv6."""
     free: Rate
-    """The rate of unknown recipients that causes no delay. It allows for typing errors and outdated address lists."""
+    """The highest rate of unknown recipients that causes no delay. It allows for typing errors and outdated address
+    lists."""
     longest_step: float
     """The longest time between two delayed replies to one network, in seconds."""
 

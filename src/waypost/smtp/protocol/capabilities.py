@@ -9,7 +9,7 @@ from waypost.smtp.protocol.data import PIECE
 from waypost.smtp.protocol.replies import Reply
 
 MESSAGE_LIMIT = 40 * 1024 * 1024
-"""The maximum size of a message, in bytes. This is also the limit that Amazon SES applies for Amazon Connect."""
+"""The maximum size of a message, in bytes. Amazon SES has the same limit for messages to Amazon Connect."""
 
 RECIPIENT_LIMIT = 100
 """The maximum number of recipients of a message. RFC 5321 section 4.5.3.1.8 requires a limit of at least 100
@@ -19,8 +19,8 @@ recipients.
 BOUNCE_RECIPIENT_LIMIT = 4
 """The maximum number of recipients of a message from the null sender.
 
-A bounce has only one recipient, so a low limit is sufficient. It is also necessary, because each recipient may need a
-costly lookup.
+A bounce has only one recipient, so a low limit is sufficient. A low limit is also necessary, because each recipient may
+need a costly lookup.
 """
 
 MAIL_LIMIT = 10_000
@@ -61,11 +61,13 @@ class Gate(Protocol):
     """Decides whether a client may begin a message now."""
 
     def at_mail(self) -> Reply | None:
-        """Return a reply that refuses a new message, or None. The session calls this method after MAIL."""
+        """Return a reply that refuses a new message, or None if the message may begin. The session calls this method
+        after MAIL.
+        """
         ...
 
     def at_data(self) -> Reply | None:
-        """Return a reply that refuses the content of a message, or None.
+        """Return a reply that refuses the content of a message, or None if the client may send the content.
 
         The session calls this method before it receives the content.
         """

@@ -35,7 +35,7 @@ class Command:
     """
     takes_argument: bool = True
     needs_tls: bool = True
-    """Whether the command is refused without TLS if the settings require TLS."""
+    """Whether the command is refused on a connection without TLS if the settings require TLS."""
     lmtp: bool | None = None
     """True if the command exists only in LMTP, False if only in SMTP, None if it exists in both protocols."""
     is_offered: bool = True

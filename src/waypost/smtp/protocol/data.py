@@ -1,8 +1,9 @@
-"""Reads the content of a message, either after DATA up to the line with a single dot, or in the chunks of BDAT.
+"""Reads the content of a message: after DATA, up to the line that contains only a dot; after BDAT, chunk by chunk.
 
-The results do not depend on how the network splits the bytes. After DATA, only `<CR><LF>.<CR><LF>` ends a message (RFC
-5321 section 4.1.1.4). A message with a bare CR or LF is refused, because a sender could use it to smuggle a second
-message. Only a message that was declared binary (RFC 3030) may have bare CRs or LFs in its body.
+The result does not depend on how the network splits the bytes of the message. After DATA, only `<CR><LF>.<CR><LF>` ends
+a message (RFC 5321 section 4.1.1.4). A message with a bare CR or LF is refused, because a sender could use it to
+smuggle a second message. Only a message that the client declared as binary (RFC 3030) may have bare CRs or LFs in its
+body.
 """
 
 import re
@@ -27,7 +28,8 @@ A header stays in memory until it is complete, so the server refuses longer head
 _HEADER_TOO_BIG = replies.HEADER_TOO_BIG.about(octets="{octets}", lines=f"{HEADER_LINE_LIMIT:,}")
 
 _NO_FIELD = re.compile(rb"\r\n(?![!-9;-~]+[ \t]*:|[ \t])")
-"""Matches the end of a header that no empty line follows: a line end before a line that is not part of a header field.
+"""Matches the end of a header that is not followed by an empty line: the line end before the first line that is not
+part of a header field.
 """
 
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
@@ -60,9 +62,10 @@ class Body:
         """Whether the message is binary: it has a bare CR or LF, or a NUL (RFC 2045 section 2.9)."""
         self._is_ascii = True
         self.header = b""
-        """The message's header. It is known once the first piece has been returned or the message has ended."""
+        """The message's header. The header is known once the first piece has been returned or the message has ended."""
         self.refusal: Reply | None = None
-        """The reply that refuses the message, or None. All further bytes of a refused message are dropped."""
+        """The reply that refuses the message; None if the message has not been refused. All further bytes of a refused
+        message are dropped."""
 
     @property
     def is_endless(self) -> bool:
@@ -272,8 +275,8 @@ class ChunkDecoder:
 
 
 def _first_no_field(octets: bytes) -> int | None:
-    """Return the index of the end of a header that no empty line follows, or None if all lines are part of header
-    fields.
+    """Return the index of the end of a header that is not followed by an empty line. Return None if all lines are part
+    of header fields.
 
     Such a header ends before the first line that is not part of a header field.
     """

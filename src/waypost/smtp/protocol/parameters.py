@@ -77,7 +77,7 @@ def _with_parameters(path: grammar.Path, message_limit: int) -> Transaction:
 def read_rcpt(argument: str, *, smtputf8: bool, hostname: str) -> tuple[Address | None, RecipientDsn]:
     """Parse the argument of RCPT, and return the address and its DSN parameters.
 
-    The address is None if it cannot be an email address here. Raises `Refused`.
+    The address is None if the path is valid but cannot be an email address here. Raises `Refused`.
     """
     path = _path(argument, "TO", replies.BAD_RCPT)
     try:

@@ -138,7 +138,7 @@ TOO_MANY_UNKNOWN = _reply(
     "4.7.0",
     "Too many unknown recipients",
     means="The client has named so many unknown recipients that it seems to be collecting addresses. The reply does "
-    "not reveal whether the last recipient exists.",
+    "not reveal whether the last of these recipients exists.",
     sender="Remove the addresses that got a 550 reply from the mailing list, and resend the messages that were not "
     "accepted.",
 )
@@ -169,8 +169,8 @@ AUTHOR_IN_DOUBT = _reply(
     451,
     "4.7.0",
     "From does not have exactly one domain, and a DMARC policy cannot be looked up now; please try again",
-    means="The From field does not have exactly one domain, and the server could not look up the DMARC policy of each "
-    "possible domain in the DNS.",
+    means="The From field does not have exactly one domain, and a DNS error prevented the server from looking up the "
+    "DMARC policy of at least one of the domains that the field may name.",
     sender="Write exactly one address in From, and quote any display name that contains an @. Alternatively, retry "
     "later.",
 )
@@ -265,7 +265,7 @@ BAD_BDAT = _reply(
     "5.5.4",
     "Syntax: BDAT size [LAST]",
     means="The argument of BDAT is invalid, so the server cannot tell where the chunk ends and the next command "
-    "begins. It therefore ends the session.",
+    "begins. Therefore, the server ends the session.",
     sender=_CLIENT_FAULT,
 )
 BAD_PARAMETER = _reply(

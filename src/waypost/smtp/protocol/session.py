@@ -1,12 +1,12 @@
 """The SMTP session (RFC 5321, RFC 2033) without sockets: it parses bytes, and produces replies and requests.
 
-The caller passes received bytes to `receive`, then calls `next_request` until it returns None. After each request the
-session waits for `answer`, so pipelined commands (RFC 2920) are served in order. The requests and replies do not depend
-on how the network splits the bytes.
+The caller passes received bytes to `receive`, then calls `next_request` until it returns None. After each request, the
+session waits for `answer`, so pipelined commands (RFC 2920) are carried out in order. The requests and replies do not
+depend on how the network splits the bytes.
 
 A session ends at the first line that is HTTP or TLS, and at the first error before EHLO, HELO or LHLO. This protects
-the server from web pages: a web page can make a browser send SMTP commands to any port in the body of a request, but
-cannot choose how the request begins.
+the server from malicious web pages. Such a page can make a browser send SMTP commands to any port in the body of a
+request, but it cannot choose how the request begins.
 
 `states.py` defines the states and transitions of a session, and `commands.py` defines the handlers of the commands.
 """
@@ -31,7 +31,8 @@ The slowest commands take 0.3 ms each.
 """
 
 _GREETINGS = frozenset({b"EHLO", b"HELO", b"LHLO"})
-"""The commands that do not end the session if they fail before one of them has been accepted.
+"""The commands with which a client introduces itself. Until one of them has been accepted, an error in any other
+command ends the session, but an error in one of these commands does not.
 
 A client whose EHLO was refused may send HELO in the same session (RFC 5321 section 3.2)."""
 
@@ -72,8 +73,8 @@ class Session:
 
     @property
     def has_more(self) -> bool:
-        """Whether `next_request` must be called again, because the last turn ended only so that other clients could be
-        served.
+        """Whether `next_request` must be called again, because the last call returned only so that other clients could
+        be served.
         """
         return self._has_more
 
@@ -107,16 +108,16 @@ class Session:
             self._exchange.input.octets += octets
 
     def spill(self) -> None:
-        """Request the storage of a message's received bytes as soon as possible, because memory is scarce."""
+        """Request as soon as possible that the received bytes of a message be stored, because memory is scarce."""
         if self._exchange.transfer:
             self._exchange.transfer.body.spill()
 
     def next_request(self, commands: int = COMMANDS_A_TURN) -> Request | None:
         """Carry out received commands up to the next request, and return the request.
 
-        Returns None if more input is needed, if the session is over, or if this turn is over and `has_more` is true.
-        `commands` is the maximum number of commands in one turn. Raises `RuntimeError` if the last request has not been
-        answered, which is a bug in the caller.
+        Returns None if more input is needed, if the session is over, or if `commands` commands have been carried out
+        and `has_more` is true. Raises `RuntimeError` if the last request has not been answered, which is a bug in the
+        caller.
         """
         exchange = self._exchange
         if exchange.request is not None:
@@ -166,7 +167,9 @@ class Session:
         return octets
 
     def close(self, reply: Reply) -> None:
-        """End the session on the server's behalf, for the reason in the reply. Does nothing if the session is over."""
+        """End the session at the server's initiative, with a reply that gives the reason. Does nothing if the session
+        is over.
+        """
         if not self._exchange.farewell:
             self._exchange.close(reply)
 

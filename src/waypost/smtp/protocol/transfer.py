@@ -23,7 +23,7 @@ class Transfer:
     __slots__ = ("_chunks", "_is_last_chunk", "_lines", "body", "chunk_size", "ended")
 
     def __init__(self, body: Body, *, chunks: ChunkDecoder | None = None) -> None:
-        """`chunks` reads the chunks of BDAT. If it is None, the client sends the message after DATA."""
+        """`chunks` reads the BDAT chunks. If `chunks` is None, the client sends the message after DATA."""
         self.body = body
         self._chunks = chunks
         self._lines = None if chunks else MessageDecoder(body)
@@ -44,7 +44,9 @@ class Transfer:
             self.ended = self._chunk_ended()
 
     def take(self, octets: bytearray) -> None:
-        """Read the bytes of the message and remove them from `octets`, but leave bytes after the chunk or message."""
+        """Read the bytes of the message and remove them from `octets`. Leave any bytes that follow the chunk or
+        message.
+        """
         if self._lines:
             taken = bytes(octets)
             octets.clear()

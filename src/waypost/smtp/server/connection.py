@@ -16,7 +16,7 @@ from waypost.smtp.server.deadlines import ClientTime
 from waypost.smtp.server.interfaces import Listener, Server
 
 PAUSE_AT = 64 * 1024
-"""The number of unparsed bytes from a client at which the server pauses reading from the client."""
+"""If the server has this many unparsed bytes from a client, it pauses reading from the client."""
 
 READ = 64 * 1024
 """The maximum number of bytes that are read from a client at a time."""
@@ -25,7 +25,7 @@ SCARCE_READ = 2 * 1024
 """The maximum number of bytes that are read from a client at a time when memory is scarce."""
 
 UNREAD = 64 * 1024
-"""The number of bytes of unread replies at which the server stops reading from a client."""
+"""If a client has left this many bytes of replies unread, the server stops reading from the client."""
 
 REQUESTS_A_TURN = 50
 """The maximum number of requests and commands that are handled in one iteration of the event loop, for all clients
@@ -65,7 +65,8 @@ class Connection(asyncio.BufferedProtocol):
         """The timer that ends the connection if the client does not continue in time."""
         self._time = ClientTime()
         self._can_speak = not listener.is_tls
-        """Whether the client can read a reply. On a TLS listener, it can do so only after the handshake."""
+        """Whether the client can read a reply. On a TLS listener, the client can read replies only after the
+        handshake."""
         self._upgrade: TlsUpgrade | None = None
         """The TLS handshake that is in progress; None if no handshake is in progress."""
         self._resumed: asyncio.Future[None] | None = None
@@ -284,7 +285,9 @@ class Connection(asyncio.BufferedProtocol):
             self._answering = self._loop.create_task(self._answer(session, request))
 
     async def _answer(self, session: Session, request: Request | None) -> None:
-        """Answer this request, then process the rest of the received input, one turn at a time."""
+        """Answer this request, then process the rest of the received input. Pause at short intervals, so that other
+        clients are served.
+        """
         answered = 0
         self._server.busy += 1
         try:

@@ -35,11 +35,11 @@ class ClientTime:
         self._transferred += octets
 
     def server_took(self, seconds: float) -> None:
-        """Exclude the seconds that the server needed for an answer from the message's time limit."""
+        """Extend the message's time limit by the number of seconds that the server needed for an answer."""
         self._transfer_at += seconds
 
     def note_progress(self, session: Session) -> None:
-        """Restart the time limits, if necessary, after the session has parsed received bytes.
+        """After the session has parsed received bytes, restart the time limits that these bytes affect.
 
         A complete command restarts the limit for commands, and a new message restarts the limit for messages.
         """

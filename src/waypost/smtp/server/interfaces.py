@@ -70,5 +70,5 @@ class Server(Protocol):
         ...
 
     def trusts(self, peer: str) -> bool:
-        """Return whether a setting lists the network of the client at this IP address as trusted."""
+        """Return whether this IP address of a client is in a network that a setting lists as trusted."""
         ...

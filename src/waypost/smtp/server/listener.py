@@ -52,8 +52,8 @@ class SmtpServer:
         self.buffer = memoryview(bytearray(READ))
         """The buffer for the input of all clients, which is emptied right after each read."""
         self.headers: set[ProxyHeader] = set()
-        """The connections for which no complete PROXY header has been received yet, so that the client's address is
-        unknown.
+        """The connections for which no complete PROXY header has been received yet. The addresses of their clients are
+        not known.
         """
         self._connections: set[Client] = set()
         self._servers: list[asyncio.Server] = []
@@ -130,7 +130,7 @@ class SmtpServer:
         return _is_in(self._proxy_networks, peer.removeprefix("::ffff:"))
 
     def trusts(self, peer: str) -> bool:
-        """Return whether a setting lists the network of the client at this IP address as trusted."""
+        """Return whether this IP address of a client is in a network that a setting lists as trusted."""
         return _is_in(self._trusted_networks, peer)
 
     def proxy_failed(self, peer: str, error: BadHeader) -> None:
