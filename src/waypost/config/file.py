@@ -68,7 +68,7 @@ _SETTINGS = {name: row for name, row in ROWS.items() if row.in_file}
 
 
 def read(path: Path) -> SettingsFile:
-    """Read a settings file, and the secrets that it names. Raises `BadSetting`."""
+    """Read a settings file, and the secrets to which it refers. Raises `BadSetting`."""
     try:
         refuse_replaceable(path)
         text = path.read_bytes().decode()

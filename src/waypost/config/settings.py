@@ -249,7 +249,7 @@ class Settings:
     account: str = setting(
         ACCOUNT,
         "000000000000",
-        "The AWS account id, twelve digits, for the access key that the server creates when it first starts.",
+        "The twelve-digit AWS account id for the access key that the server creates when it first starts.",
     )
     region: str = setting(
         REGION,

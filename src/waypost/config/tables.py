@@ -268,7 +268,7 @@ class Delivery:
     srs_domain: str = key(
         A_DOMAIN,
         "",
-        "The domain of the sender addresses that the server rewrites (SRS). Mail to this domain must reach this "
+        "The domain in rewritten sender addresses (SRS). Mail to this domain must reach this "
         "server. By default, the server does not rewrite senders.",
     )
     own_domains: frozenset[str] = key(

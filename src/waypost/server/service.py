@@ -47,7 +47,7 @@ class Role(StrEnum):
     """A kind of work that a server can do. Services that share a database can have different roles."""
 
     API = "api"
-    """Serves the API and the inspection API over HTTP."""
+    """Serves the Amazon Connect API and the inspection API over HTTP."""
     SMTP = "smtp"
     """Receives mail over SMTP and LMTP."""
     DELIVERY = "delivery"

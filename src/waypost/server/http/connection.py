@@ -17,8 +17,8 @@ from waypost.observe import events
 from waypost.server.http.limits import HttpAdmission
 
 HEAD_OCTETS = 64 * 1024
-"""The maximum size in bytes of a request line with its header fields. In a request from an AWS SDK, the request line
-and the header fields have about 1,000 bytes together."""
+"""The maximum size in bytes of a request line and the header fields together. In a request from an AWS SDK, they have
+about 1,000 bytes."""
 
 REST_OCTETS = 1024 * 1024
 """The maximum size in bytes of a request's body, including its chunk framing and trailers. For the body alone, the
@@ -243,7 +243,7 @@ class HttpConnection(HttpToolsProtocol):
     # End of the connection
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
-        """End the connection. First send an error response, unless a response to an earlier request is pending or in
+        """End the connection. First send an error response, unless the response to an earlier request is pending or in
         progress.
 
         If such a response is pending or in progress, the client would mistake the error response for that response, or

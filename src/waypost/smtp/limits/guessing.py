@@ -27,7 +27,9 @@ GROWTH = 0.025
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The limits on unknown recipients for networks of one size."""
+    """The limits on unknown recipients for networks of one size: the networks of single customers, or the surrounding
+    networks.
+    """
 
     prefix: tuple[int, int]
     """The prefix lengths of the network for IPv4 and for IPv6."""

@@ -6,7 +6,8 @@ disk.
 class Memory:
     """Counts the bytes of memory that clients use. It never blocks.
 
-    When memory is scarce, messages are written to disk earlier. When memory is used up, new messages are refused.
+    When memory is scarce, messages are written to disk earlier than usual. When all of the memory is used, new messages
+    are refused.
     """
 
     def __init__(self, limit: int) -> None:

@@ -22,8 +22,8 @@ class SmtpLimits:
     memory: int = 128 * 1024 * 1024
     """The maximum memory, in bytes, for unparsed input and for messages that are not yet on disk.
 
-    When half of this memory is in use, messages are written to disk earlier. When all of this memory is in use, the
-    server refuses new messages."""
+    When half of this memory is in use, messages are written to disk earlier than usual. When all of this memory is in
+    use, the server refuses new messages."""
     command: float = 300.0
     """The time limit, in seconds, for a client to send each complete command (RFC 5321 section 4.5.3.2.7)."""
     command_when_crowded: float = 10.0

@@ -37,7 +37,8 @@ _ATOM = r"[^\s\x00-\x1f\x7f-\x9f\u2028\u2029<>()\[\]\\,;:@\".]+"
 _LOCAL = rf'{_ATOM}(?:\.{_ATOM})*|"(?:[^\x00-\x1f\x7f-\x9f\u2028\u2029\\"]|\\[^\x00-\x1f\x7f-\x9f\u2028\u2029])*"'
 _HOST = r"[^\s\x00-\x1f\x7f-\x9f\u2028\u2029<>()\[\]\\,;:@\"]+|\[[0-9A-Za-z.:-]+\]"
 _MAILBOX = re.compile(rf"(?P<local>{_LOCAL})@(?P<domain>{_HOST})")
-"""A `Mailbox` of RFC 5321 section 4.1.2, extended by RFC 6531. This pattern does not check host names."""
+"""A pattern for the `Mailbox` that RFC 5321 section 4.1.2 defines and RFC 6531 extends. The pattern does not check host
+names."""
 
 _PATH = re.compile(r'[ ]*<(?P<path>(?:"(?:[^\\"]|\\.)*"|[^<>"])*)>(?P<parameters>(?: .*)?)', re.DOTALL)
 _PARAMETER = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[^\s=\x00-\x1f\x7f]+))?")

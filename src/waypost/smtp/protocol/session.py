@@ -27,7 +27,7 @@ from waypost.smtp.protocol.transfer import Ended, Transfer
 COMMANDS_A_TURN = 20
 """The maximum number of commands that are carried out for one client before other clients are served.
 
-The slowest commands take 0.3 ms each.
+The slowest commands take 0.3 ms each, so 20 of them take 6 ms.
 """
 
 _GREETINGS = frozenset({b"EHLO", b"HELO", b"LHLO"})

@@ -112,7 +112,7 @@ class Connection(asyncio.BufferedProtocol):
             self._greet()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        # All clients can share one buffer, because each read fills the buffer and then empties it immediately. Reads
+        # All clients can share one buffer, because the bytes of each read are taken from the buffer immediately. Reads
         # are smaller while memory is scarce.
         return self._server.buffer[:SCARCE_READ] if self._memory.is_scarce else self._server.buffer
 
