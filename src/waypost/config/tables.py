@@ -1,7 +1,7 @@
 """The tables that a settings file can contain. Each table has one row for each key, with the key's type, default and
 help.
 
-The code that reads the settings file and the reference page for the settings both use these tables.
+These tables are used both to read the settings file and to generate the reference page for the settings.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Finds the access key of a server's owner, which is in the credentials file, and the owner's first instance.
+"""Finds the server owner's access key, which is in the credentials file, and the owner's first instance.
 
 When a server first starts, it creates the access key and the instance.
 """

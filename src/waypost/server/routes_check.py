@@ -40,7 +40,7 @@ class LeadsBack(Refused):
     """The route leads back to this server, so mail would go in a loop."""
 
     reason = "it leads back to this server"
-    """The reason as it appears in the log event."""
+    """The reason for the refusal as it appears in the log event."""
 
 
 class Unreachable(Refused):
@@ -49,7 +49,7 @@ class Unreachable(Refused):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
-        """The reason as it appears in the log event, without file paths or text from the peer."""
+        """The reason for the refusal as it appears in the log event, without file paths or text from the peer."""
 
 
 @dataclass(frozen=True, kw_only=True)

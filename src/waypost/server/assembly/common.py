@@ -1,4 +1,4 @@
-"""Makes the values that all parts of a service share, including those that the use cases for mail need."""
+"""Makes the values that all parts of a service share, including the values that the use cases for mail need."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress

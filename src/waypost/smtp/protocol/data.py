@@ -84,7 +84,7 @@ class Body:
 
     @property
     def buffered(self) -> int:
-        """The number of bytes that are kept in memory."""
+        """The number of bytes of the message that are in memory now."""
         return len(self._octets)
 
     def take(self, octets: bytes) -> None:

@@ -18,7 +18,7 @@ class Reply:
     sender: str = field(compare=False)
     """Advice for the sender; empty if there is nothing to do."""
     accepts: bool = field(init=False)
-    """Whether the reply is positive: its code is 2xx."""
+    """Whether the reply is positive, that is, whether its code is 2xx."""
     _wire: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -335,8 +335,8 @@ TOO_MANY_AUTHORS = _reply(
     550,
     "5.7.1",
     "Too many addresses in From, or more than {limit} domains, or From or the header is too long",
-    means="The From field has more domains than the server looks up DMARC policies for, or the server cannot "
-    "read the whole From field.",
+    means="The From field has too many domains for the server to look up the DMARC policy of each one, or the server "
+    "cannot read the whole From field.",
     sender="Write exactly one address in From.",
 )
 MESSAGE_TOO_BIG = _reply(

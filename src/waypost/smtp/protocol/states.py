@@ -135,7 +135,9 @@ _OUT_OF_ORDER_IN: Mapping[tuple[State, Event], Reply] = {
 
 
 class UndeclaredTransition(Exception):
-    """Raised for a transition that is not in `TRANSITIONS`, which is a bug in the session or in its caller."""
+    """Raised for a transition that is not in `TRANSITIONS`. Such a transition is a bug in the session or in its
+    caller.
+    """
 
 
 def after(state: State, event: Event) -> State:
