@@ -1,5 +1,5 @@
-"""Finds the line of a key in a TOML file, for use in error messages. Python's TOML parser does not report on which line
-a key is.
+"""Finds the line of a key in a TOML file, for use in error messages. Python's TOML parser does not report the lines of
+keys.
 """
 
 import tomllib

@@ -201,8 +201,8 @@ class Settings:
     greeting_delay: timedelta = setting(
         duration(timedelta(minutes=1), example="2s", empty=timedelta(0)),
         "",
-        "How long the server delays its greeting, such as 2s. The server refuses clients that send data during the "
-        "delay. By default, there is no delay.",
+        "The delay before the server sends its greeting, such as 2s. The server refuses clients that send data during "
+        "the delay. By default, there is no delay.",
     )
     authentication: Authentication = setting(
         one_of(Authentication),
@@ -260,7 +260,7 @@ class Settings:
         choice(PROFILES), "relaxed", 'The API limits: "relaxed", or "aws" for the default quotas of Amazon Connect.'
     )
     token_retention: timedelta = setting(
-        DURATION, "7d", "How long the server remembers a client token, such as 7d, 12h, 30m or 90s."
+        DURATION, "7d", "How long the server remembers client tokens: a duration such as 7d, 12h, 30m or 90s."
     )
     trace_refusals: timedelta = setting(
         DURATION, "7d", "How long the server remembers that it refused mail for an address."

@@ -23,8 +23,8 @@ class HttpBounds:
     connections_each: int = 200
     """The maximum number of simultaneous connections from one IPv4 address or one IPv6 /64 network."""
     head: float = 30.0
-    """The maximum number of seconds until the first byte of a request, and from that byte until the end of the header
-    (RFC 9112 section 2.1).
+    """The maximum number of seconds until the first byte of a request arrives, and again from that byte until the end
+    of the header (RFC 9112 section 2.1).
     """
     body_start: float = 30.0
     """The initial time limit in seconds for the body of a request. Each byte that arrives extends this limit."""

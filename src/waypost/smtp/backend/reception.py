@@ -35,7 +35,8 @@ from waypost.smtp.protocol.replies import Reply
 from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, RecipientGiven, Request
 
 PIECES_AT_ONCE = 8
-"""The maximum number of pieces of large messages that are written to the store at the same time.
+"""The maximum number of pieces that are written to the store at the same time. Only large messages are stored in
+pieces.
 
 Further pieces wait, so that API calls and small messages do not have to wait."""
 
@@ -252,7 +253,7 @@ class Reception:
         return (await self._accounts_of((recipient,))).get(recipient.key, "")
 
     async def _accounts_of(self, recipients: Sequence[Address]) -> Mapping[str, str]:
-        """Return the accounts that currently own these recipients, keyed by recipient key.
+        """Return the accounts that currently own these recipients, keyed by the recipients' keys.
 
         The result is empty if the store fails. Because only current owners are returned, an account that creates an
         address later does not see earlier refusals of mail for that address.

@@ -1,4 +1,6 @@
-"""Stores, in the background, the planned deliveries of accepted messages that could not be stored immediately."""
+"""Stores planned deliveries in the background if they could not be stored immediately after their message was
+accepted.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -55,8 +55,8 @@ _HTTP_REQUEST = re.compile(rf"{_NAME}+ [^\r\n]* HTTP/[0-9](?:\.[0-9])?\r\n".enco
 """The first line of an HTTP request with any method (RFC 9112 section 3)."""
 
 TLS_HANDSHAKE = b"\x16\x03"
-"""The first bytes of a TLS handshake in all versions of TLS, because a ClientHello is sent in a handshake record (RFC
-8446 section 5.1)."""
+"""The first bytes of a ClientHello. In all versions of TLS, it is sent in a handshake record, which begins with these
+bytes (RFC 8446 section 5.1)."""
 
 _HELO = re.compile(r"[!-~]{1,255}")
 

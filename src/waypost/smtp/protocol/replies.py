@@ -139,7 +139,7 @@ TOO_MANY_UNKNOWN = _reply(
     "Too many unknown recipients",
     means="The client has named so many unknown recipients that it seems to be collecting addresses. The reply does "
     "not reveal whether the last recipient that the client named exists.",
-    sender="Remove the addresses that got a 550 reply from the mailing list, and resend the messages that were not "
+    sender="Remove from the mailing list the addresses that got a 550 reply, and resend the messages that were not "
     "accepted.",
 )
 TOO_MANY_COMMANDS = _reply(

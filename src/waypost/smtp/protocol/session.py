@@ -4,9 +4,9 @@ The caller passes received bytes to `receive`, then calls `next_request` until i
 session waits for `answer`, so pipelined commands (RFC 2920) are carried out in order. The requests and replies do not
 depend on how the network splits the bytes.
 
-A session ends at the first line that is HTTP or TLS, and at the first error before EHLO, HELO or LHLO. This protects
-the server from malicious web pages. Such a page can make a browser send SMTP commands to any port in the body of a
-request, but it cannot choose how the request begins.
+A session ends at the first line that looks like HTTP or TLS, and at the first error before EHLO, HELO or LHLO has been
+accepted. This protects the server from malicious web pages. Such a page can make a browser send SMTP commands to any
+port in the body of a request, but it cannot choose how the request begins.
 
 `states.py` defines the states and transitions of a session, and `commands.py` defines the handlers of the commands.
 """

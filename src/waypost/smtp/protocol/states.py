@@ -18,7 +18,7 @@ class State(StrEnum):
     """The states of a session. The values are the names of the states in the diagram."""
 
     START = "START"
-    """The client has not sent EHLO, HELO or LHLO, or has not sent it again since the TLS handshake."""
+    """The client has not yet sent EHLO, HELO or LHLO, or has not repeated the command since the TLS handshake."""
     READY = "READY"
     """No mail transaction is open."""
     MAIL = "MAIL"
@@ -51,7 +51,7 @@ class Event(StrEnum):
     """The client has sent BDAT. A refused BDAT also causes this event, because the client sends the chunk anyway."""
     CHUNK_ENDED = "end of a chunk"
     MESSAGE_ENDED = "end of the message"
-    """The last byte of the message has been received, and the client gets the reply."""
+    """The last byte of the message has been received, and the server has replied to the message."""
     RSET = "RSET"
     STARTTLS = "STARTTLS"
     TLS_STARTED = "end of the handshake"
