@@ -47,7 +47,7 @@ class Exchange:
         self.input = Input()
         self.output = bytearray()
         self.request: Request | None = None
-        """The request to the server that has not been answered yet; None if there is none."""
+        """The unanswered request to the server; None if there is none."""
         self.requested_octets = 0
         """The number of message bytes in the unanswered request."""
         self.farewell: Reply | None = None
@@ -57,7 +57,8 @@ class Exchange:
         self.is_extended = False
         """Whether the client sent EHLO or LHLO rather than HELO."""
         self.was_greeted = False
-        """Whether the client has sent EHLO, HELO or LHLO at any time, even before a TLS handshake."""
+        """Whether the server has ever accepted EHLO, HELO or LHLO in this session, even if that was before a TLS
+        handshake."""
         self.mails = 0
         """The number of mail transactions in the session so far."""
         self.unknown_recipients = 0

@@ -103,7 +103,8 @@ def line_limit(line: bytes) -> int:
 
 
 def is_helo_name(argument: str) -> bool:
-    """Return whether the argument of HELO or EHLO is accepted: any single word of visible ASCII characters.
+    """Return whether the server accepts the argument of HELO or EHLO. The server accepts any single word of visible
+    ASCII characters.
 
     The name need not be a domain, because many real clients send other names. The server records the name, but never
     trusts it.
@@ -122,7 +123,9 @@ def parse_path(argument: str, keyword: str) -> Path:
 
 
 def is_reverse_path(path: str) -> bool:
-    """Return whether a path can be the sender of a message: a mailbox, or an empty string for the null sender."""
+    """Return whether a path can be the sender of a message. The path must be a mailbox, or an empty string for the null
+    sender.
+    """
     return not path or _mailbox(path) is not None
 
 

@@ -25,7 +25,7 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Transaction:
-    """A mail transaction: the sender from MAIL, and the recipients from each accepted RCPT."""
+    """A mail transaction: the sender from MAIL, and the recipients from the accepted RCPT commands."""
 
     sender: str
     body: str = "7BIT"
@@ -119,7 +119,9 @@ def _one_of(path: grammar.Path, name: str, is_good: Callable[[str], bool], *, de
 
 
 def _is_size(value: str) -> bool:
-    """Return whether a value of SIZE is well-formed: at most 20 digits (RFC 1870 section 4)."""
+    """Return whether a value of SIZE is well-formed, that is, whether it consists of at most 20 digits (RFC 1870
+    section 4).
+    """
     return value.isascii() and value.isdecimal() and len(value) <= 20
 
 
