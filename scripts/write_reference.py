@@ -93,7 +93,7 @@ IDS: Mapping[operations.WithIds, str] = {
     calls.ids_only: "id only",
     operations.as_given: "",
 }
-"""How a request may name an instance or email address. Empty if it names no resource, or if the ARN is in the path."""
+"""How a request may name a resource; empty if the request names no resource, or has the ARN in the URL path."""
 
 
 def compatibility_page() -> str:
@@ -177,10 +177,10 @@ def smtp_page() -> str:
             f"| recipients of a message | {capabilities.RECIPIENT_LIMIT:,} |",
             f"| Received lines of a message | {messages.MAX_RECEIVED_LINES} |",
             f"| command line, including CRLF | {grammar.LINE_LIMIT:,} bytes; {lines} |",
-            f"| messages of a session | {capabilities.MAIL_LIMIT:,} |",
+            f"| messages in a session | {capabilities.MAIL_LIMIT:,} |",
             f"| consecutive commands of a session without a message | {capabilities.COMMAND_LIMIT:,} |",
-            f"| refused commands of a session | {capabilities.ERROR_LIMIT} |",
-            f"| unknown recipients of a session | {capabilities.ERROR_LIMIT}, `--smtp-unknown-recipients`; then 421 |",
+            f"| refused commands in a session | {capabilities.ERROR_LIMIT} |",
+            f"| unknown recipients in a session | {capabilities.ERROR_LIMIT}, `--smtp-unknown-recipients`; then 421 |",
             "| refused commands before EHLO, HELO or LHLO; lines of HTTP; TLS handshakes | 0, then the session ends |",
             *map(_guesses, guessing.SIZES),
             _guesses_that_end_sessions(admission.UNKNOWN),
@@ -264,7 +264,7 @@ def http_page() -> str:
             "# HTTP limits\n",
             "This table shows how much the HTTP server accepts, and how long it waits, for the Amazon Connect API",
             "and the [inspection API](inspection-api.md). The page [settings](settings.md) describes the options.",
-            "The time limits apply only while the server waits for the client. The server measures times with the",
+            "The time limits apply only while the server waits for the client. The server measures times with a",
             "monotonic clock.\n",
             "| limit | value | if exceeded |",
             "|---|---|---|",
@@ -282,7 +282,7 @@ def http_page() -> str:
 
 
 def _half(bounds: SmtpLimits | HttpBounds) -> str:
-    """Return the limit of connections from one /48 network, in words."""
+    """Return the maximum number of connections from one /48 network, in words."""
     return (
         f"{connections.limit_of_site(bounds.connections, bounds.connections_each):,}, which is half of all connections"
     )
@@ -422,10 +422,10 @@ def commands_page() -> str:
             "|---|---|",
             *codes,
             "\n## With `--json`\n",
-            "With `--json`, a command prints one JSON object. Names of members are in snake_case, each list is a",
-            "named member, and times are ISO 8601 in UTC with a Z, as in `2026-11-22T23:14:05.678Z`. Commands",
-            "print responses of the server unchanged (see the [inspection API](inspection-api.md)). Two commands",
-            "have a different format: `keys create` prints the object that AWS tools expect from a",
+            "With `--json`, a command prints one JSON object. Names of members are in snake_case, a list is",
+            "always the value of a named member, and times are ISO 8601 in UTC with a Z, as in",
+            "`2026-11-22T23:14:05.678Z`. Commands print the server's responses unchanged (see the [inspection",
+            "API](inspection-api.md)). Two commands have a different format: `keys create` prints the object that AWS tools expect from a",
             "`credential_process`, and `env` prints environment variables. If `env` prints null as the value of a",
             "variable, that variable must not be set.\n",
             "| command | members (not a complete list) |",
