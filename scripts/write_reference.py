@@ -178,7 +178,7 @@ def smtp_page() -> str:
             f"| Received lines of a message | {messages.MAX_RECEIVED_LINES} |",
             f"| command line, including CRLF | {grammar.LINE_LIMIT:,} bytes; {lines} |",
             f"| messages in a session | {capabilities.MAIL_LIMIT:,} |",
-            f"| consecutive commands of a session without a message | {capabilities.COMMAND_LIMIT:,} |",
+            f"| consecutive commands in a session without an accepted message | {capabilities.COMMAND_LIMIT:,} |",
             f"| refused commands in a session | {capabilities.ERROR_LIMIT} |",
             f"| unknown recipients in a session | {capabilities.ERROR_LIMIT}, `--smtp-unknown-recipients`; then 421 |",
             "| refused commands before EHLO, HELO or LHLO; lines of HTTP; TLS handshakes | 0, then the session ends |",
