@@ -52,7 +52,7 @@ def event_lines(event: schema.TraceLine) -> Iterator[str]:
 
 
 def detail_of(event: schema.TraceLine) -> TraceDetail:
-    """Convert the JSON object of a trace event, as the server returns it, into an object of the event's class."""
+    """Convert the JSON object of a trace event, as the server returns it, into an instance of the event's class."""
     members = {name: value for name, value in event.items() if name not in {"at", "event"}}
     return trace_events.from_members(event["event"], members)
 

@@ -51,7 +51,7 @@ class Role(StrEnum):
     SMTP = "smtp"
     """Receives mail over SMTP and LMTP."""
     DELIVERY = "delivery"
-    """Delivers mail to the targets of its routes, and writes notices."""
+    """Delivers queued mail to the targets of the routes, and writes notices to senders."""
 
 
 ALL_ROLES = frozenset(Role)

@@ -146,7 +146,7 @@ def test_the_trace_of_a_refused_loop_shows_its_path(late, commands):
 
 def test_the_error_for_mail_without_a_trace_says_that_nothing_is_known(commands):
     said = commands.refused("trace", "unknown@elsewhere.example")
-    assert said.startswith("Nothing is known about unknown@")
+    assert said.startswith("Nothing was found for unknown@")
     assert said.endswith("A refusal from the last second may not be recorded yet: try again.")
     assert "No message 01a205b2" in commands.refused("trace", "01a205b2-77e9-768b-ae85-598d81456faf")
 

@@ -180,7 +180,7 @@ def find(
             address.key, account=account, with_unowned=account == servers_owner, since=since, limit=limit
         )
     if not ids and not refusals:
-        nothing = f"Nothing is known about {what}: there is no message, and no refusal since {moment(since)}."
+        nothing = f"Nothing was found for {what}: no messages, and no refusals since {moment(since)}."
         # Refusals are stored in batches, a second after the first refusal of the batch.
         again = " A refusal from the last second may not be recorded yet: try again." if address else ""
         raise errors.NotFound(nothing + again)

@@ -62,12 +62,12 @@ class Columns(Generic[T]):
         self._places = {column.name: place for place, column in enumerate(columns)}
         self.names = tuple(self._places)
         self.read = self.reader()
-        """A function that converts a row, which must begin with these columns, to an object of the dataclass.
+        """A function that converts a row, which must begin with these columns, to an instance of the dataclass.
 
         The arguments are the row, followed by the values of the columns for which `is_given` is true.
         """
         self.write = self._writer()
-        """A function that converts an object of the dataclass to a row.
+        """A function that converts an instance of the dataclass to a row.
 
         The arguments are the object, followed by the values of the columns for which `is_given` is true.
         """
@@ -81,7 +81,7 @@ class Columns(Generic[T]):
         return row[self._places[name]]
 
     def reader(self, *, start: int = 0) -> Callable[..., T]:
-        """Return a function that converts a row to an object of the dataclass. `start` is the index of this table's
+        """Return a function that converts a row to an instance of the dataclass. `start` is the index of this table's
         first column in the row.
         """
         names: dict[str, Any] = {}
