@@ -16,7 +16,6 @@ from waypost.server import maintenance
 JOBS = {
     "forget_calls_and_keys": "expired tokens and sessions",
     "delete_unfinished_messages": "unfinished messages",
-    "store_planned": "planned deliveries",
     "forget_refusals": "old refusals",
     "purge": "purge",
 }

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,7 @@ from waypost.domain.mail.messages import Envelope
 from waypost.host.data_directory import DataDirectory
 from waypost.observe import events
 from waypost.server import maintenance, opening
+from waypost.server.assembly import http
 
 NAMES = [f"r{number:02}" for number in range(accept.STORED_AT_ONCE + 10)]
 RAW = b"Subject: hello\r\n\r\nHello.\r\n"
@@ -74,9 +76,7 @@ def test_a_server_stores_the_deliveries_that_a_killed_server_had_planned(tmp_pat
     asyncio.run(scenario())
 
 
-def test_a_message_whose_deliveries_cannot_be_stored_does_not_delay_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(maintenance, "EVERY", 0.01)
-
+def test_a_message_whose_deliveries_cannot_be_stored_does_not_delay_others(tmp_path):
     async def scenario():
         running = await Running(tmp_path).start()
         await running.stop()
@@ -92,6 +92,36 @@ def test_a_message_whose_deliveries_cannot_be_stored_does_not_delay_others(tmp_p
             await until(lambda: running.emitted_of(events.Failed))
             await wait_for_store(DataDirectory(tmp_path), lambda tx: len(tx.all_deliveries_of("m2")) == len(NAMES))
             assert {event.where for event in running.emitted_of(events.Failed)} == {"planned deliveries"}
+        finally:
+            await running.stop()
+
+    asyncio.run(scenario())
+
+
+def test_deliveries_are_stored_before_the_clock_is_advanced_so_that_they_do_not_miss_their_attempts():
+    calls = []
+
+    def recorded(name):
+        async def record(*arguments):
+            calls.append((name, *arguments[:1]))
+
+        return record
+
+    kept = SimpleNamespace(**{name: recorded(name) for name in ("store_planned", "forget_refusals", "purge")})
+    common = SimpleNamespace(virtual_clock=SimpleNamespace(advance=recorded("advance")))
+    asyncio.run(http._advance(common, None, kept)(timedelta(days=1)))
+    assert calls[:2] == [("store_planned", timedelta()), ("advance", timedelta(days=1))]
+
+
+def test_another_server_stores_the_deliveries_of_a_killed_server_in_its_next_round(tmp_path, monkeypatch):
+    monkeypatch.setattr(maintenance, "PLAN_AGE", timedelta(milliseconds=10))
+
+    async def scenario():
+        running = await Running(tmp_path).start()
+        try:
+            use_case = partial(accept_without_storing, instance_id=running.service.instance_id)
+            await opening.administer(DataDirectory(tmp_path), use_case)
+            await wait_for_store(DataDirectory(tmp_path), lambda tx: len(tx.all_deliveries_of("m1")) == len(NAMES))
         finally:
             await running.stop()
 

@@ -49,12 +49,11 @@ class Maintenance:
 
     async def run(self) -> None:
         """Run all maintenance jobs in rounds, until cancelled. If a job fails, log the error and run the other jobs."""
-        begun_before, plan_age = self.begun_before, self.first_plan_age
+        begun_before = self.begun_before
         while True:
             for where, job in (
                 ("expired tokens and sessions", self.forget_calls_and_keys),
                 ("unfinished messages", partial(self.delete_unfinished_messages, begun_before)),
-                ("planned deliveries", partial(self.store_planned, plan_age)),
                 ("old refusals", self.forget_refusals),
                 ("purge", self.purge),
             ):
@@ -63,8 +62,18 @@ class Maintenance:
                 except Exception as error:  # noqa: BLE001 - the other jobs must run, whatever the error is
                     self.incidents.report(error, where=where)
             begun_before = self.mail_clock() - accept.LONGEST_TRANSFER
-            plan_age = PLAN_AGE
             await asyncio.sleep(EVERY)
+
+    async def run_plans(self) -> None:
+        """Store the planned deliveries of older messages in rounds, until cancelled."""
+        age = self.first_plan_age
+        while True:
+            try:
+                await self.store_planned(age)
+            except Exception as error:  # noqa: BLE001 - the next round must run, whatever the error is
+                self.incidents.report(error, where="planned deliveries")
+            age = PLAN_AGE
+            await asyncio.sleep(PLAN_AGE.total_seconds())
 
     async def forget_calls_and_keys(self) -> None:
         """Delete expired client tokens and long-expired sessions."""

@@ -270,7 +270,8 @@ class Service:
         return addresses
 
     def _begin_maintenance(self, maintenance: Maintenance, opened: AsyncExitStack) -> None:
-        opened.callback(self.tasks.start(maintenance.run, where="upkeep", on_error=OnError.RESTART).cancel)
+        for run in (maintenance.run, maintenance.run_plans):
+            opened.callback(self.tasks.start(run, where="upkeep", on_error=OnError.RESTART).cancel)
 
     def _found(self, calls_at: str, mail_at: Mapping[str, str], edge: SmtpEdge | None) -> run_file.Run:
         """Return the addresses and files of the running service, for clients and commands."""

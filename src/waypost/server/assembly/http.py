@@ -86,6 +86,7 @@ def _advance(common: Common, worker: Worker | None, maintenance: Maintenance) ->
 
     async def advance(by: timedelta) -> datetime:
         async with one_at_a_time:
+            await maintenance.store_planned(timedelta())  # otherwise, these deliveries would miss their attempts
             moment = await clock.advance(by, worker.rest if worker else _rest_without_worker)
             await maintenance.forget_refusals()
             await maintenance.purge()

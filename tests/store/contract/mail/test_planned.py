@@ -9,7 +9,7 @@ import pytest
 from tests.kit.stores.calls import associate, create, disassociate
 from tests.kit.values import NOW, TENANT
 from tests.store.contract.mail.test_mail import DEPLOYMENT, RAW, accepting, copy, send
-from waypost.app.mail import accept, retention, trace
+from waypost.app.mail import accept, notify, retention, trace
 from waypost.app.queue import redrive
 from waypost.domain.directory import addresses
 from waypost.domain.mail.delivery import Status
@@ -209,3 +209,19 @@ def test_the_trace_shows_the_stored_parts_in_the_order_of_acceptance(system):
     details = system.long_read(trace.message_details, TENANT.account, "m1")
     delivered = [event.detail.address for event in details.events if event.kind == "delivered"]
     assert delivered == [f"{name}@example.com" for name in (*ALIASES, *PRIMARIES)]
+
+
+def test_notices_wait_until_all_deliveries_of_their_message_are_stored(system):
+    """Otherwise, the number of notices would reveal which primary an alias has."""
+    system.write(accepting(*ALIASES, dsn=Dsn("HDRS", "", tuple(RecipientDsn(("SUCCESS",), "") for _ in ALIASES))))
+    store_one_part(system)
+    later = NOW + timedelta(hours=1)
+
+    def next_notice():
+        return system.read(lambda tx: notify.next_owed(tx, now=later))
+
+    assert system.count("notices_owed")["notices_owed"] > 0
+    assert next_notice() is None
+    while store_one_part(system):
+        pass
+    assert next_notice().message_id == "m1"
