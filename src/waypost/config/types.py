@@ -147,7 +147,7 @@ def several(
     """
 
     def read(text: str) -> Any:
-        entries = [entry.strip() for entry in text.split(",")] if text else []
+        entries = [part.strip() for part in text.split(",")] if text else []
         return into([entry(each) for each in entries if each or not skips_empty])
 
     def entry(text: str) -> T:
