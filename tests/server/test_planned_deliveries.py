@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.kit.patience import PATIENCE, until
+from tests.kit.stores.calls import all_deliveries_of
 from tests.kit.values import NOW, an_email_address
 from tests.server.test_roles import Running
 from waypost.app.deployment import Deployment
@@ -68,7 +69,7 @@ def test_a_server_stores_the_deliveries_that_a_killed_server_had_planned(tmp_pat
         running = await Running(tmp_path).start()
         try:
             await wait_for_store(DataDirectory(tmp_path), lambda tx: not accept.planned(tx, now=NOW, age=timedelta()))
-            deliveries = await opening.administer(DataDirectory(tmp_path), lambda tx: tx.all_deliveries_of("m1"))
+            deliveries = await opening.administer(DataDirectory(tmp_path), lambda tx: all_deliveries_of(tx, "m1"))
             assert [one.email_address_id for one in deliveries] == NAMES
         finally:
             await running.stop()
@@ -90,7 +91,7 @@ def test_a_message_whose_deliveries_cannot_be_stored_does_not_delay_others(tmp_p
         running = await Running(tmp_path).start()
         try:
             await until(lambda: running.emitted_of(events.Failed))
-            await wait_for_store(DataDirectory(tmp_path), lambda tx: len(tx.all_deliveries_of("m2")) == len(NAMES))
+            await wait_for_store(DataDirectory(tmp_path), lambda tx: len(all_deliveries_of(tx, "m2")) == len(NAMES))
             assert {event.where for event in running.emitted_of(events.Failed)} == {"planned deliveries"}
         finally:
             await running.stop()
@@ -121,7 +122,7 @@ def test_another_server_stores_the_deliveries_of_a_killed_server_in_its_next_rou
         try:
             use_case = partial(accept_without_storing, instance_id=running.service.instance_id)
             await opening.administer(DataDirectory(tmp_path), use_case)
-            await wait_for_store(DataDirectory(tmp_path), lambda tx: len(tx.all_deliveries_of("m1")) == len(NAMES))
+            await wait_for_store(DataDirectory(tmp_path), lambda tx: len(all_deliveries_of(tx, "m1")) == len(NAMES))
         finally:
             await running.stop()
 

@@ -103,7 +103,7 @@ class Maintenance:
             for message_id in found:
                 try:
                     await accept.store_all_planned(
-                        self.store.write, self.deployment, message_id=message_id, now=self.mail_clock()
+                        self.store, self.deployment, message_id=message_id, now=self.mail_clock()
                     )
                 except Exception as error:  # noqa: BLE001 - the other messages must not wait for this one
                     self.incidents.report(error, where="planned deliveries")

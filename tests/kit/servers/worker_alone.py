@@ -94,9 +94,7 @@ class System:
             now=self.clock(),
         )
         accepted = await self.store.write(use_case)
-        await accept.store_all_planned(
-            self.store.write, self.deployment, message_id=accepted.message.id, now=self.clock()
-        )
+        await accept.store_all_planned(self.store, self.deployment, message_id=accepted.message.id, now=self.clock())
         self.worker.wake()
         return accepted.message.id
 

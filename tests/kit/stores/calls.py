@@ -93,3 +93,8 @@ def check_invariants(store):
         " (SELECT id FROM instances)",
     }.items():
         assert store.rows(query) == [], what
+
+
+def all_deliveries_of(tx, message_id):
+    """The deliveries of a message, of all accounts, in the order of the email addresses' ids."""
+    return [tx.delivery(message_id, email_address_id) for email_address_id in tx.recipients_of(message_id)]

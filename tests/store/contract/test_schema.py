@@ -12,7 +12,7 @@ import pytest
 
 from tests.kit.patience import PATIENCE
 from tests.kit.stores.both_stores import ENGINES, Handle
-from tests.kit.stores.calls import check_invariants, create, describe, ids
+from tests.kit.stores.calls import all_deliveries_of, check_invariants, create, describe, ids
 from tests.kit.values import NoSeal, a_line, make_instance
 from waypost.app import ports
 from waypost.domain.directory.aliases import AliasLink
@@ -170,7 +170,7 @@ def test_the_migration_copies_facts_from_old_traces_to_the_deliveries(engine, em
     set_known(None)
     handle = Handle(engine, empty)
     try:
-        deliveries = {one.address.text: one for one in handle.long_read(lambda tx: tx.all_deliveries_of("m1"))}
+        deliveries = {one.address.text: one for one in handle.long_read(lambda tx: all_deliveries_of(tx, "m1"))}
         bounced = deliveries["X@example.com"]
         assert handle.read(lambda tx: tx.count_bounces(bounced)) == 2
         assert handle.write(lambda tx: tx.add_bounce(bounced, says_failed=True)) == 2

@@ -1,6 +1,6 @@
 """Accept mail: check that recipients exist on this server, and record a message in one transaction."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -23,9 +23,6 @@ from waypost.domain.mail.trace_events import TraceEvent
 from waypost.domain.mailauth.enforcement import SWITCHED_OFF, Findings
 from waypost.domain.mailauth.verdicts import Verdicts, authentication_results, count_forged, no_results
 from waypost.domain.mailauth.vouching import vouches_for
-
-Write = Callable[[Callable[[ports.WriteTx], int]], Awaitable[int]]
-"""A function that runs a use case in a transaction."""
 
 LONGEST_TRANSFER = timedelta(days=1)
 """The age at which an unfinished transfer counts as abandoned, so that its bytes may be deleted. A running server ends
@@ -194,7 +191,7 @@ def accept_message(
     owes = _owe_successes(tx, message, deliveries, now=now) or bool(originals)
     bounces.attach(tx, originals, message, content.report, now=now)
     waits = any(delivery.status is Status.QUEUED for delivery in deliveries)
-    return Accepted(message, has_work=waits or owes or bool(later), is_complete=not later)
+    return Accepted(message, has_work=waits or owes, is_complete=not later)
 
 
 def store_planned(tx: ports.WriteTx, deployment: Deployment, *, message_id: str, now: datetime) -> int:
@@ -215,14 +212,13 @@ def store_planned(tx: ports.WriteTx, deployment: Deployment, *, message_id: str,
     return len(part.deliveries)
 
 
-async def store_all_planned(write: Write, deployment: Deployment, *, message_id: str, now: datetime) -> None:
-    """Store all planned deliveries of an accepted message, in several transactions if necessary. `write` is
-    `Store.write`.
+async def store_all_planned(store: ports.Store, deployment: Deployment, *, message_id: str, now: datetime) -> None:
+    """Store all planned deliveries of an accepted message, in several transactions if necessary.
 
     If this function raises an exception, the rest of the plan stays in the store, so that a later call can store the
     remaining deliveries.
     """
-    await repeat_step(write, partial(store_planned, deployment=deployment, message_id=message_id, now=now))
+    await repeat_step(store.write, partial(store_planned, deployment=deployment, message_id=message_id, now=now))
 
 
 def _owe_successes(tx: ports.WriteTx, message: Message, deliveries: Sequence[Delivery], *, now: datetime) -> bool:

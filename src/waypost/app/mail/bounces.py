@@ -68,8 +68,7 @@ def find(tx: ports.ReadTx, deployment: Deployment, address: Address, now: dateti
         signer = srs.find_signer(local, map(deployment.srs_key_for, recipients), now=now)
         delivery = None if signer is None else tx.delivery(message.id, recipients[signer])
         if delivery:
-            original = Original(message, delivery, address)
-            return original if is_open(tx, original) else None
+            return Original(message, delivery, address) if _has_room(tx, delivery) else None
     return None
 
 
@@ -78,7 +77,11 @@ def is_open(tx: ports.ReadTx, original: Original) -> bool:
     fewer than `BOUNCES_TAKEN` bounces.
     """
     delivery = tx.delivery(original.message.id, original.delivery.email_address_id)
-    return delivery is not None and tx.count_bounces(delivery) < BOUNCES_TAKEN
+    return delivery is not None and _has_room(tx, delivery)
+
+
+def _has_room(tx: ports.ReadTx, delivery: Delivery) -> bool:
+    return tx.count_bounces(delivery) < BOUNCES_TAKEN
 
 
 _FEW = 4

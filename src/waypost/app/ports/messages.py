@@ -60,10 +60,6 @@ class ReadMessages(Protocol):
         """
         ...
 
-    def all_deliveries_of(self, message_id: str) -> list[Delivery]:
-        """Return the deliveries of a message to all accounts."""
-        ...
-
     def recipients_of(self, message_id: str) -> list[str]:
         """Return the ids of all email addresses, in any account, that have a delivery of this message."""
         ...

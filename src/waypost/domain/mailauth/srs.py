@@ -121,19 +121,11 @@ def claims(local_part: str) -> Returned | None:
     return _returned(kind, body)
 
 
-def reverse(local_part: str, *, now: datetime, key_of: Callable[[int], bytes]) -> Returned | None:
-    """Return the contents of an address that `rewrite` returned; None if its signature is invalid or it has expired.
-
-    `key_of` is called only for the current period, the previous period and the next period.
-    """
-    return claims(local_part) if find_signer(local_part, [key_of], now=now) is not None else None
-
-
 def find_signer(local_part: str, keys: Iterable[Callable[[int], bytes]], *, now: datetime) -> int | None:
     """Return the index of the key that signed an address; None if no key signed it, or the address has expired.
 
-    Each of the `keys` is a function like `key_of` in `reverse`. The address is parsed only once, even if there are many
-    keys.
+    Each of the `keys` is a function like `key_of` in `rewrite`, and is called for one period: the current, the previous
+    or the next one. The address is parsed only once, even if there are many keys.
     """
     read = _read(local_part)
     if read is None:

@@ -93,7 +93,7 @@ class Backend:
 
     async def store_planned(self, message_id: str) -> None:
         """Store the planned deliveries of an accepted message, and wake the worker."""
-        await accept.store_all_planned(self.store.write, self.deployment, message_id=message_id, now=self.clock())
+        await accept.store_all_planned(self.store, self.deployment, message_id=message_id, now=self.clock())
         self.has_work()
 
     def failed(self, error: Exception) -> Reply:

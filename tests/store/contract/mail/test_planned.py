@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from tests.kit.stores.calls import associate, create, disassociate
+from tests.kit.stores.calls import all_deliveries_of, associate, create, disassociate
 from tests.kit.values import NOW, TENANT
 from tests.store.contract.mail.test_mail import DEPLOYMENT, RAW, accepting, copy, send
 from waypost.app.mail import accept, notify, retention, trace
@@ -42,7 +42,7 @@ def planned(system, now=NOW, age=timedelta(), after=""):
 
 
 def deliveries(system):
-    return system.read(lambda tx: tx.all_deliveries_of("m1"))
+    return system.read(lambda tx: all_deliveries_of(tx, "m1"))
 
 
 def events(system):
@@ -72,7 +72,7 @@ def test_deliveries_in_parts_are_the_same_as_in_one_transaction(system, monkeypa
     details = {repr(event) for event in events(system)}
     monkeypatch.setattr(accept, "STORED_AT_ONCE", 1_000)
     send(system, *ALIASES, message_id="m2", deployment=deployment)
-    in_one_transaction = system.read(lambda tx: tx.all_deliveries_of("m2"))
+    in_one_transaction = system.read(lambda tx: all_deliveries_of(tx, "m2"))
     assert in_parts == [
         (replace(one, message_id="", trace_header=b""), one.trace_header.replace(b"m2", b"m1"))
         for one in in_one_transaction
@@ -173,7 +173,7 @@ def test_the_bytes_of_a_message_stay_while_deliveries_are_planned(system):
     store_one_part(system, ROUTED)
 
     def finish(tx):
-        for one in tx.all_deliveries_of("m1"):
+        for one in all_deliveries_of(tx, "m1"):
             tx.update_delivery(one, status=Status.DELIVERED, kept=False, destination=one.destination)
         return tx.remove_octets_if_spent("m1")
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.kit.stores.calls import create, kinds
+from tests.kit.stores.calls import all_deliveries_of, create, kinds
 from tests.kit.stores.queue_calls import HERE, RAW, SECOND, add, claim, one, queue_up
 from tests.kit.values import NOW, TENANT, a_delivery, a_line, a_message
 from waypost.app.ports import DeadLetter
@@ -147,8 +147,8 @@ def test_an_unknown_status_is_refused(store, engine):
 def test_all_deliveries_of_a_message_are_listed_for_all_accounts(store):
     add(store, an_arrived("x"), a_dead("y", "m1", account=OTHER_ACCOUNT, reason=Reason.FORWARDED))
     add(store, an_arrived("x", "m2"))
-    assert [each.id for each in store.long_read(lambda tx: tx.all_deliveries_of("m1"))] == ["m1.x", "m1.y"]
-    assert store.long_read(lambda tx: tx.all_deliveries_of("m3")) == []
+    assert [each.id for each in store.long_read(lambda tx: all_deliveries_of(tx, "m1"))] == ["m1.x", "m1.y"]
+    assert store.long_read(lambda tx: all_deliveries_of(tx, "m3")) == []
 
 
 def test_the_accounts_with_addresses_in_a_domain_are_found(store, instance):

@@ -29,9 +29,6 @@ class MessageQueries(QueueQueries):
     def deliveries_of(self, account: str, message_id: str) -> list[Delivery]:
         return [rows.delivery(row) for row in self._all("deliveries_of", message_id, account)]
 
-    def all_deliveries_of(self, message_id: str) -> list[Delivery]:
-        return [rows.delivery(row) for row in self._all("all_deliveries_of", message_id)]
-
     def recipients_of(self, message_id: str) -> list[str]:
         return [row[0] for row in self._all("recipients_of", message_id)]
 

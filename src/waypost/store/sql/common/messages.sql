@@ -21,10 +21,6 @@ INSERT INTO messages ({messages}) VALUES ({:messages});
 -- 'forwarded'.
 SELECT {deliveries} FROM deliveries WHERE message_id = :message_id AND account = :account ORDER BY reason, address_key;
 
--- name: all_deliveries_of(message_id)
--- Returns the deliveries of a message to all accounts: direct deliveries first.
-SELECT {deliveries} FROM deliveries WHERE message_id = :message_id ORDER BY reason, address_key;
-
 -- name: recipients_of(message_id)
 -- Returns the ids of the email addresses to which a message has a delivery.
 SELECT email_address_id FROM deliveries WHERE message_id = :message_id ORDER BY email_address_id;
