@@ -332,7 +332,14 @@ def test_a_first_start_that_was_killed_can_be_repeated(tmp_path, monkeypatch, ow
         with pytest.raises(Killed):
             start_and_stop(path)
     start_and_stop(path)
-    assert {file.name for file in path.iterdir()} == {"waypost.sqlite3", "credentials", "master.key", "lock"}
+    assert {file.name for file in path.iterdir()} == {
+        "waypost.sqlite3",
+        "waypost.sqlite3-next",
+        "waypost.sqlite3-turn",
+        "credentials",
+        "master.key",
+        "lock",
+    }
 
 
 @pytest.mark.parametrize("statement", range(1, 60, 3))

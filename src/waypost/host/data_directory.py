@@ -1,6 +1,7 @@
 """Reads and writes the files in the data directory.
 
-waypost.sqlite3     all email addresses, mail, and access keys with sealed secrets; only without PostgreSQL
+waypost.sqlite3     all email addresses, mail, and access keys with sealed secrets; only without PostgreSQL. A process
+                    that writes to it locks the empty files waypost.sqlite3-next and waypost.sqlite3-turn
 database            the URL of the PostgreSQL database, without the password; only with PostgreSQL
 credentials         the owner's access key, as an AWS shared-credentials file; only the owner can read it
 master.key          the 32 bytes that seal the secrets in the database; only the owner can read it. It does not exist if
@@ -44,7 +45,7 @@ _DATABASE = "waypost.sqlite3"
 
 _FILES = frozenset(
     {"credentials", "database", "master.key", "run.json", "lock", "certificate.pem", "certificate-key.pem"}
-    | {f"{_DATABASE}{end}" for end in ("", "-wal", "-shm", "-journal")}
+    | {f"{_DATABASE}{end}" for end in ("", "-wal", "-shm", "-journal", "-next", "-turn")}
 )
 
 

@@ -163,7 +163,7 @@ class _Damaged(sqlite3.DatabaseError):
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
 
-def why_not_opened(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> str:
+def why_not_opened(path: Path, error: sqlite3.Error | UnicodeDecodeError | OSError) -> str:
     """Return a message that says why a file cannot be opened, and what the operator can do about it, if known."""
     if isinstance(error, UnicodeDecodeError):
         return f"{path} cannot be opened: its schema cannot be read.{_DAMAGED.format(path=path)}"

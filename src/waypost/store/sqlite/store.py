@@ -2,8 +2,10 @@
 
 The writer runs all waiting writes as a batch in one transaction. The whole batch is durable (`synchronous=FULL`) before
 any caller gets a result. If one write fails, the batch is run again with a savepoint around each write, so the other
-writes are not affected (docs/decisions/0005-savepoints-when-needed.md). Point queries run on the event loop, with a
-read-only connection. In WAL mode, the writer does not block point queries. Long reads run on their own thread.
+writes are not affected (docs/decisions/0005-savepoints-when-needed.md). If several processes use the file, each has a
+writer, and the writers commit their batches in turn. Writes that arrive while a writer waits for its turn join its next
+batch. Point queries run on the event loop, with a read-only connection. In WAL mode, the writers do not block point
+queries. Long reads run on their own thread.
 """
 
 import asyncio
@@ -11,6 +13,7 @@ import queue
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
@@ -24,6 +27,7 @@ from waypost.store.common.statements import Seal
 from waypost.store.common.turns import Turns
 from waypost.store.sqlite import file as sqlite_file
 from waypost.store.sqlite.transaction import SqliteTransaction
+from waypost.store.sqlite.turn import Turn, TurnIsLate
 
 T = TypeVar("T")
 
@@ -31,6 +35,9 @@ BATCH_LIMIT = 256
 """The maximum number of writes in one transaction. The limit bounds how long the first write of a batch must wait for
 the other writes in the batch."""
 
+
+WATCH_EVERY = 1.0
+"""Seconds between two checks of whether the writer has waited for too long for its turn."""
 
 LONG_READ_CACHE_KIB = 32 * 1024
 """The size of the page cache for long reads, in KiB. A cache of this size halves the time to read an index of a million
@@ -84,7 +91,11 @@ class SqliteStore:
         `migrations.SchemaTooNew`, `sqlite_file.SqliteTooOld` or `StoreUnavailable` if the file cannot be used.
         """
         self._loop = asyncio.get_running_loop()
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: deque[_Job] = deque()
+        self._wakes: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        """A value for each job, which is false if the store is closing. The writer thread waits for the next value."""
+        self._waits_since: float | None = None
+        """The monotonic time since which the writer thread has been waiting for its turn; None if it is not waiting."""
         self._closed = False
         sqlite_file.refuse_old_sqlite()
         try:
@@ -95,20 +106,23 @@ class SqliteStore:
 
                 self._writing = opens("rwc" if may_make else "rw")
                 connection = self._writing.connection
-                sqlite_file.migrate(connection, where=str(path), only_new=only_new, may_make=may_make)
+                self._turn = opened.enter_context(closing(Turn(path)))
+                with self._turn.taken_within(time_limits.LIMITS.other_process):
+                    sqlite_file.migrate(connection, where=str(path), only_new=only_new, may_make=may_make)
+                    sqlite_file.check_seal(self._writing)
                 if not only_new:  # commands skip this check, because the server makes it when it starts
                     sqlite_file.refuse_damage(connection)
-                sqlite_file.check_seal(self._writing)
                 self._reading = opens("ro")
                 self._long_reading = opens("ro")
                 self._long_reading.connection.execute(f"PRAGMA cache_size = -{LONG_READ_CACHE_KIB}")
                 self._connections = opened.pop_all()
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # UnicodeDecodeError: SQLite quoted a damaged schema
+        except (sqlite3.Error, UnicodeDecodeError, OSError) as error:  # UnicodeDecodeError: from a damaged schema
             raise ports.StoreUnavailable(sqlite_file.why_not_opened(path, error)) from error
         self._turns = Turns(1)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="waypost-reader")
         self._writer = threading.Thread(target=self._write_batches, name="waypost-writer", daemon=True)
         self._writer.start()
+        self._watch = self._loop.call_later(WATCH_EVERY, self._refuse_if_turn_is_late)
 
     async def read(self, use_case: Callable[[ports.ReadTx], T]) -> T:
         """Run a use case that makes one or a few point queries. The use case runs immediately, on the event loop."""
@@ -140,7 +154,8 @@ class SqliteStore:
         """Run a use case that changes data. When `write` returns, the changes are on the disk."""
         self._refuse_when_closed()
         future: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put(_Job(use_case, future))
+        self._jobs.append(_Job(use_case, future))
+        self._wakes.put(True)
         return await future
 
     def reusable_octets(self) -> int:
@@ -155,8 +170,10 @@ class SqliteStore:
     async def close(self) -> None:
         """Finish the waiting writes, stop long reads, and close the file. Later calls raise `StoreUnavailable`."""
         self._closed = True
-        self._jobs.put(None)
-        await self._loop.run_in_executor(None, self._writer.join)
+        self._wakes.put(False)
+        while self._writer.is_alive() and not self._is_turn_late:
+            await self._loop.run_in_executor(None, self._writer.join, WATCH_EVERY)
+        self._watch.cancel()
         self._long_reading.connection.interrupt()  # no caller waits for its result any more
         await self._loop.run_in_executor(None, self._reader.shutdown)
         self._connections.close()
@@ -167,29 +184,58 @@ class SqliteStore:
 
     def _write_batches(self) -> None:
         """The loop of the writer thread: commit the waiting writes together, and pass the outcomes to the callers."""
-        while batch := self._next_batch():
-            _run_batch(self._writing, batch)
+        while self._wakes.get() or self._jobs:
+            if not self._jobs:  # an earlier batch contained the job
+                continue
+            batch = self._run_next_batch()
             self._loop.call_soon_threadsafe(_report_all, batch)
 
-    def _next_batch(self) -> list[_Job]:
-        """Wait for a job, and return it with the other waiting jobs, up to `BATCH_LIMIT` jobs in total.
-
-        Return an empty list if the store is closed and no jobs are left.
-        """
-        first = self._jobs.get()
-        if first is None:
-            return []
-        batch = [first]
-        while len(batch) < BATCH_LIMIT:
-            try:
-                job = self._jobs.get_nowait()
-            except queue.Empty:
-                break
-            if job is None:
-                self._jobs.put(None)  # so that the next call returns an empty list
-                break
-            batch.append(job)
+    def _run_next_batch(self) -> list[_Job]:
+        """Wait for the turn, run the waiting jobs, and return them. This method never raises an exception."""
+        self._waits_since = time.monotonic()
+        try:
+            self._turn.take()
+        except OSError as error:
+            batch = self._next_batch()
+            for job in batch:
+                job.error = _turn_failed(error)
+            return batch
+        finally:
+            self._waits_since = None
+        try:
+            batch = self._next_batch()
+            if batch:
+                _run_batch(self._writing, batch)
+        finally:
+            self._turn.end()
         return batch
+
+    def _next_batch(self) -> list[_Job]:
+        """Return the waiting jobs, up to `BATCH_LIMIT`. The list is empty if `_refuse_if_turn_is_late` has removed the
+        jobs.
+        """
+        batch: list[_Job] = []
+        with suppress(IndexError):
+            while len(batch) < BATCH_LIMIT:
+                batch.append(self._jobs.popleft())
+        return batch
+
+    @property
+    def _is_turn_late(self) -> bool:
+        """Whether the writer has waited for its turn for longer than the time limit."""
+        since = self._waits_since
+        return since is not None and time.monotonic() - since > time_limits.LIMITS.other_process
+
+    def _refuse_if_turn_is_late(self) -> None:
+        """If the writer has waited too long for its turn, refuse the waiting writes, and call this method again soon.
+
+        Another process can keep its turn for long if, for example, it was stopped with SIGSTOP.
+        """
+        self._watch = self._loop.call_later(WATCH_EVERY, self._refuse_if_turn_is_late)
+        if self._is_turn_late:
+            for job in self._next_batch():
+                job.error = _turn_failed(TurnIsLate(time_limits.LIMITS.other_process))
+                job.report()
 
 
 def _report_all(batch: list[_Job]) -> None:
@@ -284,6 +330,10 @@ def _long_read(tx: SqliteTransaction, use_case: Callable[[ports.ReadTx], T], wha
         if _is_unavailable(error):
             raise _unavailable(error) from error
         raise
+
+
+def _turn_failed(error: OSError) -> ports.StoreUnavailable:
+    return ports.StoreUnavailable(f"this process could not begin its turn to write to the file: {error}")
 
 
 def _is_unavailable(error: sqlite3.DatabaseError) -> bool:

@@ -1,0 +1,84 @@
+"""Lets several processes write to one SQLite file in turn.
+
+SQLite has a write lock too, but a process waits for SQLite's lock by sleeping and trying again. Therefore, a busy
+process can keep the other processes waiting for a long time. For its turn, a process waits in the operating system,
+which wakes the process when its turn begins.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_TRY_EVERY = 0.01
+"""Seconds between two attempts of `taken_within`."""
+
+
+class TurnIsLate(OSError):
+    """Another process did not end its turn in time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"another process has been writing to the file for more than {seconds:g} s")
+
+
+class Turn:
+    """The right of one process, or of one store in a process, to write to an SQLite file.
+
+    A turn is a lock on the file `…-turn`. While a process waits for the turn, the process holds a second lock, on the
+    file `…-next`. Every process needs that lock first, so a process that has just ended its turn cannot begin another
+    turn before the waiting process. The operating system releases the locks of a process that has been killed.
+    """
+
+    def __init__(self, database: Path) -> None:
+        """Open the two files beside the file `database`. Create the files if needed. Raises `OSError`."""
+        self._next = _open(database, "next")
+        try:
+            self._turn = _open(database, "turn")
+        except OSError:
+            os.close(self._next)
+            raise
+
+    def take(self) -> None:
+        """Wait for the turn, without a time limit."""
+        fcntl.flock(self._next, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._turn, fcntl.LOCK_EX)
+        finally:
+            fcntl.flock(self._next, fcntl.LOCK_UN)
+
+    @contextmanager
+    def taken_within(self, seconds: float) -> Iterator[None]:
+        """Have the turn during the `with` block. Raises `TurnIsLate` if the turn does not begin in time."""
+        deadline = time.monotonic() + seconds
+        while not self._is_taken():
+            if time.monotonic() >= deadline:
+                raise TurnIsLate(seconds)
+            time.sleep(_TRY_EVERY)
+        try:
+            yield
+        finally:
+            self.end()
+
+    def _is_taken(self) -> bool:
+        """Take the turn if no other process has it. Return whether this process has the turn now."""
+        try:
+            fcntl.flock(self._turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def end(self) -> None:
+        """End the turn, so that the next process can begin its turn."""
+        fcntl.flock(self._turn, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close both files. This ends the turn, if the process has it."""
+        os.close(self._turn)
+        os.close(self._next)
+
+
+def _open(database: Path, end: str) -> int:
+    path = database.with_name(f"{database.name}-{end}")
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -1,0 +1,178 @@
+"""Several processes write to one SQLite file in turn, and a process that was killed keeps no other process waiting."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+from collections import Counter
+from itertools import groupby
+
+import pytest
+
+from tests.kit.patience import PATIENCE, until
+from tests.kit.stores.time_limits import set_limits
+from tests.kit.values import NoSeal, make_instance
+from waypost.app import ports
+from waypost.store.sqlite import store as sqlite
+from waypost.store.sqlite.turn import Turn, TurnIsLate
+
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "waypost.sqlite3"
+
+
+@pytest.fixture
+def holder(path):
+    """A process that has the turn until it is killed or told to end."""
+    begun, ended = FORK.Event(), FORK.Event()
+
+    def hold():
+        Turn(path).take()
+        begun.set()
+        ended.wait()
+
+    process = FORK.Process(target=hold, daemon=True)
+    process.start()
+    assert begun.wait(PATIENCE)
+    yield process, ended
+    process.kill()
+    process.join()
+
+
+def take_many(path, start, turns, number):
+    """Take the turn as often and as fast as possible, and note each turn."""
+    turn = Turn(path)
+    start.wait()
+    for _ in range(200):
+        turn.take()
+        turns.append(number)
+        turn.end()
+
+
+def test_processes_that_always_want_the_turn_get_it_alternately(path):
+    with FORK.Manager() as manager:
+        turns, start = manager.list(), FORK.Barrier(2)
+        processes = [FORK.Process(target=take_many, args=(path, start, turns, number)) for number in range(2)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(PATIENCE)
+        found = list(turns)
+    assert Counter(found) == {0: 200, 1: 200}
+    in_a_row = [len(list(turns)) for _, turns in groupby(found[:200])]
+    assert max(in_a_row) < 50
+
+
+def test_a_killed_process_loses_its_turn(path, holder):
+    process, _ = holder
+    process.kill()
+    process.join(PATIENCE)
+    with Turn(path).taken_within(PATIENCE):
+        pass
+
+
+def test_a_process_does_not_wait_forever_to_open_a_file_that_another_process_writes(path, holder, monkeypatch):
+    set_limits(monkeypatch, other_process=0.05)
+
+    async def open_store():
+        sqlite.SqliteStore(path, NoSeal())
+
+    with pytest.raises(ports.StoreUnavailable, match=r"has been writing to the file for more than 0.05 s"):
+        asyncio.run(open_store())
+    with pytest.raises(TurnIsLate), Turn(path).taken_within(0):
+        pass
+
+
+def test_a_write_is_refused_while_another_process_keeps_its_turn_and_works_again_afterwards(path, monkeypatch):
+    set_limits(monkeypatch, other_process=0.05)
+    monkeypatch.setattr(sqlite, "WATCH_EVERY", 0.01)
+
+    async def scenario():
+        store = sqlite.SqliteStore(path, NoSeal())
+        other = Turn(path)
+        other.take()
+        with pytest.raises(ports.StoreUnavailable, match=r"could not begin its turn .* more than 0.05 s"):
+            await store.write(lambda tx: make_instance(tx, "refused"))
+        other.end()
+        await store.write(lambda tx: make_instance(tx, "stored"))
+        found = await store.read(lambda tx: tx.connection.execute("SELECT id FROM instances").fetchall())
+        await store.close()
+        other.close()
+        return found
+
+    assert asyncio.run(scenario()) == [("stored",)]
+
+
+def test_writes_that_arrive_while_a_writer_waits_for_its_turn_join_its_batch(path, monkeypatch):
+    batches = []
+    run_batch = sqlite._run_batch
+    monkeypatch.setattr(sqlite, "_run_batch", lambda tx, batch: batches.append(len(batch)) or run_batch(tx, batch))
+
+    async def scenario():
+        store = sqlite.SqliteStore(path, NoSeal())
+        other = Turn(path)
+        other.take()
+        first = asyncio.ensure_future(store.write(lambda tx: make_instance(tx, "first")))
+        await until(lambda: store._waits_since is not None)
+        others = [asyncio.ensure_future(store.write(lambda tx, n=n: make_instance(tx, f"i{n}"))) for n in range(5)]
+        await asyncio.sleep(0)
+        other.end()
+        await asyncio.gather(first, *others)
+        await store.close()
+        other.close()
+
+    asyncio.run(scenario())
+    assert batches == [6]
+
+
+def test_a_store_closes_although_another_process_keeps_its_turn(path, monkeypatch):
+    set_limits(monkeypatch, other_process=0.05)
+    monkeypatch.setattr(sqlite, "WATCH_EVERY", 0.01)
+
+    async def scenario():
+        store = sqlite.SqliteStore(path, NoSeal())
+        other = Turn(path)
+        other.take()
+        waiting = asyncio.ensure_future(store.write(lambda tx: make_instance(tx, "refused")))
+        await asyncio.sleep(0)
+        await store.close()
+        with pytest.raises(ports.StoreUnavailable):
+            await waiting
+        other.end()
+        store._writer.join(PATIENCE)
+        other.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_failure_of_the_lock_is_reported_to_the_callers(path, monkeypatch):
+    async def scenario():
+        store = sqlite.SqliteStore(path, NoSeal())
+        failing = threading.Event()
+
+        def take():
+            failing.set()
+            raise OSError("no locks available")
+
+        monkeypatch.setattr(store._turn, "take", take)
+        with pytest.raises(ports.StoreUnavailable, match=r"could not begin its turn .* no locks available"):
+            await store.write(lambda tx: make_instance(tx, "refused"))
+        assert failing.is_set()
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_stopped_process_delays_other_processes_until_it_continues(path, holder):
+    process, ended = holder
+    os.kill(process.pid, signal.SIGSTOP)
+    with pytest.raises(TurnIsLate), Turn(path).taken_within(0.05):
+        pass
+    os.kill(process.pid, signal.SIGCONT)
+    ended.set()
+    with Turn(path).taken_within(PATIENCE):
+        pass
