@@ -118,7 +118,7 @@ class Writer:
             status, code = error.response["ResponseMetadata"]["HTTPStatusCode"], error.response["Error"]["Code"]
             self.errors[f"{status} {code}"] += 1
             return "busy" if error.response["Error"]["Message"].startswith(BUSY) else code
-        except botocore.exceptions.HTTPClientError as error:
+        except (botocore.exceptions.HTTPClientError, botocore.exceptions.EndpointConnectionError) as error:
             self.errors[type(error).__name__] += 1
             time.sleep(0.005)  # its server is not running
             return "lost"

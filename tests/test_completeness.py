@@ -109,7 +109,7 @@ SETTINGS: dict[str, tuple[str, object]] = {
 """For each setting of `waypost serve`: a value, and an object that the service must then contain, besides the settings.
 """
 
-NOT_OF_THE_SERVICE = {"config"}
+NOT_OF_THE_SERVICE = {"config", "workers"}
 """Settings that the command uses itself, so that the service does not contain them."""
 
 DELIVERY = {

@@ -8,10 +8,12 @@ import pytest
 from tests.kit.values import TERMS
 from waypost.api import errors
 from waypost.api.access.sigv4 import OCTETS, Request
+from waypost.api.access.throttle import Throttle
 from waypost.api.asgi import Api
 from waypost.api.operations import table
 from waypost.api.wire import shapes
 from waypost.app import ports
+from waypost.app.limit_state import OwnState
 from waypost.app.rate_limits import FailedSignatures
 from waypost.domain import errors as domain
 from waypost.domain.iam.access_keys import AccessKey
@@ -62,8 +64,8 @@ class Answer:
         api = Api(
             store(cause),
             terms=TERMS,
-            limits=rates.RELAXED,
-            failures=FailedSignatures(),
+            throttle=Throttle(rates.RELAXED, OwnState()),
+            failures=FailedSignatures(OwnState()),
             clock=now,
             emit=self.events.append,
         )
@@ -279,8 +281,8 @@ def test_a_client_that_disconnects_during_its_request_gets_no_response_and_cause
     api = Api(
         BrokenStore(None),
         terms=TERMS,
-        limits=rates.RELAXED,
-        failures=FailedSignatures(),
+        throttle=Throttle(rates.RELAXED, OwnState()),
+        failures=FailedSignatures(OwnState()),
         clock=now,
         emit=emitted.append,
     )

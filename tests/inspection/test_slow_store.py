@@ -11,6 +11,7 @@ import pytest
 from tests.kit.values import NOW, TENANT, NoSeal, a_delivery, a_message
 from waypost.app import ports
 from waypost.app.deployment import Deployment
+from waypost.app.limit_state import OwnState
 from waypost.app.rate_limits import FailedSignatures
 from waypost.domain.iam import policies
 from waypost.domain.iam.access_keys import AccessKey
@@ -39,7 +40,7 @@ class Client:
         self.application = asgi.application(
             store,
             deployment=Deployment(hostname="mail.example", loop_key=b"k"),
-            failures=FailedSignatures(),
+            failures=FailedSignatures(OwnState()),
             clock=lambda: NOW,
             mail_clock=lambda: NOW,
             emit=self.events.append,

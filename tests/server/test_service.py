@@ -15,7 +15,6 @@ from tests.kit.patience import PATIENCE
 from waypost.app.directory import idempotency
 from waypost.app.mail import routes
 from waypost.config.sources import from_options
-from waypost.config.types import Endpoint
 from waypost.delivery.queue.worker import Worker
 from waypost.domain.mail.routes import Route
 from waypost.host.data_directory import DataDirectory, DataDirectoryError
@@ -32,23 +31,6 @@ def test_a_start_that_fails_leaves_nothing_open(tmp_path):
             asyncio.run(Service(settings).start())
     with DataDirectory(tmp_path / "data").held():  # the lock is free again
         pass
-
-
-@pytest.mark.parametrize(
-    ("number", "why"), [(socket.EAI_NONAME, "no such host"), (socket.EAI_AGAIN, "Temporary failure in name resolution")]
-)
-def test_the_message_for_a_host_without_an_address_is_in_plain_words(tmp_path, number, why):
-    service = Service(from_options(data=str(tmp_path / "data")))
-
-    async def start(*_):
-        raise socket.gaierror(number, "Temporary failure in name resolution")
-
-    with pytest.raises(opening.CannotStart) as refused:
-        asyncio.run(service._listen("smtp", Endpoint("nosuch.invalid", 1025), start))
-    assert str(refused.value) == (
-        f"Cannot listen on nosuch.invalid:1025: {why}. With --smtp, name an address of this machine, such as "
-        "127.0.0.1:1025."
-    )
 
 
 @pytest.mark.parametrize("host", ["127.0..1", "a..b"])

@@ -19,7 +19,6 @@ from waypost.app.rate_limits import FailedSignatures
 from waypost.domain.directory.instances import Tenant
 from waypost.domain.errors import WaypostError
 from waypost.domain.iam.access_keys import AccessKey
-from waypost.domain.limits.rates import Limits
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
 
@@ -48,7 +47,7 @@ class Api:
         store: ports.Store,
         *,
         terms: calls.Terms,
-        limits: Limits,
+        throttle: Throttle,
         older_regions: Collection[str] = (),
         failures: FailedSignatures,
         clock: ports.Clock,
@@ -59,7 +58,7 @@ class Api:
         self._clock = clock
         self._incidents = Incidents(emit, of_store=STORE_FAILURES)
         self._protocol = protocol.Protocol(shapes.load())
-        self._throttle = Throttle(limits)
+        self._throttle = throttle
         self._older_regions = frozenset(older_regions)
         self._failures = failures
 

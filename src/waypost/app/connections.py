@@ -1,12 +1,14 @@
 """Counts open connections, in total and for each address or network, to enforce the limits on SMTP and HTTP clients."""
 
-from collections import Counter
-
+from waypost.app import ports
 from waypost.domain.limits import networks
 
 CROWDED = 0.75
 """If more than this fraction of the maximum number of connections is in use, the server shortens the clients' timeouts.
 """
+
+_ALL = "all"
+"""The only key in the table that counts all connections."""
 
 
 def limit_of_site(total: int, each: int) -> int:
@@ -26,21 +28,28 @@ class OpenConnections:
     networks, to one customer. All /64 networks of a /48 together may use about half of the connections.
     """
 
-    def __init__(self, total: int, each: int) -> None:
+    def __init__(self, total: int, each: int, state: ports.LimitState, name: str) -> None:
         """`total` is the limit for all connections. `each` is the limit for one IPv4 address or one IPv6 /64
         network.
+
+        `name` names the counted connections, such as `smtp`. All worker processes of a server count connections with
+        the same name together.
         """
         self._total = total
         self._each = each
         self._of_site = limit_of_site(total, each)
-        self.count = 0
+        self._all = state.counts(f"{name} connections")
+        self._by_network = state.counts(f"{name} connections of a network")
+        self._by_site = state.counts(f"{name} connections of a site")
+
+    @property
+    def count(self) -> int:
         """The number of open connections."""
-        self._by_network: Counter[str] = Counter()
-        self._by_site: Counter[str] = Counter()
+        return self._all.of(_ALL)
 
     @property
     def networks(self) -> int:
-        """The number of distinct IPv4 addresses and IPv6 /64 networks with open connections."""
+        """The number of distinct IPv4 addresses and IPv6 /64 networks with open connections to this process."""
         return len(self._by_network)
 
     @property
@@ -56,28 +65,21 @@ class OpenConnections:
     def is_at_limit(self, peer: str) -> bool:
         """Return whether this address, or the network that it belongs to, has reached its connection limit."""
         found = networks.of(peer)
-        if found.is_ipv6 and self._by_site[found.site] >= self._of_site:
+        if found.is_ipv6 and self._by_site.of(found.site) >= self._of_site:
             return True
-        return self._by_network[found.host] >= self._each
+        return self._by_network.of(found.host) >= self._each
 
     def add(self, peer: str) -> None:
         """Add a newly opened connection to the counts."""
-        found = networks.of(peer)
-        self.count += 1
-        self._by_network[found.host] += 1
-        if found.is_ipv6:
-            self._by_site[found.site] += 1
+        self._change(peer, 1)
 
     def remove(self, peer: str) -> None:
         """Remove a closed connection from the counts."""
+        self._change(peer, -1)
+
+    def _change(self, peer: str, by: int) -> None:
         found = networks.of(peer)
-        self.count -= 1
-        _remove(self._by_network, found.host)
+        self._all.change(_ALL, by)
+        self._by_network.change(found.host, by)
         if found.is_ipv6:
-            _remove(self._by_site, found.site)
-
-
-def _remove(counter: Counter[str], key: str) -> None:
-    counter[key] -= 1
-    if not counter[key]:
-        del counter[key]
+            self._by_site.change(found.site, by)

@@ -5,6 +5,7 @@ file. `sources` reads all three. To add a setting, add a row to the table. `test
 other code and pages that must use the setting but do not use it yet.
 """
 
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ from waypost.config.types import (
     at_least_one,
     choice,
     duration,
+    number_or_auto,
     one_of,
     whole_number,
 )
@@ -49,6 +51,13 @@ from waypost.domain.mail.routes import Route
 
 FEWEST = 4
 """The minimum number of connections to PostgreSQL: one connection for each kind of work."""
+
+
+def _cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Authentication(StrEnum):
@@ -92,6 +101,12 @@ class Settings:
         DIRECTORY,
         "./waypost-data",
         "The data directory, where Waypost stores its data. The server creates this directory when it first starts.",
+    )
+    workers: int = setting(
+        number_or_auto(64, _cores),
+        "1",
+        "The number of worker processes. With more than one, a supervisor process starts the worker processes, which "
+        'share the ports, the database and the limits. The value "auto" means one for each processor core.',
     )
     http: Endpoint = setting(
         ENDPOINT,
@@ -288,6 +303,8 @@ class Settings:
         for name in ("smtps", "tls_key", "tls_clients"):
             if getattr(self, name) and not self.tls_certificate:
                 raise Contradiction(name, "needs --tls-certificate")
+        if self.workers > 1 and self.clock is Clock.VIRTUAL:
+            raise Contradiction("workers", "must be 1 with --clock virtual, which only one process can advance")
         if self.tls_required and not self.tls_certificate:
             raise Contradiction("tls_required", "yes needs --tls-certificate")
         if self.tls_clients and not self.tls_required:

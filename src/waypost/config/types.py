@@ -97,6 +97,18 @@ def whole_number(least: int, most: int, *, unit: str = "", times: int = 1) -> Ty
     return Type(f"a number {f'of {unit} ' if unit else ''}from {least} to {most}", read)
 
 
+def number_or_auto(most: int, auto: Callable[[], int]) -> Type[int]:
+    """Return a type that accepts a whole number from 1 to `most`, or the word `auto`, which stands for the result of
+    `auto`.
+    """
+    number = whole_number(1, most)
+
+    def read(text: str) -> int:
+        return min(auto(), most) if text == "auto" else number.read(text)
+
+    return Type(f"{number.words}, or auto", read)
+
+
 def choice(choices: Mapping[str, T]) -> Type[T]:
     """Return a type that accepts the words in `choices`. Each word stands for the value to which `choices` maps it."""
 

@@ -25,10 +25,28 @@ class Reopened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStarted:
+    """The supervisor has started a worker process."""
+
+    number: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerEnded:
+    """A worker process has ended although the server is not stopping. The supervisor replaces the worker process."""
+
+    number: int
+    pid: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping:
     """The server is stopping: it accepts no new connections, and finishes the work in progress."""
 
     signal: str
+    """The name of the signal that stops the server, or another reason in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,6 +323,8 @@ Event = (
     LinesDropped
     | Listening
     | Reopened
+    | WorkerStarted
+    | WorkerEnded
     | Stopping
     | Stopped
     | MessageAccepted
@@ -336,6 +356,7 @@ Event = (
 
 WARNINGS = frozenset(
     {
+        WorkerEnded,
         LinesDropped,
         ConnectionsLimited,
         CertificateRefused,

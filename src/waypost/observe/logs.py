@@ -36,7 +36,15 @@ Lines are written together, because waking the log's thread for each line would 
 class Log:
     """A log that writes each event as a line, on a thread of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, worker: int = 0, has_thread: bool = True) -> None:
+        """`worker` is the number of the worker process that writes the log. Each line shows this number, unless it is
+        zero.
+
+        If `has_thread` is false, `emit` writes the line itself, and waits until it is written. The supervisor, which
+        must not have threads, writes its few lines in this way.
+        """
+        self._has_thread = has_thread
+        self._of_process = {"worker": worker} if worker else {}
         self._lines: deque[bytes] = deque()
         self._dropped = 0
         self._counting = threading.Lock()
@@ -45,13 +53,16 @@ class Log:
         self._file = sys.stderr.buffer
         self._render = _terminal() if sys.stderr.isatty() else _json()
         self._thread = threading.Thread(target=self._write, name="waypost-log", daemon=True)
-        self._thread.start()
+        if has_thread:
+            self._thread.start()
 
     def emit(self, event: events.Event) -> None:
-        """Log an event. This method never raises and never waits, even if the log cannot be written."""
+        """Log an event. This method never raises, even if the log cannot be written. With a thread, it never waits."""
         try:
             if len(self._lines) < BACKLOG:
                 self._lines.append(self._line(event))
+                if not self._has_thread:
+                    self._write_waiting()
                 return
         except Exception:  # noqa: BLE001, S110 - the line is counted as dropped, below
             pass
@@ -64,7 +75,8 @@ class Log:
     def close(self) -> None:
         """Write the waiting lines, and stop the thread. The method returns after at most two seconds."""
         self._closing.set()
-        self._thread.join(timeout=2)
+        if self._has_thread:
+            self._thread.join(timeout=2)
 
     def _line(self, event: events.Event) -> bytes:
         kind: Any = type(event)
@@ -74,8 +86,8 @@ class Log:
         if cause is None:
             is_recovery = fields.get("works", False)
             level = "warning" if kind in events.WARNINGS and not is_recovery else "info"
-            return self._render(level, {"event": name, **fields})
-        return self._render("error", {"event": name, "exc_info": cause, **fields})
+            return self._render(level, {"event": name, **self._of_process, **fields})
+        return self._render("error", {"event": name, "exc_info": cause, **self._of_process, **fields})
 
     def _write(self) -> None:
         """Write the waiting lines repeatedly until the log is closed. This method runs on the log's own thread."""

@@ -67,13 +67,13 @@ class Runs(Protocol):
 
 
 @contextmanager
-def process_of_a_server() -> Iterator[Process]:
-    """Set up this process for a server. Enter this context before you create the server.
+def process_of_a_server(log: logs.Log) -> Iterator[Process]:
+    """Set up this process for a server that writes to `log`. Enter this context before you create the server.
 
     When the context ends, all log lines have been written.
     """
     root = logging.getLogger()
-    log, handlers = logs.Log(), root.handlers[:]
+    handlers = root.handlers[:]
     root.handlers[:] = [logs.LibraryErrors(log.emit)]
     try:
         with new_files_are_private():
@@ -120,8 +120,11 @@ def collect_less_garbage() -> None:
     gc.set_threshold(COLLECT_AFTER)
 
 
-async def run(server: Runs, when_ready: Callable[[Run], None]) -> None:
+async def run(server: Runs, when_ready: Callable[[Run], None], *, lifeline: int | None = None) -> None:
     """Start a server, pass its addresses to `when_ready`, and stop the server when a signal arrives.
+
+    `lifeline` is the file descriptor of a pipe whose other end only the supervisor holds. The server also stops when
+    the supervisor has ended.
 
     Raises the errors that prevent the server from starting, and `ServerFailed` if a task that the server needs has
     ended.
@@ -131,6 +134,8 @@ async def run(server: Runs, when_ready: Callable[[Run], None]) -> None:
     # Before this call there is no work to finish, so a signal ends the process immediately, even while the start
     # waits for another server's migration.
     signals.handle_stop_signals()
+    if lifeline is not None:
+        signals.stop_at_end_of(lifeline)
     collect_less_garbage()
     failed = asyncio.ensure_future(server.tasks.failed())
     try:
@@ -157,7 +162,7 @@ class Signals:
         self.stop: asyncio.Future[str] = self._loop.create_future()
         """A future that is done when the server should stop. The result is the name of the signal."""
         self._reopen = reopen
-        self._had_terminal = _has_terminal()
+        self._had_terminal = has_terminal()
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
 
@@ -168,18 +173,27 @@ class Signals:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop, number)
 
+    def stop_at_end_of(self, pipe: int) -> None:
+        """Stop the server when the other end of a pipe is closed."""
+        self._loop.add_reader(pipe, self._stop_without_supervisor, pipe)
+
+    def _stop_without_supervisor(self, pipe: int) -> None:
+        self._loop.remove_reader(pipe)
+        if not self.stop.done():
+            self.stop.set_result("the supervisor ended")
+
     def _stop(self, number: signal.Signals) -> None:
         if not self.stop.done():
             self.stop.set_result(number.name)
 
     def _hang_up(self) -> None:
-        if self._had_terminal and not _has_terminal():
+        if self._had_terminal and not has_terminal():
             self._stop(signal.SIGHUP)
         else:
             self._reopen()
 
 
-def _has_terminal() -> bool:
+def has_terminal() -> bool:
     """Whether this process has a controlling terminal that still exists."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))

@@ -1,8 +1,7 @@
 """A service: everything that one server runs on one event loop. The service starts and stops its parts in order."""
 
-import os
 import socket
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -11,10 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from waypost.app import ports
+from waypost.app.limit_state import OwnState
 from waypost.app.mail import accept
 from waypost.app.mail.routes import list_routes
 from waypost.app.ports.failures import STORE_FAILURES
-from waypost.config.settings import Clock, Settings
+from waypost.config.settings import FEWEST, Clock, Settings
 from waypost.config.types import SELF_SIGNED, Endpoint
 from waypost.delivery.queue.worker import Worker
 from waypost.domain import errors
@@ -23,11 +23,10 @@ from waypost.domain.mail import routes
 from waypost.host import data_directory, run_file
 from waypost.host.clock import VirtualClock, now
 from waypost.host.private_files import Exposure, Risk
-from waypost.net.host_names import why_no_address
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
 from waypost.observe.tasks import OnError, Tasks
-from waypost.server import opening, routes_check, start_warnings
+from waypost.server import opening, routes_check, sockets, start_warnings
 from waypost.server.assembly import delivery, http, smtp
 from waypost.server.assembly.common import Common, connections, deployment, disk_guard, routes_of_settings
 from waypost.server.assembly.smtp import SmtpEdge
@@ -35,12 +34,12 @@ from waypost.server.http.server import HttpServer
 from waypost.server.maintenance import PLAN_AGE, Maintenance
 from waypost.server.opening import CannotStart, open_store
 from waypost.server.owner import find_or_make, first_instance
+from waypost.server.supervisor.worker_process import WorkerProcess
 from waypost.smtp.backend.ids import Ids
 from waypost.smtp.server import tls
 
-StartListening = Callable[[str, int], Awaitable[tuple[str, int]]]
-"""Starts to listen on a host and port, and returns the actual host and port. Raises `OSError` if the server cannot
-listen there."""
+StartListening = Callable[[socket.socket], Awaitable[None]]
+"""Starts to listen on a bound socket."""
 
 
 class Role(StrEnum):
@@ -72,14 +71,17 @@ class Service:
         emit: events.Emit = lambda _: None,
         files: float = float("inf"),
         warn: Callable[[str], None] = lambda _: None,
+        process: WorkerProcess | None = None,
     ) -> None:
         """`files` is the number of files that the service may have open. Each client connection uses one open file.
 
-        The service calls `warn` with each warning for the person who starts the server.
+        The service calls `warn` with each warning for the person who starts the server. `process` is the worker process
+        that the service runs in; None if the service is the whole server.
         """
         self.settings = settings
         self.roles = frozenset(roles)
-        self.directory = data_directory.DataDirectory(settings.data)
+        self.directory = process.directory if process else data_directory.DataDirectory(settings.data)
+        self._process = process
         self.emit = emit
         self.incidents = Incidents(emit, of_store=STORE_FAILURES)
         self.tasks = Tasks(self.incidents)
@@ -132,12 +134,13 @@ class Service:
         The service does not listen and claims no deliveries until it has checked that no route leads back to it, and
         has made all of its parts.
         """
-        self._take_directory(opened)
+        if self._process is None:
+            self._take_directory(opened)
         await self._refuse_circular_routes()
         database = self.directory.where(self.settings.database)
         store = self._open_store(database, opened)
         owner = await self._find_owner(store)
-        common = self._make_common(store, owner, is_shared=bool(database))
+        common = self._make_common(store, owner, has_connections=bool(database))
         maintenance = self._make_maintenance(common)
         worker = self._make_worker(common)
         calls = await self._make_http_server(common, worker, maintenance)
@@ -148,22 +151,17 @@ class Service:
         self._begin_maintenance(maintenance, opened)
         run = self._found(calls_at, mail_at, mail)
         await self._begin_to_check_routes(store, run, opened)
-        self.directory.announce(run)
+        if self._process is None:
+            self.directory.announce(run)
         return run
 
     # The steps of a start
 
     def _take_directory(self, opened: AsyncExitStack) -> None:
-        """Lock the data directory. Log the risks that other users of the machine pose to the directory, and warn about
-        them. Also warn about settings that are probably not intended.
-        """
+        """Lock the data directory, and report the risks to it."""
         exposures = self.directory.prepare()
         opened.callback(self.directory.release)
-        for exposure in exposures:
-            self.emit(_event_of(exposure))
-            self._warn(exposure.sentence)
-        for sentence in start_warnings.of_settings(self.settings):
-            self._warn(sentence)
+        report_risks(self.settings, exposures, emit=self.emit, warn=self._warn)
 
     async def _refuse_circular_routes(self) -> None:
         """Raise `routes_check.LeadsBack` if a route in the settings leads to a listener of this service."""
@@ -174,7 +172,9 @@ class Service:
 
         When the service stops, it ends all tasks before it closes the database.
         """
-        store = open_store(self.directory, database, connections=self.settings.database_connections)
+        processes = self._process.count if self._process else 1
+        connections = max(FEWEST, self.settings.database_connections // processes)
+        store = open_store(self.directory, database, connections=connections)
         opened.push_async_callback(store.close)
         opened.push_async_callback(self.tasks.stop)
         if database:
@@ -189,20 +189,24 @@ class Service:
         self.instance_id = await store.write(partial(first_instance, tenant=owner, now=now()))
         return owner
 
-    def _make_common(self, store: ports.Store, owner: Tenant, *, is_shared: bool) -> Common:
+    def _make_common(self, store: ports.Store, owner: Tenant, *, has_connections: bool) -> Common:
+        """`has_connections` is true if the store is a PostgreSQL database, which other servers may use too."""
+        process = self._process
         return Common(
             settings=self.settings,
             directory=self.directory,
             store=store,
-            is_shared=is_shared,
+            is_alone=not has_connections and (process is None or process.is_first),
             owner=owner,
             deployment=deployment(self.settings, self.directory, owner=owner.account),
             connections=connections(
-                self.settings, files=self._files, is_shared=is_shared, emit=self.emit, warn=self._warn
+                self.settings, files=self._files, has_connections=has_connections, emit=self.emit, warn=self._warn
             ),
             disk_guard=disk_guard(self.settings, self.directory, store, emit=self.emit, warn=self._warn),
             virtual_clock=self._virtual_clock,
             ids=Ids(),
+            limit_state=process.limit_state if process else OwnState(),
+            processes=process.count if process else 1,
             emit=self.emit,
             tasks=self.tasks,
         )
@@ -218,10 +222,10 @@ class Service:
             token_retention=self.settings.token_retention,
             refusal_retention=self.settings.trace_refusals,
             rules=self.settings.retention,
-            # If this server has its own SQLite file, no other server can still be receiving messages that were begun
+            # If no other process uses the database, no other process can still be receiving messages that were begun
             # before this start.
-            begun_before=moment - accept.LONGEST_TRANSFER if common.is_shared else moment,
-            first_plan_age=PLAN_AGE if common.is_shared else timedelta(),
+            begun_before=moment if common.is_alone else moment - accept.LONGEST_TRANSFER,
+            first_plan_age=timedelta() if common.is_alone else PLAN_AGE,
         )
 
     def _make_worker(self, common: Common) -> Worker | None:
@@ -250,7 +254,7 @@ class Service:
         """Listen for API calls. Return the address of the API, or an empty string if the service has no API role."""
         if server is None:
             return ""
-        address = await self._listen("http", self.settings.http, server.start)
+        address = await self._listen(sockets.HTTP, 0, self.settings.http, server.start)
         opened.push_async_callback(server.stop)
         return address
 
@@ -264,12 +268,14 @@ class Service:
             return addresses
         await edge.begin(opened)
         for listener in smtp.listeners(self.settings):
-            for endpoint in self.settings.mail_endpoints[listener.name]:
-                found = await self._listen(listener.name, endpoint, partial(edge.server.start, listener))
+            for place, endpoint in enumerate(self.settings.mail_endpoints[listener.name]):
+                found = await self._listen(listener.name, place, endpoint, partial(edge.server.start, listener))
                 addresses[listener.name] = addresses[listener.name] or found
         return addresses
 
     def _begin_maintenance(self, maintenance: Maintenance, opened: AsyncExitStack) -> None:
+        if self._process and not self._process.does_upkeep:
+            return
         for run in (maintenance.run, maintenance.run_plans):
             opened.callback(self.tasks.start(run, where="upkeep", on_error=OnError.RESTART).cancel)
 
@@ -291,27 +297,41 @@ class Service:
 
     async def _begin_to_check_routes(self, store: ports.Store, run: run_file.Run, opened: AsyncExitStack) -> None:
         """Start a task that logs the routes whose targets cannot be reached now."""
+        if self._process and not self._process.is_first:
+            return
         checked = [*self._set_routes, *await store.read(list_routes)]
         server = replace(self._checked_for, listeners=run.listeners)
         check = partial(routes_check.log_unreachable, checked, server, self.emit)
         opened.callback(self.tasks.start(check, where="routes", on_error=OnError.LEAVE).cancel)
 
-    async def _listen(self, edge: str, endpoint: Endpoint, start: StartListening) -> str:
-        """Listen on an endpoint. Return the actual HOST:PORT, even if the given port is 0. Raises `CannotStart`."""
-        try:
-            real = Endpoint(*await start(endpoint.host, endpoint.port))
-        except (socket.gaierror, UnicodeError) as error:
-            raise CannotStart(
-                f"Cannot listen on {endpoint}: {why_no_address(error)}. With --{edge}, name an address of this "
-                f"machine, such as 127.0.0.1:{endpoint.port}."
-            ) from error
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise CannotStart(
-                f"Cannot listen on {endpoint}: {reason}. Choose another address with --{edge}."
-            ) from error
+    async def _listen(self, edge: str, place: int, endpoint: Endpoint, start: StartListening) -> str:
+        """Listen on an endpoint. Return the actual HOST:PORT, even if the given port is 0. Raises `CannotStart`.
+
+        `edge` is the name of the setting with the endpoint, and `place` is the endpoint's place in the setting.
+        """
+        bound = self._process.sockets[edge, place] if self._process else sockets.bind(edge, endpoint)[0]
+        for each in bound:
+            await start(each)
+        real = Endpoint(*bound[0].getsockname()[:2])
         self.emit(events.Listening(edge=edge, address=str(real)))
         return str(real)
+
+
+def report_risks(
+    settings: Settings,
+    exposures: Iterable[Exposure],
+    *,
+    emit: events.Emit,
+    warn: Callable[[str], None],
+) -> None:
+    """Log the risks that other users of the machine pose to the data directory, and warn about them. Also warn about
+    settings that are probably not intended.
+    """
+    for exposure in exposures:
+        emit(_event_of(exposure))
+        warn(exposure.sentence)
+    for sentence in start_warnings.of_settings(settings):
+        warn(sentence)
 
 
 def _event_of(exposure: Exposure) -> events.Event:

@@ -1,6 +1,7 @@
 """Starts, stops and kills a `waypost serve` process on free ports. The server stops when its parent process ends."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -50,7 +51,13 @@ class Server:
         try:
             with self.log.open("a", encoding="utf-8") as log:
                 self._process = subprocess.Popen(
-                    command, stdin=server_end, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment()
+                    command,
+                    stdin=server_end,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    env=_environment(),
+                    process_group=0,  # so that `kill` can kill the server's worker processes too
                 )
         finally:
             os.close(server_end)
@@ -70,9 +77,9 @@ class Server:
         return self._ended()
 
     def kill(self) -> None:
-        """Kill the server immediately, with SIGKILL (`kill -9`)."""
+        """Kill all processes of the server immediately, with SIGKILL (`kill -9`)."""
         assert self._process is not None
-        self._process.kill()
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._ended()
 
     @property

@@ -18,7 +18,8 @@ from waypost.api.access.throttle import Throttle
 from waypost.api.asgi import Api
 from waypost.api.errors import ApiError
 from waypost.api.wire.http import Request
-from waypost.app import rate_limits as buckets_in_memory
+from waypost.app import limit_state
+from waypost.app.limit_state import OwnState
 from waypost.app.rate_limits import FailedSignatures
 from waypost.domain.directory.instances import Tenant
 from waypost.domain.iam.access_keys import AccessKey
@@ -50,19 +51,19 @@ def admitted(throttle, count, tenant=TENANT, operation="CreateInstance", now=NOW
 
 
 def test_a_burst_is_admitted_and_then_calls_at_the_rate():
-    throttle = Throttle(rates.AWS)
+    throttle = Throttle(rates.AWS, OwnState())
     assert [admitted(throttle, 7, now=later(seconds)) for seconds in (0, 0, 0.5, 1.5, 60)] == [5, 0, 1, 2, 5]
 
 
 @pytest.mark.parametrize(("tenant", "operation"), OTHERS.values(), ids=OTHERS)
 def test_each_operation_of_an_account_and_region_has_its_own_rate(tenant, operation):
-    throttle = Throttle(rates.AWS)
+    throttle = Throttle(rates.AWS, OwnState())
     assert admitted(throttle, 9) == 5
     assert admitted(throttle, 9, tenant, operation) == 5
 
 
 def test_an_account_has_one_rate_for_all_its_calls_in_the_relaxed_profile():
-    throttle = Throttle(replace(rates.RELAXED, rate=rates.Rate(2, 5)))
+    throttle = Throttle(replace(rates.RELAXED, rate=rates.Rate(2, 5)), OwnState())
     assert admitted(throttle, 9) == 5
     assert admitted(throttle, 9, operation="TagResource") == 0
     assert admitted(throttle, 9, tenant=Tenant(TENANT.account, "eu-west-1")) == 0
@@ -71,7 +72,7 @@ def test_an_account_has_one_rate_for_all_its_calls_in_the_relaxed_profile():
 
 @pytest.fixture
 def few_buckets(monkeypatch):
-    monkeypatch.setattr(buckets_in_memory, "MAX_BUCKETS", 10)
+    monkeypatch.setattr(limit_state, "MOST_TIMES", 10)
 
 
 def tenants():
@@ -79,12 +80,12 @@ def tenants():
 
 
 def buckets(limited):
-    return limited._buckets._full_at
+    return limited._buckets._full_at._times
 
 
 @pytest.mark.usefixtures("few_buckets")
 def test_the_memory_for_many_callers_is_bounded():
-    throttle, failed = Throttle(rates.AWS), FailedSignatures()
+    throttle, failed = Throttle(rates.AWS, OwnState()), FailedSignatures(OwnState())
     for number, tenant in zip(range(100), tenants(), strict=False):
         throttle.admit(tenant, "CreateInstance", later(number / 100))
         failed.delay(f"192.0.2.{number}", later(number / 100))
@@ -93,15 +94,15 @@ def test_the_memory_for_many_callers_is_bounded():
 
 
 def test_the_number_of_buckets_is_limited():
-    limited = Throttle(rates.AWS)
-    for _, tenant in zip(range(buckets_in_memory.MAX_BUCKETS + 1), tenants(), strict=False):
+    limited = Throttle(rates.AWS, OwnState())
+    for _, tenant in zip(range(limit_state.MOST_TIMES + 1), tenants(), strict=False):
         limited.admit(tenant, "CreateInstance", NOW)
-    assert 0 < len(buckets(limited)) <= buckets_in_memory.MAX_BUCKETS
+    assert 0 < len(buckets(limited)) <= limit_state.MOST_TIMES
 
 
 @pytest.mark.usefixtures("few_buckets")
 def test_full_buckets_are_dropped_first():
-    throttle = Throttle(rates.AWS)
+    throttle = Throttle(rates.AWS, OwnState())
     for _, tenant in zip(range(9), tenants(), strict=False):
         throttle.admit(tenant, "CreateInstance", NOW)
     assert admitted(throttle, 6, now=later(10)) == 5
@@ -112,7 +113,7 @@ def test_full_buckets_are_dropped_first():
 
 @pytest.mark.usefixtures("few_buckets")
 def test_the_emptiest_buckets_are_kept_when_there_are_many_callers():
-    throttle = Throttle(rates.AWS)
+    throttle = Throttle(rates.AWS, OwnState())
     assert admitted(throttle, 9) == 5
     for _, tenant in zip(range(50), tenants(), strict=False):
         throttle.admit(tenant, "TagResource", NOW)
@@ -121,7 +122,7 @@ def test_the_emptiest_buckets_are_kept_when_there_are_many_callers():
 
 @pytest.mark.usefixtures("few_buckets")
 def test_a_caller_whose_bucket_was_dropped_gets_at_most_one_burst():
-    throttle = Throttle(rates.AWS)
+    throttle = Throttle(rates.AWS, OwnState())
     assert admitted(throttle, 3) == 3
     for _, tenant in zip(range(20), tenants(), strict=False):  # their buckets are emptier, so they are kept
         admitted(throttle, 5, tenant, "TagResource")
@@ -130,13 +131,13 @@ def test_a_caller_whose_bucket_was_dropped_gets_at_most_one_burst():
 
 
 def test_the_responses_to_twenty_wrong_signatures_are_immediate_and_later_ones_are_delayed():
-    failed = FailedSignatures()
+    failed = FailedSignatures(OwnState())
     delays = [failed.delay("192.0.2.1", NOW) for _ in range(30)]
     assert delays == [0] * 20 + [1, 2, 3, 4, 5] + [5] * 5
 
 
 def test_after_a_pause_responses_to_wrong_signatures_are_immediate_again():
-    failed = FailedSignatures()
+    failed = FailedSignatures(OwnState())
     for _ in range(100):
         failed.delay("192.0.2.1", NOW)
     assert failed.delay("192.0.2.1", later(5)) == 1
@@ -157,7 +158,7 @@ SOURCES = {
 
 @pytest.mark.parametrize(("one", "other", "same"), SOURCES.values(), ids=SOURCES)
 def test_each_source_address_has_its_own_delay(one, other, same):
-    failed = FailedSignatures()
+    failed = FailedSignatures(OwnState())
     for _ in range(25):
         failed.delay(one, NOW)
     assert (failed.delay(other, NOW) > 0) is same
@@ -197,8 +198,8 @@ def api():
     return Api(
         NoInstances(),
         terms=TERMS,
-        limits=rates.AWS,
-        failures=FailedSignatures(),
+        throttle=Throttle(rates.AWS, OwnState()),
+        failures=FailedSignatures(OwnState()),
         clock=lambda: NOW,
         emit=lambda event: None,
     )
@@ -319,8 +320,8 @@ def test_an_instance_cannot_have_more_email_addresses_than_its_quota(tmp_path, s
         api = Api(
             store,
             terms=terms,
-            limits=rates.AWS,
-            failures=FailedSignatures(),
+            throttle=Throttle(rates.AWS, OwnState()),
+            failures=FailedSignatures(OwnState()),
             clock=lambda: NOW,
             emit=lambda event: None,
         )

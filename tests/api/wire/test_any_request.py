@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from tests.api.refusals import MODEL
 from tests.kit.examples import examples
 from tests.kit.values import TENANT, TERMS, NoSeal, an_email_address, make_instance
+from waypost.api.access.throttle import Throttle
 from waypost.api.asgi import Api
 from waypost.api.wire import shapes
 from waypost.api.wire.http import OCTETS, Request
+from waypost.app.limit_state import OwnState
 from waypost.app.rate_limits import FailedSignatures
 from waypost.domain.directory.aliases import AliasLink
 from waypost.domain.iam.access_keys import AccessKey
@@ -179,8 +181,8 @@ class ApiWithoutNetwork:
         self._api = Api(
             self._store,
             terms=TERMS,
-            limits=rates.RELAXED,
-            failures=FailedSignatures(),
+            throttle=Throttle(rates.RELAXED, OwnState()),
+            failures=FailedSignatures(OwnState()),
             clock=now,
             emit=self.events.append,
         )

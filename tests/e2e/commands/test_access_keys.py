@@ -24,6 +24,7 @@ from waypost.host.data_directory import DataDirectory
 from waypost.server import opening
 
 ON_FREE_PORTS = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
+DATABASE_FILES = {"waypost.sqlite3", "waypost.sqlite3-next", "waypost.sqlite3-turn"}
 ONE_MASTER_KEY, ANOTHER = (base64.urlsafe_b64encode(octets * 32).decode() for octets in (b"\xfb", b"\xbf"))
 
 
@@ -284,7 +285,7 @@ def test_the_database_contains_no_unencrypted_secret(system, keys):
 def test_only_the_owner_can_use_the_files_that_a_command_creates(own_keys):
     own_keys.create()
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in own_keys.data.iterdir()}
-    assert modes == dict.fromkeys(["master.key", "waypost.sqlite3"], 0o600)
+    assert modes == dict.fromkeys(["master.key", *DATABASE_FILES], 0o600)
     assert stat.S_IMODE(own_keys.data.stat().st_mode) == 0o700
 
 
@@ -306,7 +307,7 @@ def test_aws_tools_can_create_keys_with_credential_process(system, tmp_path, mon
 def test_the_master_key_can_come_from_the_environment(own_keys, spelling):
     made = own_keys.create(WAYPOST_MASTER_KEY=ONE_MASTER_KEY)
     assert made["AccessKeyId"] in own_keys("list", WAYPOST_MASTER_KEY=spelling)
-    assert [file.name for file in own_keys.data.iterdir()] == ["waypost.sqlite3"]
+    assert {file.name for file in own_keys.data.iterdir()} == DATABASE_FILES
 
 
 @pytest.mark.parametrize(

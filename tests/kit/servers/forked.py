@@ -27,15 +27,16 @@ _context.set_forkserver_preload(LOADED)
 class Popen:
     """The part of `subprocess.Popen` that is needed to start and end `python -m MODULE …`."""
 
-    def __init__(self, command, *, stdout, stderr, text, env, stdin=subprocess.DEVNULL):
+    def __init__(self, command, *, stdout, stderr, text, env, stdin=subprocess.DEVNULL, process_group=None):
         python, option, *words = command
         assert (python, option, stdout, text) == (sys.executable, "-m", subprocess.PIPE, True)
+        assert process_group in {None, 0}
         read, write = os.pipe()
         self.stdout = os.fdopen(read, encoding="utf-8")
         null = os.open(os.devnull, os.O_RDONLY)
         streams = (null if stdin == subprocess.DEVNULL else stdin, write, stderr.fileno())
         ignored = [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN]
-        arguments = (words, env, Path.cwd(), [*map(DupFd, streams)], ignored)
+        arguments = (words, env, Path.cwd(), [*map(DupFd, streams)], (ignored, process_group))
         self._process = _context.Process(target=_run, args=arguments, daemon=True)
         self._process.start()
         os.close(write)
@@ -69,8 +70,11 @@ class Popen:
         self.send_signal(signal.SIGKILL)
 
 
-def _run(words, environment, directory, streams, ignored):
+def _run(words, environment, directory, streams, of_process):
     """In the new process, run a module with these arguments, like `python -m`."""
+    ignored, process_group = of_process
+    if process_group is not None:
+        os.setpgid(0, process_group)
     for number, stream in enumerate(streams):
         given = stream.detach()
         os.dup2(given, number)

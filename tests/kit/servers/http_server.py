@@ -9,8 +9,11 @@ import uvloop
 
 from tests.kit.patience import NEVER, PATIENCE, wait_until
 from tests.kit.supervised import supervised
+from waypost.app.limit_state import OwnState
+from waypost.config.types import Endpoint
 from waypost.server.http.limits import HttpBounds
 from waypost.server.http.server import HttpServer
+from waypost.server.sockets import bind
 
 
 class Served:
@@ -33,7 +36,9 @@ class Served:
 
     async def _serve(self):
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        self._server = HttpServer(self._application, tasks=supervised(self.emitted.append), **self._options)
+        self._server = HttpServer(
+            self._application, tasks=supervised(self.emitted.append), limit_state=OwnState(), **self._options
+        )
         self._server.config.timeout_keep_alive = NEVER
         enter = self._server._admission.enter
 
@@ -42,7 +47,9 @@ class Served:
             return enter(peer)
 
         self._server._admission.enter = enter_and_count
-        self.address = await self._server.start("127.0.0.1", 0)
+        (bound,) = bind("http", Endpoint("127.0.0.1", 0))[0]
+        self.address = bound.getsockname()
+        await self._server.start(bound)
         self._ready.set()
         await self._end.wait()
         for connection in list(self._server.server_state.connections):

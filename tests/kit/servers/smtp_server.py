@@ -16,7 +16,10 @@ from tests.kit.servers.connection_clock import Clock, LoopWithClock
 from tests.kit.supervised import supervised
 from tests.kit.values import an_email_address, in_memory, make_instance
 from waypost.app.deployment import Deployment
+from waypost.app.limit_state import OwnState
+from waypost.config.types import Endpoint
 from waypost.observe import events
+from waypost.server.sockets import bind
 from waypost.smtp.backend.reception import Backend
 from waypost.smtp.limits.admission import Admission
 from waypost.smtp.limits.memory import Memory
@@ -157,7 +160,7 @@ class Served:
             clock=lambda: datetime.now(UTC),
             emit=self.emitted.append,
             tasks=supervised(self.emitted.append),
-            admission=Admission(bounds),
+            admission=Admission(bounds, OwnState()),
             memory=Memory(bounds.memory),
             authenticator=authenticator,
             enforces=enforces,
@@ -247,7 +250,9 @@ async def serving(
     many = dict.fromkeys(("command_limit", "error_limit", "unknown_recipient_limit"), 1_000_000)
     capabilities = Capabilities(hostname="mail.example", **many | (capabilities or {}))
     listener = Listener(name="smtp", capabilities=capabilities, **listener or {})
-    served.address = await served.server.start(listener, "127.0.0.1", 0)
+    (bound,) = bind("smtp", Endpoint("127.0.0.1", 0))[0]
+    served.address = bound.getsockname()
+    await served.server.start(listener, bound)
     try:
         yield served
         await served.stop()

@@ -7,6 +7,7 @@ import pytest
 
 from tests.kit.patience import wait_until
 from tests.kit.servers.http_server import all_of, echo, is_open, served, until
+from waypost.app.limit_state import OwnState
 from waypost.observe import events
 from waypost.server.http.limits import FULL, LOG_EVERY, TOO_MANY, HttpAdmission, HttpBounds
 from waypost.server.open_files import FEWEST, OWN_FILES, Connections, connections_within
@@ -83,7 +84,7 @@ def test_the_server_ignores_further_requests_of_a_refused_client():
 
 def test_addresses_in_one_ipv6_network_count_as_one_address():
     logged = []
-    admission = HttpAdmission(HttpBounds(connections_each=2), logged.append)
+    admission = HttpAdmission(HttpBounds(connections_each=2), logged.append, OwnState())
     assert [admission.enter(f"2001:db8:0:1::{number}") for number in range(3)] == [None, None, TOO_MANY]
     assert admission.enter("2001:db8:0:2::1") is None
     assert admission.enter("::ffff:192.0.2.1") is None
@@ -94,7 +95,7 @@ def test_addresses_in_one_ipv6_network_count_as_one_address():
 
 
 def test_the_networks_of_one_ipv6_customer_together_get_half_of_the_connections():
-    admission = HttpAdmission(HttpBounds(connections=10, connections_each=2), lambda _: None)
+    admission = HttpAdmission(HttpBounds(connections=10, connections_each=2), lambda _: None, OwnState())
     assert [admission.enter(f"2001:db8:7:{number:x}::1") for number in range(6)] == [None] * 5 + [TOO_MANY]
     assert [admission.enter(f"2001:db8:8:{number:x}::1") for number in range(4)] == [None] * 4
     assert admission.enter("192.0.2.1") is None

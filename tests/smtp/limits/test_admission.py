@@ -7,6 +7,7 @@ import pytest
 
 from tests.kit.certificates import TlsClient, tls_setup, until_cut
 from tests.kit.servers.smtp_server import HELLO, FakeStore, on_both_loops, on_our_loop, run_on, serving
+from waypost.app.limit_state import OwnState
 from waypost.domain.directory import addresses
 from waypost.observe import events
 from waypost.smtp.backend.reception import Reception
@@ -22,7 +23,7 @@ TOO_MANY = "421 4.7.0 Too many connections from your address; please try again l
 
 
 def an_admission(**bounds):
-    return Admission(SmtpLimits(**bounds))
+    return Admission(SmtpLimits(**bounds), OwnState())
 
 
 # The rules
@@ -241,7 +242,7 @@ async def test_a_message_over_the_limit_per_minute_gets_a_temporary_failure():
 
 
 def test_new_connections_per_minute_are_limited_for_each_address():
-    admission = Admission(SmtpLimits(new_connections_a_minute=2))
+    admission = Admission(SmtpLimits(new_connections_a_minute=2), OwnState())
     assert [admission.enter("192.0.2.1", NOW) for _ in range(3)] == [None, None, replies.TOO_MANY_CONNECTIONS]
     assert admission.enter("192.0.2.2", NOW) is None
     assert admission.enter("192.0.2.1", NOW + timedelta(seconds=31)) is None
@@ -249,12 +250,12 @@ def test_new_connections_per_minute_are_limited_for_each_address():
 
 
 def test_a_trusted_listener_limits_connections_only_in_total():
-    admission = Admission(SmtpLimits(connections=5, connections_each=2))
+    admission = Admission(SmtpLimits(connections=5, connections_each=2), OwnState())
     assert [admission.enter("192.0.2.1", NOW, trusted=True) for _ in range(6)] == [None] * 5 + [replies.SERVER_FULL]
 
 
 def test_unknown_recipients_are_counted_for_each_address_over_all_sessions():
-    admission = Admission(SmtpLimits())
+    admission = Admission(SmtpLimits(), OwnState())
     guesses = [admission.unknown_from("192.0.2.1", NOW) for _ in range(UNKNOWN.burst + 1)]
     assert guesses == [None] * UNKNOWN.burst + [replies.TOO_MANY_UNKNOWN]
     assert admission.unknown_from("192.0.2.2", NOW) is None

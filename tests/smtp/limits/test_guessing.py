@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from tests.kit.examples import examples
 from tests.kit.servers.smtp_server import HELLO, FakeStore, on_both_loops, reset, serving
-from waypost.app import rate_limits
+from waypost.app import limit_state
+from waypost.app.limit_state import OwnState
 from waypost.domain.directory import addresses
 from waypost.observe import events
 from waypost.smtp.backend.reception import Reception
-from waypost.smtp.limits import guessing
 from waypost.smtp.limits.guessing import GROWTH, LONGEST_WAIT, SIZES, Guessing
 from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.requests import RecipientGiven
@@ -38,7 +38,7 @@ def guess(guessing, peer, now, count=1):
 
 
 def test_after_some_unknown_recipients_each_further_one_increases_the_delay():
-    guesses = Guessing()
+    guesses = Guessing(OwnState())
     now, waits = guess(guesses, "192.0.2.1", NOW, FREE)
     assert waits == [0.0] * FREE
     guesses.count("192.0.2.1", now)
@@ -49,7 +49,7 @@ def test_after_some_unknown_recipients_each_further_one_increases_the_delay():
 
 
 def test_the_delay_is_the_same_for_an_existing_address():
-    guesses = Guessing()
+    guesses = Guessing(OwnState())
     now, _ = guess(guesses, "192.0.2.1", NOW, FREE + 30)
     unknown = guesses.wait("192.0.2.1", now)
     then = now + timedelta(seconds=unknown)
@@ -58,14 +58,14 @@ def test_the_delay_is_the_same_for_an_existing_address():
 
 
 def test_a_client_that_makes_occasional_mistakes_is_never_delayed():
-    guesses = Guessing()
+    guesses = Guessing(OwnState())
     for minute in range(600):
         _, waits = guess(guesses, "192.0.2.1", NOW + timedelta(minutes=minute), 5)
         assert waits == [0.0] * 5
 
 
 def test_the_delay_ends_after_a_client_has_sent_no_unknown_recipients_for_some_time():
-    guesses = Guessing()
+    guesses = Guessing(OwnState())
     now, _ = guess(guesses, "192.0.2.1", NOW, 500)
     assert guesses.wait("192.0.2.1", now)
     over = 1 / GROWTH
@@ -81,7 +81,7 @@ def test_the_delay_ends_after_a_client_has_sent_no_unknown_recipients_for_some_t
     ],
 )
 def test_a_network_has_one_count_and_its_surrounding_network_has_a_higher_limit(peer, same, neighbour, other):
-    guesses = Guessing()
+    guesses = Guessing(OwnState())
     now, _ = guess(guesses, peer, NOW, FREE + 41)
     assert guesses.wait(same, now)
     assert guesses.wait(neighbour, now) == guesses.wait(other, now) == 0.0
@@ -92,7 +92,7 @@ def test_a_network_has_one_count_and_its_surrounding_network_has_a_higher_limit(
 
 
 def test_a_client_with_many_connections_gets_its_replies_one_after_the_other_and_then_none():
-    guesses = Guessing()
+    guesses = Guessing(OwnState())
     for _ in range(FREE + 100):
         guesses.count("192.0.2.1", NOW)
     waits = [guesses.wait("192.0.2.1", NOW) for _ in range(1_000)]
@@ -104,7 +104,7 @@ def test_a_client_with_many_connections_gets_its_replies_one_after_the_other_and
 @settings(max_examples=examples(30), deadline=None)
 @given(connections=st.integers(1, 100), hosts=st.integers(1, 256), seconds=st.integers(1, 300))
 def test_the_number_of_answered_guesses_does_not_depend_on_the_number_of_connections(connections, hosts, seconds):
-    guesses, answered = Guessing(), 0
+    guesses, answered = Guessing(OwnState()), 0
     due = [(0.0, number) for number in range(connections)]
     while due:
         at, number = heapq.heappop(due)
@@ -125,16 +125,15 @@ def test_the_number_of_answered_guesses_does_not_depend_on_the_number_of_connect
 
 @pytest.mark.parametrize("clock_back", [0, 3600])
 def test_memory_is_limited_and_no_client_is_locked_out_if_the_clock_is_set_back(monkeypatch, clock_back):
-    for module in (rate_limits, guessing):
-        monkeypatch.setattr(module, "MAX_BUCKETS", 10)
-    guesses = Guessing()
+    monkeypatch.setattr(limit_state, "MOST_TIMES", 10)
+    guesses = Guessing(OwnState())
     for number in range(200):
         for _ in range(FREE + 5):
             guesses.count(f"10.0.{number}.1", NOW)
         guesses.wait(f"10.0.{number}.1", NOW)
     for book in guesses._books:
-        assert len(book._last_reply) <= 10
-        assert len(book._unknown._full_at) <= 10
+        assert len(book._last_reply._times) <= 10
+        assert len(book._unknown._full_at._times) <= 10
     wait = guesses.wait("10.0.199.1", NOW - timedelta(seconds=clock_back))
     assert wait is None or 0 < wait <= LONGEST_WAIT
 

@@ -11,9 +11,7 @@ from waypost.app import ports
 from waypost.domain import errors
 from waypost.observe import events
 from waypost.smtp.backend.ids import Ids
-from waypost.smtp.protocol.capabilities import Capabilities
 from waypost.smtp.protocol.session import Session
-from waypost.smtp.server.interfaces import Listener
 
 
 @on_both_loops
@@ -128,13 +126,6 @@ async def test_stopping_does_not_wait_for_an_incomplete_message():
         await stopping
         (closed,) = served.emitted_of(events.SessionClosed)
         assert closed.reply == "421 4.3.2 Server is shutting down; please try again later"
-
-
-@on_both_loops
-async def test_listening_on_a_port_in_use_raises_os_error():
-    async with serving() as served:
-        with pytest.raises(OSError, match="in use"):
-            await served.server.start(Listener(name="smtp", capabilities=Capabilities(hostname="x")), *served.address)
 
 
 def test_an_exception_in_the_session_is_a_temporary_failure(monkeypatch):

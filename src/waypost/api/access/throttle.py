@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from waypost.api.errors import ApiError
+from waypost.app import ports
 from waypost.app.rate_limits import Buckets
 from waypost.domain.directory.instances import Tenant
 from waypost.domain.limits.rates import Limits
@@ -11,8 +12,8 @@ from waypost.domain.limits.rates import Limits
 class Throttle:
     """Limits the rate of API calls. All instances and users of an account share the account's rate limits."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._buckets = Buckets(limits.rate)
+    def __init__(self, limits: Limits, state: ports.LimitState) -> None:
+        self._buckets = Buckets(limits.rate, state.times("API calls"))
         self._is_of_account = limits.is_of_account
 
     def admit(self, tenant: Tenant, operation: str, now: datetime) -> None:

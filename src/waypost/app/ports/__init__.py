@@ -1,4 +1,4 @@
-"""The interfaces that the use cases need: a store with transactions, the clock, and the sender checks.
+"""The interfaces that the use cases need: a store with transactions, the clock, the sender checks, and limits.
 
 A use case is a function that takes a transaction `tx` and some values. The API, the mail server and the workers run a
 use case with `await store.read(…)` or `await store.write(…)`. When `write` returns, all of the use case's changes are
@@ -11,6 +11,7 @@ files into `ReadTx` and `WriteTx`.
 
 from waypost.app.ports.calls import CallKey, RememberedCall
 from waypost.app.ports.directory import Description, Owners, SearchPage
+from waypost.app.ports.limits import Counts, LimitState, Times
 from waypost.app.ports.notices import OWNER_OF_LOOP, Owed, Owing
 from waypost.app.ports.outside import Authenticator, Clock
 from waypost.app.ports.queue import Claimed, DeadLetter, Held, QueueLine, Waiting
@@ -23,9 +24,11 @@ __all__ = [
     "CallKey",
     "Claimed",
     "Clock",
+    "Counts",
     "DeadLetter",
     "Description",
     "Held",
+    "LimitState",
     "Owed",
     "Owing",
     "Owners",
@@ -36,6 +39,7 @@ __all__ = [
     "SearchPage",
     "Store",
     "StoreUnavailable",
+    "Times",
     "TookTooLong",
     "Waiting",
     "WriteTx",

@@ -5,7 +5,6 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +16,6 @@ from waypost.host.data_directory import DataDirectory
 
 if TYPE_CHECKING:
     from waypost.host.run_file import Run
-    from waypost.server.service import Service
 
 
 def read_file(ctx: typer.Context, config: str) -> str:
@@ -72,20 +70,46 @@ def serve(ctx: typer.Context, **given: str) -> None:
     settings = sources.read(options, os.environ, ctx.obj)
     DataDirectory(settings.data).forget_killed_server()
 
-    import uvloop
-
-    from waypost.server import opening, runtime, service, start_warnings
+    from waypost.server import opening, runtime, start_warnings
 
     for sentence in start_warnings.of_environment(os.environ):
         _warn(sentence)
     try:
-        with runtime.process_of_a_server() as process:
-            server = service.Service(settings, emit=process.emit, files=process.files, warn=_warn)
-            uvloop.run(runtime.run(server, partial(_banner, server)))
+        if settings.workers > 1:
+            _run_workers(settings)
+        else:
+            _run_one_process(settings)
     except (opening.CannotStart, runtime.ServerFailed) as error:
         typer.echo(f"waypost: {error}", err=True)
         raise typer.Exit(1) from error
     _drop_unread_output()
+
+
+def _run_one_process(settings: Settings) -> None:
+    import uvloop
+
+    from waypost.observe import logs
+    from waypost.server import runtime, service
+
+    with runtime.process_of_a_server(logs.Log()) as process:
+        server = service.Service(settings, emit=process.emit, files=process.files, warn=_warn)
+
+        def when_ready(run: "Run") -> None:
+            _banner(settings, server.directory, run, server.instance_id, server.where)
+
+        uvloop.run(runtime.run(server, when_ready))
+
+
+def _run_workers(settings: Settings) -> None:
+    from waypost.observe import logs
+    from waypost.server import runtime
+    from waypost.server.supervisor import supervisor
+
+    directory = DataDirectory(settings.data)
+    with runtime.process_of_a_server(logs.Log(has_thread=False)) as process:
+        supervisor.Supervisor(settings, emit=process.emit, warn=_warn).run(
+            lambda ready: _banner(settings, directory, ready.run, ready.instance_id, ready.where)
+        )
 
 
 def _warn(sentence: str) -> None:
@@ -146,24 +170,29 @@ def _settings_lines(settings: Settings) -> str:
     return read + clock
 
 
+def _workers_line(settings: Settings) -> str:
+    """Return the banner line that shows the number of worker processes, if there are several."""
+    return f"  workers      {settings.workers} processes\n" if settings.workers > 1 else ""
+
+
 def _count(number: int, what: str) -> str:
     return f"{number or 'no'} {what if number == 1 else what + 's'}"
 
 
-def _banner(service: "Service", run: "Run") -> None:
+def _banner(settings: Settings, directory: DataDirectory, run: "Run", instance_id: str, where: str) -> None:
     """Print the banner, which tells the operator the server's addresses and files."""
-    directory = service.directory
     typer.echo(
         f"Waypost {waypost.__version__} is ready.\n"
         f"  API          http://{run.http}   (Amazon Connect; signatures and policies are enforced)\n"
-        f"  limits       {service.settings.limits.name}   ({service.settings.limits.in_words})\n"
-        f"  mail         {run.smtp}   ({_protocols(service.settings)}; only for email addresses that exist)\n"
+        f"  limits       {settings.limits.name}   ({settings.limits.in_words})\n"
+        f"  mail         {run.smtp}   ({_protocols(settings)}; only for email addresses that exist)\n"
         f"{_other_mail_addresses(run)}"
-        f"{_mail_lines(service.settings)}"
-        f"  instance     {service.instance_id}\n"
+        f"{_mail_lines(settings)}"
+        f"  instance     {instance_id}\n"
         f"  access key   in {directory.credentials}\n"
-        f"  data         {service.where}\n"
-        f"{_settings_lines(service.settings)}"
+        f"  data         {where}\n"
+        f"{_workers_line(settings)}"
+        f"{_settings_lines(settings)}"
         f'To use this server, run in your shell:  eval "$(waypost env --data {shlex.quote(str(directory.path))})"\n'
         "Ctrl-C stops the server."
     )

@@ -73,8 +73,8 @@ class Dependencies:
     new_id: notify.NewId
     connections: int = 100
     """The maximum number of simultaneous attempts across all destinations."""
-    is_shared: bool = False
-    """Whether other servers process the same queue."""
+    is_alone: bool = True
+    """Whether no other worker processes the same queue while this worker starts."""
     monotonic: Callable[[], float] = time.monotonic
     """A function that returns the time of a monotonic clock, in seconds. The worker uses this time to determine whether
     its leases have ended.
@@ -113,11 +113,11 @@ class Worker:
         """
 
     async def start(self) -> None:
-        """Start the worker. If no other server shares the queue, first release the claims that a crashed server left
+        """Start the worker. If no other worker processes the queue, first release the claims that a crashed server left
         behind.
         """
         deps = self._deps
-        if not deps.is_shared:
+        if deps.is_alone:
             await deps.store.write(lambda tx: tx.release_all(due_at=deps.clock()))
         loops = self._run, self._leases.keep
         self._loops = [deps.tasks.start(loop, where="delivery", on_error=OnError.RESTART) for loop in loops]

@@ -29,8 +29,8 @@ class Common:
     settings: Settings
     directory: DataDirectory
     store: ports.Store
-    is_shared: bool
-    """Whether other servers may use the same database."""
+    is_alone: bool
+    """Whether no other process can be using the same database while this service starts."""
     owner: Tenant
     """The account and region of the server owner's access key."""
     deployment: Deployment
@@ -40,6 +40,10 @@ class Common:
     """The virtual clock for mail; None if the clock for mail is the real clock."""
     ids: Ids
     """The generator of message ids."""
+    limit_state: ports.LimitState
+    """The tables for the limits on clients."""
+    processes: int
+    """The number of processes that the server consists of."""
     emit: events.Emit
     tasks: Tasks
 
@@ -79,17 +83,18 @@ def routes_of_settings(settings: Settings) -> Sequence[Route]:
 
 
 def connections(
-    settings: Settings, *, files: float, is_shared: bool, emit: events.Emit, warn: Callable[[str], None]
+    settings: Settings, *, files: float, has_connections: bool, emit: events.Emit, warn: Callable[[str], None]
 ) -> Connections:
     """Return the limits on client connections. The limits are lower than in the settings if the operating system does
     not allow the process to open enough files.
 
     If they are lower, the function logs an event, and calls `warn` with a warning for the person who starts the server.
-    `files` is the number of files that the process may open. `is_shared` is true if other servers may use the same
-    database.
+    `files` is the number of files that the process may open. `has_connections` is true if the process connects to
+    PostgreSQL.
     """
     wanted = Connections(settings.smtp_connections, settings.http_connections)
-    others = FILES_OF_AN_ATTEMPT * settings.delivery.connections + (settings.database_connections if is_shared else 0)
+    to_database = settings.database_connections if has_connections else 0
+    others = FILES_OF_AN_ATTEMPT * settings.delivery.connections + to_database
     possible = connections_within(files, wanted, others=others)
     if possible != wanted:
         emit(events.ConnectionsLimited(connections=possible.smtp, http_connections=possible.http, files=int(files)))

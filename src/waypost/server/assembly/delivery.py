@@ -30,7 +30,7 @@ def worker(common: Common) -> Worker:
             emit=common.emit,
             tasks=common.tasks,
             new_id=lambda: ids.new(clock()),
-            connections=common.settings.delivery.connections,
-            is_shared=common.is_shared,
+            connections=max(1, common.settings.delivery.connections // common.processes),
+            is_alone=common.is_alone,
         )
     )

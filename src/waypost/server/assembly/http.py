@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from waypost.api.access.throttle import Throttle
 from waypost.api.asgi import Api
 from waypost.api.operations.calls import Terms
 from waypost.api.operations.page_tokens import PageTokens
@@ -32,11 +33,11 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
     `worker` is None if only other services deliver mail.
     """
     settings = common.settings
-    failures = FailedSignatures()
+    failures = FailedSignatures(common.limit_state)
     api = Api(
         common.store,
         terms=_terms(common),
-        limits=settings.limits,
+        throttle=Throttle(settings.limits, common.limit_state),
         older_regions=await common.store.long_read(lambda tx: tx.regions(), what="the regions of the instances"),
         failures=failures,
         clock=now,
@@ -56,7 +57,9 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
         own_names=settings.own_http_names,
     )
     bounds = HttpBounds(connections=common.connections.http, connections_each=settings.http_connections_each)
-    return HttpServer(_by_path(inspected, api), bounds=bounds, emit=common.emit, tasks=common.tasks)
+    return HttpServer(
+        _by_path(inspected, api), bounds=bounds, emit=common.emit, tasks=common.tasks, limit_state=common.limit_state
+    )
 
 
 def _terms(common: Common) -> Terms:

@@ -76,7 +76,7 @@ def _server(
         connections_each=settings.smtp_connections_each,
         new_connections_a_minute=settings.smtp_new_connections_each,
         messages_a_minute=settings.smtp_messages_each,
-        memory=settings.smtp_memory,
+        memory=settings.smtp_memory // common.processes,
         greeting_delay=settings.greeting_delay.total_seconds(),
     )
     backend = Backend(
@@ -88,7 +88,7 @@ def _server(
         is_full=common.disk_guard.is_full,
         emit=common.emit,
         tasks=common.tasks,
-        admission=Admission(limits),
+        admission=Admission(limits, common.limit_state),
         memory=Memory(limits.memory),
         authenticator=checker,
         enforces=settings.authentication is Authentication.ENFORCE,

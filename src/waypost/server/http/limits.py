@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
+from waypost.app import ports
 from waypost.app.connections import OpenConnections
 from waypost.observe import events
 
@@ -72,10 +73,10 @@ TOO_MANY = "This address has reached its limit on HTTP connections (--http-conne
 class HttpAdmission:
     """Counts connections, decides whether to accept a new connection, and logs the refused connections."""
 
-    def __init__(self, bounds: HttpBounds, emit: events.Emit) -> None:
+    def __init__(self, bounds: HttpBounds, emit: events.Emit, state: ports.LimitState) -> None:
         self.bounds = bounds
         self.emit = emit
-        self.connections = OpenConnections(bounds.connections, bounds.connections_each)
+        self.connections = OpenConnections(bounds.connections, bounds.connections_each, state, "http")
         self._refused: Counter[str] = Counter()
         self._last_refused = ""
         self._unlogged_seconds = 0

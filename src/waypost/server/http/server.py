@@ -15,6 +15,7 @@ from typing import Any, cast
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from waypost.app import ports
 from waypost.observe import events
 from waypost.observe.tasks import OnError, Tasks
 from waypost.server.http.connection import HttpConnection
@@ -91,10 +92,11 @@ class HttpServer(uvicorn.Server):
         bounds: HttpBounds | None = None,
         emit: events.Emit = lambda _: None,
         tasks: Tasks,
+        limit_state: ports.LimitState,
         ticks_a_second: int = TICKS_A_SECOND,
     ) -> None:
         """`ticks_a_second` is the number of ticks that count as one second for the limits on clients."""
-        self._admission = HttpAdmission(bounds or HttpBounds(), emit)
+        self._admission = HttpAdmission(bounds or HttpBounds(), emit, limit_state)
         self._tasks = tasks
         self._ticks_a_second = ticks_a_second
         config = uvicorn.Config(
@@ -113,24 +115,15 @@ class HttpServer(uvicorn.Server):
         self._ready = asyncio.Event()
         self._stopping = asyncio.Event()
 
-    async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Listen on a host and port. Return the actual host and port, even if the given port is 0.
-
-        Raises `OSError` if the server cannot listen on this address, for example because another program uses the port.
-        """
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        # For an unknown host, this call raises `socket.gaierror`, whereas `create_server` would raise a bare `OSError`.
-        socket.getaddrinfo(host, port)
-        listener = socket.create_server((host, port), family=family, backlog=1024)
-        serve = partial(self.serve, sockets=[listener])
+    async def start(self, bound: socket.socket) -> None:
+        """Listen on a socket that is bound to an address. `stop` closes the socket."""
+        serve = partial(self.serve, sockets=[bound])
         self._serving = self._tasks.start(serve, where="http", on_error=OnError.END_SERVER)
         ready = asyncio.create_task(self._ready.wait())
         await asyncio.wait([self._serving, ready], return_when=asyncio.FIRST_COMPLETED)
         if self._serving.done():
             ready.cancel()
             raise RuntimeError("The HTTP server ended before it was ready. The log contains the reason.")
-        address: tuple[str, int] = listener.getsockname()[:2]
-        return address
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the server in the way that uvicorn does, then let `start` return. The uvicorn library calls this

@@ -4,6 +4,7 @@ per client address.
 
 from datetime import datetime
 
+from waypost.app import ports
 from waypost.app.connections import OpenConnections
 from waypost.app.rate_limits import Buckets
 from waypost.domain.limits import networks, rates
@@ -21,12 +22,12 @@ Above this rate, each further unknown recipient ends the session."""
 class Admission:
     """Counts connections, messages and unknown recipients, and refuses clients that exceed a limit."""
 
-    def __init__(self, limits: SmtpLimits) -> None:
-        self.connections = OpenConnections(limits.connections, limits.connections_each)
-        self._new = _a_minute(limits.new_connections_a_minute)
-        self._messages = _a_minute(limits.messages_a_minute)
-        self._unknown = Buckets(UNKNOWN)
-        self._guessing = Guessing()
+    def __init__(self, limits: SmtpLimits, state: ports.LimitState) -> None:
+        self.connections = OpenConnections(limits.connections, limits.connections_each, state, "smtp")
+        self._new = _a_minute(limits.new_connections_a_minute, state.times("new connections"))
+        self._messages = _a_minute(limits.messages_a_minute, state.times("messages"))
+        self._unknown = Buckets(UNKNOWN, state.times("unknown recipients"))
+        self._guessing = Guessing(state)
 
     @property
     def is_crowded(self) -> bool:
@@ -73,8 +74,8 @@ class Admission:
         return self._guessing.wait(peer, now)
 
 
-def _a_minute(count: float) -> Buckets | None:
+def _a_minute(count: float, times: ports.Times) -> Buckets | None:
     """Return buckets that allow `count` events per minute, all of which may come in one burst. Return None if `count`
     is 0, which means that there is no limit.
     """
-    return Buckets(rates.Rate(count / 60, max(1, int(count)))) if count else None
+    return Buckets(rates.Rate(count / 60, max(1, int(count))), times) if count else None

@@ -12,7 +12,8 @@ Here, a network is the address range that one customer typically has: one IPv4 a
 from dataclasses import dataclass
 from datetime import datetime
 
-from waypost.app.rate_limits import MAX_BUCKETS, Buckets
+from waypost.app import ports
+from waypost.app.rate_limits import Buckets
 from waypost.domain.limits import networks
 from waypost.domain.limits.rates import Rate
 
@@ -51,8 +52,8 @@ class Guessing:
     network.
     """
 
-    def __init__(self) -> None:
-        self._books = [_Book(size) for size in SIZES]
+    def __init__(self, state: ports.LimitState) -> None:
+        self._books = [_Book(size, state) for size in SIZES]
 
     def count(self, peer: str, now: datetime) -> None:
         """Count an unknown recipient from the client at this IP address."""
@@ -81,12 +82,15 @@ class Guessing:
 class _Book:
     """The counts of unknown recipients for all networks of one size."""
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, state: ports.LimitState) -> None:
         self._longest_step = size.longest_step
         self._interval = 1 / size.free.per_second
-        self._unknown = Buckets(size.free, patience=self._interval / GROWTH)
-        self._last_reply: dict[str, float] = {}
-        """For each network, the time of the last delayed reply, as a Unix timestamp."""
+        of_size = "/".join(map(str, size.prefix))
+        self._unknown = Buckets(
+            size.free, state.times(f"guessed recipients {of_size}"), patience=self._interval / GROWTH
+        )
+        self._last_reply = state.times(f"delayed replies {of_size}")
+        """For each network, the time of the last delayed reply."""
 
     def count(self, network: str, now: datetime) -> None:
         self._unknown.take(network, now)
@@ -100,16 +104,10 @@ class _Book:
         if not over:  # the usual case
             return 0.0
         seconds = now.timestamp()
-        before = min(self._last_reply.get(network, seconds), seconds + LONGEST_WAIT)  # the clock may have been set back
-        reply = max(before, seconds) + self._longest_step * min(1.0, over * GROWTH)
-        if reply > seconds + LONGEST_WAIT:
-            return None
-        self._last_reply[network] = reply
-        if len(self._last_reply) > MAX_BUCKETS:
-            self._forget(seconds)
+        with self._last_reply.locked():
+            before = min(self._last_reply.get(network), seconds + LONGEST_WAIT)  # the clock may have been set back
+            reply = max(before, seconds) + self._longest_step * min(1.0, over * GROWTH)
+            if reply > seconds + LONGEST_WAIT:
+                return None
+            self._last_reply.put(network, reply, now=seconds)
         return reply - seconds
-
-    def _forget(self, now: float) -> None:
-        waiting = {network: reply for network, reply in self._last_reply.items() if reply > now}
-        newest = sorted(waiting, key=waiting.__getitem__)[-MAX_BUCKETS // 2 :]
-        self._last_reply = {network: waiting[network] for network in newest}

@@ -1,6 +1,7 @@
 """The SMTP server: listens on addresses, keeps track of connections, and logs refused clients."""
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -61,16 +62,11 @@ class SmtpServer:
         self._is_stopping = False
         self._all_gone: asyncio.Future[None] | None = None
 
-    async def start(self, listener: Listener, host: str, port: int) -> tuple[str, int]:
-        """Listen on an address, and return the host and port.
-
-        For port 0, the operating system chooses the port. Raises `OSError` if the address is already in use.
-        """
+    async def start(self, listener: Listener, bound: socket.socket) -> None:
+        """Listen on a socket that is bound to an address. `stop` closes the socket."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: self._protocol(listener), host, port, backlog=BACKLOG)
+        server = await loop.create_server(lambda: self._protocol(listener), sock=bound, backlog=BACKLOG)
         self._servers.append(server)
-        name = server.sockets[0].getsockname()
-        return name[0], name[1]
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

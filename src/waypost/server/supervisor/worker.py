@@ -1,0 +1,114 @@
+"""One worker process, as its supervisor sees it: how it is started, what it reports, and how it ended."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from waypost.host.run_file import Run
+
+_READ_AT_ONCE = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The report of a worker process that has started."""
+
+    run: Run
+    instance_id: str
+    """The id of the oldest instance in the owner's account."""
+    where: str
+    """The location of the data, for messages."""
+
+
+class Worker:
+    """A worker process that the supervisor has forked."""
+
+    def __init__(self, number: int, work: Callable[["Report"], int]) -> None:
+        """Fork a process, and run `work` in it. The result of `work` is the exit code of the process.
+
+        The forked process never returns from this method. Raises `OSError` if no process can be started.
+        """
+        self.number = number
+        self.ready: Ready | None = None
+        """The report that the process has started; None if it has not started yet."""
+        self.error = ""
+        """The reason why the process cannot start, or cannot continue, in a sentence for the operator."""
+        self._received = b""
+        self.reports, writing = os.pipe()
+        """The file descriptor from which the process's reports can be read, with `receive`."""
+        for stream in (sys.stdout, sys.stderr):  # otherwise, both processes would write what is in the buffer
+            stream.flush()
+        try:
+            self.pid = os.fork()
+        except OSError:
+            os.close(self.reports)
+            os.close(writing)
+            raise
+        if self.pid == 0:
+            os.close(self.reports)
+            _exit_after(work, Report(writing))
+        os.close(writing)
+
+    def receive(self) -> None:
+        """Read what the process has reported since the last call. The supervisor calls this method when there is
+        something to read.
+        """
+        octets = os.read(self.reports, _READ_AT_ONCE)  # at the end of the pipe, there is nothing to read
+        *lines, self._received = (self._received + octets).split(b"\n")
+        for line in lines:
+            report = json.loads(line)
+            if "error" in report:
+                self.error = report["error"]
+            else:
+                self.ready = Ready(Run(**report["run"]), report["instance_id"], report["where"])
+
+    def ended(self) -> str:
+        """Return how the process has ended, such as "signal SIGKILL" or "exit code 1". Return an empty string if it is
+        still running.
+        """
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        if not pid:
+            return ""
+        code = os.waitstatus_to_exitcode(status)
+        return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+
+    def stop(self) -> None:
+        """Let the process finish its work and end."""
+        os.kill(self.pid, signal.SIGTERM)
+
+    def close(self) -> None:
+        """Close the file descriptor of the reports."""
+        os.close(self.reports)
+
+
+class Report:
+    """The worker process's end of the pipe to its supervisor."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+
+    def ready(self, ready: Ready) -> None:
+        """Report that the worker process has started."""
+        self._write(asdict(ready))
+
+    def failed(self, sentence: str) -> None:
+        """Report why the worker process must end."""
+        self._write({"error": sentence})
+
+    def _write(self, report: dict[str, Any]) -> None:
+        os.write(self._pipe, json.dumps(report).encode() + b"\n")
+
+
+def _exit_after(work: Callable[[Report], int], report: Report) -> None:
+    """Run the work of a worker process, and end the process without returning to the code of the supervisor."""
+    code = 1
+    try:
+        code = work(report)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    finally:
+        os._exit(code)
