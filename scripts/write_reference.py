@@ -14,7 +14,7 @@ from scripts import inspection_reference
 from tests.api import refusals
 from tests.differential import expected
 from waypost import cli
-from waypost.api import asgi
+from waypost.api import application
 from waypost.api.operations import calls, tags
 from waypost.api.operations import table as operations
 from waypost.api.wire import shapes
@@ -239,9 +239,9 @@ def http_page() -> str:
     crowded = f"{bounds.start_when_crowded:g} s, instead of the first value of each limit"
     rows = [
         ("header", f"{connection.HEAD_OCTETS:,} bytes", "431"),
-        ("time to the first byte of a request", f"{bounds.head:g} s; 5 s after a response", "closed"),
+        ("time to the first byte of a request", f"{bounds.head:g} s; {bounds.idle:g} s after a response", "closed"),
         ("time to receive a header", f"{bounds.head:g} s", "408"),
-        ("body of a call", f"{asgi.BODY_LIMIT:,} bytes", "413"),
+        ("body of a call", f"{application.BODY_LIMIT:,} bytes", "413"),
         ("everything after a header, with chunk sizes and trailers", f"{connection.REST_OCTETS:,} bytes", "closed"),
         ("time to receive a body", f"{bounds.body_start:g} s, {more}; {bounds.body:g} s at most", "408"),
         (

@@ -13,7 +13,7 @@ from waypost.delivery import webhook
 from waypost.delivery.smtp_client import dns as delivery_dns
 from waypost.delivery.smtp_client.protocol.dialogue import Dialogue, SessionOptions
 from waypost.domain.mail.delivery import Protocol
-from waypost.server.http import server
+from waypost.server.http import heads
 from waypost.smtp.protocol import data, grammar
 from waypost.smtp.protocol.replies import OK
 from waypost.smtp.server import proxy
@@ -95,7 +95,7 @@ def _proxy(addresses: bytes) -> object:
 
 
 def _host(value: bytes) -> object:
-    return server.refusal({"http_version": "1.1", "method": "GET", "headers": [(b"host", value)]})
+    return heads.refusal("1.1", "GET", [(b"host", value)])
 
 
 ROWS = [

@@ -11,11 +11,10 @@ import pytest
 from botocore.exceptions import ClientError
 from msgspec import structs
 
-from tests.api.test_boundary import scope_of
 from tests.kit.values import NOW, TENANT, TERMS, NoSeal, make_instance
-from waypost.api import asgi
+from waypost.api import application
 from waypost.api.access.throttle import Throttle
-from waypost.api.asgi import Api
+from waypost.api.application import Api
 from waypost.api.errors import ApiError
 from waypost.api.wire.http import Request
 from waypost.app import limit_state
@@ -189,7 +188,7 @@ def slept(monkeypatch):
     async def sleep(seconds):
         slept.append(seconds)
 
-    monkeypatch.setattr(asgi.asyncio, "sleep", sleep)
+    monkeypatch.setattr(application.asyncio, "sleep", sleep)
     return slept
 
 
@@ -207,17 +206,8 @@ def api():
 
 async def answer(api, request, *, source="192.0.2.1"):
     """Send a request to an `Api`; return the status, the error code and the body of its response."""
-    sent = []
-
-    async def receive():
-        return {"type": "http.request", "body": request.body}
-
-    async def send(message):
-        sent.append(message)
-
-    await api({**scope_of(request), "client": (source, 4711)}, receive, send)
-    start, body = sent
-    return start["status"], dict(start["headers"]).get(b"x-amzn-errortype", b"").decode(), body["body"]
+    response = await api.answer(request, peer=source, request_id="r")
+    return response.status, response.error_type or "", response.body
 
 
 def ask(api, request, **arguments):

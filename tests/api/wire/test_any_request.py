@@ -3,7 +3,6 @@
 import asyncio
 import json
 import string
-from types import SimpleNamespace
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -14,9 +13,9 @@ from tests.api.refusals import MODEL
 from tests.kit.examples import examples
 from tests.kit.values import TENANT, TERMS, NoSeal, an_email_address, make_instance
 from waypost.api.access.throttle import Throttle
-from waypost.api.asgi import Api
+from waypost.api.application import Api
 from waypost.api.wire import shapes
-from waypost.api.wire.http import OCTETS, Request
+from waypost.api.wire.http import Request
 from waypost.app.limit_state import OwnState
 from waypost.app.rate_limits import FailedSignatures
 from waypost.domain.directory.aliases import AliasLink
@@ -200,33 +199,11 @@ class ApiWithoutNetwork:
         return self._runner.run(self._response(self._sign(request, KEY)))
 
     async def _response(self, request):
-        sent = []
-
-        async def receive():
-            return {"type": "http.request", "body": request.body, "more_body": False}
-
-        async def send(message):
-            sent.append(message)
-
-        await self._api(scope_of(request), receive, send)
-        start, body = sent
-        headers = {name.lower().decode(): value.decode() for name, value in start["headers"]}
-        return SimpleNamespace(status=start["status"], headers=headers, body=body["body"])
+        return await self._api.answer(request, peer="192.0.2.1", request_id="r")
 
     def close(self):
         self._runner.run(self._store.close())
         self._runner.close()
-
-
-def scope_of(request):
-    return {
-        "type": "http",
-        "method": request.method,
-        "path": request.raw_path,
-        "raw_path": request.raw_path.encode(*OCTETS),
-        "query_string": request.query.encode(*OCTETS),
-        "headers": [(name.encode(), value.encode(*OCTETS)) for name, value in request.headers],
-    }
 
 
 def create_missing_resources(tx):
@@ -248,11 +225,11 @@ def api(tmp_path_factory, signed):
 
 def assert_permitted(answer, permitted, *, content_type, has_output=True):
     """Check that a response is JSON, and that it is a success or a permitted error."""
-    assert answer.headers["content-type"] == content_type
+    assert answer.content_type.decode() == content_type
     if answer.status == 200:
         assert json.loads(answer.body) is not None if has_output else answer.body == b""
         return
-    code = answer.headers["x-amzn-errortype"]
+    code = answer.error_type
     assert {**COMMON, **permitted}.get(code) == answer.status, (code, answer.status, answer.body)
     body = json.loads(answer.body)
     assert body.pop("__type", code) == code

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import socket
 import threading
+from dataclasses import replace
 
 import uvloop
 
 from tests.kit.patience import NEVER, PATIENCE, wait_until
 from tests.kit.supervised import supervised
+from waypost.api.wire.http import Response
 from waypost.app.limit_state import OwnState
 from waypost.config.types import Endpoint
 from waypost.server.http.limits import HttpBounds
@@ -24,7 +26,12 @@ class Served:
         self.opened = 0
         """The number of connections so far."""
         self._application = application
-        self._options = {"ticks_a_second": int(NEVER), **options, "bounds": bounds, "emit": self.emitted.append}
+        self._options = {
+            "ticks_a_second": int(NEVER),
+            **options,
+            "bounds": replace(bounds, idle=bounds.head),
+            "emit": self.emitted.append,
+        }
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -39,7 +46,6 @@ class Served:
         self._server = HttpServer(
             self._application, tasks=supervised(self.emitted.append), limit_state=OwnState(), **self._options
         )
-        self._server.config.timeout_keep_alive = NEVER
         enter = self._server._admission.enter
 
         def enter_and_count(peer):
@@ -52,10 +58,10 @@ class Served:
         await self._server.start(bound)
         self._ready.set()
         await self._end.wait()
-        for connection in list(self._server.server_state.connections):
+        for connection in list(self._server.shared.connections):
             connection.transport.abort()
-        for task in self._server.server_state.tasks:
-            task.cancel()
+        for exchange in list(self._server.shared.running):
+            exchange.cancel()
         await self._server.stop()
 
     def stop(self):
@@ -79,7 +85,7 @@ class Served:
     @property
     def connections(self):
         """The server's side of all connections."""
-        return self.on_loop(lambda: list(self._server.server_state.connections))
+        return self.on_loop(lambda: list(self._server.shared.connections))
 
     @property
     def connection(self):
@@ -138,6 +144,19 @@ async def echo(scope, receive, send):
     body = await read_body(receive)
     if body is not None:
         await answer(send, f"{scope['method']} {scope['path']} ".encode() + body)
+
+
+class EchoCalls:
+    """The same for calls, which do not use ASGI."""
+
+    body_limit = 256 * 1024
+
+    async def answer(self, request, *, peer, request_id):
+        return Response(200, f"{request.method} {request.raw_path} ".encode() + request.body, b"text/plain")
+
+
+ECHOES = {"ASGI": {}, "calls": {"calls": EchoCalls(), "prefix": "/_asgi/"}}
+"""The options of a server for each kind of application that echoes requests."""
 
 
 def all_of(client):

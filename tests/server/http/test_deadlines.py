@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.kit.patience import wait_until
-from tests.kit.servers.http_server import all_of, answer, echo, is_open, read_body, served, until
+from tests.kit.servers.http_server import ECHOES, all_of, answer, echo, is_open, read_body, served, until
 from waypost.observe import events
 from waypost.server.http.limits import HttpBounds
 
@@ -21,9 +21,9 @@ PART = 64 * 1024
 PARTS = 200
 
 
-@pytest.fixture
-def server():
-    with served(echo) as server:
+@pytest.fixture(params=ECHOES.values(), ids=ECHOES)
+def server(request):
+    with served(echo, **request.param) as server:
         yield server
 
 
@@ -66,6 +66,13 @@ def test_an_idle_connection_is_closed_without_a_response(server, sent):
     assert server.emitted == []
 
 
+def test_the_next_request_must_begin_sooner_than_the_first():
+    assert BOUNDS.idle_time(is_crowded=False, has_answered=False) == BOUNDS.head
+    assert BOUNDS.idle_time(is_crowded=False, has_answered=True) == BOUNDS.idle < BOUNDS.head
+    assert HttpBounds(head=1).idle_time(is_crowded=False, has_answered=True) == 1
+    assert HttpBounds(idle=20).idle_time(is_crowded=True, has_answered=True) == BOUNDS.start_when_crowded
+
+
 def test_line_ends_between_requests_do_not_extend_the_time(server):
     with server.client(KEPT_ALIVE) as client:
         until(client, b"GET /x ")
@@ -84,7 +91,7 @@ def test_a_client_that_sends_a_body_too_slowly_gets_408_and_the_application_is_n
         bodies.append(await read_body(receive))
 
     with served(application) as server, server.client(HEAD.replace(b"5", b"500") + b"\r\n") as client:
-        wait_until(lambda: server.connection.cycle)
+        wait_until(lambda: server.connection.exchange)
         for second in range(int(BOUNDS.body_start)):
             client.sendall(b"x")
             wait_for_bytes(server, second + 1, of_head=False)
@@ -102,7 +109,7 @@ def test_a_client_that_sends_a_body_too_slowly_gets_408_and_the_application_is_n
 def test_a_body_that_arrives_steadily_may_take_longer(server):
     size = 100_000
     with server.client(HEAD.replace(b"5", b"%d" % size) + b"\r\n") as client:
-        wait_until(lambda: server.connection.cycle)
+        wait_until(lambda: server.connection.exchange)
         for second in range(100):
             client.sendall(b"x" * 1000)
             wait_for_bytes(server, (second + 1) * 1000, of_head=False)
@@ -160,7 +167,7 @@ class Download:
 
 def stalled(server, download):
     """Wait until the server waits for the client to read. Return the number of parts that were sent until then."""
-    wait_until(lambda: server.connection.flow.write_paused)
+    wait_until(lambda: server.connection.is_full)
     return download.made
 
 

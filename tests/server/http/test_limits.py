@@ -9,6 +9,7 @@ from tests.kit.patience import wait_until
 from tests.kit.servers.http_server import all_of, echo, is_open, served, until
 from waypost.app.limit_state import OwnState
 from waypost.observe import events
+from waypost.server.http.connection import HttpConnection
 from waypost.server.http.limits import FULL, LOG_EVERY, TOO_MANY, HttpAdmission, HttpBounds
 from waypost.server.open_files import FEWEST, OWN_FILES, Connections, connections_within
 
@@ -106,11 +107,7 @@ def test_the_networks_of_one_ipv6_customer_together_get_half_of_the_connections(
 
 def test_a_client_that_disconnects_before_its_address_is_known_is_not_counted():
     with served(echo) as server:
-        made = server.on_loop(
-            lambda: server._server.config.http_protocol_class(
-                config=server._server.config, server_state=server._server.server_state, app_state={}, _loop=None
-            )
-        )
+        made = server.on_loop(lambda: HttpConnection(server._server.shared))
 
         class Gone:
             aborted = False
@@ -125,7 +122,7 @@ def test_a_client_that_disconnects_before_its_address_is_known_is_not_counted():
         made.connection_made(gone)
         assert gone.aborted
         assert server._server._admission.connections.count == 0
-        server.on_loop(lambda: server._server.server_state.connections.discard(made))
+        server.on_loop(lambda: server._server.shared.connections.discard(made))
 
 
 WANTED = Connections(smtp=15_000, http=1_000)

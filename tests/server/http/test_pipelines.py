@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.kit.patience import wait_until
-from tests.kit.servers.http_server import all_of, answer, echo, read_body, served, until
+from tests.kit.servers.http_server import ECHOES, all_of, answer, echo, read_body, served, until
 from waypost.server.http.connection import PIPELINED
 
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n%s\r\n"
@@ -17,9 +17,9 @@ UPGRADES = {
 }
 
 
-@pytest.fixture(scope="module")
-def server():
-    with served(echo) as server:
+@pytest.fixture(scope="module", params=ECHOES.values(), ids=ECHOES)
+def server(request):
+    with served(echo, **request.param) as server:
         yield server
 
 
@@ -161,7 +161,7 @@ def test_a_refusal_is_never_written_before_the_response_to_an_earlier_request():
         await application(scope, receive, send)
 
     with served(waits) as server, server.client(GET % (b"1", b"")) as client:
-        wait_until(lambda: server.connection.cycle)
+        wait_until(lambda: server.connection.exchange)
         client.sendall(b"\0\r\n\r\n")
         assert all_of(client) == b""
 
@@ -202,7 +202,7 @@ def test_nothing_remains_of_a_client_that_disconnects_while_its_requests_wait():
             wait_until(lambda: server.connection.pipeline)
         wait_until(lambda: not server.connections)
         server.on_loop(application.may_finish.set)
-        wait_until(lambda: not server.on_loop(lambda: list(server._server.server_state.tasks)))
+        wait_until(lambda: not server.on_loop(lambda: list(server._server.shared.running)))
         assert server._server._admission.connections.count == 0
         with server.client(GET % (b"3", CLOSE)) as client:
             assert bodies(all_of(client)) == [b"/3"]

@@ -1,5 +1,7 @@
 """Value types for HTTP: a request as received, and a response before it is sent."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 OCTETS = ("utf-8", "surrogateescape")
@@ -18,6 +20,15 @@ class Request(msgspec.Struct, frozen=True):
     query: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+    @classmethod
+    def received(
+        cls, method: str, raw_path: str, query: str, headers: Sequence[tuple[bytes, bytes]], body: bytes
+    ) -> "Request":
+        """Return a request whose headers are bytes, with names in lower case, as the HTTP parser provides them."""
+        names = b"\n".join([name for name, _ in headers]).decode("latin-1").split("\n")
+        values = [value.strip(b" \t").decode(*OCTETS) for _, value in headers]
+        return cls(method, raw_path, query, tuple(zip(names, values, strict=True)), body)
 
     def header(self, name: str) -> str | None:
         """Return the value of the first header with this lower-case name, or None if the request has no such header."""

@@ -7,10 +7,8 @@ import uuid
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-from starlette.types import ASGIApp, Receive, Scope, Send
-
 from waypost.api.access.throttle import Throttle
-from waypost.api.asgi import Api
+from waypost.api.application import Api
 from waypost.api.operations.calls import Terms
 from waypost.api.operations.page_tokens import PageTokens
 from waypost.app.directory.email_addresses import Domains
@@ -58,7 +56,13 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
     )
     bounds = HttpBounds(connections=common.connections.http, connections_each=settings.http_connections_each)
     return HttpServer(
-        _by_path(inspected, api), bounds=bounds, emit=common.emit, tasks=common.tasks, limit_state=common.limit_state
+        inspected,
+        prefix=f"{inspection.PREFIX}/",
+        calls=api,
+        bounds=bounds,
+        emit=common.emit,
+        tasks=common.tasks,
+        limit_state=common.limit_state,
     )
 
 
@@ -101,16 +105,3 @@ def _advance(common: Common, worker: Worker | None, maintenance: Maintenance) ->
 async def _rest_without_worker() -> datetime | None:
     """Return the time of the next delivery attempt: always None, because the service has no worker."""
     return None
-
-
-def _by_path(inspected: ASGIApp, api: ASGIApp) -> ASGIApp:
-    """Return an ASGI application that passes requests for Waypost's own paths to `inspected`, and all other requests to
-    `api`.
-    """
-    prefix = f"{inspection.PREFIX}/".encode()
-
-    async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        chosen = inspected if scope["raw_path"].startswith(prefix) else api
-        await chosen(scope, receive, send)
-
-    return application

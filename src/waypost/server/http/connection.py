@@ -1,20 +1,22 @@
-"""One HTTP connection: uvicorn's HTTP/1.1 implementation, with limits on the size and duration of a client's requests.
-
-This module uses names that are not part of uvicorn's public interface. `tests/test_library_internals.py` lists the
-internal names that Waypost uses, and `pyproject.toml` sets an upper bound on the version of uvicorn because of them.
-"""
+"""One HTTP/1.1 connection, with limits on the size and duration of a client's requests. httptools parses the bytes."""
 
 import asyncio
+from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from http import HTTPStatus
-from typing import Any, cast
+from typing import cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from starlette.types import ASGIApp
 
+from waypost.api.wire.http import OCTETS
 from waypost.observe import events
-from waypost.server.http.limits import HttpAdmission
+from waypost.observe.incidents import Incidents
+from waypost.server.http import heads
+from waypost.server.http.exchanges import AsgiExchange, CallExchange, Calls, Exchange, Head, refusing
+from waypost.server.http.limits import HttpAdmission, HttpBounds
 
 HEAD_OCTETS = 64 * 1024
 """The maximum size in bytes of a request line and the header fields together. In a request from an AWS SDK, they have
@@ -39,28 +41,71 @@ class Expected(Enum):
     """Nothing: the request is complete, and the server must respond."""
 
 
+_HEAD, _BODY, _NOTHING = Expected  # a global name is faster to look up than a member of an enumeration
+
+
 class TooManyRequests(Exception):
     """The client has sent too many requests without waiting for the responses: more than `PIPELINED` are waiting."""
 
 
-class HttpConnection(HttpToolsProtocol):
-    """One HTTP/1.1 connection that uvicorn handles, with limits on the size and duration of requests and responses.
+@dataclass(slots=True, kw_only=True)
+class Shared:
+    """The parts of a server that all its connections use."""
+
+    application: ASGIApp
+    """Answers the requests for paths that begin with `prefix`."""
+    prefix: str
+    calls: Calls | None
+    """Answers all other requests."""
+    admission: HttpAdmission
+    incidents: Incidents
+    connections: "set[HttpConnection]" = field(default_factory=set)
+    running: set[Exchange] = field(default_factory=set)
+    """The requests that are being handled, including requests of clients that have disconnected."""
+    date: bytes = field(default_factory=heads.date)
+    """The Date field of the responses. The server updates it once a second."""
+
+
+class HttpConnection(asyncio.Protocol):
+    """One HTTP/1.1 connection, with limits on the size and duration of requests and responses.
 
     The connection measures time by counting the calls to `check_time`, which the server calls once a second. Therefore,
     a change to the system clock does not move a deadline, and time during which the server is busy does not count.
     """
 
-    def __init__(self, *, admission: HttpAdmission, **of_uvicorn: Any) -> None:
-        super().__init__(**of_uvicorn)
-        self._admission = admission
-        self._bounds = admission.bounds
-        self._peer = ""
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+        self.loop = asyncio.get_running_loop()
+        self.transport: asyncio.Transport
+        self.client: tuple[str, int] | None = None
+        """The client's IP address and port."""
+        self.address: tuple[str, int] | None = None
+        """The server's IP address and port."""
+        self.peer = ""
+        """The client's IP address."""
+        self.exchange: Exchange | None = None
+        """The request whose response is pending or in progress."""
+        self.pipeline: deque[Exchange] = deque()
+        """The requests that wait for the responses to earlier requests."""
+        self._admission = shared.admission
+        self._bounds = shared.admission.bounds
+        self._parser = _parser(self)
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._receiving: Exchange | None = None
+        """The request whose body is being received."""
+        self._room: asyncio.Event | None = None
+        """Set when the client has read enough of the response. None if the server need not wait for the client."""
+        self._is_paused = False
+        """Whether the server has stopped reading."""
         self._is_admitted = False
         self._may_linger = False
         """Whether this refused connection stays open for a moment, so that the client can read the response."""
         self._is_over = False
         """Whether the server has ended the connection and no longer parses input or writes responses."""
-        self._expected = Expected.HEAD
+        self._expected = _HEAD
+        self._has_answered = False
+        """Whether a response on this connection is complete."""
         self._head_octets = self._rest_octets = 0
         self._seconds = 0
         """The number of seconds for which the server has waited for the part of the request that it expects."""
@@ -74,15 +119,17 @@ class HttpConnection(HttpToolsProtocol):
 
     # Callbacks of the event loop
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Admit or refuse a client that has connected. The event loop calls this method."""
-        super().connection_made(transport)
+        self.transport = cast("asyncio.Transport", transport)
+        self.shared.connections.add(self)
+        self.client, self.address = _address(transport, "peername"), _address(transport, "sockname")
         if self.client is None:  # the client has already disconnected
             self._is_over = True
-            transport.abort()
+            self.transport.abort()
             return
-        self._peer = self.client[0]
-        refusal = self._admission.enter(self._peer)
+        self.peer = self.client[0]
+        refusal = self._admission.enter(self.peer)
         if refusal is None:
             self._is_admitted = True
             return
@@ -93,10 +140,9 @@ class HttpConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse bytes that the client has sent, up to the size limits. The event loop calls this method."""
-        self._unset_keepalive_if_required()
         if self._is_over:
             return
-        if self._expected is Expected.HEAD:
+        if self._expected is _HEAD:
             self._head_octets += len(data)
         else:
             self._rest_octets += len(data)
@@ -104,77 +150,159 @@ class HttpConnection(HttpToolsProtocol):
                 self._abort()
                 return
         self._parse(data)
-        if self._expected is Expected.HEAD and self._head_octets > HEAD_OCTETS and not self._is_over:
+        if self._expected is _HEAD and self._head_octets > HEAD_OCTETS and not self._is_over:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"The header has more than {HEAD_OCTETS} bytes.")
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def pause_writing(self) -> None:
+        """Let responses wait until the client has read more. The event loop calls this method."""
+        self._room = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        """Let responses continue. The event loop calls this method when the client has read enough."""
+        if self._room:
+            self._room.set()
+            self._room = None
+
+    def connection_lost(self, _: Exception | None) -> None:
         """Release everything that the connection has used. The event loop calls this method when the connection has
         ended.
         """
         self._is_over = True
+        self.shared.connections.discard(self)
         if self._is_admitted:
-            self._admission.leave(self._peer)
+            self._admission.leave(self.peer)
         if self._may_linger:
             self._admission.lingered()
         self._is_admitted = self._may_linger = False
-        super().connection_lost(exc)
-        if not self._is_answering:
-            self.cycle = None  # type: ignore[assignment]  # the connection and the cycle refer to each other
+        if self.exchange:
+            self.exchange.end()
+        self.resume_writing()
+        # An object that is still handling a request refers to the connection. The connection refers to nothing more, so
+        # that no cycle of references remains.
+        self.exchange = self._receiving = None
+        self.pipeline.clear()
+        del self._parser
 
     # Callbacks of the parser
 
     def on_message_begin(self) -> None:
         """Begin a request. The parser calls this method at the first byte of the request."""
-        if self._expected is not Expected.HEAD:  # the same read has ended the previous request
-            self._expected = Expected.HEAD
+        if self._expected is not _HEAD:  # the same read has ended the previous request
+            self._expected = _HEAD
             self._head_octets = 0
         self._rest_octets = self._seconds = 0
-        super().on_message_begin()
+        self._url = b""
+        self._headers = []
+
+    def on_url(self, url: bytes) -> None:
+        """Take the request target, or a part of it. The parser calls this method."""
+        self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Store a header field, but ignore a trailer field. The parser calls this method for each field."""
-        if self._expected is Expected.HEAD:  # the server does not use trailers
-            super().on_header(name, value)
+        """Store a header field or a trailer field. The parser calls this method for each field.
+
+        The server does not use trailer fields: nothing reads the list after the header is complete.
+        """
+        self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Begin the response. The parser calls this method at the end of a request header. Raises `TooManyRequests`."""
+        """Begin the response, unless earlier requests wait for their responses. The parser calls this method at the end
+        of a request header. Raises `TooManyRequests`.
+        """
         if len(self.pipeline) >= PIPELINED:
             raise TooManyRequests
-        super().on_headers_complete()
-        self._expected = Expected.BODY
+        parser, headers = self._parser, self._headers
+        self._headers = []
+        url = httptools.parse_url(self._url)
+        version, method = parser.get_http_version(), parser.get_method().decode("ascii")
+        keep_alive = version != "1.0" and parser.should_keep_alive()
+        path, query = url.path.decode("ascii"), (url.query or b"").decode(*OCTETS)
+        head = Head(version, method, path, query, headers, keep_alive=keep_alive)
+        self._expected = _BODY
         self._seconds = 0
-        if self.parser.should_upgrade():
-            self._framing = [each for each in self.headers if each[0] in (b"content-length", b"transfer-encoding")]
-        answer = Answer(self, self.cycle)
-        self.cycle.transport = cast(asyncio.Transport, answer)
-        self.cycle.on_response = answer.complete
+        if parser.should_upgrade():
+            self._framing = [each for each in headers if each[0] in (b"content-length", b"transfer-encoding")]
+        self._receiving = exchange = self._exchange_of(head)
+        if self.exchange:
+            self.pause_reading()
+            self.pipeline.append(exchange)
+        else:
+            self.exchange = exchange
+            exchange.begin()
+
+    def on_body(self, body: bytes) -> None:
+        """Pass on a part of a request's body. The parser calls this method."""
+        if self._receiving:
+            self._receiving.receive(body)
 
     def on_message_complete(self) -> None:
         """Stop waiting for the rest of a request. The parser calls this method at the end of the request."""
         if self._framing:  # for a request with an Upgrade field, httptools calls this before the body
             return
-        self._expected = Expected.NOTHING
-        super().on_message_complete()
+        self._expected = _NOTHING
+        if self._receiving:
+            self._receiving.end_of_body()
+            self._receiving = None
         self._expect_another()
 
-    # Callbacks of uvicorn's request-response cycle
+    # For exchanges
 
-    def on_response_complete(self) -> None:
-        """Restart the measurement of the time that the client needs to read a response. The uvicorn library calls this
-        method when a response is complete.
-        """
-        self._unread_seconds = 0
-        self._sent = self.transport.get_write_buffer_size()
-        super().on_response_complete()
-        self._expect_another()
+    @property
+    def is_full(self) -> bool:
+        """Whether the client must read before the server writes more."""
+        return self._room is not None
 
-    def write_out(self, octets: bytes) -> None:
+    async def room(self) -> None:
+        """Wait until the client has read enough of the earlier bytes, or has disconnected."""
+        while self._room:
+            await self._room.wait()
+
+    def write(self, octets: bytes) -> None:
         """Write bytes of a response, unless the connection is closing."""
         if not (self._is_over or self.transport.is_closing()):
             self._sent += len(octets)
             self.transport.write(octets)
 
-    # Time
+    def completed(self, exchange: Exchange) -> None:
+        """Continue with the next request, because the response to the current request is complete."""
+        self._unread_seconds = 0
+        self._sent = self.transport.get_write_buffer_size()
+        self._has_answered = True
+        self.exchange = None
+        if not exchange.keep_alive:
+            self.transport.close()
+        if self.transport.is_closing():
+            return
+        self.resume_reading()
+        if self.pipeline:
+            self.exchange = self.pipeline.popleft()
+            self.exchange.begin()
+        self._expect_another()
+
+    def pause_reading(self) -> None:
+        """Stop reading, so that the data that waits for the application stays small."""
+        if not self._is_paused:
+            self._is_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if self._is_paused:
+            self._is_paused = False
+            self.transport.resume_reading()
+
+    def log_failure(self, error: Exception) -> None:
+        """Log an error of an application."""
+        self.shared.incidents.report(error, where="http")
+
+    # For the server
+
+    def shut_down(self) -> None:
+        """Close the connection after the response to the current request, or immediately if there is none."""
+        if self.exchange:
+            self.exchange.keep_alive = False
+        else:
+            self.transport.close()
 
     def check_time(self) -> None:
         """End the connection if the client has taken too long. The server calls this method once a second."""
@@ -190,22 +318,33 @@ class HttpConnection(HttpToolsProtocol):
             if self._unread_seconds > bounds.answer_time(max(0, self._sent - unread), is_crowded=is_crowded):
                 self._log_closed("the client did not read the response in time")
                 self._abort()
-            return
-        if self._expected is Expected.NOTHING or self.flow.read_paused or self.transport.is_closing():
+        else:
+            self._check_arrival(bounds, is_crowded=is_crowded)
+
+    def _check_arrival(self, bounds: HttpBounds, *, is_crowded: bool) -> None:
+        """End the connection if the client has taken too long to send the part of a request that the server expects."""
+        if self._expected is _NOTHING or self._is_paused or self.transport.is_closing():
             return
         self._seconds += 1
-        if self._expected is Expected.BODY:
+        if self._expected is _BODY:
             if self._seconds > bounds.body_time(self._rest_octets, is_crowded=is_crowded):
-                self._log_closed("the body of the request did not arrive in time")
-                self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The body of the request did not arrive in time.")
-        elif self._seconds > bounds.head_time(is_crowded=is_crowded):
-            if self._head_octets:
-                self._log_closed("the header of the request did not arrive in time")
-                self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The header of the request did not arrive in time.")
-            else:
-                self.transport.close()
+                self._refuse_late("body")
+        elif self._head_octets:
+            if self._seconds > bounds.head_time(is_crowded=is_crowded):
+                self._refuse_late("header")
+        elif self._seconds > bounds.idle_time(is_crowded=is_crowded, has_answered=self._has_answered):
+            self.transport.close()
 
     # The parser
+
+    def _exchange_of(self, head: Head) -> Exchange:
+        refusal = heads.refusal(head.version, head.method, head.headers)
+        if refusal:
+            return AsgiExchange(self, head, refusing(*refusal))
+        shared = self.shared
+        if shared.calls is None or head.path.startswith(shared.prefix):
+            return AsgiExchange(self, head, shared.application)
+        return CallExchange(self, head, shared.calls)
 
     def _parse(self, data: bytes | memoryview) -> None:
         """Pass received bytes to the parser.
@@ -218,26 +357,20 @@ class HttpConnection(HttpToolsProtocol):
         try:
             while True:
                 try:
-                    self.parser.feed_data(rest)
+                    self._parser.feed_data(rest)
                     return
                 except httptools.HttpParserUpgrade as upgrade:
                     rest = memoryview(rest)[upgrade.args[0] :]
                 if self._framing:
                     framing, self._framing = self._framing, []
-                    self.parser = _parser_of_body(self, framing)
+                    self._parser = _parser_of_body(self, framing)
         except httptools.HttpParserError:
             self._refuse(HTTPStatus.BAD_REQUEST, "Invalid HTTP request received.")
 
-    @property
-    def _is_answering(self) -> bool:
-        """Whether the response to a request is pending or in progress."""
-        cycle: RequestResponseCycle | None = self.cycle
-        return cycle is not None and not cycle.response_complete
-
     def _expect_another(self) -> None:
         """Wait for another request, if the current request and its response are complete."""
-        if self._expected is Expected.NOTHING and not self._is_answering:
-            self._expected = Expected.HEAD
+        if self._expected is _NOTHING and self.exchange is None:
+            self._expected = _HEAD
             self._head_octets = self._seconds = 0
 
     # End of the connection
@@ -249,15 +382,20 @@ class HttpConnection(HttpToolsProtocol):
         If such a response is pending or in progress, the client would mistake the error response for that response, or
         for a part of it.
         """
-        if self._expected is Expected.HEAD:
-            may_answer = not self._is_answering
+        if self._expected is _HEAD:
+            may_answer = self.exchange is None
         else:
-            may_answer = self._expected is Expected.BODY and not (self.pipeline or self.cycle.response_started)
+            has_begun = self.exchange is None or self.exchange.has_begun
+            may_answer = self._expected is _BODY and not (self.pipeline or has_begun)
         if may_answer:
             self._end(status, text)
         else:
             self._over()
             self.transport.close()
+
+    def _refuse_late(self, part: str) -> None:
+        self._log_closed(f"the {part} of the request did not arrive in time")
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"The {part} of the request did not arrive in time.")
 
     def _end(self, status: HTTPStatus, text: str) -> None:
         """Send an error response, and close the connection after a moment.
@@ -266,16 +404,7 @@ class HttpConnection(HttpToolsProtocol):
         and the client might never see the response. Therefore, the server first shuts down only its sending side, and
         reads and discards further bytes for a moment.
         """
-        body = f"{text}\n".encode()
-        lines = [
-            f"HTTP/1.1 {status.value} {status.phrase}",
-            "Content-Type: text/plain; charset=utf-8",
-            f"Content-Length: {len(body)}",
-            "Connection: close",
-        ]
-        if status is HTTPStatus.SERVICE_UNAVAILABLE:
-            lines.append("Retry-After: 1")
-        self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
+        self.transport.write(heads.refused(status, text))
         self._over()
         with suppress(OSError, RuntimeError):  # the client may have disconnected already
             self.transport.write_eof()
@@ -288,87 +417,11 @@ class HttpConnection(HttpToolsProtocol):
         """Stop reading and writing. Tell the application that the rest of the request will not arrive."""
         self._is_over = True
         self._seconds = 0
-        if self._is_answering:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        if self.exchange:
+            self.exchange.end()
 
     def _log_closed(self, reason: str) -> None:
-        self._admission.emit(events.HttpConnectionClosed(peer=self._peer, reason=reason))
-
-
-class Answer:
-    """The transport of one response. It buffers the header until the body arrives, and then sends the header and the
-    body together.
-
-    If the header and the body were sent separately, as uvicorn writes them, the client would get two packets and wake
-    up twice. The first write after uvicorn has begun a response is always the header, so the class need not parse the
-    bytes to find it.
-    """
-
-    __slots__ = ("_connection", "_cycle", "_head")
-
-    def __init__(self, connection: HttpConnection, cycle: RequestResponseCycle) -> None:
-        self._connection = connection
-        self._cycle: RequestResponseCycle | None = cycle
-        """The request-response cycle; None after its response has begun."""
-        self._head = b""
-
-    def write(self, octets: bytes) -> None:
-        """Write `100 Continue`, the response header, or a part of the body. The uvicorn library calls this method."""
-        if self._cycle is None:
-            if self._head:
-                octets, self._head = self._head + octets, b""
-            self._connection.write_out(octets)
-        elif self._cycle.response_started:
-            self._cycle = None
-            self._head = as_aws_writes(octets)
-        else:
-            self._connection.write_out(octets)
-
-    def complete(self) -> None:
-        """Send the rest of the response. The uvicorn library calls this method when the response is complete."""
-        self._flush()
-        self._connection.on_response_complete()
-
-    def close(self) -> None:
-        """Close the connection. The uvicorn library calls this method after the last response, or when the application
-        has failed.
-        """
-        self._flush()
-        self._connection.transport.close()
-
-    def is_closing(self) -> bool:
-        """Whether the connection is closing. The uvicorn library calls this method before it sends `100 Continue`."""
-        return self._connection.transport.is_closing()
-
-    def _flush(self) -> None:
-        if self._head:  # the response has no body
-            self._connection.write_out(self._head)
-            self._head = b""
-
-
-_NAMES = tuple(
-    (f"\r\n{name.lower()}: ".encode(), f"\r\n{name}: ".encode())
-    for name in ("Date", "Content-Type", "Content-Length", "Connection", "x-amzn-RequestId", "x-amzn-ErrorType")
-)
-
-_CLOSING = b"\r\nConnection: close"
-_REQUEST_ID = b"\r\nx-amzn-RequestId: "
-_KEPT_ALIVE = b"\r\nConnection: keep-alive" + _REQUEST_ID
-
-
-def as_aws_writes(head: bytes) -> bytes:
-    """Return the header of a response in the form that the AWS documentation shows.
-
-    The uvicorn library writes all field names in lower case, and sends a Connection field only if it closes the
-    connection. The library refuses field values that contain a line end. Therefore, each line end is followed by a
-    field name, and this function can replace the names without parsing the header.
-    """
-    for uvicorns, aws in _NAMES:
-        head = head.replace(uvicorns, aws, 1)
-    if _CLOSING not in head:
-        head = head.replace(_REQUEST_ID, _KEPT_ALIVE, 1)
-    return head
+        self._admission.emit(events.HttpConnectionClosed(peer=self.peer, reason=reason))
 
 
 class _FromBodyOn:
@@ -402,8 +455,20 @@ class _FromBodyOn:
 
 def _parser_of_body(connection: HttpConnection, framing: list[tuple[bytes, bytes]]) -> httptools.HttpRequestParser:
     """Return a parser that has already read a header with the given framing fields, and expects the body next."""
-    parser = httptools.HttpRequestParser(_FromBodyOn(connection))
-    parser.set_dangerous_leniencies(lenient_data_after_close=True)  # like uvicorn's parser; `refusal` relies on it
+    parser = _parser(_FromBodyOn(connection))
     fields = b"".join(b"%s: %s\r\n" % each for each in framing)
     parser.feed_data(b"POST / HTTP/1.1\r\nHost: x\r\n%s\r\n" % fields)
     return parser
+
+
+def _parser(callbacks: object) -> httptools.HttpRequestParser:
+    parser = httptools.HttpRequestParser(callbacks)
+    # Without this leniency, the parser would refuse data after a request that ends the connection, even before the
+    # server has responded to that request.
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
+
+
+def _address(transport: asyncio.BaseTransport, name: str) -> tuple[str, int] | None:
+    found = transport.get_extra_info(name)
+    return (found[0], found[1]) if found else None

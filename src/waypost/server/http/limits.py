@@ -27,6 +27,8 @@ class HttpBounds:
     """The maximum number of seconds until the first byte of a request arrives, and again from that byte until the end
     of the header (RFC 9112 section 2.1).
     """
+    idle: float = 5.0
+    """The maximum number of seconds from a response until the first byte of the next request."""
     body_start: float = 30.0
     """The initial time limit in seconds for the body of a request. Each byte that arrives extends this limit."""
     body: float = 300.0
@@ -47,6 +49,13 @@ class HttpBounds:
     def head_time(self, *, is_crowded: bool) -> float:
         """Return the number of seconds that a client may take for the header of a request."""
         return min(self.head, self.start_when_crowded) if is_crowded else self.head
+
+    def idle_time(self, *, is_crowded: bool, has_answered: bool) -> float:
+        """Return the number of seconds until the first byte of a request: of the first request on a connection, or of a
+        request after a response.
+        """
+        head = self.head_time(is_crowded=is_crowded)
+        return min(head, self.idle) if has_answered else head
 
     def body_time(self, octets: int, *, is_crowded: bool) -> float:
         """Return the time limit, in seconds, for a body of which `octets` bytes have arrived so far."""

@@ -1,8 +1,7 @@
-"""The AWS API as an ASGI application, which authenticates, parses, authorises and runs each call."""
+"""The AWS API as an application, which authenticates, parses, authorises and runs each call."""
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +10,7 @@ from waypost.api.access.throttle import Throttle
 from waypost.api.errors import ApiError, internal, translate, unavailable
 from waypost.api.operations import calls, searching, table
 from waypost.api.wire import protocol, shapes
-from waypost.api.wire.http import OCTETS, Request, Response
+from waypost.api.wire.http import Request, Response
 from waypost.app import ports
 from waypost.app.directory import access_keys
 from waypost.app.ports.failures import STORE_FAILURES
@@ -21,10 +20,6 @@ from waypost.domain.errors import WaypostError
 from waypost.domain.iam.access_keys import AccessKey
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 SERVICE = "connect"
 
@@ -36,11 +31,13 @@ The limit is low because the server reads the body before it authenticates the c
 
 
 class Api:
-    """The ASGI application. One instance of this class serves all requests.
+    """The application. One instance of this class serves all requests.
 
     `older_regions` are the regions of instances that existed before the server started. Calls to these regions are
     accepted even if AWS has no such region, because earlier versions of Waypost accepted any region.
     """
+
+    body_limit = BODY_LIMIT
 
     def __init__(
         self,
@@ -62,31 +59,32 @@ class Api:
         self._older_regions = frozenset(older_regions)
         self._failures = failures
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request."""
-        request_id = _request_id()
-        form = protocol.form(scope["method"], scope["path"])
+    async def answer(self, request: Request, *, peer: str, request_id: str) -> Response:
+        """Return the response to one HTTP request from the IP address `peer`. `request_id` also identifies an internal
+        error in the log.
+        """
+        form = protocol.form(request.method, request.raw_path)
         try:
-            response = await self._answer(await _read(scope, receive), _source(scope))
-        except _ClientGone:
-            return
+            return await self._answer(request, calls.Source(peer, is_secure=False))
         except _UnauthenticatedError as error:
             # The traceback keeps the request and its body in memory. Without the traceback, they can be freed before
             # the delay.
             error.__traceback__ = error.__context__ = None
             if error.delay:
                 await asyncio.sleep(error.delay)
-            response = protocol.serialise_error(error, modelled=False, form=form)
+            return protocol.serialise_error(error, modelled=False, form=form)
         except ApiError as error:
-            response = protocol.serialise_error(error, modelled=False, form=form)
+            return protocol.serialise_error(error, modelled=False, form=form)
         except Exception as error:  # noqa: BLE001 - the only boundary: the caller must not see the cause of an unexpected error
             incident = self._incidents.report(error, where="api", incident_id=request_id)
             answer = unavailable(error) if incident.is_of_store else internal()
-            response = protocol.serialise_error(answer, modelled=not incident.is_of_store, form=form)
-        await _send(send, response, request_id)
+            return protocol.serialise_error(answer, modelled=not incident.is_of_store, form=form)
 
     async def _answer(self, request: Request, source: calls.Source) -> Response:
         """Run the steps of a call, from authentication to the response. Each step can refuse the call with an error."""
+        if len(request.body) > BODY_LIMIT:
+            text = f"The request body is larger than {BODY_LIMIT} bytes."
+            raise ApiError("RequestEntityTooLargeException", 413, text)
         now = self._clock()
         key, tenant = await self._authenticate(request, source, now)
         match = self._protocol.route(request)
@@ -153,59 +151,3 @@ class _UnauthenticatedError(ApiError):
     def __init__(self, code: str, status: int, message: str, delay: float) -> None:
         super().__init__(code, status, message)
         self.delay = delay
-
-
-class _ClientGone(Exception):
-    """The client disconnected before its request was complete, so the server sends no response."""
-
-
-async def _read(scope: Scope, receive: Receive) -> Request:
-    """Read the whole request. Raises an `ApiError` with the code RequestEntityTooLargeException as soon as the body is
-    too large.
-    """
-    body = bytearray()  # not `bytes`, because a client may send the body one byte at a time
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _ClientGone
-        body += message.get("body", b"")
-        if len(body) > BODY_LIMIT:
-            raise ApiError(
-                "RequestEntityTooLargeException", 413, f"The request body is larger than {BODY_LIMIT} bytes."
-            )
-        if not message.get("more_body", False):
-            break
-    return Request(
-        method=scope["method"],
-        raw_path=scope["raw_path"].decode(*OCTETS),
-        query=scope["query_string"].decode(*OCTETS),
-        headers=tuple(
-            [(name.decode("latin-1"), value.strip(b" \t").decode(*OCTETS)) for name, value in scope["headers"]]
-        ),
-        body=bytes(body),
-    )
-
-
-def _source(scope: Scope) -> calls.Source:
-    client = scope.get("client")
-    return calls.Source(client[0] if client else "", scope.get("scheme") == "https")
-
-
-def _request_id() -> str:
-    """Return a unique request id in the form of a UUID. Unlike a resource id, a request id may be guessable."""
-    digits = f"{random.getrandbits(128):032x}"
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
-
-
-async def _send(send: Send, response: Response, request_id: str) -> None:
-    # The headers are in the order of the example in the Amazon Connect API Reference.
-    headers = [
-        (b"content-type", response.content_type),
-        (b"content-length", b"%d" % len(response.body)),
-        (b"x-amzn-requestid", request_id.encode()),
-        *response.headers,
-    ]
-    if response.error_type:
-        headers.append((b"x-amzn-errortype", response.error_type.encode()))
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    await send({"type": "http.response.body", "body": response.body})
