@@ -109,7 +109,7 @@ class Api:
         """
         try:
             claim = sigv4.claim(request, service=SERVICE, older_regions=self._older_regions)
-            key = await self._store.read(lambda tx: access_keys.find(tx, claim.access_key_id))
+            key = await self._store.read(lambda tx: access_keys.find(tx, claim.signer.access_key_id))
             return sigv4.verify(request, claim, key, now=now)
         except ApiError as error:
             delay = self._failures.delay(source.ip, now)

@@ -7,6 +7,7 @@ Source: "Create a signed AWS API request" in the IAM User Guide. AWS's own test 
 import hashlib
 import hmac
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from posixpath import normpath
 from urllib.parse import quote, unquote_to_bytes
@@ -16,6 +17,8 @@ from waypost.api.wire.http import OCTETS, Request
 ALGORITHM = "AWS4-HMAC-SHA256"
 
 _SPACES = re.compile(r" +")
+_UNRESERVED_PATH = re.compile(r"[A-Za-z0-9/_.~-]+")
+_NO_BODY = hashlib.sha256(b"").hexdigest()
 
 
 def signature(request: Request, *, secret: str, timestamp: str, scope: str, signed_headers: tuple[str, ...]) -> str:
@@ -32,26 +35,39 @@ def canonical_request(request: Request, signed_headers: tuple[str, ...]) -> byte
     The received path is percent-encoded a second time, as SigV4 requires for every service except S3. The body hash is
     computed from the received body, because the header X-Amz-Content-Sha256 is not trusted.
     """
+    values = _all_values(request, signed_headers) if request.has_repeated_headers else request.first
+    lines = [
+        request.method,
+        _canonical_path(request.raw_path),
+        _canonical_query(request.query),
+        *[f"{name}:{_trimmed(values.get(name, ''))}" for name in signed_headers],
+        "",
+        ";".join(signed_headers),
+        hashlib.sha256(request.body).hexdigest() if request.body else _NO_BODY,
+    ]
+    return "\n".join(lines).encode(*OCTETS)
+
+
+def _all_values(request: Request, signed_headers: tuple[str, ...]) -> Mapping[str, str]:
+    """Return the values of all headers with the same name as one value, in which they are separated by commas."""
     values: dict[str, list[str]] = {name: [] for name in signed_headers}
     for name, value in request.headers:
         if name in values:
             values[name].append(_trimmed(value))
-    lines = [
-        request.method,
-        _percent_encoded(_normal_path(request.raw_path).encode(*OCTETS), safe="/"),
-        _canonical_query(request.query),
-        *(f"{name}:{','.join(values[name])}" for name in signed_headers),
-        "",
-        ";".join(signed_headers),
-        hashlib.sha256(request.body).hexdigest(),
-    ]
-    return "\n".join(lines).encode(*OCTETS)
+    return {name: ",".join(found) for name, found in values.items()}
 
 
 def _trimmed(value: str) -> str:
     """Return a header value without leading and trailing spaces, and with each run of spaces reduced to one space."""
     value = value.strip()
     return _SPACES.sub(" ", value) if "  " in value else value
+
+
+def _canonical_path(path: str) -> str:
+    normal = _normal_path(path)
+    if _UNRESERVED_PATH.fullmatch(normal):  # the common case
+        return normal
+    return _percent_encoded(normal.encode(*OCTETS), safe="/")
 
 
 def _normal_path(path: str) -> str:

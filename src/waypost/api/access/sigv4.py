@@ -7,7 +7,7 @@ the IAM User Guide. The page docs/aws-differences.md has a table of the error co
 
 import hmac
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from urllib.parse import unquote
@@ -33,6 +33,11 @@ and encodes every parameter before it authenticates the caller. Without the limi
 65,000 parameters.
 """
 
+_SHORT = 1_000
+"""The maximum length of an Authorization header that is cached, in characters. The header of an SDK has about 200."""
+
+_LAST_FIELD = ", Signature="
+_SIGNATURE = re.compile("[0-9a-f]{64}")
 _PARAMETER = re.compile(r"(Credential|SignedHeaders|Signature)=([^ ,]+)")
 _PRESIGNED = re.compile(r"(?:^|&)X-Amz-(Algorithm|Credential|Date|Expires|SignedHeaders|Signature|Security-Token)=")
 _DATE = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
@@ -42,15 +47,25 @@ _NAMED = 10
 _SESSION_HEADER = "x-amz-security-token"
 
 
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """The unverified signature fields of a request, which say who signed the request, when, and how."""
+class Signer(msgspec.Struct, frozen=True):
+    """The signature fields that a client sends unchanged in all its requests of one day."""
 
     access_key_id: str
+    scope: str
+    """The credential scope, as it appears in the string that is signed: DATE/REGION/SERVICE/aws4_request."""
     date: str
     region: str
     service: str
     terminator: str
     signed_headers: tuple[str, ...]
+    signed: frozenset[str]
+    """The names of the signed headers, for tests of membership in constant time."""
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """The unverified signature fields of a request, which say who signed the request, when, and how."""
+
+    signer: Signer
     signature: str
     timestamp: str
     """The time of the signature, in the form YYYYMMDDTHHMMSSZ."""
@@ -58,11 +73,6 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     expires: int | None = None
     """The lifetime of a presigned URL, in seconds from the time of its signature; None if the signature is in a
     header."""
-
-    @property
-    def scope(self) -> str:
-        """The credential scope, as it appears in the string that is signed."""
-        return f"{self.date}/{self.region}/{self.service}/{self.terminator}"
 
 
 def claim(request: Request, *, service: str, older_regions: Collection[str] = ()) -> Claim:
@@ -73,7 +83,7 @@ def claim(request: Request, *, service: str, older_regions: Collection[str] = ()
     """
     if request.query.count("&") >= MAX_PARAMETERS:
         raise ApiError("InvalidRequestException", 400, f"A query may have at most {MAX_PARAMETERS} parameters.")
-    header = request.header("authorization")
+    header = request.first.get("authorization")
     if header:
         found = _from_header(request, header)
     elif "X-Amz-Signature=" in request.query:
@@ -97,12 +107,13 @@ def verify(request: Request, found: Claim, key: AccessKey | None, *, now: dateti
         message = "The security token included in the request is invalid."
         raise ApiError("UnrecognizedClientException", 403, message)
     _check_clock(found, now)
+    signer = found.signer
     expected = canonical.signature(
         request if found.expires is None else _without_signature(request),
         secret=key.secret,
         timestamp=found.timestamp,
-        scope=found.scope,
-        signed_headers=found.signed_headers,
+        scope=signer.scope,
+        signed_headers=signer.signed_headers,
     )
     if not hmac.compare_digest(expected.encode(), found.signature.encode(*OCTETS)):
         raise _invalid_signature(
@@ -111,11 +122,22 @@ def verify(request: Request, found: Claim, key: AccessKey | None, *, now: dateti
         )
     if key.is_expired(now):
         raise ApiError("ExpiredTokenException", 403, "The security token included in the request is expired")
-    return key, Tenant(key.account, found.region)
+    return key, _tenant(key.account, signer.region)
 
 
 def _from_header(request: Request, header: str) -> Claim:
     """Parse the claim in an Authorization header."""
+    first = request.first
+    timestamp, session_token = first.get("x-amz-date", ""), first.get(_SESSION_HEADER)
+    fields, _, signature = header.rpartition(_LAST_FIELD)
+    if _SIGNATURE.fullmatch(signature) and len(fields) < _SHORT:  # the form that SDKs send
+        return Claim(_signer_of_fields(fields), signature, timestamp, session_token)
+    parameters = _parameters(header)
+    return Claim(_signer_of(parameters), parameters["Signature"], timestamp, session_token)
+
+
+def _parameters(header: str) -> Mapping[str, str]:
+    """Parse the parameters of an Authorization header."""
     algorithm, _, rest = header.partition(" ")
     parameters = dict(_PARAMETER.findall(rest))
     missing = [name for name in ("Credential", "Signature", "SignedHeaders") if name not in parameters]
@@ -123,13 +145,17 @@ def _from_header(request: Request, header: str) -> Claim:
         raise _incomplete(f"Unsupported AWS 'algorithm': expected {ALGORITHM}.")
     if missing:
         raise _incomplete(" ".join(f"Authorization header requires '{name}' parameter." for name in missing))
-    return _claimed(
-        credential=parameters["Credential"],
-        signed_headers=parameters["SignedHeaders"],
-        signature=parameters["Signature"],
-        timestamp=request.header("x-amz-date") or "",
-        session_token=request.header(_SESSION_HEADER),
-    )
+    return parameters
+
+
+@lru_cache(maxsize=128)
+def _signer_of_fields(fields: str) -> Signer:
+    """Parse an Authorization header without its signature."""
+    return _signer_of(_parameters(f"{fields}{_LAST_FIELD}-"))
+
+
+def _signer_of(parameters: Mapping[str, str]) -> Signer:
+    return _signer(parameters["Credential"], parameters["SignedHeaders"])
 
 
 def _from_query(request: Request) -> Claim:
@@ -148,9 +174,8 @@ def _from_query(request: Request) -> Claim:
     expires = parameters["X-Amz-Expires"]
     if not re.fullmatch("[0-9]{1,6}", expires, re.ASCII) or not 1 <= int(expires) <= MAX_EXPIRES:
         raise _incomplete(f"X-Amz-Expires must be a number of seconds from 1 to {MAX_EXPIRES}.")
-    return _claimed(
-        credential=parameters["X-Amz-Credential"],
-        signed_headers=parameters["X-Amz-SignedHeaders"],
+    return Claim(
+        _signer(parameters["X-Amz-Credential"], parameters["X-Amz-SignedHeaders"]),
         signature=parameters["X-Amz-Signature"],
         timestamp=parameters["X-Amz-Date"],
         session_token=parameters.get("X-Amz-Security-Token"),
@@ -164,15 +189,7 @@ def _without_signature(request: Request) -> Request:
     return msgspec.structs.replace(request, query="&".join(kept))
 
 
-def _claimed(
-    *,
-    credential: str,
-    signed_headers: str,
-    signature: str,
-    timestamp: str,
-    session_token: str | None,
-    expires: int | None = None,
-) -> Claim:
+def _signer(credential: str, signed_headers: str) -> Signer:
     parts = credential.rsplit("/", 4)
     if len(parts) != 5:
         raise _incomplete(
@@ -184,18 +201,8 @@ def _claimed(
         # The canonical request repeats the whole value of a header each time that SignedHeaders names the header, so
         # repeated names could make the canonical request very large.
         raise _incomplete("SignedHeaders may name each header only once.")
-    return Claim(
-        access_key_id=access_key_id,
-        date=date,
-        region=region,
-        service=service,
-        terminator=terminator,
-        signed_headers=names,
-        signature=signature,
-        timestamp=timestamp,
-        session_token=session_token,
-        expires=expires,
-    )
+    scope = f"{date}/{region}/{service}/{terminator}"
+    return Signer(access_key_id, scope, date, region, service, terminator, names, frozenset(names))
 
 
 def _check_signed_headers(request: Request, found: Claim) -> None:
@@ -204,10 +211,12 @@ def _check_signed_headers(request: Request, found: Claim) -> None:
     The header X-Amz-Security-Token may be unsigned. If someone changes its value, the value no longer matches the
     stored digest, and the request is refused.
     """
-    signed = {*found.signed_headers, _SESSION_HEADER}
-    unsigned = {name for name, _ in request.headers if name.startswith("x-amz-") and name not in signed}
+    signed = found.signer.signed
+    unsigned = [
+        name for name in request.first if name[:6] == "x-amz-" and name not in signed and name != _SESSION_HEADER
+    ]
     if unsigned or "host" not in signed:
-        names = ", ".join(f"'{name}'" for name in sorted(unsigned or {"host"})[:_NAMED])
+        names = ", ".join(f"'{name}'" for name in sorted(unsigned or ["host"])[:_NAMED])
         raise _invalid_signature(f"{names} must be a 'SignedHeader' in the AWS Authorization.")
 
 
@@ -217,16 +226,17 @@ def _check_scope(found: Claim, service: str, older_regions: Collection[str]) -> 
     except ValueError as error:
         message = "Authorization header requires existence of an 'X-Amz-Date' header, as YYYYMMDDTHHMMSSZ."
         raise _incomplete(message) from error
-    if found.timestamp[:8] != found.date:
+    signer = found.signer
+    if found.timestamp[:8] != signer.date:
         raise _invalid_signature(
             f"Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
-            f"'{found.date}' != '{found.timestamp[:8]}', from '{found.timestamp}'."
+            f"'{signer.date}' != '{found.timestamp[:8]}', from '{found.timestamp}'."
         )
-    if found.service != service:
+    if signer.service != service:
         raise _invalid_signature(f"Credential should be scoped to correct service: '{service}'.")
-    if found.terminator != "aws4_request":
+    if signer.terminator != "aws4_request":
         raise _invalid_signature("Credential should be scoped with a valid terminator: 'aws4_request'.")
-    if not is_region(found.region) and found.region not in older_regions:
+    if not is_region(signer.region) and signer.region not in older_regions:
         raise _invalid_signature("Credential should be scoped to a valid region.")
 
 
@@ -245,6 +255,8 @@ def _moment(timestamp: str) -> datetime:
 
 def _check_clock(found: Claim, now: datetime) -> None:
     signed_at = _moment(found.timestamp)
+    if found.expires is None and -MAX_CLOCK_SKEW <= now - signed_at <= MAX_CLOCK_SKEW:  # the common case
+        return
     if signed_at > now + MAX_CLOCK_SKEW:
         limit = f"{_shown(now + MAX_CLOCK_SKEW)} ({_shown(now)} + 15 min.)"
         raise _invalid_signature(f"Signature not yet current: {found.timestamp} is still later than {limit}.")
@@ -256,6 +268,11 @@ def _check_clock(found: Claim, now: datetime) -> None:
     elif signed_at < now - MAX_CLOCK_SKEW:
         limit = f"{_shown(now - MAX_CLOCK_SKEW)} ({_shown(now)} - 15 min.)"
         raise _invalid_signature(f"Signature expired: {found.timestamp} is now earlier than {limit}.")
+
+
+@lru_cache(maxsize=1024)
+def _tenant(account: str, region: str) -> Tenant:
+    return Tenant(account, region)
 
 
 def _shown(moment: datetime) -> str:

@@ -1,6 +1,6 @@
 """Value types for HTTP: a request as received, and a response before it is sent."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -20,22 +20,32 @@ class Request(msgspec.Struct, frozen=True):
     query: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    first: Mapping[str, str] = {}
+    """The value of the first header of each name. It is computed from `headers`."""
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "first", dict(self.headers[::-1]))
 
     @classmethod
     def received(
         cls, method: str, raw_path: str, query: str, headers: Sequence[tuple[bytes, bytes]], body: bytes
     ) -> "Request":
-        """Return a request whose headers are bytes, with names in lower case, as the HTTP parser provides them."""
+        """Return a request whose headers are bytes, with names in lower case, as the HTTP parser provides them.
+
+        The parser permits no line ends in names and values, so all of them can be decoded at once.
+        """
         names = b"\n".join([name for name, _ in headers]).decode("latin-1").split("\n")
-        values = [value.strip(b" \t").decode(*OCTETS) for _, value in headers]
+        values = b"\n".join([value.strip(b" \t") for _, value in headers]).decode(*OCTETS).split("\n")
         return cls(method, raw_path, query, tuple(zip(names, values, strict=True)), body)
+
+    @property
+    def has_repeated_headers(self) -> bool:
+        """Whether several headers have the same name."""
+        return len(self.first) < len(self.headers)
 
     def header(self, name: str) -> str | None:
         """Return the value of the first header with this lower-case name, or None if the request has no such header."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        return self.first.get(name)
 
 
 class Response(msgspec.Struct, frozen=True):
