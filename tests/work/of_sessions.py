@@ -95,7 +95,7 @@ def _proxy(addresses: bytes) -> object:
 
 
 def _host(value: bytes) -> object:
-    return heads.refusal("1.1", "GET", [(b"host", value)])
+    return heads.refusal("1.1", "GET", [b"host"], [value])
 
 
 ROWS = [

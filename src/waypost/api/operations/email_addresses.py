@@ -84,12 +84,11 @@ def describe(tx: ports.ReadTx, call: Call) -> Output:
     members = call.members
     found = email_addresses.describe(tx, call.tenant, members.instance_id, members.email_address_id)
     email_address = found.email_address
-    return {
-        **_metadata(call, email_address, found.link),
-        "CreateTimestamp": moments.iso8601(email_address.created_at),
-        "ModifiedTimestamp": moments.iso8601(email_address.modified_at),
-        "Tags": found.tags,
-    }
+    output = _metadata(call, email_address, found.link)
+    output["CreateTimestamp"] = moments.iso8601(email_address.created_at)
+    output["ModifiedTimestamp"] = moments.iso8601(email_address.modified_at)
+    output["Tags"] = found.tags
+    return output
 
 
 def search(tx: ports.ReadTx, call: Call) -> Output:

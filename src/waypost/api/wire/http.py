@@ -1,6 +1,6 @@
 """Value types for HTTP: a request as received, and a response before it is sent."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
@@ -28,15 +28,19 @@ class Request(msgspec.Struct, frozen=True):
 
     @classmethod
     def received(
-        cls, method: str, raw_path: str, query: str, headers: Sequence[tuple[bytes, bytes]], body: bytes
+        cls, method: str, raw_path: str, query: str, *, names: list[bytes], values: list[bytes], body: bytes
     ) -> "Request":
         """Return a request whose headers are bytes, with names in lower case, as the HTTP parser provides them.
 
-        The parser permits no line ends in names and values, so all of them can be decoded at once.
+        The parser permits no line ends in names and values, so all of them can be decoded at once. It removes the
+        whitespace before a value, but not after it.
         """
-        names = b"\n".join([name for name, _ in headers]).decode("latin-1").split("\n")
-        values = b"\n".join([value.strip(b" \t") for _, value in headers]).decode(*OCTETS).split("\n")
-        return cls(method, raw_path, query, tuple(zip(names, values, strict=True)), body)
+        text = b"\n".join([*values, b""])
+        if b" \n" in text or b"\t\n" in text:
+            text = b"\n".join([*[value.rstrip(b" \t") for value in values], b""])
+        texts = text.decode(*OCTETS).split("\n")
+        headers = zip(b"\n".join(names).decode("latin-1").split("\n"), texts, strict=False)
+        return cls(method, raw_path, query, tuple(headers), body)
 
     @property
     def has_repeated_headers(self) -> bool:

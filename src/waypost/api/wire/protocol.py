@@ -156,7 +156,8 @@ def serialise(operation: shapes.Operation, output: Mapping[str, Any], *, form: F
     layout = operation.output
     if layout is None:
         return Response(200, b"{}" if form.has_target else b"", form.content_type)
-    output = {name: value for name, value in output.items() if value is not None}
+    if None in output.values():
+        output = {name: value for name, value in output.items() if value is not None}
     if layout.is_plain:
         return Response(200, msgspec.json.encode(output), form.content_type)
     return rest_json.response(layout, output, operation.json.write)

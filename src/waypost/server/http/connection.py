@@ -91,7 +91,8 @@ class HttpConnection(asyncio.Protocol):
         self._bounds = shared.admission.bounds
         self._parser = _parser(self)
         self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._names: list[bytes] = []
+        self._values: list[bytes] = []
         self._receiving: Exchange | None = None
         """The request whose body is being received."""
         self._room: asyncio.Event | None = None
@@ -192,7 +193,7 @@ class HttpConnection(asyncio.Protocol):
             self._head_octets = 0
         self._rest_octets = self._seconds = 0
         self._url = b""
-        self._headers = []
+        self._names, self._values = [], []
 
     def on_url(self, url: bytes) -> None:
         """Take the request target, or a part of it. The parser calls this method."""
@@ -201,9 +202,10 @@ class HttpConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Store a header field or a trailer field. The parser calls this method for each field.
 
-        The server does not use trailer fields: nothing reads the list after the header is complete.
+        The server does not use trailer fields: nothing reads these lists after the header is complete.
         """
-        self._headers.append((name.lower(), value))
+        self._names.append(name.lower())
+        self._values.append(value)
 
     def on_headers_complete(self) -> None:
         """Begin the response, unless earlier requests wait for their responses. The parser calls this method at the end
@@ -211,17 +213,17 @@ class HttpConnection(asyncio.Protocol):
         """
         if len(self.pipeline) >= PIPELINED:
             raise TooManyRequests
-        parser, headers = self._parser, self._headers
-        self._headers = []
+        parser, names, values = self._parser, self._names, self._values
+        self._names, self._values = [], []
         url = httptools.parse_url(self._url)
         version, method = parser.get_http_version(), parser.get_method().decode("ascii")
         keep_alive = version != "1.0" and parser.should_keep_alive()
         path, query = url.path.decode("ascii"), (url.query or b"").decode(*OCTETS)
-        head = Head(version, method, path, query, headers, keep_alive=keep_alive)
+        head = Head(version, method, path, query, names=names, values=values, keep_alive=keep_alive)
         self._expected = _BODY
         self._seconds = 0
         if parser.should_upgrade():
-            self._framing = [each for each in headers if each[0] in (b"content-length", b"transfer-encoding")]
+            self._framing = [each for each in head.headers if each[0] in (b"content-length", b"transfer-encoding")]
         self._receiving = exchange = self._exchange_of(head)
         if self.exchange:
             self.pause_reading()
@@ -338,7 +340,7 @@ class HttpConnection(asyncio.Protocol):
     # The parser
 
     def _exchange_of(self, head: Head) -> Exchange:
-        refusal = heads.refusal(head.version, head.method, head.headers)
+        refusal = heads.refusal(head.version, head.method, head.names, head.values)
         if refusal:
             return AsgiExchange(self, head, refusing(*refusal))
         shared = self.shared

@@ -35,22 +35,40 @@ class Calls(Protocol):
 class Head:
     """The head of a request. The names of its header fields are in lower case."""
 
-    __slots__ = ("headers", "keep_alive", "method", "path", "query", "version")
+    __slots__ = ("keep_alive", "method", "names", "path", "query", "values", "version")
 
-    def __init__(self, version: str, method: str, path: str, query: str, headers: Headers, *, keep_alive: bool) -> None:
+    def __init__(
+        self,
+        version: str,
+        method: str,
+        path: str,
+        query: str,
+        *,
+        names: list[bytes],
+        values: list[bytes],
+        keep_alive: bool,
+    ) -> None:
         self.version = version
         self.method = method
         self.path = path
         """The path of the request target, still percent-encoded."""
         self.query = query
-        self.headers = headers
+        self.names = names
+        self.values = values
         self.keep_alive = keep_alive
         """Whether the client and the HTTP version allow another request on the same connection."""
 
     @property
     def expects_continue(self) -> bool:
         """Whether the client waits for `100 Continue` before it sends the body (RFC 9110 section 10.1.1)."""
-        return any(name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers)
+        return b"expect" in self.names and any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers
+        )
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields as pairs."""
+        return list(zip(self.names, self.values, strict=True))
 
 
 class Exchange(ABC):
@@ -169,7 +187,9 @@ class CallExchange(Exchange):
     async def _handle(self) -> None:
         connection, head = self._connection, self._head
         request_id = _request_id()
-        request = Request.received(head.method, head.path, head.query, head.headers, bytes(self._body))
+        request = Request.received(
+            head.method, head.path, head.query, names=head.names, values=head.values, body=bytes(self._body)
+        )
         response = await self._calls.answer(request, peer=connection.peer, request_id=request_id)
         written = heads.of_call(
             response, date=connection.shared.date, request_id=request_id, keep_alive=self.keep_alive

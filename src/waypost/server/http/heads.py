@@ -28,15 +28,16 @@ _SPELLINGS = {name.lower(): name for name in (b"Content-Type", b"Content-Length"
 """The names that AWS does not write in lower case."""
 
 
-def refusal(version: str, method: str, headers: Headers) -> tuple[int, str] | None:
+def refusal(version: str, method: str, names: Sequence[bytes], values: Sequence[bytes]) -> tuple[int, str] | None:
     """Check that a request is valid HTTP. Return the status and text of the refusal, or None if the request is valid.
+
+    `names` and `values` are those of the header fields; the names are in lower case.
 
     The parser has already refused every request that it cannot parse, such as a request with two body lengths.
     Source: RFC 9110 section 15.6.6 (version), RFC 9112 sections 3.2 (Host) and 6.1 (Transfer-Encoding).
     """
-    names = [name for name, _ in headers]
     hosts, codings = names.count(b"host"), names.count(b"transfer-encoding")
-    host = headers[names.index(b"host")][1] if hosts else b""
+    host = values[names.index(b"host")] if hosts else b""
     is_connect = method == "CONNECT"
     if version == "1.1" and hosts == 1 and not codings and not is_connect and _HOST.fullmatch(host):  # common case
         return None
@@ -52,7 +53,7 @@ def refusal(version: str, method: str, headers: Headers) -> tuple[int, str] | No
         return 501, "This server is not a proxy, so it does not support the CONNECT method."
     if codings and version == "1.0":
         return 400, "The request has a Transfer-Encoding header, which HTTP/1.0 does not support."
-    if codings > 1 or (codings and headers[names.index(b"transfer-encoding")][1].strip(b" \t").lower() != b"chunked"):
+    if codings > 1 or (codings and values[names.index(b"transfer-encoding")].strip(b" \t").lower() != b"chunked"):
         return 501, "The only transfer coding that this server supports is chunked."
     return None
 
