@@ -6,6 +6,7 @@ from typing import Any
 
 from waypost.domain.directory.instances import Instance, Tenant
 from waypost.domain.directory.search import Condition
+from waypost.domain.iam.access_keys import AccessKey
 from waypost.store import sql
 from waypost.store.common import errors, rows
 from waypost.store.common.statements import Seal, bindable
@@ -34,6 +35,25 @@ class SqliteTransaction(Transaction):
     def __init__(self, connection: sqlite3.Connection, seal: Seal) -> None:
         super().__init__(seal)
         self.connection = connection
+        self._keys: dict[str, AccessKey] = {}
+        self._keys_at: object = None
+        """The version of the data at which `_keys` were read."""
+
+    def access_key(self, access_key_id: str) -> AccessKey | None:
+        # Every API call needs its access key. Outside a transaction, the key is read again only if another connection,
+        # perhaps of another process, has committed anything since. The version does not change if this connection
+        # commits, so a transaction always reads the key.
+        if self.connection.in_transaction:
+            return super().access_key(access_key_id)
+        version = self.connection.execute("PRAGMA data_version").fetchone()
+        if version != self._keys_at:
+            self._keys, self._keys_at = {}, version
+        key = self._keys.get(access_key_id)
+        if key is None:
+            key = super().access_key(access_key_id)
+            if key:
+                self._keys[access_key_id] = key
+        return key
 
     def add_instance(self, instance: Instance, tags: Mapping[str, str]) -> None:
         super().add_instance(instance, tags)

@@ -201,3 +201,46 @@ class TestSealed:
     def test_a_policy_that_allows_everything_is_stored_exactly(self, sealed):
         add(sealed, a_key())
         assert find(sealed, "AKIA1").document == policies.ALLOW_ALL
+
+
+CHANGES = {
+    "deactivated": (lambda tx: access_keys.set_active(tx, "AKIA1", active=False), a_key(active=False)),
+    "deleted": (lambda tx: access_keys.delete(tx, "AKIA1"), None),
+    "with another policy": (
+        lambda tx: (access_keys.delete(tx, "AKIA1"), access_keys.create(tx, a_key(document=DENY_ALL))),
+        a_key(document=DENY_ALL),
+    ),
+}
+
+
+@pytest.mark.parametrize("is_another", [False, True], ids=["by this server", "by another server"])
+@pytest.mark.parametrize(("change", "after"), CHANGES.values(), ids=CHANGES)
+def test_the_next_read_finds_a_change_of_a_key(store, change, after, is_another):
+    add(store, a_key(), a_key("AKIA2"))
+    other = store.another()
+    for reading in (store, other, store):
+        assert find(reading, "AKIA1") == a_key()
+    (other if is_another else store).write(change)
+    for reading in (store, other, store):
+        assert find(reading, "AKIA1") == after
+        assert find(reading, "AKIA2") == a_key("AKIA2")
+
+
+def test_a_key_that_is_added_after_it_was_not_found_is_found(store):
+    assert find(store, "AKIA1") is None
+    add(store.another(), a_key())
+    assert find(store, "AKIA1") == a_key()
+
+
+def test_a_change_of_a_key_that_is_rolled_back_is_not_found(store):
+    def change(tx):
+        access_keys.set_active(tx, "AKIA1", active=False)
+        assert not access_keys.find(tx, "AKIA1").active
+        raise errors.Invalid("on purpose")
+
+    add(store, a_key())
+    for _ in range(2):
+        with pytest.raises(errors.Invalid):
+            store.write(change)
+        assert find(store, "AKIA1") == a_key()
+        assert store.write(access_keys.find, "AKIA1") == a_key()
