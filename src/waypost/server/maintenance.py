@@ -1,4 +1,6 @@
-"""Periodic maintenance of a running server: deletes expired data, and stores planned deliveries."""
+"""Periodic maintenance of a running server: deletes expired data and the rows of deleted instances, and stores planned
+deliveries.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,7 +10,7 @@ from functools import partial
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
-from waypost.app.directory import access_keys, idempotency
+from waypost.app.directory import access_keys, idempotency, instances
 from waypost.app.mail import accept, retention
 from waypost.app.steps import repeat_step
 from waypost.domain.mail.retention import Rule
@@ -20,6 +22,8 @@ EVERY = 600.0
 MOST_REFUSALS = 1_000
 """The maximum number of refusals that one transaction deletes."""
 
+REMOVALS_EVERY = 10.0
+"""Seconds from the end of one search for deleted instances to the start of the next."""
 
 PLAN_AGE = timedelta(minutes=1)
 """How old a message must be before maintenance stores its planned deliveries. Normally, the server that accepted the
@@ -74,6 +78,22 @@ class Maintenance:
                 self.incidents.report(error, where="planned deliveries")
             age = PLAN_AGE
             await asyncio.sleep(PLAN_AGE.total_seconds())
+
+    async def run_removals(self) -> None:
+        """Remove the rows of deleted instances in rounds, until cancelled."""
+        while True:
+            try:
+                await self.remove_deleted_instances()
+            except Exception as error:  # noqa: BLE001 - the next round must run, whatever the error is
+                self.incidents.report(error, where="deleted instances")
+            await asyncio.sleep(REMOVALS_EVERY)
+
+    async def remove_deleted_instances(self) -> None:
+        """Remove the rows of all deleted instances, in short transactions. Rows that another transaction has locked
+        remain for the next round.
+        """
+        if await self.store.read(lambda tx: tx.has_deleted_instance()):
+            await repeat_step(self.store.write, instances.remove_deleted)
 
     async def forget_calls_and_keys(self) -> None:
         """Delete expired client tokens and long-expired sessions."""

@@ -276,7 +276,7 @@ class Service:
     def _begin_maintenance(self, maintenance: Maintenance, opened: AsyncExitStack) -> None:
         if self._process and not self._process.does_upkeep:
             return
-        for run in (maintenance.run, maintenance.run_plans):
+        for run in (maintenance.run, maintenance.run_plans, maintenance.run_removals):
             opened.callback(self.tasks.start(run, where="upkeep", on_error=OnError.RESTART).cancel)
 
     def _found(self, calls_at: str, mail_at: Mapping[str, str], edge: SmtpEdge | None) -> run_file.Run:

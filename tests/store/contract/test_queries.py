@@ -13,7 +13,7 @@ from waypost.store import sql
 ONLY_IN_SQLITE = {
     "search_range": "SQLite gives each instance a range of numbers",
     "add_search_range": "SQLite gives each instance a range of numbers",
-    "remove_search_range": "SQLite gives each instance a range of numbers",
+    "remove_emptied_search_range": "SQLite gives each instance a range of numbers",
 }
 MORE_IN_POSTGRESQL = {
     "add_search_entry": ("trigrams",),  # SQLite computes the trigrams itself

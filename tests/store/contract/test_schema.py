@@ -326,7 +326,7 @@ def test_every_migration_begins_with_a_comment(dialect):
 
 
 LISTED_IN_PART = {
-    "instances": {"alias_key"},
+    "instances": {"alias_key", "deleted_at"},
     "alias_link_ends": {"other_side"},
     "deliveries": {"bounces", "bounces_of_failure", "given_up_at", "given_up_because"},
     "routes": {"number"},

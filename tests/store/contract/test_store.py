@@ -91,7 +91,8 @@ def test_all_changes_of_a_write_that_fails_late_are_rolled_back(store, instance)
         tx.update_email_address(an_email_address("p").with_texts(display_name="x", description="y", now=NOW))
         tx.first_time("it")
         tx.hold("it")
-        tx.remove_instance("i")
+        tx.mark_instance_deleted("i", now=NOW)
+        tx.remove_rows_of_instance("i", limit=99)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -156,12 +156,26 @@ def test_a_connection_with_outdated_prepared_statements_is_closed(database, admi
     assert with_store(database, scenario)
 
 
-def test_deleting_an_instance_does_not_read_the_tags_of_other_instances(database, admin):
-    admin.execute("INSERT INTO tags SELECT 'r' || n, 'k', 'v' FROM generate_series(1, 20000) AS n")
-    admin.execute("ANALYZE")
-    query = sql.load("postgres")["remove_tags_of_instance"].sql.replace("$1", "'i'")
-    plan = "\n".join(line for (line,) in admin.execute(f"EXPLAIN {query}"))
-    assert "Seq Scan on tags" not in plan
+MANY_ADDRESSES = """
+INSERT INTO instances (id, account, region, identity_management_type, inbound_calls_enabled, outbound_calls_enabled,
+                       created_at) VALUES ('i', '', '', '', true, true, 0);
+INSERT INTO email_addresses (id, instance_id, account, address, address_key, created_at, modified_at)
+SELECT 'r' || n, 'i', '', 'a', n, 0, 0 FROM generate_series(1, 20000) AS n;
+INSERT INTO alias_link_ends (email_address_id, side, other_id, other_side, created_at)
+SELECT 'r' || n, CASE n % 2 WHEN 0 THEN 'primary' ELSE 'alias' END, 'r' || (n + n % 2 * 2 - 1),
+       CASE n % 2 WHEN 0 THEN 'alias' ELSE 'primary' END, 0 FROM generate_series(1, 20000) AS n;
+INSERT INTO search_entries (email_address_id, instance_id, address, display_name, description, trigrams)
+SELECT id, instance_id, address, '', '', '{}' FROM email_addresses;
+INSERT INTO tags SELECT id, 'k', 'v' FROM email_addresses;
+ANALYZE"""
+
+
+def test_a_step_that_removes_addresses_of_an_instance_does_not_read_the_rows_of_others(database, admin):
+    admin.execute(MANY_ADDRESSES)
+    for name in ("links", "tags", "search_entries", "email_addresses"):
+        query = sql.load("postgres")[f"remove_listed_{name}"].sql.replace("$1", "'{r1,r2,r3}'::text[]")
+        plan = "\n".join(line for (line,) in admin.execute(f"EXPLAIN {query}"))
+        assert "Seq Scan" not in plan, plan
 
 
 def test_the_mail_of_an_account_is_found_with_an_index(admin):

@@ -70,10 +70,10 @@ def create(
     tagging.refuse_reserved(tags)
 
     def effect() -> str:
-        own_instance = instances.get if quota is None else instances.lock  # the lock makes the quota exact
+        own_instance = instances.keep if quota is None else instances.lock  # the lock makes the quota exact
         own_instance(tx, tenant, email_address.instance_id)
         _refuse_domain_of_another(tx, tenant.account, email_address.address, domains)
-        if tx.email_address_by_key(email_address.address.key):
+        if tx.take_address(email_address.address.key):
             raise errors.Duplicate(
                 f"Email address {email_address.address} already exists. An address has one owner, so it can be created "
                 "only once."

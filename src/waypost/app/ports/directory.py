@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from waypost.domain.directory import search
@@ -137,6 +138,10 @@ class ReadDirectory(Protocol):
         """
         ...
 
+    def has_deleted_instance(self) -> bool:
+        """Return whether rows of a deleted instance remain, which `remove_rows_of_instance` must remove."""
+        ...
+
     def instance_tags(self, tenant: Tenant, instance_id: str) -> dict[str, str]:
         """Return the tags of the tenant's instance."""
         ...
@@ -152,6 +157,13 @@ class WriteDirectory(Protocol):
         While this transaction shares the lock, no other transaction can acquire the lock with `hold`, but other
         transactions can share it, too. This method never waits for the lock. If another transaction has acquired the
         lock with `hold`, or if no transaction has ever acquired it with `hold`, the result is False.
+        """
+        ...
+
+    def keep_instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
+        """Return the tenant's instance with this id. Until this transaction ends, no other transaction can delete it.
+
+        Several transactions can keep an instance at the same time. Return None if the tenant has no such instance.
         """
         ...
 
@@ -174,10 +186,35 @@ class WriteDirectory(Protocol):
         """Store a new instance with its tags."""
         ...
 
-    def remove_instance(self, instance_id: str) -> None:
-        """Delete an instance with its tags, its email addresses, and the links and tags of these email addresses.
+    def mark_instance_deleted(self, instance_id: str, *, now: datetime) -> None:
+        """Mark a locked instance as deleted. From then on, no method finds the instance, its email addresses, or their
+        alias links and tags. The instance's alias can be used again.
 
-        Messages and deliveries are not deleted.
+        The rows remain until `remove_rows_of_instance` removes them. Messages and deliveries are not deleted.
+        """
+        ...
+
+    def lock_deleted_instance(self) -> str | None:
+        """Lock a deleted instance that still has rows, and return its id.
+
+        Return None if there is no such instance, or if other transactions have locked all of them.
+        """
+        ...
+
+    def remove_rows_of_instance(self, instance_id: str, *, limit: int) -> bool:
+        """Remove up to `limit` email addresses of a deleted instance with their alias links and tags. After the last
+        email address, remove the instance itself.
+
+        The caller has locked the instance. Return whether anything was removed. Email addresses that another
+        transaction has locked are skipped, and remain for a later call.
+        """
+        ...
+
+    def take_address(self, address_key: str) -> EmailAddress | None:
+        """Return the email address that has this address key, in any account.
+
+        If the email address belongs to a deleted instance, remove its rows and return None, so that the caller can
+        create an email address with this key.
         """
         ...
 

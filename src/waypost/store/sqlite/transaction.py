@@ -59,9 +59,9 @@ class SqliteTransaction(Transaction):
         super().add_instance(instance, tags)
         self._run("add_search_range", instance.id)
 
-    def remove_instance(self, instance_id: str) -> None:
-        self._run("remove_search_range", instance_id)
-        super().remove_instance(instance_id)
+    def _remove_emptied_instance(self, instance_id: str) -> bool:
+        self._run("remove_emptied_search_range", instance_id)
+        return super()._remove_emptied_instance(instance_id)
 
     def _search(self, tenant: Tenant, instance_id: str, condition: Condition) -> sqlite_search.Search | None:
         own_range = self._one("search_range", instance_id, tenant.account, tenant.region)

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from waypost.app import ports
@@ -69,6 +70,17 @@ class DirectoryQueries(Statements):
         row = self._one("email_address_by_key", address_key)
         return rows.email_address(row) if row else None
 
+    def take_address(self, address_key: str) -> EmailAddress | None:
+        row = self._one("row_with_key", address_key)
+        if row is None:
+            return None
+        found, deleted_at = rows.email_address(row), row[-1]
+        if deleted_at is None:
+            return found
+        self._run("hold_deleted_instance", found.instance_id)
+        self.remove_email_address(found.id)
+        return None
+
     def email_address_by_id(self, email_address_id: str) -> EmailAddress | None:
         row = self._one("email_address_by_id", email_address_id)
         return rows.email_address(row) if row else None
@@ -119,6 +131,10 @@ class DirectoryQueries(Statements):
     def keep_domain(self, account: str, domain: str, *, name: str) -> bool:
         return self._one("keep_domain", domain, account, name) is not None
 
+    def keep_instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
+        row = self._one("keep_instance", instance_id, tenant.account, tenant.region)
+        return rows.instance(row) if row else None
+
     def lock_instance(self, tenant: Tenant, instance_id: str) -> Instance | None:
         row = self._one("lock_instance", instance_id, tenant.account, tenant.region)
         return rows.instance(row) if row else None
@@ -131,13 +147,31 @@ class DirectoryQueries(Statements):
         self._run("add_instance", *rows.of_instance(instance))
         self.put_tags(instance.id, tags)
 
-    def remove_instance(self, instance_id: str) -> None:
-        self._run("lock_email_addresses_of_instance", instance_id)
-        self._run("remove_links_of_instance", instance_id)
-        self._run("remove_tags_of_instance", instance_id)
-        self._run("remove_search_entries_of_instance", instance_id)
-        self._run("remove_email_addresses_of_instance", instance_id)
-        self._run("remove_instance", instance_id)
+    def mark_instance_deleted(self, instance_id: str, *, now: datetime) -> None:
+        self._run("mark_instance_deleted", instance_id, kinds.to_milliseconds(now))
+
+    def has_deleted_instance(self) -> bool:
+        return self._one("has_deleted_instance") is not None
+
+    def lock_deleted_instance(self) -> str | None:
+        row = self._one("lock_deleted_instance")
+        return row[0] if row else None
+
+    def remove_rows_of_instance(self, instance_id: str, *, limit: int) -> bool:
+        found = [row[0] for row in self._all("lock_removed_email_addresses", instance_id, limit)]
+        listed = self._list_of(found)
+        self._run("remove_listed_links", listed)
+        self._run("remove_listed_tags", listed)
+        self._run("remove_listed_search_entries", listed)
+        self._run("remove_listed_email_addresses", listed)
+        if len(found) == limit:
+            return True
+        return self._remove_emptied_instance(instance_id) or bool(found)
+
+    def _remove_emptied_instance(self, instance_id: str) -> bool:
+        """Remove a deleted instance, and return True, unless the instance still has email addresses."""
+        self._run("remove_all_tags", instance_id)
+        return self._one("remove_emptied_instance", instance_id) is not None
 
     def add_email_address(self, email_address: EmailAddress, tags: Mapping[str, str]) -> None:
         self._run("add_email_address", *rows.of_email_address(email_address))

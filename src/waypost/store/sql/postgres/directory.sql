@@ -11,11 +11,6 @@ VALUES (:email_address_id, :instance_id, :address, :display_name, :description, 
 UPDATE search_entries SET address = :address, display_name = :display_name, description = :description, trigrams = :trigrams
 WHERE email_address_id = :email_address_id;
 
--- name: remove_search_entries_of_instance(instance_id)
--- Removes the search entries of an instance, before its email addresses are removed. On PostgreSQL, an entry contains
--- the id of its instance.
-DELETE FROM search_entries WHERE instance_id = :instance_id;
-
 -- name: hold(what)
 -- Acquires a named lock. The row remains in the table, but the lock on it ends with the transaction. Advisory locks are
 -- not used, because not every PostgreSQL setup supports advisory locks that last for a transaction.
@@ -26,24 +21,17 @@ ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 -- Shares a named lock until the transaction ends, so that no other transaction can acquire it with `hold`. The query
 -- returns a row if the account has an email address in the domain, as in `has_address_in`. It returns no row if another
 -- transaction has acquired the lock, or if no transaction ever did.
-WITH shared AS MATERIALIZED (
+WITH RECURSIVE there (instance_id) AS (
+    SELECT min(instance_id) FROM email_addresses WHERE split_part(address_key, '@', 2) = :domain
+    UNION ALL
+    SELECT (SELECT min(e.instance_id) FROM email_addresses AS e
+            WHERE split_part(address_key, '@', 2) = :domain AND e.instance_id > there.instance_id)
+    FROM there WHERE there.instance_id IS NOT NULL
+), shared AS MATERIALIZED (
     SELECT 1 FROM deployment_marks WHERE name = 'held: ' || :name FOR SHARE SKIP LOCKED
 )
-SELECT 1 FROM shared
-WHERE EXISTS (SELECT 1 FROM email_addresses WHERE split_part(address_key, '@', 2) = :domain AND account = :account);
-
--- name: has_address_in(domain, account)
--- Returns a row if an account has an email address in a domain. The WHERE clause uses the same expression as the index.
-SELECT 1 FROM email_addresses WHERE split_part(address_key, '@', 2) = :domain AND account = :account LIMIT 1;
-
--- name: others_have_address_in(domain, account)
--- Returns a row if another account has an email address in a domain. The WHERE clause uses the same expression as the
--- index. The comparisons with < and > skip the account's own email addresses in the index.
-SELECT 1 WHERE EXISTS (
-    SELECT 1 FROM email_addresses WHERE split_part(address_key, '@', 2) = :domain AND account < :account
-) OR EXISTS (
-    SELECT 1 FROM email_addresses WHERE split_part(address_key, '@', 2) = :domain AND account > :account
-);
+SELECT 1 FROM shared, there JOIN instances AS i ON i.id = there.instance_id
+WHERE i.account = :account AND i.deleted_at IS NULL LIMIT 1;
 
 -- name: lock_email_addresses(ids, instance_id, account, region)
 -- Locks and returns the listed email addresses, but only in the given instance and for the tenant that owns it. All
@@ -51,12 +39,12 @@ SELECT 1 WHERE EXISTS (
 SELECT {e.email_addresses}
 FROM email_addresses AS e JOIN instances AS i ON i.id = e.instance_id
 WHERE e.id {in :ids} AND e.instance_id = :instance_id AND i.account = :account AND i.region = :region
+  AND i.deleted_at IS NULL
 ORDER BY e.id FOR UPDATE OF e;
 
--- name: lock_email_addresses_of_instance(instance_id)
--- Locks all email addresses of an instance before they are removed, so that no transaction links them meanwhile. All
--- transactions lock email addresses in the order of their ids.
-SELECT count(*) FROM (SELECT 1 FROM email_addresses WHERE instance_id = :instance_id ORDER BY id FOR UPDATE) AS held;
+-- name: hold_deleted_instance(id)
+-- Locks a deleted instance, so that no other transaction removes rows of it meanwhile.
+SELECT 1 FROM instances WHERE id = :id FOR UPDATE;
 
 -- name: description(id, instance_id, account, region)
 -- Returns everything that DescribeEmailAddress needs in one query, but only for the tenant that owns the instance.
@@ -66,7 +54,8 @@ SELECT {e.email_addresses}, {l.alias_link_ends},
 FROM email_addresses AS e
 JOIN instances AS i ON i.id = e.instance_id
 LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id
-WHERE e.id = :id AND e.instance_id = :instance_id AND i.account = :account AND i.region = :region;
+WHERE e.id = :id AND e.instance_id = :instance_id AND i.account = :account AND i.region = :region
+  AND i.deleted_at IS NULL;
 
 -- name: owners(address_keys)
 -- Returns the owners of the listed addresses and the primaries of the owners, with the revision of the routes. The
@@ -75,6 +64,7 @@ WHERE e.id = :id AND e.instance_id = :instance_id AND i.account = :account AND i
 SELECT (SELECT value FROM deployment_marks WHERE name = 'routes revision'), {e.email_addresses}, {p.email_addresses}
 FROM (SELECT 1) AS always
 LEFT JOIN email_addresses AS e ON e.address_key {in :address_keys}
+    AND EXISTS (SELECT 1 FROM instances WHERE id = e.instance_id AND deleted_at IS NULL)
 LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id AND l.side = 'alias'
 LEFT JOIN email_addresses AS p ON p.id = l.other_id;
 
@@ -88,9 +78,3 @@ SELECT {alias_link_ends} FROM alias_link_ends WHERE email_address_id {in :email_
 -- Adds a tag, or changes its value. On PostgreSQL, tags need no number for the order of searches.
 INSERT INTO tags (resource_id, key, value) VALUES (:resource_id, :key, :value)
 ON CONFLICT (resource_id, key) DO UPDATE SET value = excluded.value;
-
--- name: remove_tags_of_instance(instance_id)
--- Removes the tags of an instance and of all its email addresses. With OR instead of UNION ALL, PostgreSQL would read
--- the tags of all instances.
-DELETE FROM tags
-WHERE resource_id IN (SELECT :instance_id UNION ALL SELECT id FROM email_addresses WHERE instance_id = :instance_id);

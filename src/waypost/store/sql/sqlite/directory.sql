@@ -9,12 +9,14 @@ SELECT :instance_id, coalesce(max(number), 0) + 1 FROM search_ranges;
 -- name: search_range(instance_id, account, region)
 -- Returns the range of an instance, but only for the tenant that owns it.
 SELECT r.number FROM search_ranges AS r JOIN instances AS i ON i.id = r.instance_id
-WHERE r.instance_id = :instance_id AND i.account = :account AND i.region = :region;
+WHERE r.instance_id = :instance_id AND i.account = :account AND i.region = :region AND i.deleted_at IS NULL;
 
--- name: remove_search_range(instance_id)
--- Removes the range of an instance. A new instance may get the same range. This is safe, because each page token is
--- bound to the id of its instance.
-DELETE FROM search_ranges WHERE instance_id = :instance_id;
+-- name: remove_emptied_search_range(instance_id)
+-- Removes the range of a deleted instance, unless the instance still has email addresses, whose search entries are in
+-- the range. A new instance may get the same range. This is safe, because each page token is bound to the id of its
+-- instance.
+DELETE FROM search_ranges
+WHERE instance_id = :instance_id AND NOT EXISTS (SELECT 1 FROM email_addresses WHERE instance_id = :instance_id);
 
 -- name: add_search_entry(email_address_id, instance_id, address, display_name, description)
 -- Adds a search entry with the next number in the range of the instance. A trigger writes the trigrams.
@@ -31,11 +33,6 @@ FROM search_ranges AS r WHERE r.instance_id = :instance_id;
 UPDATE search_entries SET address = :address, display_name = :display_name, description = :description
 WHERE email_address_id = :email_address_id;
 
--- name: remove_search_entries_of_instance(instance_id)
--- Removes the search entries of an instance, before its email addresses are removed. On SQLite, an entry does not
--- contain the id of its instance.
-DELETE FROM search_entries WHERE email_address_id IN (SELECT id FROM email_addresses WHERE instance_id = :instance_id);
-
 -- name: hold(what)
 -- Does nothing: a named lock needs no query, because SQLite has a single writer.
 SELECT :what;
@@ -43,24 +40,15 @@ SELECT :what;
 -- name: keep_domain(domain, account, name)
 -- Returns a row if an account has an email address in a domain, like `has_address_in`. The named lock needs no query,
 -- because SQLite has a single writer.
-SELECT 1 FROM email_addresses
-WHERE substr(address_key, instr(address_key, '@') + 1) = :domain AND account = :account AND :name <> '' LIMIT 1;
-
--- name: has_address_in(domain, account)
--- Returns a row if an account has an email address in a domain. The WHERE clause uses the same expression as the index.
-SELECT 1 FROM email_addresses
-WHERE substr(address_key, instr(address_key, '@') + 1) = :domain AND account = :account LIMIT 1;
-
--- name: others_have_address_in(domain, account)
--- Returns a row if another account has an email address in a domain. The WHERE clause uses the same expression as the
--- index. The comparisons with < and > skip the account's own email addresses in the index.
-SELECT 1 WHERE EXISTS (
-    SELECT 1 FROM email_addresses
-    WHERE substr(address_key, instr(address_key, '@') + 1) = :domain AND account < :account
-) OR EXISTS (
-    SELECT 1 FROM email_addresses
-    WHERE substr(address_key, instr(address_key, '@') + 1) = :domain AND account > :account
-);
+WITH RECURSIVE there (instance_id) AS (
+    SELECT min(instance_id) FROM email_addresses WHERE substr(address_key, instr(address_key, '@') + 1) = :domain
+    UNION ALL
+    SELECT (SELECT min(e.instance_id) FROM email_addresses AS e
+            WHERE substr(address_key, instr(address_key, '@') + 1) = :domain AND e.instance_id > there.instance_id)
+    FROM there WHERE there.instance_id IS NOT NULL
+)
+SELECT 1 FROM there CROSS JOIN instances AS i ON i.id = there.instance_id
+WHERE i.account = :account AND i.deleted_at IS NULL AND :name <> '' LIMIT 1;
 
 -- name: lock_email_addresses(ids, instance_id, account, region)
 -- Returns the listed email addresses, but only in the given instance and for the tenant that owns it. No lock is
@@ -70,11 +58,11 @@ SELECT {e.email_addresses}
 FROM json_each(:ids) AS given
 CROSS JOIN email_addresses AS e ON e.id = given.value
 JOIN instances AS i ON i.id = e.instance_id
-WHERE e.instance_id = :instance_id AND i.account = :account AND i.region = :region;
+WHERE e.instance_id = :instance_id AND i.account = :account AND i.region = :region AND i.deleted_at IS NULL;
 
--- name: lock_email_addresses_of_instance(instance_id)
+-- name: hold_deleted_instance(id)
 -- Does nothing: no lock is needed, because SQLite has a single writer.
-SELECT :instance_id;
+SELECT :id;
 
 -- name: description(id, instance_id, account, region)
 -- Returns everything that DescribeEmailAddress needs in one query, but only for the tenant that owns the instance.
@@ -84,7 +72,8 @@ SELECT {e.email_addresses}, {l.alias_link_ends},
 FROM email_addresses AS e
 JOIN instances AS i ON i.id = e.instance_id
 LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id
-WHERE e.id = :id AND e.instance_id = :instance_id AND i.account = :account AND i.region = :region;
+WHERE e.id = :id AND e.instance_id = :instance_id AND i.account = :account AND i.region = :region
+  AND i.deleted_at IS NULL;
 
 -- name: owners(address_keys)
 -- Returns the owners of the listed addresses and the primaries of the owners, with the revision of the routes. The
@@ -94,6 +83,7 @@ SELECT (SELECT value FROM deployment_marks WHERE name = 'routes revision'), {e.e
 FROM (SELECT 1) AS always
 LEFT JOIN json_each(:address_keys) AS given
 LEFT JOIN email_addresses AS e ON e.address_key = given.value
+    AND EXISTS (SELECT 1 FROM instances WHERE id = e.instance_id AND deleted_at IS NULL)
 LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id AND l.side = 'alias'
 LEFT JOIN email_addresses AS p ON p.id = l.other_id;
 
@@ -109,9 +99,3 @@ FROM json_each(:email_address_ids) AS given CROSS JOIN alias_link_ends AS l ON l
 INSERT INTO tags (resource_id, key, value, number)
 VALUES (:resource_id, :key, :value, (SELECT number FROM search_entries WHERE email_address_id = :resource_id))
 ON CONFLICT (resource_id, key) DO UPDATE SET value = excluded.value;
-
--- name: remove_tags_of_instance(instance_id)
--- Removes the tags of an instance and of all its email addresses. PostgreSQL needs another query, because with OR it
--- would read the tags of all instances.
-DELETE FROM tags
-WHERE resource_id = :instance_id OR resource_id IN (SELECT id FROM email_addresses WHERE instance_id = :instance_id);

@@ -1,0 +1,8 @@
+-- An instance is deleted at once by a mark. The rows of its email addresses are removed afterwards, in steps.
+
+ALTER TABLE instances ADD COLUMN deleted_at BIGINT; -- NULL unless the instance is deleted
+CREATE INDEX instances_deleted ON instances (id) WHERE deleted_at IS NOT NULL;
+
+-- By instance, so that the owner of a domain is found without reading the rows of a deleted instance one by one.
+DROP INDEX email_addresses_by_domain;
+CREATE INDEX email_addresses_by_domain ON email_addresses (split_part(address_key, '@', 2), instance_id);
