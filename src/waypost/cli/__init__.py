@@ -61,7 +61,15 @@ def _root(
 def main() -> None:
     """Run the command. If the command fails, print one sentence to standard error, and exit with a code from `Exit`."""
     try:
-        app()
+        options = serving.options_in(sys.argv[1:])
+        if options is None:
+            app()
+        else:
+            serving.run(options, serving.settings_file(options))
+    except typer.Exit as ended:
+        sys.exit(ended.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(1)
     except (NotRunning, client.NoServer) as error:
         typer.echo(f"waypost: {error}", err=True)
         sys.exit(Exit.NO_SERVER)

@@ -1,19 +1,19 @@
 """Write events to the log on standard error, as readable lines on a terminal and as JSON otherwise."""
 
 import dataclasses
-import io
 import json
 import logging
 import re
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, TextIO
 
 import msgspec
-import structlog
 
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
@@ -141,8 +141,16 @@ def name_of(kind: type[Any]) -> str:
 
 
 def _terminal() -> Render:
+    # Imported only for a terminal: structlog imports rich, which takes a tenth of a second.
+    import structlog  # noqa: PLC0415
+
     renderer = structlog.dev.ConsoleRenderer(exception_formatter=_traceback)
-    return _renderer([renderer, lambda _logger, _method, line: f"{line}\n".encode()])
+
+    def render(level: str, line: Any) -> bytes:
+        shown = renderer(None, level, {**line, "level": level, "timestamp": _timestamp()})
+        return f"{shown}\n".encode()
+
+    return render
 
 
 def _traceback(out: TextIO, exc_info: Any) -> None:
@@ -152,34 +160,24 @@ def _traceback(out: TextIO, exc_info: Any) -> None:
     error's text can come from a client, so its lines are indented to distinguish them from other log lines. Control
     characters are replaced, so that the text cannot move the cursor.
     """
-    written = io.StringIO()
-    structlog.dev.plain_traceback(written, exc_info)
-    for line in written.getvalue().splitlines():
+    for line in "".join(traceback.format_exception(*exc_info)).splitlines():
         shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
         out.write(f"\n    {shown}")
 
 
 def _json() -> Render:
-    def encode(_logger: Any, _method: str, line: structlog.typing.EventDict) -> bytes:
+    def render(level: str, line: Any) -> bytes:
+        cause = line.pop("exc_info", None)
+        line |= {"level": level, "timestamp": _timestamp()}
+        if cause is not None:
+            line["exception"] = "".join(traceback.format_exception(cause)).removesuffix("\n")
         encoded = msgspec.json.encode(line)
         if not encoded.isascii():  # non-ASCII includes control characters, and people read logs on terminals
             encoded = json.dumps(msgspec.json.decode(encoded)).encode()
         return encoded + b"\n"
 
-    return _renderer([structlog.processors.format_exc_info, encode])
-
-
-def _renderer(last: list[Any]) -> Render:
-    processors = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        *last,
-    ]
-
-    def render(level: str, line: Any) -> bytes:
-        for processor in processors:
-            line = processor(None, level, line)
-        rendered: bytes = line
-        return rendered
-
     return render
+
+
+def _timestamp() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")

@@ -4,7 +4,7 @@ import inspect
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +15,7 @@ from waypost.config.settings import ROWS, Clock, Settings
 from waypost.host.data_directory import DataDirectory
 
 if TYPE_CHECKING:
+    from waypost.config.file import SettingsFile
     from waypost.host.run_file import Run
 
 
@@ -60,14 +61,50 @@ def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
 @_takes_settings
 def serve(ctx: typer.Context, **given: str) -> None:
     """Run the server until Ctrl-C or SIGTERM stops it, or until its terminal is closed."""
-    from waypost.config import sources
-
     options = {
         name: text
         for name, text in given.items()
         if (source := ctx.get_parameter_source(name)) and source.name == "COMMANDLINE"
     }
-    settings = sources.read(options, os.environ, ctx.obj)
+    run(options, ctx.obj)
+
+
+def options_in(arguments: Sequence[str]) -> dict[str, str] | None:
+    """Return the options of `waypost serve` in the arguments of `waypost`, by the names of the settings.
+
+    Return None unless the arguments are `serve` and known options with values. Then Typer must read them, and run
+    another command, print help, or name the mistake. Where this function is enough, the server starts without Typer's
+    conversion of options. The conversion would take a sixth of the start time, and 6 MB of the idle server's memory.
+    """
+    if arguments[:1] != ["serve"]:
+        return None
+    names = {row.option: row.name for row in ROWS.values()}
+    options = {}
+    following = iter(arguments[1:])
+    for argument in following:
+        option, equals, value = argument.partition("=")
+        if not equals:
+            value = next(following, "-")
+        if option not in names or value.startswith("-"):
+            return None
+        options[names[option]] = value
+    return options
+
+
+def settings_file(options: Mapping[str, str]) -> "SettingsFile":
+    """Read the settings file that the options or the environment name. Raises `BadSetting`."""
+    from waypost.config import file
+
+    row = ROWS["config"]
+    path = options.get(row.name, os.environ.get(row.variable, ""))
+    return file.read(Path(path)) if path else file.SettingsFile()
+
+
+def run(options: Mapping[str, str], file: "SettingsFile") -> None:
+    """Run the server with these options and this settings file, until a signal stops it. Raises `BadSetting`."""
+    from waypost.config import sources
+
+    settings = sources.read(options, os.environ, file)
     DataDirectory(settings.data).forget_killed_server()
 
     from waypost.server import opening, runtime, start_warnings
