@@ -187,6 +187,26 @@ def test_the_migration_copies_facts_from_old_traces_to_the_deliveries(engine, em
         handle.close()
 
 
+def test_a_trace_from_before_traces_had_first_events_is_shown_and_continued(engine, empty, set_known):
+    set_known([step.name for step in known(engine.name)].index("first_events"))
+    engine.migrate(empty)
+    octets = {"sqlite": "x'6869'", "postgres": "'hi'"}[engine.name]
+    engine.execute(empty, *(OLD_MAIL + ";" + OLD_TRACES).format(octets=octets).split(";"))
+    set_known(None)
+    handle = Handle(engine, empty)
+    try:
+        before = handle.long_read(lambda tx: tx.trace("m1"))
+        assert [event.kind for event in before] == [
+            *("accepted", "late bounce", "late bounce", "dead", "dead", "dead", "deferred")
+        ]
+        assert before[0].at == EPOCH + timedelta(milliseconds=5)
+        redriven = a_line("redriven", EPOCH + timedelta(seconds=1), address="y@example.com", because="by command")
+        handle.write(lambda tx: tx.add_events("m1", [redriven]))
+        assert handle.long_read(lambda tx: tx.trace("m1")) == [*before, redriven]
+    finally:
+        handle.close()
+
+
 def test_opening_again_changes_nothing(engine, empty):
     open_and_close(engine, empty)
     before = engine.catalogue(empty)
@@ -328,6 +348,7 @@ def test_every_migration_begins_with_a_comment(dialect):
 LISTED_IN_PART = {
     "instances": {"alias_key", "deleted_at"},
     "alias_link_ends": {"other_side"},
+    "messages": {"first_events"},
     "deliveries": {"bounces", "bounces_of_failure", "given_up_at", "given_up_because"},
     "routes": {"number"},
     "trace_events": {"message_id", "number"},
@@ -335,7 +356,7 @@ LISTED_IN_PART = {
     "queue": {"message_id", "email_address_id", "account", "destination", "due_at", "warn_at"},
 }
 """Columns that are not in the lists, because only single queries name them: keys, numbers for sorting, the columns that
-the queue is searched by, and facts about deliveries that few queries need."""
+the queue is searched by, and facts about messages and deliveries that few queries need."""
 
 
 def test_every_column_of_a_table_is_listed_or_a_known_exception(store):

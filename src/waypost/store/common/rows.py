@@ -157,26 +157,33 @@ def queue_line(row: Row) -> ports.QueueLine:
     return ports.QueueLine(delivery(row), *moments, attempts, bool(is_claimed), because)
 
 
-def trace_event(row: Row) -> TraceEvent:
-    """Read one event of a trace."""
-    at, kind, members = row
-    return TraceEvent(from_milliseconds(at), trace_events.from_members(kind, json.loads(members)))
+def trace(found: Sequence[Row]) -> list[TraceEvent]:
+    """Read a trace from rows that each contain the first events, as JSON, and one later event. The later event is NULL
+    if there is none.
+    """
+    first = json.loads(found[0][0]) if found and found[0][0] else []
+    later = [(at, kind, json.loads(members)) for _, at, kind, members in found if kind is not None]
+    return [
+        TraceEvent(from_milliseconds(at), trace_events.from_members(kind, members))
+        for at, kind, members in (*first, *later)
+    ]
 
 
-def of_trace_event(message_id: str, number: int, event: TraceEvent) -> Row:
-    """Return the row for an event of a trace, with the event's number in the trace."""
-    return (message_id, number, *_of_event(event))
+def of_first_events(events: Sequence[TraceEvent]) -> str:
+    """Write the first events of a trace as JSON."""
+    return to_json([_of_event(event) for event in events])
 
 
 def of_next_trace_event(message_id: str, event: TraceEvent) -> Row:
     """Return the row for an event that will be appended to a trace. The row does not contain the event's number,
     because the query computes it.
     """
-    return (message_id, *_of_event(event))
+    at, kind, members = _of_event(event)
+    return (message_id, at, kind, to_json(members))
 
 
-def _of_event(event: TraceEvent) -> Row:
-    return (to_milliseconds(event.at), event.kind, to_json(trace_events.members(event.detail)))
+def _of_event(event: TraceEvent) -> tuple[int, str, dict[str, str | int]]:
+    return (to_milliseconds(event.at), event.kind, trace_events.members(event.detail))
 
 
 def revision(octets: bytes | None) -> str:

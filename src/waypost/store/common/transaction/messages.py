@@ -77,7 +77,7 @@ class MessageQueries(QueueQueries):
         return b"".join(octets for _, octets in pieces)[skipped : skipped + limit]
 
     def trace(self, message_id: str) -> list[TraceEvent]:
-        return [rows.trace_event(row) for row in self._all("trace", message_id)]
+        return rows.trace(self._all("trace", message_id))
 
     def add_octets(self, message_id: str, octets: bytes, *, start: int, now: datetime) -> None:
         if start == 0:
@@ -107,10 +107,9 @@ class MessageQueries(QueueQueries):
         start = message.size - len(octets)
         if start and not self._all("end_message", message.id):
             raise _gone(message.id, start)
-        self._run("add_message", *rows.of_message(message))
+        self._run("add_message", *rows.of_message(message), rows.of_first_events(trace))
         self._run_each("add_octets", _pieces(message.id, octets, start))
         self.add_deliveries(deliveries, queued_at=message.received_at, warn_at=warn_at)
-        self._run_each("add_trace_event", [rows.of_trace_event(message.id, n, event) for n, event in enumerate(trace)])
 
     def add_planned(self, message_id: str, parts: Sequence[PlannedPart]) -> None:
         planned = [(message_id, number, rows.of_planned_part(part)) for number, part in enumerate(parts)]

@@ -12,9 +12,9 @@ WHERE id = :id AND EXISTS (SELECT 1 FROM deliveries WHERE message_id = :id AND a
 -- Returns messages of any account with ids in a range.
 SELECT {messages} FROM messages WHERE id BETWEEN :first AND :last ORDER BY id LIMIT :limit;
 
--- name: add_message({messages})
--- Adds a message: its envelope, and the fields that lists show.
-INSERT INTO messages ({messages}) VALUES ({:messages});
+-- name: add_message({messages}, first_events)
+-- Adds a message: its envelope, the fields that lists show, and the first events of its trace.
+INSERT INTO messages ({messages}, first_events) VALUES ({:messages}, :first_events);
 
 -- name: deliveries_of(message_id, account)
 -- Returns the deliveries of a message to one account: direct deliveries first, because 'direct' sorts before
@@ -61,15 +61,14 @@ UPDATE deliveries SET given_up_at = :at, given_up_because = :because
 WHERE message_id = :message_id AND email_address_id = :email_address_id;
 
 -- name: trace(message_id)
--- Returns the trace of a message in order.
-SELECT {trace_events} FROM trace_events WHERE message_id = :message_id ORDER BY number;
-
--- name: add_trace_event(message_id, number, {trace_events})
--- Adds an event with a given number to the trace of a message.
-INSERT INTO trace_events (message_id, number, {trace_events}) VALUES (:message_id, :number, {:trace_events});
+-- Returns the later events in the trace of a message, in order, each with the first events. If there are no later
+-- events, the query returns one row, without a later event.
+SELECT m.first_events, {t.trace_events}
+FROM messages AS m LEFT JOIN trace_events AS t ON t.message_id = m.id
+WHERE m.id = :message_id ORDER BY t.number;
 
 -- name: add_next_trace_event(message_id, {trace_events})
--- Appends an event to the trace of a message. The caller has locked the message, so two events cannot get the same
+-- Appends an event to the later events in the trace of a message. The caller has locked the message, so two events cannot get the same
 -- number.
 INSERT INTO trace_events (message_id, number, {trace_events})
 SELECT :message_id, coalesce(max(number), -1) + 1, {:trace_events} FROM trace_events WHERE message_id = :message_id;
