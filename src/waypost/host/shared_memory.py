@@ -8,6 +8,7 @@ supervisor forks the worker processes. Clients cannot predict these hashes.
 
 import fcntl
 import mmap
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Hashable, Iterator
@@ -33,7 +34,7 @@ class SharedMemory:
         self._memory = memoryview(mmap.mmap(-1, _TABLE_OCTETS * (1 + workers)))
         self._workers = workers
         # The operating system releases the lock of a process that is killed, unlike a lock in the memory itself.
-        self._lock = tempfile.TemporaryFile()  # noqa: SIM115 - it is open as long as the server runs
+        self._lock = _file_in_memory()
 
     def state_of(self, worker: int) -> "SharedState":
         """Return the state of the limits for one worker process, whose number counts from 1.
@@ -43,7 +44,7 @@ class SharedMemory:
         own = self._table(worker)
         own[:] = bytes(_TABLE_OCTETS)
         others = [self._table(number) for number in range(1, self._workers + 1) if number != worker]
-        return SharedState(self._table(0), own, others, self._lock.fileno())
+        return SharedState(self._table(0), own, others, self._lock)
 
     def _table(self, number: int) -> memoryview:
         return self._memory[number * _TABLE_OCTETS :][:_TABLE_OCTETS]
@@ -147,6 +148,14 @@ class SharedCounts:
                 free = place
         if free is not None and count:
             own[free], own[free + 1] = wanted, count
+
+
+def _file_in_memory() -> int:
+    """Return the file descriptor of an empty file that has no name."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("waypost-limits")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def _places(name: str, key: Hashable) -> tuple[int, range]:
