@@ -44,7 +44,7 @@ from waypost.server import service as services
 from waypost.server.http.limits import HttpBounds
 from waypost.smtp.limits.timeouts import SmtpLimits
 from waypost.store.postgres import store
-from waypost.store.postgres.store import PostgresStore
+from waypost.store.postgres.store import PostgresStore, Shares
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "src").glob("**/*.py"))}
@@ -97,7 +97,8 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "shared_domains": ("set.example", Has("Domains", "shared", frozenset({"set.example"}))),
     "hostname": ("mx.set.example", Has("Deployment", "hostname", "mx.set.example")),
     "database": ("{database}", PostgresStore),
-    "database_connections": ("57", Has("ThreadPoolExecutor", "_max_workers", 57 - 2 * (57 // 4))),
+    "database_connections": ("57", Has("ThreadPoolExecutor", "_max_workers", Shares.of(57).writes)),
+    "database_prepared_statements": ("no", Has("WriteGroups", "_prepares", False)),
     "account": ("575757575757", "aws_account_id = 575757575757"),
     "region": ("eu-north-1", "region = eu-north-1"),
     "limits": ("aws", Has("Terms", "email_address_quota", 100)),

@@ -13,7 +13,7 @@ class Transactions:
     def __init__(self):
         self.count = 0
 
-    async def write(self, use_case):
+    async def write(self, use_case, **_):
         self.count += 1
         return use_case(self)
 

@@ -164,7 +164,7 @@ def database():
 def test_services_that_share_a_database_each_do_the_work_of_their_roles(tmp_path, database, monkeypatch):
     monkeypatch.setenv(MASTER_KEY_VARIABLE, MASTER_KEY)
     route = Route(match="*", to=f"maildir:{tmp_path / 'maildir'}")
-    common = {"routes": (route,), "database": database, "database_connections": "4"}
+    common = {"routes": (route,), "database": database, "database_connections": "5"}
     api = Running(tmp_path / "api", {Role.API}, **common)
     mail = Running(tmp_path / "mail", {Role.SMTP, Role.DELIVERY}, **common)
 

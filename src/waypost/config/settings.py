@@ -49,7 +49,7 @@ from waypost.domain.limits.rates import PROFILES, Limits
 from waypost.domain.mail.retention import Rule
 from waypost.domain.mail.routes import Route
 
-FEWEST = 4
+FEWEST = 5
 """The minimum number of connections to PostgreSQL: one connection for each kind of work."""
 
 
@@ -260,6 +260,12 @@ class Settings:
     )
     database_connections: int = setting(
         whole_number(FEWEST, 9999), "16", "The maximum number of connections from this server to PostgreSQL."
+    )
+    database_prepared_statements: bool = setting(
+        FLAG,
+        "yes",
+        "Whether the server uses prepared statements and settings of a session on PostgreSQL. Set this to no if a "
+        "pooler in transaction mode, such as PgBouncer, is between the server and PostgreSQL.",
     )
     account: str = setting(
         ACCOUNT,

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from waypost.app import ports
 from waypost.app.directory import access_keys
@@ -32,19 +32,23 @@ def open_store(
     database: str = "",
     *,
     connections: int = Settings().database_connections,
+    prepares: bool = Settings().database_prepared_statements,
     only_new: bool = False,
 ) -> ports.Store:
     """Open the store of a data directory, for use on the running event loop.
 
     The store is the PostgreSQL database at the URL `database`, or the data directory's SQLite file if the URL is empty.
-    A database with the schema of an older version of Waypost is migrated. If `only_new` is true, the function raises
-    `SchemaTooOld` instead of migrating the database. Raises `CannotStart` and `DataDirectoryError`.
+    If `prepares` is false, the store works through a pooler that assigns a different PostgreSQL session to each
+    transaction. A database with the schema of an older version of Waypost is migrated. If `only_new` is true, the
+    function raises `SchemaTooOld` instead of migrating the database. Raises `CannotStart` and `DataDirectoryError`.
     """
     may_make = first_start.may_make_database(directory, database)
     seal = sealing.Keyring(directory.derived_key("sealed secrets"))
     try:
         if database:
-            store = _postgres(database, seal, connections, only_new=only_new, may_make=may_make)
+            store = _postgres(
+                database, seal, connections=connections, prepares=prepares, only_new=only_new, may_make=may_make
+            )
         else:
             store = SqliteStore(directory.database, seal, only_new=only_new, may_make=may_make)
     except SchemaMissing as error:
@@ -55,7 +59,7 @@ def open_store(
     return store
 
 
-def _postgres(database: str, seal: sealing.Keyring, connections: int, *, only_new: bool, may_make: bool) -> ports.Store:
+def _postgres(database: str, seal: sealing.Keyring, **options: Any) -> ports.Store:
     """Open the store on PostgreSQL. Only this function imports the PostgreSQL driver, which is an optional package."""
     try:
         from waypost.store.postgres.connection import BadDatabase  # noqa: PLC0415
@@ -66,7 +70,7 @@ def _postgres(database: str, seal: sealing.Keyring, connections: int, *, only_ne
         ) from error
     runtime.silence("psycopg")  # its log lines quote rows of data, and it raises every error that it logs
     try:
-        return PostgresStore(database, seal, connections=connections, only_new=only_new, may_make=may_make)
+        return PostgresStore(database, seal, **options)
     except BadDatabase as error:
         raise CannotStart(str(error)) from error
 
@@ -103,7 +107,8 @@ async def administering(
             directory.refuse_others()
         _refuse_missing(directory, database, make=make)
         try:
-            store = open_store(directory, database, connections=FEWEST, only_new=True)
+            # There may be a pooler between the command and PostgreSQL, and a command gains nothing by preparing.
+            store = open_store(directory, database, connections=FEWEST, prepares=False, only_new=True)
         except SchemaTooOld as error:
             if database:
                 raise Refused(f"{error} First start a server of this version with this database.") from error

@@ -172,9 +172,14 @@ class Service:
 
         When the service stops, it ends all tasks before it closes the database.
         """
+        settings = self.settings
         processes = self._process.count if self._process else 1
-        connections = max(FEWEST, self.settings.database_connections // processes)
-        store = open_store(self.directory, database, connections=connections)
+        store = open_store(
+            self.directory,
+            database,
+            connections=max(FEWEST, settings.database_connections // processes),
+            prepares=settings.database_prepared_statements,
+        )
         opened.push_async_callback(store.close)
         opened.push_async_callback(self.tasks.stop)
         if database:

@@ -39,7 +39,7 @@ class Store:
     def __getattr__(self, name):
         return getattr(self._store, name)
 
-    async def write(self, use_case):
+    async def write(self, use_case, **_):
         await self._before(use_case)
         return await self._store.write(use_case)
 

@@ -76,7 +76,7 @@ class FakeStore:
 
     search = read
 
-    async def write(self, use_case):
+    async def write(self, use_case, **_):
         self.asked.set()
         await self.gate.wait()
         if self.at_write:

@@ -17,7 +17,7 @@ from tests.kit.stores import postgresql
 from tests.kit.values import NoSeal
 from waypost.store.postgres import connection as postgres_connection
 from waypost.store.postgres import errors as postgres_errors
-from waypost.store.postgres.store import PostgresStore
+from waypost.store.postgres.store import CONNECTIONS, PostgresStore, Shares
 from waypost.store.sqlite import file as sqlite_file
 from waypost.store.sqlite.store import SqliteStore
 
@@ -208,7 +208,7 @@ class Postgres:
     """
 
     name = "postgres"
-    writers = 8
+    writers = Shares.of(CONNECTIONS).writes
     refusal = postgres_errors.Unexpected
 
     def __init__(self):

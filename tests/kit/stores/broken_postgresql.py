@@ -35,7 +35,7 @@ async def after(seconds, call):
     return await waiting
 
 
-def with_store(url, scenario, *, connections=4):
+def with_store(url, scenario, *, connections=6):
     """Run `scenario(store)` with a store on this database, and close the store."""
 
     async def main():

@@ -30,7 +30,7 @@ class CountingStore(FakeStore):
         self.now = self.most = self.writes = 0
         self._fails_at = fails_at
 
-    async def write(self, use_case):
+    async def write(self, use_case, **_):
         self.writes += 1
         number = self.writes
         self.now += 1

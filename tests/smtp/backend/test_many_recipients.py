@@ -22,7 +22,7 @@ class Store(FakeStore):
         for name in NAMES:
             self._tx.add_email_address(an_email_address(name), {})
 
-    async def write(self, use_case):
+    async def write(self, use_case, **_):
         if self.writes_left == 0:
             raise ports.StoreUnavailable("the disk is gone")
         self.writes_left -= 1

@@ -24,7 +24,7 @@ from tests.kit.values import NOW, TENANT
 from waypost.app import ports
 from waypost.app.directory import email_addresses, idempotency, instances, tags
 from waypost.domain import errors
-from waypost.store.postgres import store as postgres
+from waypost.store.postgres import pool
 
 pytestmark = pytest.mark.usefixtures("_needs_concurrent_writers")
 
@@ -216,7 +216,7 @@ def test_a_transaction_that_loses_every_conflict_is_refused_as_busy(store, insta
 
     with pytest.raises(errors.Busy, match="constantly changing the same resources"):
         store.write(always_fails)
-    assert len(runs) == postgres.ATTEMPTS
+    assert len(runs) == pool.ATTEMPTS
     assert ids(store) == []
     check_invariants(store)
 

@@ -209,7 +209,7 @@ class Calls:
             envelope=envelope,
             content=accept.examine(b"", hostname=DEPLOYMENT.hostname, sender=envelope.sender),
         )
-        await self._store.write(lambda tx: arrived(tx, recipients=recipients, raw=raw, now=NOW))
+        await self._store.write(lambda tx: arrived(tx, recipients=recipients, raw=raw, now=NOW), may_share=True)
 
     async def _list_of_an_inbox(self):
         inbox = partial(trace.inbox, account=TENANT.account, address=addresses.parse("a@example.com"))
@@ -227,7 +227,7 @@ def counted():
 
 
 async def count(proxy, url):
-    store = postgres.PostgresStore(url, NoSeal(), connections=4)
+    store = postgres.PostgresStore(url, NoSeal(), connections=5)
     calls = Calls(store, proxy)
     try:
         await calls.begin()

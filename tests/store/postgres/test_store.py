@@ -254,7 +254,10 @@ def test_a_hanging_session_is_freed_even_if_its_caller_has_stopped_waiting(datab
     """The endpoint `/_waypost/ready` is such a caller, because it has its own time limit."""
 
     async def scenario(store):
-        process = await store.read(lambda tx: tx.connection.info.backend_pid)
+        await store.read(exists("i"))
+        (process,) = admin.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).fetchone()
         os.kill(process, signal.SIGSTOP)
         try:
             with pytest.raises(TimeoutError):

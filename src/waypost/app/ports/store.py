@@ -103,10 +103,14 @@ class Store(Protocol):
         """
         ...
 
-    async def write(self, use_case: Callable[[WriteTx], T]) -> T:
+    async def write(self, use_case: Callable[[WriteTx], T], *, may_share: bool = False) -> T:
         """Run a use case that changes data.
 
         After a conflict, the store may run the use case again, but it commits only one run.
+
+        If `may_share` is true, the use case may share its transaction with others. It should then only look up rows
+        without locking them, and afterwards insert rows, as the acceptance of a message does. The result is the same
+        as without `may_share`: another use case that fails does not affect this one.
         """
         ...
 

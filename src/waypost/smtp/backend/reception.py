@@ -311,7 +311,8 @@ class Reception:
             kept=request.start,
             now=now,
         )
-        accepted = await backend.store.write(use_case)
+        # A bounce, and a message that arrived in pieces, change existing rows, which others may have locked.
+        accepted = await backend.store.write(use_case, may_share=not rewritten and request.start == 0)
         message = accepted.message
         self._incomplete_id = None
         # Now the message is on disk. The client must not get a positive reply before this point.

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +24,8 @@ _MIGRATION_LOCK = 0x7761_7970_6F73_7401
 """The number of the advisory lock for migrations: the ASCII letters "waypost" and a final byte with the value 1."""
 
 _DURABLE = """CASE current_setting('synchronous_commit')
-    WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END"""
-"""SQL that enables synchronous commits if the PostgreSQL server or the role disables them.
+    WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END"""
+"""SQL that makes the transaction's commit synchronous if the PostgreSQL server or the role disables this.
 
 With asynchronous commits, Waypost could accept a message with reply 250 and then lose the message in a crash.
 """
@@ -89,7 +89,12 @@ class Where:
         parameters = {**_defaults(), **self.parameters, "client_encoding": "UTF8"}
         if self.requires_tls:
             parameters["sslmode"] = postgres_tls.REQUIRED
-        return psycopg.connect(**parameters, autocommit=True, cursor_factory=psycopg.RawCursor)
+        connection = psycopg.connect(**parameters, autocommit=True, cursor_factory=psycopg.RawCursor)
+        # All integers are sent with the same type, so that a query needs only one prepared statement for small and
+        # large numbers.
+        for dumper in (Int8Dumper, Int8BinaryDumper):
+            connection.adapters.register_dumper(int, dumper)
+        return connection
 
     @property
     def requires_tls(self) -> bool:
@@ -119,36 +124,70 @@ def where(url: str) -> Where:
         ) from None
 
 
-def set_up(connection: Connection, *, statement_seconds: float | None = None, read_only: bool = False) -> None:
-    """Set the access mode and the time limits of a new session, and enable durable commits, in one round trip.
-
-    `statement_seconds` is the time limit of one statement; None means the default limit in `time_limits`.
-
-    Raises `BadDatabase` if Waypost cannot use this database, and `psycopg.Error` if the connection fails.
-    """
-    # All integers are sent with the same type, so that a query needs only one prepared statement for small and large
-    # numbers.
-    for dumper in (Int8Dumper, Int8BinaryDumper):
-        connection.adapters.register_dumper(int, dumper)
-    limits = time_limits.LIMITS
-    settings = {
-        "lock_timeout": _milliseconds(limits.held_row),
-        "statement_timeout": _milliseconds(statement_seconds or limits.statement),
-        "idle_in_transaction_session_timeout": _milliseconds(limits.silence),
-        # PostgreSQL releases the row locks of a crashed server as soon as these probes fail.
-        **{f"tcp_{name}": value for name, value in _keepalives().items()},
-        **_user_timeout(),
-        "default_transaction_isolation": "read committed",  # use cases lock the rows that must not change
-        "default_transaction_read_only": "on" if read_only else "off",
-        "client_min_messages": "error",
-    }
-    changes = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings.items())
-    row = connection.execute(f"SELECT current_setting('server_encoding'), {_DURABLE}, {changes}".encode()).fetchone()
-    if row is None or row[0] != "UTF8":
+def check_session(connection: Connection, row: Sequence[Any]) -> None:
+    """Check the answer to `session_query`. Raises `BadDatabase` if Waypost cannot use this database."""
+    if row[0] != "UTF8":
         raise BadDatabase("The encoding of the database must be UTF8. Create a new database with ENCODING 'UTF8'.")
     version = connection.info.server_version // 10_000
     if version < OLDEST:
         raise BadDatabase(f"Waypost needs PostgreSQL {OLDEST} or newer, but this is PostgreSQL {version}.")
+
+
+def session_query(*, is_own: bool) -> bytes:
+    """Return the first query of a new session. `check_session` checks its answer.
+
+    If `is_own` is true, the query also sets the intervals at which PostgreSQL probes the connection. These settings
+    belong to the session. They are left alone if a pooler may assign the session to other clients (`is_own` is false).
+    """
+    probes = {f"tcp_{name}": value for name, value in _keepalives().items()} | _user_timeout() if is_own else {}
+    changes = (f", set_config('{name}', '{value}', false)" for name, value in probes.items())
+    return f"SELECT current_setting('server_encoding'){''.join(changes)}".encode()
+
+
+def set_up(connection: Connection, *, prepares: bool = True) -> None:
+    """Check and set up a new session, in one round trip. If `prepares` is false, it uses no prepared statements.
+
+    Raises `BadDatabase` if Waypost cannot use this database, and `psycopg.Error` if the connection fails.
+    """
+    if not prepares:
+        connection.prepare_threshold = None
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED  # of migrations, whatever the database's default
+    connection.read_only = False
+    row = connection.execute(session_query(is_own=prepares)).fetchone()
+    assert row is not None
+    check_session(connection, row)
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """The two statements with which a transaction begins. They are sent with the transaction's first query.
+
+    All settings apply only to this transaction (SET LOCAL), so that a pooler may give every transaction another
+    session.
+    """
+
+    begin: bytes
+    settings: bytes
+
+
+def beginning(*, read_only: bool = False, snapshot: bool = False, statement_seconds: float | None = None) -> Beginning:
+    """Return the statements that begin a transaction, and set its access mode, time limits and durability.
+
+    If `snapshot` is true, all queries of the transaction see the same data. `statement_seconds` is the time limit of
+    one statement; None means the default limit in `time_limits`.
+    """
+    limits = time_limits.LIMITS
+    level = "REPEATABLE READ" if snapshot else "READ COMMITTED"  # use cases lock the rows that must not change
+    settings = {
+        "lock_timeout": limits.held_row,
+        "statement_timeout": statement_seconds or limits.statement,
+        "idle_in_transaction_session_timeout": limits.silence,
+    }
+    changes = [f"set_config('{name}', '{_milliseconds(seconds)}', true)" for name, seconds in settings.items()]
+    return Beginning(
+        f"BEGIN ISOLATION LEVEL {level}, {'READ ONLY' if read_only else 'READ WRITE'}".encode(),
+        f"SELECT {', '.join(changes if read_only else [*changes, _DURABLE])}".encode(),
+    )
 
 
 def _milliseconds(seconds: float) -> int:
@@ -174,7 +213,8 @@ def _migrated_by_one(connection: Connection, *, where: str, only_new: bool, may_
     """
     with connection.transaction():
         # A migration has no time limit. It either runs completely or leaves the schema unchanged.
-        connection.execute("SELECT set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true)")
+        no_limits = "set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true)"
+        connection.execute(f"SELECT {no_limits}, {_DURABLE}".encode())
         connection.execute("SELECT pg_advisory_xact_lock($1)", (_MIGRATION_LOCK,))
         newest = _newest(connection)
         steps = migrations.pending("postgres", newest_applied=newest, where=where)

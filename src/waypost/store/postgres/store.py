@@ -1,48 +1,55 @@
-"""The PostgreSQL store. The store runs each write in its own transaction, on a thread that waits for the database.
+"""The PostgreSQL store: writes of messages share transactions, and every other write has a transaction of its own.
 
-There are three pools of connections: for point queries, for long reads, and for writes. Because the pools are separate,
-a write that waits for a locked row does not delay point queries. Each pool has at most one connection for each of its
-threads. A connection is opened when it is first needed, and replaced after it has been lost. Every wait for a
-connection, a locked row or a reply has a time limit.
-
-A transaction is run again if it lost a conflict (deadlock or serialization failure), or if its connection turned out to
-be dead. If the connection broke during the COMMIT, the transaction may have been committed, so it is not run again, and
-the caller gets an error.
+Point queries, and writes that may share a transaction, are run in groups on the event loop (`groups.py`). All other
+work runs in transactions of its own, on threads that wait for the database (`pool.py`). Threads and groups have
+separate connections, so that a write that waits for a locked row delays neither point queries nor the acceptance of
+messages.
 """
 
 import asyncio
-import os
-import random
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import errors as pg
-from psycopg.pq import TransactionStatus
 
 from waypost.app import ports
-from waypost.domain import errors as refusals
 from waypost.store.common import time_limits
 from waypost.store.common.statements import Seal
 from waypost.store.common.turns import Turns
 from waypost.store.postgres import connection as postgres_connection
-from waypost.store.postgres import errors as postgres_errors
-from waypost.store.postgres.connection import Where
-from waypost.store.postgres.transaction import Connection, PostgresTransaction
+from waypost.store.postgres.groups import ReadGroups, WriteGroups
+from waypost.store.postgres.pool import Pool, none_free
+from waypost.store.postgres.transaction import PostgresTransaction
 
 T = TypeVar("T")
 
 CONNECTIONS = 16
-"""The default number of connections for each process. Half of the connections are for writes, a quarter are for point
-queries, and a quarter are for long reads."""
+"""The default number of connections for each process; see `Shares`."""
 
-ATTEMPTS = 6
-"""The maximum number of times that a transaction is run if it keeps losing conflicts with other transactions."""
+FEWEST = 5
+"""The smallest number of connections for a process: one for each kind of work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """The number of connections for each kind of work."""
+
+    groups: int
+    """The connections for groups of point queries, and as many again for groups of writes."""
+    reads: int
+    """The connections for point queries that cannot join a group."""
+    long_reads: int
+    writes: int
+    """The connections for writes that have a transaction of their own."""
+
+    @classmethod
+    def of(cls, connections: int) -> "Shares":
+        """Divide a number of connections, which must be at least `FEWEST`: a quarter for long reads, an eighth for each
+        kind of group, a sixteenth for single point queries, and the rest for single writes.
+        """
+        long_reads, groups, reads = (max(1, connections // part) for part in (4, 8, 16))
+        return cls(groups, reads, long_reads, writes=connections - long_reads - 2 * groups - reads)
 
 
 class PostgresStore:
@@ -52,37 +59,58 @@ class PostgresStore:
     """
 
     def __init__(
-        self, url: str, seal: Seal, *, connections: int = CONNECTIONS, only_new: bool = False, may_make: bool = True
+        self,
+        url: str,
+        seal: Seal,
+        *,
+        connections: int = CONNECTIONS,
+        prepares: bool = True,
+        only_new: bool = False,
+        may_make: bool = True,
     ) -> None:
         """Open the database, and migrate its schema if needed. `seal` encrypts the secrets in the database.
 
-        If `only_new` is true, the method raises `migrations.SchemaTooOld` instead of migrating an old schema. If
-        `may_make` is false, the method raises `migrations.SchemaMissing` instead of creating missing tables. If the
-        secrets in the database were encrypted with another key, the exception from `seal.unseal` is raised. Also raises
-        `migrations.SchemaTooNew`, `postgres_connection.BadDatabase` or `StoreUnavailable` if the database cannot be
-        used.
+        If `prepares` is false, the store uses neither prepared statements nor settings of a session, so that a pooler
+        may assign a different session to each transaction. If `only_new` is true, the method raises
+        `migrations.SchemaTooOld` instead of migrating an old schema. If `may_make` is false, the method raises
+        `migrations.SchemaMissing` instead of creating missing tables. If the secrets in the database were encrypted
+        with another key, the exception from `seal.unseal` is raised. Also raises `migrations.SchemaTooNew`,
+        `postgres_connection.BadDatabase` or `StoreUnavailable` if the database cannot be used.
         """
         where = postgres_connection.where(url)
         try:
             connection = where.connect()
             with connection:
-                postgres_connection.set_up(connection)
+                postgres_connection.set_up(connection, prepares=prepares)
                 postgres_connection.migrate(connection, where=str(where), only_new=only_new, may_make=may_make)
                 with connection.transaction():
+                    connection.execute(postgres_connection.beginning().settings)
                     PostgresTransaction(connection, seal).check_seal()
         except psycopg.Error as error:
             raise postgres_connection.unavailable(where, error) from None
-        few = connections // 4
-        self._reads = _Pool("read", few, where, seal, read_only=True)
-        self._turns = Turns(few)
-        self._long_reads = _Pool(
-            "long-read", few, where, seal, read_only=True, statement_seconds=time_limits.LIMITS.long_read
+        shares = Shares.of(connections)
+        begins = postgres_connection.beginning
+
+        def pool(name: str, size: int, *, statement_seconds: float | None = None, **options: bool) -> Pool:
+            begin = begins(statement_seconds=statement_seconds, **options)
+            is_read_only = options.get("read_only", False)
+            return Pool(name, size, where, seal, begin, prepares=prepares, read_only=is_read_only)
+
+        self._reads = pool("read", shares.reads, read_only=True)
+        self._turns = Turns(shares.long_reads)
+        long_read = time_limits.LIMITS.long_read
+        self._long_reads = pool(
+            "long-read", shares.long_reads, statement_seconds=long_read, read_only=True, snapshot=True
         )
-        self._writes = _Pool("write", connections - 2 * few, where, seal)
+        self._writes = pool("write", shares.writes)
+        self._read_groups = ReadGroups(where, seal, begins(read_only=True), size=shares.groups, prepares=prepares)
+        self._write_groups = WriteGroups(where, seal, begins(), size=shares.groups, prepares=prepares)
 
     async def read(self, use_case: Callable[[ports.ReadTx], T]) -> T:
-        """Run a use case that makes one or a few point queries. Each query runs in its own transaction."""
-        return await self._reads.run(lambda session: use_case(session.tx))
+        """Run a use case that makes one or a few point queries, in one transaction with other reads."""
+        return await self._read_groups.run(
+            use_case, alone=lambda: self._reads.run(lambda session: session.read(use_case))
+        )
 
     async def long_read(self, use_case: Callable[[ports.ReadTx], T], *, what: str, account: str = "") -> T:
         """Wait for the account's turn, then run a use case that may read a lot of data. The use case sees one
@@ -92,14 +120,16 @@ class PostgresStore:
             async with asyncio.timeout(time_limits.LIMITS.free_connection):
                 await self._turns.take(account)
         except TimeoutError:
-            raise _none_free() from None
+            raise none_free() from None
         try:
             return await self._long_reads.run(lambda session: session.long_read(use_case, what))
         finally:
             self._turns.leave(account)
 
-    async def write(self, use_case: Callable[[ports.WriteTx], T]) -> T:
+    async def write(self, use_case: Callable[[ports.WriteTx], T], *, may_share: bool = False) -> T:
         """Run a use case that changes data. When `write` returns, the changes are on PostgreSQL's disk."""
+        if may_share:
+            return await self._write_groups.run(use_case, alone=lambda: self.write(use_case))
         return await self._writes.run(lambda session: session.write(use_case))
 
     def reusable_octets(self) -> int:
@@ -112,297 +142,14 @@ class PostgresStore:
         """Finish the work in progress, except long reads, and close all connections. Later calls raise
         `StoreUnavailable`.
         """
-        closing = (self._reads.close(), self._long_reads.close(wait_for=0.0), self._writes.close())
-        for failure in await asyncio.gather(*closing, return_exceptions=True):
-            if failure:  # raised only after all three pools have tried to close
-                raise failure
+        groups = (self._read_groups.close(), self._write_groups.close())
+        pools = (self._reads.close(), self._long_reads.close(wait_for=0.0), self._writes.close())
+        # The groups end first, because a call that cannot stay in its group continues in a pool.
+        failures = [*await _all(*groups), *await _all(*pools)]
+        for failure in failures:
+            raise failure
 
 
-def _none_free() -> ports.StoreUnavailable:
-    return ports.StoreUnavailable(
-        f"no connection to PostgreSQL became free in {time_limits.LIMITS.free_connection:g} s"
-    )
-
-
-class _Session:
-    """A connection to PostgreSQL, its state, and the methods that run a transaction on it."""
-
-    def __init__(self, connection: Connection, seal: Seal) -> None:
-        self.connection = connection
-        self.tx = PostgresTransaction(connection, seal)
-        self.is_set_up = False
-        self.has_worked = False
-        self.is_in_doubt = False
-        self._lock = threading.Lock()
-
-    def write(self, use_case: Callable[[ports.WriteTx], T]) -> T:
-        """Run a use case in one transaction. Raises the exceptions that the use case raises, and `psycopg.Error` if
-        PostgreSQL reports an error.
-        """
-        with self._pipeline():
-            self._say("BEGIN")
-            result = use_case(self.tx)
-            self.is_in_doubt = True
-            commit = self._say("COMMIT")
-        if commit.statusmessage != "COMMIT":  # PostgreSQL rolls back a failed transaction without reporting an error
-            raise ports.StoreUnavailable("PostgreSQL did not commit the transaction")
-        self.is_in_doubt = False
-        return result
-
-    def long_read(self, use_case: Callable[[ports.ReadTx], T], what: str) -> T:
-        """Run a use case in one read-only transaction on a consistent snapshot.
-
-        `what` names the data that is read, for use in the message of the exception `TookTooLong`. Raises
-        `ports.TookTooLong` if a statement takes too long, and `psycopg.Error` if PostgreSQL reports another error. Also
-        raises the exceptions that the use case raises.
-        """
-        try:
-            with self._pipeline():
-                self._say("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-                result = use_case(self.tx)
-                self._say("COMMIT")
-        except pg.QueryCanceled:
-            raise ports.TookTooLong(what, time_limits.LIMITS.long_read) from None
-        return result
-
-    @contextmanager
-    def _pipeline(self) -> Iterator[None]:
-        with self.connection.pipeline() as pipeline:
-            self.tx.pipeline = pipeline
-            try:
-                yield
-            finally:
-                self.tx.pipeline = None
-
-    def undo(self) -> None:
-        """Roll back an open transaction. If the rollback fails, close the connection."""
-        status = self.connection.info.transaction_status
-        try:
-            if status is TransactionStatus.INTRANS:  # after a domain error; this keeps the prepared statements
-                self.connection.pgconn.exec_(b"ROLLBACK")
-            elif status is not TransactionStatus.IDLE:
-                self._say("ROLLBACK")
-        except psycopg.Error:
-            self.close()
-        if self.connection.info.transaction_status is not TransactionStatus.IDLE:
-            self.close()
-
-    def close(self) -> None:
-        """Close the connection."""
-        with self._lock:
-            self.connection.close()
-
-    def sever(self) -> None:
-        """Shut down the connection's socket. Another thread calls this method, so that the thread that uses the
-        connection stops waiting and gets an error.
-        """
-        with (
-            self._lock,  # without the lock, the socket's number could already belong to another socket
-            suppress(OSError, psycopg.Error),
-            socket.socket(fileno=os.dup(self.connection.fileno())) as cut,
-        ):
-            cut.shutdown(socket.SHUT_RDWR)
-
-    def _say(self, command: str) -> "psycopg.Cursor[Any]":
-        return self.connection.execute(command.encode(), prepare=False)
-
-
-class _Pool:
-    """A pool of threads, with a connection for each thread that is working."""
-
-    def __init__(self, name: str, size: int, where: Where, seal: Seal, **settings: Any) -> None:
-        """`settings` are keyword arguments for `postgres_connection.set_up`."""
-        self._where = where
-        self._seal = seal
-        self._settings = settings
-        self.is_read_only: bool = settings.get("read_only", False)
-        self._loop = asyncio.get_running_loop()
-        self._free = asyncio.Semaphore(size)
-        self._threads = ThreadPoolExecutor(size, thread_name_prefix=f"waypost-{name}")
-        self._idle: list[_Session] = []
-        self._working: set[_Session] = set()
-        self._callers = 0
-        self._closed = False
-        """Whether the pool refuses new work."""
-        self._left = asyncio.Event()
-        """An event that is set after `close` has been called and the last call of `run` has ended."""
-        self.is_ended = False
-        """Whether the pool also refuses work that is already waiting for a connection."""
-
-    async def run(self, work: Callable[[_Session], T]) -> T:
-        """Run `work` on a thread, with a connection. Raises `StoreUnavailable` if `work` does not finish in time."""
-        if self._closed:
-            raise ports.StoreUnavailable("the store is closed")
-        self._callers += 1
-        try:
-            return await self._run(work)
-        finally:
-            self._callers -= 1
-            if self._closed and not self._callers:
-                self._left.set()
-
-    async def _run(self, work: Callable[[_Session], T]) -> T:
-        try:
-            async with asyncio.timeout(time_limits.LIMITS.free_connection):
-                await self._free.acquire()
-        except TimeoutError:
-            raise _none_free() from None
-        if self.is_ended:
-            self._free.release()
-            raise ports.StoreUnavailable("the store is closed")
-        task = _Task(self)
-        try:
-            outcome = self._threads.submit(task.run, work)
-        except RuntimeError as error:  # no thread could be started, and the task must not run later
-            task.give_up()
-            self._free.release()
-            raise ports.StoreUnavailable(str(error)) from None
-        # The timer runs even if the caller stops waiting, so that no thread waits forever for a reply from PostgreSQL.
-        limit = time_limits.LIMITS.answer
-        timer = self._loop.call_later(limit, task.give_up)
-        outcome.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._done, timer))
-        bound = asyncio.timeout(limit)
-        try:
-            async with bound:
-                return await asyncio.wrap_future(outcome)
-        except TimeoutError:
-            if not bound.expired():
-                raise
-            raise ports.StoreUnavailable(f"PostgreSQL did not answer in {limit:g} s") from None
-
-    def _done(self, timer: asyncio.TimerHandle) -> None:
-        """Mark a thread as free again, and cancel the timer of its task."""
-        timer.cancel()
-        self._free.release()
-
-    async def close(self, *, wait_for: float | None = None) -> None:
-        """Wait until the running work has finished, then close the connections.
-
-        `wait_for` is the time limit in seconds; None means `TimeLimits.answer`. When the time limit is reached, work
-        that is still running loses its connection.
-        """
-        self._closed = True
-        if self._callers:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(time_limits.LIMITS.answer if wait_for is None else wait_for):
-                    await self._left.wait()
-        self.is_ended = True
-        ended = self._loop.run_in_executor(None, self._threads.shutdown)
-        done = set[asyncio.Future[None]]()
-        while not done:
-            for session in list(self._working):
-                session.sever()
-            done, _ = await asyncio.wait([ended], timeout=1)
-        self.drop_idle()
-
-    def take(self) -> _Session:
-        """Return an idle connection, or open a new one. Raises `psycopg.Error`."""
-        try:
-            session = self._idle.pop()  # the most recently used connection, which is most likely alive
-        except IndexError:
-            session = _Session(self._where.connect(), self._seal)
-        self._working.add(session)
-        return session
-
-    def make_ready(self, session: _Session) -> None:
-        """Set up a connection, unless it is already set up. Raises `psycopg.Error` and
-        `postgres_connection.BadDatabase`.
-        """
-        if not session.is_set_up:
-            postgres_connection.set_up(session.connection, **self._settings)
-            session.is_set_up = True
-
-    def give_back(self, session: _Session) -> None:
-        """Keep a connection for later work if the connection is still open.
-
-        If the connection was lost, close all idle connections too, because they are probably lost as well.
-        """
-        self._working.discard(session)
-        if session.connection.closed:
-            self.drop_idle()
-        elif not session.is_set_up:
-            session.close()
-        else:
-            session.has_worked = True
-            self._idle.append(session)
-
-    def drop_idle(self) -> None:
-        """Close the idle connections."""
-        while self._idle:
-            with suppress(IndexError):  # another thread has just taken the last connection
-                self._idle.pop().close()
-
-
-class _Task:
-    """A unit of work that runs on a thread, and is retried after conflicts and lost connections."""
-
-    def __init__(self, pool: _Pool) -> None:
-        self._pool = pool
-        self._session: _Session | None = None
-        self._given_up = False
-        self._lock = threading.Lock()
-
-    def run(self, work: Callable[[_Session], T]) -> T:
-        """Run the work, and retry it after conflicts and lost connections. Exceptions that the work raises are not
-        changed, except PostgreSQL errors, which are translated.
-        """
-        given_up: Exception
-        for attempt in range(ATTEMPTS):
-            if self._is_over:
-                raise ports.StoreUnavailable("the transaction took too long and was cancelled")
-            try:
-                return self._try(work)
-            except postgres_errors.TryAgain:
-                given_up = refusals.Busy("Other calls are constantly changing the same resources. Please try again.")
-                time.sleep(random.uniform(0, time_limits.LIMITS.pause * 2**attempt))  # noqa: S311 - not a secret
-            except _FoundDead:
-                given_up = ports.StoreUnavailable("several connections to PostgreSQL were lost, one after the other")
-        raise given_up
-
-    @property
-    def _is_over(self) -> bool:
-        """Whether the work must not be run again, because it has taken too long or the pool has been closed."""
-        return self._given_up or self._pool.is_ended
-
-    def give_up(self) -> None:
-        """Cancel the work, which has taken too long, and shut down its connection if it has one."""
-        with self._lock:
-            self._given_up = True
-            if self._session:
-                self._session.sever()
-
-    def _try(self, work: Callable[[_Session], T]) -> T:
-        try:
-            session = self._pool.take()
-        except psycopg.Error as error:
-            raise ports.StoreUnavailable(f"no connection to PostgreSQL: {postgres_errors.name(error)}") from None
-        self._work_on(session)
-        try:
-            self._pool.make_ready(session)
-            return work(session)
-        except psycopg.Error as error:
-            if postgres_errors.is_of_connection(error):
-                session.close()
-                if session.has_worked and not session.is_in_doubt and not self._is_over:
-                    raise _FoundDead from None
-            meaning = postgres_errors.meaning(error)
-            if isinstance(meaning, postgres_errors.Unexpected):
-                session.close()  # a prepared statement may be the reason, and would keep causing this error
-            if isinstance(meaning, refusals.Busy) and self._pool.is_read_only:
-                meaning = ports.StoreUnavailable(f"PostgreSQL reported an error: {postgres_errors.name(error)}")
-            raise meaning from None
-        finally:
-            session.undo()
-            session.is_in_doubt = False
-            self._work_on(None)
-            self._pool.give_back(session)
-
-    def _work_on(self, session: _Session | None) -> None:
-        with self._lock:  # so that `give_up` never cuts a connection that another task already uses
-            self._session = session
-            if session and self._given_up:
-                session.sever()
-
-
-class _FoundDead(Exception):
-    """A connection that had worked before has been lost. The transaction on this connection had no effect."""
+async def _all(*closing: Coroutine[Any, Any, None]) -> list[BaseException]:
+    """Wait until everything is closed, and return the exceptions."""
+    return [outcome for outcome in await asyncio.gather(*closing, return_exceptions=True) if outcome]

@@ -23,15 +23,29 @@ from waypost.store.postgres import search as postgres_search
 Connection = psycopg.Connection[Any]
 Cursor = psycopg.Cursor[Any]
 
-_QUERIES = {name: query.sql.encode() for name, query in sql.load("postgres").items()}
+QUERIES = {name: query.sql.encode() for name, query in sql.load("postgres").items()}
 
-_OF_QUEUE = {name for name, query in _QUERIES.items() if re.search(rb"\b(FROM|UPDATE) queue\b", query)}
+OF_QUEUE = {name for name, query in QUERIES.items() if re.search(rb"\b(FROM|UPDATE) queue\b", query)}
 """The names of the queries that search the queue. These queries are not run as prepared statements. The queue is nearly
 always empty, so PostgreSQL would plan a prepared statement for an empty queue. With that plan, the query would read the
 whole queue even when the queue is long."""
 
 
-class PostgresTransaction(Transaction):
+class PostgresQueries(Transaction):
+    """The queries that PostgreSQL runs differently from SQLite, however they are sent to PostgreSQL."""
+
+    def _search(self, tenant: Tenant, instance_id: str, condition: Condition) -> postgres_search.Search | None:
+        return postgres_search.Search(condition, instance_id) if self.instance(tenant, instance_id) else None
+
+    def _list(self, texts: Sequence[str]) -> list[str]:
+        return list(texts)
+
+    def _search_entry(self, email_address: EmailAddress) -> rows.Row:
+        texts = rows.of_search_entry(email_address)
+        return (*texts, postgres_search.trigrams(texts))
+
+
+class PostgresTransaction(PostgresQueries):
     """A transaction on one connection to PostgreSQL. The methods raise psycopg errors, which the store translates."""
 
     def __init__(self, connection: Connection, seal: Seal) -> None:
@@ -39,9 +53,6 @@ class PostgresTransaction(Transaction):
         self.connection = connection
         self.pipeline: psycopg.Pipeline | None = None
         """The pipeline for the statements of this transaction, or None if each statement is sent immediately."""
-
-    def _search(self, tenant: Tenant, instance_id: str, condition: Condition) -> postgres_search.Search | None:
-        return postgres_search.Search(condition, instance_id) if self.instance(tenant, instance_id) else None
 
     def _ask(self, query: str, parameters: Sequence[Any]) -> list[Any]:
         # Searches are not prepared, because the best plan depends on the searched values.
@@ -59,7 +70,7 @@ class PostgresTransaction(Transaction):
         return cursor.fetchall()
 
     def _execute(self, query: str, parameters: rows.Row) -> Cursor:
-        return self._cursor().execute(_QUERIES[query], parameters, prepare=query not in _OF_QUEUE)
+        return self._cursor().execute(QUERIES[query], parameters, prepare=query not in OF_QUEUE)
 
     def _execute_each(self, query: str, parameters: Iterable[rows.Row]) -> None:
         for row in parameters:
@@ -67,10 +78,3 @@ class PostgresTransaction(Transaction):
 
     def _cursor(self) -> Cursor:
         return self.connection.cursor(binary=True)
-
-    def _list(self, texts: Sequence[str]) -> list[str]:
-        return list(texts)
-
-    def _search_entry(self, email_address: EmailAddress) -> rows.Row:
-        texts = rows.of_search_entry(email_address)
-        return (*texts, postgres_search.trigrams(texts))

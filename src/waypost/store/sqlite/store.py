@@ -150,8 +150,11 @@ class SqliteStore:
         outcome.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._turns.leave, account))
         return await asyncio.wrap_future(outcome)
 
-    async def write(self, use_case: Callable[[ports.WriteTx], T]) -> T:
-        """Run a use case that changes data. When `write` returns, the changes are on the disk."""
+    async def write(self, use_case: Callable[[ports.WriteTx], T], *, may_share: bool = False) -> T:  # noqa: ARG002
+        """Run a use case that changes data. When `write` returns, the changes are on the disk.
+
+        On SQLite, all waiting writes share a transaction, whatever `may_share` is.
+        """
         self._refuse_when_closed()
         future: asyncio.Future[T] = self._loop.create_future()
         self._jobs.append(_Job(use_case, future))

@@ -202,7 +202,7 @@ class Slow:
             "email_address_by_key": tx.email_address_by_key,
         }
 
-    async def write(self, use_case):
+    async def write(self, use_case, **_):
         return await self.store.write(use_case)
 
 
