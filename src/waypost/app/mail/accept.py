@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
+from typing import NamedTuple
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.mail import bounces, notify, trace
-from waypost.app.mail.recipients import find_owner, find_recipients
+from waypost.app.mail.recipients import Found, assign, find_owner, find_owners, find_recipients
 from waypost.app.steps import repeat_step
 from waypost.domain import errors
 from waypost.domain.directory.addresses import Address
@@ -19,7 +20,7 @@ from waypost.domain.mail import messages, routes, routing
 from waypost.domain.mail.delivery import Delivery, Status, delivery_id
 from waypost.domain.mail.messages import Envelope, HeaderFacts, Message
 from waypost.domain.mail.planned import PlannedDelivery, PlannedPart
-from waypost.domain.mail.trace_events import TraceEvent
+from waypost.domain.mail.trace_events import TraceDetail, TraceEvent
 from waypost.domain.mailauth.enforcement import SWITCHED_OFF, Findings
 from waypost.domain.mailauth.verdicts import Verdicts, authentication_results, count_forged, no_results
 from waypost.domain.mailauth.vouching import vouches_for
@@ -35,6 +36,11 @@ LISTED_AT_ONCE = 100
 STORED_AT_ONCE = 20
 """The maximum number of deliveries that one transaction stores. With this limit, the transaction takes less than 5 ms,
 however many recipients the message has (docs/decisions/0036-deliveries-in-parts.md).
+"""
+
+DECISIONS_FOR = 4
+"""The maximum number of recipients of a message for which the decision about its deliveries is cached. Decisions about
+more recipients would take too much memory.
 """
 
 FORGOTTEN_AT_ONCE = 8
@@ -152,12 +158,17 @@ def accept_message(
     Raises `errors.MailLoop` if the message is in a mail loop. Raises `errors.RecipientsChanged` if a recipient's
     address was deleted after RCPT; the client should then try again.
     """
-    known = find_recipients(tx, deployment, recipients)
+    owners = find_owners(tx, deployment.subaddressed, recipients)
+    routes_in_force = deployment.routes_in_force(tx, owners.routes_revision)
+    decide = _decide_again if len(recipients) <= DECISIONS_FOR else _decide
+    decision = decide(tuple(recipients), owners, deployment.subaddressed, routes_in_force)
+    known = decision.known
     originals = [original for original in originals if bounces.is_open(tx, original)]
     if {address.key for address in known.unknown} - {original.address.key for original in originals}:
         raise errors.RecipientsChanged("A recipient was deleted during the transfer of the message; please try again")
-    plan = routing.plan(known.present, deployment.routes_in_force(tx, known.routes_revision))
-    plan = without_loops(content.facts, known.present, plan, deployment)
+    plan = without_loops(content.facts, known.present, decision.plan, deployment)
+    if plan is not decision.plan:
+        decision = _Decision.of(known, plan)
     message = Message(
         id=message_id,
         envelope=envelope,
@@ -168,9 +179,8 @@ def accept_message(
         is_authentic=content.is_authentic,
         authserv_id=content.authserv_id,
     )
-    also_for = {one.email_address.id: one.alias.text for one in reversed(plan.spared) if one.alias}
-    planned = [planned_delivery(one, also_for.get(one.email_address.id, "")) for one in plan.destinations]
-    now_stored, later = (planned, []) if len(planned) <= STORED_AT_ONCE else ([], planned)
+    planned = decision.planned
+    now_stored, later = (planned, ()) if len(planned) <= STORED_AT_ONCE else ((), planned)
     deliveries = [delivery_of(message, one, deployment, content.results) for one in now_stored]
     returned = {one.delivery.email_address_id: one for one in reversed(originals)}
     for one in planned:
@@ -178,7 +188,7 @@ def accept_message(
     deliveries += [original.delivery_of(message, deployment.hostname) for original in returned.values()]
     events = trace.of_acceptance(
         message,
-        now_stored,
+        () if later else decision.beginnings,
         plan.spared,
         routes=deployment.revision(known.routes_revision),
         found=content.found,
@@ -187,11 +197,44 @@ def accept_message(
     tx.add_message(message, raw, deliveries, events, warn_at=_warn_at(message, deployment))
     if later:
         parts = [later[start : start + STORED_AT_ONCE] for start in range(0, len(later), STORED_AT_ONCE)]
-        tx.add_planned(message.id, [PlannedPart(tuple(part), content.results) for part in parts])
+        tx.add_planned(message.id, [PlannedPart(part, content.results) for part in parts])
     owes = _owe_successes(tx, message, deliveries, now=now) or bool(originals)
     bounces.attach(tx, originals, message, content.report, now=now)
     waits = any(delivery.status is Status.QUEUED for delivery in deliveries)
     return Accepted(message, has_work=waits or owes, is_complete=not later)
+
+
+class _Decision(NamedTuple):
+    """The decision about the deliveries of a message, which does not depend on its content."""
+
+    known: Found
+    plan: routing.Plan
+    planned: tuple[PlannedDelivery, ...]
+    beginnings: tuple[TraceDetail, ...]
+    """The first trace event of each planned delivery."""
+
+    @classmethod
+    def of(cls, known: Found, plan: routing.Plan) -> "_Decision":
+        also_for = {one.email_address.id: one.alias.text for one in reversed(plan.spared) if one.alias}
+        planned = tuple(planned_delivery(one, also_for.get(one.email_address.id, "")) for one in plan.destinations)
+        return cls(known, plan, planned, tuple(map(trace.beginning, planned)))
+
+
+def _decide(
+    recipients: tuple[Address, ...],
+    owners: ports.Owners,
+    subaddressed: frozenset[str],
+    routes_in_force: tuple[routes.Route, ...],
+) -> _Decision:
+    """Decide the deliveries of a message to these recipients."""
+    known = assign(recipients, owners, subaddressed)
+    return _Decision.of(known, routing.plan(known.present, routes_in_force))
+
+
+_decide_again = lru_cache(maxsize=500)(_decide)
+"""The same as `_decide`, but with a cache. Mail for the same recipients is decided in the same way until their email
+addresses, their links or the routes change.
+"""
 
 
 def store_planned(tx: ports.WriteTx, deployment: Deployment, *, message_id: str, now: datetime) -> int:

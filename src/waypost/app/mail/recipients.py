@@ -1,6 +1,6 @@
 """Find each recipient's email address, by the recipient's whole address or by the address without its tag."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from waypost.app import ports
@@ -24,14 +24,23 @@ class Found:
 
 
 def find_recipients(tx: ports.ReadTx, deployment: Deployment, recipients: Sequence[Address]) -> Found:
-    """Look up all recipients of a message in one query. A recipient can have several keys (`addresses.owner_keys`). The
+    """Look up all recipients of a message in one query."""
+    owners = find_owners(tx, deployment.subaddressed, recipients)
+    return assign(recipients, owners, deployment.subaddressed)
+
+
+def find_owners(tx: ports.ReadTx, subaddressed: Collection[str], recipients: Sequence[Address]) -> ports.Owners:
+    """Look up the owners of all keys of the recipients in one query."""
+    return tx.owners([key for address in recipients for key in addresses.owner_keys(address, subaddressed)])
+
+
+def assign(recipients: Sequence[Address], owners: ports.Owners, subaddressed: Collection[str]) -> Found:
+    """Assign the recipients to their email addresses. A recipient can have several keys (`addresses.owner_keys`). The
     first key that belongs to an email address determines the recipient's email address.
     """
-    keys = [addresses.owner_keys(address, deployment.subaddressed) for address in recipients]
-    owners = tx.owners([key for candidates in keys for key in candidates])
     found = Found([], [], owners.routes_revision)
-    for address, candidates in zip(recipients, keys, strict=True):
-        for key in candidates:
+    for address in recipients:
+        for key in addresses.owner_keys(address, subaddressed):
             if key in owners.found:
                 found.present.append(Recipient(address, *owners.found[key]))
                 break

@@ -52,15 +52,15 @@ class Copy:
 
 def of_acceptance(
     message: Message,
-    planned: Sequence[PlannedDelivery],
+    beginnings: Sequence[TraceDetail],
     spared: Sequence[routing.Spared] = (),
     *,
     routes: str = "",
     found: Findings = SWITCHED_OFF,
     forged: int = 0,
 ) -> list[TraceEvent]:
-    """Return the first events in a message's trace: the acceptance, the deliveries that are stored with the message,
-    and the duplicate copies that were not made.
+    """Return the first events in a message's trace: the acceptance, the beginnings of the deliveries that are stored
+    with the message (`beginning`), and the duplicate copies that were not made.
     """
     envelope = message.envelope
     details: list[TraceDetail] = [
@@ -78,7 +78,7 @@ def of_acceptance(
     ]
     if isinstance(found, Verdicts):
         details.append(CheckedEvent(**in_words(found)))
-    details += map(beginning, planned)
+    details += beginnings
     details += [SparedEvent(address=one.email_address.address.text, because=one.why) for one in spared]
     return [TraceEvent(message.received_at, detail) for detail in details]
 

@@ -33,9 +33,12 @@ class SearchPage:
     """The cursor of the next page, in a format that only the store knows, or None if this is the last page."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Owners:
-    """The owners of several addresses at one point in time."""
+    """The owners of several addresses at one point in time.
+
+    The store may return the same object again if nothing has changed, so results that depend on it can be cached.
+    """
 
     found: Mapping[str, tuple[EmailAddress, EmailAddress | None]]
     """Maps an address key to the email address that owns it, and to the primary of that email address.

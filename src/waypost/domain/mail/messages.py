@@ -233,8 +233,9 @@ def end_of_header(raw: bytes | bytearray) -> int | None:
     return None if end < 0 else end + 2
 
 
+@lru_cache(maxsize=10_000)
 def loop_token(key: bytes, email_address_id: str) -> str:
-    """Return the loop token of an email address.
+    """Return the loop token of an email address. The result is cached, because each forwarded copy needs it.
 
     The token marks each copy that the email address forwards (as an alias) or that its route sends to another server.
     Only a server that knows `key` can create or verify the token.
@@ -285,7 +286,7 @@ def trace_header(
         delivered_to, sent_to = addresses.with_ascii_domain(delivered_to), addresses.with_ascii_domain(sent_to)
     is_for_omitted = bool(delivery_id) and delivered_to.isascii() and not sent_to.isascii()
     by = f"\tby {hostname} with {envelope.protocol}{_tls_comment(envelope.tls)}id {message.id}"
-    date = _date(message.received_at)
+    date = _date(message.received_at.replace(microsecond=0))
     lines = [
         f"Return-Path: <{envelope.sender}>",
         f"Delivered-To: {delivered_to}",
@@ -310,9 +311,9 @@ def without_return_path(trace_header: bytes) -> bytes:
 
 @lru_cache(maxsize=64)
 def _date(moment: datetime) -> str:
-    """Return a date in the format of RFC 5322.
+    """Return a date in the format of RFC 5322. `moment` is in whole seconds.
 
-    The result is cached, because all deliveries of a message have the same date.
+    The result is cached, because all messages that are received in one second have the same date.
     """
     return format_datetime(moment)
 

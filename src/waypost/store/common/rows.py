@@ -5,6 +5,7 @@ For rows with the columns of one table, see `sql/tables.py`.
 
 import json
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from waypost.app import ports
@@ -54,6 +55,26 @@ def of_instance(instance: Instance) -> Row:
 def with_primary(row: Row) -> tuple[EmailAddress, EmailAddress | None]:
     """Read an email address and, if it is an alias, its primary."""
     return email_address(row), _primary_after(row) if row[_EMAIL_ADDRESS] else None
+
+
+def owners(found: Sequence[Row]) -> ports.Owners:
+    """Read the owners of several addresses, and the revision of the routes, which each row repeats.
+
+    The result for a few rows is cached by their content, because most mail is for addresses that seldom change.
+    """
+    return _same_owners(tuple(found)) if len(found) <= _FEW else _owners(found)
+
+
+_FEW = 4
+"""The maximum number of rows for which the owners are cached. More rows would take too much memory."""
+
+
+def _owners(found: Sequence[Row]) -> ports.Owners:
+    by_key = {own.address.key: (own, primary) for own, primary in (with_primary(row[1:]) for row in found if row[1])}
+    return ports.Owners(by_key, revision(found[0][0]))
+
+
+_same_owners = lru_cache(maxsize=500)(_owners)
 
 
 def link(row: Row) -> AliasLink:

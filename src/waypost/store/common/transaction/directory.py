@@ -86,10 +86,7 @@ class DirectoryQueries(Statements):
         return rows.email_address(row) if row else None
 
     def owners(self, address_keys: Sequence[str]) -> ports.Owners:
-        found = self._all("owners", self._list_of(address_keys))
-        owners = [rows.with_primary(row[1:]) for row in found if row[1]]
-        by_key = {own.address.key: (own, primary) for own, primary in owners}
-        return ports.Owners(by_key, rows.revision(found[0][0]))
+        return rows.owners(self._all("owners", self._list_of(address_keys)))
 
     def has_address_in(self, account: str, domain: str) -> bool:
         return self._one("has_address_in", domain, account) is not None
