@@ -1,10 +1,14 @@
 """Short forms of the most frequent calls in the contract tests. Each call is a separate write or read."""
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import NamedTuple
 
 from tests.kit.values import NOW, TENANT, an_email_address
 from waypost.app import ports
 from waypost.app.directory import aliases, email_addresses, idempotency, instances
+from waypost.domain.directory.aliases import AliasLink
+from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.directory.instances import Tenant
 from waypost.domain.directory.search import Every
 
@@ -42,8 +46,31 @@ def disassociating(primary, alias, *, instance_id="i", tenant=TENANT, call=None)
     )
 
 
+class Described(NamedTuple):
+    """An email address with its alias link and its tags."""
+
+    email_address: EmailAddress
+    link: AliasLink | None
+    tags: Mapping[str, str]
+
+
 def describe(store, name, instance_id="i"):
-    return store.read(email_addresses.describe, TENANT, instance_id, name)
+    """Return an email address, and check that all queries about it agree."""
+
+    def use_case(tx):
+        found = email_addresses.describe(tx, TENANT, instance_id, name)
+        email_address, link = tx.email_address_by_id(name), tx.links_of([name]).get(name)
+        assert (found.address, found.display_name, found.description, found.created_at, found.modified_at) == (
+            email_address.address.text,
+            email_address.display_name,
+            email_address.description,
+            email_address.created_at,
+            email_address.modified_at,
+        )
+        assert found.alias_id == (link.alias_of(name) if link else None)
+        return Described(email_address, link, found.tags)
+
+    return store.read(use_case)
 
 
 def delete(store, *names, instance_id="i"):

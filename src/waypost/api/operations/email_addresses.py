@@ -83,10 +83,16 @@ def describe(tx: ports.ReadTx, call: Call) -> Output:
     """Run DescribeEmailAddress."""
     members = call.members
     found = email_addresses.describe(tx, call.tenant, members.instance_id, members.email_address_id)
-    email_address = found.email_address
-    output = _metadata(call, email_address, found.link)
-    output["CreateTimestamp"] = moments.iso8601(email_address.created_at)
-    output["ModifiedTimestamp"] = moments.iso8601(email_address.modified_at)
+    output = _metadata(
+        call,
+        members.email_address_id,
+        address=found.address,
+        display_name=found.display_name,
+        description=found.description,
+        alias_id=found.alias_id,
+    )
+    output["CreateTimestamp"] = moments.iso8601(found.created_at)
+    output["ModifiedTimestamp"] = moments.iso8601(found.modified_at)
     output["Tags"] = found.tags
     return output
 
@@ -106,7 +112,7 @@ def search(tx: ports.ReadTx, call: Call) -> Output:
     )
     next_after = page.next_after
     return {
-        "EmailAddresses": [_metadata(call, email_address, link) for email_address, link in page.found],
+        "EmailAddresses": [_found(call, email_address, link) for email_address, link in page.found],
         "ApproximateTotalCount": page.total,
         "NextToken": call.terms.page_tokens.make(next_after, query=query) if next_after else None,
     }
@@ -148,20 +154,39 @@ def _id_and_arn(call: Call, email_address_id: str) -> Output:
     return {"EmailAddressId": email_address_id, "EmailAddressArn": arn}
 
 
-def _metadata(call: Call, email_address: EmailAddress, link: AliasLink | None) -> dict[str, Any]:
+def _found(call: Call, found: EmailAddress, link: AliasLink | None) -> dict[str, Any]:
+    alias_id = link.alias_of(found.id) if link else None
+    return _metadata(
+        call,
+        found.id,
+        address=found.address.text,
+        display_name=found.display_name,
+        description=found.description,
+        alias_id=alias_id,
+    )
+
+
+def _metadata(
+    call: Call,
+    email_address_id: str,
+    *,
+    address: str,
+    display_name: str | None,
+    description: str | None,
+    alias_id: str | None,
+) -> dict[str, Any]:
     """Return the members that DescribeEmailAddress and SearchEmailAddresses have in common.
 
     For a primary, AliasConfigurations contains the id of its alias. For an alias, AliasConfigurations is empty.
     """
-    alias_id = link.alias_of(email_address.id) if link else None
     members: dict[str, Any] = {
-        "EmailAddressId": email_address.id,
-        "EmailAddressArn": arns.email_address(call.tenant, email_address.instance_id, email_address.id),
-        "EmailAddress": email_address.address.text,
+        "EmailAddressId": email_address_id,
+        "EmailAddressArn": arns.email_address(call.tenant, call.members.instance_id, email_address_id),
+        "EmailAddress": address,
         "AliasConfigurations": [{"EmailAddressId": alias_id}] if alias_id else [],
     }
-    if email_address.display_name is not None:
-        members["DisplayName"] = email_address.display_name
-    if email_address.description is not None:
-        members["Description"] = email_address.description
+    if display_name is not None:
+        members["DisplayName"] = display_name
+    if description is not None:
+        members["Description"] = description
     return members

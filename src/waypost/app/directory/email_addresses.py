@@ -128,8 +128,9 @@ def _refuse_domain_of_another(tx: ports.WriteTx, account: str, address: addresse
 
 
 def describe(tx: ports.ReadTx, tenant: Tenant, instance_id: str, email_address_id: str) -> ports.Description:
-    """Return an email address with its alias link and its tags. Raises `errors.NotFound`, which names the missing
-    resource, if the instance or the email address does not exist.
+    """Return the data of an email address, with its alias and its tags.
+
+    Raises `errors.NotFound`, which names the missing resource, if the instance or the email address does not exist.
     """
     description = tx.description(tenant, instance_id, email_address_id)
     if description is None:

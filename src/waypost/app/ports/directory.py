@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from waypost.domain.directory import search
 from waypost.domain.directory.aliases import AliasLink
@@ -11,12 +11,16 @@ from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.directory.instances import Instance, Tenant
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
-    """An email address with its alias link and its tags."""
+class Description(NamedTuple):
+    """The data of an email address that DescribeEmailAddress shows, apart from its ids."""
 
-    email_address: EmailAddress
-    link: AliasLink | None
+    address: str
+    display_name: str | None
+    description: str | None
+    created_at: datetime
+    modified_at: datetime
+    alias_id: str | None
+    """The id of the email address's alias; None if the email address is not a primary."""
     tags: Mapping[str, str]
 
 
@@ -74,8 +78,8 @@ class ReadDirectory(Protocol):
         ...
 
     def description(self, tenant: Tenant, instance_id: str, email_address_id: str) -> Description | None:
-        """Return an email address of the tenant's instance, with its alias link and tags. A single query reads the
-        email address, its alias link and its tags.
+        """Return the data of an email address of the tenant's instance. A single query reads the email address, its
+        alias link and its tags.
 
         Return None if the instance has no such email address.
         """

@@ -85,12 +85,17 @@ def link(row: Row) -> AliasLink:
 
 
 def description(row: Row) -> ports.Description:
-    """Read an email address, its alias link (if there is one) and its tags. The row contains the tags as a JSON
-    object.
-    """
-    email_address, link = found(row[:-1])
-    tags = row[-1]
-    return ports.Description(email_address, link, json.loads(tags) if tags != "{}" else {})
+    """Read the description of an email address. The row contains the tags as a JSON object."""
+    address, display_name, description, created_at, modified_at, alias_id, tags = row
+    return ports.Description(
+        address,
+        display_name,
+        description,
+        from_milliseconds(created_at),
+        from_milliseconds(modified_at),
+        alias_id,
+        json.loads(tags) if tags != "{}" else {},
+    )
 
 
 def found(row: Row) -> tuple[EmailAddress, AliasLink | None]:

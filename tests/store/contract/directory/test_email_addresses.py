@@ -5,9 +5,19 @@ from datetime import timedelta
 
 import pytest
 
-from tests.kit.stores.calls import OTHERS, associate, check_invariants, create, creating, delete, describe, ids, tokened
+from tests.kit.stores.calls import (
+    OTHERS,
+    Described,
+    associate,
+    check_invariants,
+    create,
+    creating,
+    delete,
+    describe,
+    ids,
+    tokened,
+)
 from tests.kit.values import NOW, TENANT, an_email_address, make_instance
-from waypost.app import ports
 from waypost.app.directory import email_addresses
 from waypost.app.directory.email_addresses import Domains
 from waypost.domain import errors
@@ -40,7 +50,7 @@ def test_an_email_address_is_described_as_created(store, instance):
     created = replace(an_email_address("a"), display_name="", description="long ago")
     assert store.write(email_addresses.create, TENANT, created, tags={"team": "blue", "cost": ""}) == "a"
 
-    expected = ports.Description(created, None, {"cost": "", "team": "blue"})
+    expected = Described(created, None, {"cost": "", "team": "blue"})
     assert describe(store, "a") == describe(store.another(), "a") == expected
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.kit.stores.calls import associating, check_invariants, create, describe, tokened
+from tests.kit.stores.calls import Described, associating, check_invariants, create, describe, tokened
 from tests.kit.values import NOW, TENANT, an_email_address, make_instance
 from tests.store.contract.directory.test_access_keys import a_key
 from tests.store.contract.mail.test_mail import accepting
@@ -57,7 +57,7 @@ def test_unusual_text_of_email_addresses_and_tags_is_stored_and_found_exactly(st
     given = {text: text, text + "k": "v"}
     store.write(email_addresses.create, TENANT, created, tags=given)
     create(store, "b")
-    assert describe(store, "a") == describe(store.another(), "a") == ports.Description(created, None, given)
+    assert describe(store, "a") == describe(store.another(), "a") == Described(created, None, given)
     texts = {"display_name": text + ".", "description": text, "now": NOW}
     store.write(email_addresses.update_metadata, TENANT, "i", "a", **texts)
     assert describe(store, "a").email_address == created.with_texts(**texts)
@@ -130,7 +130,7 @@ def test_the_longest_texts_are_stored_and_found(store, instance):
     other = replace(an_email_address("b"), description=f"{description[:-1]}a", display_name=display_name[:-1])
     store.write(email_addresses.create, TENANT, other, tags={})
 
-    assert describe(store, "a") == ports.Description(created, None, given)
+    assert describe(store, "a") == Described(created, None, given)
     for condition in (
         search.text(Field.DESCRIPTION, Comparison.EXACT, description),
         search.text(Field.DESCRIPTION, Comparison.STARTS_WITH, description),

@@ -49,11 +49,11 @@ SELECT 1 FROM instances WHERE id = :id FOR UPDATE;
 -- name: description(id, instance_id, account, region)
 -- Returns everything that DescribeEmailAddress needs in one query, but only for the tenant that owns the instance.
 -- SQLite and PostgreSQL have different functions that build a JSON object from the tags.
-SELECT {e.email_addresses}, {l.alias_link_ends},
+SELECT e.address, e.display_name, e.description, e.created_at, e.modified_at, l.other_id,
        (SELECT coalesce(json_object_agg(key, value ORDER BY key), '{}')::text FROM tags WHERE resource_id = e.id)
 FROM email_addresses AS e
 JOIN instances AS i ON i.id = e.instance_id
-LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id
+LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id AND l.side = 'primary'
 WHERE e.id = :id AND e.instance_id = :instance_id AND i.account = :account AND i.region = :region
   AND i.deleted_at IS NULL;
 
