@@ -1,12 +1,16 @@
 """Tests of the two protocols, rest-json and JSON 1.1: how requests are parsed, and how responses are written."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from waypost.api.errors import ApiError
-from waypost.api.wire import protocol, shapes
+from waypost.api.wire import protocol, shapes, texts
 from waypost.api.wire.http import Request
+from waypost.domain import moments
 
 MODEL = shapes.load()
 PROTOCOL = protocol.Protocol(MODEL)
@@ -153,3 +157,10 @@ def test_an_error_has_its_type_in_a_header_and_in_json_1_1_also_in_the_body(mode
     amz = protocol.serialise_error(error, modelled=modelled, form=protocol.JSON_1_1)
     assert (amz.status, amz.content_type, amz.error_type) == (404, AMZ, "ResourceNotFoundException")
     assert json.loads(amz.body) == {"__type": "ResourceNotFoundException", member: "ü?"}
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+@example(datetime(2026, 11, 22, 12, tzinfo=UTC))
+@example(datetime(1, 1, 1, 0, 0, 0, 999, tzinfo=UTC))
+def test_a_time_has_three_digits_of_a_second(moment):
+    assert texts.iso_8601(moment) == moments.iso8601(moment)

@@ -5,9 +5,10 @@ from typing import Any
 
 from waypost.api.operations import arns, calls, searching
 from waypost.api.operations.calls import Call, Output
+from waypost.api.wire import texts
 from waypost.app import ports
 from waypost.app.directory import email_addresses
-from waypost.domain import errors, moments
+from waypost.domain import errors
 from waypost.domain.directory import addresses
 from waypost.domain.directory.aliases import AliasLink
 from waypost.domain.directory.email_addresses import EmailAddress
@@ -91,8 +92,8 @@ def describe(tx: ports.ReadTx, call: Call) -> Output:
         description=found.description,
         alias_id=found.alias_id,
     )
-    output["CreateTimestamp"] = moments.iso8601(found.created_at)
-    output["ModifiedTimestamp"] = moments.iso8601(found.modified_at)
+    output["CreateTimestamp"] = texts.iso_8601(found.created_at)
+    output["ModifiedTimestamp"] = texts.iso_8601(found.modified_at)
     output["Tags"] = found.tags
     return output
 

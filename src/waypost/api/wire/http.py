@@ -38,8 +38,7 @@ class Request(msgspec.Struct, frozen=True):
         text = b"\n".join([*values, b""])
         if b" \n" in text or b"\t\n" in text:
             text = b"\n".join([*[value.rstrip(b" \t") for value in values], b""])
-        texts = text.decode(*OCTETS).split("\n")
-        headers = zip(b"\n".join(names).decode("latin-1").split("\n"), texts, strict=False)
+        headers = zip(b"\n".join(names).decode("latin-1").split("\n"), text.decode(*OCTETS).split("\n"), strict=False)
         return cls(method, raw_path, query, tuple(headers), body)
 
     @property

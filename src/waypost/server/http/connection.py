@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -15,7 +16,7 @@ from waypost.api.wire.http import OCTETS
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
 from waypost.server.http import heads
-from waypost.server.http.exchanges import AsgiExchange, CallExchange, Calls, Exchange, Head, refusing
+from waypost.server.http.exchanges import AsgiExchange, CallExchange, Calls, Exchange, Head, refusing, request_ids
 from waypost.server.http.limits import HttpAdmission, HttpBounds
 
 HEAD_OCTETS = 64 * 1024
@@ -62,6 +63,7 @@ class Shared:
     connections: "set[HttpConnection]" = field(default_factory=set)
     running: set[Exchange] = field(default_factory=set)
     """The requests that are being handled, including requests of clients that have disconnected."""
+    request_ids: Iterator[str] = field(default_factory=request_ids)
     date: bytes = field(default_factory=heads.date)
     """The Date field of the responses. The server updates it once a second."""
 
@@ -91,8 +93,8 @@ class HttpConnection(asyncio.Protocol):
         self._bounds = shared.admission.bounds
         self._parser = _parser(self)
         self._url = b""
-        self._names: list[bytes] = []
-        self._values: list[bytes] = []
+        self._fields: list[bytes] = []
+        """The name and the value of each header field, one after the other."""
         self._receiving: Exchange | None = None
         """The request whose body is being received."""
         self._room: asyncio.Event | None = None
@@ -193,7 +195,7 @@ class HttpConnection(asyncio.Protocol):
             self._head_octets = 0
         self._rest_octets = self._seconds = 0
         self._url = b""
-        self._names, self._values = [], []
+        self._fields = []
 
     def on_url(self, url: bytes) -> None:
         """Take the request target, or a part of it. The parser calls this method."""
@@ -202,10 +204,9 @@ class HttpConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Store a header field or a trailer field. The parser calls this method for each field.
 
-        The server does not use trailer fields: nothing reads these lists after the header is complete.
+        The server does not use trailer fields: nothing reads the list after the header is complete.
         """
-        self._names.append(name.lower())
-        self._values.append(value)
+        self._fields += name, value
 
     def on_headers_complete(self) -> None:
         """Begin the response, unless earlier requests wait for their responses. The parser calls this method at the end
@@ -213,13 +214,13 @@ class HttpConnection(asyncio.Protocol):
         """
         if len(self.pipeline) >= PIPELINED:
             raise TooManyRequests
-        parser, names, values = self._parser, self._names, self._values
-        self._names, self._values = [], []
-        url = httptools.parse_url(self._url)
+        parser, fields = self._parser, self._fields
+        self._fields = []
+        names = b"\n".join(fields[::2]).lower().split(b"\n") if fields else []  # a name has no line end
         version, method = parser.get_http_version(), parser.get_method().decode("ascii")
         keep_alive = version != "1.0" and parser.should_keep_alive()
-        path, query = url.path.decode("ascii"), (url.query or b"").decode(*OCTETS)
-        head = Head(version, method, path, query, names=names, values=values, keep_alive=keep_alive)
+        path, query = _path_and_query(self._url)
+        head = Head(version, method, path, query, names=names, values=fields[1::2], keep_alive=keep_alive)
         self._expected = _BODY
         self._seconds = 0
         if parser.should_upgrade():
@@ -469,6 +470,16 @@ def _parser(callbacks: object) -> httptools.HttpRequestParser:
     # server has responded to that request.
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
     return parser
+
+
+def _path_and_query(url: bytes) -> tuple[str, str]:
+    """Split a request target (RFC 9112 section 3.2). Raises an exception for a target that is not valid."""
+    if url[:1] == b"/" and b"#" not in url:  # the common case
+        path, _, query = url.partition(b"?")
+    else:
+        parsed = httptools.parse_url(url)
+        path, query = parsed.path, parsed.query or b""
+    return path.decode("ascii"), query.decode(*OCTETS)
 
 
 def _address(transport: asyncio.BaseTransport, name: str) -> tuple[str, int] | None:

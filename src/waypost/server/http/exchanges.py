@@ -1,8 +1,10 @@
 """One HTTP request with its response: a call of the API, which needs no ASGI, or a request to an ASGI application."""
 
 import asyncio
-import random
+import itertools
+import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
@@ -186,7 +188,7 @@ class CallExchange(Exchange):
 
     async def _handle(self) -> None:
         connection, head = self._connection, self._head
-        request_id = _request_id()
+        request_id = next(connection.shared.request_ids)
         request = Request.received(
             head.method, head.path, head.query, names=head.names, values=head.values, body=bytes(self._body)
         )
@@ -342,7 +344,8 @@ def refusing(status: int, text: str) -> ASGIApp:
     return application
 
 
-def _request_id() -> str:
-    """Return a unique request id in the form of a UUID. Unlike a resource id, a request id may be guessable."""
-    digits = f"{random.getrandbits(128):032x}"
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+def request_ids() -> Iterator[str]:
+    """Yield unique request ids in the form of UUIDs. Unlike a resource id, a request id may be guessable."""
+    of_server = str(uuid.uuid4())[:24]
+    for number in itertools.count(1):
+        yield f"{of_server}{number:012x}"

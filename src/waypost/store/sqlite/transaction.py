@@ -35,6 +35,8 @@ class SqliteTransaction(Transaction):
     def __init__(self, connection: sqlite3.Connection, seal: Seal) -> None:
         super().__init__(seal)
         self.connection = connection
+        self._cursor = connection.cursor()
+        """The cursor for queries whose rows are fetched at once, which leaves no statement open."""
         self._keys: dict[str, AccessKey] = {}
         self._keys_at: object = None
         """The version of the data at which `_keys` were read."""
@@ -45,7 +47,7 @@ class SqliteTransaction(Transaction):
         # commits, so a transaction always reads the key.
         if self.connection.in_transaction:
             return super().access_key(access_key_id)
-        version = self.connection.execute("PRAGMA data_version").fetchone()
+        version = self._cursor.execute("PRAGMA data_version").fetchone()
         if version != self._keys_at:
             self._keys, self._keys_at = {}, version
         key = self._keys.get(access_key_id)
@@ -71,7 +73,10 @@ class SqliteTransaction(Transaction):
         return self.connection.execute(query, bindable(parameters)).fetchall()
 
     def _fetch(self, query: str, parameters: rows.Row) -> list[Any]:
-        return self._execute(query, parameters).fetchall()
+        try:
+            return self._cursor.execute(_QUERIES[query], parameters).fetchall()
+        except sqlite3.IntegrityError as error:
+            raise _translated(error) from error
 
     def _execute(self, query: str, parameters: rows.Row) -> sqlite3.Cursor:
         try:
