@@ -134,8 +134,7 @@ def describe(tx: ports.ReadTx, tenant: Tenant, instance_id: str, email_address_i
     """
     description = tx.description(tenant, instance_id, email_address_id)
     if description is None:
-        instances.get(tx, tenant, instance_id)
-        raise not_found(instance_id, email_address_id)
+        raise _missing(tx, tenant, instance_id, email_address_id)
     return description
 
 
@@ -179,7 +178,9 @@ def update_metadata(
     """
 
     def effect() -> str:
-        (before,) = lock(tx, tenant, instance_id, email_address_id)
+        before = tx.lock_email_address(tenant, instance_id, email_address_id)
+        if before is None:
+            raise _missing(tx, tenant, instance_id, email_address_id)
         after = before.with_texts(display_name=display_name, description=description, now=now)
         if after != before:
             tx.update_email_address(after)
@@ -198,9 +199,8 @@ def delete(tx: ports.WriteTx, tenant: Tenant, instance_id: str, email_address_id
     tx.remove_email_address(email_address_id)
 
 
-def lock(tx: ports.WriteTx, tenant: Tenant, instance_id: str, *ids: str) -> list[EmailAddress]:
-    """Lock email addresses of an instance until the transaction ends. Returns the email addresses in the order of
-    `ids`.
+def lock(tx: ports.WriteTx, tenant: Tenant, instance_id: str, *ids: str) -> None:
+    """Lock email addresses of an instance until the transaction ends.
 
     Rows are always locked in sorted order, so that two calls cannot deadlock. Raises `errors.NotFound`, which names the
     missing resource, if the instance or an email address does not exist. Raises `errors.Busy` if another transaction
@@ -209,9 +209,15 @@ def lock(tx: ports.WriteTx, tenant: Tenant, instance_id: str, *ids: str) -> list
     held = tx.lock_email_addresses(tenant, instance_id, sorted(set(ids)))
     for email_address_id in ids:
         if email_address_id not in held:
-            instances.get(tx, tenant, instance_id)
-            raise not_found(instance_id, email_address_id)
-    return [held[email_address_id] for email_address_id in ids]
+            raise _missing(tx, tenant, instance_id, email_address_id)
+
+
+def _missing(tx: ports.ReadTx, tenant: Tenant, instance_id: str, email_address_id: str) -> errors.NotFound:
+    """Return the error for an email address that does not exist. Raises the error for the instance if the instance does
+    not exist either.
+    """
+    instances.get(tx, tenant, instance_id)
+    return not_found(instance_id, email_address_id)
 
 
 def not_found(instance_id: str, email_address_id: str) -> errors.NotFound:

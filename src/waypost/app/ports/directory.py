@@ -182,10 +182,15 @@ class WriteDirectory(Protocol):
         """
         ...
 
-    def lock_email_addresses(self, tenant: Tenant, instance_id: str, ids: Sequence[str]) -> dict[str, EmailAddress]:
-        """Lock these email addresses of the tenant's instance until the transaction ends, and return them, keyed by id.
+    def lock_email_addresses(self, tenant: Tenant, instance_id: str, ids: Sequence[str]) -> set[str]:
+        """Lock these email addresses of the tenant's instance until the transaction ends. Return the ids of those that
+        exist in this instance.
+        """
+        ...
 
-        Ids that do not exist in this instance are left out.
+    def lock_email_address(self, tenant: Tenant, instance_id: str, email_address_id: str) -> EmailAddress | None:
+        """Lock an email address of the tenant's instance until the transaction ends, and return it. Return None if it
+        does not exist in this instance.
         """
         ...
 

@@ -136,9 +136,13 @@ class DirectoryQueries(Statements):
         row = self._one("lock_instance", instance_id, tenant.account, tenant.region)
         return rows.instance(row) if row else None
 
-    def lock_email_addresses(self, tenant: Tenant, instance_id: str, ids: Sequence[str]) -> dict[str, EmailAddress]:
+    def lock_email_addresses(self, tenant: Tenant, instance_id: str, ids: Sequence[str]) -> set[str]:
         found = self._all("lock_email_addresses", self._list_of(ids), instance_id, tenant.account, tenant.region)
-        return {row[0]: rows.email_address(row) for row in found}
+        return {email_address_id for (email_address_id,) in found}
+
+    def lock_email_address(self, tenant: Tenant, instance_id: str, email_address_id: str) -> EmailAddress | None:
+        row = self._one("lock_email_address", email_address_id, instance_id, tenant.account, tenant.region)
+        return rows.email_address(row) if row else None
 
     def add_instance(self, instance: Instance, tags: Mapping[str, str]) -> None:
         self._run("add_instance", *rows.of_instance(instance))

@@ -34,9 +34,9 @@ SELECT 1 FROM shared, there JOIN instances AS i ON i.id = there.instance_id
 WHERE i.account = :account AND i.deleted_at IS NULL LIMIT 1;
 
 -- name: lock_email_addresses(ids, instance_id, account, region)
--- Locks and returns the listed email addresses, but only in the given instance and for the tenant that owns it. All
--- transactions lock email addresses in the order of their ids, so that they cannot deadlock.
-SELECT {e.email_addresses}
+-- Locks the listed email addresses, but only in the given instance and for the tenant that owns it, and returns their
+-- ids. All transactions lock email addresses in the order of their ids, so that they cannot deadlock.
+SELECT e.id
 FROM email_addresses AS e JOIN instances AS i ON i.id = e.instance_id
 WHERE e.id {in :ids} AND e.instance_id = :instance_id AND i.account = :account AND i.region = :region
   AND i.deleted_at IS NULL

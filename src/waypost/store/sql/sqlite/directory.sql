@@ -51,10 +51,10 @@ SELECT 1 FROM there CROSS JOIN instances AS i ON i.id = there.instance_id
 WHERE i.account = :account AND i.deleted_at IS NULL AND :name <> '' LIMIT 1;
 
 -- name: lock_email_addresses(ids, instance_id, account, region)
--- Returns the listed email addresses, but only in the given instance and for the tenant that owns it. No lock is
+-- Returns the ids of the listed email addresses that exist in the given instance of the tenant that owns it. No lock is
 -- needed, because SQLite has a single writer. The list comes first in the join, because otherwise SQLite would read all
 -- email addresses of the instance.
-SELECT {e.email_addresses}
+SELECT e.id
 FROM json_each(:ids) AS given
 CROSS JOIN email_addresses AS e ON e.id = given.value
 JOIN instances AS i ON i.id = e.instance_id
