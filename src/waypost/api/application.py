@@ -63,7 +63,6 @@ class Api:
         """Return the response to one HTTP request from the IP address `peer`. `request_id` also identifies an internal
         error in the log.
         """
-        form = protocol.form(request.method, request.raw_path)
         try:
             return await self._answer(request, calls.Source(peer, is_secure=False))
         except _UnauthenticatedError as error:
@@ -72,13 +71,13 @@ class Api:
             error.__traceback__ = error.__context__ = None
             if error.delay:
                 await asyncio.sleep(error.delay)
-            return protocol.serialise_error(error, modelled=False, form=form)
+            return _unrouted(error, request)
         except ApiError as error:
-            return protocol.serialise_error(error, modelled=False, form=form)
+            return _unrouted(error, request)
         except Exception as error:  # noqa: BLE001 - the only boundary: the caller must not see the cause of an unexpected error
             incident = self._incidents.report(error, where="api", incident_id=request_id)
             answer = unavailable(error) if incident.is_of_store else internal()
-            return protocol.serialise_error(answer, modelled=not incident.is_of_store, form=form)
+            return _unrouted(answer, request, modelled=not incident.is_of_store)
 
     async def _answer(self, request: Request, source: calls.Source) -> Response:
         """Run the steps of a call, from authentication to the response. Each step can refuse the call with an error."""
@@ -142,6 +141,11 @@ class Api:
 
 def _refusal(error: ApiError, match: protocol.Match) -> Response:
     return protocol.serialise_error(error, modelled=error.code in match.operation.errors, form=match.form)
+
+
+def _unrouted(error: ApiError, request: Request, *, modelled: bool = False) -> Response:
+    """Return the response to a request whose operation is not known."""
+    return protocol.serialise_error(error, modelled=modelled, form=protocol.form(request.method, request.raw_path))
 
 
 class _UnauthenticatedError(ApiError):

@@ -4,10 +4,12 @@ Source: "Actions, resources, and condition keys for Amazon Connect" in the Servi
 """
 
 import re
+from functools import lru_cache
 
 from waypost.app.directory.tags import Resource
 from waypost.domain import errors
 from waypost.domain.directory.instances import Tenant
+from waypost.domain.directory.partitions import partition_of
 
 _ARN = re.compile(
     r"arn:(?P<partition>[^:/]*):connect:(?P<region>[^:/]*):(?P<account>[^:/]*):"
@@ -19,7 +21,13 @@ _SUFFIX_LENGTH = 20
 
 def instance(tenant: Tenant, instance_id: str) -> str:
     """Return the ARN of an instance."""
-    return f"arn:{tenant.partition}:connect:{tenant.region}:{tenant.account}:instance/{instance_id}"
+    return _before_instance(tenant.account, tenant.region) + instance_id
+
+
+@lru_cache(maxsize=1024)
+def _before_instance(account: str, region: str) -> str:
+    """Return the part that the ARNs of all instances of a tenant have in common."""
+    return f"arn:{partition_of(region)}:connect:{region}:{account}:instance/"
 
 
 def service_role(tenant: Tenant, instance_id: str) -> str:
