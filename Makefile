@@ -1,6 +1,6 @@
 # `make` lists the targets. `make demo` and `make test` need only Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo cli quick test slow coverage check fix bench cost backlog flood worst fuzz search postgresql foreign corpora proofs model docs lock fresh clean
+.PHONY: help demo cli quick test slow coverage check fix bench cost backlog flood worst fuzz search postgresql workers foreign corpora proofs model docs lock fresh clean
 
 PYTHON ?= python3
 # Servers and tests start often, so compile them only once.
@@ -118,6 +118,9 @@ worst: $(DEV) ## Measure the slowest input of each parser, and hostile messages 
 
 postgresql: $(DEV) $(JUDGES) ## Run the tests of the edges on PostgreSQL (a minute)
 	@$(BIN)/python -m pytest -p tests.kit.stores.on_postgresql $(AT_ONCE) tests/api tests/e2e
+
+workers: $(DEV) $(JUDGES) ## Run the tests of the edges on servers with two worker processes (some minutes)
+	@$(BIN)/python -m pytest -p tests.kit.servers.with_two_workers $(AT_ONCE) tests/api tests/e2e
 
 foreign: $(DEV) $(JUDGES) ## Test with clients, servers and SDKs from other projects (some minutes; some need root)
 	@foreign/fetch.sh
