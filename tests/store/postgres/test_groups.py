@@ -1,6 +1,7 @@
 """Writes that share a transaction on PostgreSQL: they succeed together, and a failure of one does not affect others."""
 
 import asyncio
+import threading
 from functools import partial
 from itertools import chain
 
@@ -187,6 +188,41 @@ def test_a_write_whose_caller_has_stopped_waiting_is_not_stored(database, admin)
     assert stored(admin) == [["m2"]]
 
 
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_a_look_up_of_a_value_that_postgresql_cannot_store_does_not_affect_its_group(database, kind):
+    async def scenario(store):
+        run = partial(store.write, may_share=True) if kind == "write" else store.read
+        names = ("i", "\ud800", "j")
+        return await asyncio.gather(*(run(exists(name)) for name in names), return_exceptions=True)
+
+    first, failed, second = with_store(database, scenario)
+    assert (first, type(failed), second) == (False, UnicodeEncodeError, False)
+
+
+def test_a_number_that_is_too_large_does_not_affect_its_group(database):
+    async def scenario(store):
+        return await together(store, lambda tx: tx.messages_between("a", "b", limit=2**70), message("m1"))
+
+    failed, stored_one = with_store(database, scenario)
+    assert isinstance(failed, Exception)
+    assert stored_one == "m1"
+
+
+def test_a_bug_in_the_group_is_an_error_for_every_caller(database, monkeypatch):
+    def broken(_):
+        raise ZeroDivisionError
+
+    async def scenario(store):
+        with monkeypatch.context() as patch:
+            patch.setattr(groups, "statements", broken)
+            outcomes = await together(store, message("m1"), message("m2"))
+        return outcomes, await together(store, message("m3"))
+
+    outcomes, later = with_store(database, scenario)
+    assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 2
+    assert later == ["m3"]
+
+
 # Connections that are lost
 
 
@@ -287,6 +323,39 @@ def test_calls_fail_at_once_while_no_connection_can_be_opened(database, monkeypa
         return await store.read(exists("i"))
 
     assert with_store(database, scenario) is False
+
+
+def test_calls_fail_at_once_while_no_thread_can_be_started(database, monkeypatch):
+    async def scenario(store):
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", cannot_start)
+            for _ in range(2):
+                with pytest.raises(ports.StoreUnavailable, match="thread"):
+                    await store.read(exists("i"))
+        return await store.read(exists("i"))
+
+    def cannot_start(_):
+        raise RuntimeError("can't start new thread")
+
+    assert with_store(database, scenario) is False
+
+
+def test_close_ends_in_bounded_time_while_groups_hang(database, proxy):
+    async def scenario(store):
+        await store.read(exists("i"))
+        proxy.hold()
+        waiting = [asyncio.create_task(store.read(exists("i")))]
+        await asyncio.sleep(0.01)  # the group begins
+        waiting.append(asyncio.create_task(store.read(exists("i"))))
+        await asyncio.sleep(0)
+        with seconds_at_most(AT_ONCE):
+            await after(time_limits.LIMITS.answer, store.close())
+        for call in waiting:
+            with pytest.raises(ports.StoreUnavailable):
+                await call
+        proxy.release()
+
+    with_store(proxy.url(database), scenario)
 
 
 def test_a_group_continues_on_one_connection_if_another_cannot_be_opened(database, admin, monkeypatch):

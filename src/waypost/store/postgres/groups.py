@@ -27,7 +27,7 @@ from waypost.store.postgres.connection import Beginning, Where
 from waypost.store.postgres.pipelined import PipelinedConnection
 from waypost.store.postgres.pool import none_free
 from waypost.store.postgres.shared_transaction import Job, SharedTransaction, statements
-from waypost.store.postgres.transaction import OF_QUEUE, QUERIES
+from waypost.store.postgres.transaction import OF_QUEUE, QUERIES, Connection
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ PAUSE = 1.0
 
 
 class _NoAnswer(psycopg.OperationalError):
-    """PostgreSQL did not answer in time."""
+    """PostgreSQL did not answer in time. The message is meant for the callers, and nothing runs again."""
 
 
 class _Session:
@@ -109,8 +109,10 @@ class Groups(ABC):
                 async with asyncio.timeout(time_limits.LIMITS.answer):
                     await self._left.wait()
             except TimeoutError:
+                while self._waiting:
+                    self._waiting.popleft().fail(ports.StoreUnavailable("the store is closed"))
                 for session in list(self._working):
-                    session.pipelined.close()
+                    session.pipelined.lose(_NoAnswer("the store is closed"))
         for timer in filter(None, (self._patience, self._expiry)):
             timer.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -158,7 +160,7 @@ class Groups(ABC):
             while self._waiting:
                 session = session or self._idle_one() or await self._open()
                 session = await self._run_on(session, self._next())
-        except (psycopg.Error, postgres_connection.BadDatabase) as error:  # no connection could be opened
+        except Exception as error:  # noqa: BLE001 - no connection could be opened, and the callers must learn why
             self._go_without(error)
         finally:
             if session:
@@ -194,6 +196,9 @@ class Groups(ABC):
             except psycopg.Error:
                 for job in jobs:
                     job.run_alone()
+            except Exception as error:  # noqa: BLE001 - a bug, which must not leave the callers waiting
+                for job in jobs:
+                    job.fail(error)
             else:
                 self._waiting.extendleft(reversed(later))
                 return session
@@ -223,7 +228,18 @@ class Groups(ABC):
 
     async def _open(self) -> _Session:
         """Open a connection. Raises `psycopg.Error` and `postgres_connection.BadDatabase`."""
-        connection = await self._loop.run_in_executor(None, self._where.connect)
+        given_up = False
+
+        def connect() -> Connection:
+            if given_up:
+                raise psycopg.OperationalError("no caller waits for this connection")
+            return self._where.connect()
+
+        try:
+            connection = await self._loop.run_in_executor(None, connect)
+        except RuntimeError:  # no thread could be started, and the executor must not connect later
+            given_up = True
+            raise
         pipelined = PipelinedConnection(connection, prepares=self._prepares)
         with self._time_limit(pipelined):
             try:
@@ -259,8 +275,7 @@ class Groups(ABC):
         pipelined = session.pipelined
         look_ups = [job.look_ups[-1] for job in jobs]
         for look_up in look_ups:
-            parameters = pipelined.parameters(look_up.parameters)
-            pipelined.send(QUERIES[look_up.query], parameters, prepare=look_up.query not in OF_QUEUE)
+            pipelined.send(QUERIES[look_up.query], look_up.converted, prepare=look_up.query not in OF_QUEUE)
         for statement in then:
             pipelined.send(statement)
         results = await pipelined.results()
@@ -302,14 +317,19 @@ class WriteGroups(Groups):
             *_, commit = await pipelined.results()
         except psycopg.Error as error:
             if pipelined.error or postgres_errors.is_of_connection(error):
-                in_doubt = postgres_errors.meaning(error)
                 for job in now:
-                    job.fail(in_doubt)
+                    job.fail(_in_doubt(error))
             raise
-        assert commit.command_status == b"COMMIT"  # otherwise a statement would have failed
+        if commit.command_status != b"COMMIT":  # PostgreSQL rolls back a failed transaction without reporting an error
+            raise psycopg.InternalError("PostgreSQL did not commit the transaction")
         for job in now:
             job.finish()
         return later
+
+
+def _in_doubt(error: psycopg.Error) -> Exception:
+    """Return the exception for the callers of a group whose COMMIT was sent, but not answered."""
+    return ports.StoreUnavailable(str(error)) if isinstance(error, _NoAnswer) else postgres_errors.meaning(error)
 
 
 def _that_fit(jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:

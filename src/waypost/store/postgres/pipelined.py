@@ -7,6 +7,7 @@ each statement, and a thread for each transaction would switch threads dozens of
 """
 
 import asyncio
+import select
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -60,6 +61,8 @@ class PipelinedConnection:
         self._command: PGresult | None = None
         """The first result of the command whose results are arriving."""
         self._waiting: asyncio.Future[list[PGresult]] | None = None
+        self._readable = select.poll()
+        self._readable.register(self._socket, select.POLLIN)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket, self._receive)
         self._is_sending = False
@@ -151,10 +154,17 @@ class PipelinedConnection:
             raise self.error
 
     def _receive(self) -> None:
-        """Read the results that have arrived. The event loop calls this method if the socket is readable."""
+        """Read the results that have arrived. The event loop calls this method if the socket is readable.
+
+        If the connection is reset, uvloop calls this method only once more. Therefore it reads everything, until the
+        error.
+        """
         try:
             self._libpq.consume_input()
             self._read_results()
+            while self._readable.poll(0):
+                self._libpq.consume_input()
+                self._read_results()
         except psycopg.Error as error:
             self.lose(error)
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NoReturn
 
+import psycopg
+
 from waypost.store.common import rows
 from waypost.store.common.statements import Seal
 from waypost.store.postgres.pipelined import Parameters
@@ -55,6 +57,8 @@ class LookUp:
 
     query: str
     parameters: rows.Row
+    converted: Parameters
+    """`parameters`, in the form in which they are sent."""
     found: list[Any] | None = None
 
 
@@ -117,7 +121,7 @@ class SharedTransaction(PostgresQueries):
             job.result = job.use_case(self)
         except _Unanswered:
             pass
-        except NeedsOwnTransaction:
+        except (NeedsOwnTransaction, psycopg.Error):
             job.run_alone()
         except BaseException as error:  # noqa: BLE001 - it is raised again in the caller
             job.fail(error)
@@ -138,7 +142,7 @@ class SharedTransaction(PostgresQueries):
             return known.found
         if len(job.look_ups) == MOST_LOOK_UPS:
             raise NeedsOwnTransaction
-        job.look_ups.append(LookUp(query, parameters))
+        job.look_ups.append(LookUp(query, parameters, self._parameters(parameters)))
         raise _Unanswered
 
     def _ask(self, query: str, parameters: Sequence[Any]) -> list[Any]:  # noqa: ARG002
