@@ -4,14 +4,22 @@ import pytest
 
 from waypost.testing import process
 
-NOT_HERE: dict[str, str] = {}
+NOT_HERE = {
+    "test_the_server_logs_the_limits_of_connections_at_its_start": "each worker process logs its limits",
+    "test_limits_and_required_tls_apply_to_each_client_behind_a_load_balancer": (
+        "connections to different worker processes are not admitted in the order in which clients connect"
+    ),
+    "test_the_banner_summarizes_the_settings_file": "a settings file has a virtual clock, which needs a single process",
+}
 """Tests that do not apply to several worker processes, each with the reason."""
 
 _make = process.Server.__init__
 
 
 def _with_two_workers(self, data, *options):
-    if "--workers" not in options and "virtual" not in options:  # a virtual clock needs a single process
+    if "--workers" not in options and not any(
+        "virtual" in option for option in options
+    ):  # a virtual clock needs a single process
         options = (*options, "--workers", "2")
     _make(self, data, *options)
 

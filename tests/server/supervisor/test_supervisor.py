@@ -259,3 +259,18 @@ def test_links_that_conflict_are_refused_whichever_worker_process_gets_the_call(
     assert outcomes == ["ResourceConflictException"] * 11 + ["done"]
     for client in clients:
         client.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_the_starting_process_ignores_stops_the_server(tmp_path, number):
+    command = [sys.executable, "-m", "waypost", "serve", "--data", str(tmp_path / "data"), "--workers", "2"]
+    command += ["--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0"]
+    before = signal.signal(number, signal.SIG_IGN)  # as a shell does with SIGINT for a process in the background
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    finally:
+        signal.signal(number, before)
+    "".join(iter(process.stdout.readline, "Ctrl-C stops the server.\n"))
+    process.send_signal(number)
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0

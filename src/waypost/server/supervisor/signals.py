@@ -36,8 +36,8 @@ def handled() -> Iterator[Signals]:
     """
     pipe, writing = os.pipe()
     os.set_blocking(writing, False)
-    names = [each for each in HANDLED if signal.getsignal(each) is not signal.SIG_IGN]
-    before = {each: signal.signal(each, lambda *_: None) for each in names}
+    ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
+    before = {each: signal.signal(each, lambda *_: None) for each in HANDLED if each not in ignored}
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     try:
         yield Signals(pipe)
