@@ -53,11 +53,11 @@ def exists(name):
     return lambda tx: tx.instance(TENANT, name) is not None
 
 
-def at_commit(admin, what):
-    """Run the PL/pgSQL statement `what` at the end of each transaction that creates an instance."""
+def at_commit(admin, what, *, table="instances"):
+    """Run the PL/pgSQL statement `what` at the end of each transaction that adds a row to the table."""
     admin.execute(
         f"CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {what}; RETURN NULL; END$$;"
-        "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON instances DEFERRABLE INITIALLY DEFERRED"
+        f"CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON {table} DEFERRABLE INITIALLY DEFERRED"
         " FOR EACH ROW EXECUTE FUNCTION at_commit()"
     )
 

@@ -10,7 +10,7 @@ from tests.kit.patience import NEVER, PATIENCE
 from tests.kit.stores.both_stores import Handle
 from tests.kit.stores.calls import EVERYTHING, check_invariants, create, creating, describe, ids
 from tests.kit.stores.time_limits import set_limits
-from tests.kit.values import NOW, TENANT, an_email_address, make_instance
+from tests.kit.values import NOW, TENANT, a_delivery, a_message, an_email_address, make_instance
 from waypost.app import ports
 from waypost.app.directory import instances, tags
 from waypost.domain import errors
@@ -75,6 +75,36 @@ def test_a_failed_write_changes_nothing_and_does_not_affect_other_writes(store):
 
     assert [type(outcome).__name__ for outcome in outcomes] == ["Instance", "RuntimeError", "Instance", "Instance"]
     assert [store.read(exists, name) for name in ("i0", "i1", "i2", "half-done")] == [True, True, True, False]
+
+
+def test_writes_that_may_share_a_transaction_do_not_affect_each_other(store, instance):
+    def adding(name):
+        return lambda tx: exists(tx) and tx.add_message(a_message(name), b"hi", [a_delivery(message_id=name)], [])
+
+    def fails(tx):
+        adding("refused")(tx)
+        raise RuntimeError("in the middle")
+
+    def locks(tx):
+        adding("locks")(tx)
+        return tx.lock_instance(TENANT, "i").id
+
+    async def scenario():
+        use_cases = (adding("m1"), fails, adding("m1"), locks, adding("m2"), making("i2"))
+        writes = (store.store.write(use_case, may_share=True) for use_case in use_cases)
+        return await asyncio.gather(*writes, return_exceptions=True)
+
+    first, failed, second, *others = store.run(scenario())
+    assert isinstance(failed, RuntimeError)
+    assert sorted(isinstance(outcome, Exception) for outcome in (first, second)) == [False, True]
+    assert [str(outcome) for outcome in others[:2]] == ["i", "None"]
+    assert store.rows("SELECT id FROM messages ORDER BY id") == [("locks",), ("m1",), ("m2",)]
+    assert store.count("message_bodies", "deliveries", "queue", "instances") == {
+        "message_bodies": 3,
+        "deliveries": 3,
+        "queue": 3,
+        "instances": 2,
+    }
 
 
 def test_all_changes_of_a_write_that_fails_late_are_rolled_back(store, instance):

@@ -1,64 +1,24 @@
 """Writes that share a transaction on PostgreSQL: they succeed together, and a failure of one does not affect others."""
 
 import asyncio
-import threading
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 
 import pytest
 
-from tests.kit.patience import until
-from tests.kit.stores.broken_postgresql import (
-    AT_ONCE,
-    after,
-    exists,
-    seconds_at_most,
-    terminate_all,
-    waits_for,
-    with_store,
-)
-from tests.kit.values import TENANT, a_delivery, a_message, make_instance
-from waypost.app import ports
+from tests.kit.stores.broken_postgresql import at_commit, exists, with_store
+from tests.kit.stores.shared_writes import message, stored, together
+from tests.kit.values import NOW, TENANT, a_message, an_email_address, make_instance
+from waypost.app.deployment import Deployment
+from waypost.app.directory import aliases, email_addresses
+from waypost.app.mail import accept
 from waypost.domain import errors
-from waypost.store.common import time_limits
-from waypost.store.postgres import connection as postgres_connection
+from waypost.domain.directory import addresses
+from waypost.domain.mail.routes import Route
 from waypost.store.postgres import groups, shared_transaction
 
 NAMES = [f"m{number:02}" for number in range(20)]
-
-
-def message(name, *, octets=b"hi", runs=None):
-    """Return a use case that looks something up and adds a message."""
-
-    def add(tx):
-        if runs is not None:
-            runs.append(name)
-        tx.instance(TENANT, "i")
-        tx.add_message(a_message(name, size=len(octets)), octets, [a_delivery(message_id=name)], [])
-        return name
-
-    return add
-
-
-async def together(store, *use_cases):
-    """Run writes that wait at the same time, and return their results and exceptions."""
-    writes = [store.write(use_case, may_share=True) for use_case in use_cases]
-    return await asyncio.gather(*writes, return_exceptions=True)
-
-
-def stored(admin):
-    """Return the ids of the messages, for each transaction that added some."""
-    rows = admin.execute("SELECT array_agg(id ORDER BY id) FROM messages GROUP BY xmin::text ORDER BY min(id)")
-    return [ids for (ids,) in rows]
-
-
-def at_commit_of_a_message(admin, what):
-    """Run the PL/pgSQL statement `what` at the end of each transaction that adds messages."""
-    admin.execute(
-        f"CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {what}; RETURN NULL; END$$;"
-        "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON messages DEFERRABLE INITIALLY DEFERRED"
-        " FOR EACH ROW EXECUTE FUNCTION at_commit()"
-    )
 
 
 # Writes that succeed
@@ -72,6 +32,42 @@ def test_writes_that_wait_at_the_same_time_share_a_transaction(database, admin):
     assert stored(admin) == [NAMES]
     rows = admin.execute("SELECT message_id, octets FROM message_bodies ORDER BY message_id").fetchall()
     assert rows == [(name, b"hi") for name in NAMES]
+
+
+ROUTES = {"inboxes": (), "a relay": (Route(match="a@example.com", to="smtp://mail.example.net:25"),)}
+
+
+@pytest.mark.parametrize("routes", ROUTES.values(), ids=ROUTES)
+@pytest.mark.parametrize("sender", ["sender@example.org", ""])
+def test_accepted_messages_share_a_transaction(database, admin, routes, sender):
+    deployment = Deployment("mx.example.com", b"k" * 32, routes=routes)
+    recipient = addresses.parse("a@example.com")
+
+    def accepting(name):
+        return partial(
+            accept.accept_message,
+            deployment=deployment,
+            message_id=name,
+            envelope=replace(a_message().envelope, sender=sender, recipients=(recipient.text,)),
+            recipients=[recipient],
+            content=accept.examine(b"Subject: hi\r\n\r\n", hostname="mx.example.com", sender=sender),
+            raw=b"Subject: hi\r\n\r\n",
+            now=NOW,
+        )
+
+    async def scenario(store):
+        await store.write(make_instance)
+        for name in ("p", "a"):
+            new = an_email_address(name)
+            await store.write(partial(email_addresses.create, tenant=TENANT, email_address=new, tags={}))
+        link = partial(aliases.associate, tenant=TENANT, instance_id="i", primary_id="p", alias_id="a", now=NOW)
+        await store.write(link)
+        return await together(store, *map(accepting, NAMES))
+
+    assert [accepted.message.id for accepted in with_store(database, scenario)] == NAMES
+    assert stored(admin) == [NAMES]
+    assert admin.execute("SELECT count(*) FROM deliveries").fetchone() == (2 * len(NAMES),)
+    assert admin.execute("SELECT count(*) FROM queue").fetchone() == (len(NAMES) if routes else 0,)
 
 
 @pytest.mark.parametrize(("limit", "value"), [("MOST_JOBS", 3), ("MOST_OCTETS", 4000)])
@@ -223,163 +219,6 @@ def test_a_bug_in_the_group_is_an_error_for_every_caller(database, monkeypatch):
     assert later == ["m3"]
 
 
-# Connections that are lost
-
-
-@pytest.mark.parametrize("how", ["terminated", "cut off"])
-def test_if_the_connection_is_lost_before_the_commit_all_writes_run_again(database, proxy, admin, how):
-    async def scenario(store):
-        await together(store, message("before"))
-        with admin.transaction():
-            admin.execute("LOCK TABLE instances IN ACCESS EXCLUSIVE MODE")
-            writing = asyncio.create_task(together(store, message("m1"), message("m2")))
-            await until(lambda: waits_for(admin, "relation"))
-            proxy.cut() if how == "cut off" else terminate_all(admin)
-        return await writing
-
-    assert with_store(proxy.url(database), scenario) == ["m1", "m2"]
-    assert sorted(chain(*stored(admin))) == ["before", "m1", "m2"]
-
-
-@pytest.mark.parametrize("how", ["terminated", "cut off"])
-def test_if_the_connection_is_lost_during_the_commit_every_caller_gets_an_error(database, proxy, admin, how):
-    """Nothing runs again, because the messages may have been stored."""
-    at_commit_of_a_message(admin, "PERFORM pg_sleep(600)")
-    runs = []
-
-    async def scenario(store):
-        writing = asyncio.create_task(together(store, *(message(name, runs=runs) for name in ("m1", "m2"))))
-        await until(lambda: waits_for(admin, "PgSleep"))
-        proxy.cut() if how == "cut off" else terminate_all(admin)
-        with seconds_at_most(AT_ONCE):
-            outcomes = await writing
-        terminate_all(admin)
-        return outcomes
-
-    outcomes = with_store(proxy.url(database), scenario)
-    assert [type(outcome) for outcome in outcomes] == [ports.StoreUnavailable] * 2
-    assert runs == ["m1", "m2"] * 2  # once without and once with the result of the look-up
-    assert stored(admin) == []
-
-
-def test_a_commit_without_a_reply_is_an_error_for_every_caller_although_it_may_have_succeeded(database, proxy, admin):
-    at_commit_of_a_message(admin, "PERFORM pg_advisory_xact_lock(1)")
-    admin.execute("SELECT pg_advisory_lock(1)")
-
-    async def scenario(store):
-        writing = asyncio.create_task(together(store, message("m1"), message("m2")))
-        await until(lambda: waits_for(admin, "advisory"))
-        proxy.hold()
-        admin.execute("SELECT pg_advisory_unlock(1)")
-        await until(lambda: stored(admin))
-        with seconds_at_most(AT_ONCE):
-            outcomes = await after(time_limits.LIMITS.answer, writing)
-        proxy.release()
-        return outcomes
-
-    for outcome in with_store(proxy.url(database), scenario):
-        with pytest.raises(ports.StoreUnavailable, match="did not answer"):
-            raise outcome
-    assert stored(admin) == [["m1", "m2"]]
-
-
-def test_while_one_group_hangs_the_next_uses_another_connection(database, admin):
-    at_commit_of_a_message(admin, "IF NEW.id = 'hangs' THEN PERFORM pg_sleep(600); END IF")
-
-    async def scenario(store):
-        hanging = asyncio.create_task(together(store, message("hangs")))
-        await until(lambda: waits_for(admin, "PgSleep"))
-        result = await together(store, message("m1"))
-        terminate_all(admin)
-        return result, await hanging
-
-    result, (hanging,) = with_store(database, scenario, connections=16)
-    assert (result, type(hanging)) == (["m1"], ports.StoreUnavailable)
-
-
-@pytest.mark.parametrize("kind", ["read", "write"])
-def test_calls_wait_for_a_limited_time_while_all_connections_for_groups_hang(database, proxy, kind):
-    async def scenario(store):
-        run = partial(store.write, may_share=True) if kind == "write" else store.read
-        await run(exists("i"))
-        proxy.hold()
-        first = asyncio.create_task(run(exists("i")))
-        await asyncio.sleep(0.01)
-        with pytest.raises(ports.StoreUnavailable, match=r"no connection .* became free in 5 s"):
-            await after(time_limits.LIMITS.free_connection, run(exists("i")))
-        proxy.release()
-        return await first
-
-    assert with_store(proxy.url(database), scenario) is False
-
-
-def test_calls_fail_at_once_while_no_connection_can_be_opened(database, monkeypatch):
-    async def scenario(store):
-        with monkeypatch.context() as patch:
-            patch.setattr(postgres_connection, "OLDEST", 999)
-            for _ in range(2):
-                with pytest.raises(ports.StoreUnavailable, match="needs PostgreSQL 999"):
-                    await store.read(exists("i"))
-        return await store.read(exists("i"))
-
-    assert with_store(database, scenario) is False
-
-
-def test_calls_fail_at_once_while_no_thread_can_be_started(database, monkeypatch):
-    async def scenario(store):
-        with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", cannot_start)
-            for _ in range(2):
-                with pytest.raises(ports.StoreUnavailable, match="thread"):
-                    await store.read(exists("i"))
-        return await store.read(exists("i"))
-
-    def cannot_start(_):
-        raise RuntimeError("can't start new thread")
-
-    assert with_store(database, scenario) is False
-
-
-def test_close_ends_in_bounded_time_while_groups_hang(database, proxy):
-    async def scenario(store):
-        await store.read(exists("i"))
-        proxy.hold()
-        waiting = [asyncio.create_task(store.read(exists("i")))]
-        await asyncio.sleep(0.01)  # the group begins
-        waiting.append(asyncio.create_task(store.read(exists("i"))))
-        await asyncio.sleep(0)
-        with seconds_at_most(AT_ONCE):
-            await after(time_limits.LIMITS.answer, store.close())
-        for call in waiting:
-            with pytest.raises(ports.StoreUnavailable):
-                await call
-        proxy.release()
-
-    with_store(proxy.url(database), scenario)
-
-
-def test_a_group_continues_on_one_connection_if_another_cannot_be_opened(database, admin, monkeypatch):
-    at_commit_of_a_message(admin, "IF NEW.id = 'slow' THEN PERFORM pg_advisory_xact_lock(1); END IF")
-    admin.execute("SELECT pg_advisory_lock(1)")
-    tried = []
-
-    def cannot_open(_):
-        tried.append(1)
-        raise postgres_connection.BadDatabase("too many connections")
-
-    async def scenario(store):
-        slow = asyncio.create_task(together(store, message("slow")))
-        await until(lambda: waits_for(admin, "advisory"))
-        monkeypatch.setattr(postgres_connection.Where, "connect", cannot_open)
-        later = asyncio.create_task(together(store, message("m1")))
-        await until(lambda: tried)
-        admin.execute("SELECT pg_advisory_unlock(1)")
-        return await slow, await later
-
-    assert with_store(database, scenario, connections=16) == (["slow"], ["m1"])
-    assert tried == [1]
-
-
 # Point queries
 
 
@@ -402,7 +241,7 @@ def test_settings_of_the_database_do_not_weaken_a_shared_transaction(database, a
     show = " || ' ' || ".join(
         f"current_setting('{setting}')" for setting in ("synchronous_commit", "transaction_isolation", "lock_timeout")
     )
-    at_commit_of_a_message(admin, f"INSERT INTO seen SELECT {show}")
+    at_commit(admin, f"INSERT INTO seen SELECT {show}", table="messages")
 
     async def scenario(store):
         await together(store, message("m1"))
