@@ -44,6 +44,9 @@ class FakeStore:
 
     def __init__(self, *, at_read=None, at_write=None, gate_open=True):
         self.at_read, self.at_write = at_read, at_write
+        self.version = None
+        """The version of the email addresses; None, as on PostgreSQL, unless a test sets it."""
+        self.reads = 0
         self.asked, self.gate = asyncio.Event(), asyncio.Event()
         if gate_open:
             self.gate.set()
@@ -70,11 +73,15 @@ class FakeStore:
         self._tx.connection.close()
 
     async def read(self, use_case):
+        self.reads += 1
         if self.at_read:
             raise self.at_read
         return use_case(self._tx)
 
     search = read
+
+    def addresses_version(self):
+        return self.version
 
     async def write(self, use_case, **_):
         self.asked.set()

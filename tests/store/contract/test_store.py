@@ -8,7 +8,18 @@ import pytest
 
 from tests.kit.patience import NEVER, PATIENCE
 from tests.kit.stores.both_stores import Handle
-from tests.kit.stores.calls import EVERYTHING, check_invariants, create, creating, describe, ids
+from tests.kit.stores.calls import (
+    EVERYTHING,
+    associate,
+    check_invariants,
+    create,
+    creating,
+    delete,
+    deleting,
+    deleting_instance,
+    describe,
+    ids,
+)
 from tests.kit.stores.time_limits import set_limits
 from tests.kit.values import NOW, TENANT, a_delivery, a_message, an_email_address, make_instance
 from waypost.app import ports
@@ -313,3 +324,32 @@ def test_many_concurrent_reads_searches_and_writes_all_succeed(store, instance):
     assert outcomes[0::3] == [f"e{number}" for number in range(40)]
     assert sorted(ids(store)) == sorted(outcomes[0::3])
     check_invariants(store)
+
+
+def test_the_version_of_the_email_addresses_is_different_after_an_email_address_was_removed(store, instance):
+    def version():
+        return store.store.addresses_version()
+
+    create(store, "support", "help")
+    before = version()
+    create(store, "more")
+    associate(store, "support", "help")
+    assert version() == before
+    delete(store, "more")
+    after_delete = version()
+    assert after_delete is None or after_delete != before
+    store.write(deleting_instance())
+    assert after_delete is None or version() not in {before, after_delete}
+
+
+def test_a_transaction_that_fails_after_it_removed_an_email_address_leaves_a_version(store, instance):
+    create(store, "support")
+    has_versions = store.store.addresses_version() is not None
+
+    def half(tx):
+        deleting("support")(tx)
+        raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError):
+        store.write(half)
+    assert (store.store.addresses_version() is not None) is has_versions

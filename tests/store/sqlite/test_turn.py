@@ -176,3 +176,50 @@ def test_a_stopped_process_delays_other_processes_until_it_continues(path, holde
     ended.set()
     with Turn(path).taken_within(PATIENCE):
         pass
+
+
+def test_the_version_of_the_email_addresses_is_the_same_in_all_processes_and_changes_with_the_end_of_a_turn(path):
+    mine, other = Turn(path), Turn(path)
+    before = mine.version
+    assert before == other.version == 0
+    mine.take()
+    mine.begin_change()
+    mine.begin_change()
+    assert mine.version is other.version is None
+    mine.end()
+    assert mine.version == other.version == 2
+    mine.take()
+    mine.end()
+    assert other.version == 2
+    mine.close()
+    other.close()
+
+
+def test_the_version_stays_unknown_after_a_process_was_killed_until_the_next_turn_ends(path):
+    changed = FORK.Event()
+
+    def change():
+        turn = Turn(path)
+        turn.take()
+        turn.begin_change()
+        changed.set()
+        threading.Event().wait()
+
+    process = FORK.Process(target=change, daemon=True)
+    process.start()
+    assert changed.wait(PATIENCE)
+    process.kill()
+    process.join(PATIENCE)
+    turn = Turn(path)
+    assert turn.version is None
+    turn.take()
+    turn.end()
+    assert turn.version == 2
+    turn.close()
+
+
+def test_a_turn_file_without_content_gets_its_version(path):
+    path.with_name(f"{path.name}-turn").touch(mode=0o600)
+    turn = Turn(path)
+    assert turn.version == 0
+    turn.close()

@@ -114,6 +114,14 @@ class Store(Protocol):
         """
         ...
 
+    def addresses_version(self) -> int | None:
+        """Return the version of the email addresses. If an email address is removed, in any process, the version is
+        different from then on.
+
+        Return None if the version is unknown at the moment, or if the store has no versions. The method never waits.
+        """
+        ...
+
     def reusable_octets(self) -> int:
         """Return the number of free bytes inside the store's files. The store uses the free bytes before it enlarges
         the files.

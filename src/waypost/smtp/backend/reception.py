@@ -12,6 +12,7 @@ from functools import cached_property, partial
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.mail import accept, bounces
+from waypost.app.mail.recipients import KnownRecipients
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.domain.directory.addresses import Address
 from waypost.domain.dsn import reports
@@ -69,6 +70,7 @@ class Backend:
     is_full: Callable[[], bool] = lambda: False
     """Returns whether the disk is too full to accept mail."""
     ids: Ids = field(default_factory=Ids)
+    known: KnownRecipients = field(default_factory=KnownRecipients)
     pieces: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PIECES_AT_ONCE))
 
     @cached_property
@@ -154,6 +156,18 @@ class Reception:
         """Log that the session has refused a message by itself, without asking the backend."""
         self._backend.emit(events.MessageRefused(peer=self._peer, reply=str(reply)))
 
+    def answer_at_once(self, request: RecipientGiven) -> Reply | None:
+        """Accept the recipient if that is possible without a delay or a query, which is the usual case. Return None if
+        `answer` must answer the request.
+        """
+        backend = self._backend
+        if not backend.known.has(request.address, backend.store.addresses_version()):
+            return None
+        may_guess = self._trusted or self._in_trusted_network
+        if not may_guess and backend.admission.must_wait(self._peer, backend.clock()):
+            return None
+        return replies.RECIPIENT_OK
+
     async def answer(self, request: Request, pause: Pause = asyncio.sleep) -> Reply:
         """Return the reply to a request from the session. Never raises an exception.
 
@@ -166,6 +180,7 @@ class Reception:
                     account = await self._account_of(request.address)
                     await self._record_refusal(request, replies.TOO_MANY_UNKNOWN, account)
                     return replies.TOO_MANY_UNKNOWN
+                version = self._backend.store.addresses_version()
                 await self._backend.store.read(
                     partial(
                         accept.check_recipient,
@@ -175,6 +190,8 @@ class Reception:
                         now=self._backend.clock(),
                     )
                 )
+                if request.sender:  # otherwise the address may be a rewritten sender
+                    self._backend.known.add(request.address, version)
                 return replies.RECIPIENT_OK
             if isinstance(request, PieceReceived):
                 return await self._store_piece(request)

@@ -65,6 +65,10 @@ class Admission:
         self._guessing.count(peer, now)
         return None if self._unknown.take(networks.of(peer).host, now).admitted else replies.TOO_MANY_UNKNOWN
 
+    def must_wait(self, peer: str, now: datetime) -> bool:
+        """Return whether `wait_before_reply` would delay the reply to RCPT."""
+        return self._guessing.must_wait(peer, now)
+
     def wait_before_reply(self, peer: str, now: datetime) -> float | None:
         """Return the number of seconds by which to delay the reply to RCPT.
 

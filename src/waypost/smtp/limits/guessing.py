@@ -73,6 +73,10 @@ class Guessing:
             wait = max(wait, turn)
         return wait
 
+    def must_wait(self, peer: str, now: datetime) -> bool:
+        """Return whether the next reply to RCPT must be delayed. This method does not reserve a time for the reply."""
+        return any(book.is_over(network, now) for book, network in self._of(peer))
+
     def _of(self, peer: str) -> tuple[tuple["_Book", str], ...]:
         found = networks.of(peer)
         host, site = self._books
@@ -94,6 +98,9 @@ class _Book:
 
     def count(self, network: str, now: datetime) -> None:
         self._unknown.take(network, now)
+
+    def is_over(self, network: str, now: datetime) -> bool:
+        return self._unknown.wait(network, now) > 0
 
     def turn(self, network: str, now: datetime) -> float | None:
         """Reserve a time for the next reply to a network.

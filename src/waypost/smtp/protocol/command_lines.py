@@ -36,6 +36,8 @@ class Input:
         Returns None if no complete line has been received, or a reply if the session must end.
         """
         octets = self.octets
+        if not octets:
+            return None
         if octets.startswith(grammar.TLS_HANDSHAKE):
             return replies.NOT_SMTP
         end = octets.find(b"\n")

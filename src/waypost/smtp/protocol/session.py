@@ -259,7 +259,8 @@ class Session:
             exchange.close(replies.TOO_MANY_COMMANDS)
             return False
         self._command(exchange, line)
-        return exchange.request is None
+        has_input = bool(exchange.input.octets) or exchange.transfer is not None
+        return has_input and exchange.request is None
 
     def _command(self, exchange: Exchange, line: bytes) -> None:
         try:

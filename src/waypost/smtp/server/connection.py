@@ -10,7 +10,7 @@ from waypost.net.tls_upgrade import TlsUpgrade, describe
 from waypost.smtp.backend.reception import Reception
 from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.replies import Reply
-from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, Request, TlsWanted
+from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, RecipientGiven, Request, TlsWanted
 from waypost.smtp.protocol.session import Session
 from waypost.smtp.server.deadlines import ClientTime
 from waypost.smtp.server.interfaces import Listener, Server
@@ -347,9 +347,19 @@ class Connection(asyncio.BufferedProtocol):
             self._pausing.set_result(None)
 
     def _next_request(self, session: Session) -> Request | None:
+        """Carry out received commands up to the next request that cannot be answered at once."""
         if self._held and self._memory.is_scarce:
             session.spill()
-        return session.next_request(max(2, REQUESTS_A_TURN // (self._server.busy + 1)))
+        commands = max(2, REQUESTS_A_TURN // (self._server.busy + 1))
+        request = session.next_request(commands)
+        while commands > 1 and isinstance(request, RecipientGiven):
+            reply = self._reception.answer_at_once(request)
+            if reply is None:
+                break
+            session.answer(reply)
+            commands -= 1
+            request = session.next_request(commands)
+        return request
 
     async def _start_tls(self, session: Session) -> None:
         self._pause()  # the client's next bytes are for the TLS handshake

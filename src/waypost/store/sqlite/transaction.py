@@ -1,7 +1,8 @@
 """Runs the queries of one transaction on SQLite, and translates errors for violated constraints."""
 
+import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from waypost.domain.directory.instances import Instance, Tenant
@@ -15,6 +16,13 @@ from waypost.store.sql.kinds import to_json
 from waypost.store.sqlite import search as sqlite_search
 
 _QUERIES = {name: query.sql for name, query in sql.load("sqlite").items()}
+
+_REMOVING = {
+    name
+    for name, query in _QUERIES.items()
+    if re.search(r"\b(UPDATE|DELETE FROM) (email_addresses|instances)\b", query)
+}
+"""The names of the queries that may remove an email address."""
 
 _UNIQUE_CONSTRAINTS = {
     "email_addresses.address_key": "email_addresses_have_one_owner",
@@ -37,6 +45,8 @@ class SqliteTransaction(Transaction):
         self.connection = connection
         self._cursor = connection.cursor()
         """The cursor for queries whose rows are fetched at once, which leaves no statement open."""
+        self.before_removing: Callable[[], object] = lambda: None
+        """A function that is called before each query that may remove an email address."""
         self._keys: dict[str, AccessKey] = {}
         self._keys_at: object = None
         """The version of the data at which `_keys` were read."""
@@ -73,18 +83,24 @@ class SqliteTransaction(Transaction):
         return self.connection.execute(query, bindable(parameters)).fetchall()
 
     def _fetch(self, query: str, parameters: rows.Row) -> list[Any]:
+        if query in _REMOVING:
+            self.before_removing()
         try:
             return self._cursor.execute(_QUERIES[query], parameters).fetchall()
         except sqlite3.IntegrityError as error:
             raise _translated(error) from error
 
     def _execute(self, query: str, parameters: rows.Row) -> sqlite3.Cursor:
+        if query in _REMOVING:
+            self.before_removing()
         try:
             return self.connection.execute(_QUERIES[query], parameters)
         except sqlite3.IntegrityError as error:
             raise _translated(error) from error
 
     def _execute_each(self, query: str, parameters: Iterable[rows.Row]) -> None:
+        if query in _REMOVING:
+            self.before_removing()
         try:
             self.connection.executemany(_QUERIES[query], parameters)
         except sqlite3.IntegrityError as error:

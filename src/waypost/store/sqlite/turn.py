@@ -6,11 +6,15 @@ which wakes the process when its turn begins.
 """
 
 import fcntl
+import mmap
 import os
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_VERSION = struct.Struct("=Q")
 
 _TRY_EVERY = 0.01
 """Seconds between two attempts of `taken_within`."""
@@ -29,6 +33,8 @@ class Turn:
     A turn is a lock on the file `…-turn`. While a process waits for the turn, the process holds a second lock, on the
     file `…-next`. Every process needs that lock first, so a process that has just ended its turn cannot begin another
     turn before the waiting process. The operating system releases the locks of a process that has been killed.
+
+    The file `…-turn` contains the version of the email addresses, in memory that all processes share.
     """
 
     def __init__(self, database: Path) -> None:
@@ -39,6 +45,31 @@ class Turn:
         except OSError:
             os.close(self._next)
             raise
+        try:
+            if os.fstat(self._turn).st_size < _VERSION.size:
+                os.pwrite(self._turn, bytes(_VERSION.size), 0)  # a hole would crash the process if the disk is full
+            self._shared = mmap.mmap(self._turn, _VERSION.size)
+        except OSError:
+            self._close_files()
+            raise
+
+    @property
+    def version(self) -> int | None:
+        """The version of the email addresses, which changes after a transaction that may have removed an email address;
+        None if such a transaction is open, or if a process was killed in it.
+
+        Data that was read after the version was read is still correct if the version is the same.
+        """
+        (version,) = _VERSION.unpack_from(self._shared)
+        return None if version % 2 else version
+
+    def begin_change(self) -> None:
+        """Make the version None until the end of the turn, because the transaction may remove an email address. Only
+        the process that has the turn may call this method.
+        """
+        (version,) = _VERSION.unpack_from(self._shared)
+        if version % 2 == 0:
+            _VERSION.pack_into(self._shared, 0, version + 1)
 
     def take(self) -> None:
         """Wait for the turn, without a time limit."""
@@ -71,10 +102,17 @@ class Turn:
 
     def end(self) -> None:
         """End the turn, so that the next process can begin its turn."""
+        (version,) = _VERSION.unpack_from(self._shared)
+        if version % 2:
+            _VERSION.pack_into(self._shared, 0, version + 1)
         fcntl.flock(self._turn, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close both files. This ends the turn, if the process has it."""
+        self._shared.close()
+        self._close_files()
+
+    def _close_files(self) -> None:
         os.close(self._turn)
         os.close(self._next)
 
