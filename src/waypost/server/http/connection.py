@@ -12,10 +12,9 @@ from typing import cast
 import httptools
 from starlette.types import ASGIApp
 
-from waypost.api.wire.http import OCTETS
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
-from waypost.server.http import heads
+from waypost.server.http import heads, parsers
 from waypost.server.http.exchanges import AsgiExchange, CallExchange, Calls, Exchange, Head, refusing, request_ids
 from waypost.server.http.limits import HttpAdmission, HttpBounds
 
@@ -91,7 +90,7 @@ class HttpConnection(asyncio.Protocol):
         """The requests that wait for the responses to earlier requests."""
         self._admission = shared.admission
         self._bounds = shared.admission.bounds
-        self._parser = _parser(self)
+        self._parser = parsers.new_parser(self)
         self._url = b""
         self._fields: list[bytes] = []
         """The name and the value of each header field, one after the other."""
@@ -219,7 +218,7 @@ class HttpConnection(asyncio.Protocol):
         names = b"\n".join(fields[::2]).lower().split(b"\n") if fields else []  # a name has no line end
         version, method = parser.get_http_version(), parser.get_method().decode("ascii")
         keep_alive = version != "1.0" and parser.should_keep_alive()
-        path, query = _path_and_query(self._url)
+        path, query = parsers.path_and_query(self._url)
         head = Head(version, method, path, query, names=names, values=fields[1::2], keep_alive=keep_alive)
         self._expected = _BODY
         self._seconds = 0
@@ -366,7 +365,7 @@ class HttpConnection(asyncio.Protocol):
                     rest = memoryview(rest)[upgrade.args[0] :]
                 if self._framing:
                     framing, self._framing = self._framing, []
-                    self._parser = _parser_of_body(self, framing)
+                    self._parser = parsers.parser_of_body(self, framing)
         except httptools.HttpParserError:
             self._refuse(HTTPStatus.BAD_REQUEST, "Invalid HTTP request received.")
 
@@ -425,61 +424,6 @@ class HttpConnection(asyncio.Protocol):
 
     def _log_closed(self, reason: str) -> None:
         self._admission.emit(events.HttpConnectionClosed(peer=self.peer, reason=reason))
-
-
-class _FromBodyOn:
-    """Parser callbacks that forward only the body of the first request, but all parts of later requests."""
-
-    def __init__(self, connection: HttpConnection) -> None:
-        self._connection = connection
-        self._is_first = True
-        self.on_body = connection.on_body
-
-    def on_message_begin(self) -> None:
-        if not self._is_first:
-            self._connection.on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        if not self._is_first:
-            self._connection.on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._is_first:
-            self._connection.on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        if not self._is_first:
-            self._connection.on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        self._is_first = False
-        self._connection.on_message_complete()
-
-
-def _parser_of_body(connection: HttpConnection, framing: list[tuple[bytes, bytes]]) -> httptools.HttpRequestParser:
-    """Return a parser that has already read a header with the given framing fields, and expects the body next."""
-    parser = _parser(_FromBodyOn(connection))
-    fields = b"".join(b"%s: %s\r\n" % each for each in framing)
-    parser.feed_data(b"POST / HTTP/1.1\r\nHost: x\r\n%s\r\n" % fields)
-    return parser
-
-
-def _parser(callbacks: object) -> httptools.HttpRequestParser:
-    parser = httptools.HttpRequestParser(callbacks)
-    # Without this leniency, the parser would refuse data after a request that ends the connection, even before the
-    # server has responded to that request.
-    parser.set_dangerous_leniencies(lenient_data_after_close=True)
-    return parser
-
-
-def _path_and_query(url: bytes) -> tuple[str, str]:
-    """Split a request target (RFC 9112 section 3.2). Raises an exception for a target that is not valid."""
-    if url[:1] == b"/" and b"#" not in url:  # the common case
-        path, _, query = url.partition(b"?")
-    else:
-        parsed = httptools.parse_url(url)
-        path, query = parsed.path, parsed.query or b""
-    return path.decode("ascii"), query.decode(*OCTETS)
 
 
 def _address(transport: asyncio.BaseTransport, name: str) -> tuple[str, int] | None:
