@@ -1,6 +1,6 @@
 # `make` lists the targets. `make demo` and `make test` need only Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo cli quick test slow coverage check fix bench cost backlog flood worst fuzz search postgresql workers foreign corpora proofs model docs lock fresh clean
+.PHONY: help demo cli quick test slow coverage check fix bench cost backlog flood worst fuzz search growth postgresql workers foreign corpora proofs model docs lock fresh clean
 
 PYTHON ?= python3
 # Servers and tests start often, so compile them only once.
@@ -136,6 +136,9 @@ proofs: $(DEV) ## Run the long proofs: kills under load, linearizability, proper
 
 search: $(DEV) ## Measure searches in an instance with a million email addresses (a few minutes)
 	@$(BIN)/python bench/search.py
+
+growth: $(DEV) ## Measure operations with a thousand to a million email addresses and messages (half an hour; `KEEP=--keep`)
+	@$(BIN)/python bench/growth.py $(KEEP)
 
 model: $(DEV) ## Generate the model of the API and the table of partitions from botocore
 	@$(BIN)/python scripts/cut_model.py
