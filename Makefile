@@ -38,11 +38,11 @@ cli: $(DEV) ## Install the AWS CLI and the dependencies of the tests into .venv
 
 # Tests of rules, protocols and settings. A test fails here if it starts a process or uses a socket
 # (tests/kit/alone.py).
-QUICK := $(addprefix tests/,domain app config observe smtp/protocol delivery/smtp_client/protocol delivery/test_outgoing.py) \
+ISOLATED := $(addprefix tests/,domain app config observe smtp/protocol delivery/smtp_client/protocol delivery/test_outgoing.py) \
 	$(addprefix tests/,delivery/queue/test_destinations.py mailauth/test_message.py api/operations/test_arns.py) \
 	--ignore tests/domain/iam/differential
 quick: $(DEV) ## Run the tests that need no process, no network and no database (seconds)
-	@WAYPOST_EXAMPLES=0.01 $(BIN)/python -m pytest -p tests.kit.alone --numprocesses 2 --dist worksteal -m 'not slow' $(QUICK)
+	@WAYPOST_EXAMPLES=0.01 $(BIN)/python -m pytest -p tests.kit.alone --numprocesses 2 --dist worksteal -m 'not slow' $(ISOLATED)
 
 test: $(DEV) $(JUDGES) ## Run the tests
 	@echo "Running the tests; this takes some minutes on a slow machine"
@@ -93,8 +93,9 @@ fix: $(DEV) ## Format, and correct what the linter can correct
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(DEV) ## Compare Waypost with Postfix and others in one run (a few minutes)
-	@$(BIN)/python bench/run.py
+bench: $(DEV) ## Compare with other mail servers and moto (25 minutes; `QUICK=--quick`: 3 minutes; `KEEP=--keep` writes docs/)
+	@$(PATIENTLY) fetching bench/fetch.sh
+	@$(BIN)/python bench/run.py $(QUICK) $(KEEP)
 
 cost: $(DEV) ## Count the instructions of 200 messages and 200 calls (`BESIDE=COMMIT` compares with a commit; `KEEP=--keep`)
 	@$(BIN)/python bench/cost.py $(if $(BESIDE),--beside $(BESIDE)) $(KEEP)

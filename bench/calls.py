@@ -41,6 +41,9 @@ class Calls:
     def describe(self, email_address_id: str) -> bytes:
         return self._signed("GET", f"{self._path}/{email_address_id}")
 
+    def describe_instance(self) -> bytes:
+        return self._signed("GET", f"/instance/{self._instance_id}")
+
     def associate(self, pair: Pair) -> bytes:
         return self._with_alias("associate-alias", pair)
 

@@ -23,6 +23,7 @@ TIME_LIMIT = 120.0
 """The time limit for a run, in seconds."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
+_CLOSES = re.compile(rb"\r\nconnection: *close\r\n", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,11 @@ def drive(port: int, requests: Sequence[bytes], *, total: int, keep_bodies: bool
 class _Run:
     """The requests that are still to be sent, and the results of the requests that were sent."""
 
-    def __init__(self, requests: Sequence[bytes], total: int, *, keep_bodies: bool) -> None:
+    def __init__(self, port: int, requests: Sequence[bytes], total: int, *, keep_bodies: bool) -> None:
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._todo: Iterator[tuple[int, bytes]] = ((n, requests[n % len(requests)]) for n in range(total))
+        self._port = port
+        self._opening: set[asyncio.Future[_Connection]] = set()
         self._total = total
         self._keep_bodies = keep_bodies
         self._seconds: list[float] = []
@@ -82,6 +85,18 @@ class _Run:
         if len(self._seconds) == self._total:
             self.finished.set_result(None)
 
+    async def connect(self) -> "_Connection":
+        """Open a connection."""
+        loop = asyncio.get_running_loop()
+        return (await loop.create_connection(lambda: _Connection(self), "127.0.0.1", self._port))[1]
+
+    def reconnect(self) -> None:
+        """Open a connection and send the next request, because the server closes another connection."""
+        opening = asyncio.ensure_future(self.connect())
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+        opening.add_done_callback(lambda done: done.result().send_next())
+
     def failed(self, why: str) -> None:
         if not self.finished.done():
             self.finished.set_exception(LoadFailed(why))
@@ -98,6 +113,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, run: _Run) -> None:
         self._run = run
         self._received = b""
+        self._is_over = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -114,10 +130,16 @@ class _Connection(asyncio.Protocol):
         seconds = time.perf_counter() - self._sent_at
         answer, self._received = self._received, b""
         self._run.answered(self._number, seconds, answer[:end], answer[end:])
-        self.send_next()
+        if _CLOSES.search(answer, 0, end):
+            self._is_over = True
+            self._transport.close()
+            self._run.reconnect()
+        else:
+            self.send_next()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._run.failed(f"the server closed a connection: {exc}")
+        if not self._is_over:
+            self._run.failed(f"the server closed a connection: {exc}")
 
     def send_next(self) -> None:
         following = self._run.next()
@@ -133,12 +155,9 @@ def _stay_awake(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def _measure(port: int, requests: Sequence[bytes], total: int, *, keep_bodies: bool) -> Result:
-    run = _Run(requests, total, keep_bodies=keep_bodies)
-    loop = asyncio.get_running_loop()
-    connections = [
-        (await loop.create_connection(lambda: _Connection(run), "127.0.0.1", port))[1] for _ in range(CONNECTIONS)
-    ]
-    _stay_awake(loop)
+    run = _Run(port, requests, total, keep_bodies=keep_bodies)
+    connections = [await run.connect() for _ in range(CONNECTIONS)]
+    _stay_awake(asyncio.get_running_loop())
     began = time.perf_counter()
     for connection in connections:
         connection.send_next()

@@ -1,4 +1,4 @@
-"""Generates the mail load of 4 KB messages over 20 sessions, with Postfix's smtp-source or with Python."""
+"""Generates mail load, by default of 4 KB messages over 20 sessions, with Postfix's smtp-source or with Python."""
 
 import argparse
 import asyncio
@@ -21,14 +21,16 @@ class MailFailed(Exception):
     """Raised if the generator cannot send all messages."""
 
 
-def send(port: int, recipient: str, count: int, *, keep_connections: bool) -> float:
-    """Send `count` messages; return the seconds until the last message was accepted. Raises `MailFailed`.
+def send(
+    port: int, recipient: str, count: int, *, keep_connections: bool, sessions: int = SESSIONS, size: int = SIZE
+) -> float:
+    """Send `count` messages of `size` octets; return the seconds until the last message was accepted.
 
-    Without `keep_connections`, every message has a separate connection.
+    Without `keep_connections`, every message has a separate connection. Raises `MailFailed`.
     """
     generator = [SMTP_SOURCE] if SMTP_SOURCE else [sys.executable, __file__]
     keep = ["-d"] if keep_connections else []
-    numbers = ["-s", str(SESSIONS), "-l", str(SIZE), "-m", str(count)]
+    numbers = ["-s", str(sessions), "-l", str(size), "-m", str(count)]
     command = [*generator, *keep, *numbers, "-f", SENDER, "-t", recipient, f"127.0.0.1:{port}"]
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT, check=False)

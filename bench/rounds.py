@@ -1,114 +1,182 @@
-"""Runs the rounds: mail to every mail server, and calls to Waypost and to the echo server, in a rotating order."""
+"""Runs the rounds of mail: each case, with each server in a rotating order."""
 
-import json
+import resource
+import subprocess
+import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
-import calls
-import load
+import cases
 import mail
-import process
-from peers import Listener, MailPeer, Waypost
+from figures import percentile
+from peers import peer
+from peers.sinks import NextHops
+from peers.waypost import Waypost
+from probe import Probe, within
 
 T = TypeVar("T")
 
-DESCRIBED = 128
-"""The number of linked pairs of email addresses that DescribeEmailAddress reads."""
-
-ECHO_FACTOR = 4
-"""The factor by which the echo server gets more requests, so that its runs take about as long."""
+SLOW = 10.0
+"""A server whose run takes longer than this, in seconds, takes part in no further round of the case."""
 
 Figures = dict[str, list[float]]
 """The measurements by name, with a figure for each round."""
 
 
 class MailRounds:
-    """Sends the same number of messages to each mail server."""
+    """Sends messages to each server that takes part in a case."""
 
-    def __init__(self, peers: Mapping[str, MailPeer], *, messages: int, keep_connections: bool) -> None:
-        self._peers = peers
-        self._messages = messages
-        self._keep_connections = keep_connections
-        self.figures: dict[str, Figures] = {name: defaultdict(list) for name in peers}
+    def __init__(self, case: cases.Case, peers: Sequence[peer.MailPeer], hops: NextHops | None, seconds: float) -> None:
+        """A run takes about `seconds`, so slow servers get fewer messages."""
+        self.case = case
+        self.figures: dict[str, Figures] = {}
+        self.latencies: dict[str, list[float]] = defaultdict(list)
+        """The response times of all rounds, in milliseconds."""
+        self.failed: dict[str, str] = {}
+        self._hops = hops
+        self._seconds = seconds
+        self._peers = [one for one in peers if one.kind in case.kinds and case.path in one.domains]
+        self._counts: dict[str, int] = {}
 
     def warm_up(self) -> None:
-        """Send a few messages that are not counted, so that processes are running and files exist."""
-        for peer in self._peers.values():
-            peer.begin_round()
-            mail.send(peer.port, peer.recipient, mail.SESSIONS * 2, keep_connections=self._keep_connections)
-            peer.wait_for(mail.SESSIONS * 2)
+        """Send a few messages that are not counted, so that processes are running, and see how many a run needs.
+
+        If this takes long already, its figures are the only figures of the server.
+        """
+        for one in self._peers:
+            if one.is_late:
+                continue
+            measured, seconds = self._try(one, 2 * self.case.sessions)
+            if measured and seconds > SLOW:
+                self._keep(one, measured)
+                continue
+            if measured:  # once more, because a few messages say little about the rate
+                measured, _ = self._try(one, cases.amount(self.case, measured["delivered"], self._seconds / 4))
+            if measured:
+                self._counts[one.name] = cases.amount(self.case, measured["delivered"], self._seconds)
+                self.latencies[one.name].clear()
 
     def run(self, number: int) -> None:
-        for name in _turned(list(self._peers), number):
-            peer = self._peers[name]
-            peer.begin_round()
-            began = time.perf_counter()
-            accepted = mail.send(peer.port, peer.recipient, self._messages, keep_connections=self._keep_connections)
-            peer.wait_for(self._messages)
-            # Waypost's inboxes are checked after the measurement, because accepted messages are already delivered.
-            delivered = accepted if isinstance(peer, Waypost) else time.perf_counter() - began
-            self.figures[name]["accepted"].append(self._messages / accepted)
-            self.figures[name]["delivered"].append(self._messages / delivered)
+        for one in turned(self._peers, number):
+            if one.name in self._counts and not one.is_late:
+                measured, seconds = self._try(one, self._counts[one.name])
+                if measured:
+                    self._keep(one, measured)
+                if seconds > SLOW or not measured:
+                    del self._counts[one.name]
+
+    def _keep(self, one: peer.MailPeer, measured: Mapping[str, float]) -> None:
+        figures = self.figures.setdefault(one.name, defaultdict(list))
+        for name, value in measured.items():
+            figures[name].append(value)
+
+    def _try(self, one: peer.MailPeer, count: int) -> tuple[dict[str, float] | None, float]:
+        """Run the load once; return the measurements and the seconds. None if the server failed, which is recorded."""
+        began = time.monotonic()
+        try:
+            measured, latencies = measure(one, self.case, count, self._hops)
+        except (mail.MailFailed, peer.PeerFailed, OSError, subprocess.TimeoutExpired) as failure:
+            self.failed[one.name] = str(failure)[:200]
+            one.is_late = isinstance(failure, peer.PeerFailed)
+            print(f"{one.name} failed in the case {self.case.id}: {failure}", file=sys.stderr, flush=True)
+            return None, time.monotonic() - began
+        self.latencies[one.name] += latencies
+        return measured, time.monotonic() - began
 
 
-class HttpRounds:
-    """Sends signed calls to Waypost, and the same requests to the echo server."""
+def measure(
+    one: peer.MailPeer, case: cases.Case, count: int, hops: NextHops | None
+) -> tuple[dict[str, float], list[float]]:
+    """Send about `count` messages to a server; return the measurements, and the response times in milliseconds.
 
-    def __init__(self, waypost: Waypost, echo: Listener, *, requests: int, pairs: int) -> None:
-        self._waypost = waypost.http
-        self._echo = echo
-        self._requests = requests
-        self._calls = calls.Calls(waypost.server, waypost.instance_id)
-        made = self._make_pairs(pairs + DESCRIBED)
-        self._pairs, self._linked = made[:pairs], made[pairs:]
-        self._send([self._calls.associate(pair) for pair in self._linked])
-        self._runs = {"echo": self._run_echo, "describe": self._run_describe, "associate": self._run_associate}
-        self.figures: dict[str, Figures] = {name: defaultdict(list) for name in self._runs}
-
-    def run(self, number: int) -> None:
-        for name in _turned(list(self._runs), number):
-            self._runs[name]()
-
-    def _run_echo(self) -> None:
-        # The echo server gets the same requests as Waypost, but more of them, because it is much faster.
-        self._measure("echo", self._echo, self._describes(), total=ECHO_FACTOR * self._requests)
-
-    def _run_describe(self) -> None:
-        self._measure("describe", self._waypost, self._describes(), total=self._requests)
-
-    def _run_associate(self) -> None:
-        associates = [self._calls.associate(pair) for pair in self._pairs]
-        self._measure("associate", self._waypost, associates, total=len(associates))
-        # Unlink the pairs for the next round, without measuring it.
-        self._send([self._calls.disassociate(pair) for pair in self._pairs])
-
-    def _measure(self, name: str, server: Listener, requests: Sequence[bytes], *, total: int) -> None:
-        used_before = process.cpu_seconds(server.pid)
-        result = load.drive(server.port, requests, total=total)
-        used = process.cpu_seconds(server.pid) - used_before
-        figures = self.figures[name]
-        figures["per_second"].append(result.per_second)
-        figures["p50"].append(result.p50)
-        figures["p99"].append(result.p99)
-        figures["cpu"].append(used / total * 1e6)
-
-    def _describes(self) -> list[bytes]:
-        return [self._calls.describe(pair.primary_id) for pair in self._linked]
-
-    def _make_pairs(self, count: int) -> list[calls.Pair]:
-        creates = [self._calls.create(f"address-{number}@calls.example") for number in range(2 * count)]
-        created = load.drive(self._waypost.port, creates, total=len(creates), keep_bodies=True)
-        ids = [json.loads(body)["EmailAddressId"] for body in created.bodies]
-        return [calls.Pair(ids[number], ids[number + 1]) for number in range(0, len(ids), 2)]
-
-    def _send(self, requests: Sequence[bytes]) -> None:
-        """Send each of these requests once."""
-        load.drive(self._waypost.port, requests, total=len(requests))
+    Raises `MailFailed`, or `PeerFailed` if messages are not delivered.
+    """
+    recipient = one.recipient(case.path)
+    one.inboxes.begin()
+    before = hops.count(case.path) if hops and case.path != peer.INBOX else 0
+    used, generated = one.cpu_seconds(), _generator_seconds(hops)
+    began = time.perf_counter()
+    with _load(one, case, recipient, count) as (sent, latencies):
+        accepted = time.perf_counter() - began
+        if case.path != peer.INBOX and hops:
+            copies = before + 2 * sent
+            peer.wait_until(lambda: hops.count(case.path) >= copies, what=f"{2 * sent} copies are at the next hop")
+        elif not isinstance(one, Waypost):
+            peer.wait_until(lambda: one.inboxes.has(sent), what=f"{sent} messages are in each inbox")
+        delivered = time.perf_counter() - began
+    measured = {
+        "messages": sent,
+        "accepted": sent / accepted,
+        "delivered": sent / delivered,
+        "p50": percentile(latencies, 50),
+        "p99": percentile(latencies, 99),
+        "cpu": (one.cpu_seconds() - used) / sent * 1e6,
+        "generator_cpu": (_generator_seconds(hops) - generated) / sent * 1e6,
+    }
+    # Waypost's inboxes are counted after the measurement, because accepted messages are already delivered.
+    if isinstance(one, Waypost) and case.path == peer.INBOX and not one.inboxes.has(sent):
+        raise peer.PeerFailed(f"not all of {sent} accepted messages are in both inboxes")
+    return measured, latencies
 
 
-def _turned(names: Sequence[T], number: int) -> list[T]:
-    """Return the names, rotated by the number of the round, so that no server is always first."""
-    start = number % len(names)
-    return [*names[start:], *names[:start]]
+@contextmanager
+def _load(one: peer.MailPeer, case: cases.Case, recipient: str, count: int) -> Iterator[tuple[int, list[float]]]:
+    """Send messages over all sessions, one of which measures response times; yield their number, and the times.
+
+    A single session is of the generator first, and then of the client that measures. This client sends at most as many
+    messages as the generator, also if the generator waits for connections.
+    """
+    options = {"size": case.size, "keep_connections": case.kept}
+    is_alone = case.sessions == 1
+    probe = Probe(one.port, recipient, count=max(20, count // 3) if is_alone else count, **options)
+    try:
+        if not is_alone:
+            probe.begin()
+        began = time.perf_counter()
+        mail.send(one.port, recipient, count, sessions=max(1, case.sessions - 1), **options)
+        ended = time.perf_counter()
+        if is_alone:
+            probe.begin()
+        else:
+            probe.stop()
+        timed = probe.result()
+        yield count + len(timed), [each for _, each in timed] if is_alone else within(timed, began, ended)
+    finally:
+        probe.stop()
+        probe.wait()
+
+
+def _generator_seconds(hops: NextHops | None) -> float:
+    """Return the processor time of all generators so far, and of the next hops, in seconds."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended.ru_utime + ended.ru_stime + (hops.cpu_seconds() if hops else 0)
+
+
+def turned(values: Sequence[T], number: int) -> list[T]:
+    """Return the values, rotated by the number of the round, so that no server is always first."""
+    start = number % len(values) if values else 0
+    return [*values[start:], *values[:start]]
+
+
+def as_json(rounds: MailRounds) -> dict[str, object]:
+    """Return a case and its figures as plain values."""
+    latency: Mapping[str, Mapping[str, float]] = {
+        name: {"count": len(times), "p50": percentile(times, 50), "p99": percentile(times, 99)}
+        for name, times in rounds.latencies.items()
+        if name in rounds.figures
+    }
+    case = rounds.case
+    return {
+        "id": case.id,
+        "title": case.title,
+        "size": case.size,
+        "sessions": case.sessions,
+        "kept": case.kept,
+        "path": case.path,
+        "figures": rounds.figures,
+        "latency": latency,
+        "failed": rounds.failed,
+    }

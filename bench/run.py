@@ -1,128 +1,178 @@
-"""Compares Waypost with other servers in one run, and prints tables with medians and targets."""
+"""Compares Waypost with other servers in one run, and prints tables with medians and targets.
+
+`--keep` also writes the figures to docs/benchmarks/figures.json, and the tables and plots of docs/benchmarks.md.
+"""
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import platform
+import re
 import signal
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import alone
+import api_rounds
+import cases
+import cores
+import groups
+import lineup
 import mail
-import peers
-import postfix
+import page
 import process
-import table
-from rounds import HttpRounds, MailRounds
+import report
+import rounds
+from peers import api_servers, peer, sinks
+from peers.waypost import Waypost
 
-ROUNDS, QUICK_ROUNDS = 5, 3
-MESSAGES, QUICK_MESSAGES = 2_000, 500
-REQUESTS, QUICK_REQUESTS = 12_000, 4_000
-PAIRS, QUICK_PAIRS = 2_000, 600
-STARTS, QUICK_STARTS = 5, 3
+_NUMBERS = itertools.count(1)
 
-A_CONNECTION_EACH = "a connection for each message"
-CONNECTIONS_KEPT = "connections kept"
+WORKERS = (1, 2, 4)
+"""The numbers of worker processes with which Waypost is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """How much is measured."""
+
+    rounds: int
+    seconds: float
+    """The length of a run of mail, in seconds; see also `cases.amount`."""
+    requests: int
+    """The number of calls in a run; Associate has a sixth of them."""
+    starts: int
+    memory_seconds: float
+    """The length of the load under which the memory is measured, in seconds."""
+    cases: tuple[str, ...]
+
+
+FULL = Amounts(5, 1.5, 6_000, 5, 1.0, tuple(case.id for case in cases.CASES))
+QUICK = Amounts(3, 0.5, 3_000, 2, 0.0, cases.QUICK)
 
 
 def main() -> None:
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that SIGTERM also stops and removes everything
+    cores.generate_here()
     with tempfile.TemporaryDirectory(prefix="waypost-bench-") as name:
         directory = Path(name)
         directory.chmod(0o755)  # Postfix's processes run as another user, who must be able to access their directory
-        _compile_once(directory)
-        figures = _measure(directory, options)
-    print(_report(figures))
+        figures = _measured(directory, options)
+    print(report.everything(figures))
     if options.json:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    if options.keep:
+        page.keep(figures)
 
 
-def _measure(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
+def _measured(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Run all measurements, and return them as plain values."""
-    began = time.monotonic()
-    conditions = _conditions(directory, options)
+    began, load, amounts = time.monotonic(), os.getloadavg()[0], options.amounts
+    _compile_once(directory)
     _say("starts")
-    start = process.seconds_to_first_answers(directory, starts=options.starts)
-    missing = {}
-    with contextlib.ExitStack() as running:
-        waypost = running.enter_context(peers.waypost(directory))
-        pid = waypost.server.run.pid
-        rss_idle = process.rss(pid)
-        mail_peers: dict[str, peers.MailPeer] = {"Waypost": waypost}
-        if options.database:
-            arguments = ("--database", options.database)
-            shared = running.enter_context(peers.waypost(directory, *arguments, name="on-postgresql"))
-            mail_peers["Waypost on PostgreSQL"] = shared
-        why_no_postfix = postfix.why_not()
-        if why_no_postfix:
-            missing["Postfix"] = why_no_postfix
-        else:
-            mail_peers[f"Postfix {postfix.version()}"] = running.enter_context(peers.private_postfix(directory))
-        mail_peers["aiosmtpd, null handler"] = running.enter_context(peers.null_smtp())
-        if peers.has_smtp_sink():
-            mail_peers["smtp-sink, in C"] = running.enter_context(peers.smtp_sink())
-        else:
-            missing["smtp-sink, in C"] = "not installed"
-        echo = running.enter_context(peers.echo())
-
-        rounds = {
-            A_CONNECTION_EACH: MailRounds(mail_peers, messages=options.messages, keep_connections=False),
-            CONNECTIONS_KEPT: MailRounds(mail_peers, messages=options.messages, keep_connections=True),
-        }
-        http = HttpRounds(waypost, echo, requests=options.requests, pairs=options.pairs)
-        for kind in rounds.values():
-            kind.warm_up()
-        for number in range(options.rounds):
-            _say(f"round {number + 1} of {options.rounds}")
-            for kind in rounds.values():
-                kind.run(number)
-            http.run(number)
-        rss_after = process.rss(pid)
+    start = process.seconds_to_first_answers(directory, starts=amounts.starts)
+    entries = [one for one in lineup.entries(options.workers) if options.only in one.name]
+    missing = {one.name: one.why_not for one in entries if one.why_not}
+    entries = [one for one in entries if one.why_not is None]
+    with sinks.next_hops() as hops:
+        servers = {}
+        for entry in entries:
+            _say(f"alone: {entry.name}")
+            try:
+                with entry.start(_new(directory, "alone"), hops) as one:
+                    log = directory / "strace"
+                    servers[one.name] = alone.measured(one, hops, log, seconds=amounts.memory_seconds)
+            except (peer.PeerFailed, mail.MailFailed, OSError) as failure:
+                missing[entry.name] = str(failure)[:300]
+        mail_figures, api_figures = _rounds(directory, entries, missing, hops, amounts)
     return {
-        "conditions": conditions | {"minutes": (time.monotonic() - began) / 60},
-        "mail": {name: kind.figures for name, kind in rounds.items()},
-        "missing": missing,
-        "http": http.figures,
-        "process": {"start": start, "rss_idle": rss_idle, "rss_after": rss_after},
+        "conditions": _conditions(directory, amounts, load) | {"minutes": (time.monotonic() - began) / 60},
+        "missing": missing | _missing_elsewhere(),
+        "servers": servers,
+        "cases": mail_figures,
+        "api": api_figures,
+        "process": {"start": start},
     }
 
 
-def _report(figures: dict[str, Any]) -> str:
-    """Return the tables, with the median, slowest and fastest round. Ratios are medians of each round's ratio."""
-    conditions = figures["conditions"]
-    intro = (
-        f"{conditions['rounds']} rounds of {conditions['messages']} messages, {conditions['requests']} calls and "
-        f"{conditions['pairs']} associations, in {conditions['minutes']:.1f} minutes. "
-        f"{conditions['cores']} cores, Python {conditions['python']}, files on {conditions['file_system']}, "
-        f"mail from {conditions['generator']}. Medians of the rounds; in brackets the slowest and the fastest."
-    )
-    parts = [intro]
-    for name, measured in figures["mail"].items():
-        parts += [
-            f"## Mail to an alias, two inboxes: 4 KB, {mail.SESSIONS} sessions, {name}",
-            table.mail(measured, figures["missing"]),
-        ]
-    parts += ["## The API: 32 connections", table.http(figures["http"])]
-    parts += ["## The process", table.process(figures["process"])]
-    return "\n\n".join(parts)
+def _rounds(
+    directory: Path, entries: list[lineup.Entry], missing: dict[str, str], hops: sinks.NextHops | None, amounts: Amounts
+) -> tuple[list[dict[str, object]], dict[str, dict[str, rounds.Figures]]]:
+    """Run all servers at the same time, and load one after the other; return the figures of mail and of the API."""
+    with contextlib.ExitStack() as stack:
+        running = []
+        for entry in entries:
+            if entry.name not in missing:
+                try:
+                    running.append(stack.enter_context(entry.start(_new(directory, "server"), hops)))
+                except (peer.PeerFailed, OSError) as failure:
+                    missing[entry.name] = str(failure)[:300]
+        _say("all servers run; preparing calls")
+        chosen = [case for case in cases.CASES if case.id in amounts.cases]
+        mail_rounds = [rounds.MailRounds(case, running, hops, amounts.seconds) for case in chosen]
+        waypost = [one for one in running if isinstance(one, Waypost)]
+        api = None
+        if waypost:
+            moto = None if api_servers.why_no_moto() else stack.enter_context(api_servers.moto(directory / "moto"))
+            echo = stack.enter_context(api_servers.echo(directory / "echo"))
+            calls = {"requests": amounts.requests, "pairs": amounts.requests // 6}
+            api = api_rounds.ApiRounds(waypost, echo, moto, **calls)
+        _say("warm-up")
+        for case in mail_rounds:
+            case.warm_up()
+        for number in range(amounts.rounds):
+            for case in mail_rounds:
+                _say(f"round {number + 1} of {amounts.rounds}: {case.case.title}")
+                case.run(number)
+            if api:
+                _say(f"round {number + 1} of {amounts.rounds}: the API")
+                api.run(number)
+    return [rounds.as_json(case) for case in mail_rounds], dict(api.figures) if api else {}
 
 
-def _conditions(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
+def _conditions(directory: Path, amounts: Amounts, load: float) -> dict[str, Any]:
+    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    number = re.search(r"^model\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return {
-        "rounds": options.rounds,
-        "messages": options.messages,
-        "requests": options.requests,
-        "pairs": options.pairs,
-        "cores": os.cpu_count(),
+        "processor": f"{model[1]}, model {number[1]}" if model and number else platform.processor(),
+        "cores": len(cores.HERE.generators | cores.HERE.servers),
+        "generator_cores": len(cores.HERE.generators),
+        "cores_shared": cores.HERE.shared,
+        "system": _system(),
         "python": platform.python_version(),
         "file_system": _file_system(directory),
         "generator": "smtp-source" if mail.SMTP_SOURCE else "our own generator (smtp-source is not installed)",
+        "processor_time": _accounting(),
+        "rounds": amounts.rounds,
+        "run_seconds": amounts.seconds,
+        "load": load,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
+
+
+def _accounting() -> str:
+    """Return how processor time is counted: with control groups, or from /proc."""
+    group = groups.Group("accounting")
+    is_complete = group.is_complete
+    group.remove()
+    return "control groups" if is_complete else "/proc"
+
+
+def _missing_elsewhere() -> dict[str, str]:
+    why = api_servers.why_no_moto()
+    return {"moto": why} if why else {}
+
+
+def _system() -> str:
+    found = re.search(r'^PRETTY_NAME="(.*)"$', Path("/etc/os-release").read_text(), re.MULTILINE)
+    return f"{found[1] if found else platform.system()}, Linux {platform.release()}"
 
 
 def _file_system(directory: Path) -> str:
@@ -136,33 +186,40 @@ def _compile_once(directory: Path) -> None:
     """Let the servers cache their bytecode, as installed programs do, regardless of the caller's environment."""
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["PYTHONPYCACHEPREFIX"] = str(directory / "bytecode")
-    with peers.waypost(directory, name="first"):
-        pass
+    process.seconds_to_first_answers(directory / "first", starts=1)
+
+
+def _new(directory: Path, name: str) -> Path:
+    """Return the path of a new directory."""
+    return directory / f"{name}-{next(_NUMBERS)}"
 
 
 def _say(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
+    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--quick", action="store_true", help="fewer and shorter rounds: less than a minute, and less exact"
-    )
-    parser.add_argument("--rounds", type=int, help=f"rounds (default {ROUNDS}, quick {QUICK_ROUNDS})")
-    parser.add_argument(
-        "--messages", type=int, help=f"messages in a mail round (default {MESSAGES}, quick {QUICK_MESSAGES})"
-    )
-    parser.add_argument(
-        "--database", metavar="URL", help="an empty PostgreSQL database, to measure Waypost also with PostgreSQL"
-    )
+    parser.add_argument("--quick", action="store_true", help="the base case and the API only: about two minutes")
+    parser.add_argument("--rounds", type=int, help="the number of rounds")
+    parser.add_argument("--seconds", type=float, help="the length of a run of mail, in seconds")
+    parser.add_argument("--cases", help="only these cases, separated by commas: " + ",".join(FULL.cases))
+    parser.add_argument("--only", default="", help="only mail servers whose name contains this text")
+    parser.add_argument("--workers", default=",".join(map(str, WORKERS)), help="numbers of Waypost's worker processes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures of all rounds to a file")
+    parser.add_argument("--keep", action="store_true", help="also write docs/benchmarks/ and docs/benchmarks.md")
     options = parser.parse_args()
-    options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
-    options.messages = options.messages or (QUICK_MESSAGES if options.quick else MESSAGES)
-    options.requests = QUICK_REQUESTS if options.quick else REQUESTS
-    options.pairs = QUICK_PAIRS if options.quick else PAIRS
-    options.starts = QUICK_STARTS if options.quick else STARTS
+    amounts = QUICK if options.quick else FULL
+    chosen = tuple(options.cases.split(",")) if options.cases else amounts.cases
+    options.amounts = Amounts(
+        rounds=options.rounds or amounts.rounds,
+        seconds=options.seconds or amounts.seconds,
+        requests=amounts.requests,
+        starts=amounts.starts,
+        memory_seconds=amounts.memory_seconds,
+        cases=chosen,
+    )
+    options.workers = [int(number) for number in options.workers.split(",")]
     return options
 
 

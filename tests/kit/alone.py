@@ -16,7 +16,7 @@ class NotAlone(AssertionError):
 
 def _refused(what):
     def refuse(*_, **__):
-        raise NotAlone(f"a test of `make quick` must not {what}: see QUICK in the Makefile")
+        raise NotAlone(f"a test of `make quick` must not {what}: see ISOLATED in the Makefile")
 
     return refuse
 

@@ -1,0 +1,1 @@
+"""The servers that are measured, each in a module of its own."""
