@@ -19,8 +19,11 @@ from probe import Probe, within
 
 T = TypeVar("T")
 
-SLOW = 10.0
-"""A server whose run takes longer than this, in seconds, takes part in no further round of the case."""
+SLOW = 6
+"""A server whose run takes this many times as long as planned takes part in no further round of the case."""
+
+QUIET = 3.0
+"""The time after which no more copies are expected, in seconds."""
 
 Figures = dict[str, list[float]]
 """The measurements by name, with a figure for each round."""
@@ -38,6 +41,7 @@ class MailRounds:
         self.failed: dict[str, str] = {}
         self._hops = hops
         self._seconds = seconds
+        self._too_long = max(4.0, SLOW * seconds)
         self._peers = [one for one in peers if one.kind in case.kinds and case.path in one.domains]
         self._counts: dict[str, int] = {}
 
@@ -50,7 +54,7 @@ class MailRounds:
             if one.is_late:
                 continue
             measured, seconds = self._try(one, 2 * self.case.sessions)
-            if measured and seconds > SLOW:
+            if measured and seconds > self._too_long:
                 self._keep(one, measured)
                 continue
             if measured:  # once more, because a few messages say little about the rate
@@ -65,7 +69,7 @@ class MailRounds:
                 measured, seconds = self._try(one, self._counts[one.name])
                 if measured:
                     self._keep(one, measured)
-                if seconds > SLOW or not measured:
+                if seconds > self._too_long or not measured:
                     del self._counts[one.name]
 
     def _keep(self, one: peer.MailPeer, measured: Mapping[str, float]) -> None:
@@ -80,11 +84,20 @@ class MailRounds:
             measured, latencies = measure(one, self.case, count, self._hops)
         except (mail.MailFailed, peer.PeerFailed, OSError, subprocess.TimeoutExpired) as failure:
             self.failed[one.name] = str(failure)[:200]
-            one.is_late = isinstance(failure, peer.PeerFailed)
+            if isinstance(failure, peer.PeerFailed):
+                one.is_late = True
+                self._let_copies_arrive()
             print(f"{one.name} failed in the case {self.case.id}: {failure}", file=sys.stderr, flush=True)
             return None, time.monotonic() - began
         self.latencies[one.name] += latencies
         return measured, time.monotonic() - began
+
+    def _let_copies_arrive(self) -> None:
+        """Wait until the next hop gets no more messages, so that late copies do not count for other servers."""
+        before = -1
+        while self._hops and self.case.path != peer.INBOX and before != self._hops.count(self.case.path):
+            before = self._hops.count(self.case.path)
+            time.sleep(QUIET)
 
 
 def measure(

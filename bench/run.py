@@ -34,9 +34,6 @@ from peers.waypost import Waypost
 
 _NUMBERS = itertools.count(1)
 
-WORKERS = (1, 2, 4)
-"""The numbers of worker processes with which Waypost is measured."""
-
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
@@ -51,10 +48,12 @@ class Amounts:
     memory_seconds: float
     """The length of the load under which the memory is measured, in seconds."""
     cases: tuple[str, ...]
+    workers: tuple[int, ...]
+    """The numbers of worker processes with which Waypost is measured."""
 
 
-FULL = Amounts(5, 1.5, 6_000, 5, 1.0, tuple(case.id for case in cases.CASES))
-QUICK = Amounts(3, 0.5, 3_000, 2, 0.0, cases.QUICK)
+FULL = Amounts(5, 1.5, 6_000, 5, 1.0, tuple(case.id for case in cases.CASES), (1, 2, 4))
+QUICK = Amounts(3, 0.5, 3_000, 2, 0.0, cases.QUICK, (1, 2))
 
 
 def main() -> None:
@@ -78,7 +77,7 @@ def _measured(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
     _compile_once(directory)
     _say("starts")
     start = process.seconds_to_first_answers(directory, starts=amounts.starts)
-    entries = [one for one in lineup.entries(options.workers) if options.only in one.name]
+    entries = [one for one in lineup.entries(amounts.workers) if options.only in one.name]
     missing = {one.name: one.why_not for one in entries if one.why_not}
     entries = [one for one in entries if one.why_not is None]
     with sinks.next_hops() as hops:
@@ -205,7 +204,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="the length of a run of mail, in seconds")
     parser.add_argument("--cases", help="only these cases, separated by commas: " + ",".join(FULL.cases))
     parser.add_argument("--only", default="", help="only mail servers whose name contains this text")
-    parser.add_argument("--workers", default=",".join(map(str, WORKERS)), help="numbers of Waypost's worker processes")
+    parser.add_argument("--workers", help="only these numbers of Waypost's worker processes, separated by commas")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures of all rounds to a file")
     parser.add_argument("--keep", action="store_true", help="also write docs/benchmarks/ and docs/benchmarks.md")
     options = parser.parse_args()
@@ -218,8 +217,8 @@ def _options() -> argparse.Namespace:
         starts=amounts.starts,
         memory_seconds=amounts.memory_seconds,
         cases=chosen,
+        workers=tuple(map(int, options.workers.split(","))) if options.workers else amounts.workers,
     )
-    options.workers = [int(number) for number in options.workers.split(",")]
     return options
 
 
