@@ -18,10 +18,15 @@ from waypost.app.directory import email_addresses, instances
 from waypost.domain.directory import search
 from waypost.domain.directory.search import Comparison, Either, Every, Field, Tagged
 from waypost.store import migrations
+from waypost.store.sqlite import file as sqlite_file
 from waypost.store.sqlite import search as sqlite_search
 from waypost.store.sqlite import store as sqlite
+from waypost.store.sqlite.transaction import SqliteTransaction
 
 SEEDS = range(12)
+
+PAGE = 4096 + 24
+"""The size of a page in the write-ahead log, in bytes, with its header."""
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +51,32 @@ def test_deleting_an_instance_deletes_its_search_entries(tx):
     build(tx, 1)
     for instance_id, tenant in INSTANCES.items():
         instances.delete(tx, tenant, instance_id, now=NOW)
+    while instances.remove_deleted(tx):
+        pass
     check_integrity(tx.connection)
     for table in ("search_ranges", "search_entries", "search_texts", "tags"):
         assert tx.connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
+def test_no_change_of_an_entry_merges_much_of_the_index(tmp_path):
+    """FTS5 would by default merge hundreds of pages in some transactions, and keep other writers waiting."""
+    path = tmp_path / "waypost.sqlite3"
+    with closing(sqlite_file.connect(path, "rwc")) as connection:
+        sqlite_file.migrate(connection, where="the test")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA synchronous = OFF")
+        tx = SqliteTransaction(connection, NoSeal())
+        make_instance(tx)
+        log, written = path.with_name(f"{path.name}-wal"), []
+        for number in range(1_500):
+            before = log.stat().st_size
+            with sqlite_file.exclusively(connection):
+                tx.add_email_address(an_email_address(f"{number * 7919:x}.{number}"), {})
+            written.append((log.stat().st_size - before) // PAGE)
+        assert max(written) < 100
+        segments = "SELECT count(DISTINCT segid) FROM search_texts_idx"
+        assert connection.execute(segments).fetchone()[0] < 20, "searches would have to read many segments"
+        check_integrity(connection)
 
 
 def contains(value):

@@ -16,7 +16,7 @@ only two instances in a region.
 """
 
 
-REMOVED_AT_ONCE = 25
+REMOVED_AT_ONCE = 10
 """The maximum number of email addresses that one transaction removes with their instance. SQLite needs about 0.1 ms for
 each, and other writers wait for the transaction.
 """
