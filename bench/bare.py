@@ -37,7 +37,7 @@ class NullHandler:
 
 
 def serve_echo() -> None:
-    # Use the same server and settings as Waypost, so that the application is the only difference.
+    # uvicorn's parser and event loop are those of Waypost, and what an echo does not need is switched off.
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     config = uvicorn.Config(
         echo,

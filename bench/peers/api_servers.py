@@ -33,7 +33,7 @@ class Moto(Listener):
 
 @contextmanager
 def echo(directory: Path) -> Iterator[Listener]:
-    """The minimal ASGI echo server, on the same HTTP server as Waypost."""
+    """The minimal ASGI echo server, on uvicorn."""
     with python_servers.bare(directory, "echo") as (port, group):
         yield Listener(port, group)
 
