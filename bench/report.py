@@ -1,11 +1,13 @@
 """Makes tables from the figures of a run: of servers, cases, calls and targets."""
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api_rounds import ECHO, MOTO
 from figures import ratio_of
+from peers.peer import INBOX
 from table import Target, table
 
 BASELINE = "Waypost, SQLite"
@@ -65,6 +67,20 @@ def _synced(calls: Sequence[str]) -> str:
     return ", ".join([*syncs, *names]) if syncs else f"nothing ({', '.join(names)})"
 
 
+def synced_before(server: Mapping[str, Any] | None, path: str) -> str:
+    """Return the number of syncs before the reply to a message that takes `path`; `nothing` if there are none."""
+    if server is None or isinstance(server["durability"], str):
+        return "not known"
+    if server["path"] != INBOX and path == INBOX:  # it discards mail for inboxes
+        return "nothing"
+    counts: dict[str, int] = {}
+    for call in server["durability"]["before"]:
+        count, name = re.findall(r"^(?:([0-9]+) × )?(\S+)", call)[0]
+        if "sync" in name:
+            counts[name] = counts.get(name, 0) + int(count or 1)
+    return ", ".join(f"{count} `{name}`" for name, count in counts.items()) or "nothing"
+
+
 def mail(case: Mapping[str, Any], run: Run) -> str:
     """Return a table of a case: rates, response times and processor time for each message."""
     names = list(run["servers"])
@@ -78,6 +94,7 @@ def mail(case: Mapping[str, Any], run: Run) -> str:
         rows.append(
             (
                 f"**{name}**" if name.startswith("Waypost") else name,
+                synced_before(run["servers"].get(name), case["path"]),
                 rate(measured["delivered"]),
                 milliseconds(latency["p50"]),
                 milliseconds(latency["p99"]),
@@ -86,10 +103,19 @@ def mail(case: Mapping[str, Any], run: Run) -> str:
                 times,
             )
         )
-    rows += [(name, f"failed: {why}", *[""] * 5) for name, why in case["failed"].items() if name not in figures]
+    rows += [(name, f"failed: {why}", *[""] * 6) for name, why in case["failed"].items() if name not in figures]
     if not rows:
         return f"Not measured: {'; '.join(f'{name}: {why}' for name, why in run['missing'].items())}"
-    head = ("", "messages/s", "p50", "p99", "processor time", "of the generator", "Waypost, SQLite ÷ this")
+    head = (
+        "",
+        "syncs before `250`",
+        "messages/s",
+        "p50",
+        "p99",
+        "processor time",
+        "of the generator",
+        "Waypost, SQLite ÷ this",
+    )
     return table(head, rows)
 
 

@@ -28,6 +28,7 @@ CALLS = {"per_second": [1000.0, 1200.0], "p50": [1.0, 1.1], "p99": [30.0, 20.0],
 def run():
     kept = {
         "id": "kept",
+        "path": "inbox",
         "title": "the base case",
         "figures": {"Waypost, SQLite": MEASURED, "Postfix 3.7": SLOWER},
         "latency": {"Waypost, SQLite": LATENCY, "Postfix 3.7": LATENCY},
@@ -55,7 +56,9 @@ def row(table, name):
 
 def test_a_case_shows_medians_ranges_and_the_ratio_of_the_rounds(run):
     table = report.mail(run["cases"][0], run)
-    assert row(table, "Waypost, SQLite")[1:] == ["1,000 (800–1,200)", "1.1 ms", "5.0 ms", "505 µs", "110 µs", ""]
+    assert row(table, "Waypost, SQLite")[1:] == [
+        *("1 `fsync`", "1,000 (800–1,200)", "1.1 ms", "5.0 ms", "505 µs", "110 µs", "")
+    ]
     assert row(table, "Postfix 3.7")[-1] == "3.50 ×"
     assert row(table, "Exim 4")[1] == "failed: waited 60 s"
 
@@ -146,3 +149,23 @@ def test_only_the_generated_parts_of_a_page_change():
 def test_the_page_and_the_plots_are_generated_from_the_figures():
     for path, text in page.written(json.loads(page.FIGURES.read_text(encoding="utf-8"))).items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name}: run .venv/bin/python bench/page.py"
+
+
+@pytest.mark.parametrize(
+    ("server", "path", "expected"),
+    [
+        ({"path": "inbox", "durability": {"before": ["3 × fsync a/…", "fsync b", "rename c"]}}, "inbox", "4 `fsync`"),
+        (
+            {"path": "inbox", "durability": {"before": ["fsync a", "2 × fdatasync b"]}},
+            "relay",
+            "1 `fsync`, 2 `fdatasync`",
+        ),
+        ({"path": "inbox", "durability": {"before": ["rename c"]}}, "inbox", "nothing"),
+        ({"path": "relay", "durability": {"before": ["fsync a"]}}, "relay", "1 `fsync`"),
+        ({"path": "relay", "durability": {"before": ["fsync a"]}}, "inbox", "nothing"),
+        ({"path": "inbox", "durability": "strace is not installed"}, "inbox", "not known"),
+        (None, "inbox", "not known"),
+    ],
+)
+def test_each_case_tells_what_a_server_syncs_before_the_reply(server, path, expected):
+    assert report.synced_before(server, path) == expected
