@@ -45,7 +45,7 @@ class FakeStore:
     def __init__(self, *, at_read=None, at_write=None, gate_open=True):
         self.at_read, self.at_write = at_read, at_write
         self.version = None
-        """The version of the email addresses; None, as on PostgreSQL, unless a test sets it."""
+        """The version of the directory; None, as on PostgreSQL, unless a test sets it."""
         self.reads = 0
         self.asked, self.gate = asyncio.Event(), asyncio.Event()
         if gate_open:
@@ -80,7 +80,7 @@ class FakeStore:
 
     search = read
 
-    def addresses_version(self):
+    def directory_version(self):
         return self.version
 
     async def write(self, use_case, **_):

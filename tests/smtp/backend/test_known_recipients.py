@@ -1,4 +1,4 @@
-"""Tests that the server looks up a known recipient only once, and forgets it when an email address is removed."""
+"""Tests that the server looks up a known recipient only once, and forgets it when the directory changes."""
 
 from tests.kit.servers.smtp_server import HELLO, FakeStore, on_both_loops, serving
 from tests.smtp.limits.test_guessing import exceed_the_free_guesses, until_replies_are_delayed

@@ -10,14 +10,14 @@ from tests.kit.patience import NEVER, PATIENCE
 from tests.kit.stores.both_stores import Handle
 from tests.kit.stores.calls import (
     EVERYTHING,
-    associate,
+    associating,
     check_invariants,
     create,
     creating,
-    delete,
     deleting,
     deleting_instance,
     describe,
+    disassociating,
     ids,
 )
 from tests.kit.stores.time_limits import set_limits
@@ -26,6 +26,7 @@ from waypost.app import ports
 from waypost.app.directory import instances, tags
 from waypost.domain import errors
 from waypost.domain.directory.aliases import AliasLink
+from waypost.domain.mail.routes import Route
 
 
 def exists(tx, instance_id="i"):
@@ -326,25 +327,30 @@ def test_many_concurrent_reads_searches_and_writes_all_succeed(store, instance):
     check_invariants(store)
 
 
-def test_the_version_of_the_email_addresses_is_different_after_an_email_address_was_removed(store, instance):
+def test_each_change_of_the_directory_or_the_routes_changes_the_version_and_mail_does_not(store, instance):
     def version():
-        return store.store.addresses_version()
+        return store.store.directory_version()
 
-    create(store, "support", "help")
-    before = version()
-    create(store, "more")
-    associate(store, "support", "help")
-    assert version() == before
-    delete(store, "more")
-    after_delete = version()
-    assert after_delete is None or after_delete != before
-    store.write(deleting_instance())
-    assert after_delete is None or version() not in {before, after_delete}
+    versions = [version()]
+    for change in (
+        creating("support"),
+        creating("help"),
+        associating("support", "help"),
+        disassociating("support", "help"),
+        lambda tx: tx.put_routes([Route(match="*@example.com", to="smtp://there.example")], revision="r"),
+        deleting("support"),
+        deleting_instance(),
+    ):
+        store.write(change)
+        versions.append(version())
+    assert versions == [None] * len(versions) or len(set(versions)) == len(versions)
+    store.write(lambda tx: tx.add_octets("m", b"hi", start=0, now=NOW))
+    assert version() == versions[-1]
 
 
 def test_a_transaction_that_fails_after_it_removed_an_email_address_leaves_a_version(store, instance):
     create(store, "support")
-    has_versions = store.store.addresses_version() is not None
+    has_versions = store.store.directory_version() is not None
 
     def half(tx):
         deleting("support")(tx)
@@ -352,4 +358,4 @@ def test_a_transaction_that_fails_after_it_removed_an_email_address_leaves_a_ver
 
     with pytest.raises(RuntimeError):
         store.write(half)
-    assert (store.store.addresses_version() is not None) is has_versions
+    assert (store.store.directory_version() is not None) is has_versions

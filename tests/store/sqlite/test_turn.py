@@ -178,7 +178,7 @@ def test_a_stopped_process_delays_other_processes_until_it_continues(path, holde
         pass
 
 
-def test_the_version_of_the_email_addresses_is_the_same_in_all_processes_and_changes_with_the_end_of_a_turn(path):
+def test_the_version_of_the_directory_is_the_same_in_all_processes_and_changes_with_the_end_of_a_turn(path):
     mine, other = Turn(path), Turn(path)
     before = mine.version
     assert before == other.version == 0

@@ -17,7 +17,7 @@ KNOWN_AT_ONCE = 10_000
 class KnownRecipients:
     """Remembers the addresses that have an owner, so that most RCPT commands need no query.
 
-    An address is forgotten if any email address has been removed since.
+    All addresses are forgotten when the directory or the routes change.
     """
 
     def __init__(self) -> None:
@@ -25,8 +25,8 @@ class KnownRecipients:
         self._keys: set[str] = set()
 
     def has(self, address: Address, version: int | None) -> bool:
-        """Return whether it is certain that an address has an owner. `version` is the current version of the email
-        addresses (`ports.Store.addresses_version`).
+        """Return whether it is certain that an address has an owner. `version` is the current version of the
+        directory (`ports.Store.directory_version`).
         """
         return version is not None and version == self._version and address.key in self._keys
 

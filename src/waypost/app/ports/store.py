@@ -114,9 +114,9 @@ class Store(Protocol):
         """
         ...
 
-    def addresses_version(self) -> int | None:
-        """Return the version of the email addresses. If an email address is removed, in any process, the version is
-        different from then on.
+    def directory_version(self) -> int | None:
+        """Return the version of the directory and the routes. After a change of an email address, an alias link or a
+        route, in any process, the version is different.
 
         Return None if the version is unknown at the moment, or if the store has no versions. The method never waits.
         """

@@ -161,7 +161,7 @@ class Reception:
         `answer` must answer the request.
         """
         backend = self._backend
-        if not backend.known.has(request.address, backend.store.addresses_version()):
+        if not backend.known.has(request.address, backend.store.directory_version()):
             return None
         may_guess = self._trusted or self._in_trusted_network
         if not may_guess and backend.admission.must_wait(self._peer, backend.clock()):
@@ -180,7 +180,7 @@ class Reception:
                     account = await self._account_of(request.address)
                     await self._record_refusal(request, replies.TOO_MANY_UNKNOWN, account)
                     return replies.TOO_MANY_UNKNOWN
-                version = self._backend.store.addresses_version()
+                version = self._backend.store.directory_version()
                 await self._backend.store.read(
                     partial(
                         accept.check_recipient,

@@ -132,8 +132,8 @@ class PostgresStore:
             return await self._write_groups.run(use_case, alone=lambda: self.write(use_case))
         return await self._writes.run(lambda session: session.write(use_case))
 
-    def addresses_version(self) -> None:
-        """Return None, because another server may remove an email address at any time."""
+    def directory_version(self) -> None:
+        """Return None, because another server may change the directory at any time."""
 
     def reusable_octets(self) -> int:
         """Return zero. Free space inside PostgreSQL's files is not counted, because the files are usually on another

@@ -107,7 +107,8 @@ class SqliteStore:
                 self._writing = opens("rwc" if may_make else "rw")
                 connection = self._writing.connection
                 self._turn = opened.enter_context(closing(Turn(path)))
-                self._writing.before_removing = self._turn.begin_change
+                self._writing.before_change = self._turn.begin_change
+                self._writing.directory_version = lambda: self._turn.version
                 with self._turn.taken_within(time_limits.LIMITS.other_process):
                     sqlite_file.migrate(connection, where=str(path), only_new=only_new, may_make=may_make)
                     sqlite_file.check_seal(self._writing)
@@ -162,8 +163,8 @@ class SqliteStore:
         self._wakes.put(True)
         return await future
 
-    def addresses_version(self) -> int | None:
-        """Return the version of the email addresses, which all processes share."""
+    def directory_version(self) -> int | None:
+        """Return the version of the directory and the routes, which all processes share."""
         return None if self._closed else self._turn.version
 
     def reusable_octets(self) -> int:

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from waypost.app import ports
 from waypost.domain.directory.instances import Instance, Tenant
 from waypost.domain.directory.search import Condition
 from waypost.domain.iam.access_keys import AccessKey
@@ -17,12 +18,14 @@ from waypost.store.sqlite import search as sqlite_search
 
 _QUERIES = {name: query.sql for name, query in sql.load("sqlite").items()}
 
-_REMOVING = {
-    name
-    for name, query in _QUERIES.items()
-    if re.search(r"\b(UPDATE|DELETE FROM) (email_addresses|instances)\b", query)
-}
-"""The names of the queries that may remove an email address."""
+_CHANGES = re.compile(
+    r"\b(INSERT INTO|UPDATE|DELETE FROM) (email_addresses|instances|alias_link_ends|routes|deployment_marks)\b"
+)
+_CHANGING = {name for name, query in _QUERIES.items() if _CHANGES.search(query)}
+"""The names of the queries that may change the directory or the routes, and with them the deliveries of a message."""
+
+_OWNERS_OF, _OWNERS_KEPT = 4, 500
+"""The maximum number of addresses whose owners are cached together, and of such groups in the cache."""
 
 _UNIQUE_CONSTRAINTS = {
     "email_addresses.address_key": "email_addresses_have_one_owner",
@@ -45,8 +48,13 @@ class SqliteTransaction(Transaction):
         self.connection = connection
         self._cursor = connection.cursor()
         """The cursor for queries whose rows are fetched at once, which leaves no statement open."""
-        self.before_removing: Callable[[], object] = lambda: None
-        """A function that is called before each query that may remove an email address."""
+        self.before_change: Callable[[], object] = lambda: None
+        """A function that is called before each query that may change the directory or the routes."""
+        self.directory_version: Callable[[], int | None] = lambda: None
+        """A function that returns the version of the directory and the routes; None if the version is unknown."""
+        self._owners: dict[tuple[str, ...], ports.Owners] = {}
+        self._owners_at: int | None = None
+        """The version at which `_owners` were read."""
         self._keys: dict[str, AccessKey] = {}
         self._keys_at: object = None
         """The version of the data at which `_keys` were read."""
@@ -67,6 +75,20 @@ class SqliteTransaction(Transaction):
                 self._keys[access_key_id] = key
         return key
 
+    def owners(self, address_keys: Sequence[str]) -> ports.Owners:
+        # Each message needs the owners of its recipients. While this transaction has the turn, no other process can
+        # change the directory, and the version is unknown as soon as this transaction itself changes the directory.
+        version = self.directory_version()
+        if version is None or len(address_keys) > _OWNERS_OF:
+            return super().owners(address_keys)
+        if version != self._owners_at or len(self._owners) >= _OWNERS_KEPT:
+            self._owners, self._owners_at = {}, version
+        keys = tuple(address_keys)
+        found = self._owners.get(keys)
+        if found is None:
+            found = self._owners[keys] = super().owners(address_keys)
+        return found
+
     def add_instance(self, instance: Instance, tags: Mapping[str, str]) -> None:
         super().add_instance(instance, tags)
         self._run("add_search_range", instance.id)
@@ -83,24 +105,24 @@ class SqliteTransaction(Transaction):
         return self.connection.execute(query, bindable(parameters)).fetchall()
 
     def _fetch(self, query: str, parameters: rows.Row) -> list[Any]:
-        if query in _REMOVING:
-            self.before_removing()
+        if query in _CHANGING:
+            self.before_change()
         try:
             return self._cursor.execute(_QUERIES[query], parameters).fetchall()
         except sqlite3.IntegrityError as error:
             raise _translated(error) from error
 
     def _execute(self, query: str, parameters: rows.Row) -> sqlite3.Cursor:
-        if query in _REMOVING:
-            self.before_removing()
+        if query in _CHANGING:
+            self.before_change()
         try:
             return self.connection.execute(_QUERIES[query], parameters)
         except sqlite3.IntegrityError as error:
             raise _translated(error) from error
 
     def _execute_each(self, query: str, parameters: Iterable[rows.Row]) -> None:
-        if query in _REMOVING:
-            self.before_removing()
+        if query in _CHANGING:
+            self.before_change()
         try:
             self.connection.executemany(_QUERIES[query], parameters)
         except sqlite3.IntegrityError as error:

@@ -34,7 +34,7 @@ class Turn:
     file `…-next`. Every process needs that lock first, so a process that has just ended its turn cannot begin another
     turn before the waiting process. The operating system releases the locks of a process that has been killed.
 
-    The file `…-turn` contains the version of the email addresses, in memory that all processes share.
+    The file `…-turn` contains the version of the directory and the routes, in memory that all processes share.
     """
 
     def __init__(self, database: Path) -> None:
@@ -55,7 +55,7 @@ class Turn:
 
     @property
     def version(self) -> int | None:
-        """The version of the email addresses, which changes after a transaction that may have removed an email address;
+        """The version of the directory and the routes, which changes after each transaction that may have changed them;
         None if such a transaction is open, or if a process was killed in it.
 
         Data that was read after the version was read is still correct if the version is the same.
@@ -64,8 +64,8 @@ class Turn:
         return None if version % 2 else version
 
     def begin_change(self) -> None:
-        """Make the version None until the end of the turn, because the transaction may remove an email address. Only
-        the process that has the turn may call this method.
+        """Make the version None until the end of the turn, because the transaction may change the directory or the
+        routes. Only the process that has the turn may call this method.
         """
         (version,) = _VERSION.unpack_from(self._shared)
         if version % 2 == 0:
