@@ -136,7 +136,7 @@ WHERE i.id = there.instance_id AND i.account <> :account AND i.deleted_at IS NUL
 -- Locks and returns an email address, but only in the given instance and for the tenant that owns it.
 SELECT {e.email_addresses} FROM email_addresses AS e JOIN instances AS i ON i.id = e.instance_id
 WHERE e.id = :id AND e.instance_id = :instance_id AND i.account = :account AND i.region = :region
-{postgres: FOR UPDATE OF e};
+  AND i.deleted_at IS NULL {postgres: FOR UPDATE OF e};
 
 -- name: add_email_address({email_addresses})
 -- Adds an email address. Its account is copied from the instance, so that mail handling needs no second query for it.
