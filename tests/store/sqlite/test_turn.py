@@ -11,6 +11,7 @@ from itertools import groupby
 import pytest
 
 from tests.kit.patience import PATIENCE, until
+from tests.kit.stores.calls import associating, creating, deleting, disassociating
 from tests.kit.stores.time_limits import set_limits
 from tests.kit.values import NoSeal, make_instance
 from waypost.app import ports
@@ -223,3 +224,31 @@ def test_a_turn_file_without_content_gets_its_version(path):
     turn = Turn(path)
     assert turn.version == 0
     turn.close()
+
+
+def test_a_store_sees_a_change_that_another_process_made_to_the_owners_of_an_address(path):
+    def owners(tx):
+        return {key: primary and primary.id for key, (_, primary) in tx.owners(["help@example.com"]).found.items()}
+
+    async def scenario():
+        mine, other = sqlite.SqliteStore(path, NoSeal()), sqlite.SqliteStore(path, NoSeal())
+        await other.write(make_instance)
+        found = [await mine.write(owners)]
+        for change in (
+            creating("help"),
+            creating("support"),
+            associating("support", "help"),
+            disassociating("support", "help"),
+            deleting("help"),
+        ):
+            await other.write(change)
+            found += [await mine.write(owners), await mine.write(owners)]
+        own = await mine.write(lambda tx: (creating("help")(tx), owners(tx)))
+        await mine.close()
+        await other.close()
+        return found, own[1]
+
+    there, forwards = {"help@example.com": None}, {"help@example.com": "support"}
+    found, own = asyncio.run(scenario())
+    assert found == [{}, *[there] * 4, *[forwards] * 2, *[there] * 2, *[{}] * 2]
+    assert own == there
