@@ -1,9 +1,12 @@
 """Runs the rounds of API calls: to Waypost, to a bare echo server, and to moto, in a rotating order."""
 
 import json
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import calls
 import load
@@ -39,22 +42,34 @@ class ApiRounds:
     ) -> None:
         self.figures: dict[str, dict[str, Figures]] = defaultdict(dict)
         """The figures by operation and server."""
+        self.failed: dict[str, str] = {}
+        """The reasons for operations that failed."""
         self._requests = requests
-        self._runs: list[Callable[[], None]] = []
+        self._runs: dict[str, Callable[[], None]] = {}
         for server in servers:
-            waypost = _Calls(server, pairs)
-            self._runs += [lambda it=waypost: self._describe(it), lambda it=waypost: self._associate(it)]
-        target = _Target("echo", ECHO, echo.port, (echo.group,))
-        echoed = _Calls(servers[0], 0).describes()
-        self._runs.append(lambda: self._measure(target, echoed, ECHO_FACTOR * requests))
+            try:
+                waypost = _Calls(server, pairs)
+            except (load.LoadFailed, subprocess.TimeoutExpired) as failure:
+                self.failed[server.name] = str(failure)[:200]
+                continue
+            self._runs[f"{server.name}: describe"] = partial(self._describe, waypost)
+            self._runs[f"{server.name}: associate"] = partial(self._associate, waypost)
+            if "echo" not in self._runs:
+                target, echoed = _Target("echo", ECHO, echo.port, (echo.group,)), waypost.describes()
+                self._runs["echo"] = partial(self._measure, target, echoed, ECHO_FACTOR * requests)
         if moto:
             emulated = _Target("describe_instance", MOTO, moto.port, (moto.group,))
             total = max(requests // MOTO_SHARE, load.CONNECTIONS)
-            self._runs.append(lambda: self._measure(emulated, [moto.describe_instance], total))
+            self._runs[MOTO] = partial(self._measure, emulated, [moto.describe_instance], total)
 
     def run(self, number: int) -> None:
-        for run in turned(self._runs, number):
-            run()
+        for name in turned(list(self._runs), number):
+            try:
+                self._runs[name]()
+            except (load.LoadFailed, subprocess.TimeoutExpired) as failure:
+                self.failed[name] = str(failure)[:200]
+                del self._runs[name]
+                print(f"{name} failed: {failure}", file=sys.stderr, flush=True)
 
     def _describe(self, waypost: "_Calls") -> None:
         self._measure(waypost.target("describe"), waypost.describes(), self._requests)

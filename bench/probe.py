@@ -25,7 +25,7 @@ class Probe:
     """The client in a process of its own."""
 
     def __init__(self, port: int, recipient: str, *, size: int, keep_connections: bool, count: int) -> None:
-        """Prepare a client that sends `count` messages, or fewer if it is stopped before."""
+        """Prepare a client that sends `count` messages, or fewer, but at least one, if it is stopped before."""
         words = ["--port", port, "--recipient", recipient, "--size", size, "--count", count]
         keep = ["--keep"] if keep_connections else []
         command = [sys.executable, __file__, *map(str, words), *keep]
@@ -110,7 +110,7 @@ def _run(options: argparse.Namespace) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
     print("ready", flush=True)
     sys.stdin.readline()
-    while not stopped and len(timed) < options.count:
+    while not timed or (not stopped and len(timed) < options.count):
         began = time.perf_counter()
         session = session or Session(options.port)
         session.send(options.recipient, message)

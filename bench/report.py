@@ -130,7 +130,7 @@ _OPERATIONS = {
 def api(run: Run) -> str:
     """Return a table of API calls: rates, response times, processor time, and the ratio to the echo server."""
     figures = run["api"]
-    if not figures:
+    if "echo" not in figures:
         return "Not measured."
     echo = figures["echo"][ECHO]["per_second"]
     rows = []
@@ -141,6 +141,7 @@ def api(run: Run) -> str:
             shown = f"**{name}**" if name.startswith("Waypost") else name
             times = (milliseconds(p50), milliseconds(p99), f"{cpu:,.0f} µs")
             rows.append((f"{shown}: {label}".removesuffix(": "), rate(measured["per_second"]), *times, ratio))
+    rows += [(name, f"failed: {why}", "", "", "", "") for name, why in run.get("api_failed", {}).items()]
     if MOTO in run["missing"]:
         rows.append((MOTO, f"not measured: {run['missing'][MOTO]}", "", "", "", ""))
     return table(("", "calls/s", "p50", "p99", "processor time", "of the echo's rate"), rows)

@@ -1,7 +1,6 @@
 """Runs the rounds of mail: each case, with each server in a rotating order."""
 
 import resource
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -82,8 +81,8 @@ class MailRounds:
         began = time.monotonic()
         try:
             measured, latencies = measure(one, self.case, count, self._hops)
-        except (mail.MailFailed, peer.PeerFailed, OSError, subprocess.TimeoutExpired) as failure:
-            self.failed[one.name] = str(failure)[:200]
+        except Exception as failure:  # noqa: BLE001 - a run does not fail because of one server
+            self.failed[one.name] = " ".join(str(failure).split())[:200]
             if isinstance(failure, peer.PeerFailed):
                 one.is_late = True
                 self._let_copies_arrive()

@@ -29,7 +29,7 @@ import page
 import process
 import report
 import rounds
-from peers import api_servers, peer, sinks
+from peers import api_servers, sinks
 from peers.waypost import Waypost
 
 _NUMBERS = itertools.count(1)
@@ -88,22 +88,20 @@ def _measured(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
                 with entry.start(_new(directory, "alone"), hops) as one:
                     log = directory / "strace"
                     servers[one.name] = alone.measured(one, hops, log, seconds=amounts.memory_seconds)
-            except (peer.PeerFailed, mail.MailFailed, OSError) as failure:
-                missing[entry.name] = str(failure)[:300]
-        mail_figures, api_figures = _rounds(directory, entries, missing, hops, amounts)
+            except Exception as failure:  # noqa: BLE001 - a run does not fail because of one server
+                missing[entry.name] = _reason(failure)
+        measured = _rounds(directory, entries, missing, hops, amounts)
     return {
         "conditions": _conditions(directory, amounts, load) | {"minutes": (time.monotonic() - began) / 60},
-        "missing": missing | _missing_elsewhere(),
+        "missing": missing,
         "servers": servers,
-        "cases": mail_figures,
-        "api": api_figures,
         "process": {"start": start},
-    }
+    } | measured
 
 
 def _rounds(
     directory: Path, entries: list[lineup.Entry], missing: dict[str, str], hops: sinks.NextHops | None, amounts: Amounts
-) -> tuple[list[dict[str, object]], dict[str, dict[str, rounds.Figures]]]:
+) -> dict[str, Any]:
     """Run all servers at the same time, and load one after the other; return the figures of mail and of the API."""
     with contextlib.ExitStack() as stack:
         running = []
@@ -111,18 +109,20 @@ def _rounds(
             if entry.name not in missing:
                 try:
                     running.append(stack.enter_context(entry.start(_new(directory, "server"), hops)))
-                except (peer.PeerFailed, OSError) as failure:
-                    missing[entry.name] = str(failure)[:300]
+                except Exception as failure:  # noqa: BLE001 - as above
+                    missing[entry.name] = _reason(failure)
         _say("all servers run; preparing calls")
         chosen = [case for case in cases.CASES if case.id in amounts.cases]
         mail_rounds = [rounds.MailRounds(case, running, hops, amounts.seconds) for case in chosen]
         waypost = [one for one in running if isinstance(one, Waypost)]
-        api = None
-        if waypost:
-            moto = None if api_servers.why_no_moto() else stack.enter_context(api_servers.moto(directory / "moto"))
-            echo = stack.enter_context(api_servers.echo(directory / "echo"))
-            calls = {"requests": amounts.requests, "pairs": amounts.requests // 6}
-            api = api_rounds.ApiRounds(waypost, echo, moto, **calls)
+        echo = stack.enter_context(api_servers.echo(directory / "echo"))
+        moto = None
+        if why_not := api_servers.why_no_moto():
+            missing[api_rounds.MOTO] = why_not
+        else:
+            moto = stack.enter_context(api_servers.moto(directory / "moto"))
+        calls = {"requests": amounts.requests, "pairs": amounts.requests // 6}
+        api = api_rounds.ApiRounds(waypost, echo, moto, **calls)
         _say("warm-up")
         for case in mail_rounds:
             case.warm_up()
@@ -130,10 +130,18 @@ def _rounds(
             for case in mail_rounds:
                 _say(f"round {number + 1} of {amounts.rounds}: {case.case.title}")
                 case.run(number)
-            if api:
-                _say(f"round {number + 1} of {amounts.rounds}: the API")
-                api.run(number)
-    return [rounds.as_json(case) for case in mail_rounds], dict(api.figures) if api else {}
+            _say(f"round {number + 1} of {amounts.rounds}: the API")
+            api.run(number)
+    return {
+        "cases": [rounds.as_json(case) for case in mail_rounds],
+        "api": dict(api.figures),
+        "api_failed": api.failed,
+    }
+
+
+def _reason(failure: Exception) -> str:
+    """Return why a server could not be measured, in one line."""
+    return " ".join(f"{failure or type(failure).__name__}".split())[:300]
 
 
 def _conditions(directory: Path, amounts: Amounts, load: float) -> dict[str, Any]:
@@ -162,11 +170,6 @@ def _accounting() -> str:
     is_complete = group.is_complete
     group.remove()
     return "control groups" if is_complete else "/proc"
-
-
-def _missing_elsewhere() -> dict[str, str]:
-    why = api_servers.why_no_moto()
-    return {"moto": why} if why else {}
 
 
 def _system() -> str:
