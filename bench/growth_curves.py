@@ -49,7 +49,7 @@ def table(curves: Mapping[str, Curve], slowest: Mapping[str, float]) -> str:
         ["---", *["--:"] * (len(sizes) + 3)],
     ]
     for name, curve in curves.items():
-        times = [f"{curve[size]:.2f}" for size in sizes]
+        times = [f"{curve[size]:.{2 if curve[size] >= 0.1 else 3}f}" for size in sizes]
         lines.append([name, *times, f"{ratio(curve):.2f}", f"{order(curve):+.2f}", f"{slowest[name]:.1f}"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

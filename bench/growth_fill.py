@@ -91,7 +91,7 @@ class SqliteFiller:
 
     def add_addresses(self, start: int, end: int) -> None:
         """Add the email addresses with these numbers and their alias links."""
-        with self._opened() as connection, _without_trigrams(connection):
+        with self._opened() as connection:
             tx = SqliteTransaction(connection, NoSeal())
             for first in range(start, end, BATCH):
                 last = min(first + BATCH, end)
@@ -126,23 +126,6 @@ class SqliteFiller:
                         (first, min(first + COPIES_AT_ONCE, end)),
                     )
                 connection.execute("COMMIT")
-
-
-@contextmanager
-def _without_trigrams(connection: sqlite3.Connection) -> Iterator[None]:
-    """Leave new search entries out of the index of trigrams, and build the whole index at the end."""
-    (trigger,) = connection.execute(
-        "SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = 'search_texts_follow_insert'"
-    ).fetchone()
-    connection.execute("DROP TRIGGER search_texts_follow_insert")
-    yield
-    connection.execute(trigger)
-    for setting, octets in (("hashsize", 64 << 20), ("rebuild", None), ("hashsize", 1 << 20)):
-        connection.execute("INSERT INTO search_texts (search_texts, rank) VALUES (?, ?)", (setting, octets))
-    before = -1
-    while connection.total_changes - before > 1:  # merge the segments, as a server would have done meanwhile
-        before = connection.total_changes
-        connection.execute("INSERT INTO search_texts (search_texts, rank) VALUES ('merge', 500)")
 
 
 ORIGINAL = "0190"
