@@ -23,7 +23,7 @@ text { fill: #333 } line { stroke: #999; stroke-width: 0.5 }
 
 FONT = 'font-family="sans-serif" font-size="12"'
 
-WIDTH, PANEL, LEFT, TOP = 960, 300, 56, 40
+WIDTH, PANEL, LEFT, TOP = 960, 300, 64, 40
 
 
 def order(curve: Curve) -> float:
@@ -70,7 +70,7 @@ def chart(title: str, panels: Mapping[str, Mapping[str, Curve]]) -> str:
         parts += _panel(store, curves, place * across + LEFT, across - LEFT - 16, (low, high))
     for place, name in enumerate(names):
         x, y = LEFT + place % 3 * WIDTH / 3.2, TOP + PANEL + 54 + place // 3 * 18
-        parts.append(f'<rect x="{x:.0f}" y="{y - 9:.0f}" width="14" height="4" fill="{_colour(place)}"/>')
+        parts.append(f'<polyline points="{x:.0f},{y - 6:.0f} {x + 16:.0f},{y - 6:.0f}" {_stroke(place)}/>')
         parts.append(f'<text x="{x + 20:.0f}" y="{y - 2:.0f}">{escape(name)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
@@ -95,7 +95,7 @@ def _panel(store: str, curves: Mapping[str, Curve], left: float, width: float, p
         parts.append(f'<text x="{x(size):.1f}" y="{TOP + PANEL + 18}" text-anchor="middle">{label}</text>')
     for place, curve in enumerate(curves.values()):
         points = " ".join(f"{x(size):.1f},{y(curve[size]):.1f}" for size in sizes)
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{_colour(place)}" stroke-width="2"/>')
+        parts.append(f'<polyline points="{points}" {_stroke(place)}/>')
     return parts
 
 
@@ -103,8 +103,10 @@ def _superscript(number: int) -> str:
     return str(number).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def _colour(place: int) -> str:
-    return COLOURS[place % len(COLOURS)]
+def _stroke(place: int) -> str:
+    """Return the attributes of the line with this number. After all colours, the lines are dashed."""
+    dashes = ' stroke-dasharray="6 4"' if place >= len(COLOURS) else ""
+    return f'fill="none" stroke-width="2" stroke="{COLOURS[place % len(COLOURS)]}"{dashes}'
 
 
 def between(text: str, name: str, new: str) -> str:

@@ -41,7 +41,7 @@ def test_the_chart_is_an_svg_with_a_line_for_each_operation_and_store():
     root = ET.fromstring(growth_curves.chart("A <title>", stores))
     name = "{http://www.w3.org/2000/svg}"
     lines = root.findall(f"{name}polyline")
-    assert len(lines) == 4
+    assert len(lines) == 6, "two operations on two stores, and the legend"
     flat, rising = ([float(point.split(",")[1]) for point in line.get("points").split()] for line in lines[:2])
     assert len(set(flat)) == 1
     assert rising == sorted(rising, reverse=True)
