@@ -1,16 +1,15 @@
 """Several processes write to one SQLite file in turn, and a process that was killed keeps no other process waiting."""
 
 import asyncio
+import fcntl
 import multiprocessing
 import os
 import signal
 import threading
-from collections import Counter
-from itertools import groupby
 
 import pytest
 
-from tests.kit.patience import PATIENCE, until
+from tests.kit.patience import PATIENCE, until, wait_until
 from tests.kit.stores.calls import associating, creating, deleting, disassociating
 from tests.kit.stores.time_limits import set_limits
 from tests.kit.values import NoSeal, make_instance
@@ -44,28 +43,35 @@ def holder(path):
     process.join()
 
 
-def take_many(path, start, turns, number):
-    """Take the turn as often and as fast as possible, and note each turn."""
-    turn = Turn(path)
-    start.wait()
-    for _ in range(200):
-        turn.take()
-        turns.append(number)
-        turn.end()
+def is_waiting(path):
+    """Return whether a process waits for its turn."""
+    with path.with_name(f"{path.name}-next").open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
-def test_processes_that_always_want_the_turn_get_it_alternately(path):
-    with FORK.Manager() as manager:
-        turns, start = manager.list(), FORK.Barrier(2)
-        processes = [FORK.Process(target=take_many, args=(path, start, turns, number)) for number in range(2)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(PATIENCE)
-        found = list(turns)
-    assert Counter(found) == {0: 200, 1: 200}
-    in_a_row = [len(list(turns)) for _, turns in groupby(found[:200])]
-    assert max(in_a_row) < 50
+def test_a_process_that_waits_gets_the_turn_before_the_process_that_has_just_ended_its_turn(path):
+    first, second, had = Turn(path), Turn(path), []
+
+    def take():
+        second.take()
+        had.append("second")
+        second.end()
+
+    first.take()
+    waiting = threading.Thread(target=take)
+    waiting.start()
+    wait_until(lambda: is_waiting(path))
+    first.end()
+    first.take()
+    had.append("first")
+    waiting.join(PATIENCE)
+    assert had == ["second", "first"]
+    first.close()
+    second.close()
 
 
 def test_a_killed_process_loses_its_turn(path, holder):
