@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from tests.kit.patience import PATIENCE, until, wait_until
+from tests.kit.patience import NEVER, PATIENCE, until, wait_until
 from tests.kit.stores.calls import associating, creating, deleting, disassociating
 from tests.kit.stores.time_limits import set_limits
 from tests.kit.values import NoSeal, make_instance
@@ -105,6 +105,7 @@ def test_a_write_is_refused_while_another_process_keeps_its_turn_and_works_again
         with pytest.raises(ports.StoreUnavailable, match=r"could not begin its turn .* more than 0.05 s"):
             await store.write(lambda tx: make_instance(tx, "refused"))
         other.end()
+        set_limits(monkeypatch, other_process=NEVER)
         await store.write(lambda tx: make_instance(tx, "stored"))
         found = await store.read(lambda tx: tx.connection.execute("SELECT id FROM instances").fetchall())
         await store.close()
