@@ -115,3 +115,21 @@ def test_the_state_of_one_process_gives_every_name_a_table_of_its_own():
     state = OwnState()
     state.times("calls").put("a", 5.0, now=0.0)
     assert state.times("messages").get("a") == 0.0
+
+
+def test_a_process_that_keeps_the_lock_does_not_stop_the_others(workers, monkeypatch):
+    monkeypatch.setattr(shared_memory, "PATIENCE", 0.01)
+    locked, ended = FORK.Event(), FORK.Event()
+
+    def hold():
+        with workers[0].times("calls").locked():
+            locked.set()
+            ended.wait(PATIENCE)
+
+    holder = FORK.Process(target=hold, daemon=True)
+    holder.start()
+    assert locked.wait(PATIENCE)
+    buckets = Buckets(Rate(per_second=1, burst=2), workers[1].times("calls"))
+    assert [buckets.take("a", NOW).admitted for _ in range(3)] == [True, True, False]
+    ended.set()
+    holder.join(PATIENCE)

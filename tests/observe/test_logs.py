@@ -3,9 +3,11 @@
 import io
 import json
 import logging
+import os
 import re
 import sys
 import threading
+from contextlib import suppress
 from typing import get_args, get_type_hints
 
 import pytest
@@ -163,3 +165,24 @@ def test_each_event_is_written_with_all_of_its_fields(log, kind):
     for name, value in fields.items():
         assert str(value) in stream.written or json.dumps(value) in stream.written
         assert name in stream.written or name == "cause"
+
+
+def test_a_log_without_a_thread_does_not_wait_for_a_reader(monkeypatch):
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    os.set_blocking(writing, True)
+    with os.fdopen(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        log = logs.Log(has_thread=False)
+        log.emit(events.Stopped())
+        os.set_blocking(reading, False)
+        with suppress(BlockingIOError):
+            while os.read(reading, 65_536):
+                pass
+        log.emit(events.Reopened())
+    lines = [json.loads(line) for line in os.read(reading, 65_536).splitlines()]
+    os.close(reading)
+    assert [line["event"] for line in lines] == ["stopped", "reopened"]

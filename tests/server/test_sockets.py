@@ -42,6 +42,12 @@ def test_the_sockets_of_several_worker_processes_have_the_same_port(bound):
         each.listen()
 
 
+def test_two_listeners_cannot_share_a_port_by_mistake(bound):
+    ((first,), _) = bound("smtp", Endpoint("127.0.0.1", 0), times=2)
+    with pytest.raises(CannotStart, match="Address already in use"):
+        bound("lmtp", Endpoint(*first.getsockname()), times=2)
+
+
 def test_a_name_with_several_addresses_has_a_socket_for_each_except_for_http(bound, monkeypatch):
     def found(_host, port, family, *_, **__):
         both = [(socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")]

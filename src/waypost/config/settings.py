@@ -259,7 +259,9 @@ class Settings:
         is_secret=True,
     )
     database_connections: int = setting(
-        whole_number(FEWEST, 9999), "16", "The maximum number of connections from this server to PostgreSQL."
+        whole_number(FEWEST, 9999),
+        "16",
+        "The maximum number of connections from this server to PostgreSQL. Each worker process has at least 5.",
     )
     database_prepared_statements: bool = setting(
         FLAG,

@@ -1,7 +1,7 @@
 """Reads and writes the files in the data directory.
 
 waypost.sqlite3     all email addresses, mail, and access keys with sealed secrets; only without PostgreSQL. A process
-                    that writes to it locks the empty files waypost.sqlite3-next and waypost.sqlite3-turn
+                    that writes to it locks the files waypost.sqlite3-next and waypost.sqlite3-turn
 database            the URL of the PostgreSQL database, without the password; only with PostgreSQL
 credentials         the owner's access key, as an AWS shared-credentials file; only the owner can read it
 master.key          the 32 bytes that seal the secrets in the database; only the owner can read it. It does not exist if

@@ -10,6 +10,7 @@ import fcntl
 import mmap
 import os
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ SETS = 2_048
 
 WAYS = 8
 """The number of entries in a set."""
+
+PATIENCE = 0.005
+"""The maximum number of seconds to wait for the lock of the shared memory."""
 
 _ENTRY_OCTETS = 16
 """The size of an entry: a hash of 64 bits, and a time or a count of 64 bits."""
@@ -77,12 +81,32 @@ class SharedTimes:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the lock of the shared memory during the `with` block."""
-        fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        """Hold the lock of the shared memory during the `with` block.
+
+        A process holds the lock for microseconds. If another process holds it for longer, that process was probably
+        stopped, and the block runs without the lock. Then a rate may be slightly wrong, but no client waits.
+        """
+        is_held = self._is_held()
         try:
             yield
         finally:
-            fcntl.lockf(self._lock, fcntl.LOCK_UN)
+            if is_held:
+                fcntl.lockf(self._lock, fcntl.LOCK_UN)
+
+    def _is_held(self) -> bool:
+        """Wait for the lock, but not for long. Return whether this process has the lock."""
+        deadline = None
+        while True:
+            try:
+                fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                now = time.monotonic()
+                deadline = deadline or now + PATIENCE
+                if now > deadline:
+                    return False
+                os.sched_yield()
+            else:
+                return True
 
     def get(self, key: Hashable) -> float:
         """Return the time of a key, or 0 if the table has no time for the key."""

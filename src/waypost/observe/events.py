@@ -42,6 +42,14 @@ class WorkerEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerNotStarted:
+    """The supervisor cannot start a worker process now, and tries again later."""
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping:
     """The server is stopping: it accepts no new connections, and finishes the work in progress."""
 
@@ -325,6 +333,7 @@ Event = (
     | Reopened
     | WorkerStarted
     | WorkerEnded
+    | WorkerNotStarted
     | Stopping
     | Stopped
     | MessageAccepted
@@ -357,6 +366,7 @@ Event = (
 WARNINGS = frozenset(
     {
         WorkerEnded,
+        WorkerNotStarted,
         LinesDropped,
         ConnectionsLimited,
         CertificateRefused,

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import re
+import select
 import sys
 import threading
 import traceback
@@ -40,8 +41,8 @@ class Log:
         """`worker` is the number of the worker process that writes the log. Each line shows this number, unless it is
         zero.
 
-        If `has_thread` is false, `emit` writes the line itself, and waits until it is written. The supervisor, which
-        must not have threads, writes its few lines in this way.
+        If `has_thread` is false, `emit` itself writes the waiting lines, unless nobody reads them at the moment. The
+        supervisor, which must not have threads, writes its few lines in this way.
         """
         self._has_thread = has_thread
         self._of_process = {"worker": worker} if worker else {}
@@ -57,11 +58,11 @@ class Log:
             self._thread.start()
 
     def emit(self, event: events.Event) -> None:
-        """Log an event. This method never raises, even if the log cannot be written. With a thread, it never waits."""
+        """Log an event. This method never raises and never waits, even if the log cannot be written."""
         try:
             if len(self._lines) < BACKLOG:
                 self._lines.append(self._line(event))
-                if not self._has_thread:
+                if not self._has_thread and select.select([], [self._file], [], 0)[1]:
                     self._write_waiting()
                 return
         except Exception:  # noqa: BLE001, S110 - the line is counted as dropped, below

@@ -120,11 +120,11 @@ def collect_less_garbage() -> None:
     gc.set_threshold(COLLECT_AFTER)
 
 
-async def run(server: Runs, when_ready: Callable[[Run], None], *, lifeline: int | None = None) -> None:
+async def run(server: Runs, when_ready: Callable[[Run], None], *, supervisor_pipe: int | None = None) -> None:
     """Start a server, pass its addresses to `when_ready`, and stop the server when a signal arrives.
 
-    `lifeline` is the file descriptor of a pipe whose other end only the supervisor holds. The server also stops when
-    the supervisor has ended.
+    `supervisor_pipe` is the file descriptor of a pipe whose other end only the supervisor holds. The server also stops
+    when the supervisor has ended.
 
     Raises the errors that prevent the server from starting, and `ServerFailed` if a task that the server needs has
     ended.
@@ -134,8 +134,8 @@ async def run(server: Runs, when_ready: Callable[[Run], None], *, lifeline: int 
     # Before this call there is no work to finish, so a signal ends the process immediately, even while the start
     # waits for another server's migration.
     signals.handle_stop_signals()
-    if lifeline is not None:
-        signals.stop_at_end_of(lifeline)
+    if supervisor_pipe is not None:
+        signals.stop_at_end_of(supervisor_pipe)
     collect_less_garbage()
     failed = asyncio.ensure_future(server.tasks.failed())
     try:

@@ -8,6 +8,9 @@ from waypost.config.types import Endpoint
 from waypost.net.host_names import why_no_address
 from waypost.server.opening import CannotStart
 
+BACKLOG = 1024
+"""The maximum number of connections that may wait to be accepted."""
+
 HTTP = "http"
 """The name of the setting with the endpoint for HTTP."""
 
@@ -15,8 +18,9 @@ HTTP = "http"
 def bind(edge: str, endpoint: Endpoint, *, times: int = 1) -> list[list[socket.socket]]:
     """Bind sockets to an endpoint, `times` times. The operating system distributes the connections among them.
 
-    Each inner list contains one socket for each address of the endpoint's host. The sockets do not listen yet. For port
-    0, the operating system chooses a port. `edge` is the name of the setting with the endpoint. Raises `CannotStart`.
+    Each inner list contains one socket for each address of the endpoint's host. If `times` is more than 1, the sockets
+    listen already, so that no other server can use the same port. For port 0, the operating system chooses a port.
+    `edge` is the name of the setting with the endpoint. Raises `CannotStart`.
     """
     try:
         return _bind(endpoint, _addresses(edge, endpoint), times)
@@ -69,6 +73,8 @@ def _bound(family: socket.AddressFamily, address: str, port: int, *, is_shared: 
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         bound.bind((address, port))
+        if is_shared:
+            bound.listen(BACKLOG)  # otherwise, another socket could be bound to the same port
     except OSError:
         bound.close()
         raise

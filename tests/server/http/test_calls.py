@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from contextlib import suppress
 
 import pytest
 
@@ -9,6 +10,7 @@ from tests.kit.patience import wait_until
 from tests.kit.servers.http_server import EchoCalls, all_of, echo, served, until
 from waypost.api.wire.http import Response
 from waypost.observe import events
+from waypost.server.http.connection import REST_OCTETS
 
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n%s\r\n"
 CLOSE = b"Connection: close\r\n"
@@ -114,6 +116,15 @@ def test_a_body_beyond_the_limit_is_answered_before_it_is_complete():
         client.sendall(b"x" * (size - Calls.body_limit - 1) + GET % (b"after", CLOSE))
         assert all_of(client).endswith(b"GET /after ")
     assert len(calls.received) == 2
+
+
+def test_a_client_that_sends_a_far_too_large_body_at_once_can_read_the_refusal():
+    calls = Calls(x=always(Response(413, b"{}")))
+    head = b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (2 * REST_OCTETS)
+    with calling(calls) as server, server.client(b"") as client:
+        with suppress(ConnectionError):
+            client.sendall(head + bytes(2 * REST_OCTETS))
+        assert until(client, b"{}").startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_call_that_the_client_does_not_complete_is_not_answered():

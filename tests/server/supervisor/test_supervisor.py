@@ -1,5 +1,6 @@
 """A server with several worker processes: it works like one process, and replaces a worker process that dies."""
 
+import errno
 import os
 import signal
 import smtplib
@@ -17,7 +18,13 @@ import pytest
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.servers.running import System, logged
 from waypost import testing
+from waypost.config.sources import from_options
 from waypost.host.data_directory import DataDirectory, DataDirectoryError
+from waypost.observe import events
+from waypost.server.opening import CannotStart
+from waypost.server.runtime import ServerFailed
+from waypost.server.supervisor.restarts import MOST_FAILED_STARTS
+from waypost.server.supervisor.supervisor import Supervisor
 
 WORKERS = 2
 
@@ -31,18 +38,14 @@ class Workers(System):
 
     def wait_for_replacement(self, number, killed):
         """Wait until a worker process has been replaced, and the replacement listens. Return the line of its end."""
-        wait_until(lambda: self.pid(number) != killed)
-        started = [line["worker"] for line in logged(self.server, "listening") if line["edge"] == "smtp"]
-        wait_until(lambda: len(self.listening(number)) > started.count(number) or self.is_ready(number))
+        wait_until(lambda: self.pid(number) != killed and self.is_ready(number))
         return next(line for line in logged(self.server, "worker_ended") if line["pid"] == killed)
 
-    def listening(self, number):
-        lines = logged(self.server, "listening")
-        return [line for line in lines if line.get("worker") == number and line["edge"] == "smtp"]
-
     def is_ready(self, number):
+        """Return whether the worker process that was started last with this number listens."""
         starts = [line for line in logged(self.server, "worker_started") if line["number"] == number]
-        return len(self.listening(number)) >= len(starts)
+        lines = [line for line in logged(self.server, "listening") if line["worker"] == number]
+        return any(line["edge"] == "smtp" and line["timestamp"] > starts[-1]["timestamp"] for line in lines)
 
 
 @pytest.fixture
@@ -274,3 +277,66 @@ def test_a_signal_that_the_starting_process_ignores_stops_the_server(tmp_path, n
     process.send_signal(number)
     process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
+
+
+@pytest.mark.slow
+def test_a_signal_while_a_worker_process_is_being_started_stops_the_server(start):
+    """The new worker process used to ignore the signal, so the supervisor waited for it forever."""
+    for _ in range(10):
+        system = start()
+        killed = system.pid(2)
+        os.kill(killed, signal.SIGKILL)
+        while system.pid(2) == killed:
+            pass
+        assert system.server.stop() == 0
+
+
+def test_a_worker_process_that_cannot_be_started_does_not_end_the_others(start):
+    system = start()
+    address, key = system.new_address(), system.server.data / "master.key"
+    hidden = key.rename(key.with_name("hidden.key"))
+    killed = system.pid(2)
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: len(logged(system.server, "worker_ended")) >= 3)
+    assert f"{key} is missing" in logged(system.server, "worker_ended")[-1]["reason"]
+    hidden.rename(key)
+    wait_until(lambda: system.is_ready(2))
+    for _ in range(10):
+        system.deliver(b"Subject: hello\r\n\r\n", address)
+    assert len(system.ids_at(address)) == 10
+
+
+def test_if_no_process_can_be_forked_the_worker_process_is_started_later(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    emitted = []
+    settings = from_options(data=str(tmp_path / "data"), workers="2")
+    supervisor = Supervisor(settings, emit=emitted.append, warn=emitted.append)
+    monkeypatch.setattr("waypost.server.supervisor.supervisor.Worker", fail)
+    with pytest.raises(CannotStart, match="No process can be started: Resource temporarily unavailable"):
+        supervisor._start(2)
+    supervisor._is_ready = True
+    supervisor._start(2)
+    assert list(supervisor._due) == [2]
+    assert emitted[-1] == events.WorkerNotStarted(
+        number=2, reason="No process can be started: Resource temporarily unavailable."
+    )
+    for _ in range(MOST_FAILED_STARTS - 1):
+        supervisor._start(2)
+    with pytest.raises(ServerFailed, match="No worker process works, and none can be started"):
+        supervisor._start(2)
+
+
+def test_a_reload_does_not_end_a_worker_process_that_is_being_started(start):
+    system = start()
+    for _ in range(3):
+        killed = system.pid(2)
+        os.kill(killed, signal.SIGKILL)
+
+        def is_replaced(killed=killed):
+            os.kill(system.server._process.pid, signal.SIGHUP)
+            return system.pid(2) != killed and system.is_ready(2)
+
+        wait_until(is_replaced)
+    assert {line["reason"] for line in logged(system.server, "worker_ended")} == {"signal SIGKILL"}

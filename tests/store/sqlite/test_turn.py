@@ -259,3 +259,55 @@ def test_a_store_sees_a_change_that_another_process_made_to_the_owners_of_an_add
     found, own = asyncio.run(scenario())
     assert found == [{}, *[there] * 4, *[forwards] * 2, *[there] * 2, *[{}] * 2]
     assert own == there
+
+
+def test_a_process_with_a_time_limit_gets_its_turn_from_a_process_that_always_wants_it(path):
+    busy, other, is_over = Turn(path), Turn(path), threading.Event()
+
+    def write_always():
+        while not is_over.is_set():
+            busy.take()
+            busy.end()
+
+    writing = threading.Thread(target=write_always)
+    writing.start()
+    try:
+        for _ in range(3):
+            with other.taken_within(PATIENCE):
+                pass
+    finally:
+        is_over.set()
+        writing.join(PATIENCE)
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_process_whose_file_was_removed_does_not_write(path, is_replaced):
+    turn, file = Turn(path), path.with_name(f"{path.name}-turn")
+    file.unlink()
+    if is_replaced:
+        Turn(path).close()
+    with pytest.raises(OSError, match=r"-turn was removed or replaced\. Restart Waypost\."):
+        turn.take()
+    with pytest.raises(OSError, match="was removed or replaced"), turn.taken_within(PATIENCE):
+        pass
+
+
+def test_a_store_that_closes_without_its_turn_answers_all_callers(path, monkeypatch):
+    set_limits(monkeypatch, other_process=0.05)
+    monkeypatch.setattr(sqlite, "BATCH_LIMIT", 3)
+
+    async def scenario():
+        store = sqlite.SqliteStore(path, NoSeal())
+        store._watch.cancel()
+        other = Turn(path)
+        other.take()
+        waiting = [asyncio.ensure_future(store.write(lambda tx: None)) for _ in range(10)]
+        await asyncio.sleep(0)
+        await store.close()
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        other.end()
+        store._writer.join(PATIENCE)
+        assert not store._writer.is_alive()
+        return outcomes
+
+    assert {type(outcome) for outcome in asyncio.run(scenario())} == {ports.StoreUnavailable}

@@ -25,6 +25,9 @@ from waypost.smtp.server import tls
 from waypost.smtp.server.interfaces import Listener
 from waypost.smtp.server.listener import SmtpServer
 
+LEAST_MEMORY = 4 * 1024 * 1024
+"""The minimum number of bytes for incoming mail in one worker process, even if its share of `--smtp-memory` is less."""
+
 
 @dataclass(frozen=True)
 class SmtpEdge:
@@ -76,7 +79,7 @@ def _server(
         connections_each=settings.smtp_connections_each,
         new_connections_a_minute=settings.smtp_new_connections_each,
         messages_a_minute=settings.smtp_messages_each,
-        memory=settings.smtp_memory // common.processes,
+        memory=max(LEAST_MEMORY, settings.smtp_memory // common.processes),
         greeting_delay=settings.greeting_delay.total_seconds(),
     )
     backend = Backend(

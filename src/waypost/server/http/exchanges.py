@@ -177,6 +177,7 @@ class CallExchange(Exchange):
             return
         self._body += octets
         if len(self._body) > self._calls.body_limit:
+            self._connection.pause_reading()  # so that the client can read the refusal before the rest of the body
             self.end_of_body()
 
     def end_of_body(self) -> None:

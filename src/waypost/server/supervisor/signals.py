@@ -3,7 +3,7 @@
 import os
 import selectors
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -49,11 +49,12 @@ def handled() -> Iterator[Signals]:
         os.close(writing)
 
 
-def restore_in_worker() -> None:
-    """Give up the supervisor's handlers in a new worker process, so that signals end it until it has its own
-    handlers.
+def restore_in_worker(blocked: Collection[signal.Signals | int]) -> None:
+    """Remove the supervisor's handlers in a new worker process, so that signals end it until it has its own handlers.
+    Afterwards, block only the signals `blocked`, which were blocked before the fork.
     """
     signal.set_wakeup_fd(-1)
     for each in HANDLED:
         if signal.getsignal(each) is not signal.SIG_IGN:
             signal.signal(each, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

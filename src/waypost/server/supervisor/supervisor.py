@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -29,10 +30,13 @@ from waypost.server.opening import CannotStart
 from waypost.server.runtime import ServerFailed
 from waypost.server.service import Service, report_risks
 from waypost.server.supervisor import signals
-from waypost.server.supervisor.restarts import MOST, PERIOD, pause_before_restart
+from waypost.server.supervisor.restarts import MOST, PERIOD, pause_after_failed_start, pause_before_restart
 from waypost.server.supervisor.signals import Signals
 from waypost.server.supervisor.worker import Ready, Report, Worker
 from waypost.server.supervisor.worker_process import WorkerProcess
+
+STOP_EVERY = 1.0
+"""The number of seconds after which the supervisor repeats SIGTERM to worker processes that have not ended."""
 
 Sockets = dict[tuple[str, int], list[socket.socket]]
 """The bound sockets of one worker process; see `WorkerProcess.sockets`."""
@@ -55,12 +59,15 @@ class Supervisor:
         self._due: dict[int, float] = {}
         """The monotonic time at which to start each worker process that must be replaced, keyed by its number."""
         self._ends: list[float] = []
-        """The monotonic times at which worker processes have ended without being told to, within `PERIOD`."""
+        """The monotonic times at which worker processes have ended without being told to, within `PERIOD`. Worker
+        processes that could not start do not count."""
+        self._failed_starts: Counter[int] = Counter()
+        """How often in a row each worker process could not start, keyed by its number."""
         self._is_ready = False
         """Whether all worker processes have started for the first time."""
         self._is_stopping = False
         self._had_terminal = runtime.has_terminal()
-        self._lifeline, self._held = os.pipe()
+        self._pipe_end, self._held = os.pipe()
         """A pipe whose second end only the supervisor holds. The first end closes when the supervisor has ended."""
 
     def run(self, when_ready: Callable[[Ready], None]) -> None:
@@ -117,13 +124,18 @@ class Supervisor:
 
     def _start(self, number: int) -> None:
         is_first = number == 1 and not self._is_ready
-        worker = Worker(number, lambda report: self._work(number, report, is_first=is_first))
+        try:
+            worker = Worker(number, lambda report: self._work(number, report, is_first=is_first))
+        except OSError as error:
+            reason = f"No process can be started: {error.strerror}."
+            self._emit(events.WorkerNotStarted(number=number, reason=reason))
+            self._retry_later(number, reason)
+            return
         self._workers[number] = worker
         self._emit(events.WorkerStarted(number=number, pid=worker.pid))
 
     def _work(self, number: int, report: Report, *, is_first: bool) -> int:
         """Run a worker process, and return its exit code. Only the worker process calls this method."""
-        signals.restore_in_worker()
         os.close(self._held)
         for other in self._workers.values():
             other.close()
@@ -149,7 +161,7 @@ class Supervisor:
                     runtime.run(
                         service,
                         lambda run: report.ready(Ready(run, service.instance_id, service.where)),
-                        lifeline=self._lifeline,
+                        supervisor_pipe=self._pipe_end,
                     )
                 )
             except (CannotStart, DataDirectoryError, ServerFailed) as error:
@@ -162,13 +174,15 @@ class Supervisor:
 
     # Running
 
-    def _wait(self, received: Signals) -> None:
-        """Wait until something happens, and handle it. Raises `CannotStart` and `ServerFailed`."""
+    def _wait(self, received: Signals, *, seconds: float | None = None) -> None:
+        """Wait until something happens, but at most `seconds`, and handle it. Raises `CannotStart` and
+        `ServerFailed`.
+        """
         now = time.monotonic()
         for number in [number for number, due in self._due.items() if due <= now]:
             del self._due[number]
             self._start(number)
-        pause = max(0.0, min(self._due.values()) - now) if self._due else None
+        pause = max(0.0, min(self._due.values()) - now) if self._due else seconds
         by_pipe = {worker.reports: worker for worker in self._workers.values()}
         names, readable = received.wait(by_pipe, pause)
         for pipe in readable:
@@ -184,7 +198,8 @@ class Supervisor:
             return
         if received is signal.SIGHUP and not (self._had_terminal and not runtime.has_terminal()):
             for worker in self._workers.values():
-                os.kill(worker.pid, signal.SIGHUP)
+                if worker.ready:  # SIGHUP would end a worker process that has no handler yet
+                    os.kill(worker.pid, signal.SIGHUP)
             return
         self._emit(events.Stopping(signal=received.name))
         self._is_stopping = True
@@ -197,15 +212,30 @@ class Supervisor:
         if self._is_stopping:
             return
         self._emit(events.WorkerEnded(number=worker.number, pid=worker.pid, reason=worker.error or how))
-        if not self._is_ready:
-            raise CannotStart(worker.error or f"Worker process {worker.number} ended with {how} while it started.")
+        reason = worker.error or f"Worker process {worker.number} ended with {how}."
+        if not worker.ready:
+            self._retry_later(worker.number, reason)
+            return
+        self._failed_starts[worker.number] = 0
         now = time.monotonic()
         self._ends = [*(end for end in self._ends if end > now - PERIOD), now]
         pause = pause_before_restart(self._ends, now)
         if pause is None:
-            reason = worker.error or f"The last one, worker process {worker.number}, ended with {how}."
             raise ServerFailed(f"More than {MOST} worker processes ended within {PERIOD:g} s. {reason}")
         self._due[worker.number] = now + pause
+
+    def _retry_later(self, number: int, reason: str) -> None:
+        """Decide what to do after a worker process could not start. Raises `CannotStart` if the server has never been
+        ready, and `ServerFailed` if no worker process works.
+        """
+        if not self._is_ready:
+            raise CannotStart(reason)
+        self._failed_starts[number] += 1
+        works = any(worker.ready for worker in self._workers.values())
+        pause = pause_after_failed_start(self._failed_starts[number], others_work=works)
+        if pause is None:
+            raise ServerFailed(f"No worker process works, and none can be started. {reason}")
+        self._due[number] = time.monotonic() + pause
 
     # Stopping
 
@@ -214,10 +244,10 @@ class Supervisor:
         self._is_stopping = True
         self._due.clear()
         self._close_sockets()
-        for worker in self._workers.values():
-            worker.stop()
         while self._workers:
-            self._wait(received)
+            for worker in self._workers.values():
+                worker.stop()
+            self._wait(received, seconds=STOP_EVERY)
 
     def _close_sockets(self) -> None:
         """Close this process's copies of the sockets. If the supervisor kept its copies, clients could still connect

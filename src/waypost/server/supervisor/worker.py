@@ -4,11 +4,14 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from waypost.host.run_file import Run
+from waypost.server.supervisor import signals
 
 _READ_AT_ONCE = 65_536
 
@@ -42,16 +45,20 @@ class Worker:
         """The file descriptor from which the process's reports can be read, with `receive`."""
         for stream in (sys.stdout, sys.stderr):  # otherwise, both processes would write what is in the buffer
             stream.flush()
+        # A signal must not reach the new process while it still has the supervisor's handlers, which would ignore it.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signals.HANDLED)
         try:
             self.pid = os.fork()
+            if self.pid == 0:
+                os.close(self.reports)
+                signals.restore_in_worker(blocked)
+                _exit_after(work, Report(writing))
         except OSError:
             os.close(self.reports)
-            os.close(writing)
             raise
-        if self.pid == 0:
-            os.close(self.reports)
-            _exit_after(work, Report(writing))
-        os.close(writing)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            os.close(writing)
 
     def receive(self) -> None:
         """Read what the process has reported since the last call. The supervisor calls this method when there is
@@ -103,12 +110,15 @@ class Report:
         os.write(self._pipe, json.dumps(report).encode() + b"\n")
 
 
-def _exit_after(work: Callable[[Report], int], report: Report) -> None:
+def _exit_after(work: Callable[[Report], int], report: Report) -> NoReturn:
     """Run the work of a worker process, and end the process without returning to the code of the supervisor."""
     code = 1
     try:
         code = work(report)
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+    except BaseException:  # noqa: BLE001 - the process ends here, whatever the error is
+        traceback.print_exc()
     finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
         os._exit(code)

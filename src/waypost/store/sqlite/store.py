@@ -124,7 +124,7 @@ class SqliteStore:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="waypost-reader")
         self._writer = threading.Thread(target=self._write_batches, name="waypost-writer", daemon=True)
         self._writer.start()
-        self._watch = self._loop.call_later(WATCH_EVERY, self._refuse_if_turn_is_late)
+        self._watch_turn()
 
     async def read(self, use_case: Callable[[ports.ReadTx], T]) -> T:
         """Run a use case that makes one or a few point queries. The use case runs immediately, on the event loop."""
@@ -183,9 +183,11 @@ class SqliteStore:
         while self._writer.is_alive() and not self._is_turn_late:
             await self._loop.run_in_executor(None, self._writer.join, WATCH_EVERY)
         self._watch.cancel()
+        self._refuse_if_turn_is_late()
         self._long_reading.connection.interrupt()  # no caller waits for its result any more
         await self._loop.run_in_executor(None, self._reader.shutdown)
-        self._connections.close()
+        if not self._writer.is_alive():  # otherwise it still waits for its turn, with files that must stay open
+            self._connections.close()
 
     def _refuse_when_closed(self) -> None:
         if self._closed:
@@ -235,16 +237,20 @@ class SqliteStore:
         since = self._waits_since
         return since is not None and time.monotonic() - since > time_limits.LIMITS.other_process
 
-    def _refuse_if_turn_is_late(self) -> None:
-        """If the writer has waited too long for its turn, refuse the waiting writes, and call this method again soon.
+    def _watch_turn(self) -> None:
+        """Check now, and then repeatedly, whether the writer's turn is late."""
+        self._watch = self._loop.call_later(WATCH_EVERY, self._watch_turn)
+        self._refuse_if_turn_is_late()
 
-        Another process can keep its turn for long if, for example, it was stopped with SIGSTOP.
+    def _refuse_if_turn_is_late(self) -> None:
+        """If the writer has waited too long for its turn, refuse all waiting writes. Another process can keep its turn
+        for long if, for example, it was stopped with SIGSTOP.
         """
-        self._watch = self._loop.call_later(WATCH_EVERY, self._refuse_if_turn_is_late)
         if self._is_turn_late:
-            for job in self._next_batch():
-                job.error = _turn_failed(TurnIsLate(time_limits.LIMITS.other_process))
-                job.report()
+            while batch := self._next_batch():
+                for job in batch:
+                    job.error = _turn_failed(TurnIsLate(time_limits.LIMITS.other_process))
+                    job.report()
 
 
 def _report_all(batch: list[_Job]) -> None:

@@ -19,7 +19,8 @@ from waypost.store.sqlite import search as sqlite_search
 _QUERIES = {name: query.sql for name, query in sql.load("sqlite").items()}
 
 _CHANGES = re.compile(
-    r"\b(INSERT INTO|UPDATE|DELETE FROM) (email_addresses|instances|alias_link_ends|routes|deployment_marks)\b"
+    r"\b((INSERT|REPLACE)(\s+OR\s+\w+)?\s+INTO|UPDATE(\s+OR\s+\w+)?|DELETE\s+FROM)\s+"
+    r"(email_addresses|instances|alias_link_ends|routes|deployment_marks)\b"
 )
 _CHANGING = {name for name, query in _QUERIES.items() if _CHANGES.search(query)}
 """The names of the queries that may change the directory or the routes, and with them the deliveries of a message."""

@@ -8,13 +8,13 @@ which wakes the process when its turn begins.
 import fcntl
 import mmap
 import os
-import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_VERSION = struct.Struct("=Q")
+_VERSION_OCTETS = 8
+"""The size of the version in the file. The processor reads and writes it in one step."""
 
 _TRY_EVERY = 0.01
 """Seconds between two attempts of `taken_within`."""
@@ -39,16 +39,18 @@ class Turn:
 
     def __init__(self, database: Path) -> None:
         """Open the two files beside the file `database`. Create the files if needed. Raises `OSError`."""
-        self._next = _open(database, "next")
+        self._path = database.with_name(f"{database.name}-turn")
+        self._next = _open(database.with_name(f"{database.name}-next"))
         try:
-            self._turn = _open(database, "turn")
+            self._turn = _open(self._path)
         except OSError:
             os.close(self._next)
             raise
         try:
-            if os.fstat(self._turn).st_size < _VERSION.size:
-                os.pwrite(self._turn, bytes(_VERSION.size), 0)  # a hole would crash the process if the disk is full
-            self._shared = mmap.mmap(self._turn, _VERSION.size)
+            if os.fstat(self._turn).st_size < _VERSION_OCTETS:
+                os.pwrite(self._turn, bytes(_VERSION_OCTETS), 0)  # a hole would crash the process if the disk is full
+            self._mapped = mmap.mmap(self._turn, _VERSION_OCTETS)
+            self._version = memoryview(self._mapped).cast("Q")
         except OSError:
             self._close_files()
             raise
@@ -60,56 +62,62 @@ class Turn:
 
         Data that was read after the version was read is still correct if the version is the same.
         """
-        (version,) = _VERSION.unpack_from(self._shared)
+        version = self._version[0]
         return None if version % 2 else version
 
     def begin_change(self) -> None:
         """Make the version None until the end of the turn, because the transaction may change the directory or the
         routes. Only the process that has the turn may call this method.
         """
-        (version,) = _VERSION.unpack_from(self._shared)
-        if version % 2 == 0:
-            _VERSION.pack_into(self._shared, 0, version + 1)
+        if self._version[0] % 2 == 0:
+            self._version[0] += 1
 
     def take(self) -> None:
-        """Wait for the turn, without a time limit."""
+        """Wait for the turn, without a time limit. Raises `OSError` if the file `…-turn` was removed or replaced."""
         fcntl.flock(self._next, fcntl.LOCK_EX)
         try:
             fcntl.flock(self._turn, fcntl.LOCK_EX)
         finally:
             fcntl.flock(self._next, fcntl.LOCK_UN)
+        self._refuse_other_file()
+
+    def _refuse_other_file(self) -> None:
+        """End the turn and raise `OSError` if other processes would now open another file than this process."""
+        try:
+            is_same = os.path.samestat(os.fstat(self._turn), self._path.stat())
+        except FileNotFoundError:
+            is_same = False
+        if not is_same:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
+            raise OSError(f"{self._path} was removed or replaced. Restart Waypost.")
 
     @contextmanager
     def taken_within(self, seconds: float) -> Iterator[None]:
         """Have the turn during the `with` block. Raises `TurnIsLate` if the turn does not begin in time."""
         deadline = time.monotonic() + seconds
-        while not self._is_taken():
-            if time.monotonic() >= deadline:
-                raise TurnIsLate(seconds)
-            time.sleep(_TRY_EVERY)
+        for lock in (self._next, self._turn):
+            while not _is_locked(lock):
+                if time.monotonic() >= deadline:
+                    fcntl.flock(self._next, fcntl.LOCK_UN)
+                    raise TurnIsLate(seconds)
+                time.sleep(_TRY_EVERY)
+        fcntl.flock(self._next, fcntl.LOCK_UN)
+        self._refuse_other_file()
         try:
             yield
         finally:
             self.end()
 
-    def _is_taken(self) -> bool:
-        """Take the turn if no other process has it. Return whether this process has the turn now."""
-        try:
-            fcntl.flock(self._turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
     def end(self) -> None:
         """End the turn, so that the next process can begin its turn."""
-        (version,) = _VERSION.unpack_from(self._shared)
-        if version % 2:
-            _VERSION.pack_into(self._shared, 0, version + 1)
+        if self._version[0] % 2:
+            self._version[0] += 1
         fcntl.flock(self._turn, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close both files. This ends the turn, if the process has it."""
-        self._shared.close()
+        self._version.release()
+        self._mapped.close()
         self._close_files()
 
     def _close_files(self) -> None:
@@ -117,6 +125,14 @@ class Turn:
         os.close(self._next)
 
 
-def _open(database: Path, end: str) -> int:
-    path = database.with_name(f"{database.name}-{end}")
+def _is_locked(file: int) -> bool:
+    """Lock a file if no other process has locked it. Return whether this process has the lock now."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
