@@ -44,7 +44,7 @@ def start_and_stop(path, **settings):
 
 def contents(path):
     """The contents of all files, except the index file that SQLite creates whenever it opens a database."""
-    return {file.name: file.read_bytes() for file in path.iterdir() if not file.name.endswith("-shm")}
+    return {file.name: file.read_bytes() for file in path.iterdir() if not file.name.endswith(("-shm", "-turn"))}
 
 
 def refusal(path, **settings):

@@ -234,7 +234,7 @@ def test_a_container_with_any_user_id_starts_in_a_directory_that_the_root_group_
     data.chmod(0o770)
     with running_as(USER, 0, data) as output:
         assert "is ready" in output
-        assert '"event":"data_directory_shared"' in output
+        wait_until(lambda: '"event":"data_directory_shared"' in (place / "server.log").read_text())
         assert command_as(USER, 0, "keys", "list", "--data", data).returncode == 0
         assert waypost_process("keys", "list", "--data", data).returncode == 0  # root, in the same container
         assert waypost_process("queue", "--data", data).returncode == 0

@@ -160,13 +160,13 @@ def test_sighup_reaches_all_worker_processes(start):
 def test_worker_processes_that_end_again_and_again_end_the_server(start):
     system = start()
     while system.server._process.poll() is None:
-        pid = system.pid(2)
-        if is_running(pid):
+        wait_until(lambda: system.is_ready(2) or system.server._process.poll() is not None)
+        if is_running(pid := system.pid(2)):
             os.kill(pid, signal.SIGKILL)
             wait_until(lambda pid=pid: system.pid(2) != pid or system.server._process.poll() is not None)
     assert system.server._process.returncode == 1
     assert (
-        "waypost: More than 20 worker processes ended within 60 s. The last one, worker process 2, ended with signal "
+        "waypost: More than 20 worker processes ended within 60 s. Worker process 2 ended with signal "
         "SIGKILL." in system.server.log.read_text(encoding="utf-8")
     )
     assert not is_running(system.pid(1))

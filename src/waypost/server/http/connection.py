@@ -294,8 +294,9 @@ class HttpConnection(asyncio.Protocol):
             self.transport.resume_reading()
 
     def log_failure(self, error: Exception) -> None:
-        """Log an error of an application."""
-        self.shared.incidents.report(error, where="http")
+        """Log an error of an application, unless the application has already logged it."""
+        if not isinstance(error, events.AlreadyReported):
+            self.shared.incidents.report(error, where="http")
 
     # For the server
 
