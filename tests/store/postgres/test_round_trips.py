@@ -43,7 +43,8 @@ class Cost:
 
 
 def expected() -> dict[str, Cost]:
-    rows = ROW.finditer(PAGE.read_text(encoding="utf-8"))
+    _, table = PAGE.read_text(encoding="utf-8").split("\n## The cost of each call on PostgreSQL\n")
+    rows = ROW.finditer(table)
     numbers = {row["name"]: [int(row[name].replace(",", "")) for name in ("trips", "sent", "received")] for row in rows}
     return {name: Cost(*costs) for name, costs in numbers.items()}
 
