@@ -43,7 +43,7 @@ def server(request, tmp_path, monkeypatch):
 def pid_of(server, number):
     if number == SUPERVISOR:
         return server._process.pid
-    return [line["pid"] for line in logged(server, "worker_started") if line["number"] == number][-1]
+    return [line["pid"] for line in logged(server, "worker_started") if line["worker"] == number][-1]
 
 
 def kill(server, number):

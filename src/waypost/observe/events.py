@@ -26,9 +26,9 @@ class Reopened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStarted:
-    """The supervisor has started a worker process."""
+    """The supervisor has started a worker process, which does not serve clients yet. `worker` is its number."""
 
-    number: int
+    worker: int
     pid: int
 
 
@@ -36,16 +36,18 @@ class WorkerStarted:
 class WorkerEnded:
     """A worker process has ended although the server is not stopping. The supervisor replaces the worker process."""
 
-    number: int
+    worker: int
     pid: int
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerNotStarted:
-    """The supervisor cannot start a worker process now, and tries again later."""
+    """A worker process has ended before it could serve clients, or could not be started. If the server has already been
+    ready, the supervisor tries again later.
+    """
 
-    number: int
+    worker: int
     reason: str
 
 

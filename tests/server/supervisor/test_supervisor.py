@@ -34,7 +34,7 @@ class Workers(System):
 
     def pid(self, number):
         """Return the process id of the current worker process with this number."""
-        return [line["pid"] for line in logged(self.server, "worker_started") if line["number"] == number][-1]
+        return [line["pid"] for line in logged(self.server, "worker_started") if line["worker"] == number][-1]
 
     def wait_for_replacement(self, number, killed):
         """Wait until a worker process has been replaced, and the replacement listens. Return the line of its end."""
@@ -43,7 +43,7 @@ class Workers(System):
 
     def is_ready(self, number):
         """Return whether the worker process that was started last with this number listens."""
-        starts = [line for line in logged(self.server, "worker_started") if line["number"] == number]
+        starts = [line for line in logged(self.server, "worker_started") if line["worker"] == number]
         lines = [line for line in logged(self.server, "listening") if line["worker"] == number]
         return any(line["edge"] == "smtp" and line["timestamp"] > starts[-1]["timestamp"] for line in lines)
 
@@ -297,8 +297,8 @@ def test_a_worker_process_that_cannot_be_started_does_not_end_the_others(start):
     hidden = key.rename(key.with_name("hidden.key"))
     killed = system.pid(2)
     os.kill(killed, signal.SIGKILL)
-    wait_until(lambda: len(logged(system.server, "worker_ended")) >= 3)
-    assert f"{key} is missing" in logged(system.server, "worker_ended")[-1]["reason"]
+    wait_until(lambda: len(logged(system.server, "worker_not_started")) >= 2)
+    assert f"{key} is missing" in logged(system.server, "worker_not_started")[-1]["reason"]
     hidden.rename(key)
     wait_until(lambda: system.is_ready(2))
     for _ in range(10):
@@ -320,7 +320,7 @@ def test_if_no_process_can_be_forked_the_worker_process_is_started_later(tmp_pat
     supervisor._start(2)
     assert list(supervisor._due) == [2]
     assert emitted[-1] == events.WorkerNotStarted(
-        number=2, reason="No process can be started: Resource temporarily unavailable."
+        worker=2, reason="No process can be started: Resource temporarily unavailable."
     )
     for _ in range(MOST_FAILED_STARTS - 1):
         supervisor._start(2)

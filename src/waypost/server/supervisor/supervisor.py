@@ -128,11 +128,11 @@ class Supervisor:
             worker = Worker(number, lambda report: self._work(number, report, is_first=is_first))
         except OSError as error:
             reason = f"No process can be started: {error.strerror}."
-            self._emit(events.WorkerNotStarted(number=number, reason=reason))
+            self._emit(events.WorkerNotStarted(worker=number, reason=reason))
             self._retry_later(number, reason)
             return
         self._workers[number] = worker
-        self._emit(events.WorkerStarted(number=number, pid=worker.pid))
+        self._emit(events.WorkerStarted(worker=number, pid=worker.pid))
 
     def _work(self, number: int, report: Report, *, is_first: bool) -> int:
         """Run a worker process, and return its exit code. Only the worker process calls this method."""
@@ -211,11 +211,12 @@ class Supervisor:
         worker.close()
         if self._is_stopping:
             return
-        self._emit(events.WorkerEnded(number=worker.number, pid=worker.pid, reason=worker.error or how))
         reason = worker.error or f"Worker process {worker.number} ended with {how}."
         if not worker.ready:
+            self._emit(events.WorkerNotStarted(worker=worker.number, reason=worker.error or how))
             self._retry_later(worker.number, reason)
             return
+        self._emit(events.WorkerEnded(worker=worker.number, pid=worker.pid, reason=worker.error or how))
         self._failed_starts[worker.number] = 0
         now = time.monotonic()
         self._ends = [*(end for end in self._ends if end > now - PERIOD), now]
