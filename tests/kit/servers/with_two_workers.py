@@ -1,5 +1,8 @@
 """A plugin for pytest: every server that a test starts has two worker processes (`make workers`)."""
 
+from itertools import pairwise
+from pathlib import Path
+
 import pytest
 
 from waypost.testing import process
@@ -17,11 +20,15 @@ _make = process.Server.__init__
 
 
 def _with_two_workers(self, data, *options):
-    if "--workers" not in options and not any(
-        "virtual" in option for option in options
-    ):  # a virtual clock needs a single process
+    if "--workers" not in options and not _has_virtual_clock(options):
         options = (*options, "--workers", "2")
     _make(self, data, *options)
+
+
+def _has_virtual_clock(options):
+    """Return whether a server has a virtual clock, which needs a single process."""
+    files = [Path(file) for option, file in pairwise(options) if option == "--config"]
+    return any("virtual" in text for text in (*options, *(file.read_text() for file in files if file.exists())))
 
 
 process.Server.__init__ = _with_two_workers
