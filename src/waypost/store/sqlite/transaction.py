@@ -106,26 +106,20 @@ class SqliteTransaction(Transaction):
         return self.connection.execute(query, bindable(parameters)).fetchall()
 
     def _fetch(self, query: str, parameters: rows.Row) -> list[Any]:
-        if query in _CHANGING:
-            self.before_change()
-        try:
-            return self._cursor.execute(_QUERIES[query], parameters).fetchall()
-        except sqlite3.IntegrityError as error:
-            raise _translated(error) from error
+        return self._run_on(self._cursor.execute, query, parameters).fetchall()
 
     def _execute(self, query: str, parameters: rows.Row) -> sqlite3.Cursor:
-        if query in _CHANGING:
-            self.before_change()
-        try:
-            return self.connection.execute(_QUERIES[query], parameters)
-        except sqlite3.IntegrityError as error:
-            raise _translated(error) from error
+        return self._run_on(self.connection.execute, query, parameters)
 
     def _execute_each(self, query: str, parameters: Iterable[rows.Row]) -> None:
+        self._run_on(self.connection.executemany, query, parameters)
+
+    def _run_on(self, run: Callable[[str, Any], sqlite3.Cursor], query: str, parameters: Any) -> sqlite3.Cursor:
+        """Run a named query with a method of `sqlite3`. Raises a domain error for a violated constraint."""
         if query in _CHANGING:
             self.before_change()
         try:
-            self.connection.executemany(_QUERIES[query], parameters)
+            return run(_QUERIES[query], parameters)
         except sqlite3.IntegrityError as error:
             raise _translated(error) from error
 
