@@ -23,6 +23,7 @@ from waypost.store.common import time_limits
 from waypost.store.common.statements import Seal
 from waypost.store.postgres import connection as postgres_connection
 from waypost.store.postgres import errors as postgres_errors
+from waypost.store.postgres.callers import Callers
 from waypost.store.postgres.connection import Beginning, Where
 from waypost.store.postgres.pipelined import PipelinedConnection
 from waypost.store.postgres.pool import none_free
@@ -75,20 +76,14 @@ class Groups(ABC):
         self._tasks: set[asyncio.Task[None]] = set()
         self._patience: asyncio.TimerHandle | None = None
         self._expiry: asyncio.TimerHandle | None = None
-        self._callers = 0
-        self._closed = False
-        self._left = asyncio.Event()
-        """An event that is set after `close` has been called and the last call of `run` has ended."""
+        self._callers = Callers()
 
     async def run(self, use_case: Callable[[Any], T], *, alone: Callable[[], Awaitable[T]]) -> T:
         """Run a use case in a group, or with `alone` if it cannot share a transaction.
 
         Raises `StoreUnavailable` if the store fails, and the exceptions that the use case raises.
         """
-        if self._closed:
-            raise ports.StoreUnavailable("the store is closed")
-        self._callers += 1
-        try:
+        with self._callers:
             job = Job(use_case, self._loop.time(), self._loop.create_future())
             self._waiting.append(job)
             self._arrange()
@@ -96,23 +91,14 @@ class Groups(ABC):
                 result: T = job.result
                 return result
             return await alone()
-        finally:
-            self._callers -= 1
-            if self._closed and not self._callers:
-                self._left.set()
 
     async def close(self) -> None:
         """Wait until the waiting use cases have finished, then close the connections. The wait has a time limit."""
-        self._closed = True
-        if self._callers:
-            try:
-                async with asyncio.timeout(time_limits.LIMITS.answer):
-                    await self._left.wait()
-            except TimeoutError:
-                while self._waiting:
-                    self._waiting.popleft().fail(ports.StoreUnavailable("the store is closed"))
-                for session in list(self._working):
-                    session.pipelined.lose(_NoAnswer("the store is closed"))
+        if not await self._callers.close(time_limits.LIMITS.answer):
+            while self._waiting:
+                self._waiting.popleft().fail(ports.StoreUnavailable("the store is closed"))
+            for session in list(self._working):
+                session.pipelined.lose(_NoAnswer("the store is closed"))
         for timer in filter(None, (self._patience, self._expiry)):
             timer.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

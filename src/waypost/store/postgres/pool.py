@@ -29,6 +29,7 @@ from waypost.store.common import time_limits
 from waypost.store.common.statements import Seal
 from waypost.store.postgres import connection as postgres_connection
 from waypost.store.postgres import errors as postgres_errors
+from waypost.store.postgres.callers import Callers
 from waypost.store.postgres.connection import Beginning, Where
 from waypost.store.postgres.transaction import Connection, PostgresTransaction
 
@@ -155,25 +156,14 @@ class Pool:
         self._threads = ThreadPoolExecutor(size, thread_name_prefix=f"waypost-{name}")
         self._idle: list[Session] = []
         self._working: set[Session] = set()
-        self._callers = 0
-        self._closed = False
-        """Whether the pool refuses new work."""
-        self._left = asyncio.Event()
-        """An event that is set after `close` has been called and the last call of `run` has ended."""
+        self._callers = Callers()
         self.is_ended = False
         """Whether the pool also refuses work that is already waiting for a connection."""
 
     async def run(self, work: Callable[[Session], T]) -> T:
         """Run `work` on a thread, with a connection. Raises `StoreUnavailable` if `work` does not finish in time."""
-        if self._closed:
-            raise ports.StoreUnavailable("the store is closed")
-        self._callers += 1
-        try:
+        with self._callers:
             return await self._run(work)
-        finally:
-            self._callers -= 1
-            if self._closed and not self._callers:
-                self._left.set()
 
     async def _run(self, work: Callable[[Session], T]) -> T:
         try:
@@ -215,11 +205,7 @@ class Pool:
         `wait_for` is the time limit in seconds; None means `TimeLimits.answer`. When the time limit is reached, work
         that is still running loses its connection.
         """
-        self._closed = True
-        if self._callers:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(time_limits.LIMITS.answer if wait_for is None else wait_for):
-                    await self._left.wait()
+        await self._callers.close(time_limits.LIMITS.answer if wait_for is None else wait_for)
         self.is_ended = True
         ended = self._loop.run_in_executor(None, self._threads.shutdown)
         done = set[asyncio.Future[None]]()
