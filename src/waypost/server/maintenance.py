@@ -3,7 +3,7 @@ deliveries.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -61,10 +61,7 @@ class Maintenance:
                 ("old refusals", self.forget_refusals),
                 ("purge", self.purge),
             ):
-                try:
-                    await job()
-                except Exception as error:  # noqa: BLE001 - the other jobs must run, whatever the error is
-                    self.incidents.report(error, where=where)
+                await self._attempt(job, where=where)
             begun_before = self.mail_clock() - accept.LONGEST_TRANSFER
             await asyncio.sleep(EVERY)
 
@@ -72,21 +69,22 @@ class Maintenance:
         """Store the planned deliveries of older messages in rounds, until cancelled."""
         age = self.first_plan_age
         while True:
-            try:
-                await self.store_planned(age)
-            except Exception as error:  # noqa: BLE001 - the next round must run, whatever the error is
-                self.incidents.report(error, where="planned deliveries")
+            await self._attempt(partial(self.store_planned, age), where="planned deliveries")
             age = PLAN_AGE
             await asyncio.sleep(PLAN_AGE.total_seconds())
 
     async def run_removals(self) -> None:
         """Remove the rows of deleted instances in rounds, until cancelled."""
         while True:
-            try:
-                await self.remove_deleted_instances()
-            except Exception as error:  # noqa: BLE001 - the next round must run, whatever the error is
-                self.incidents.report(error, where="deleted instances")
+            await self._attempt(self.remove_deleted_instances, where="deleted instances")
             await asyncio.sleep(REMOVALS_EVERY)
+
+    async def _attempt(self, job: Callable[[], Awaitable[None]], *, where: str) -> None:
+        """Run a job. If it fails, log the error."""
+        try:
+            await job()
+        except Exception as error:  # noqa: BLE001 - the other jobs and rounds must run, whatever the error is
+            self.incidents.report(error, where=where)
 
     async def remove_deleted_instances(self) -> None:
         """Remove the rows of all deleted instances, in short transactions. Rows that another transaction has locked
