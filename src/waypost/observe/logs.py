@@ -142,8 +142,7 @@ def name_of(kind: type[Any]) -> str:
 
 
 def _terminal() -> Render:
-    # Imported only for a terminal: structlog imports rich, which takes a tenth of a second.
-    import structlog  # noqa: PLC0415
+    import structlog  # noqa: PLC0415 - only for a terminal: it imports rich, which takes a tenth of a second
 
     renderer = structlog.dev.ConsoleRenderer(exception_formatter=_traceback)
 

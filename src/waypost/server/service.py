@@ -82,6 +82,8 @@ class Service:
         self.roles = frozenset(roles)
         self.directory = process.directory if process else data_directory.DataDirectory(settings.data)
         self._process = process
+        self._processes = process.count if process else 1
+        """The number of processes that the server consists of."""
         self.emit = emit
         self.incidents = Incidents(emit, of_store=STORE_FAILURES)
         self.tasks = Tasks(self.incidents)
@@ -173,11 +175,10 @@ class Service:
         When the service stops, it ends all tasks before it closes the database.
         """
         settings = self.settings
-        processes = self._process.count if self._process else 1
         store = open_store(
             self.directory,
             database,
-            connections=max(FEWEST, settings.database_connections // processes),
+            connections=max(FEWEST, settings.database_connections // self._processes),
             prepares=settings.database_prepared_statements,
         )
         opened.push_async_callback(store.close)
@@ -211,7 +212,7 @@ class Service:
             virtual_clock=self._virtual_clock,
             ids=Ids(),
             limit_state=process.limit_state if process else OwnState(),
-            processes=process.count if process else 1,
+            processes=self._processes,
             emit=self.emit,
             tasks=self.tasks,
         )

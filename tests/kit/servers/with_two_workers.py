@@ -3,8 +3,7 @@
 from itertools import pairwise
 from pathlib import Path
 
-import pytest
-
+from tests.kit.skips import skip_by_name
 from waypost.testing import process
 
 NOT_HERE = {
@@ -35,7 +34,4 @@ process.Server.__init__ = _with_two_workers
 
 
 def pytest_collection_modifyitems(items):
-    for item in items:
-        name = getattr(item, "originalname", item.name)
-        if name in NOT_HERE:
-            item.add_marker(pytest.mark.skip(reason=NOT_HERE[name]))
+    skip_by_name(items, NOT_HERE)

@@ -1,7 +1,6 @@
 """A plugin for pytest: every server that a test starts keeps its data in PostgreSQL (`make postgresql`)."""
 
-import pytest
-
+from tests.kit.skips import skip_by_name
 from tests.kit.stores import postgresql
 from waypost.testing import process
 
@@ -36,7 +35,4 @@ process.Server.__init__ = _on_postgresql
 
 
 def pytest_collection_modifyitems(items):
-    for item in items:
-        name = getattr(item, "originalname", item.name)
-        if name in NOT_HERE:
-            item.add_marker(pytest.mark.skip(reason=NOT_HERE[name]))
+    skip_by_name(items, NOT_HERE)

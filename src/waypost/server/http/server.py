@@ -16,14 +16,12 @@ from waypost.server.http import heads
 from waypost.server.http.connection import HttpConnection, Shared
 from waypost.server.http.exchanges import Calls
 from waypost.server.http.limits import HttpAdmission, HttpBounds
+from waypost.server.sockets import BACKLOG
 
 TICK_SECONDS = 0.1
 """The number of seconds between two ticks of the main loop."""
 
 TICKS_A_SECOND = 10
-
-BACKLOG = 1024
-"""The number of connections that the operating system accepts before the server does."""
 
 SHUTDOWN_SECONDS = 10.0
 """The maximum time in seconds for which a server that stops waits for the responses in progress."""

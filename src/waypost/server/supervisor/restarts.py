@@ -19,7 +19,6 @@ AT_ONCE = 3
 PAUSE = 0.5
 """The number of seconds before a worker process is replaced, if more than `AT_ONCE` have ended."""
 
-
 LONGEST_PAUSE = 10.0
 """The maximum number of seconds between two attempts to start a worker process."""
 
