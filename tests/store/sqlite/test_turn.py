@@ -1,7 +1,6 @@
 """Several processes write to one SQLite file in turn, and a process that was killed keeps no other process waiting."""
 
 import asyncio
-import fcntl
 import multiprocessing
 import os
 import signal
@@ -12,6 +11,7 @@ import pytest
 from tests.kit.patience import NEVER, PATIENCE, until, wait_until
 from tests.kit.stores.calls import associating, creating, deleting, disassociating
 from tests.kit.stores.time_limits import set_limits
+from tests.kit.stores.turns import is_waiting
 from tests.kit.values import NoSeal, make_instance
 from waypost.app import ports
 from waypost.store.sqlite import store as sqlite
@@ -41,16 +41,6 @@ def holder(path):
     yield process, ended
     process.kill()
     process.join()
-
-
-def is_waiting(path):
-    """Return whether a process waits for its turn."""
-    with path.with_name(f"{path.name}-next").open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def test_a_process_that_waits_gets_the_turn_before_the_process_that_has_just_ended_its_turn(path):

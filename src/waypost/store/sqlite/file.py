@@ -19,6 +19,11 @@ STEPS_BETWEEN_CHECKS = 1_000
 """The number of steps of SQLite's virtual machine between two checks of a time limit."""
 
 
+PREPARED = 400
+"""The maximum number of prepared statements of a connection. An INSERT has one for each number of rows that it can
+insert (`drafts.py`).
+"""
+
 WAL_OCTETS = 64 * 1024 * 1024
 """The size in bytes to which SQLite truncates the write-ahead log after a burst of large messages."""
 
@@ -44,7 +49,11 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
     The mode is `ro` (read), `rw` (read and write), or `rwc` (read and write, and create the file if it is missing).
     """
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=PREPARED,
     )
     try:
         connection.execute(f"PRAGMA busy_timeout = {time_limits.LIMITS.other_process * 1000:.0f}")
@@ -53,6 +62,9 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
             _write_ahead(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA journal_size_limit = {WAL_OCTETS}")
+            # An INSERT of several rows must be undone if one row fails. By default, SQLite keeps what it needs for that
+            # in a temporary file.
+            connection.execute("PRAGMA temp_store = MEMORY")
     except sqlite3.Error:
         connection.close()
         raise

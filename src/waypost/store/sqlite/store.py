@@ -25,7 +25,9 @@ from waypost.app import ports
 from waypost.store.common import time_limits
 from waypost.store.common.statements import Seal
 from waypost.store.common.turns import Turns
+from waypost.store.sqlite import drafts
 from waypost.store.sqlite import file as sqlite_file
+from waypost.store.sqlite.drafts import Draft, Drafting
 from waypost.store.sqlite.transaction import SqliteTransaction
 from waypost.store.sqlite.turn import Turn, TurnIsLate
 
@@ -52,6 +54,8 @@ class _Job:
 
     use_case: Callable[[ports.WriteTx], Any]
     future: "asyncio.Future[Any]"
+    draft: Draft | None = None
+    """The use case's result and inserts, if they were decided before the turn."""
     result: Any = None
     error: BaseException | None = None
 
@@ -115,6 +119,8 @@ class SqliteStore:
                 if not only_new:  # commands skip this check, because the server makes it when it starts
                     sqlite_file.refuse_damage(connection)
                 self._reading = opens("ro")
+                self._reading.directory_version = self._writing.directory_version
+                self._drafting = Drafting(self._reading, seal)
                 self._long_reading = opens("ro")
                 self._long_reading.connection.execute(f"PRAGMA cache_size = -{LONG_READ_CACHE_KIB}")
                 self._connections = opened.pop_all()
@@ -152,14 +158,16 @@ class SqliteStore:
         outcome.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._turns.leave, account))
         return await asyncio.wrap_future(outcome)
 
-    async def write(self, use_case: Callable[[ports.WriteTx], T], *, may_share: bool = False) -> T:  # noqa: ARG002
+    async def write(self, use_case: Callable[[ports.WriteTx], T], *, may_share: bool = False) -> T:
         """Run a use case that changes data. When `write` returns, the changes are on the disk.
 
-        On SQLite, all waiting writes share a transaction, whatever `may_share` is.
+        On SQLite, all waiting writes share a transaction, whatever `may_share` is. If it is true, the use case is
+        decided before the turn, if possible.
         """
         self._refuse_when_closed()
+        draft = self._drafting.draft(use_case) if may_share else None
         future: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.append(_Job(use_case, future))
+        self._jobs.append(_Job(use_case, future, draft))
         self._wakes.put(True)
         return await future
 
@@ -216,6 +224,7 @@ class SqliteStore:
         try:
             batch = self._next_batch()
             if batch:
+                _discard_old_drafts(batch, self._turn.version)
                 _run_batch(self._writing, batch)
         finally:
             self._turn.end()
@@ -262,8 +271,17 @@ class _HalfDone(Exception):
     """A use case failed after it had changed data, so its changes must be rolled back."""
 
 
+def _discard_old_drafts(batch: list[_Job], version: int | None) -> None:
+    """Discard the drafts that are not valid in this turn. `version` is the version of the directory and the routes."""
+    for job in batch:
+        if job.draft and job.draft.version != version:
+            job.draft = None
+
+
 def _run_batch(tx: SqliteTransaction, batch: list[_Job]) -> None:
     """Run the jobs in one transaction, and commit it. If the transaction fails, all of its jobs fail.
+
+    Jobs with a draft are first, because the other jobs may change the directory.
 
     This function never raises an exception, because the writer must continue with the next batch. If a job fails, the
     function stores the error in the job.
@@ -274,8 +292,10 @@ def _run_batch(tx: SqliteTransaction, batch: list[_Job]) -> None:
             connection.execute("ROLLBACK")
         connection.execute("BEGIN IMMEDIATE")
         try:
+            _insert_drafts(tx, batch)
             for job in batch:
-                _run(tx, job)
+                if job.draft is None:
+                    _run(tx, job)
         except _HalfDone:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -289,6 +309,17 @@ def _run_batch(tx: SqliteTransaction, batch: list[_Job]) -> None:
         with suppress(sqlite3.Error):
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+
+
+def _insert_drafts(tx: SqliteTransaction, batch: list[_Job]) -> None:
+    """Insert the rows of all drafts. Raises `_HalfDone` if a row cannot be inserted."""
+    try:
+        drafts.insert(tx.connection, [job.draft for job in batch if job.draft])
+    except sqlite3.Error as error:
+        raise _HalfDone from error
+    for job in batch:
+        if job.draft:
+            job.result = job.draft.result
 
 
 def _run(tx: SqliteTransaction, job: _Job) -> None:

@@ -16,13 +16,13 @@ from waypost.store.common.transaction import Transaction
 from waypost.store.sql.kinds import to_json
 from waypost.store.sqlite import search as sqlite_search
 
-_QUERIES = {name: query.sql for name, query in sql.load("sqlite").items()}
+QUERIES = {name: query.sql for name, query in sql.load("sqlite").items()}
 
 _CHANGES = re.compile(
     r"\b((INSERT|REPLACE)(\s+OR\s+\w+)?\s+INTO|UPDATE(\s+OR\s+\w+)?|DELETE\s+FROM)\s+"
     r"(email_addresses|instances|alias_link_ends|routes|deployment_marks)\b"
 )
-_CHANGING = {name for name, query in _QUERIES.items() if _CHANGES.search(query)}
+CHANGING = {name for name, query in QUERIES.items() if _CHANGES.search(query)}
 """The names of the queries that may change the directory or the routes, and with them the deliveries of a message."""
 
 _OWNERS_OF, _OWNERS_KEPT = 4, 500
@@ -116,10 +116,10 @@ class SqliteTransaction(Transaction):
 
     def _run_on(self, run: Callable[[str, Any], sqlite3.Cursor], query: str, parameters: Any) -> sqlite3.Cursor:
         """Run a named query with a method of `sqlite3`. Raises a domain error for a violated constraint."""
-        if query in _CHANGING:
+        if query in CHANGING:
             self.before_change()
         try:
-            return run(_QUERIES[query], parameters)
+            return run(QUERIES[query], parameters)
         except sqlite3.IntegrityError as error:
             raise _translated(error) from error
 
