@@ -145,6 +145,9 @@ class RefusingGate:
         self._datas += 1
         return None if self._datas % 4 else replies.NO_MEMORY
 
+    def knows(self, address):
+        return False
+
 
 class Play:
     """A session that gets input, whose requests are answered, and whose invariants are checked after each step."""

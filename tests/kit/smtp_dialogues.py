@@ -36,6 +36,9 @@ class OpenGate:
 
     at_data = at_mail
 
+    def knows(self, address):
+        return False
+
     def refused(self, reply):
         pass
 

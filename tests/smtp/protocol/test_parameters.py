@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from waypost.domain.mail.messages import NO_DSN, Dsn, RecipientDsn
 from waypost.smtp.protocol import grammar, parameters, replies
-from waypost.smtp.protocol.parameters import NO_PARAMETERS, Refused, Transaction
+from waypost.smtp.protocol.parameters import NO_PARAMETERS, Mail, Refused, Transaction
 
 LIMIT = 1_000
 
@@ -255,7 +255,7 @@ def test_any_parameter_value_is_accepted_or_refused_with_a_reply(value):
             result = read(f"{name}={value}")
         except Refused:
             continue
-        words = [result.envid, result.ret] if isinstance(result, Transaction) else [result.orcpt, *result.notify]
+        words = [result.envid, result.ret] if isinstance(result, Mail) else [result.orcpt, *result.notify]
         assert all(word.isprintable() for word in words)
 
 
@@ -312,19 +312,19 @@ def test_a_non_ascii_sender_requires_smtputf8(sender):
 
 
 def test_a_transaction_without_dsn_parameters_requests_no_dsn():
-    transaction = mail("SIZE=1")
+    transaction = Transaction(mail("SIZE=1"))
     transaction.notifications += [NO_PARAMETERS, NO_PARAMETERS]
     assert transaction.dsn is NO_DSN
 
 
 def test_the_dsn_parameters_of_recipients_are_in_the_order_of_the_recipients():
-    transaction = mail("ENVID=an-id")
+    transaction = Transaction(mail("ENVID=an-id"))
     transaction.notifications += [NO_PARAMETERS, rcpt("NOTIFY=NEVER"), NO_PARAMETERS]
     assert transaction.dsn == Dsn("", "an-id", (NO_PARAMETERS, RecipientDsn(("NEVER",)), NO_PARAMETERS))
 
 
 def test_dsn_parameters_of_the_message_alone_have_no_recipients():
-    transaction = mail("RET=HDRS")
+    transaction = Transaction(mail("RET=HDRS"))
     transaction.notifications += [NO_PARAMETERS]
     assert transaction.dsn == Dsn("HDRS", "", ())
 

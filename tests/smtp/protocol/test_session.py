@@ -253,6 +253,9 @@ class RefusesAll:
     def at_data(self):
         return replies.NO_MEMORY
 
+    def knows(self, address):
+        return False
+
     def refused(self, reply):
         pass
 

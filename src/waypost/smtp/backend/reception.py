@@ -156,17 +156,15 @@ class Reception:
         """Log that the session has refused a message by itself, without asking the backend."""
         self._backend.emit(events.MessageRefused(peer=self._peer, reply=str(reply)))
 
-    def answer_at_once(self, request: RecipientGiven) -> Reply | None:
-        """Accept the recipient if that is possible without a delay or a query, which is the usual case. Return None if
+    def knows(self, address: Address) -> bool:
+        """Return whether the recipient can be accepted without a delay or a query, which is the usual case. Otherwise,
         `answer` must answer the request.
         """
         backend = self._backend
-        if not backend.known.has(request.address, backend.store.directory_version()):
-            return None
+        if not backend.known.has(address, backend.store.directory_version()):
+            return False
         may_guess = self._trusted or self._in_trusted_network
-        if not may_guess and backend.admission.must_wait(self._peer, backend.clock()):
-            return None
-        return replies.RECIPIENT_OK
+        return may_guess or not backend.admission.must_wait(self._peer, backend.clock())
 
     async def answer(self, request: Request, pause: Pause = asyncio.sleep) -> Reply:
         """Return the reply to a request from the session. Never raises an exception.

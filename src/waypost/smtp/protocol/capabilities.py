@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
+from waypost.domain.directory.addresses import Address
 from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.data import PIECE
 from waypost.smtp.protocol.replies import Reply
@@ -63,6 +64,13 @@ class Gate(Protocol):
     def at_mail(self) -> Reply | None:
         """Return a reply that refuses a new message, or None if the message may begin. The session calls this method
         after MAIL.
+        """
+        ...
+
+    def knows(self, address: Address) -> bool:
+        """Return whether the server accepts mail for an address, as far as it can answer without a delay or a query.
+
+        The session calls this method for each valid RCPT, and makes a request if the result is false.
         """
         ...
 

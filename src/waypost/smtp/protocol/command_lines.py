@@ -1,15 +1,27 @@
 """Splits the client's input into command lines, and refuses lines that must not be parsed."""
 
+from functools import lru_cache
+from typing import NamedTuple
+
 from waypost.smtp.protocol import grammar, replies
 from waypost.smtp.protocol.replies import Reply
 
+LINES_KNOWN = 1_000
+"""The maximum number of command lines whose parsed form is kept, because clients repeat them. Only lines of at most
+`grammar.LINE_LIMIT` octets are kept.
+"""
 
-class Unreadable(Exception):
-    """Raised if a command line cannot be parsed. `reply` contains the reason."""
 
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(str(reply))
-        self.reply = reply
+class Line(NamedTuple):
+    """A complete command line."""
+
+    start: bytes
+    """The first octets of the line, in capitals: the verb of an ordinary command, with the character after it."""
+    verb: str = ""
+    """The verb, in capitals."""
+    argument: str = ""
+    refusal: Reply | None = None
+    """The reply to a line that cannot be parsed; None for all other lines."""
 
 
 class Input:
@@ -30,42 +42,27 @@ class Input:
         """Discard all input that has been received but not yet parsed."""
         self.octets.clear()
 
-    def next_line(self) -> bytes | Reply | None:
-        """Return the next command line with its CRLF.
+    def next_line(self) -> Line | Reply | None:
+        """Return the next command line.
 
         Returns None if no complete line has been received, or a reply if the session must end.
         """
         octets = self.octets
-        if not octets:
-            return None
-        if octets.startswith(grammar.TLS_HANDSHAKE):
-            return replies.NOT_SMTP
-        end = octets.find(b"\n")
-        if end < 0:
-            return self._check_unfinished()
-        line = bytes(octets[: end + 1])
-        del octets[: end + 1]
-        if not line.endswith(b"\r\n") or b"\r" in line[:-2]:
-            return replies.BARE_LINE_END
-        if not self._is_shortened and grammar.is_http(line):  # a shortened line has been checked already
-            return replies.NOT_SMTP
-        return line
-
-    def read(self, line: bytes) -> tuple[str, str]:
-        """Split the line from `next_line` into the verb, in capitals, and the argument. Raises `Unreadable`."""
-        if len(line) > grammar.LINE_LIMIT or self._is_shortened:
-            limit = grammar.line_limit(line)
-            was_shortened, self._is_shortened = self._is_shortened, False
-            if was_shortened or len(line) > limit:
-                raise Unreadable(replies.LINE_TOO_LONG.about(limit=limit))
-        try:
-            return grammar.split_command(line[:-2].decode())
-        except UnicodeDecodeError:
-            raise Unreadable(replies.NOT_UTF8) from None
+        end = octets.find(b"\n") + 1
+        if not end:
+            return self._check_unfinished() if octets else None
+        line = bytes(octets[:end])
+        del octets[:end]
+        if end <= grammar.LINE_LIMIT and not self._is_shortened:
+            return _read_again(line)
+        is_shortened, self._is_shortened = self._is_shortened, False
+        return _read(line, is_shortened=is_shortened)
 
     def _check_unfinished(self) -> Reply | None:
         """Check an incomplete line. Returns a reply if the session must end, otherwise None."""
         octets = self.octets
+        if octets.startswith(grammar.TLS_HANDSHAKE):
+            return replies.NOT_SMTP
         if b"\r" in octets[:-1]:
             return replies.BARE_LINE_END
         if len(octets) > grammar.LONGEST_LINE:
@@ -76,3 +73,27 @@ class Input:
             # CR of the line end.
             del octets[len("MAIL ") : -1]
         return None
+
+
+def _read(line: bytes, *, is_shortened: bool = False) -> Line | Reply:
+    """Parse a line with its line end, or return the reply with which the session must end.
+
+    `is_shortened` is true if the middle of the line was dropped.
+    """
+    if line.startswith(grammar.TLS_HANDSHAKE):
+        return replies.NOT_SMTP
+    if not line.endswith(b"\r\n") or b"\r" in line[:-2]:
+        return replies.BARE_LINE_END
+    if not is_shortened and grammar.is_http(line):  # a shortened line has been checked already
+        return replies.NOT_SMTP
+    start, limit = line[: len("MAIL ")].upper(), grammar.line_limit(line)
+    if is_shortened or len(line) > limit:
+        return Line(start, refusal=replies.LINE_TOO_LONG.about(limit=limit))
+    try:
+        return Line(start, *grammar.split_command(line[:-2].decode()))
+    except UnicodeDecodeError:
+        return Line(start, refusal=replies.NOT_UTF8)
+
+
+_read_again = lru_cache(maxsize=LINES_KNOWN)(_read)
+"""The same as `_read`, but with a cache."""

@@ -6,6 +6,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from waypost.domain.directory.addresses import Address
 from waypost.smtp.protocol import grammar, parameters, replies
 from waypost.smtp.protocol.capabilities import ehlo_reply
 from waypost.smtp.protocol.data import Body, ChunkDecoder
@@ -97,12 +98,12 @@ def _mail(exchange: Exchange, argument: str) -> Reply | None:
     if exchange.mails >= exchange.capabilities.mail_limit:
         exchange.close(replies.TOO_MANY_COMMANDS)
         return None
-    transaction = parameters.read_mail(argument, message_limit=exchange.capabilities.message_limit)
+    mail = parameters.read_mail(argument, message_limit=exchange.capabilities.message_limit)
     refusal = exchange.gate.at_mail()
     if refusal:
         return refusal
     exchange.mails += 1
-    exchange.transaction = transaction
+    exchange.transaction = parameters.Transaction(mail)
     exchange.move(Event.MAIL)
     return replies.SENDER_OK
 
@@ -111,30 +112,30 @@ def _rcpt(exchange: Exchange, argument: str) -> Reply | None:
     transaction, capabilities = exchange.transaction, exchange.capabilities
     assert transaction
     address, transaction.notification = parameters.read_rcpt(
-        argument, smtputf8=transaction.smtputf8, hostname=capabilities.hostname
+        argument, smtputf8=transaction.mail.smtputf8, hostname=capabilities.hostname
     )
     limit = capabilities.recipient_limit
-    if not transaction.sender:
+    if not transaction.mail.sender:
         limit = min(limit, capabilities.bounce_recipient_limit)
     if address is None:
         recipient_refused(exchange, replies.NO_SUCH_USER)
     elif len(transaction.recipients) >= limit:
         return replies.TOO_MANY_RECIPIENTS.about(limit=limit)
+    elif exchange.gate.knows(address):
+        recipient_accepted(exchange, address)
+        return replies.RECIPIENT_OK
     else:
-        exchange.ask(RecipientGiven(address, transaction.sender, exchange.client_name))
+        exchange.ask(RecipientGiven(address, transaction.mail.sender, exchange.client_name))
     return None
 
 
-def recipient_answered(exchange: Exchange, request: RecipientGiven, reply: Reply) -> None:
-    """Add a recipient to the transaction, or refuse the recipient, depending on the server's answer."""
-    if not reply.accepts:
-        recipient_refused(exchange, reply)
-        return
-    assert exchange.transaction
-    exchange.transaction.recipients.append(request.address)
-    exchange.transaction.notifications.append(exchange.transaction.notification)
+def recipient_accepted(exchange: Exchange, address: Address) -> None:
+    """Add a recipient to the transaction."""
+    transaction = exchange.transaction
+    assert transaction
+    transaction.recipients.append(address)
+    transaction.notifications.append(transaction.notification)
     exchange.move(Event.RCPT)
-    exchange.say(reply)
 
 
 def recipient_refused(exchange: Exchange, reply: Reply) -> None:
@@ -150,7 +151,7 @@ def recipient_refused(exchange: Exchange, reply: Reply) -> None:
 
 def _data(exchange: Exchange, _: str) -> Reply:
     assert exchange.transaction
-    if exchange.transaction.body == "BINARYMIME":
+    if exchange.transaction.mail.body == "BINARYMIME":
         return replies.OUT_OF_ORDER.about(verb="DATA", needed="BODY=BINARYMIME requires BDAT")
     refusal = exchange.gate.at_data()
     if refusal:
@@ -190,7 +191,7 @@ def _begin_chunks(exchange: Exchange) -> Transfer:
     body = _begin_body(exchange)
     if refusal:
         body.refuse(refusal)
-    may_be_binary = transaction is not None and transaction.body == "BINARYMIME"
+    may_be_binary = transaction is not None and transaction.mail.body == "BINARYMIME"
     return Transfer(body, chunks=ChunkDecoder(body, may_be_binary=may_be_binary))
 
 

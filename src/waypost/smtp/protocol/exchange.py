@@ -82,7 +82,7 @@ class Exchange:
 
     def say(self, reply: Reply) -> None:
         """Add a reply to the output for the client."""
-        self.output += bytes(reply)
+        self.output += reply.wire
 
     def ask(self, request: Request, *, octets: int = 0) -> None:
         """Make a request to the server. The session waits for the answer.
@@ -118,11 +118,11 @@ class Exchange:
         transaction = self.transaction
         assert transaction
         return Envelope(
-            sender=transaction.sender,
+            sender=transaction.mail.sender,
             recipients=tuple(address.text for address in transaction.recipients),
             helo=self.client_name,
             peer=self._peer,
-            protocol=self._protocol(smtputf8=transaction.smtputf8),
+            protocol=self._protocol(smtputf8=transaction.mail.smtputf8),
             body=body,
             tls=self.tls,
             dsn=transaction.dsn,

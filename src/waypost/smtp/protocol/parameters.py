@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 
 from waypost.domain.directory.addresses import Address
 from waypost.domain.mail.messages import NO_DSN, Dsn, RecipientDsn
@@ -10,6 +12,11 @@ from waypost.smtp.protocol import grammar, replies
 from waypost.smtp.protocol.replies import Reply
 
 NO_PARAMETERS = RecipientDsn()
+
+ARGUMENTS_KNOWN = 1_000
+"""The maximum number of arguments of MAIL, and of RCPT, whose parsed form is kept, because clients repeat them. An
+argument is at most `grammar.LONGEST_LINE` octets long.
+"""
 
 _NOTIFY = frozenset({"SUCCESS", "FAILURE", "DELAY"})
 _ORCPT = re.compile(r"(?P<kind>[A-Za-z0-9][A-Za-z0-9-]*);(?P<address>.+)")
@@ -23,15 +30,21 @@ class Refused(Exception):
         self.reply = reply
 
 
-@dataclass(slots=True)
-class Transaction:
-    """A mail transaction: the sender from MAIL, and the recipients from the accepted RCPT commands."""
+class Mail(NamedTuple):
+    """The sender and the parameters of a MAIL command."""
 
     sender: str
     body: str = "7BIT"
     smtputf8: bool = False
     ret: str = ""
     envid: str = ""
+
+
+@dataclass(slots=True)
+class Transaction:
+    """A mail transaction: the MAIL command, and the recipients from the accepted RCPT commands."""
+
+    mail: Mail
     recipients: list[Address] = field(default_factory=list)
     notifications: list[RecipientDsn] = field(default_factory=list)
     notification: RecipientDsn = NO_PARAMETERS
@@ -40,28 +53,30 @@ class Transaction:
     @property
     def dsn(self) -> Dsn:
         """The DSN parameters of the message and its recipients."""
-        is_requested = any(notification != NO_PARAMETERS for notification in self.notifications)
-        if not (is_requested or self.ret or self.envid):
+        ret, envid = self.mail.ret, self.mail.envid
+        is_requested = self.notifications.count(NO_PARAMETERS) < len(self.notifications)
+        if not (is_requested or ret or envid):
             return NO_DSN
-        return Dsn(self.ret, self.envid, tuple(self.notifications) if is_requested else ())
+        return Dsn(ret, envid, tuple(self.notifications) if is_requested else ())
 
 
-def read_mail(argument: str, *, message_limit: int) -> Transaction:
-    """Parse the argument of MAIL, and return the new mail transaction. Raises `Refused`."""
+@lru_cache(maxsize=ARGUMENTS_KNOWN)
+def read_mail(argument: str, *, message_limit: int) -> Mail:
+    """Parse the argument of MAIL. Raises `Refused`."""
     path = _path(argument, "FROM", replies.BAD_MAIL)
     if not grammar.is_reverse_path(path.text):
         raise Refused(replies.BAD_MAIL)
-    transaction = _with_parameters(path, message_limit) if path.parameters else Transaction(path.text)
-    if not path.text.isascii() and not transaction.smtputf8:
+    mail = _with_parameters(path, message_limit) if path.parameters else Mail(path.text)
+    if not path.text.isascii() and not mail.smtputf8:
         raise Refused(replies.NEEDS_SMTPUTF8)
-    return transaction
+    return mail
 
 
-def _with_parameters(path: grammar.Path, message_limit: int) -> Transaction:
+def _with_parameters(path: grammar.Path, message_limit: int) -> Mail:
     size = _one_of(path, "SIZE", _is_size, default="0")
     if int(size) > message_limit:
         raise Refused(replies.MESSAGE_TOO_BIG.about(limit=message_limit))
-    transaction = Transaction(
+    mail = Mail(
         sender=path.text,
         body=_one_of(path, "BODY", {"7BIT", "8BITMIME", "BINARYMIME"}.__contains__, default="7BIT"),
         smtputf8="SMTPUTF8" in path.parameters,
@@ -71,9 +86,10 @@ def _with_parameters(path: grammar.Path, message_limit: int) -> Transaction:
     if path.parameters.get("SMTPUTF8"):  # SMTPUTF8 has no value
         raise Refused(replies.BAD_PARAMETER.about(name="SMTPUTF8"))
     _refuse_unknown(path, {"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID"})
-    return transaction
+    return mail
 
 
+@lru_cache(maxsize=ARGUMENTS_KNOWN)
 def read_rcpt(argument: str, *, smtputf8: bool, hostname: str) -> tuple[Address | None, RecipientDsn]:
     """Parse the argument of RCPT, and return the address and its DSN parameters.
 

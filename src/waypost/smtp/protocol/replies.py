@@ -19,22 +19,23 @@ class Reply:
     """Advice for the sender; empty if there is nothing to do."""
     accepts: bool = field(init=False)
     """Whether the reply is positive, that is, whether its code is 2xx."""
-    _wire: bytes = field(init=False, repr=False)
+    wire: bytes = field(init=False, repr=False, compare=False)
+    """The reply as it is sent, with the code on each line (RFC 5321 section 4.2.1)."""
 
     def __post_init__(self) -> None:
         prefix = f"{self.enhanced} " if self.enhanced else ""
         *lines, last = self.text.split("\n")
         continued = "".join(f"{self.code}-{prefix}{line}\r\n" for line in lines)
         object.__setattr__(self, "accepts", 200 <= self.code < 300)
-        object.__setattr__(self, "_wire", f"{continued}{self.code} {prefix}{last}\r\n".encode())
+        object.__setattr__(self, "wire", f"{continued}{self.code} {prefix}{last}\r\n".encode())
 
     def __bytes__(self) -> bytes:
-        """Return the reply as it is sent, with the code on each line (RFC 5321 section 4.2.1)."""
-        return self._wire
+        """Return the reply as it is sent."""
+        return self.wire
 
     def __str__(self) -> str:
         """Return the reply as text for the log."""
-        return self._wire.decode().strip()
+        return self.wire.decode().strip()
 
     def about(self, **details: object) -> "Reply":
         """Return a copy of the reply, with its placeholders replaced by these values."""

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.capabilities import Capabilities, Gate, greeting
-from waypost.smtp.protocol.command_lines import Unreadable
-from waypost.smtp.protocol.commands import carry_out, recipient_answered
+from waypost.smtp.protocol.command_lines import Line
+from waypost.smtp.protocol.commands import carry_out, recipient_accepted, recipient_refused
 from waypost.smtp.protocol.exchange import Exchange
 from waypost.smtp.protocol.parameters import Refused
 from waypost.smtp.protocol.replies import Reply
@@ -141,7 +141,11 @@ class Session:
             raise RuntimeError("there is no request to answer")
         exchange.answered()
         if isinstance(request, RecipientGiven):
-            recipient_answered(exchange, request, reply)
+            if reply.accepts:
+                recipient_accepted(exchange, request.address)
+                exchange.say(reply)
+            else:
+                recipient_refused(exchange, reply)
         elif isinstance(request, MessageReceived):
             if reply.accepts:
                 self._commands = 0
@@ -258,29 +262,29 @@ class Session:
         if self._commands > self._capabilities.command_limit:
             exchange.close(replies.TOO_MANY_COMMANDS)
             return False
-        self._command(exchange, line)
+        try:
+            reply = line.refusal or carry_out(exchange, line.verb, line.argument)
+        except Refused as refused:
+            reply = refused.reply
+        if reply is not None:
+            if reply.code >= 400:
+                self._refuse(exchange, line, reply)
+            else:
+                exchange.say(reply)
         has_input = bool(exchange.input.octets) or exchange.transfer is not None
         return has_input and exchange.request is None
 
-    def _command(self, exchange: Exchange, line: bytes) -> None:
-        try:
-            verb, argument = exchange.input.read(line)
-            reply = carry_out(exchange, verb, argument)
-        except Refused as refused:
-            reply = refused.reply
-        except Unreadable as unreadable:
-            if line[: len("BDAT ")].upper() == b"BDAT ":  # without its size, the end of the chunk is unknown
-                exchange.close(replies.BAD_BDAT)
-                return
-            reply = unreadable.reply
-        if reply is None:
+    def _refuse(self, exchange: Exchange, line: Line, reply: Reply) -> None:
+        """Refuse a command with this reply, or end the session."""
+        if line.refusal and line.start == b"BDAT ":  # without its size, the end of the chunk is unknown
+            exchange.close(replies.BAD_BDAT)
             return
-        if reply.code >= 400 and line[: len("MAIL ")].upper() == b"MAIL ":
+        if line.start == b"MAIL ":
             self._gate.refused(reply)
         if reply.code >= 500:
             self.last_error = reply
             self._errors += 1
-            if not exchange.was_greeted and line[:4].upper() not in _GREETINGS:
+            if not exchange.was_greeted and line.start[:4] not in _GREETINGS:
                 exchange.close(reply)
                 return
             if self._errors >= self._capabilities.error_limit:

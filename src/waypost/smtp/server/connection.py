@@ -10,7 +10,7 @@ from waypost.net.tls_upgrade import TlsUpgrade, describe
 from waypost.smtp.backend.reception import Reception
 from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.replies import Reply
-from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, RecipientGiven, Request, TlsWanted
+from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, Request, TlsWanted
 from waypost.smtp.protocol.session import Session
 from waypost.smtp.server.deadlines import ClientTime
 from waypost.smtp.server.interfaces import Listener, Server
@@ -202,7 +202,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _refuse(self, reply: Reply) -> None:
         if not self._transport.is_closing() and self._can_speak:
-            self._transport.write(bytes(reply))
+            self._transport.write(reply.wire)
         self._close()
         if self._is_admitted:
             self._server.session_ended(self.peer, reply)
@@ -350,16 +350,7 @@ class Connection(asyncio.BufferedProtocol):
         """Carry out received commands up to the next request that cannot be answered at once."""
         if self._held and self._memory.is_scarce:
             session.spill()
-        commands = max(2, REQUESTS_A_TURN // (self._server.busy + 1))
-        request = session.next_request(commands)
-        while commands > 1 and isinstance(request, RecipientGiven):
-            reply = self._reception.answer_at_once(request)
-            if reply is None:
-                break
-            session.answer(reply)
-            commands -= 1
-            request = session.next_request(commands)
-        return request
+        return session.next_request(max(2, REQUESTS_A_TURN // (self._server.busy + 1)))
 
     async def _start_tls(self, session: Session) -> None:
         self._pause()  # the client's next bytes are for the TLS handshake
