@@ -168,7 +168,7 @@ def _traceback(out: TextIO, exc_info: Any) -> None:
 def _json() -> Render:
     def render(level: str, line: Any) -> bytes:
         cause = line.pop("exc_info", None)
-        line |= {"level": level, "timestamp": _timestamp()}
+        line |= {"level": level, "timestamp": datetime.now(UTC)}
         if cause is not None:
             line["exception"] = "".join(traceback.format_exception(cause)).removesuffix("\n")
         encoded = msgspec.json.encode(line)

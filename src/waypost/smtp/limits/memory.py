@@ -12,23 +12,14 @@ class Memory:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._used = 0
-
-    @property
-    def used(self) -> int:
+        self.used = 0
         """The number of bytes in use."""
-        return self._used
-
-    @property
-    def is_scarce(self) -> bool:
-        """Whether at least half of the memory is in use. If so, messages should be written to disk as they arrive."""
-        return self._used * 2 >= self._limit
-
-    @property
-    def is_full(self) -> bool:
-        """Whether all of the memory is in use. If so, no new message should begin."""
-        return self._used >= self._limit
+        self.change(0)
 
     def change(self, octets: int) -> None:
         """Add this number of bytes to the memory in use. A negative number subtracts."""
-        self._used += octets
+        self.used += octets
+        self.is_scarce = self.used * 2 >= self._limit
+        """Whether at least half of the memory is in use. If so, messages should be written to disk as they arrive."""
+        self.is_full = self.used >= self._limit
+        """Whether all of the memory is in use. If so, no new message should begin."""

@@ -45,7 +45,7 @@ class Exchange:
         self.tls = tls
         self.is_trusted = is_trusted
         self.input = Input()
-        self.output = bytearray()
+        self.output = b""
         self.request: Request | None = None
         """The unanswered request to the server; None if there is none."""
         self.requested_octets = 0

@@ -52,7 +52,10 @@ class Session:
         self._exchange = Exchange(
             capabilities, peer=peer, gate=gate, tls=tls, is_trusted=is_trusted or capabilities.lmtp
         )
-        self._has_more = False
+        self.has_more = False
+        """Whether `next_request` must be called again, because the last call returned only so that other clients could
+        be served.
+        """
         self._commands = 0
         """The number of commands since the last accepted message."""
         self._errors = 0
@@ -70,13 +73,6 @@ class Session:
         When the session is over, the caller sends the output and closes the connection.
         """
         return self._exchange.farewell
-
-    @property
-    def has_more(self) -> bool:
-        """Whether `next_request` must be called again, because the last call returned only so that other clients could
-        be served.
-        """
-        return self._has_more
 
     @property
     def transfers(self) -> int:
@@ -122,11 +118,13 @@ class Session:
         exchange = self._exchange
         if exchange.request is not None:
             raise RuntimeError("the last request has not been answered")
-        self._has_more = False
+        self.has_more = False
         for _ in range(commands):
-            if not self._step(exchange):
+            transfer = exchange.transfer
+            goes_on = self._step_transfer(exchange, transfer) if transfer else self._step_command(exchange)
+            if not goes_on:
                 return exchange.request
-        self._has_more = True
+        self.has_more = True
         return None
 
     def answer(self, reply: Reply) -> None:
@@ -166,8 +164,7 @@ class Session:
 
     def output(self) -> bytes:
         """Return the bytes to send to the client now, and clear the output buffer."""
-        octets = bytes(self._exchange.output)
-        self._exchange.output.clear()
+        octets, self._exchange.output = self._exchange.output, b""
         return octets
 
     def close(self, reply: Reply) -> None:
@@ -177,26 +174,21 @@ class Session:
         if not self._exchange.farewell:
             self._exchange.close(reply)
 
-    def _step(self, exchange: Exchange) -> bool:
-        """Process one step of the input.
-
-        Returns False if there is a new request, if the session is over, or if there is no more input.
-        """
-        transfer, state = exchange.transfer, exchange.state
-        if transfer is not None:
-            if self._hand_on_piece(transfer):
-                return False
-            if transfer.ended is not None:
-                self._end(transfer, transfer.ended)
-                return exchange.request is None
-            if state is not State.BETWEEN_CHUNKS:
-                if not exchange.input.octets:
-                    return False
-                transfer.take(exchange.input.octets)
-                return True
-        return state is not State.OVER and state is not State.TLS and self._step_command(exchange)
-
     # Messages
+
+    def _step_transfer(self, exchange: Exchange, transfer: Transfer) -> bool:
+        """Process one step of the input during the transfer of a message. Returns the same as `_step_command`."""
+        if self._hand_on_piece(transfer):
+            return False
+        if transfer.ended is not None:
+            self._end(transfer, transfer.ended)
+            return exchange.request is None
+        if exchange.state is State.BETWEEN_CHUNKS:
+            return self._step_command(exchange)
+        if not exchange.input.octets:
+            return False
+        transfer.take(exchange.input.octets)
+        return True
 
     def _hand_on_piece(self, transfer: Transfer) -> bool:
         start = transfer.body.handed_on
@@ -251,6 +243,10 @@ class Session:
     # Commands
 
     def _step_command(self, exchange: Exchange) -> bool:
+        """Process the next command of the input.
+
+        Returns False if there is a new request, if the session is over, or if there is no more input.
+        """
         line = exchange.input.next_line()
         if line is None:
             return False
