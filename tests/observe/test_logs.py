@@ -7,7 +7,9 @@ import os
 import re
 import sys
 import threading
+import weakref
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import get_args, get_type_hints
 
 import pytest
@@ -58,6 +60,28 @@ def test_a_failure_is_logged_with_its_cause_and_no_local_variables(log):
     assert "no space" in stream.written
     assert "an-id" in stream.written
     assert "BODY-SECRET" not in stream.written
+
+
+def test_a_line_that_waits_to_be_written_does_not_keep_its_exception(log):
+    class Bug(Exception):
+        pass
+
+    log, _ = log
+    cause = Bug()
+    is_kept = weakref.ref(cause)
+    log.emit(events.Failed(where="smtp", id="an-id", cause=cause))
+    del cause
+    assert is_kept() is None
+
+
+@pytest.mark.parametrize("log", [False], indirect=True, ids=["json"])
+def test_a_line_has_the_time_of_its_event(log):
+    log, stream = log
+    before = datetime.now(UTC)
+    log.emit(events.Stopped())
+    after = datetime.now(UTC)
+    log.close()
+    assert before <= datetime.fromisoformat(lines_of(stream)[0]["timestamp"]) <= after
 
 
 def test_every_line_that_is_not_for_a_terminal_is_json(log):

@@ -19,8 +19,8 @@ import msgspec
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
 
-Render = Callable[[str, Any], bytes]
-"""A function that turns a log level and an event's fields into the bytes of a log line."""
+Render = Callable[[datetime, str, Any], bytes]
+"""A function that turns an event's time, its log level and its fields into the bytes of a log line."""
 
 BACKLOG = 10_000
 """The maximum number of log lines that may wait to be written. Further lines are dropped and counted, because logging
@@ -30,7 +30,8 @@ must never delay mail.
 WRITE_EVERY = 0.1
 """The number of seconds between two checks for waiting lines.
 
-Lines are written together, because waking the log's thread for each line would slow down mail.
+Lines are made and written together, because that takes less time, and because waking the log's thread for each line
+would slow down mail.
 """
 
 
@@ -46,7 +47,8 @@ class Log:
         """
         self._has_thread = has_thread
         self._of_process = {"worker": worker} if worker else {}
-        self._lines: deque[bytes] = deque()
+        self._waiting: deque[bytes | tuple[datetime, events.Event]] = deque()
+        """The waiting lines, and the events whose lines are made when they are written."""
         self._dropped = 0
         self._counting = threading.Lock()
         """The lock that protects the count of dropped lines. It is needed because several threads emit events."""
@@ -60,8 +62,10 @@ class Log:
     def emit(self, event: events.Event) -> None:
         """Log an event. This method never raises and never waits, even if the log cannot be written."""
         try:
-            if len(self._lines) < BACKLOG:
-                self._lines.append(self._line(event))
+            if len(self._waiting) < BACKLOG:
+                now = datetime.now(UTC)
+                # A waiting exception would keep all the objects of its traceback in memory.
+                self._waiting.append(self._line(now, event) if hasattr(event, "cause") else (now, event))
                 if not self._has_thread and select.select([], [self._file], [], 0)[1]:
                     self._write_waiting()
                 return
@@ -79,16 +83,17 @@ class Log:
         if self._has_thread:
             self._thread.join(timeout=2)
 
-    def _line(self, event: events.Event) -> bytes:
+    def _line(self, moment: datetime, event: events.Event) -> bytes:
         kind: Any = type(event)
         name, field_names = _described(kind)
-        fields = {field: getattr(event, field) for field in field_names}
-        cause = fields.pop("cause", None)
-        if cause is None:
-            is_recovery = fields.get("works", False)
-            level = "warning" if kind in events.WARNINGS and not is_recovery else "info"
-            return self._render(level, {"event": name, **self._of_process, **fields})
-        return self._render("error", {"event": name, "exc_info": cause, **self._of_process, **fields})
+        line = {"event": name, **self._of_process}
+        for field in field_names:
+            line[field] = getattr(event, field)
+        if "cause" in line:
+            return self._render(moment, "error", {"exc_info": line.pop("cause"), **line})
+        is_recovery = line.get("works", False)
+        level = "warning" if kind in events.WARNINGS and not is_recovery else "info"
+        return self._render(moment, level, line)
 
     def _write(self) -> None:
         """Write the waiting lines repeatedly until the log is closed. This method runs on the log's own thread."""
@@ -99,16 +104,22 @@ class Log:
 
     def _write_waiting(self) -> None:
         """Write all waiting lines. Drop lines that cannot be written, and log their number at the next write."""
-        waiting = [self._lines.popleft() for _ in range(len(self._lines))]
-        count = len(waiting)
+        lines = []
+        for _ in range(len(self._waiting)):
+            waiting = self._waiting.popleft()
+            try:
+                lines.append(waiting if isinstance(waiting, bytes) else self._line(*waiting))
+            except Exception:  # noqa: BLE001 - an event that cannot be written
+                self._drop(1)
+        count = len(lines)
         with self._counting:
             dropped, self._dropped = self._dropped, 0
         if dropped:
-            waiting.append(self._line(events.LinesDropped(count=dropped)))
-        if not waiting:
+            lines.append(self._line(datetime.now(UTC), events.LinesDropped(count=dropped)))
+        if not lines:
             return
         try:
-            self._file.write(b"".join(waiting))
+            self._file.write(b"".join(lines))
             self._file.flush()
         except (OSError, ValueError):
             self._drop(count + dropped)
@@ -146,8 +157,9 @@ def _terminal() -> Render:
 
     renderer = structlog.dev.ConsoleRenderer(exception_formatter=_traceback)
 
-    def render(level: str, line: Any) -> bytes:
-        shown = renderer(None, level, {**line, "level": level, "timestamp": _timestamp()})
+    def render(moment: datetime, level: str, line: Any) -> bytes:
+        timestamp = moment.isoformat().replace("+00:00", "Z")
+        shown = renderer(None, level, {**line, "level": level, "timestamp": timestamp})
         return f"{shown}\n".encode()
 
     return render
@@ -166,9 +178,9 @@ def _traceback(out: TextIO, exc_info: Any) -> None:
 
 
 def _json() -> Render:
-    def render(level: str, line: Any) -> bytes:
+    def render(moment: datetime, level: str, line: Any) -> bytes:
         cause = line.pop("exc_info", None)
-        line |= {"level": level, "timestamp": datetime.now(UTC)}
+        line["level"], line["timestamp"] = level, moment
         if cause is not None:
             line["exception"] = "".join(traceback.format_exception(cause)).removesuffix("\n")
         encoded = msgspec.json.encode(line)
@@ -177,7 +189,3 @@ def _json() -> Render:
         return encoded + b"\n"
 
     return render
-
-
-def _timestamp() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
