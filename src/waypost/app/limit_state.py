@@ -1,6 +1,5 @@
 """The state of the limits on clients in the memory of one process, for a server that consists of one process."""
 
-from collections import Counter
 from collections.abc import Hashable
 from contextlib import AbstractContextManager, nullcontext
 
@@ -37,7 +36,7 @@ class OwnCounts:
     """The implementation of `ports.Counts` in the memory of one process."""
 
     def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
+        self._counts: dict[str, int] = {}
 
     def __len__(self) -> int:
         """Return the number of keys whose count is not zero."""
@@ -45,13 +44,15 @@ class OwnCounts:
 
     def of(self, key: str) -> int:
         """Return the count of a key."""
-        return self._counts[key]
+        return self._counts.get(key, 0)
 
     def change(self, key: str, by: int) -> None:
         """Add `by` to the count of a key. Forget keys whose count is zero."""
-        self._counts[key] += by
-        if not self._counts[key]:
-            del self._counts[key]
+        count = self.of(key) + by
+        if count:
+            self._counts[key] = count
+        else:
+            self._counts.pop(key, None)
 
 
 class OwnState:

@@ -1,5 +1,6 @@
 """The real clock, and a virtual clock that can be advanced, so that a test need not wait days for the last retry."""
 
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
@@ -9,8 +10,7 @@ LONGEST_STEP = timedelta(hours=6)
 
 def now() -> datetime:
     """Return the real time in UTC, truncated to whole milliseconds, because the store has that precision."""
-    moment = datetime.now(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    return datetime.fromtimestamp(time.time_ns() // 1_000_000 / 1_000, UTC)  # `datetime.replace` takes twice as long
 
 
 class VirtualClock:
