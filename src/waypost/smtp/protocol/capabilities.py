@@ -34,9 +34,12 @@ ERROR_LIMIT = 20
 """The number of refused commands after which the server ends a session."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Capabilities:
-    """The server's host name, the extensions that it offers, and the limits of a session."""
+    """The server's host name, the extensions that it offers, and the limits of a session.
+
+    Instances are compared by identity, so that the cached replies to each new client are found in little time.
+    """
 
     hostname: str
     lmtp: bool = False
