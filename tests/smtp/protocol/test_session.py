@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from tests.kit import invariants, smtp_dialogues
 from tests.kit.examples import examples
+from waypost.domain.mail.messages import RecipientDsn
 from waypost.smtp.protocol import grammar, replies
 from waypost.smtp.protocol.capabilities import Capabilities
+from waypost.smtp.protocol.command_lines import LINES_KNOWN
 from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, TlsWanted
 from waypost.smtp.protocol.session import COMMANDS_A_TURN
 
@@ -360,6 +362,57 @@ def test_the_refusal_of_a_line_near_the_limit_does_not_depend_on_how_it_is_split
     _, byte_by_byte = smtp_dialogues.play(a_session(), [octets[i : i + 1] for i in range(len(octets))])
     assert byte_by_byte == at_once
     assert at_once.endswith(bytes(replies.OK))
+
+
+def test_parsed_lines_use_little_memory_however_long_the_lines_of_clients_are():
+    def send(length, count):
+        for number in range(count):
+            session = a_session()
+            session.receive(b"NOOP %d" % number + b"x" * length + b"\r\n")
+            session.next_request()
+
+    send(50_000, 1)
+    tracemalloc.start()
+    send(50_000, 100)
+    many_long, _ = tracemalloc.get_traced_memory()
+    send(grammar.LINE_LIMIT - 20, 2 * LINES_KNOWN)
+    most, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert many_long < 100_000
+    assert most < LINES_KNOWN * (5 * grammar.LINE_LIMIT)
+
+
+class KnowsSupport(smtp_dialogues.OpenGate):
+    """A gate that knows one recipient."""
+
+    def knows(self, address):
+        return address.key == "support@example.com"
+
+
+def test_a_known_recipient_is_accepted_without_a_request():
+    session = smtp_dialogues.a_session(gate=KnowsSupport())
+    session.receive(
+        b"EHLO client.example\r\nMAIL FROM:<a@c.example>\r\nRCPT TO:<Support@example.com> NOTIFY=NEVER\r\n"
+        b"RCPT TO:<other@example.com>\r\nDATA\r\n"
+    )
+    request = session.next_request()
+    assert request.address.key == "other@example.com"
+    assert session.output().endswith(bytes(replies.RECIPIENT_OK))
+    session.answer(replies.NO_SUCH_USER)
+    session.receive(b"Hi!\r\n.\r\n")
+    message = session.next_request()
+    assert message.envelope.recipients == ("Support@example.com",)
+    assert message.envelope.dsn.recipients == (RecipientDsn(("NEVER",)),)
+
+
+def test_a_turn_also_ends_after_a_number_of_known_recipients():
+    session = smtp_dialogues.a_session(gate=KnowsSupport())
+    session.receive(
+        b"EHLO client.example\r\nMAIL FROM:<>\r\n" + b"RCPT TO:<support@example.com>\r\n" * COMMANDS_A_TURN
+    )
+    assert session.next_request() is None
+    assert session.has_more
+    assert session.waiting_octets == 2 * len(b"RCPT TO:<support@example.com>\r\n")
 
 
 def test_a_request_must_be_answered_before_the_next_request():
