@@ -41,6 +41,9 @@ class BrokenStore:
 
     write = search = read
 
+    def directory_version(self):
+        return None
+
     def access_key(self, access_key_id):
         return KEY if access_key_id == KEY.id else None
 

@@ -13,6 +13,7 @@ from waypost.api.wire import protocol, shapes
 from waypost.api.wire.http import Request, Response
 from waypost.app import ports
 from waypost.app.directory import access_keys
+from waypost.app.directory.known import Known
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.app.rate_limits import FailedSignatures
 from waypost.domain.directory.instances import Tenant
@@ -58,6 +59,8 @@ class Api:
         self._throttle = throttle
         self._older_regions = frozenset(older_regions)
         self._failures = failures
+        self._keys = Known[AccessKey]()
+        self._outputs = Known[calls.Output]()
 
     async def answer(self, request: Request, *, peer: str, request_id: str) -> Response:
         """Return the response to one HTTP request from the IP address `peer`. `request_id` also identifies an internal
@@ -108,11 +111,20 @@ class Api:
         """
         try:
             claim = sigv4.claim(request, service=SERVICE, older_regions=self._older_regions)
-            key = await self._store.read(lambda tx: access_keys.find(tx, claim.signer.access_key_id))
+            key = await self._key(claim.signer.access_key_id)
             return sigv4.verify(request, claim, key, now=now)
         except ApiError as error:
             delay = self._failures.delay(source.ip, now)
             raise _UnauthenticatedError(error.code, error.status, error.message, delay) from None
+
+    async def _key(self, access_key_id: str) -> AccessKey | None:
+        version = self._store.directory_version()
+        key = self._keys.get(access_key_id, version)
+        if key is None:
+            key = await self._store.read(lambda tx: access_keys.find(tx, access_key_id))
+            if key:
+                self._keys.add(access_key_id, key, version)
+        return key
 
     async def _perform(self, operation: table.Operation, call: calls.Call) -> calls.Output:
         """Authorise and run a call in one transaction. A call that changes data returns only after its changes are on
@@ -120,15 +132,17 @@ class Api:
         """
 
         def run(tx: Any) -> calls.Output:
-            if not call.key.allows_all:
-                for resource in operation.resources_of(call):  # every resource, before the operation reveals any data
-                    policy.authorise(tx, call, resource)
+            self._authorise(tx, operation, call)
             return operation.run(tx, call)
+
+        def look_up(tx: Any) -> calls.Output:
+            self._authorise(tx, operation, call)
+            return self._look_up(tx, operation, call)
 
         if operation.access is table.WRITE:
             return await self._store.write(run)
         if operation.access is table.LOOK_UP and not policy.may_depend_on_the_store(call):
-            return await self._store.read(run)
+            return await self._store.read(look_up)
         try:
             # A long read uses one snapshot, so that the policy and the operation see the same data.
             what = f"the data for {call.operation}"
@@ -137,6 +151,26 @@ class Api:
             if operation.access is table.SEARCH:
                 raise searching.took_too_long(error, call.members) from error
             raise
+
+    def _authorise(self, tx: Any, operation: table.Operation, call: calls.Call) -> None:
+        """Raise an `ApiError` unless the policy allows the call on every resource, before the operation reveals any
+        data.
+        """
+        if not call.key.allows_all:
+            for resource in operation.resources_of(call):
+                policy.authorise(tx, call, resource)
+
+    def _look_up(self, tx: Any, operation: table.Operation, call: calls.Call) -> calls.Output:
+        """Return the output of an operation that only looks up data. As long as the directory has not changed, equal
+        calls of a tenant have the same output.
+        """
+        version = self._store.directory_version()
+        question = (call.operation, call.tenant, call.members)
+        output = self._outputs.get(question, version)
+        if output is None:
+            output = operation.run(tx, call)
+            self._outputs.add(question, output, version)
+        return output
 
 
 def _refusal(error: ApiError, match: protocol.Match) -> Response:

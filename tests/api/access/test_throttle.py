@@ -173,6 +173,9 @@ class NoInstances:
     async def read(self, use_case):
         return use_case(self)
 
+    def directory_version(self):
+        return None
+
     def access_key(self, access_key_id):
         return KEY if access_key_id == KEY.id else None
 

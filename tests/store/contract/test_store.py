@@ -23,9 +23,10 @@ from tests.kit.stores.calls import (
 from tests.kit.stores.time_limits import set_limits
 from tests.kit.values import NOW, TENANT, a_delivery, a_message, an_email_address, make_instance
 from waypost.app import ports
-from waypost.app.directory import instances, tags
+from waypost.app.directory import access_keys, instances, tags
 from waypost.domain import errors
 from waypost.domain.directory.aliases import AliasLink
+from waypost.domain.iam.access_keys import AccessKey
 from waypost.domain.mail.routes import Route
 
 
@@ -327,7 +328,7 @@ def test_many_concurrent_reads_searches_and_writes_all_succeed(store, instance):
     check_invariants(store)
 
 
-def test_each_change_of_the_directory_or_the_routes_changes_the_version_and_mail_does_not(store, instance):
+def test_each_change_of_the_directory_the_routes_or_the_keys_changes_the_version_and_mail_does_not(store, instance):
     def version():
         return store.store.directory_version()
 
@@ -337,6 +338,11 @@ def test_each_change_of_the_directory_or_the_routes_changes_the_version_and_mail
         creating("help"),
         associating("support", "help"),
         disassociating("support", "help"),
+        partial(tags.add, tenant=TENANT, resource=tags.Resource("i"), new={"a": "b"}),
+        partial(tags.remove, tenant=TENANT, resource=tags.Resource("i"), keys=["a"]),
+        partial(access_keys.create, key=AccessKey("AKIA1", "secret", TENANT.account)),
+        partial(access_keys.set_active, access_key_id="AKIA1", active=False),
+        partial(access_keys.delete, access_key_id="AKIA1"),
         lambda tx: tx.put_routes([Route(match="*@example.com", to="smtp://there.example")], revision="r"),
         deleting("support"),
         deleting_instance(),

@@ -20,10 +20,11 @@ QUERIES = {name: query.sql for name, query in sql.load("sqlite").items()}
 
 _CHANGES = re.compile(
     r"\b((INSERT|REPLACE)(\s+OR\s+\w+)?\s+INTO|UPDATE(\s+OR\s+\w+)?|DELETE\s+FROM)\s+"
-    r"(email_addresses|instances|alias_link_ends|routes|deployment_marks)\b"
+    r"(email_addresses|instances|alias_link_ends|tags|routes|deployment_marks|access_keys)\b"
 )
 CHANGING = {name for name, query in QUERIES.items() if _CHANGES.search(query)}
-"""The names of the queries that may change the directory or the routes, and with them the deliveries of a message."""
+"""The names of the queries that may change the directory, the routes or the access keys: everything on which the
+deliveries of a message and the answers to look-ups depend."""
 
 _OWNERS_OF, _OWNERS_KEPT = 4, 500
 """The maximum number of addresses whose owners are cached together, and of such groups in the cache."""
