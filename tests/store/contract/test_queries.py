@@ -14,6 +14,7 @@ ONLY_IN_SQLITE = {
     "search_range": "SQLite gives each instance a range of numbers",
     "add_search_range": "SQLite gives each instance a range of numbers",
     "remove_emptied_search_range": "SQLite gives each instance a range of numbers",
+    "lock_with_links": "PostgreSQL reads the links in a separate query, after it has acquired the locks",
 }
 MORE_IN_POSTGRESQL = {
     "add_search_entry": ("trigrams",),  # SQLite computes the trigrams itself

@@ -26,14 +26,9 @@ def associate(
     """
 
     def effect() -> str:
-        email_addresses.lock(tx, tenant, instance_id, primary_id, alias_id)
-        links = tx.links_of((primary_id, alias_id))
+        links = email_addresses.lock_with_links(tx, tenant, instance_id, primary_id, alias_id)
         link = aliases.associate(
-            primary_id,
-            alias_id,
-            link_of_primary=links.get(primary_id),
-            link_of_alias=links.get(alias_id),
-            now=now,
+            primary_id, alias_id, link_of_primary=links[primary_id], link_of_alias=links[alias_id], now=now
         )
         tx.add_link(link)
         return ""
@@ -59,9 +54,8 @@ def disassociate(
     """
 
     def effect() -> str:
-        email_addresses.lock(tx, tenant, instance_id, primary_id, alias_id)
-        link = tx.links_of((primary_id,)).get(primary_id)
-        tx.remove_link(aliases.disassociate(primary_id, alias_id, link_of_primary=link))
+        links = email_addresses.lock_with_links(tx, tenant, instance_id, primary_id, alias_id)
+        tx.remove_link(aliases.disassociate(primary_id, alias_id, link_of_primary=links[primary_id]))
         return ""
 
     idempotency.once(tx, call, now=now, effect=effect)

@@ -1,7 +1,7 @@
 """Create, describe, search, update and delete email addresses."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +10,7 @@ from waypost.app.directory import idempotency, instances
 from waypost.domain import errors
 from waypost.domain.directory import addresses, search
 from waypost.domain.directory import tags as tagging
+from waypost.domain.directory.aliases import AliasLink
 from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.directory.instances import Tenant
 
@@ -207,6 +208,21 @@ def lock(tx: ports.WriteTx, tenant: Tenant, instance_id: str, *ids: str) -> None
     keeps the rows locked for too long.
     """
     held = tx.lock_email_addresses(tenant, instance_id, sorted(set(ids)))
+    _refuse_missing(tx, tenant, instance_id, ids, held)
+
+
+def lock_with_links(tx: ports.WriteTx, tenant: Tenant, instance_id: str, *ids: str) -> Mapping[str, AliasLink | None]:
+    """Lock email addresses of an instance until the transaction ends, like `lock`, and return their alias links by the
+    ids. Raises the errors that `lock` raises.
+    """
+    links = tx.lock_with_links(tenant, instance_id, sorted(set(ids)))
+    _refuse_missing(tx, tenant, instance_id, ids, links)
+    return links
+
+
+def _refuse_missing(
+    tx: ports.WriteTx, tenant: Tenant, instance_id: str, ids: Sequence[str], held: Container[str]
+) -> None:
     for email_address_id in ids:
         if email_address_id not in held:
             raise _missing(tx, tenant, instance_id, email_address_id)

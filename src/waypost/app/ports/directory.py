@@ -188,6 +188,14 @@ class WriteDirectory(Protocol):
         """
         ...
 
+    def lock_with_links(self, tenant: Tenant, instance_id: str, ids: Sequence[str]) -> dict[str, AliasLink | None]:
+        """Lock these email addresses of the tenant's instance until the transaction ends. Return the ids of those that
+        exist in this instance, each with the alias link of its email address, or None if it has none.
+
+        The links are those that exist when all locks have been acquired.
+        """
+        ...
+
     def lock_email_address(self, tenant: Tenant, instance_id: str, email_address_id: str) -> EmailAddress | None:
         """Lock an email address of the tenant's instance until the transaction ends, and return it. Return None if it
         does not exist in this instance.

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 
+from waypost.domain.directory.aliases import AliasLink
 from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.directory.instances import Tenant
 from waypost.domain.directory.search import Condition
@@ -36,6 +37,11 @@ class PostgresQueries(Transaction):
 
     def _search(self, tenant: Tenant, instance_id: str, condition: Condition) -> postgres_search.Search | None:
         return postgres_search.Search(condition, instance_id) if self.instance(tenant, instance_id) else None
+
+    def lock_with_links(self, tenant: Tenant, instance_id: str, ids: Sequence[str]) -> dict[str, AliasLink | None]:
+        held = self.lock_email_addresses(tenant, instance_id, ids)
+        links = self.links_of(ids)  # a separate query, as `links_of` in `sql/postgres/directory.sql` explains
+        return {email_address_id: links.get(email_address_id) for email_address_id in held}
 
     def _list(self, texts: Sequence[str]) -> list[str]:
         return list(texts)

@@ -22,6 +22,7 @@ from waypost.app.directory import email_addresses
 from waypost.app.directory.email_addresses import Domains
 from waypost.domain import errors
 from waypost.domain.directory import addresses, search
+from waypost.domain.directory.aliases import AliasLink
 from waypost.domain.directory.search import Comparison, Field, Tagged
 
 LATER = NOW + timedelta(milliseconds=1)
@@ -217,6 +218,10 @@ def test_only_email_addresses_of_the_instance_are_locked(store, instance):
     assert locked == {"a", "c"}
     assert store.write(lambda tx: tx.lock_email_addresses(OTHERS[0], "i", ["a"])) == set()
     assert store.write(lambda tx: tx.lock_email_addresses(TENANT, "i", [])) == set()
+    associate(store, "a", "b")
+    link = AliasLink("a", "b", NOW)
+    for tenant, found in ((TENANT, {"a": link, "b": link, "c": None}), (OTHERS[0], {})):
+        assert store.write(lambda tx, of=tenant: tx.lock_with_links(of, "i", ["a", "b", "c", "d", "nobody"])) == found
     assert store.write(lambda tx: tx.lock_email_address(TENANT, "i", "a")) == an_email_address("a")
     for elsewhere in ((TENANT, "i", "d"), (TENANT, "i", "nobody"), (TENANT, "j", "a"), (OTHERS[0], "i", "a")):
         assert store.write(lambda tx, where=elsewhere: tx.lock_email_address(*where)) is None

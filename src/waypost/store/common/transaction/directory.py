@@ -140,6 +140,10 @@ class DirectoryQueries(Statements):
         found = self._all("lock_email_addresses", self._list_of(ids), instance_id, tenant.account, tenant.region)
         return {email_address_id for (email_address_id,) in found}
 
+    def lock_with_links(self, tenant: Tenant, instance_id: str, ids: Sequence[str]) -> dict[str, AliasLink | None]:
+        found = self._all("lock_with_links", self._list_of(ids), instance_id, tenant.account, tenant.region)
+        return {row[0]: rows.link(row[1:]) if row[1] else None for row in found}
+
     def lock_email_address(self, tenant: Tenant, instance_id: str, email_address_id: str) -> EmailAddress | None:
         row = self._one("lock_email_address", email_address_id, instance_id, tenant.account, tenant.region)
         return rows.email_address(row) if row else None

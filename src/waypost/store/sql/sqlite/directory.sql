@@ -60,6 +60,16 @@ CROSS JOIN email_addresses AS e ON e.id = given.value
 JOIN instances AS i ON i.id = e.instance_id
 WHERE e.instance_id = :instance_id AND i.account = :account AND i.region = :region AND i.deleted_at IS NULL;
 
+-- name: lock_with_links(ids, instance_id, account, region)
+-- Returns the listed email addresses that exist in the given instance, like `lock_email_addresses`, each with the columns
+-- of its alias link, which are NULL if it has none. On SQLite, one query can do both, because no lock is needed.
+SELECT e.id, {l.alias_link_ends}
+FROM json_each(:ids) AS given
+CROSS JOIN email_addresses AS e ON e.id = given.value
+JOIN instances AS i ON i.id = e.instance_id
+LEFT JOIN alias_link_ends AS l ON l.email_address_id = e.id
+WHERE e.instance_id = :instance_id AND i.account = :account AND i.region = :region AND i.deleted_at IS NULL;
+
 -- name: hold_deleted_instance(id)
 -- Does nothing: no lock is needed, because SQLite has a single writer.
 SELECT :id;
