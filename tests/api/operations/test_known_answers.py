@@ -1,14 +1,26 @@
 """A server remembers the outputs of look-ups. These tests check that every change is visible at once all the same."""
 
+import asyncio
 from functools import partial
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.kit.values import TENANT
+from tests.kit.stores.both_stores import NoSeal
+from tests.kit.values import NOW, TENANT, TERMS, an_email_address, make_instance
+from waypost.api.access.throttle import Throttle
+from waypost.api.application import Api
 from waypost.api.operations.table import LOOK_UP, OPERATIONS
 from waypost.api.wire import shapes
-from waypost.app.directory import email_addresses
+from waypost.api.wire.http import Request
+from waypost.app.directory import access_keys, email_addresses
+from waypost.app.limit_state import OwnState
+from waypost.app.rate_limits import FailedSignatures
+from waypost.domain.iam.access_keys import AccessKey
+from waypost.domain.limits import rates
+from waypost.store.sqlite.store import SqliteStore
+
+KEY = AccessKey("AKIDEXAMPLE", "a-secret", TENANT.account)
 
 
 @pytest.fixture
@@ -79,6 +91,41 @@ def test_what_one_caller_has_looked_up_another_caller_gets_only_if_its_account_a
         for client in (other_account, other_region):
             with pytest.raises(ClientError, match="ResourceNotFoundException"):
                 client.describe_email_address(**members)
+
+
+def test_a_look_up_and_its_access_key_are_read_again_only_after_a_change_of_the_directory_or_the_key(tmp_path, signed):
+    statements = []
+
+    async def describe(api):
+        del statements[:]
+        request = signed(Request("GET", "/email-addresses/i/a", "", (), b""), KEY, now=NOW)
+        assert (await api.answer(request, peer="192.0.2.1", request_id="r")).status == 200
+        return [table for table in ("access_keys", "email_addresses") if table in "".join(statements)]
+
+    async def scenario():
+        store = SqliteStore(tmp_path / "waypost.sqlite3", NoSeal())
+        api = Api(
+            store,
+            terms=TERMS,
+            throttle=Throttle(rates.RELAXED, OwnState()),
+            failures=FailedSignatures(OwnState()),
+            clock=lambda: NOW,
+            emit=lambda event: None,
+        )
+        await store.write(partial(access_keys.create, key=KEY))
+        await store.write(lambda tx: (make_instance(tx), tx.add_email_address(an_email_address("a"), {})))
+        store._reading.connection.set_trace_callback(statements.append)
+        found = [await describe(api), await describe(api)]
+        await store.write(lambda tx: tx.put_tags("a", {"team": "blue"}))
+        found += [await describe(api), await describe(api)]
+        for active in (False, True):
+            await store.write(partial(access_keys.set_active, access_key_id=KEY.id, active=active))
+        found += [await describe(api), await describe(api)]
+        await store.close()
+        return found
+
+    both = ["access_keys", "email_addresses"]
+    assert asyncio.run(scenario()) == [both, [], both, [], both, []]
 
 
 @pytest.mark.parametrize("name", [name for name, operation in OPERATIONS.items() if operation.access is LOOK_UP])
