@@ -1,8 +1,10 @@
 """Tests of the authorization of calls: the values of a call's condition keys, and the message of a refusal."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.values import NOW, TENANT, TERMS, an_email_address
 from waypost.api.access import policy
@@ -11,6 +13,7 @@ from waypost.api.operations.calls import Call, Source
 from waypost.api.wire.http import Request
 from waypost.app.directory import email_addresses
 from waypost.app.directory.tags import Resource
+from waypost.domain.iam import decisions
 from waypost.domain.iam.access_keys import AccessKey
 
 REQUEST = Request("GET", "/", "", (), b"")
@@ -115,3 +118,34 @@ def test_a_denial_names_the_user_the_action_and_the_resource(tx, document, resou
     with pytest.raises(ApiError, match="AccessDeniedException") as caught:
         policy.authorise(tx, a_call(key=key), resource)
     assert caught.value.message.startswith(says)
+
+
+def test_a_policy_is_evaluated_again_for_another_action_resource_or_policy_and_if_it_has_a_condition(tx, monkeypatch):
+    evaluated = []
+
+    def decide(*arguments, **named):
+        evaluated.append(named)
+        return decisions.decide(*arguments, **named)
+
+    def is_allowed(operation, instance_id, statement, ip="192.0.2.1"):
+        key = AccessKey("AKID", "secret", TENANT.account, document=json.dumps({"Statement": [statement]}))
+        try:
+            policy.authorise(tx, replace(a_call(operation, key), source=Source(ip, False)), Resource(instance_id))
+        except ApiError:
+            return False
+        return True
+
+    monkeypatch.setattr(policy, "decisions", SimpleNamespace(decide=decide))
+    arn = ARN.replace("/i", "/evaluated-once")
+    only = {"Effect": "Allow", "Action": "connect:DescribeInstance", "Resource": arn}
+    for _ in range(2):
+        assert is_allowed("DescribeInstance", "evaluated-once", only)
+        assert not is_allowed("DescribeInstance", "other", only)
+        assert not is_allowed("DeleteInstance", "evaluated-once", only)
+        assert not is_allowed("DescribeInstance", "evaluated-once", only | {"Effect": "Deny"})
+    assert len(evaluated) == 4
+    here = only | {"Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.1"}}}
+    for _ in range(2):
+        assert is_allowed("DescribeInstance", "evaluated-once", here)
+        assert not is_allowed("DescribeInstance", "evaluated-once", here, ip="192.0.2.2")
+    assert len(evaluated) == 8

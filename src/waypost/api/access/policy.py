@@ -5,6 +5,7 @@ Source: "Actions, resources, and condition keys for Amazon Connect" in the Servi
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from waypost.api.errors import ApiError
 from waypost.api.operations import arns, searching
@@ -12,7 +13,7 @@ from waypost.api.operations.calls import Call
 from waypost.app import ports
 from waypost.app.directory import tags
 from waypost.domain import errors
-from waypost.domain.iam import decisions
+from waypost.domain.iam import access_keys, decisions
 from waypost.domain.iam.decisions import Decision
 from waypost.domain.iam.facts import Circumstances
 
@@ -23,10 +24,23 @@ def authorise(tx: ports.ReadTx, call: Call, resource: tags.Resource | None) -> N
     """
     action = f"connect:{call.operation}"
     arn = arns.of(call.tenant, resource) if resource else "*"
-    facts = _Facts(tx, call, resource)
-    decision = decisions.decide(call.key.policy, action=action, resource=arn, lookup=facts.look_up)
+    policy = call.key.policy
+    if policy is not None and not policy.keys:
+        decision = _decision_without_facts(call.key.document, action, arn)
+    else:
+        decision = decisions.decide(policy, action=action, resource=arn, lookup=_Facts(tx, call, resource).look_up)
     if decision is not Decision.ALLOWED:
         raise ApiError("AccessDeniedException", 403, _denied(call, action, arn, decision))
+
+
+@lru_cache(maxsize=4096)
+def _decision_without_facts(document: str, action: str, arn: str) -> Decision:
+    """Evaluate a policy that uses no condition key. The decision is cached, because it depends on nothing else."""
+    return decisions.decide(access_keys.policy_of(document), action=action, resource=arn, lookup=_no_fact)
+
+
+def _no_fact(_: str) -> None:
+    """Return None. A policy that uses no condition key never calls this function."""
 
 
 def may_depend_on_the_store(call: Call) -> bool:

@@ -54,7 +54,7 @@ class AccessKey:
     @property
     def policy(self) -> Policy | None:
         """The parsed policy; None if the document cannot be parsed, in which case every request is denied."""
-        return _parsed(self.document)
+        return policy_of(self.document)
 
     @property
     def allows_all(self) -> bool:
@@ -101,7 +101,8 @@ def check(key: AccessKey) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _parsed(document: str) -> Policy | None:
+def policy_of(document: str) -> Policy | None:
+    """Parse a policy document; return None if it cannot be parsed. Parsed policies are cached."""
     try:
         return policies.parse(document)
     except errors.Invalid:
