@@ -221,11 +221,7 @@ def test_if_a_lease_expired_only_the_result_of_the_later_claim_is_recorded(tmp_p
             async def record(ready, result):
                 await system.store.write(
                     lambda tx: attempt.record(
-                        tx,
-                        system.deployment,
-                        claimed=ready.claimed,
-                        result=result,
-                        now=system.clock(),
+                        tx, outcome=attempt.Outcome.of(ready.claimed, result, system.deployment, system.clock())
                     )
                 )
 

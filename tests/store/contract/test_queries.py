@@ -16,6 +16,7 @@ ONLY_IN_SQLITE = {
     "remove_emptied_search_range": "SQLite gives each instance a range of numbers",
     "lock_with_links": "PostgreSQL reads the links in a separate query, after it has acquired the locks",
 }
+ONLY_IN_POSTGRESQL = {"add_next_trace_events": "SQLite runs a short statement for each event faster"}
 MORE_IN_POSTGRESQL = {
     "add_search_entry": ("trigrams",),  # SQLite computes the trigrams itself
     "update_search_entry": ("trigrams",),
@@ -32,7 +33,8 @@ def names_in(folder):
 def test_both_stores_have_the_same_queries():
     sqlite, postgres = (sql.load(name) for name in ENGINES)
     assert len(sqlite) > 40
-    assert set(sqlite) ^ set(postgres) == set(ONLY_IN_SQLITE)
+    assert set(sqlite) - set(postgres) == set(ONLY_IN_SQLITE)
+    assert set(postgres) - set(sqlite) == set(ONLY_IN_POSTGRESQL)
     for name in set(sqlite) & set(postgres):
         assert postgres[name].parameters == sqlite[name].parameters + MORE_IN_POSTGRESQL.get(name, ()), name
 

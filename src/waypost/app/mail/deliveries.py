@@ -2,12 +2,13 @@
 transaction.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from waypost.app import ports
 from waypost.domain.dsn.redact import one_line
-from waypost.domain.mail.delivery import Delivery, Event, after
-from waypost.domain.mail.trace_events import DeadEvent, DeliveryChange, TraceDetail, TraceEvent
+from waypost.domain.mail.delivery import Delivery, Event, Status, after
+from waypost.domain.mail.trace_events import DeadEvent, DeliveredEvent, DeliveryChange, TraceDetail, TraceEvent
 
 
 def happened(
@@ -33,6 +34,12 @@ def happened(
     if isinstance(change, DeadEvent):
         tx.put_given_up(delivery, at=now, because=reason_kept(change.because))
     tell(tx, delivery, change, now=now)
+
+
+def all_delivered(tx: ports.WriteTx, delivered: Sequence[tuple[Delivery, DeliveredEvent, datetime]]) -> None:
+    """Record that several queued deliveries were delivered, like `happened`. The caller has locked their messages."""
+    tx.update_statuses([delivery for delivery, _, _ in delivered], after(Status.QUEUED, Event.DELIVERED))
+    tx.add_event_each([(delivery.message_id, TraceEvent(at, event)) for delivery, event, at in delivered])
 
 
 REASON_LIMIT = 1_000

@@ -1,6 +1,6 @@
 """Messages, their bytes, their deliveries and their traces."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -135,6 +135,17 @@ class WriteMessages(Protocol):
         """
         ...
 
+    def remove_spent_octets(self, message_ids: Collection[str]) -> None:
+        """Delete the bytes of those messages whose bytes are no longer needed, like `remove_octets_if_spent`.
+
+        The caller has locked the messages with `lock_messages`.
+        """
+        ...
+
+    def lock_messages(self, message_ids: Collection[str]) -> None:
+        """Lock messages until the transaction ends, so that transactions that change them run one after the other."""
+        ...
+
     def add_message(
         self,
         message: Message,
@@ -195,6 +206,17 @@ class WriteMessages(Protocol):
 
     def update_delivery(self, delivery: Delivery, *, status: Status, kept: bool, destination: str) -> None:
         """Set the status and the destination of a delivery, and whether the inbox keeps it."""
+        ...
+
+    def update_statuses(self, deliveries: Sequence[Delivery], status: Status) -> None:
+        """Set the status of several deliveries."""
+        ...
+
+    def add_event_each(self, events: Sequence[tuple[str, TraceEvent]]) -> None:
+        """Append events to the traces of several messages, each given with the id of its message.
+
+        The caller has locked the messages with `lock_messages`.
+        """
         ...
 
     def add_events(self, message_id: str, events: Sequence[TraceEvent]) -> None:

@@ -1,5 +1,6 @@
 """The queue of deliveries that wait for an attempt or are being attempted, and the dead letters."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -169,6 +170,10 @@ class WriteQueue(Protocol):
 
         Return False, and change nothing, if the delivery is no longer reserved for the caller.
         """
+        ...
+
+    def finish_all(self, claimed: Sequence[Held]) -> list[bool]:
+        """Remove several deliveries from the queue. For each delivery, return what `finish` would return."""
         ...
 
     def defer(self, claimed: Held, *, due_at: datetime, because: str) -> bool:

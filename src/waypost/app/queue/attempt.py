@@ -1,18 +1,18 @@
-"""Claim queued deliveries for attempts, and record the results of the attempts. Each claim uses one transaction, and
-each result is recorded in one transaction.
+"""Claim queued deliveries for attempts, and record the results of the attempts. Each claim uses one transaction. The
+results of attempts that ended at about the same time are recorded in one transaction.
 
 The transaction that turns a delivery into a dead letter also records that a notice to the sender is due. The module
 `notify` writes the notice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.mail import notify, trace
-from waypost.app.mail.deliveries import happened, reason_kept, tell
+from waypost.app.mail.deliveries import all_delivered, happened, reason_kept, tell
 from waypost.domain.dsn.notices import Action, Fate
 from waypost.domain.mail import routes
 from waypost.domain.mail.delivery import (
@@ -77,11 +77,17 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The decision that follows from an attempt's result, and whether the result was recorded."""
+    """An attempt that has ended, and the decision that follows from its result."""
 
+    claimed: ports.Claimed
+    result: AttemptResult
     decision: Decision
-    is_recorded: bool
-    """Whether the result was recorded; False if the lease expired and another worker has claimed the delivery."""
+    at: datetime
+
+    @classmethod
+    def of(cls, claimed: ports.Claimed, result: AttemptResult, deployment: Deployment, at: datetime) -> "Outcome":
+        """Decide what follows from the result of an attempt that ended at the time `at`."""
+        return cls(claimed, result, decide(claimed.queued, result, at, deployment.policy), at)
 
 
 def claim(
@@ -137,27 +143,20 @@ def renew(tx: ports.WriteTx, *, claim: str, now: datetime, lease: timedelta) -> 
     return tx.renew(claim, lease_until=now + lease)
 
 
-def record(
-    tx: ports.WriteTx,
-    deployment: Deployment,
-    *,
-    claimed: ports.Claimed,
-    result: AttemptResult,
-    now: datetime,
-) -> Outcome:
-    """Record an attempt's result: the delivery's new status, its trace events, and whether a notice is due.
+def record(tx: ports.WriteTx, *, outcome: Outcome) -> bool:
+    """Record the outcome of an attempt: the delivery's new status, its trace events, and whether a notice is due.
 
-    If the lease expired and another worker has claimed the delivery, nothing is recorded, because the other worker
-    records its own result.
+    Returns whether the outcome was recorded. If the lease expired and another worker has claimed the delivery, nothing
+    is recorded, because the other worker records its own result.
     """
-    decision = decide(claimed.queued, result, now, deployment.policy)
-    attempt = _attempt(claimed, result)
+    claimed, decision, now = outcome.claimed, outcome.decision, outcome.at
     if decision.at:
         is_ours = tx.defer(claimed, due_at=decision.at, because=reason_kept(decision.because))
     else:
         is_ours = tx.finish(claimed)
     if not is_ours:
-        return Outcome(decision, is_recorded=False)
+        return False
+    attempt = _attempt(claimed, outcome.result)
     if decision.at:
         deferred = DeferredEvent(
             address=claimed.delivery.address.text,
@@ -167,10 +166,28 @@ def record(
         )
         tell(tx, claimed.delivery, deferred, now=now)
     elif decision.then is Then.DELIVERED:
-        _delivered(tx, claimed, attempt, result=result, now=now)
+        tx.lock_messages([claimed.delivery.message_id])
+        _record_deliveries(tx, [outcome])
     else:
-        _give_up(tx, claimed.delivery, decision, attempt, result=result, now=now)
-    return Outcome(decision, is_recorded=True)
+        _give_up(tx, claimed.delivery, decision, attempt, result=outcome.result, now=now)
+    return True
+
+
+def record_all(tx: ports.WriteTx, *, outcomes: Sequence[Outcome]) -> list[bool]:
+    """Record the outcomes of several attempts, like `record`. Returns whether each outcome was recorded."""
+    delivered = [outcome for outcome in outcomes if outcome.decision.then is Then.DELIVERED]
+    finished: Iterator[bool] = iter(())
+    if delivered:
+        # The messages are locked first and in order, so that two workers with deliveries of the same messages cannot
+        # wait for each other.
+        tx.lock_messages({outcome.claimed.delivery.message_id for outcome in delivered})
+        are_ours = tx.finish_all([outcome.claimed for outcome in delivered])
+        _record_deliveries(tx, [outcome for outcome, is_ours in zip(delivered, are_ours, strict=True) if is_ours])
+        finished = iter(are_ours)
+    return [
+        next(finished) if outcome.decision.then is Then.DELIVERED else record(tx, outcome=outcome)
+        for outcome in outcomes
+    ]
 
 
 def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, now: datetime) -> int:
@@ -245,16 +262,22 @@ def _give_up_notice(tx: ports.WriteTx, claimed: ports.Claimed, now: datetime) ->
         happened(tx, claimed.delivery, dead, now=now)
 
 
-def _delivered(
-    tx: ports.WriteTx, claimed: ports.Claimed, attempt: Attempt, *, result: AttemptResult, now: datetime
-) -> None:
-    delivery = claimed.delivery
-    happened(tx, delivery, DeliveredEvent(address=delivery.address.text, attempt=attempt), now=now)
-    if not result.notifies:  # otherwise the peer notifies the sender (RFC 3461)
-        action = Action.RELAYED if result.protocol is Protocol.SMTP else Action.DELIVERED
-        notify.owe_successes(tx, [delivery], claimed.message, action, now=now)
-    if not delivery.kept:
-        tx.remove_octets_if_spent(delivery.message_id)
+def _record_deliveries(tx: ports.WriteTx, outcomes: Sequence[Outcome]) -> None:
+    """Record successful attempts whose deliveries are not in the queue any more, and whose messages are locked."""
+    if not outcomes:
+        return
+    delivered = []
+    for outcome in outcomes:
+        delivery = outcome.claimed.delivery
+        event = DeliveredEvent(address=delivery.address.text, attempt=_attempt(outcome.claimed, outcome.result))
+        delivered.append((delivery, event, outcome.at))
+    all_delivered(tx, delivered)
+    for outcome in outcomes:
+        if not outcome.result.notifies:  # otherwise the peer notifies the sender (RFC 3461)
+            action = Action.RELAYED if outcome.result.protocol is Protocol.SMTP else Action.DELIVERED
+            notify.owe_successes(tx, [outcome.claimed.delivery], outcome.claimed.message, action, now=outcome.at)
+    if spent := {delivery.message_id for delivery, _, _ in delivered if not delivery.kept}:
+        tx.remove_spent_octets(spent)
 
 
 def _give_up(

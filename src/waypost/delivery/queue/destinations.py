@@ -17,6 +17,11 @@ AHEAD = 20
 many deliveries.
 """
 
+UNRECORDED = 40
+"""The maximum number of a destination's attempts that have ended, but whose outcomes are not recorded yet. If the
+server is killed, these messages are sent again.
+"""
+
 REMEMBERED = 10_000
 """The maximum number of destinations that are remembered as working although no mail waits for them."""
 
@@ -41,13 +46,15 @@ class Lane:
     claim will probably start no attempts either, so it can be large.
     """
     paused_until: datetime | None = None
+    recording: int = 0
+    """The number of attempts that have ended, but whose outcomes are not recorded yet."""
     pending: deque[Ready] = field(default_factory=deque)
     """Claimed deliveries that are waiting to be attempted."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether no delivery for the destination is claimed or being attempted."""
-        return not self.running and not self.pending
+        """Whether no delivery for the destination is claimed, being attempted or being recorded."""
+        return not (self.running or self.recording or self.pending)
 
     def paused(self, now: datetime, *, at_most: timedelta) -> datetime | None:
         """The time until which nothing is sent to the destination; None if attempts are not paused.
@@ -70,7 +77,7 @@ class Lane:
 
     def next(self) -> Ready | None:
         """Return the next delivery to attempt and count it as running, or return None if no attempt may begin."""
-        if not self.pending or self.running >= self.room:
+        if not self.pending or self.running >= self.room or self.recording >= UNRECORDED:
             return None
         self.running += 1
         return self.pending.popleft()

@@ -18,11 +18,12 @@ from waypost.app.deployment import Deployment
 from waypost.app.mail import accept, notify
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.app.queue import attempt
-from waypost.app.queue.attempt import Ready
+from waypost.app.queue.attempt import Outcome, Ready
 from waypost.delivery import outgoing
 from waypost.delivery.queue.destinations import Lane, Lanes
 from waypost.delivery.queue.faults import Faulty
 from waypost.delivery.queue.leases import LEASE, Leases
+from waypost.delivery.queue.results import Results
 from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Then, Trouble
 from waypost.domain.mail.routes import log_destination
 from waypost.observe import events
@@ -97,6 +98,7 @@ class Worker:
         self._lanes = Lanes()
         self._attempts = set[asyncio.Task[None]]()
         self._leases = Leases(deps.store, clock=deps.clock, monotonic=deps.monotonic, failed=self._failed)
+        self._results = Results(deps.store, failed=self._failed)
         self._woken = asyncio.Event()
         self._passes = 0
         self._passed = asyncio.Condition()
@@ -139,6 +141,7 @@ class Worker:
             if self._attempts:
                 await asyncio.wait(self._attempts, timeout=STOP_SECONDS)
             await _cancelled(self._attempts)
+            await self._results.stop()
             await self._leases.release_all()
         finally:
             for transport in set(self._deps.transports.values()):
@@ -297,39 +300,42 @@ class Worker:
             task.add_done_callback(self._attempts.discard)
 
     async def _attempt(self, ready: Ready, lane: Lane) -> None:
+        """Attempt a delivery, and record the outcome. The next attempt begins before the outcome is recorded."""
         try:
-            await self._attempt_and_record(ready, lane)
+            outcome = await self._outcome_of(ready)
+        finally:
+            lane.running -= 1
+        lane.recording += 1
+        try:
+            if outcome:
+                await self._learn_and_record(outcome, ready, lane)
         except Exception as error:  # noqa: BLE001 - the delivery is attempted again after its lease has ended
             self._failed(error, ready.claimed.delivery.id)
         finally:
-            lane.running -= 1
+            lane.recording -= 1
         self._leases.done_with_one(ready.claimed.claim)
         if self._loops:
             self._begin(lane)
             if not lane.pending:
                 self.wake()
 
-    async def _attempt_and_record(self, ready: Ready, lane: Lane) -> None:
-        deps = self._deps
+    async def _outcome_of(self, ready: Ready) -> Outcome | None:
+        """Attempt a delivery. Returns None if its lease has ended, so that nothing was sent."""
         if self._leases.has_ended(ready.claimed):
             self._lost(ready)  # another worker may already have sent the message
-            return
+            return None
         result = await self._send(ready)
-        now = deps.clock()
-        use_case = partial(
-            attempt.record,
-            deployment=deps.deployment,
-            claimed=ready.claimed,
-            result=result,
-            now=now,
-        )
-        outcome = await self._record(use_case, ready)
-        decision = outcome.decision
+        return Outcome.of(ready.claimed, result, self._deps.deployment, self._deps.clock())
+
+    async def _learn_and_record(self, outcome: Outcome, ready: Ready, lane: Lane) -> None:
+        deps, decision, result = self._deps, outcome.decision, outcome.result
         connections = min(ready.route.connections, max(1, deps.connections // 2))
-        lane.learn(decision, connections=connections, now=now, pause=deps.deployment.policy.pause)
+        lane.learn(decision, connections=connections, now=outcome.at, pause=deps.deployment.policy.pause)
         if decision.is_of_destination:
             await self._give_back(lane.give_up_pending())
-        if not outcome.is_recorded:
+        elif self._loops:
+            self._begin(lane)
+        if not await self._record(outcome):
             self._lost(ready)
             return
         deps.emit(
@@ -345,17 +351,17 @@ class Worker:
         if decision.then is not Then.RETRY:
             self.wake()  # a notice may be due
 
-    async def _record(self, use_case: Callable[..., attempt.Outcome], ready: Ready) -> attempt.Outcome:
-        """Record a result. If the store fails, retry until the lease ends, because a message whose delivery is not
-        recorded would be sent again.
+    async def _record(self, outcome: Outcome) -> bool:
+        """Record an outcome. If the store fails, retry until the lease ends, because a message whose delivery is not
+        recorded would be sent again. Returns whether the outcome was recorded.
         """
         while True:
             try:
-                return await self._deps.store.write(use_case)
+                return await self._results.record(outcome)
             except STORE_FAILURES as error:
-                if self._leases.has_ended(ready.claimed):
+                if self._leases.has_ended(outcome.claimed):
                     raise
-                self._failed(error, ready.claimed.delivery.id)
+                self._failed(error, outcome.claimed.delivery.id)
                 await asyncio.sleep(PAUSE_AFTER_FAILURE)
 
     async def _write_notice(self, owing: ports.Owing, now: datetime) -> None:

@@ -15,6 +15,7 @@ from waypost.domain.directory.aliases import AliasLink
 from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.directory.instances import Tenant
 from waypost.domain.directory.search import Condition
+from waypost.domain.mail.trace_events import TraceEvent
 from waypost.store import sql
 from waypost.store.common import rows
 from waypost.store.common.statements import Seal, bindable
@@ -45,6 +46,11 @@ class PostgresQueries(Transaction):
 
     def _list(self, texts: Sequence[str]) -> list[str]:
         return list(texts)
+
+    def add_event_each(self, events: Sequence[tuple[str, TraceEvent]]) -> None:
+        # One statement for all events takes PostgreSQL less time than a statement for each event.
+        columns = zip(*(map(str, rows.of_next_trace_event(*event)) for event in events), strict=True)
+        self._run("add_next_trace_events", *map(self._list_of, columns))
 
     def _search_entry(self, email_address: EmailAddress) -> rows.Row:
         texts = rows.of_search_entry(email_address)

@@ -13,6 +13,7 @@ the two queries have the same parameters. The SQL can contain
     {m.messages}       the columns of a table that has an alias: `m.id, m.sender, …`
     {:messages}        a parameter for each column of a table, for INSERT: `:id, :sender, …`
     {in :ids}          a condition: the value before it is in a list of strings, which is a single parameter
+    {in :a, :b}        a condition: the row of values before it, such as `(x, y)`, is in parallel lists of strings
     {sqlite: SQL}      SQL for SQLite only
     {postgres: SQL}    SQL for PostgreSQL only
 
@@ -28,16 +29,12 @@ from waypost.store.sql import tables
 
 _NAME = re.compile(r"\w+")
 _INSERTED = re.compile(
-    r"\{(?:(?P<only>sqlite|postgres): (?P<sql>[^}]+)|in :(?P<list>\w+)|(?P<of>:|\w+\.)?(?P<table>\w+))\}"
+    r"\{(?:(?P<only>sqlite|postgres): (?P<sql>[^}]+)|in (?P<lists>:\w+(?:, :\w+)*)|(?P<of>:|\w+\.)?(?P<table>\w+))\}"
 )
 _PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
 
 _NUMBERED = {"sqlite": "?", "postgres": "$"}
 """The character that precedes a parameter's number in each database's SQL."""
-
-_AMONG = {"sqlite": "IN (SELECT value FROM json_each(:{}))", "postgres": "= ANY (:{})"}
-"""The SQL that tests whether a value is in a list. The parameter for the list is a JSON text in SQLite, and an array in
-PostgreSQL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +80,30 @@ def _expanded(text: str, dialect: str) -> str:
     def insert(match: re.Match[str]) -> str:
         if match["only"]:
             return match["sql"] if match["only"] == dialect else ""
-        if match["list"]:
-            return _AMONG[dialect].format(match["list"])
+        if match["lists"]:
+            return _AMONG[dialect](match["lists"].split(", "))
         return ", ".join(f"{match['of'] or ''}{name}" for name in tables.LISTS[match["table"]])
 
     return _INSERTED.sub(insert, text)
+
+
+def _among_sqlite(lists: Sequence[str]) -> str:
+    """Return the SQL that tests whether a value, or a row of values, is in one or more lists. Each list is a JSON
+    text.
+    """
+    first, *others = lists
+    values = ["value", *(f"json_extract({other}, '$[' || key || ']')" for other in others)]
+    return "IN (SELECT {} FROM json_each({}))".format(", ".join(values), first)  # noqa: S608 - a part of our own SQL
+
+
+def _among_postgres(lists: Sequence[str]) -> str:
+    """Return the SQL that tests whether a value, or a row of values, is in one or more lists. Each list is an array."""
+    if len(lists) == 1:
+        return f"= ANY ({lists[0]})"
+    return "IN (SELECT * FROM unnest({}))".format(", ".join(f"{each}::text[]" for each in lists))  # noqa: S608 - as above
+
+
+_AMONG = {"sqlite": _among_sqlite, "postgres": _among_postgres}
 
 
 def _bare(sql: str) -> str:

@@ -1,6 +1,6 @@
 """A transaction's queries for messages, their bytes, their deliveries and their traces."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from waypost.app import ports
@@ -147,7 +147,20 @@ class MessageQueries(QueueQueries):
 
     def remove_octets_if_spent(self, message_id: str) -> bool:
         self._run("lock_message", message_id)
-        return bool(self._all("remove_octets_if_spent", message_id))
+        return bool(self._all("remove_spent_octets", self._list_of([message_id])))
+
+    def lock_messages(self, message_ids: Collection[str]) -> None:
+        self._run("lock_messages", self._list_of([*message_ids]))
+
+    def update_statuses(self, deliveries: Sequence[Delivery], status: Status) -> None:
+        ids = ([one.message_id for one in deliveries], [one.email_address_id for one in deliveries])
+        self._run("update_statuses", status.value, *map(self._list_of, ids))
+
+    def add_event_each(self, events: Sequence[tuple[str, TraceEvent]]) -> None:
+        self._run_each("add_next_trace_event", [rows.of_next_trace_event(*event) for event in events])
+
+    def remove_spent_octets(self, message_ids: Collection[str]) -> None:
+        self._run("remove_spent_octets", self._list_of([*message_ids]))
 
     def count_bounces(self, delivery: Delivery) -> int:
         row = self._one("bounces_of", delivery.message_id, delivery.email_address_id)

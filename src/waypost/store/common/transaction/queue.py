@@ -76,6 +76,11 @@ class QueueQueries(Statements):
     def finish(self, claimed: ports.Held) -> bool:
         return bool(self._all("finish", *_fence(claimed)))
 
+    def finish_all(self, claimed: Sequence[ports.Held]) -> list[bool]:
+        fences = [_fence(one) for one in claimed]
+        finished = set(map(tuple, self._all("finish_all", *map(self._list_of, zip(*fences, strict=True)))))
+        return [fence in finished for fence in fences]
+
     def defer(self, claimed: ports.Held, *, due_at: datetime, because: str) -> bool:
         return bool(self._all("defer", *_fence(claimed), kinds.to_milliseconds(due_at), because))
 
@@ -111,7 +116,7 @@ def _both_ids(delivery_id: str) -> tuple[str, str]:
     return message_id, email_address_id
 
 
-def _fence(claimed: ports.Held) -> rows.Row:
+def _fence(claimed: ports.Held) -> tuple[str, str, str]:
     """Return the parameters that identify a delivery and its claim."""
     return (claimed.delivery.message_id, claimed.delivery.email_address_id, claimed.claim)
 

@@ -44,6 +44,11 @@ INSERT INTO deliveries ({deliveries}) VALUES ({:deliveries});
 UPDATE deliveries SET status = :status, kept = :kept, destination = :destination
 WHERE message_id = :message_id AND email_address_id = :email_address_id;
 
+-- name: update_statuses(status, message_ids, email_address_ids)
+-- Changes the status of the deliveries whose ids are in two parallel lists.
+UPDATE deliveries SET status = :status
+WHERE (message_id, email_address_id) {in :message_ids, :email_address_ids};
+
 -- name: bounces_of(message_id, email_address_id)
 -- Returns the number of bounces that the server has accepted for a delivery.
 SELECT bounces FROM deliveries WHERE message_id = :message_id AND email_address_id = :email_address_id;
@@ -109,15 +114,16 @@ RETURNING 1;
 -- Removes all pieces of a message that was never completed.
 DELETE FROM message_bodies WHERE message_id = :message_id;
 
--- name: remove_octets_if_spent(message_id)
--- Removes the pieces of a message if no delivery or notice needs them, and returns a row for each of them. The caller
--- has locked the message. Therefore, if two deliveries end at the same time, the second transaction sees the result of
--- the first.
-DELETE FROM message_bodies
-WHERE message_id = :message_id
-  AND NOT EXISTS (SELECT 1 FROM deliveries WHERE message_id = :message_id AND (kept OR status <> 'delivered'))
-  AND NOT EXISTS (SELECT 1 FROM notices_owed WHERE message_id = :message_id)
-  AND NOT EXISTS (SELECT 1 FROM planned_deliveries WHERE message_id = :message_id)
+-- name: remove_spent_octets(message_ids)
+-- Removes the pieces of those listed messages whose bytes no delivery or notice needs, and returns a row for each of
+-- them. The caller has locked the messages. Therefore, if two deliveries of a message end at the same time, the second
+-- transaction sees the result of the first. With NOT EXISTS, PostgreSQL might read all deliveries.
+DELETE FROM message_bodies AS b
+WHERE b.message_id {in :message_ids}
+  AND (SELECT 1 FROM deliveries AS d
+       WHERE d.message_id = b.message_id AND (d.kept OR d.status <> 'delivered') LIMIT 1) IS NULL
+  AND (SELECT 1 FROM notices_owed AS o WHERE o.message_id = b.message_id LIMIT 1) IS NULL
+  AND (SELECT 1 FROM planned_deliveries AS p WHERE p.message_id = b.message_id LIMIT 1) IS NULL
 RETURNING 1;
 
 -- name: messages_begun(before, limit)

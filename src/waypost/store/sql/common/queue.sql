@@ -65,6 +65,11 @@ WHERE q.destination = :destination AND q.due_at <= :now
 ORDER BY q.due_at, q.message_id, q.email_address_id LIMIT :limit
 {postgres: FOR UPDATE OF q SKIP LOCKED};
 
+-- name: take(claim, lease_until, message_ids, email_address_ids)
+-- Claims the deliveries whose ids are in two parallel lists, until the lease ends.
+UPDATE queue SET claim = :claim, due_at = :lease_until
+WHERE (message_id, email_address_id) {in :message_ids, :email_address_ids};
+
 -- name: overdue(queued_before, now, limit)
 -- Returns the deliveries that were queued before a time and are not being attempted, oldest first.
 SELECT {d.deliveries}, {q.queue}
@@ -83,6 +88,11 @@ WHERE q.warn_at <= :now
 ORDER BY q.warn_at, q.message_id LIMIT :limit
 {postgres: FOR UPDATE OF q SKIP LOCKED};
 
+-- name: warned(message_ids, email_address_ids)
+-- Clears the time of the delay notice for the deliveries whose ids are in two parallel lists, so that each gets one
+-- notice.
+UPDATE queue SET warn_at = NULL WHERE (message_id, email_address_id) {in :message_ids, :email_address_ids};
+
 -- name: release(claim, due_at)
 -- Releases the deliveries that still have a claim, and returns a row for each of them.
 UPDATE queue SET claim = '', due_at = :due_at WHERE claim = :claim AND claim <> '' RETURNING 1;
@@ -99,6 +109,13 @@ UPDATE queue SET due_at = :lease_until WHERE claim = :claim AND claim <> '' RETU
 -- Removes a delivery from the queue, and returns a row if the delivery still had this claim.
 DELETE FROM queue
 WHERE message_id = :message_id AND email_address_id = :email_address_id AND claim = :claim RETURNING 1;
+
+-- name: finish_all(message_ids, email_address_ids, claims)
+-- Removes several deliveries from the queue, and returns the ids and the claims of those that still had their claim. The
+-- parameters are three parallel lists.
+DELETE FROM queue
+WHERE (message_id, email_address_id, claim) {in :message_ids, :email_address_ids, :claims}
+RETURNING message_id, email_address_id, claim;
 
 -- name: defer(message_id, email_address_id, claim, due_at, because)
 -- Releases a delivery after a failed attempt, and returns a row if the delivery still had this claim.

@@ -38,3 +38,18 @@ ORDER BY m.id DESC LIMIT :limit;
 -- Locks a message, so that transactions that change data of one message run one after the other. A transaction that
 -- only refers to the message does not wait.
 SELECT 1 FROM messages WHERE id = :id FOR NO KEY UPDATE;
+
+-- name: lock_messages(ids)
+-- Locks the listed messages like `lock_message`, in the order of their ids, so that transactions cannot deadlock.
+SELECT 1 FROM messages WHERE id {in :ids} ORDER BY id FOR NO KEY UPDATE;
+
+-- name: add_next_trace_events(message_ids, {trace_events})
+-- Appends events to the traces of several messages. The events are in parallel lists of texts. The caller has locked the
+-- messages. SQLite appends each event with `add_next_trace_event`.
+INSERT INTO trace_events (message_id, number, {trace_events})
+SELECT e.message_id,
+       (SELECT coalesce(max(t.number), -1) FROM trace_events AS t WHERE t.message_id = e.message_id)
+         + row_number() OVER (PARTITION BY e.message_id ORDER BY e.place),
+       e.at::bigint, e.kind, e.detail
+FROM unnest(:message_ids::text[], :at::text[], :kind::text[], :detail::text[])
+  WITH ORDINALITY AS e (message_id, at, kind, detail, place);

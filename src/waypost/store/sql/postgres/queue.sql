@@ -1,16 +1,4 @@
--- Queries for the queue that differ on PostgreSQL: pairs of ids are passed as two arrays, and rows that another server
--- has locked are skipped.
-
--- name: take(claim, lease_until, message_ids, email_address_ids)
--- Claims the deliveries whose ids are in two parallel lists, until the lease ends.
-UPDATE queue SET claim = :claim, due_at = :lease_until
-WHERE (message_id, email_address_id) IN (SELECT * FROM unnest(:message_ids::text[], :email_address_ids::text[]));
-
--- name: warned(message_ids, email_address_ids)
--- Clears the time of the delay notice for the deliveries whose ids are in two parallel lists, so that each gets one
--- notice.
-UPDATE queue SET warn_at = NULL
-WHERE (message_id, email_address_id) IN (SELECT * FROM unnest(:message_ids::text[], :email_address_ids::text[]));
+-- Queries for the queue that differ on PostgreSQL: rows that another server has locked are skipped.
 
 -- name: correct_queued(now, due_by, limit)
 -- Corrects deliveries whose queue time is in the future, because a clock was ahead. The queue time becomes the current

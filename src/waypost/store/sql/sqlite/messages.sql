@@ -46,3 +46,7 @@ ORDER BY m.id DESC LIMIT :limit;
 -- name: lock_message(id)
 -- Does nothing: no lock is needed, because SQLite has a single writer.
 SELECT :id;
+
+-- name: lock_messages(ids)
+-- Does nothing, for the same reason.
+SELECT :ids;

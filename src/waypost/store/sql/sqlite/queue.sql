@@ -1,20 +1,4 @@
--- Queries for the queue that differ on SQLite: pairs of ids are passed as two JSON lists, and no locks are needed,
--- because SQLite has a single writer.
-
--- name: take(claim, lease_until, message_ids, email_address_ids)
--- Claims the deliveries whose ids are in two parallel lists, until the lease ends.
-UPDATE queue SET claim = :claim, due_at = :lease_until
-WHERE (message_id, email_address_id) IN (
-    SELECT value, json_extract(:email_address_ids, '$[' || key || ']') FROM json_each(:message_ids)
-);
-
--- name: warned(message_ids, email_address_ids)
--- Clears the time of the delay notice for the deliveries whose ids are in two parallel lists, so that each gets one
--- notice.
-UPDATE queue SET warn_at = NULL
-WHERE (message_id, email_address_id) IN (
-    SELECT value, json_extract(:email_address_ids, '$[' || key || ']') FROM json_each(:message_ids)
-);
+-- Queries for the queue that differ on SQLite: no locks are needed, because SQLite has a single writer.
 
 -- name: correct_queued(now, due_by, limit)
 -- Corrects deliveries whose queue time is in the future, because a clock was ahead. The queue time becomes the current
