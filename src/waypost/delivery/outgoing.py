@@ -33,6 +33,8 @@ class Parcel:
     header: bytes
     """The trace header that is sent before the author's message."""
     octets: Octets
+    whole: bytes | None = None
+    """The bytes of the author's message; None if only `octets` provides them."""
     notify: tuple[str, ...] = ()
     ret: str = ""
     envid: str = ""
@@ -76,6 +78,7 @@ def make(ready: Ready, deployment: Deployment, now: datetime, octets: Octets) ->
         return_path=return_path,
         header=delivery.trace_header if ends_here else without_return_path(delivery.trace_header),
         octets=octets,
+        whole=ready.claimed.octets,
         notify=notify,
         ret="HDRS" if ready.is_outside and dsn.ret == "FULL" else dsn.ret,
         envid=dsn.envid,

@@ -13,7 +13,7 @@ from tests.kit.patience import PATIENCE
 from tests.kit.servers.worker_alone import GONE, NEVER, PEER, TAKEN, Scripted, a_system
 from waypost.app.ports import StoreUnavailable
 from waypost.app.queue import attempt
-from waypost.delivery.queue import leases
+from waypost.delivery.queue import leases, results
 from waypost.delivery.queue import worker as worker_module
 from waypost.delivery.queue.leases import LEASE, Leases
 from waypost.delivery.queue.worker import Worker
@@ -386,7 +386,7 @@ def test_a_delivery_that_could_not_be_released_is_not_renewed_any_more(tmp_path)
 def test_a_result_that_the_store_did_not_accept_is_recorded_later_and_nothing_is_sent_again(
     tmp_path, monkeypatch, error
 ):
-    monkeypatch.setattr(worker_module, "PAUSE_AFTER_FAILURE", 0.001)
+    monkeypatch.setattr(results, "PAUSE_AFTER_FAILURE", 0.001)
     beside, records = failing("record", error, error, error)
 
     async def scenario():

@@ -45,7 +45,7 @@ from waypost.delivery.smtp_client.connection import TRANSACTIONS, UNSENT, Connec
 from waypost.delivery.smtp_client.dns import DnsFailed, NoSuchDomain, NullMx
 from waypost.delivery.smtp_client.protocol.dialogue import Need, SessionOptions
 from waypost.domain.mail.delivery import Protocol, Stage, Trouble
-from waypost.domain.mail.routes import Tls
+from waypost.domain.mail.routes import Tls, parse_target
 
 GOODBYE = replace(LONG, goodbye=PATIENCE)
 """Time limits for peers that reply to QUIT."""
@@ -288,8 +288,19 @@ async def test_the_connection_to_a_slow_peer_stays_open_while_the_peer_reads():
         connection.data_received(b"220 peer\r\n")
         connection.data_received(b"250 peer\r\n")
         connection.dialogue.begin(a_parcel())
-        await connection._wait(0.01)
+        await connection._wait()
         assert connection.dialogue.is_over is is_closed
+
+
+@on_both_loops
+async def test_a_message_that_was_read_with_its_claim_is_not_read_again():
+    message = b"Subject: hi\r\n\r\n.hi\r\n"
+    for offer in ((), CHUNKS):
+        async with a_peer(offer=offer) as peer, a_transport() as transport:
+            for _ in range(2):
+                parcel = replace(a_parcel(message, octets=pytest.fail), whole=message)
+                assert (await transport.attempt(parcel, a_route(peer.url))).code == 250
+            assert [got.octets for got in peer.got] == [parcel.header + message] * 2
 
 
 @on_both_loops
@@ -549,7 +560,7 @@ async def mail_servers(*scripts, **options):
         await asyncio.start_server(peer.serve, sock=listener) for peer, listener in zip(peers, listeners, strict=True)
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(smtp, "_target", lambda to: replace(smtp.parse_target(to), port=port))
+        patch.setattr(smtp, "parse_target", lambda to: replace(parse_target(to), port=port))
         yield peers
     for server, peer in zip(servers, peers, strict=True):
         server.close()

@@ -29,6 +29,8 @@ class Claimed(Held):
     """A queued delivery that a worker has claimed until its lease ends, with the delivery's message."""
 
     message: Message
+    octets: bytes | None = None
+    """The bytes of the message, as the client sent them; None if they must be read separately."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +111,13 @@ class ReadQueue(Protocol):
 class WriteQueue(Protocol):
     """Methods that change the queue."""
 
-    def claim(self, destination: str, *, claim: str, now: datetime, lease_until: datetime, limit: int) -> list[Claimed]:
+    def claim(
+        self, destination: str, *, claim: str, now: datetime, lease_until: datetime, limit: int, most_octets: int = 0
+    ) -> list[Claimed]:
         """Claim up to `limit` due deliveries to a destination, and return them in the order in which they became due.
 
         No other worker can claim these deliveries until the lease ends at `lease_until`. `claim` is the token of the
-        new claim.
+        new claim. Messages of at most `most_octets` bytes are returned with their bytes.
         """
         ...
 

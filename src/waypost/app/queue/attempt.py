@@ -51,6 +51,12 @@ transaction would delay other writes.
 """
 
 
+OCTETS_WITH_CLAIM = 16 * 1024
+"""The maximum size of a message, in bytes, that is read together with its claim. Larger messages are read during the
+attempt, so that claimed deliveries do not fill the memory.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Ready:
     """A claimed delivery and its current route."""
@@ -105,7 +111,9 @@ def claim(
     If the current routes give a delivery another destination, the delivery is moved, delivered to the inbox, or turned
     into a dead letter.
     """
-    found = tx.claim(destination, claim=claim, now=now, lease_until=now + lease, limit=limit)
+    found = tx.claim(
+        destination, claim=claim, now=now, lease_until=now + lease, limit=limit, most_octets=OCTETS_WITH_CLAIM
+    )
     in_force = deployment.routes_in_force(tx, tx.routes_revision()) if found else ()
     ready = []
     for claimed in found:

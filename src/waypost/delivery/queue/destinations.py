@@ -56,6 +56,11 @@ class Lane:
         """Whether no delivery for the destination is claimed, being attempted or being recorded."""
         return not (self.running or self.recording or self.pending)
 
+    @property
+    def has_few_pending(self) -> bool:
+        """Whether so few claimed deliveries wait that more should be claimed."""
+        return len(self.pending) <= AHEAD // 2
+
     def paused(self, now: datetime, *, at_most: timedelta) -> datetime | None:
         """The time until which nothing is sent to the destination; None if attempts are not paused.
 
@@ -69,7 +74,7 @@ class Lane:
         One destination gets at most half of the free attempts (but at least one), because mail for another destination
         may arrive at any moment.
         """
-        if len(self.pending) > AHEAD // 2 or free <= 0:
+        if not self.has_few_pending or free <= 0:
             return 0
         may_run = min(self.room, self.running + max(1, free // 2))
         ahead = AHEAD if self.is_working or self.leads_elsewhere else 0

@@ -25,6 +25,7 @@ from waypost.delivery.queue.faults import Faulty
 from waypost.delivery.queue.leases import LEASE, Leases
 from waypost.delivery.queue.results import Results
 from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Then, Trouble
+from waypost.domain.mail.messages import NO_DSN
 from waypost.domain.mail.routes import log_destination
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
@@ -98,7 +99,7 @@ class Worker:
         self._lanes = Lanes()
         self._attempts = set[asyncio.Task[None]]()
         self._leases = Leases(deps.store, clock=deps.clock, monotonic=deps.monotonic, failed=self._failed)
-        self._results = Results(deps.store, failed=self._failed)
+        self._results = Results(deps.store, self._leases, failed=self._failed)
         self._woken = asyncio.Event()
         self._passes = 0
         self._passed = asyncio.Condition()
@@ -108,6 +109,8 @@ class Worker:
         self._is_rerouting = False
         """Whether the queue may contain more deliveries that the current routes would move to other destinations."""
         self._next_due: datetime | None = None
+        self._leaves_due_work = False
+        """Whether the last pass may have left deliveries in the queue that are due."""
         self._owes = False
         """Whether more notices may be ready to be written."""
         self._next_notices: datetime | None = None
@@ -138,10 +141,11 @@ class Worker:
         loops, self._loops = self._loops, []
         try:
             await _cancelled(loops)
-            if self._attempts:
-                await asyncio.wait(self._attempts, timeout=STOP_SECONDS)
-            await _cancelled(self._attempts)
-            await self._results.stop()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_SECONDS):
+                    while self._busy:
+                        await asyncio.wait(self._busy)
+            await _cancelled(self._busy)
             await self._leases.release_all()
         finally:
             for transport in set(self._deps.transports.values()):
@@ -158,10 +162,15 @@ class Worker:
         while True:
             await self._pass()
             await self._pass()  # the first pass may have begun before this call
-            if self._attempts:
-                await asyncio.wait(self._attempts)
+            if self._busy:
+                await asyncio.wait(self._busy)
             elif not self._is_sweeping and not self._is_rerouting and not self._owes:
                 return self._next_due
+
+    @property
+    def _busy(self) -> "set[asyncio.Task[None]]":
+        """The tasks that attempt deliveries, or record their outcomes."""
+        return self._attempts | self._results.tasks
 
     async def _pass(self) -> None:
         asked = self._passes
@@ -196,7 +205,7 @@ class Worker:
         await self._write_notices(now)
         waiting = await deps.store.read(lambda tx: tx.waiting())
         self._lanes.keep_only(one.destination for one in waiting)
-        nexts, claims = [], []
+        nexts, claims, leaves_due_work = [], [], False
         free = deps.connections - len(self._attempts)
         # Destinations that do not answer must not use up all attempts, because destinations that work must get their
         # share.
@@ -207,11 +216,14 @@ class Worker:
             wanted = lane.wanted(free if lane.is_working else min(free, free_for_unknown))
             if due_at > now:
                 nexts.append(due_at)
-            elif wanted:
+            elif not wanted:
+                leaves_due_work = True
+            else:
                 claims.append(self._claim(lane, wanted, now))
                 begins = min(wanted, lane.room - lane.running)
                 free -= begins
                 free_for_unknown -= 0 if lane.is_working else begins
+        self._leaves_due_work = leaves_due_work
         taken = await asyncio.gather(*claims)
         self._is_rerouting = any(each and each.rerouted for each in taken)
         if None in taken:
@@ -295,74 +307,68 @@ class Worker:
     def _begin(self, lane: Lane) -> None:
         """Start as many attempts to a destination as its limit allows."""
         while ready := lane.next():
-            task = asyncio.create_task(self._attempt(ready, lane))
+            task = asyncio.create_task(self._attempt_in_turn(ready, lane))
             self._attempts.add(task)
             task.add_done_callback(self._attempts.discard)
 
+    async def _attempt_in_turn(self, ready: Ready | None, lane: Lane) -> None:
+        """Attempt a delivery, and then others to the same destination, one after the other. The next attempt does not
+        wait until the outcome of the previous one is recorded.
+        """
+        while ready:
+            try:
+                await self._attempt(ready, lane)
+            except Exception as error:  # noqa: BLE001 - the delivery is attempted again after its lease has ended
+                self._failed(error, ready.claimed.delivery.id)
+            finally:
+                lane.running -= 1
+            ready = lane.next() if self._loops else None
+        self._wake_if_needed(lane)
+
     async def _attempt(self, ready: Ready, lane: Lane) -> None:
-        """Attempt a delivery, and record the outcome. The next attempt begins before the outcome is recorded."""
-        try:
-            outcome = await self._outcome_of(ready)
-        finally:
-            lane.running -= 1
-        lane.recording += 1
-        try:
-            if outcome:
-                await self._learn_and_record(outcome, ready, lane)
-        except Exception as error:  # noqa: BLE001 - the delivery is attempted again after its lease has ended
-            self._failed(error, ready.claimed.delivery.id)
-        finally:
-            lane.recording -= 1
-        self._leases.done_with_one(ready.claimed.claim)
-        if self._loops:
-            self._begin(lane)
-            if not lane.pending:
-                self.wake()
-
-    async def _outcome_of(self, ready: Ready) -> Outcome | None:
-        """Attempt a delivery. Returns None if its lease has ended, so that nothing was sent."""
+        deps = self._deps
         if self._leases.has_ended(ready.claimed):
-            self._lost(ready)  # another worker may already have sent the message
-            return None
-        result = await self._send(ready)
-        return Outcome.of(ready.claimed, result, self._deps.deployment, self._deps.clock())
-
-    async def _learn_and_record(self, outcome: Outcome, ready: Ready, lane: Lane) -> None:
-        deps, decision, result = self._deps, outcome.decision, outcome.result
+            self._lost(ready.claimed)  # another worker may already have sent the message
+            self._leases.done_with_one(ready.claimed.claim)
+            return
+        outcome = Outcome.of(ready.claimed, await self._send(ready), deps.deployment, deps.clock())
         connections = min(ready.route.connections, max(1, deps.connections // 2))
-        lane.learn(decision, connections=connections, now=outcome.at, pause=deps.deployment.policy.pause)
-        if decision.is_of_destination:
+        lane.learn(outcome.decision, connections=connections, now=outcome.at, pause=deps.deployment.policy.pause)
+        lane.recording += 1
+        self._results.add(outcome, partial(self._recorded, outcome, lane))
+        if outcome.decision.is_of_destination:
             await self._give_back(lane.give_up_pending())
         elif self._loops:
             self._begin(lane)
-        if not await self._record(outcome):
-            self._lost(ready)
-            return
-        deps.emit(
-            _KINDS[decision.then](
-                id=ready.claimed.delivery.id,
-                destination=log_destination(ready.claimed.delivery.destination),
-                attempt=ready.claimed.queued.attempts + 1,
-                stage=result.stage,
-                code=result.code or 0,
-                trouble=result.trouble or "",
-            )
-        )
-        if decision.then is not Then.RETRY:
-            self.wake()  # a notice may be due
 
-    async def _record(self, outcome: Outcome) -> bool:
-        """Record an outcome. If the store fails, retry until the lease ends, because a message whose delivery is not
-        recorded would be sent again. Returns whether the outcome was recorded.
-        """
-        while True:
-            try:
-                return await self._results.record(outcome)
-            except STORE_FAILURES as error:
-                if self._leases.has_ended(outcome.claimed):
-                    raise
-                self._failed(error, outcome.claimed.delivery.id)
-                await asyncio.sleep(PAUSE_AFTER_FAILURE)
+    def _recorded(self, outcome: Outcome, lane: Lane, is_recorded: bool | None) -> None:
+        """Continue after an outcome was recorded, or could not be recorded (`results.Then`)."""
+        claimed, decision, result = outcome.claimed, outcome.decision, outcome.result
+        lane.recording -= 1
+        self._leases.done_with_one(claimed.claim)
+        if is_recorded:
+            self._deps.emit(
+                _KINDS[decision.then](
+                    id=claimed.delivery.id,
+                    destination=log_destination(claimed.delivery.destination),
+                    attempt=claimed.queued.attempts + 1,
+                    stage=result.stage,
+                    code=result.code or 0,
+                    trouble=result.trouble or "",
+                )
+            )
+        elif is_recorded is False:
+            self._lost(claimed)
+        if self._loops:
+            self._begin(lane)
+        if decision.then is not Then.DELIVERED or claimed.message.envelope.dsn != NO_DSN:
+            self.wake()  # a notice may be due, or the time of the next attempt must be known
+        self._wake_if_needed(lane)
+
+    def _wake_if_needed(self, lane: Lane) -> None:
+        """Wake the worker if it should now look for more work to a destination."""
+        if lane.is_idle or (self._leaves_due_work and lane.has_few_pending):
+            self.wake()
 
     async def _write_notice(self, owing: ports.Owing, now: datetime) -> None:
         """Write a notice. If a bug prevents the notice from being written, record in the trace that there is no notice,
@@ -398,14 +404,14 @@ class Worker:
             for one in ready:
                 self._leases.done_with_one(one.claimed.claim)
 
-    def _lost(self, ready: Ready) -> None:
-        delivery = ready.claimed.delivery
+    def _lost(self, claimed: ports.Claimed) -> None:
+        delivery = claimed.delivery
         self._deps.emit(events.LeaseLost(id=delivery.id, destination=log_destination(delivery.destination)))
 
     async def _send(self, ready: Ready) -> AttemptResult:
         deps, message = self._deps, ready.claimed.message
         protocol = ready.route.target.protocol
-        octets = partial(self._octets, message.id, message.size)
+        octets = partial(self._octets, message.id, message.size, ready.claimed.octets)
         try:
             made = outgoing.make(ready, deps.deployment, deps.clock(), octets)
             transport = deps.transports[protocol]
@@ -421,7 +427,10 @@ class Worker:
             text = "an internal error occurred; the log has the details under the id of this delivery"
             return AttemptResult(protocol=protocol, stage=Stage.CONNECT, trouble=Trouble.FAILED, text=text)
 
-    async def _octets(self, message_id: str, size: int) -> AsyncGenerator[bytes, None]:
+    async def _octets(self, message_id: str, size: int, whole: bytes | None) -> AsyncGenerator[bytes, None]:
+        if whole is not None:
+            yield whole
+            return
         store = self._deps.store
         long_read = partial(store.long_read, what="the bytes of a message")
         read = store.read if size <= PART else long_read  # reading a single part is a short read

@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
         if dialogue.need is Need.TLS and self._transport:
             self._transport.pause_reading()  # the TLS handshake must get all further data
         if dialogue.heard != before or dialogue.need is Need.NOTHING:  # half a reply does not extend the deadline
-            self._wake()
+            self._continue()
         if self.kept.is_set and dialogue.is_over:
             self.abort()
 
@@ -131,7 +131,7 @@ class Connection(asyncio.Protocol):
                 if dialogue.need is Need.TLS:
                     await self._start_tls()
                 elif dialogue.need is Need.REPLY or self._is_full:
-                    await self._wait(self._timeouts.of(dialogue.need, dialogue.stage))
+                    await self._wait()
                 else:
                     assert parts
                     await self._give_next_part(parts)
@@ -183,16 +183,31 @@ class Connection(asyncio.Protocol):
         if octets and self._transport and not self._transport.is_closing():
             self._transport.write(octets)
 
-    async def _wait(self, seconds: float) -> None:
-        """Wait until the peer replies, reads more data or disconnects, or until `seconds` have passed."""
+    def _continue(self) -> None:
+        """Continue after a reply: send what the dialogue sends next, or wake the task that waits for the dialogue."""
+        if self._waiter and self.dialogue.need is Need.REPLY and not self._is_full:
+            self._flush()  # the task would do the same, and wait again
+            self._set_deadline()
+        else:
+            self._wake()
+
+    async def _wait(self) -> None:
+        """Wait until the dialogue needs something else than a reply, until the peer reads more data or disconnects, or
+        until the time limit is reached.
+        """
         self._waiter = self._loop.create_future()
-        self._unsent = self._transport.get_write_buffer_size() if self._transport else 0
-        self._deadline.set(self._loop, seconds, self._time_is_over, seconds)
+        self._set_deadline()
         try:
             await self._waiter
         finally:
             self._deadline.clear()
             self._waiter = None
+
+    def _set_deadline(self) -> None:
+        """Set the deadline for the peer's next action."""
+        seconds = self._timeouts.of(self.dialogue.need, self.dialogue.stage)
+        self._unsent = self._transport.get_write_buffer_size() if self._transport else 0
+        self._deadline.set(self._loop, seconds, self._time_is_over, seconds)
 
     def _time_is_over(self, seconds: float) -> None:
         is_slow = self._transport and self._transport.get_write_buffer_size() < self._unsent

@@ -15,7 +15,7 @@ from waypost.delivery.public_addresses import is_public
 from waypost.delivery.smtp_client import dns
 from waypost.delivery.smtp_client.connection import Connection, Timeouts, why
 from waypost.delivery.smtp_client.protocol.commands import Part
-from waypost.delivery.smtp_client.protocol.dialogue import SessionOptions
+from waypost.delivery.smtp_client.protocol.dialogue import Need, SessionOptions
 from waypost.domain.mail.delivery import AttemptResult, Stage, Trouble
 from waypost.domain.mail.routes import Route, Target, Tls, parse_target
 
@@ -109,8 +109,12 @@ class SmtpTransport:
 
     async def _carry(self, connection: Connection, parcel: Parcel, hop: "_NextHop") -> AttemptResult:
         connection.dialogue.begin(parcel)
-        async with aclosing(_parts(parcel)) as parts:
-            result = await connection.converse(parts)
+        if parcel.whole is not None and connection.dialogue.need is Need.OCTETS:
+            connection.dialogue.give(Part(parcel.header + parcel.whole, is_last=True))
+            result = await connection.converse()
+        else:
+            async with aclosing(_parts(parcel)) as parts:
+                result = await connection.converse(parts)
         assert result
         self._keep(connection, hop)
         return result
@@ -278,29 +282,28 @@ class _Place:
         return cls(host, address, name if host == address else f"{host} {name}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _NextHop:
     """The target of a parcel, and the TLS mode for the connection to this target."""
 
     route: Route
     target: Target
     tls: Tls
+    key: object
+    """The key under which an idle connection is stored. The connection can be reused for any next hop that has the same
+    key.
+    """
 
     @classmethod
     def of(cls, route: Route, domain: str) -> "_NextHop":
-        target = _target(route.to)
+        target = parse_target(route.to)
         if target.mx == "":
             target = replace(target, mx=domain)
         # TLS to a local socket adds no protection: a process that can read the socket can also read the message.
         is_clear = bool(target.path) and route.tls is Tls.OPPORTUNISTIC
-        return cls(route, target, Tls.NONE if is_clear else route.tls_in_use)
-
-    @property
-    def key(self) -> object:
-        """The key under which an idle connection is stored. The connection can be reused for any next hop that has the
-        same key.
-        """
-        return self.target, self.tls, self.route.user, self.route.secret, self.route.allow_private
+        tls = Tls.NONE if is_clear else route.tls_in_use
+        key = (route.to, target.mx, tls, route.user, route.secret, route.allow_private)
+        return cls(route, target, tls, key)
 
     def allows(self, address: str) -> bool:
         """Whether the route permits a connection to this IP address.
@@ -319,9 +322,6 @@ class _NextHop:
 
 def _is_same_host(one: str, other: str) -> bool:
     return one.lower().removesuffix(".") == other.lower().removesuffix(".")
-
-
-_target = lru_cache(maxsize=1024)(parse_target)
 
 
 def _is_worth_trying_in_clear(hop: _NextHop, result: AttemptResult) -> bool:

@@ -23,6 +23,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 
@@ -209,6 +210,7 @@ def destination(route: Route, address: addresses.Address) -> str:
     return f"mx:{address.key.rpartition('@')[2]}" if route.to == "mx:" else route.to
 
 
+@lru_cache(maxsize=1024)
 def log_destination(destination: str) -> str:
     """Return a destination in the form that the log uses, with three dots in place of its path.
 
@@ -321,6 +323,7 @@ def _check_line_ends(route: Route, target: Target) -> None:
         raise errors.Invalid("`line_ends` is only for a Maildir: other targets get messages exactly as received")
 
 
+@lru_cache(maxsize=1024)
 def parse_target(to: str) -> Target:
     """Parse a target. Raises `errors.Invalid` if the target is malformed."""
     if re.search(r"[\ud800-\udfff]", to):  # an unpaired surrogate, which JSON can express but UTF-8 cannot

@@ -161,7 +161,12 @@ def claimed(row: Row, claim: str) -> ports.Claimed:
     """Read a queued delivery that the caller has just claimed with the token `claim`, and the delivery's message."""
     found, its_message = delivery_and_message(row)
     queued, _, because = _queued(row, found)
-    return ports.Claimed(delivery=found, queued=queued, claim=claim, because=because, message=its_message)
+    octets = row[-5]
+    if octets is not None and len(octets) != its_message.size:  # the message arrived in several small pieces
+        octets = None
+    return ports.Claimed(
+        delivery=found, queued=queued, claim=claim, because=because, message=its_message, octets=octets
+    )
 
 
 def held(row: Row) -> ports.Held:

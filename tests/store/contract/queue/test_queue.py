@@ -155,6 +155,30 @@ def test_after_a_lease_has_expired_its_former_worker_cannot_change_the_delivery(
     assert waiting(store) == {}
 
 
+def test_a_claim_returns_the_bytes_of_small_messages_that_arrived_in_one_piece(store):
+    bodies = {"m1": [b"1234"], "m2": [b"12345"], "m3": [b"12", b"34"], "m4": [b""]}
+    for message_id, pieces in bodies.items():
+        *earlier, last = pieces
+        message = a_message(message_id, size=sum(map(len, pieces)))
+
+        def add(tx, message=message, earlier=earlier, last=last):
+            for piece in earlier:
+                tx.add_octets(message.id, piece, start=0, now=NOW)
+            tx.add_message(message, last, [a_delivery("x", message.id, to=HERE)], [])
+
+        store.write(add)
+    found = store.write(lambda tx: tx.claim(HERE, claim="c", now=NOW, lease_until=LATER, limit=9, most_octets=4))
+    assert [(each.delivery.message_id, each.octets) for each in found] == [
+        ("m1", b"1234"), ("m2", None), ("m3", None), ("m4", None)
+    ]  # fmt: skip
+    assert {type(each.octets) for each in found} == {bytes, type(None)}
+
+
+def test_a_claim_without_a_limit_of_bytes_returns_none(store):
+    queue_up(store, "m1")
+    assert one(store).octets is None
+
+
 def test_a_renewed_lease_ends_later(store):
     queue_up(store, "m1", "m2")
     (mine,) = claim(store, claim="mine", limit=1)

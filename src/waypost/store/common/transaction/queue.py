@@ -37,9 +37,9 @@ class QueueQueries(Statements):
         return int(count)
 
     def claim(
-        self, destination: str, *, claim: str, now: datetime, lease_until: datetime, limit: int
+        self, destination: str, *, claim: str, now: datetime, lease_until: datetime, limit: int, most_octets: int = 0
     ) -> list[ports.Claimed]:
-        found = self._all("due", destination, kinds.to_milliseconds(now), limit)
+        found = self._all("due", destination, kinds.to_milliseconds(now), limit, most_octets)
         if found:
             self._run("take", claim, kinds.to_milliseconds(lease_until), *self._ids_of(found))
         return [rows.claimed(row, claim) for row in found]

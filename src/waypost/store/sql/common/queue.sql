@@ -54,13 +54,14 @@ SELECT count(*) FROM (
     SELECT 1 FROM queue WHERE account = :account AND destination = :destination LIMIT :limit
 ) AS counted;
 
--- name: due(destination, now, limit)
--- Returns the due deliveries of a destination, in the order in which they became due. Rows that another transaction has
--- locked are skipped, so two workers never get the same delivery.
-SELECT {d.deliveries}, {m.messages}, {q.queue}
+-- name: due(destination, now, limit, most_octets)
+-- Returns the due deliveries of a destination, in the order in which they became due, with the first bytes of small
+-- messages. Rows that another transaction has locked are skipped, so two workers never get the same delivery.
+SELECT {d.deliveries}, {m.messages}, b.octets, {q.queue}
 FROM queue AS q
 {sqlite: CROSS} JOIN deliveries AS d ON d.message_id = q.message_id AND d.email_address_id = q.email_address_id
 {sqlite: CROSS} JOIN messages AS m ON m.id = q.message_id
+LEFT JOIN message_bodies AS b ON b.message_id = m.id AND b.start = 0 AND m.size <= :most_octets
 WHERE q.destination = :destination AND q.due_at <= :now
 ORDER BY q.due_at, q.message_id, q.email_address_id LIMIT :limit
 {postgres: FOR UPDATE OF q SKIP LOCKED};
