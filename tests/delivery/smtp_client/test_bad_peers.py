@@ -297,10 +297,6 @@ LMTP_ONLY = [
 
 KEPT = [
     # The connection ended while it was idle, or when it was used again. The message is sent over another connection.
-    row("rset: closes", {"RSET": CLOSE}, a(Stage.END, None, 250, "2.0.0"), DELIVERED, to_connection=1),
-    row("rset: resets", {"RSET": RESET}, a(Stage.END, None, 250, "2.0.0"), DELIVERED, to_connection=1),
-    row("rset: 421", {"RSET": "421 x"}, a(Stage.END, None, 250, "2.0.0"), DELIVERED, to_connection=1),
-    row("rset: 502", {"RSET": "502 x"}, a(Stage.END, None, 250, "2.0.0"), DELIVERED),
     row("mail: closes", {"MAIL": CLOSE}, a(Stage.END, None, 250, "2.0.0"), DELIVERED, to_connection=1),
     row("mail: 421", {"MAIL": "421 x"}, a(Stage.END, None, 250, "2.0.0"), DELIVERED, to_connection=1),
     row("mail: 421, chunks", {"MAIL": "421 x"}, a(Stage.END, None, 250, "2.0.0"), DELIVERED, to_connection=1,
@@ -309,7 +305,7 @@ KEPT = [
     row("mail: always closes", {"MAIL": CLOSE}, a(Stage.MAIL, DISCONNECTED), RETRY("4.4.2")),
     row("mail: always 421", {"MAIL": "421 x"}, a(Stage.MAIL, None, 421), PAUSE("4.0.0")),
     # The peer has replied, or may have accepted the message, so the message is not sent again immediately.
-    row("rset closes after all was sent", {"RSET": CLOSE}, a(Stage.END, DISCONNECTED), RETRY("4.4.2"), to_connection=1,
+    row("mail closes after all was sent", {"MAIL": CLOSE}, a(Stage.END, DISCONNECTED), RETRY("4.4.2"), to_connection=1,
         offer=CHUNKS),
     row("mail: silent", {"MAIL": HANG}, a(Stage.MAIL, TIMEOUT), RETRY("4.4.2"), to_connection=1, good_waits=1),
     row("mail: garbage", {"MAIL": HTTP}, a(Stage.MAIL, GARBAGE), RETRY("4.4.2"), to_connection=1),

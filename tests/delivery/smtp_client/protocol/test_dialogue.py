@@ -18,6 +18,7 @@ MAIL = "MAIL FROM:<a@client.example>"
 RCPT = "RCPT TO:<support@example.com>"
 TAKEN = "250 2.0.0 taken"
 OK3 = "250 2.1.0 ok|250 2.1.5 ok|354 go ahead"
+REFUSED = "250 ok|550 no|503 x"
 
 
 def offering(*words, name="peer.example"):
@@ -107,12 +108,20 @@ def test_a_peer_without_extensions_gets_one_command_at_a_time():
     assert not played.dialogue.is_over
 
 
-def test_with_pipelining_all_commands_up_to_data_are_sent_together_with_rset_before_the_next_mail():
-    turns = [GREETING, offering("PIPELINING"), OK3, TAKEN, f"250 reset|{OK3}", TAKEN]
+def test_with_pipelining_all_commands_up_to_data_are_sent_together():
+    turns = [GREETING, offering("PIPELINING"), OK3, TAKEN, OK3, TAKEN]
     played = play(turns, parcels=[a_parcel(), a_parcel()])
-    assert played.said[1] == f"{MAIL}\r\n{RCPT}\r\nDATA\r\n"
-    assert played.said[3] == f"RSET\r\n{MAIL}\r\n{RCPT}\r\nDATA\r\n"
+    assert played.said[1] == played.said[3] == f"{MAIL}\r\n{RCPT}\r\nDATA\r\n"
     assert [result.code for result in played.results] == [250, 250]
+
+
+@pytest.mark.parametrize("refusal", [["250 ok|550 no|503 x"], [OK3, "554 no"], ["550 no|503 x|503 x"]])
+def test_rset_is_sent_before_the_mail_after_a_message_that_the_peer_has_refused(refusal):
+    turns = [GREETING, offering("PIPELINING"), *refusal, f"250 reset|{OK3}", TAKEN, OK3, TAKEN]
+    played = play(turns, parcels=[a_parcel(), a_parcel(), a_parcel()])
+    assert played.said[-4] == f"RSET\r\n{MAIL}\r\n{RCPT}\r\nDATA\r\n"
+    assert played.said[-2] == f"{MAIL}\r\n{RCPT}\r\nDATA\r\n"
+    assert [result.code // 100 for result in played.results] == [5, 2, 2]
 
 
 def test_with_chunking_a_small_message_is_sent_together_with_its_commands():
@@ -591,6 +600,22 @@ def test_a_reply_before_the_message_ends_the_dialogue():
     ],
 )
 def test_an_idle_connection_is_stale_if_it_ended_before_the_peer_replied_to_mail(replies, is_stale):
+    played = play([*READY, REFUSED, *replies], parcels=[a_parcel(), a_parcel()])
+    assert played.dialogue.is_stale is is_stale
+
+
+@pytest.mark.parametrize(
+    ("replies", "is_stale"),
+    [
+        pytest.param([], True, id="gone"),
+        pytest.param(["421 idle"], True, id="goodbye to MAIL"),
+        pytest.param(["250 ok"], False, id="gone after MAIL"),
+        pytest.param(["451 no|503 x|503 x"], False, id="MAIL deferred"),
+        pytest.param(["250 ok|421 bye"], False, id="goodbye to RCPT"),
+        pytest.param(["huh"], False, id="garbage"),
+    ],
+)
+def test_without_rset_an_idle_connection_is_stale_if_it_ended_before_the_peer_replied_to_mail(replies, is_stale):
     played = play([*READY, OK3, TAKEN, *replies], parcels=[a_parcel(), a_parcel()])
     assert played.dialogue.is_stale is is_stale
 
@@ -602,7 +627,7 @@ def test_a_connection_is_not_stale_if_everything_was_sent_and_no_reply_came():
 
 
 def test_a_421_reply_to_mail_means_that_the_message_was_not_accepted_even_if_everything_was_sent():
-    played = play([*CHUNKING, f"250 ok|250 ok|{TAKEN}", "250 reset|421 bye"], parcels=[a_parcel(), a_parcel()])
+    played = play([*CHUNKING, f"250 ok|250 ok|{TAKEN}", "421 bye"], parcels=[a_parcel(), a_parcel()])
     assert played.facts == (Stage.MAIL, 421, "", None)
     assert played.dialogue.is_stale
 
@@ -612,7 +637,7 @@ def test_a_new_connection_is_never_stale():
 
 
 def test_the_reply_to_rset_is_ignored():
-    turns = [*READY, OK3, TAKEN, f"502 what?|{OK3}", TAKEN]
+    turns = [*READY, REFUSED, f"502 what?|{OK3}", TAKEN]
     assert play(turns, parcels=[a_parcel(), a_parcel()]).facts == (Stage.END, 250, "2.0.0", None)
 
 

@@ -4,6 +4,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from waypost.delivery.outgoing import Parcel
 from waypost.domain.directory import addresses
@@ -108,6 +109,8 @@ def rcpt(parcel: Parcel, capabilities: Capabilities) -> bytes:
         return line(command)
     if parcel.notify and set(parcel.notify) <= set(Notify):
         command += f" NOTIFY={','.join(parcel.notify)}"
+    if not parcel.orcpt:
+        return line(command)
     kind, _, original = parcel.orcpt.partition(";")
     if kind.lower() == "utf-8" and original:
         command += f" ORCPT={kind};{unitext(original)}"
@@ -193,6 +196,7 @@ def _is_utf8(octets: bytes) -> bool:
     return True
 
 
+@lru_cache(maxsize=1024)
 def _path(address: str) -> str:
     if not _PATH.fullmatch(address):
         raise Unsayable(f"{address!a} cannot be sent as an address")

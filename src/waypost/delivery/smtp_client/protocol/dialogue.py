@@ -87,6 +87,10 @@ class Dialogue:
         Refusals of later commands in the group do not replace this refusal.
         """
         self._all_sent = self._is_answered = False
+        self._is_unfinished = False
+        """Whether the peer may still have the sender and the recipient of an earlier transaction. A reply to the whole
+        message ends the transaction (RFC 5321 section 4.1.1.4).
+        """
         self.need = Need.NOTHING
         self.stage = Stage.GREETING
         self.tls = ""
@@ -267,8 +271,9 @@ class Dialogue:
         )
         has_chunks, is_piped = "CHUNKING" in self._capabilities, "PIPELINING" in self._capabilities
         said = [(Stage.MAIL, mail), (Stage.RCPT, rcpt)]
-        if self.transactions > 1:
+        if self._is_unfinished:
             said.insert(0, (Stage.MAIL, _RSET))
+        self._is_unfinished = True
         if not has_chunks:
             said.append((Stage.DATA, b"DATA\r\n"))
         elif is_piped and part.is_last and len(part.octets) <= AT_ONCE:
@@ -333,6 +338,7 @@ class Dialogue:
         """Return the result that follows from the reply to the whole message."""
         if reply.code // 100 != 2:
             return self._refuse(Stage.END, reply)
+        self._is_unfinished = False
         return self._result_of_reply(
             Stage.END, reply, notifies="SUCCESS" in parcel.notify and "DSN" in self._capabilities
         )

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 REPLY_LINE_LIMIT = 4096
 """The maximum length of a reply line in bytes: eight times the limit in RFC 5321 section 4.5.3.1.5."""
@@ -81,6 +82,8 @@ class ReplyReader:
                 return None
             line = bytes(self._input[:end]).removesuffix(b"\r")
             del self._input[: end + 1]
+            if not self._lines and line[3:4] == b" ":
+                return _only_line(line)
             if self._take(line):
                 reply = Reply(self._code, tuple(self._lines), self._enhanced)
                 self._lines.clear()
@@ -107,6 +110,18 @@ class ReplyReader:
         return match[2] != b"-"
 
 
+@lru_cache(maxsize=256)
+def _only_line(line: bytes) -> Reply:
+    """Return a reply that has only this line. Raises `NotAReply`.
+
+    The replies are cached, because a peer replies to most commands with the same line each time.
+    """
+    reader = ReplyReader()
+    reader._take(line)  # noqa: SLF001 - of the same class
+    return Reply(reader._code, tuple(reader._lines), reader._enhanced)  # noqa: SLF001
+
+
+@lru_cache(maxsize=256)
 def one_line(text: str) -> str:
     """Make text safe for display, as one line of limited length."""
     return " ".join(_NOT_TEXT.sub(" ", text).split())[:TEXT_LIMIT]
