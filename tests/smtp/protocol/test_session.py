@@ -407,9 +407,7 @@ def test_a_known_recipient_is_accepted_without_a_request():
 
 def test_a_turn_also_ends_after_a_number_of_known_recipients():
     session = smtp_dialogues.a_session(gate=KnowsSupport())
-    session.receive(
-        b"EHLO client.example\r\nMAIL FROM:<>\r\n" + b"RCPT TO:<support@example.com>\r\n" * COMMANDS_A_TURN
-    )
+    session.receive(b"EHLO client.example\r\nMAIL FROM:<>\r\n" + b"RCPT TO:<support@example.com>\r\n" * COMMANDS_A_TURN)
     assert session.next_request() is None
     assert session.has_more
     assert session.waiting_octets == 2 * len(b"RCPT TO:<support@example.com>\r\n")
