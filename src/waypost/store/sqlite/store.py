@@ -97,7 +97,7 @@ class SqliteStore:
         self._loop = asyncio.get_running_loop()
         self._jobs: deque[_Job] = deque()
         self._wakes: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        """A value for each job, which is false if the store is closing. The writer thread waits for the next value."""
+        """A value for each time that the writer thread must look for jobs; the value is false if the store closes."""
         self._waits_since: float | None = None
         """The monotonic time since which the writer thread has been waiting for its turn; None if it is not waiting."""
         self._closed = False
@@ -167,8 +167,10 @@ class SqliteStore:
         self._refuse_when_closed()
         draft = self._drafting.draft(use_case) if may_share else None
         future: asyncio.Future[T] = self._loop.create_future()
+        if not self._jobs:  # otherwise the writer will be woken anyway
+            # The event loop first runs the tasks that are ready now, so that their writes are in the same batch.
+            self._loop.call_soon(self._wakes.put, True)
         self._jobs.append(_Job(use_case, future, draft))
-        self._wakes.put(True)
         return await future
 
     def directory_version(self) -> int | None:
@@ -203,11 +205,12 @@ class SqliteStore:
 
     def _write_batches(self) -> None:
         """The loop of the writer thread: commit the waiting writes together, and pass the outcomes to the callers."""
-        while self._wakes.get() or self._jobs:
-            if not self._jobs:  # an earlier batch contained the job
-                continue
-            batch = self._run_next_batch()
-            self._loop.call_soon_threadsafe(_report_all, batch)
+        is_open = True
+        while is_open:
+            is_open = self._wakes.get()
+            while self._jobs:
+                batch = self._run_next_batch()
+                self._loop.call_soon_threadsafe(_report_all, batch)
 
     def _run_next_batch(self) -> list[_Job]:
         """Wait for the turn, run the waiting jobs, and return them. This method never raises an exception."""
