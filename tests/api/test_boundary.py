@@ -44,6 +44,8 @@ class BrokenStore:
     def directory_version(self):
         return None
 
+    version_of_keys = directory_version
+
     def access_key(self, access_key_id):
         return KEY if access_key_id == KEY.id else None
 

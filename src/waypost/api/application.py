@@ -118,7 +118,7 @@ class Api:
             raise _UnauthenticatedError(error.code, error.status, error.message, delay) from None
 
     async def _key(self, access_key_id: str) -> AccessKey | None:
-        version = self._store.directory_version()
+        version = self._store.version_of_keys()
         key = self._keys.get(access_key_id, version)
         if key is None:
             key = await self._store.read(lambda tx: access_keys.find(tx, access_key_id))

@@ -18,7 +18,6 @@ from tests.kit.values import TENANT, NoSeal, make_instance
 from waypost.app import ports
 from waypost.app.directory import instances
 from waypost.domain import errors
-from waypost.domain.iam.access_keys import AccessKey
 from waypost.store import sql
 from waypost.store.sqlite import file as sqlite_file
 from waypost.store.sqlite import store as sqlite
@@ -275,22 +274,3 @@ def test_the_mail_of_an_account_is_found_with_an_index(tx):
     assert any(
         "USING INDEX deliveries_kept (account=? AND (message_id,email_address_id)<(?,?))" in one for one in steps
     )
-
-
-def test_an_access_key_is_read_again_only_after_a_commit(path):
-    key = AccessKey("AKIA1", "secret", TENANT.account)
-    statements = []
-
-    async def find(store):
-        del statements[:]
-        assert await store.read(lambda tx: tx.access_key("AKIA1")) == key
-        return [statement for statement in statements if "access_keys" in statement]
-
-    async def scenario(store):
-        await store.write(lambda tx: tx.add_access_key(key))
-        store._reading.connection.set_trace_callback(statements.append)
-        found = [await find(store), await find(store)]
-        await store.write(make_instance)
-        return [*found, await find(store), await find(store)]
-
-    assert [len(selects) for selects in with_store(path, scenario)] == [1, 0, 1, 0]

@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 
 import pytest
@@ -216,10 +217,27 @@ def test_the_version_stays_unknown_after_a_process_was_killed_until_the_next_tur
     turn.close()
 
 
-def test_a_turn_file_without_content_gets_its_version(path):
-    path.with_name(f"{path.name}-turn").touch(mode=0o600)
+def test_the_version_of_the_directory_and_the_version_of_the_keys_change_separately(path):
     turn = Turn(path)
-    assert turn.version == 0
+    turn.take()
+    turn.begin_change_of_keys()
+    assert (turn.version, turn.version_of_keys) == (0, None)
+    turn.end()
+    turn.take()
+    turn.begin_change()
+    assert (turn.version, turn.version_of_keys) == (None, 2)
+    turn.end()
+    assert (turn.version, turn.version_of_keys) == (2, 2)
+    turn.close()
+
+
+@pytest.mark.parametrize("content", [b"", (4).to_bytes(8, sys.byteorder)], ids=["empty", "with one version"])
+def test_a_turn_file_with_fewer_versions_gets_the_others_and_keeps_its_own(path, content):
+    file = path.with_name(f"{path.name}-turn")
+    file.write_bytes(content)
+    file.chmod(0o600)
+    turn = Turn(path)
+    assert (turn.version, turn.version_of_keys) == (4 if content else 0, 0)
     turn.close()
 
 

@@ -115,8 +115,16 @@ class Store(Protocol):
         ...
 
     def directory_version(self) -> int | None:
-        """Return the version of the directory, the routes and the access keys. After a change of an instance, an email
-        address, an alias link, a tag, a route or an access key, in any process, the version is different.
+        """Return the version of the directory and the routes. After a change of an instance, an email address, an alias
+        link, a tag or a route, in any process, the version is different.
+
+        Return None if the version is unknown at the moment, or if the store has no versions. The method never waits.
+        """
+        ...
+
+    def version_of_keys(self) -> int | None:
+        """Return the version of the access keys. After a change of an access key, in any process, the version is
+        different.
 
         Return None if the version is unknown at the moment, or if the store has no versions. The method never waits.
         """

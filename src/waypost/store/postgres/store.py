@@ -135,6 +135,9 @@ class PostgresStore:
     def directory_version(self) -> None:
         """Return None, because another server may change the directory at any time."""
 
+    def version_of_keys(self) -> None:
+        """Return None, because another server may change the access keys at any time."""
+
     def reusable_octets(self) -> int:
         """Return zero. Free space inside PostgreSQL's files is not counted, because the files are usually on another
         machine.

@@ -20,7 +20,7 @@ from waypost.domain.mail.routes import Route
 from waypost.store.common import rows
 from waypost.store.common.statements import Seal
 from waypost.store.common.transaction import Transaction
-from waypost.store.sqlite.transaction import CHANGING, QUERIES, SqliteTransaction
+from waypost.store.sqlite.transaction import CHANGING, CHANGING_KEYS, QUERIES, SqliteTransaction
 
 ROWS = 32
 """The maximum number of rows that one statement inserts. Each number of rows has its own prepared statement."""
@@ -28,10 +28,12 @@ ROWS = 32
 _INSERT = re.compile(r"(INSERT INTO \w+ \([^()]*\)\s+VALUES )(\([^()]*\))")
 
 _INSERTS = {
-    name: match.groups() for name, sql in QUERIES.items() if name not in CHANGING and (match := _INSERT.fullmatch(sql))
+    name: match.groups()
+    for name, sql in QUERIES.items()
+    if name not in CHANGING | CHANGING_KEYS and (match := _INSERT.fullmatch(sql))
 }
-"""The queries that only insert one row and do not change the directory, in two parts: the SQL before the row, and the
-row."""
+"""The queries that only insert one row and change neither the directory nor the access keys, in two parts: the SQL
+before the row, and the row."""
 
 
 class NeedsTurn(BaseException):

@@ -112,6 +112,7 @@ class SqliteStore:
                 connection = self._writing.connection
                 self._turn = opened.enter_context(closing(Turn(path)))
                 self._writing.before_change = self._turn.begin_change
+                self._writing.before_change_of_keys = self._turn.begin_change_of_keys
                 self._writing.directory_version = lambda: self._turn.version
                 with self._turn.taken_within(time_limits.LIMITS.other_process):
                     sqlite_file.migrate(connection, where=str(path), only_new=only_new, may_make=may_make)
@@ -176,6 +177,10 @@ class SqliteStore:
     def directory_version(self) -> int | None:
         """Return the version of the directory and the routes, which all processes share."""
         return None if self._closed else self._turn.version
+
+    def version_of_keys(self) -> int | None:
+        """Return the version of the access keys, which all processes share."""
+        return None if self._closed else self._turn.version_of_keys
 
     def reusable_octets(self) -> int:
         """Return the number of free bytes inside the file. SQLite uses these bytes before the file grows."""

@@ -8,7 +8,6 @@ from typing import Any
 from waypost.app import ports
 from waypost.domain.directory.instances import Instance, Tenant
 from waypost.domain.directory.search import Condition
-from waypost.domain.iam.access_keys import AccessKey
 from waypost.store import sql
 from waypost.store.common import errors, rows
 from waypost.store.common.statements import Seal, bindable
@@ -18,13 +17,20 @@ from waypost.store.sqlite import search as sqlite_search
 
 QUERIES = {name: query.sql for name, query in sql.load("sqlite").items()}
 
-_CHANGES = re.compile(
-    r"\b((INSERT|REPLACE)(\s+OR\s+\w+)?\s+INTO|UPDATE(\s+OR\s+\w+)?|DELETE\s+FROM)\s+"
-    r"(email_addresses|instances|alias_link_ends|tags|routes|deployment_marks|access_keys)\b"
-)
-CHANGING = {name for name, query in QUERIES.items() if _CHANGES.search(query)}
-"""The names of the queries that may change the directory, the routes or the access keys: everything on which the
-deliveries of a message and the answers to look-ups depend."""
+
+def _changing(*tables: str) -> frozenset[str]:
+    """Return the names of the queries that may change a row of these tables."""
+    verbs = r"((INSERT|REPLACE)(\s+OR\s+\w+)?\s+INTO|UPDATE(\s+OR\s+\w+)?|DELETE\s+FROM)"
+    changes = re.compile(rf"\b{verbs}\s+({'|'.join(tables)})\b")
+    return frozenset(name for name, query in QUERIES.items() if changes.search(query))
+
+
+CHANGING = _changing("email_addresses", "instances", "alias_link_ends", "tags", "routes", "deployment_marks")
+"""The names of the queries that may change the directory or the routes: everything on which the deliveries of a message
+and the outputs of look-ups depend."""
+
+CHANGING_KEYS = _changing("access_keys")
+"""The names of the queries that may change the access keys."""
 
 _OWNERS_OF, _OWNERS_KEPT = 4, 500
 """The maximum number of addresses whose owners are cached together, and of such groups in the cache."""
@@ -52,30 +58,13 @@ class SqliteTransaction(Transaction):
         """The cursor for queries whose rows are fetched at once, which leaves no statement open."""
         self.before_change: Callable[[], object] = lambda: None
         """A function that is called before each query that may change the directory or the routes."""
+        self.before_change_of_keys: Callable[[], object] = lambda: None
+        """A function that is called before each query that may change the access keys."""
         self.directory_version: Callable[[], int | None] = lambda: None
         """A function that returns the version of the directory and the routes; None if the version is unknown."""
         self._owners: dict[tuple[str, ...], ports.Owners] = {}
         self._owners_at: int | None = None
         """The version at which `_owners` were read."""
-        self._keys: dict[str, AccessKey] = {}
-        self._keys_at: object = None
-        """The version of the data at which `_keys` were read."""
-
-    def access_key(self, access_key_id: str) -> AccessKey | None:
-        # Every API call needs its access key. Outside a transaction, the key is read again only if another connection,
-        # perhaps of another process, has committed anything since. The version does not change if this connection
-        # commits, so a transaction always reads the key.
-        if self.connection.in_transaction:
-            return super().access_key(access_key_id)
-        version = self._cursor.execute("PRAGMA data_version").fetchone()
-        if version != self._keys_at:
-            self._keys, self._keys_at = {}, version
-        key = self._keys.get(access_key_id)
-        if key is None:
-            key = super().access_key(access_key_id)
-            if key:
-                self._keys[access_key_id] = key
-        return key
 
     def owners(self, address_keys: Sequence[str]) -> ports.Owners:
         # Each message needs the owners of its recipients. While this transaction has the turn, no other process can
@@ -119,6 +108,8 @@ class SqliteTransaction(Transaction):
         """Run a named query with a method of `sqlite3`. Raises a domain error for a violated constraint."""
         if query in CHANGING:
             self.before_change()
+        elif query in CHANGING_KEYS:
+            self.before_change_of_keys()
         try:
             return run(QUERIES[query], parameters)
         except sqlite3.IntegrityError as error:

@@ -14,7 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _VERSION_OCTETS = 8
-"""The size of the version in the file. The processor reads and writes it in one step."""
+"""The size of a version in the file. The processor reads and writes it in one step."""
+
+_DIRECTORY, _ACCESS_KEYS = range(2)
+"""The places of the versions in the file."""
+
+_FILE_OCTETS = 2 * _VERSION_OCTETS
 
 _TRY_EVERY = 0.01
 """Seconds between two attempts of `taken_within`."""
@@ -34,7 +39,8 @@ class Turn:
     file `…-next`. Every process needs that lock first, so a process that has just ended its turn cannot begin another
     turn before the waiting process. The operating system releases the locks of a process that has been killed.
 
-    The file `…-turn` contains the version of the directory and the routes, in memory that all processes share.
+    The file `…-turn` contains a version of the directory and the routes, and a version of the access keys, in memory
+    that all processes share.
     """
 
     def __init__(self, database: Path) -> None:
@@ -47,10 +53,11 @@ class Turn:
             os.close(self._next)
             raise
         try:
-            if os.fstat(self._turn).st_size < _VERSION_OCTETS:
-                os.pwrite(self._turn, bytes(_VERSION_OCTETS), 0)  # a hole would crash the process if the disk is full
-            self._mapped = mmap.mmap(self._turn, _VERSION_OCTETS)
-            self._version = memoryview(self._mapped).cast("Q")
+            size = os.fstat(self._turn).st_size
+            if size < _FILE_OCTETS:  # a hole in the file would crash the process if the disk is full
+                os.pwrite(self._turn, bytes(_FILE_OCTETS - size), size)
+            self._mapped = mmap.mmap(self._turn, _FILE_OCTETS)
+            self._versions = memoryview(self._mapped).cast("Q")
         except OSError:
             self._close_files()
             raise
@@ -62,15 +69,28 @@ class Turn:
 
         Data that was read after the version was read is still correct if the version is the same.
         """
-        version = self._version[0]
+        return self._version(_DIRECTORY)
+
+    @property
+    def version_of_keys(self) -> int | None:
+        """The version of the access keys, which works in the same way as `version`."""
+        return self._version(_ACCESS_KEYS)
+
+    def _version(self, place: int) -> int | None:
+        version = self._versions[place]
         return None if version % 2 else version
 
     def begin_change(self) -> None:
         """Make the version None until the end of the turn, because the transaction may change the directory or the
         routes. Only the process that has the turn may call this method.
         """
-        if self._version[0] % 2 == 0:
-            self._version[0] += 1
+        self._versions[_DIRECTORY] |= 1
+
+    def begin_change_of_keys(self) -> None:
+        """Make the version of the access keys None until the end of the turn, because the transaction may change the
+        access keys. Only the process that has the turn may call this method.
+        """
+        self._versions[_ACCESS_KEYS] |= 1
 
     def take(self) -> None:
         """Wait for the turn, without a time limit. Raises `OSError` if the file `…-turn` was removed or replaced."""
@@ -110,13 +130,14 @@ class Turn:
 
     def end(self) -> None:
         """End the turn, so that the next process can begin its turn."""
-        if self._version[0] % 2:
-            self._version[0] += 1
+        for place, version in enumerate(self._versions):
+            if version % 2:
+                self._versions[place] = version + 1
         fcntl.flock(self._turn, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close both files. This ends the turn, if the process has it."""
-        self._version.release()
+        self._versions.release()
         self._mapped.close()
         self._close_files()
 
