@@ -27,7 +27,7 @@ def test_a_new_destination_gets_one_attempt_and_more_with_each_success():
     for _ in range(5):
         learn(lane, WORKED)
         found.append((lane.room, lane.wanted(100)))
-    assert found == [(2, 22), (4, 24), (8, 28), (10, 30), (10, 30)]
+    assert found == [(room, room + AHEAD) for room in (2, 4, 8, 10, 10)]
 
 
 def test_a_destination_whose_route_allows_one_connection_gets_one_attempt_at_a_time():
@@ -48,7 +48,7 @@ def test_a_failed_destination_gets_one_attempt_after_the_pause():
 @given(
     decisions=st.lists(st.sampled_from([WORKED, GONE])),
     running=st.integers(0, 30),
-    pending=st.integers(0, 60),
+    pending=st.integers(0, 2 * AHEAD),
     free=st.integers(-5, 100),
     connections=st.integers(1, 50),
 )

@@ -8,6 +8,7 @@ from tests.kit.patience import PATIENCE
 from tests.kit.servers.worker_alone import GONE, NEVER, NOT_NOW, PEER, TAKEN, Scripted, a_system
 from waypost.app.queue import attempt, redrive
 from waypost.app.steps import Step
+from waypost.delivery.queue import worker as worker_module
 from waypost.delivery.queue.leases import LEASE
 from waypost.delivery.queue.worker import Worker
 from waypost.domain.directory import addresses
@@ -172,6 +173,35 @@ def test_no_destination_gets_more_simultaneous_attempts_than_its_route_allows(tm
             await system.rest()
             assert len(transport.parcels) == 50
             assert transport.most == 3
+
+    run(scenario())
+
+
+def test_the_queue_is_not_read_at_every_wake_up_while_claimed_deliveries_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_module, "PAUSE_BETWEEN_PASSES", PATIENCE)
+    one_by_one = (Route(match="*", to=PEER, connections=1),)
+
+    async def scenario():
+        ended = asyncio.Event()
+
+        async def hang():
+            await ended.wait()
+            return TAKEN
+
+        transport = Scripted(answer=lambda parcel, route: hang() if len(transport.parcels) > 1 else TAKEN)
+        async with a_system(tmp_path, transport, of_routes=one_by_one) as system:
+            await system.send("support")
+            await system.rest()  # from now on, deliveries are claimed ahead
+            for _ in range(3):
+                await system.send("support")
+            while not transport.running:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            before = system.worker._passes
+            for _ in range(1_000):
+                system.worker.wake()
+                await asyncio.sleep(0)
+            assert system.worker._passes <= before + 2
+            ended.set()
 
     run(scenario())
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from waypost.app.queue.attempt import Ready
 from waypost.domain.mail.delivery import Decision
 
-AHEAD = 20
+AHEAD = 40
 """The number of deliveries that are claimed in advance for a working destination, so that one transaction can claim
 many deliveries.
 """
@@ -130,6 +130,11 @@ class Lanes:
     def running_for_unknown(self) -> int:
         """The number of running attempts to destinations that are not known to work."""
         return sum(lane.running for lane in self._lanes.values() if not lane.is_working)
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether claimed deliveries to some destination wait to be attempted."""
+        return any(lane.pending for lane in self._lanes.values())
 
     def keep_only(self, waiting: Iterable[str]) -> None:
         """Drop all destinations that are not in `waiting` and have neither claimed deliveries nor running attempts."""

@@ -38,6 +38,11 @@ CHECK_EVERY = 5.0
 deliveries.
 """
 
+PAUSE_BETWEEN_PASSES = 0.01
+"""Seconds between two readings of the queue while claimed deliveries wait for a connection, so that one claim takes
+several deliveries.
+"""
+
 SWEEP_EVERY = timedelta(minutes=1)
 """The interval between sweeps. A sweep turns expired deliveries into dead letters, and records that delay notices are
 due.
@@ -189,6 +194,8 @@ class Worker:
             self._passes += 1
             async with self._passed:
                 self._passed.notify_all()
+            if self._lanes.has_pending:
+                await asyncio.sleep(PAUSE_BETWEEN_PASSES)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._woken.wait()

@@ -157,16 +157,25 @@ def dead_letter(row: Row) -> ports.DeadLetter:
     return ports.DeadLetter(*delivery_and_message(row), moment, because)
 
 
-def claimed(row: Row, claim: str) -> ports.Claimed:
-    """Read a queued delivery that the caller has just claimed with the token `claim`, and the delivery's message."""
-    found, its_message = delivery_and_message(row)
-    queued, _, because = _queued(row, found)
-    octets = row[-5]
-    if octets is not None and len(octets) != its_message.size:  # the message arrived in several small pieces
-        octets = None
-    return ports.Claimed(
-        delivery=found, queued=queued, claim=claim, because=because, message=its_message, octets=octets
-    )
+def all_claimed(found: Sequence[Row], claim: str) -> list[ports.Claimed]:
+    """Read queued deliveries that the caller has just claimed with the token `claim`, and their messages."""
+    messages: dict[str, Message] = {}  # deliveries of the same message share it
+    claimed = []
+    for row in found:
+        its_delivery = delivery(row)
+        its_message = messages.get(its_delivery.message_id)
+        if its_message is None:
+            its_message = messages[its_delivery.message_id] = _message_after(row)
+        queued, _, because = _queued(row, its_delivery)
+        octets = row[-5]
+        if octets is not None and len(octets) != its_message.size:  # the message arrived in several small pieces
+            octets = None
+        claimed.append(
+            ports.Claimed(
+                delivery=its_delivery, queued=queued, claim=claim, because=because, message=its_message, octets=octets
+            )
+        )
+    return claimed
 
 
 def held(row: Row) -> ports.Held:

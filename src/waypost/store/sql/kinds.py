@@ -57,8 +57,16 @@ _long_texts = lru_cache(maxsize=8)(lambda text: tuple(json.loads(text)))
 _long_dsn = lru_cache(maxsize=8)(_dsn)
 
 
+_decode_texts = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
 def _read_texts(text: str) -> tuple[str, ...]:
-    return _long_texts(text) if len(text) > _SHORT else tuple(json.loads(text))
+    if len(text) > _SHORT:
+        return _long_texts(text)
+    try:
+        return _decode_texts(text)
+    except msgspec.DecodeError:  # an unpaired surrogate, as in `to_json`
+        return tuple(json.loads(text))
 
 
 def _read_dsn(text: str) -> Dsn:

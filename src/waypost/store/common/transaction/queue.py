@@ -42,7 +42,7 @@ class QueueQueries(Statements):
         found = self._all("due", destination, kinds.to_milliseconds(now), limit, most_octets)
         if found:
             self._run("take", claim, kinds.to_milliseconds(lease_until), *self._ids_of(found))
-        return [rows.claimed(row, claim) for row in found]
+        return rows.all_claimed(found, claim)
 
     def lock_overdue(self, *, queued_before: datetime, now: datetime, limit: int) -> list[ports.Held]:
         found = self._all("overdue", kinds.to_milliseconds(queued_before), kinds.to_milliseconds(now), limit)
