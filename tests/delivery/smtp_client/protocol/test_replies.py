@@ -2,7 +2,14 @@
 
 import pytest
 
-from waypost.delivery.smtp_client.protocol.replies import REPLY_LIMIT, REPLY_LINE_LIMIT, NotAReply, Reply, ReplyReader
+from waypost.delivery.smtp_client.protocol.replies import (
+    CACHED,
+    REPLY_LIMIT,
+    REPLY_LINE_LIMIT,
+    NotAReply,
+    Reply,
+    ReplyReader,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +41,18 @@ def test_replies_are_parsed_even_if_they_are_split(octets, reply):
             reader.receive(octets[start : start + step])
         assert reader.next_reply() == reply
         assert reader.is_empty
+
+
+@pytest.mark.parametrize("is_long", [False, True])
+def test_only_short_replies_are_cached(is_long):
+    octets = b"250 2.0.0 " + b"x" * (CACHED if is_long else 1) + b"\r\n"
+    found = []
+    for _ in range(2):
+        reader = ReplyReader()
+        reader.receive(octets)
+        found.append(reader.next_reply())
+    assert found[0] == found[1]
+    assert (found[0] is found[1]) is not is_long
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,9 @@ REPLY_LIMIT = 100
 TEXT_LIMIT = 1000
 """The maximum number of characters of a peer's reply that are stored or shown."""
 
+CACHED = 200
+"""The maximum length of a cached reply, in bytes or characters, so that long replies do not fill the memory."""
+
 _REPLY_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s+|$)", re.ASCII)
 _BEGUN = re.compile(rb"[2-5][0-9]{2}(?:[ -]|\r?\Z)")
@@ -82,7 +85,7 @@ class ReplyReader:
                 return None
             line = bytes(self._input[:end]).removesuffix(b"\r")
             del self._input[: end + 1]
-            if not self._lines and line[3:4] == b" ":
+            if not self._lines and line[3:4] == b" " and len(line) <= CACHED:
                 return _only_line(line)
             if self._take(line):
                 reply = Reply(self._code, tuple(self._lines), self._enhanced)
@@ -121,7 +124,13 @@ def _only_line(line: bytes) -> Reply:
     return Reply(reader._code, tuple(reader._lines), reader._enhanced)  # noqa: SLF001
 
 
-@lru_cache(maxsize=256)
 def one_line(text: str) -> str:
     """Make text safe for display, as one line of limited length."""
+    return _short_line(text) if len(text) <= CACHED else _line(text)
+
+
+def _line(text: str) -> str:
     return " ".join(_NOT_TEXT.sub(" ", text).split())[:TEXT_LIMIT]
+
+
+_short_line = lru_cache(maxsize=256)(_line)
