@@ -18,11 +18,12 @@ from waypost.store.sqlite import search as sqlite_search
 QUERIES = {name: query.sql for name, query in sql.load("sqlite").items()}
 
 
+_CHANGE = re.compile(r"\b(?:(?:INSERT|REPLACE)(?:\s+OR\s+\w+)?\s+INTO|UPDATE(?:\s+OR\s+\w+)?|DELETE\s+FROM)\s+(\w+)")
+
+
 def _changing(*tables: str) -> frozenset[str]:
     """Return the names of the queries that may change a row of these tables."""
-    verbs = r"((INSERT|REPLACE)(\s+OR\s+\w+)?\s+INTO|UPDATE(\s+OR\s+\w+)?|DELETE\s+FROM)"
-    changes = re.compile(rf"\b{verbs}\s+({'|'.join(tables)})\b")
-    return frozenset(name for name, query in QUERIES.items() if changes.search(query))
+    return frozenset(name for name, query in QUERIES.items() if not set(tables).isdisjoint(_CHANGE.findall(query)))
 
 
 CHANGING = _changing("email_addresses", "instances", "alias_link_ends", "tags", "routes", "deployment_marks")
