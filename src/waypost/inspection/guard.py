@@ -19,7 +19,7 @@ from waypost.domain.directory.instances import Tenant
 from waypost.domain.iam import decisions
 from waypost.domain.iam.access_keys import AccessKey
 from waypost.domain.iam.facts import Circumstances
-from waypost.inspection import origins
+from waypost.net import origins
 from waypost.observe import events
 from waypost.observe.incidents import Incident, Incidents
 
@@ -72,7 +72,7 @@ class Guard:
         """Wrap a page so that it requires an access key whose policy allows `action`."""
 
         async def authorized(request: Request) -> Response:
-            because = origins.refusal(request.headers, self._own_names)
+            because = origins.refusal(request.headers, self._own_names, of="The inspection API")
             if because:
                 raise HTTPException(403, because)
             return await page(request, await self._account(request, action))

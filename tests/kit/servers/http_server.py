@@ -155,7 +155,7 @@ class EchoCalls:
         return Response(200, f"{request.method} {request.raw_path} ".encode() + request.body, b"text/plain")
 
 
-ECHOES = {"ASGI": {}, "calls": {"calls": EchoCalls(), "prefix": "/_asgi/"}}
+ECHOES = {"ASGI": {}, "calls": {"calls": EchoCalls(), "prefixes": ("/_asgi/",)}}
 """The options of a server for each kind of application that echoes requests."""
 
 

@@ -33,7 +33,7 @@ class Calls(EchoCalls):
 
 
 def calling(calls, **options):
-    return served(echo, calls=calls, prefix=PREFIX, **options)
+    return served(echo, calls=calls, prefixes=(PREFIX,), **options)
 
 
 def always(response):

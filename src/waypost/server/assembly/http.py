@@ -1,11 +1,13 @@
-"""The part of a service that answers HTTP requests: the Amazon Connect API and the inspection API, on one HTTP
-server.
+"""The part of a service that answers HTTP requests: the Amazon Connect API, the inspection API and the
+console, on one HTTP server.
 """
 
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from waypost.api.access.throttle import Throttle
 from waypost.api.application import Api
@@ -17,9 +19,13 @@ from waypost.delivery.queue.worker import Worker
 from waypost.host.clock import now
 from waypost.inspection import asgi as inspection
 from waypost.server.assembly.common import Common, waking
+from waypost.server.assembly.console import LANDINGS, Console
+from waypost.server.assembly.console import PREFIX as CONSOLE
 from waypost.server.http.limits import HttpBounds
 from waypost.server.http.server import HttpServer
 from waypost.server.maintenance import Maintenance
+
+INSPECTION = f"{inspection.PREFIX}/"
 
 Advance = Callable[[timedelta], Awaitable[datetime]]
 """Advances the mail clock by a duration. Returns the new time."""
@@ -55,15 +61,30 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
         own_names=settings.own_http_names,
     )
     bounds = HttpBounds(connections=common.connections.http, connections_each=settings.http_connections_each)
+    pages = _Pages(inspected, Console(common, failures=failures, wake=waking(worker)))
     return HttpServer(
-        inspected,
-        prefix=f"{inspection.PREFIX}/",
+        pages,
+        prefixes=(INSPECTION, CONSOLE),
+        landings=LANDINGS,
         calls=api,
         bounds=bounds,
         emit=common.emit,
         tasks=common.tasks,
         limit_state=common.limit_state,
     )
+
+
+class _Pages:
+    """The ASGI applications on the port of the API."""
+
+    def __init__(self, inspected: ASGIApp, console: ASGIApp) -> None:
+        self._inspected = inspected
+        self._console = console
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request to the inspection API or to the console."""
+        is_inspection = scope["raw_path"].startswith(INSPECTION.encode())
+        await (self._inspected if is_inspection else self._console)(scope, receive, send)
 
 
 def _terms(common: Common) -> Terms:

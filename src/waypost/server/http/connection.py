@@ -53,8 +53,9 @@ class Shared:
     """The parts of a server that all its connections use."""
 
     application: ASGIApp
-    """Answers the requests for paths that begin with `prefix`."""
-    prefix: str
+    """Answers the requests for paths that begin with one of `prefixes`, and browsers' requests for `landings`."""
+    prefixes: tuple[str, ...]
+    landings: frozenset[str]
     calls: Calls | None
     """Answers all other requests."""
     admission: HttpAdmission
@@ -345,7 +346,9 @@ class HttpConnection(asyncio.Protocol):
         if refusal:
             return AsgiExchange(self, head, refusing(*refusal))
         shared = self.shared
-        if shared.calls is None or head.path.startswith(shared.prefix):
+        if shared.calls is None or head.path.startswith(shared.prefixes):
+            return AsgiExchange(self, head, shared.application)
+        if head.path in shared.landings and head.is_of_browser:
             return AsgiExchange(self, head, shared.application)
         return CallExchange(self, head, shared.calls)
 

@@ -68,6 +68,16 @@ class Head:
         )
 
     @property
+    def is_of_browser(self) -> bool:
+        """Whether a person's browser asks for a page: a GET request without a signature that accepts HTML.
+
+        An SDK accepts no HTML, and signs in the Authorization field or in the query.
+        """
+        if self.method not in ("GET", "HEAD") or b"authorization" in self.names or "X-Amz-" in self.query:
+            return False
+        return any(name == b"accept" and b"text/html" in value.lower() for name, value in self.headers)
+
+    @property
     def headers(self) -> Headers:
         """The header fields as pairs."""
         return list(zip(self.names, self.values, strict=True))

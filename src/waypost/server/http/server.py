@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
+from collections.abc import Collection
 
 from starlette.types import ASGIApp
 
@@ -36,7 +37,8 @@ class HttpServer:
         self,
         application: ASGIApp,
         *,
-        prefix: str = "",
+        prefixes: tuple[str, ...] = (),
+        landings: Collection[str] = (),
         calls: Calls | None = None,
         bounds: HttpBounds | None = None,
         emit: events.Emit = lambda _: None,
@@ -44,15 +46,19 @@ class HttpServer:
         limit_state: ports.LimitState,
         ticks_a_second: int = TICKS_A_SECOND,
     ) -> None:
-        """`application` answers the requests for paths that begin with `prefix`, and `calls` answers all others. If
-        `calls` is None, `application` answers all requests.
+        """`application` answers the requests for paths that begin with one of `prefixes`, and `calls` answers all
+        others. If `calls` is None, `application` answers all requests.
+
+        `application` also answers a GET request for a path in `landings` if a person's browser sends it: if the request
+        accepts HTML, and has no signature.
 
         `ticks_a_second` is the number of ticks that count as one second for the limits on clients.
         """
         self._admission = HttpAdmission(bounds or HttpBounds(), emit, limit_state)
         self.shared = Shared(
             application=application,
-            prefix=prefix,
+            prefixes=prefixes,
+            landings=frozenset(landings),
             calls=calls,
             admission=self._admission,
             incidents=Incidents(emit, of_store=STORE_FAILURES),

@@ -1,12 +1,14 @@
-"""The inspection API accepts requests of web pages only if they come from this server, under one of its host names."""
+"""The inspection API and the console accept requests of web pages only if the pages are from this server, under one of
+its host names.
+"""
 
 import pytest
 
-from waypost.inspection.origins import refusal
+from waypost.net.origins import refusal
 
 NAMES = frozenset({"waypost.example", "mail"})
 BY_NAME = "The inspection API refuses the host name"
-BY_SITE = "A web page from another origin"
+BY_SITE = "The inspection API refuses requests from web pages of another origin"
 
 ALLOWED = {
     "an IPv4 address": {"host": "192.0.2.7"},
@@ -63,9 +65,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("headers", ALLOWED.values(), ids=ALLOWED)
 def test_a_request_from_a_program_or_from_an_own_page_is_accepted(headers):
-    assert refusal(headers, NAMES) is None
+    assert refusal(headers, NAMES, of="The inspection API") is None
 
 
 @pytest.mark.parametrize(("headers", "because"), REFUSED.values(), ids=REFUSED)
 def test_a_request_from_a_page_of_another_site_is_refused(headers, because):
-    assert because in refusal(headers, NAMES)
+    assert because in refusal(headers, NAMES, of="The inspection API")

@@ -16,17 +16,18 @@ _OWN_SITES = ("same-origin", "none")
 """The accepted values of `Sec-Fetch-Site`. The browser sends `none` if the user typed the URL or used a bookmark."""
 
 
-def refusal(headers: Mapping[str, str], own_names: Collection[str]) -> str | None:
+def refusal(headers: Mapping[str, str], own_names: Collection[str], *, of: str) -> str | None:
     """If a request must be refused because of its origin, return the reason as a sentence. Otherwise return None.
 
-    The names in `headers` are in lower case. `own_names` are the host names of this server, in lower case. In addition,
+    The names in `headers` are in lower case. `of` names what the request is for, such as "The inspection API".
+    `own_names` are the host names of this server, in lower case. In addition,
     IP addresses and localhost are always accepted as host names.
     """
     host = headers.get("host", "").lower()
     name = _name(host)
     if not _is_own(name, own_names):
         return (
-            f"The inspection API refuses the host name {name!r}. Use an IP address, localhost or the server's "
+            f"{of} refuses the host name {name!r}. Use an IP address, localhost or the server's "
             "host name, or add the name to --http-names."
         )
     site = headers.get("sec-fetch-site", "").lower()
@@ -34,7 +35,7 @@ def refusal(headers: Mapping[str, str], own_names: Collection[str]) -> str | Non
         return None
     origin = headers.get("origin", "").lower()
     if site or (origin and not _is_same(origin, host, own_names)):
-        return "A web page from another origin may not call this API."
+        return f"{of} refuses requests from web pages of another origin."
     return None
 
 

@@ -1,0 +1,14 @@
+"""The console: pages about mail, email addresses and the queue for people, in a browser.
+
+To add a page:
+
+1. Write a file in `views/` with one async function for each view. The function takes a `Visit`, and returns
+   `visit.page("x.html", …)`. For data, use `await visit.long_read(use_case, what="the …")`; for changes, `visit.write`.
+2. Write its template in `templates/`. It begins with `{% extends "base.html" %}` and fills the block `content`. Every
+   form that sends POST contains `{{ csrf }}`.
+3. Add a line to the table of views in `asgi.py`: the path, the function, and the IAM action that the key's policy must
+   allow. A view with a `label` has a link in the header.
+
+A view needs no other check: the guard has already checked the peer, `Host`, `Origin`, the session, the CSRF token of a
+POST request, and the policy. A view raises exceptions of `domain.errors`, and the guard turns them into pages.
+"""

@@ -1,0 +1,83 @@
+"""The console as an ASGI application: the table of its views, the sign-in, and its static files."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route, Router
+from starlette.types import Receive, Scope, Send
+
+from waypost.console.guard import Guard, View
+from waypost.console.parts import PREFIX, Parts
+from waypost.console.rendering import Pages, Static
+from waypost.console.sessions import Sessions
+from waypost.console.views import home, keys, settings, signing_in, theme
+
+VIEWS = (
+    View(path="/", show=home.show),
+    View(path="/keys", show=keys.show, action=keys.LIST_ACCESS_KEYS, label="Keys"),
+    View(path="/settings", show=settings.show, action=settings.READ_SETTINGS, of_owner=True, label="Settings"),
+)
+"""The table of views. The header shows the labels in this order."""
+
+
+def application(parts: Parts) -> Starlette:
+    """Return the console as an ASGI application, for the paths under `/console/`."""
+    static = Static()
+    pages = Pages(navigation=[(view.label, view.path) for view in VIEWS if view.label], static=static.urls())
+    sessions = Sessions(parts)
+    guard = Guard(parts, pages, sessions)
+    signing = signing_in.SignIn(guard)
+    routes = [
+        *(Route(view.path, guard.view(view), methods=[view.method]) for view in VIEWS),
+        Route("/sign-in", guard.open(signing.show), methods=["GET"]),
+        Route("/sign-in", guard.open(signing.sign_in), methods=["POST"]),
+        Route("/sign-out", guard.open(signing.sign_out), methods=["POST"]),
+        Route("/theme", guard.open(theme.Theme(guard).change), methods=["POST"]),
+        Route("/static/{digest}/{name}", guard.open(_static(static))),
+    ]
+    handlers: dict[Any, Any] = {HTTPException: _error(guard)}
+    # There are no redirects, because they would contain the host name from the Host header, which is not trustworthy.
+    router = Router(routes=routes, redirect_slashes=False, default=_not_found(guard))
+    return Starlette(routes=[Mount(PREFIX, app=router)], exception_handlers=handlers)
+
+
+def _static(files: Static) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        found = files.file(request.path_params["digest"], request.path_params["name"])
+        if found is None:
+            raise HTTPException(404, "This file does not exist. Reload the page.")
+        content, kind = found
+        # Not with the private pages' `no-store`: a file with a hash in its URL never changes.
+        headers = {"cache-control": "public, max-age=31536000, immutable", "content-type": kind}
+        return Response(content, headers=headers)
+
+    return answer
+
+
+def _not_found(guard: Guard) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """Return the handler for unknown paths."""
+
+    async def refuse(_: Request) -> Response:
+        raise HTTPException(404, "This page does not exist.")
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await guard.open(refuse)(Request(scope, receive))
+        await response(scope, receive, send)
+
+    return answer
+
+
+def _error(guard: Guard) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """Return the handler for the errors of Starlette itself, such as a method that a path does not have."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        async def refuse(_: Request) -> Response:
+            raise error
+
+        return await guard.open(refuse)(request)
+
+    return answer

@@ -1,0 +1,44 @@
+"""The parts of the server that the console needs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from waypost.app import ports
+from waypost.app.deployment import Deployment
+from waypost.app.rate_limits import FailedSignatures
+from waypost.observe import events
+
+PREFIX = "/console"
+"""The path under which the console is, on the port of the API."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A setting in force, as text."""
+
+    name: str
+    option: str
+    """The name of the setting on the command line, such as `--http`; empty if only the settings file can have it."""
+    value: str
+    """The value. A secret value is not here: the text says that it is hidden."""
+    is_default: bool
+    help: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts of the server that the console needs. The clock for mail can be virtual; `clock` is the real clock."""
+
+    store: ports.Store
+    deployment: Deployment
+    failures: FailedSignatures
+    clock: ports.Clock
+    mail_clock: ports.Clock
+    emit: events.Emit
+    wake: Callable[[], None]
+    """Tells the worker that there are new deliveries to attempt."""
+    own_names: frozenset[str]
+    """The host names, in lower case, that browsers may use in addition to IP addresses and localhost."""
+    form_key: bytes
+    """The secret key of the CSRF tokens. It is the same in all processes of a deployment."""
+    settings: Sequence[Setting] = ()

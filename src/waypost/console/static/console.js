@@ -1,0 +1,169 @@
+// What the console adds to its pages in a browser with scripts. Without this file, reading and all forms still work.
+(() => {
+  "use strict";
+  const PREFIX = "/console";
+  const $ = (selector, from = document) => from.querySelector(selector);
+  const all = (selector, from = document) => [...from.querySelectorAll(selector)];
+  document.documentElement.classList.add("scripted");
+
+  // Times: relative and in the person's time zone, with UTC in the title.
+  const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "narrow" });
+  const STEPS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+  function words(date) {
+    const seconds = (date - Date.now()) / 1000;
+    if (Math.abs(seconds) > 6 * 86400)
+      return date.toLocaleDateString([], { day: "numeric", month: "short", year: "numeric" });
+    const [unit, length] = STEPS.find(([, length]) => Math.abs(seconds) >= length) || STEPS[3];
+    return relative.format(Math.trunc(seconds / length), unit);
+  }
+  function tellTimes(from = document) {
+    for (const time of all("time[datetime]", from)) {
+      const date = new Date(time.dateTime);
+      const text = "exact" in time.dataset ? date.toLocaleString() : words(date);
+      if (time.textContent !== text) time.textContent = text;
+    }
+  }
+
+  // Toasts: short sentences in the live region. The text is never parsed as HTML.
+  function toast(text, bad = false) {
+    const element = document.createElement("p");
+    element.className = bad ? "toast bad" : "toast";
+    element.textContent = text;
+    $("#toasts").append(element);
+  }
+  function ageToasts() {
+    new MutationObserver((changes) => {
+      for (const { addedNodes } of changes)
+        for (const node of addedNodes) setTimeout(() => node.remove(), 8000);
+    }).observe($("#toasts"), { childList: true });
+  }
+
+  // Copy buttons: `<button data-copy="text">`, or `data-copy` on an element whose text is copied by a button after it.
+  function addCopyButtons(from = document) {
+    for (const element of all("[data-copy]:not(button, .has-copy)", from)) {
+      element.classList.add("has-copy");
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "icon";
+      button.dataset.copy = element.dataset.copy || element.textContent;
+      button.textContent = "⧉";
+      button.title = "Copy";
+      button.setAttribute("aria-label", `Copy ${button.dataset.copy}`);
+      element.after(button);
+    }
+  }
+  async function copy(text) {
+    try {
+      await navigator.clipboard.writeText(text);
+      toast("Copied");
+    } catch {
+      toast("The browser does not allow copying here. Select the text instead.", true);
+    }
+  }
+
+  // Rows: elements with the class `row`, or rows of a table with `data-rows`. `j` and `k` move, Enter opens.
+  const rows = () => all(".row, [data-rows] tbody tr").filter((row) => row.offsetParent !== null);
+  function move(by) {
+    const found = rows();
+    if (!found.length) return;
+    const at = found.findIndex((row) => row.classList.contains("focused"));
+    const next = found[at < 0 ? (by > 0 ? 0 : found.length - 1) : Math.max(0, Math.min(found.length - 1, at + by))];
+    found.forEach((row) => row.classList.toggle("focused", row === next));
+    next.scrollIntoView({ block: "nearest" });
+    const link = $("a", next);
+    if (link) link.focus({ preventScroll: true });
+  }
+
+  // Theme: the form works without this; with it, the page need not load again.
+  function switchTheme(form) {
+    const root = document.documentElement;
+    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    const theme = dark ? "light" : "dark";
+    const body = new URLSearchParams(new FormData(form));
+    body.set("theme", theme);
+    root.dataset.theme = theme;
+    $("meta[name=color-scheme]").content = theme;
+    fetch(form.action, { method: "POST", body, redirect: "manual", credentials: "same-origin" }).catch(() => {});
+  }
+
+  // Events of the server: `<div data-events="/console/…/events">`. Each event `NAME` is dispatched on the element as
+  // `waypost:NAME`, which htmx can use: `hx-trigger="waypost:message from:closest [data-events]"`.
+  // `[data-live-count]` inside of it counts the events while the list is scrolled down.
+  function listen(element) {
+    if (element.source) return;
+    const source = (element.source = new EventSource(element.dataset.events));
+    const names = (element.dataset.eventNames || "message").split(" ");
+    for (const name of names)
+      source.addEventListener(name, (event) => {
+        if (!element.isConnected) return source.close();
+        element.dispatchEvent(new CustomEvent(`waypost:${name}`, { bubbles: true, detail: event.data }));
+        const counter = $("[data-live-count]", element);
+        const column = counter && counter.closest(".column");
+        if (column && column.scrollTop > 44) {
+          const count = (counter.dataset.liveCount = Number(counter.dataset.liveCount || 0) + 1);
+          counter.textContent = `${count} new ↑`;
+          counter.hidden = false;
+        }
+      });
+  }
+  function showNew(counter) {
+    counter.closest(".column").scrollTop = 0;
+    counter.dataset.liveCount = 0;
+    counter.hidden = true;
+  }
+
+  function prepare(from) {
+    tellTimes(from);
+    addCopyButtons(from);
+    all("[data-events]", from).forEach(listen);
+  }
+
+  const GO = { m: "/", a: "/addresses", f: "/flow" };
+  let afterG = false;
+  function press(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    if (event.target.closest("input, textarea, select, [contenteditable], dialog[open]")) {
+      if (event.key === "Escape") event.target.blur();
+      return;
+    }
+    const key = event.key;
+    if (afterG) {
+      afterG = false;
+      if (GO[key]) location.assign(PREFIX + GO[key]);
+      return;
+    }
+    if (key === "g") {
+      afterG = true;
+      setTimeout(() => (afterG = false), 1500);
+    } else if (key === "j" || key === "k") move(key === "j" ? 1 : -1);
+    else if (key === "/") $("#search")?.focus();
+    else if (key === "?") $("#help")?.showModal();
+    else if (key === "r") ($(".focused [data-redrive]") || $("[data-redrive]"))?.click();
+    else if (key === "Enter" && event.target === document.body) $(".focused a")?.click();
+    else return;
+    event.preventDefault();
+  }
+
+  addEventListener("DOMContentLoaded", () => {
+    prepare(document);
+    ageToasts();
+    setInterval(tellTimes, 15000);
+    document.addEventListener("keydown", press);
+    document.addEventListener("click", (event) => {
+      const target = event.target.closest("button[data-copy], [data-help], [data-live-count]");
+      if (!target) return;
+      if (target.dataset.copy !== undefined) copy(target.dataset.copy);
+      else if (target.dataset.help !== undefined) $("#help").showModal();
+      else showNew(target);
+    });
+    document.addEventListener("submit", (event) => {
+      const form = event.target;
+      if (form.matches("[data-theme-switch]")) {
+        event.preventDefault();
+        switchTheme(form);
+      } else if (form.dataset.ask && !confirm(form.dataset.ask)) event.preventDefault();
+    });
+    document.addEventListener("htmx:load", (event) => prepare(event.target));
+    document.addEventListener("htmx:sendError", () => toast("The server does not answer.", true));
+  });
+})();

@@ -1,0 +1,1 @@
+"""The views of the console, one file for each page. `waypost.console` says how to add one."""

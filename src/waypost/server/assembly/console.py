@@ -1,0 +1,136 @@
+"""Makes the console when a browser first asks for one of its pages.
+
+Until then, the server needs neither the memory nor the start time of the console, its templates and Jinja2.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from datetime import timedelta
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from waypost.app.rate_limits import FailedSignatures
+from waypost.config.settings import ROWS, Settings
+from waypost.config.types import Endpoint
+from waypost.domain import durations
+from waypost.domain.limits.rates import Limits
+from waypost.domain.mail import routes
+from waypost.host.clock import now
+from waypost.server.assembly.common import Common
+
+if TYPE_CHECKING:
+    from waypost.console.parts import Setting
+
+PREFIX = "/console/"
+"""The paths of the console. `waypost.console.parts` has the prefix too, but it must not be imported at the start."""
+
+LANDINGS = frozenset({"/", PREFIX.removesuffix("/")})
+"""The paths that send a browser to the console. Programs reach the API there."""
+
+
+class Console:
+    """The console as an ASGI application, which is made at the first request."""
+
+    def __init__(self, common: Common, *, failures: FailedSignatures, wake: Callable[[], None]) -> None:
+        self._make = partial(_application, common, failures=failures, wake=wake)
+        self._made: ASGIApp | None = None
+        self._making = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request. The first request waits until a thread has imported the modules of the console, so that
+        the event loop continues to answer calls and mail.
+        """
+        if scope["path"] in LANDINGS:
+            # A relative URL: the host name in the Host field is not trustworthy.
+            headers = {"cache-control": "no-store", "vary": "accept"}
+            await RedirectResponse(PREFIX, status_code=302, headers=headers)(scope, receive, send)
+            return
+        if self._made is None:
+            async with self._making:
+                if self._made is None:
+                    self._made = await asyncio.to_thread(self._make)
+        await self._made(scope, receive, send)
+
+
+def _application(common: Common, *, failures: FailedSignatures, wake: Callable[[], None]) -> ASGIApp:
+    from waypost.console import asgi  # noqa: PLC0415 - only when a browser asks for the console
+    from waypost.console.parts import Parts  # noqa: PLC0415
+
+    settings = common.settings
+    return asgi.application(
+        Parts(
+            store=common.store,
+            deployment=common.deployment,
+            failures=failures,
+            clock=now,
+            mail_clock=common.mail_clock,
+            emit=common.emit,
+            wake=wake,
+            own_names=settings.own_http_names,
+            form_key=common.directory.derived_key("console forms"),
+            settings=settings_in_force(settings),
+        )
+    )
+
+
+def settings_in_force(settings: Settings) -> "Sequence[Setting]":
+    """Return the settings as text, for people. Secret values are replaced."""
+    from waypost.console.parts import Setting  # noqa: PLC0415 - as above
+
+    standard = Settings()
+    found = [
+        Setting(
+            name=name,
+            option=row.option,
+            value=_hidden(value) if row.is_secret else _written(value),
+            is_default=value == getattr(standard, name),
+            help=row.help,
+        )
+        for name, row in ROWS.items()
+        for value in [getattr(settings, name)]
+    ]
+    of_delivery = [
+        Setting(
+            name=f"delivery.{each.name}",
+            option="",
+            value=_written(value),
+            is_default=value == getattr(standard.delivery, each.name),
+            help=each.metadata["key"].text if "key" in each.metadata else "",
+        )
+        for each in fields(settings.delivery)
+        for value in [getattr(settings.delivery, each.name)]
+    ]
+    return found + of_delivery
+
+
+def _hidden(value: object) -> str:
+    return "(hidden)" if value else ""
+
+
+def _written(value: Any) -> str:
+    """Return the value of a setting in the form of the command line."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case timedelta():
+            return durations.written(value)
+        case routes.Route():
+            return routes.shown(value.to)  # without its secrets
+        case Limits():
+            return value.name
+        case StrEnum():
+            return value.value
+        case Endpoint() | str() | int() | float():
+            return str(value)
+        case tuple():
+            return ", ".join(map(_written, value))
+        case frozenset():
+            return ", ".join(sorted(map(_written, value)))
+    return str(value)

@@ -1,0 +1,42 @@
+"""The pages of the frame: keys, settings, errors and static files."""
+
+import re
+
+
+def test_the_first_page_leads_to_a_page(console):
+    page = console.browser.get("/")
+    assert (page.status, page.location) == (303, "/console/keys")
+
+
+def test_the_page_of_keys_shows_the_owners_key_without_its_secret(console):
+    key = console.system.server.profile.key
+    page = console.browser.get("/keys")
+    assert page.status == 200
+    assert key.id in page.text
+    assert key.secret not in page.html
+
+
+def test_the_page_of_settings_shows_values_and_defaults(console):
+    page = console.browser.get("/settings")
+    assert page.status == 200
+    assert "--hostname mail.example " in page.text
+    assert "--smtp-connections 15000 default" in page.text
+
+
+def test_each_file_of_a_page_is_there_and_may_be_kept_forever(console):
+    page = console.browser.get("/keys")
+    urls = set(re.findall(r'(?:href|src)="(/console/static/[^"]+)"', page.html))
+    assert len(urls) == 4
+    for url in urls:
+        file = console.browser.get(url)
+        assert file.status == 200
+        assert "immutable" in file.headers["cache-control"]
+        assert file.octets
+        assert console.browser.get(re.sub("static/.", "static/!", url)).status == 404
+
+
+def test_an_unknown_page_is_an_error_page(console):
+    page = console.browser.get("/nothing")
+    assert page.status == 404
+    assert "This page does not exist." in page.text
+    assert console.browser.post("/keys").status == 405
