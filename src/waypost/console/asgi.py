@@ -35,6 +35,7 @@ def application(parts: Parts) -> Starlette:
         *(Route(view.path, guard.view(view), methods=[view.method]) for view in VIEWS),
         Route("/sign-in", guard.open(signing.show), methods=["GET"]),
         Route("/sign-in", guard.open(signing.sign_in), methods=["POST"]),
+        Route("/link/{token}", guard.open(signing.sign_in_with_link), methods=["GET"]),
         Route("/sign-out", guard.open(signing.sign_out), methods=["POST"]),
         Route("/theme", guard.open(theme.Theme(guard).change), methods=["POST"]),
         Route("/static/{digest}/{name}", guard.open(_static(static))),

@@ -13,7 +13,7 @@ from waypost.app.ports.failures import STORE_FAILURES
 from waypost.console import cookies, csrf
 from waypost.console.parts import PREFIX, Parts
 from waypost.console.rendering import Pages
-from waypost.console.sessions import Sessions
+from waypost.console.sessions import Sessions, SignedIn
 from waypost.console.visits import NotAllowed, Visit
 from waypost.domain import errors
 from waypost.net import origins
@@ -86,24 +86,17 @@ class Guard:
             found = await self.sessions.find(request.cookies.get(cookies.SESSION, ""))
             if found is None:
                 return self._to_sign_in(request)
-            session, key = found
-            visit = Visit(
-                request,
-                self.parts,
-                self.pages,
-                key=key,
-                csrf_token=csrf.token(self.parts.form_key, bound_to=session.id),
-            )
-            if request.method == "POST":
-                visit.form = await self.checked_form(request, bound_to=session.id)
-            if view.action:
-                visit.require(view.action, of_owner=view.of_owner)
-            return await view.show(visit)
+            token = csrf.token(self.parts.form_key, bound_to=found.session_id)
+            visit = Visit(request, self.parts, self.pages, key=found.key, csrf_token=token)
+            response = await self._shown(view, visit, found)
+            if found.new_token:
+                cookies.put(response, cookies.SESSION, found.new_token)
+            return response
 
         return self.open(answer)
 
     def open(self, answer: Answer) -> Answer:
-        """Wrap a view that needs no session. This is the only error boundary of the console."""
+        """Wrap a view that needs no session. Every exception becomes a page."""
 
         async def guarded(request: Request) -> Response:
             try:
@@ -119,7 +112,20 @@ class Guard:
 
         return guarded
 
-    def error_page(self, request: Request, error: Exception) -> Response:
+    async def _shown(self, view: View, visit: Visit, found: SignedIn) -> Response:
+        """Return the response of a view, or the page for its exception. The page has the links of the header."""
+        try:
+            if visit.request.method == "POST":
+                visit.form = await self.checked_form(visit.request, bound_to=found.session_id)
+            if view.action:
+                visit.require(view.action, of_owner=view.of_owner)
+            return await view.show(visit)
+        except ClientDisconnect:
+            raise
+        except Exception as error:  # noqa: BLE001 - every exception becomes a page
+            return self.error_page(visit.request, error, visit)
+
+    def error_page(self, request: Request, error: Exception, visit: Visit | None = None) -> Response:
         """Return the page for an exception. For an internal error, it has only the id of the incident."""
         status, sentence = self._refusal(error)
         headers = dict(getattr(error, "headers", None) or {})
@@ -127,13 +133,16 @@ class Guard:
         if "hx-request" in request.headers:
             template = "error_fragment.html"
             headers |= {"hx-retarget": "#toasts", "hx-reswap": "beforeend"}
-        html = self.pages.render(template, request=request, visit=None, status=status, sentence=sentence)
+        token = visit.csrf_token if visit else ""
+        html = self.pages.render(
+            template, request=request, csrf_token=token, visit=visit, status=status, sentence=sentence
+        )
         return HTMLResponse(html, status_code=status, headers=headers)
 
     async def form_of_anybody(self, request: Request) -> dict[str, str]:
         """Return the fields of a form that a person can send with or without a session. Raises as `checked_form`."""
         found = await self.sessions.find(request.cookies.get(cookies.SESSION, ""))
-        return await self.checked_form(request, bound_to=found[0].id if found else of_visitor(request))
+        return await self.checked_form(request, bound_to=found.session_id if found else of_visitor(request))
 
     async def checked_form(self, request: Request, *, bound_to: str) -> dict[str, str]:
         """Return the fields of the form in a request. Raises `HTTPException` unless the form, or the header field of

@@ -1,48 +1,72 @@
-"""Who has signed in: opens, finds and ends sessions for the guard and for the sign-in page."""
+"""Opens, finds, renews and ends the sessions in the store, for the guard and for the sign-in page."""
 
 import secrets
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from functools import partial
 
-from waypost.app.directory import access_keys
+from waypost.app.directory import sessions
 from waypost.console.parts import Parts
 from waypost.domain.iam.access_keys import AccessKey
 
-LONGEST = timedelta(hours=12)
-"""How long a session lasts at most."""
-
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """A person who has signed in with an access key."""
+class SignedIn:
+    """A person who has signed in."""
 
-    id: str
-    access_key_id: str
-    expires_at: datetime
+    session_id: str
+    key: AccessKey
+    new_token: str = ""
+    """The token that the browser must use from now on; empty if it may keep the one that it has."""
 
 
 class Sessions:
-    """The sessions of this process."""
+    """The sessions of the console. All processes of a deployment share them."""
 
     def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._by_token: dict[str, Session] = {}
+        self._store = parts.store
+        self._clock = parts.clock
 
-    async def open(self, key: AccessKey) -> str:
-        """Open a session for an access key, and return its token, which is a secret of 256 bits."""
-        token = secrets.token_urlsafe(32)
-        self._by_token[token] = Session(secrets.token_hex(16), key.id, self._parts.clock() + LONGEST)
-        return token
+    async def open(self, key: AccessKey) -> SignedIn | None:
+        """Open a session for an access key. Return None if the key has been deactivated in the meantime."""
+        return await self._opened(partial(sessions.open_session, access_key_id=key.id))
 
-    async def find(self, token: str) -> tuple[Session, AccessKey] | None:
-        """Return the session with a token, and its access key; None if the session has ended."""
-        session = self._by_token.get(token)
-        now = self._parts.clock()
-        if session is None or now >= session.expires_at:
+    async def open_with_link(self, link: str) -> SignedIn | None:
+        """Open a session with the token of a link. Return None if the link is not valid, or no longer."""
+        return await self._opened(partial(sessions.open_with_link, link=link))
+
+    async def find(self, token: str) -> SignedIn | None:
+        """Return the person whose session has a token; None if the session is over.
+
+        From time to time, this method gives the session another token.
+        """
+        if not token:
             return None
-        key = await self._parts.store.read(lambda tx: access_keys.find(tx, session.access_key_id))
-        return (session, key) if key and key.active and not key.is_expired(now) else None
+        now = self._clock()
+        found = await self._store.read(partial(sessions.find, token=token, now=now))
+        if found is None:
+            return None
+        session = found.session
+        if session.needs_token(now):
+            new_token = _new_token()
+            if await self._store.write(partial(sessions.renew, session=session, token=new_token, now=now)):
+                return SignedIn(session.id, found.key, new_token)
+        elif session.needs_note(now):
+            await self._store.write(partial(sessions.note_use, session=session, now=now))
+        return SignedIn(session.id, found.key)
 
     async def end(self, token: str) -> None:
-        """End the session with a token."""
-        self._by_token.pop(token, None)
+        """End the session with a token, if there is one."""
+        if token:
+            await self._store.write(partial(sessions.end, token=token))
+
+    async def _opened(self, use_case: "partial[sessions.Found | None]") -> SignedIn | None:
+        token = _new_token()
+        opened = await self._store.write(
+            partial(use_case, session_id=secrets.token_hex(16), token=token, now=self._clock())
+        )
+        return SignedIn(opened.session.id, opened.key, token) if opened else None
+
+
+def _new_token() -> str:
+    """Return a new token with 256 random bits."""
+    return secrets.token_urlsafe(32)

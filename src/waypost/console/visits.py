@@ -36,7 +36,7 @@ class Visit:
         self.form: Mapping[str, str] = {}
         """The fields of the form, if the request is POST."""
         self._pages = pages
-        self._csrf_token = csrf_token
+        self.csrf_token = csrf_token
 
     @property
     def account(self) -> str:
@@ -97,7 +97,7 @@ class Visit:
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """Return a response with a page, or with a fragment for htmx. `values` are the variables of the template."""
-        html = self._pages.render(template, request=self.request, csrf_token=self._csrf_token, visit=self, **values)
+        html = self._pages.render(template, request=self.request, csrf_token=self.csrf_token, visit=self, **values)
         return HTMLResponse(html, status_code=status)
 
     def redirect(self, path: str) -> Response:

@@ -10,7 +10,7 @@ from functools import partial
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
-from waypost.app.directory import access_keys, idempotency, instances
+from waypost.app.directory import access_keys, idempotency, instances, sessions
 from waypost.app.mail import accept, retention
 from waypost.app.steps import repeat_step
 from waypost.domain.mail.retention import Rule
@@ -94,9 +94,10 @@ class Maintenance:
             await repeat_step(self.store.write, instances.remove_deleted)
 
     async def forget_calls_and_keys(self) -> None:
-        """Delete expired client tokens and long-expired sessions."""
+        """Delete expired client tokens, long-expired temporary keys, and sessions of the console that are over."""
         now = self.real_clock()
         await self.store.write(partial(access_keys.purge, now=now))
+        await self.store.write(partial(sessions.purge, now=now))
         expired = partial(idempotency.purge, retention=self.token_retention, now=now)
         await repeat_step(self.store.write, expired)
 

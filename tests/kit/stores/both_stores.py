@@ -271,6 +271,7 @@ _EMPTY = """
     DELETE FROM messages;
     DELETE FROM search_entries; DELETE FROM tags; DELETE FROM alias_link_ends; DELETE FROM email_addresses;
     DELETE FROM instances; DELETE FROM remembered_calls; DELETE FROM access_keys;
+    DELETE FROM console_sessions; DELETE FROM console_links;
     DELETE FROM deployment_marks WHERE name <> 'seal check'"""
 _TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY table_name"
 _CATALOGUE = {

@@ -56,14 +56,20 @@ def find(tx: ports.ReadTx, access_key_id: str) -> AccessKey | None:
 
 
 def set_active(tx: ports.WriteTx, access_key_id: str, *, active: bool) -> None:
-    """Activate or deactivate an access key; the change takes effect at the next API call. Raises `errors.NotFound`."""
+    """Activate or deactivate an access key; the change takes effect at the next API call. Raises `errors.NotFound`.
+
+    The sessions of a key that is deactivated end, and do not begin again when the key is activated.
+    """
     _get(tx, access_key_id)
     tx.activate_access_key(access_key_id, active=active)
+    if not active:
+        tx.remove_console_sessions_of(access_key_id)
 
 
 def delete(tx: ports.WriteTx, access_key_id: str) -> None:
-    """Delete an access key. Raises `errors.NotFound`."""
+    """Delete an access key, and end its sessions. Raises `errors.NotFound`."""
     _get(tx, access_key_id)
+    tx.remove_console_sessions_of(access_key_id)
     tx.remove_access_key(access_key_id)
 
 

@@ -12,6 +12,7 @@ from waypost.app.ports.queue import ReadQueue, WriteQueue
 from waypost.app.ports.refusals import ReadRefusals, WriteRefusals
 from waypost.app.ports.retention import ReadRetention, WriteRetention
 from waypost.app.ports.routes import ReadRoutes, WriteRoutes
+from waypost.app.ports.sessions import ReadSessions, WriteSessions
 
 T = TypeVar("T")
 
@@ -36,6 +37,7 @@ class TookTooLong(StoreUnavailable):
 class ReadTx(
     ReadDirectory,
     ReadAccessKeys,
+    ReadSessions,
     ReadRoutes,
     ReadMessages,
     ReadQueue,
@@ -52,6 +54,7 @@ class WriteTx(
     WriteDirectory,
     WriteCalls,
     WriteAccessKeys,
+    WriteSessions,
     WriteRoutes,
     WriteMessages,
     WriteQueue,

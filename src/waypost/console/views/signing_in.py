@@ -11,10 +11,13 @@ from waypost.app.directory import access_keys
 from waypost.console import cookies, csrf
 from waypost.console.guard import Guard, of_visitor
 from waypost.console.parts import PREFIX
+from waypost.console.sessions import SignedIn
 from waypost.domain.iam.access_keys import AccessKey
 
 WRONG = "There is no active access key with this id and secret. Check both, and the session token of a temporary key."
 """The answer to a wrong id, a wrong secret, and a key that is not active. It must not say which of them it was."""
+
+USED = "This link has been used, or is older than 10 minutes. Run `waypost console` for another one."
 
 
 class SignIn:
@@ -32,31 +35,39 @@ class SignIn:
         """Open a session, if the form has the id and the secret of an active access key."""
         form = await self._guard.checked_form(request, bound_to=of_visitor(request))
         key = await self._key(form.get("id", "").strip(), form.get("secret", ""), form.get("session_token", ""))
-        if key is None:
+        opened = await self._guard.sessions.open(key) if key else None
+        if opened is None:
             await self._delay(request)
             return self._form(request, status=403, sentence=WRONG)
-        return await self._open(request, key)
+        return await self._begin(request, opened)
+
+    async def sign_in_with_link(self, request: Request) -> Response:
+        """Open a session with a link that `waypost console` or `waypost serve` has printed."""
+        opened = await self._guard.sessions.open_with_link(request.path_params["token"])
+        if opened is None:
+            await self._delay(request)
+            return self._form(request, status=403, sentence=USED)
+        return await self._begin(request, opened)
 
     async def sign_out(self, request: Request) -> Response:
         """End the session."""
         token = request.cookies.get(cookies.SESSION, "")
         found = await self._guard.sessions.find(token)
         if found:
-            await self._guard.checked_form(request, bound_to=found[0].id)
+            await self._guard.checked_form(request, bound_to=found.session_id)
             await self._guard.sessions.end(token)
         response = RedirectResponse(f"{PREFIX}/sign-in", status_code=303)
         cookies.remove(response, cookies.SESSION)
         return response
 
-    async def _open(self, request: Request, key: AccessKey) -> Response:
-        """Open a session, end the one before, and send the person to the first page.
+    async def _begin(self, request: Request, opened: SignedIn) -> Response:
+        """End the session before, and send the person to the first page with the token of the new one.
 
         The token is always a new one: a token that somebody else has put into the browser is never used.
         """
         await self._guard.sessions.end(request.cookies.get(cookies.SESSION, ""))
-        token = await self._guard.sessions.open(key)
         response = RedirectResponse(f"{PREFIX}/", status_code=303)
-        cookies.put(response, cookies.SESSION, token)
+        cookies.put(response, cookies.SESSION, opened.new_token)
         cookies.remove(response, cookies.VISITOR)
         return response
 

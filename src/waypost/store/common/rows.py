@@ -31,11 +31,13 @@ email_address = tables.EMAIL_ADDRESSES.read
 message = tables.MESSAGES.read
 delivery = tables.DELIVERIES.read
 refusal = tables.REFUSALS.read
+console_session = tables.CONSOLE_SESSIONS.read
 
 of_email_address = tables.EMAIL_ADDRESSES.write
 of_message = tables.MESSAGES.write
 of_delivery = tables.DELIVERIES.write
 of_refusal = tables.REFUSALS.write
+of_console_session = tables.CONSOLE_SESSIONS.write
 
 _EMAIL_ADDRESS, _DELIVERY = len(tables.EMAIL_ADDRESSES), len(tables.DELIVERIES)
 _primary_after = tables.EMAIL_ADDRESSES.reader(start=_EMAIL_ADDRESS)

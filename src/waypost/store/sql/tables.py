@@ -11,6 +11,7 @@ from waypost.app import ports
 from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.directory.instances import Instance
 from waypost.domain.iam.access_keys import AccessKey
+from waypost.domain.iam.sessions import Session
 from waypost.domain.mail.delivery import Delivery, Reason, Status
 from waypost.domain.mail.messages import Message
 from waypost.domain.mail.routes import Fault, LineEnds, Route, Tls
@@ -52,6 +53,17 @@ ACCESS_KEYS = Columns(
     Column("expires_at", kind=or_none(MOMENT)),
     Column("session_token_digest"),
     Column("sealed_secret", "secret", is_given=True),
+)
+CONSOLE_SESSIONS = Columns(
+    Session,
+    Column("id"),
+    Column("access_key_id"),
+    Column("token_digest"),
+    Column("previous_digest"),
+    Column("token_made_at", kind=MOMENT),
+    Column("opened_at", kind=MOMENT),
+    Column("used_at", kind=MOMENT),
+    Column("expires_at", kind=MOMENT),
 )
 ROUTES = Columns(
     Route,
@@ -120,6 +132,7 @@ LISTS: Mapping[str, tuple[str, ...]] = {
     "email_addresses": EMAIL_ADDRESSES.names,
     "alias_link_ends": ("email_address_id", "side", "other_id", "created_at"),
     "access_keys": ACCESS_KEYS.names,
+    "console_sessions": CONSOLE_SESSIONS.names,
     "routes": ROUTES.names,
     "messages": MESSAGES.names,
     "deliveries": DELIVERIES.names,

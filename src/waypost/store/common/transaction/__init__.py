@@ -13,6 +13,7 @@ from waypost.store.common.transaction.notices import NoticeQueries
 from waypost.store.common.transaction.refusals import RefusalQueries
 from waypost.store.common.transaction.retention import RetentionQueries
 from waypost.store.common.transaction.routes import RouteQueries
+from waypost.store.common.transaction.sessions import SessionQueries
 
 _SEAL_CHECK = "seal check"
 
@@ -21,6 +22,7 @@ class Transaction(
     DirectoryQueries,
     CallQueries,
     AccessKeyQueries,
+    SessionQueries,
     RouteQueries,
     MessageQueries,
     NoticeQueries,
