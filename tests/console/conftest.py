@@ -1,12 +1,18 @@
 """The fixtures of the console's tests: a real server, and a browser that has signed in with the owner's access key."""
 
+import json
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
 from tests.kit.browser import Browser
 from tests.kit.servers.running import System
+from tests.kit.stores import direct_writes
 from waypost import testing
+from waypost.app.directory import access_keys
+from waypost.host import sealing
+from waypost.host.clock import now
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,23 @@ class Console:
         name = "waypost_session"
         return {"name": name, "value": self.browser.cookies[name], "url": self.base_url}
 
+    def new_key(self, *allowed, account="000000000000", name="ann", lifetime=None, **statement):
+        """Create an access key whose policy allows the actions `allowed`. Return the key and its session token."""
+        document = {
+            "Version": "2012-10-17",
+            "Statement": {"Effect": "Allow", "Action": allowed or "*", "Resource": "*"},
+        }
+        document["Statement"] |= statement
+        key, session_token = sealing.new_access_key(
+            account=account, user_name=name, policy=json.dumps(document), now=now(), lifetime=lifetime
+        )
+        self.write(partial(access_keys.create, key=key))
+        return key, session_token
+
+    def write(self, use_case):
+        """Run a use case on the store of the server, as commands do."""
+        return direct_writes.write(self.system.server.data, use_case)
+
     def new_browser(self) -> Browser:
         """Return a browser that has not signed in."""
         return Browser(self.system.server.url)
@@ -34,7 +57,8 @@ class Console:
     def signed_in(self, key_id, secret, session_token="") -> Browser:
         """Return a new browser that has signed in with an access key."""
         browser = self.new_browser()
-        assert browser.sign_in(key_id, secret, session_token).status == 303
+        page = browser.sign_in(key_id, secret, session_token)
+        assert page.status == 303, page.text
         return browser
 
 
