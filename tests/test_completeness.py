@@ -105,6 +105,7 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "token_retention": ("57h", timedelta(hours=57)),
     "trace_refusals": ("57h", timedelta(hours=57)),
     "disk_reserve": ("57MiB", 57 * 2**20),
+    "console_link": ("always", Begins("http://127.0.0.1:")),
     "clock": ("virtual", VirtualClock),
 }
 """For each setting of `waypost serve`: a value, and an object that the service must then contain, besides the settings.

@@ -140,7 +140,22 @@ def test_the_readme_names_the_two_commands():
 
 
 COMMANDS = {
-    *("serve", "env", "inbox", "show", "explain", "trace", "queue", "dead", "replay", "purge", "routes", "keys", "demo")
+    "console",
+    *(
+        "serve",
+        "env",
+        "inbox",
+        "show",
+        "explain",
+        "trace",
+        "queue",
+        "dead",
+        "replay",
+        "purge",
+        "routes",
+        "keys",
+        "demo",
+    ),
 }
 
 

@@ -7,7 +7,7 @@ import typer
 
 import waypost
 from waypost.cli import administration, client
-from waypost.cli.commands import environment, explain, keys, mail, probe, purge, queue, routes, serving, trace
+from waypost.cli.commands import console, environment, explain, keys, mail, probe, purge, queue, routes, serving, trace
 from waypost.cli.outcomes import Exit
 from waypost.config.types import BadSetting
 from waypost.host.data_directory import DataDirectoryError, NotRunning
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.command()(serving.serve)
 app.command(cls=environment.Evaluated)(environment.env)
+app.command()(console.console)
 app.command()(mail.inbox)
 app.command()(mail.show)
 app.command()(explain.explain)

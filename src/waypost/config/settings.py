@@ -75,6 +75,14 @@ class Clock(StrEnum):
     VIRTUAL = "virtual"
 
 
+class ConsoleLink(StrEnum):
+    """Whether the server prints a link with which its operator signs in to the console once."""
+
+    TERMINAL = "terminal"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 class Contradiction(BadSetting):
     """A setting contradicts another setting."""
 
@@ -293,6 +301,12 @@ class Settings:
         "256MiB",
         "The amount of space to keep free on the data directory's disk. If less space is free, the server refuses "
         "mail with 452.",
+    )
+    console_link: ConsoleLink = setting(
+        one_of(ConsoleLink),
+        "terminal",
+        'When the server prints a link that opens the console: "always" at its start, "never", or only if its output '
+        'is a "terminal". The link signs in once, within 10 minutes, on the machine of the server.',
     )
     clock: Clock = setting(
         one_of(Clock),

@@ -14,7 +14,7 @@ from waypost.app.limit_state import OwnState
 from waypost.app.mail import accept
 from waypost.app.mail.routes import list_routes
 from waypost.app.ports.failures import STORE_FAILURES
-from waypost.config.settings import FEWEST, Clock, Settings
+from waypost.config.settings import FEWEST, Clock, ConsoleLink, Settings
 from waypost.config.types import SELF_SIGNED, Endpoint
 from waypost.delivery.queue.worker import Worker
 from waypost.domain import errors
@@ -26,7 +26,7 @@ from waypost.host.private_files import Exposure, Risk
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
 from waypost.observe.tasks import OnError, Tasks
-from waypost.server import opening, routes_check, sockets, start_warnings
+from waypost.server import console_link, opening, routes_check, sockets, start_warnings
 from waypost.server.assembly import delivery, http, smtp
 from waypost.server.assembly.common import Common, connections, deployment, disk_guard, routes_of_settings
 from waypost.server.assembly.smtp import SmtpEdge
@@ -72,11 +72,13 @@ class Service:
         files: float = float("inf"),
         warn: Callable[[str], None] = lambda _: None,
         process: WorkerProcess | None = None,
+        has_reader: bool = False,
     ) -> None:
         """`files` is the number of files that the service may have open. Each client connection uses one open file.
 
         The service calls `warn` with each warning for the person who starts the server. `process` is the worker process
-        that the service runs in; None if the service is the whole server.
+        that the service runs in; None if the service is the whole server. `has_reader` is true if a person reads the
+        output of the command.
         """
         self.settings = settings
         self.roles = frozenset(roles)
@@ -89,6 +91,10 @@ class Service:
         self.tasks = Tasks(self.incidents)
         self.instance_id = ""
         """The id of the oldest instance in the owner's account; empty until the service has started."""
+        self.console_link = ""
+        """The URL with which the operator signs in to the console once; empty if the settings ask for none."""
+        wanted = settings.console_link
+        self._has_console_link = wanted is ConsoleLink.ALWAYS or (wanted is ConsoleLink.TERMINAL and has_reader)
         self._files = files
         self._warn = warn
         self._virtual_clock = VirtualClock() if settings.clock is Clock.VIRTUAL else None
@@ -152,6 +158,7 @@ class Service:
         mail_at = await self._listen_for_mail(mail, opened)
         self._begin_maintenance(maintenance, opened)
         run = self._found(calls_at, mail_at, mail)
+        await self._make_console_link(store, calls_at)
         await self._begin_to_check_routes(store, run, opened)
         if self._process is None:
             self.directory.announce(run)
@@ -263,6 +270,12 @@ class Service:
         address = await self._listen(sockets.HTTP, 0, self.settings.http, server.start)
         opened.push_async_callback(server.stop)
         return address
+
+    async def _make_console_link(self, store: ports.Store, calls_at: str) -> None:
+        """Make the link that the command prints. One worker process makes it."""
+        is_first = self._process is None or self._process.is_first
+        if is_first and calls_at and self._has_console_link:
+            self.console_link = await console_link.at_start(store, self.directory, http=calls_at)
 
     async def _listen_for_mail(self, edge: SmtpEdge | None, opened: AsyncExitStack) -> dict[str, str]:
         """Listen for mail. Return the first address of each kind of listener.

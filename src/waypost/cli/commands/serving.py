@@ -129,10 +129,12 @@ def _run_one_process(settings: Settings) -> None:
     from waypost.server import runtime, service
 
     with runtime.process_of_a_server(logs.Log()) as process:
-        server = service.Service(settings, emit=process.emit, files=process.files, warn=_warn)
+        server = service.Service(
+            settings, emit=process.emit, files=process.files, warn=_warn, has_reader=sys.stdout.isatty()
+        )
 
         def when_ready(run: "Run") -> None:
-            _banner(settings, server.directory, run, server.instance_id, server.where)
+            _banner(settings, server.directory, run, server.instance_id, server.where, server.console_link)
 
         uvloop.run(runtime.run(server, when_ready))
 
@@ -144,8 +146,8 @@ def _run_workers(settings: Settings) -> None:
 
     directory = DataDirectory(settings.data)
     with runtime.process_of_a_server(logs.Log(has_thread=False)) as process:
-        supervisor.Supervisor(settings, emit=process.emit, warn=_warn).run(
-            lambda ready: _banner(settings, directory, ready.run, ready.instance_id, ready.where)
+        supervisor.Supervisor(settings, emit=process.emit, warn=_warn, has_reader=sys.stdout.isatty()).run(
+            lambda ready: _banner(settings, directory, ready.run, ready.instance_id, ready.where, ready.console_link)
         )
 
 
@@ -216,11 +218,19 @@ def _count(number: int, what: str) -> str:
     return f"{number or 'no'} {what if number == 1 else what + 's'}"
 
 
-def _banner(settings: Settings, directory: DataDirectory, run: "Run", instance_id: str, where: str) -> None:
+def _console_line(url: str) -> str:
+    """Return the banner line with the link to the console, if there is one."""
+    return f"  console      {url}   (signs in once, within 10 minutes)\n" if url else ""
+
+
+def _banner(
+    settings: Settings, directory: DataDirectory, run: "Run", instance_id: str, where: str, console_link: str
+) -> None:
     """Print the banner, which tells the operator the server's addresses and files."""
     typer.echo(
         f"Waypost {waypost.__version__} is ready.\n"
         f"  API          http://{run.http}   (Amazon Connect; signatures and policies are enforced)\n"
+        f"{_console_line(console_link)}"
         f"  limits       {settings.limits.name}   ({settings.limits.in_words})\n"
         f"  mail         {run.smtp}   ({_protocols(settings)}; only for email addresses that exist)\n"
         f"{_other_mail_addresses(run)}"

@@ -45,11 +45,16 @@ Sockets = dict[tuple[str, int], list[socket.socket]]
 class Supervisor:
     """The supervisor of one server."""
 
-    def __init__(self, settings: Settings, *, emit: events.Emit, warn: Callable[[str], None]) -> None:
-        """The supervisor calls `warn` with each warning for the person who starts the server."""
+    def __init__(
+        self, settings: Settings, *, emit: events.Emit, warn: Callable[[str], None], has_reader: bool = False
+    ) -> None:
+        """The supervisor calls `warn` with each warning for the person who starts the server. `has_reader` is true if a
+        person reads the output of the command.
+        """
         self._settings = settings
         self._emit = emit
         self._warn = warn
+        self._has_reader = has_reader
         self._directory = DataDirectory(settings.data)
         self._memory = SharedMemory(settings.workers)
         self._sockets: list[Sockets] = []
@@ -155,12 +160,13 @@ class Supervisor:
                     sockets=own,
                     limit_state=self._memory.state_of(number),
                 ),
+                has_reader=self._has_reader,
             )
             try:
                 uvloop.run(
                     runtime.run(
                         service,
-                        lambda run: report.ready(Ready(run, service.instance_id, service.where)),
+                        lambda run: report.ready(Ready(run, service.instance_id, service.where, service.console_link)),
                         supervisor_pipe=self._pipe_end,
                     )
                 )

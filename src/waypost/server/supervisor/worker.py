@@ -25,6 +25,8 @@ class Ready:
     """The id of the oldest instance in the owner's account."""
     where: str
     """The location of the data, for messages."""
+    console_link: str = ""
+    """The URL with which the operator signs in to the console once; empty if the server prints none."""
 
 
 class Worker:
@@ -71,7 +73,7 @@ class Worker:
             if "error" in report:
                 self.error = report["error"]
             else:
-                self.ready = Ready(Run(**report["run"]), report["instance_id"], report["where"])
+                self.ready = Ready(**report | {"run": Run(**report["run"])})
 
     def ended(self) -> str:
         """Return how the process has ended, such as "signal SIGKILL" or "exit code 1". Return an empty string if it is
