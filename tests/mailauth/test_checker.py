@@ -22,7 +22,8 @@ from waypost.domain.mailauth.verdicts import Claim, Dkim, Dmarc, Outcome, Spf, V
 from waypost.mailauth import wire
 from waypost.mailauth.checker import LARGE, ROOM, Checker, Limits
 from waypost.mailauth.places import AT_ONCE
-from waypost.mailauth.process import WorkerDied, WorkerProcess
+from waypost.mailauth.process import WorkerProcess
+from waypost.sandbox.process import WorkerDied
 
 LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 

@@ -14,7 +14,8 @@ from waypost.domain.limits import shares
 from waypost.domain.mailauth.enforcement import Findings, Reason, Unchecked
 from waypost.domain.mailauth.verdicts import Claim, Verdicts
 from waypost.mailauth.places import AT_ONCE, NoPlace, Places
-from waypost.mailauth.process import CheckFailed, WorkerDied, WorkerProcess
+from waypost.mailauth.process import CheckFailed, WorkerProcess
+from waypost.sandbox.process import WorkerDied
 
 LIMIT = 5.0
 """The maximum duration of a check, in seconds."""

@@ -8,10 +8,10 @@ input is closed.
 import json
 import os
 import resource
-import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
@@ -19,6 +19,8 @@ from waypost.domain.mailauth.verdicts import Claim
 from waypost.mailauth import checks, wire
 from waypost.mailauth.places import AT_ONCE
 from waypost.mailauth.resolver import Resolver
+from waypost.sandbox import frames
+from waypost.sandbox.worker import confine
 
 STACK = 1024 * 1024
 """The size of a thread's stack, in bytes of address space.
@@ -26,10 +28,8 @@ STACK = 1024 * 1024
 With the system's default size, the stacks of all threads together would exceed the memory limit in `LIMITS`.
 """
 
-LIMITS = {resource.RLIMIT_AS: 2**30, resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0}
-"""The resource limits of the process. The limits allow memory for several large messages, but no core dump and no file
-writes.
-"""
+LIMITS = {resource.RLIMIT_AS: 2**30}
+"""The resource limits of the process, which allow memory for several large messages."""
 
 
 class Worker:
@@ -42,15 +42,13 @@ class Worker:
         self._messages: dict[int, list[bytes]] = {}
         self._threads = ThreadPoolExecutor(AT_ONCE + 1)  # one more thread for a probe
 
-    def serve(self, frames: BinaryIO) -> None:
+    def serve(self, stream: BinaryIO) -> None:
         """Process frames until the input ends."""
-        while head := frames.read(wire.FRAME.size):
-            number, kind, size = wire.FRAME.unpack(head)
-            octets = frames.read(size)
+        for number, kind, octets in frames.read(stream):
             match kind:
-                case wire.Kind.OCTETS:
+                case frames.OCTETS:
                     self._messages.setdefault(number, []).append(octets)
-                case wire.Kind.FORGET:
+                case frames.FORGET:
                     self._messages.pop(number, None)
                 case wire.Kind.CHECK:
                     # Keep no reference to the message: it may be large, and the next frame may come much later.
@@ -66,34 +64,26 @@ class Worker:
         try:
             verdicts, silent = checks.check(claim, pieces, self._resolver, seconds)
         except Exception as error:  # noqa: BLE001 - a message that cannot be checked must not end the worker
-            self._answer(wire.answer(number, failed=type(error).__name__))
+            self._answer(frames.answer(number, failed=type(error).__name__))
         else:
-            self._answer(wire.answer(number, verdicts=wire.to_json(verdicts), silent=silent))
+            self._answer(frames.answer(number, verdicts=wire.to_json(verdicts), silent=silent))
 
     def _probe(self, number: int, question: dict[str, Any]) -> None:
-        self._answer(wire.answer(number, works=self._resolver.works(question["seconds"])))
+        self._answer(frames.answer(number, works=self._resolver.works(question["seconds"])))
 
-    def _answer(self, octets: bytes) -> None:
+    def _answer(self, pieces: Sequence[bytes]) -> None:
         with self._writing:
-            self._answers.write(octets)
+            self._answers.writelines(pieces)
             self._answers.flush()
 
 
 def main() -> None:
     """Process frames. Only answers are written to standard output, even if a library prints text."""
     threading.stack_size(STACK)
-    for kind, limit in LIMITS.items():
-        resource.setrlimit(kind, (limit, limit))
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(
-            number, signal.SIG_IGN
-        )  # the server handles these signals, and closes the worker's input to end it
-    answers = os.fdopen(os.dup(1), "wb")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
+    stream, answers = confine(LIMITS)
     servers = [(host, port) for host, port in json.loads(sys.argv[1])]
     try:
-        Worker(Resolver(servers), answers).serve(os.fdopen(0, "rb"))
+        Worker(Resolver(servers), answers).serve(stream)
     finally:
         os._exit(0)  # does not wait for threads that still wait for the DNS
 
