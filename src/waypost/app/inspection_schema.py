@@ -132,6 +132,13 @@ class Refusal(_OfRefusal, RefusalDetail):
     reply: Annotated[str, "the reply that the client got"]
 
 
+class Refusals(TypedDict):
+    """Refusals."""
+
+    refusals: Annotated[list[Refusal], "the newest first"]
+    next: Annotated[str | None, "the value of `after` for the next page; null after the last page"]
+
+
 class Traced(TypedDict):
     """Traces."""
 
@@ -311,6 +318,7 @@ ANSWERS: dict[str, type] = {
     "GET /instance": OldestInstance,
     "GET /messages": Messages,
     "GET /messages/ID": MessageWithTrace,
+    "GET /refusals": Refusals,
     "GET /trace": Traced,
     "GET /explain": Explanation,
     "POST /explain": Explanation,

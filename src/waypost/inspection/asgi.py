@@ -23,10 +23,11 @@ from waypost.app import inspection_schema as schema
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.directory import instances
-from waypost.app.mail import explain, trace
+from waypost.app.mail import explain, mailbox, trace
 from waypost.app.rate_limits import FailedSignatures
 from waypost.domain import errors
 from waypost.domain.directory.instances import Tenant
+from waypost.domain.mail.mail_filter import MailFilter
 from waypost.inspection import answers, guard, requests
 from waypost.inspection.guard import ADVANCE_CLOCK, INSPECT, REDRIVE, Guard
 from waypost.inspection.queue import QueuePages
@@ -74,6 +75,7 @@ def application(
         Route("/messages", keeper.page(pages.messages, INSPECT)),
         Route("/messages/{id}", keeper.page(pages.message, INSPECT)),
         Route("/messages/{id}/raw", keeper.page(pages.raw, INSPECT)),
+        Route("/refusals", keeper.page(pages.refusals, INSPECT)),
         Route("/trace", keeper.page(pages.traced, INSPECT)),
         Route("/explain", keeper.page(pages.explained, INSPECT), methods=["GET", "POST"]),
         Route("/queue", keeper.page(queue.waiting, INSPECT)),
@@ -151,14 +153,36 @@ class _Pages:
         return JSONResponse(schema.OldestInstance(id=oldest.id if oldest else None))
 
     async def messages(self, request: Request, account: str) -> Response:
-        """Respond with the deliveries for an address, or for all addresses in the account, newest first."""
+        """Respond with the deliveries in the inbox of an address, or with all deliveries of the account, newest first.
+        With `reason` or `status`, the list has all matching deliveries, whether or not an inbox keeps them.
+        """
         query = request.query_params
         address = requests.some_address(query)
-        inbox = partial(trace.inbox, address=address) if address else trace.account_inbox
-        page = partial(inbox, account=account, after=requests.after(query), limit=requests.limit(query))
+        given: dict[str, Any] = {"account": account, "after": requests.after(query), "limit": requests.limit(query)}
+        filters = requests.filters(query, address)
+        if address and filters == MailFilter(address_key=address.key):
+            page = partial(trace.inbox, address=address, **given)
+        else:
+            page = partial(mailbox.page, filters=filters, **given)
         found = await self._long_read(account, page, "the deliveries", guard.FEWER)
         listed = [answers.delivery(delivery, message) for delivery, message in found]
         return JSONResponse(schema.Messages(messages=listed))
+
+    async def refusals(self, request: Request, account: str) -> Response:
+        """Respond with the refusals of mail for the account, newest first."""
+        query = request.query_params
+        page = partial(
+            mailbox.refusals,
+            account=account,
+            servers_owner=self._deployment.owner,
+            since=self._clock() - self._refusal_retention,
+            after=requests.number(query, "after"),
+            limit=requests.limit(query),
+        )
+        found = await self._long_read(account, page, "the refusals", guard.FEWER)
+        return JSONResponse(
+            schema.Refusals(refusals=[answers.refusal(refusal) for refusal in found.refusals], next=found.next)
+        )
 
     async def message(self, request: Request, account: str) -> Response:
         """Respond with a message, its deliveries and its trace."""

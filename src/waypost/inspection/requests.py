@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,6 +12,8 @@ from starlette.requests import Request
 from waypost.domain import durations, errors
 from waypost.domain.directory import addresses
 from waypost.domain.mail import messages
+from waypost.domain.mail.delivery import Reason, Status
+from waypost.domain.mail.mail_filter import MailFilter
 
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
@@ -24,6 +26,7 @@ LONGEST_STEP = timedelta(days=3650)
 
 _ID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _MESSAGE_OR_DELIVERY = re.compile(rf"{_ID}(\.{_ID})?")
+_STATUSES: Mapping[str, Literal[Status.QUEUED, Status.DEAD]] = {"queued": Status.QUEUED, "dead": Status.DEAD}
 _BARE_LINE_END = re.compile(rb"(?<!\r)\n")
 
 
@@ -109,6 +112,30 @@ def after(values: Mapping[str, Any]) -> str | None:
     found = text(values, "after")
     if found is not None and not _MESSAGE_OR_DELIVERY.fullmatch(found):
         raise errors.Invalid(f"`after` must be the id of a message or delivery from a list, not {_shown(found)}.")
+    return found
+
+
+def filters(values: Mapping[str, Any], address: addresses.Address | None) -> MailFilter:
+    """Return the filter of a list of deliveries, from the members `reason` and `status` and an address. Raises
+    `errors.Invalid`.
+    """
+    reason, status = values.get("reason"), values.get("status")
+    if reason is not None and reason not in set(Reason):
+        raise errors.Invalid(f"`reason` must be {', '.join(Reason)}, not {_shown(reason)}.")
+    if status is not None and status not in _STATUSES:
+        raise errors.Invalid(f"`status` must be {' or '.join(_STATUSES)}, not {_shown(status)}.")
+    return MailFilter(
+        reason=Reason(reason) if reason else None,
+        status=_STATUSES[status] if status else None,
+        address_key=address.key if address else "",
+    )
+
+
+def number(values: Mapping[str, Any], name: str) -> str | None:
+    """Return the number in the member `name`, as digits; None if the member is missing. Raises `errors.Invalid`."""
+    found = values.get(name)
+    if found is not None and not re.fullmatch("[0-9]{1,18}", found):
+        raise errors.Invalid(f"`{name}` must be the `next` of the previous page, not {_shown(found)}.")
     return found
 
 

@@ -100,6 +100,8 @@ def test_each_response_matches_the_schema(checked, late):
         0,
         1,
     }  # it may be a dead letter again
+    assert checked.get("refusals")["refusals"][0]["to"] == loop
+    assert {one["reason"] for one in checked.get("messages", reason="forwarded")["messages"]} == {"forwarded"}
     checked.post("clock/advance", {"by": "1s"})
     assert checked.requests == set(schema.ANSWERS)
 

@@ -114,16 +114,6 @@ def inbox(
     )
 
 
-def account_inbox(tx: ports.ReadTx, account: str, *, after: str | None, limit: int) -> list[tuple[Delivery, Message]]:
-    """Return up to `limit` deliveries in all inboxes of an account, newest first. `after` is the id of the delivery or
-    message after which the list begins.
-    """
-    if after is None:
-        return tx.deliveries_kept(account, after=None, limit=limit)
-    message_id, _, email_address_id = after.partition(".")
-    return tx.deliveries_kept(account, after=(message_id, email_address_id), limit=limit)
-
-
 def message_details(tx: ports.ReadTx, account: str, message_id: str) -> MessageDetails:
     """Return everything that an account may see about a message. Raises `errors.NotFound`."""
     message = tx.message(account, message_id)

@@ -74,16 +74,6 @@ class ReadMessages(Protocol):
         """
         ...
 
-    def deliveries_kept(
-        self, account: str, *, after: tuple[str, str] | None, limit: int
-    ) -> list[tuple[Delivery, Message]]:
-        """Return up to `limit` deliveries in an account's inboxes, each with its message, newest first.
-
-        `after` is the cursor: the message id and the email address id of the last delivery on the previous page. If the
-        email address id is empty, the page begins after the last delivery of that message.
-        """
-        ...
-
     def deliveries_to(
         self, account: str, address_key: str, *, after: str | None, limit: int
     ) -> list[tuple[Delivery, Message]]:

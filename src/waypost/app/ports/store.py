@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 from waypost.app.ports.access_keys import ReadAccessKeys, WriteAccessKeys
 from waypost.app.ports.calls import WriteCalls
 from waypost.app.ports.directory import ReadDirectory, WriteDirectory
+from waypost.app.ports.mailbox import ReadMailbox
 from waypost.app.ports.messages import ReadMessages, WriteMessages
 from waypost.app.ports.notices import ReadNotices, WriteNotices
 from waypost.app.ports.queue import ReadQueue, WriteQueue
@@ -40,6 +41,7 @@ class ReadTx(
     ReadSessions,
     ReadRoutes,
     ReadMessages,
+    ReadMailbox,
     ReadQueue,
     ReadNotices,
     ReadRefusals,

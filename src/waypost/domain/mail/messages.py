@@ -9,7 +9,7 @@ import hmac
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
 from itertools import islice
@@ -171,6 +171,10 @@ class HeaderFacts:
     loop_tokens: tuple[str, ...]
     header_id: str = ""
     """The Message-ID, without the angle brackets."""
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""The earliest time that an id can contain."""
 
 
 def new_id(now: datetime, number: int, random: bytes) -> str:

@@ -18,7 +18,6 @@ from waypost.domain.directory.addresses import Address
 from waypost.domain.directory.instances import Tenant
 from waypost.domain.mail import messages
 from waypost.domain.mail.messages import Envelope
-from waypost.domain.mail.routes import Route
 from waypost.domain.mail.trace_events import AcceptedEvent
 
 DEPLOYMENT = Deployment("mx.example.com", b"k" * 32)
@@ -301,30 +300,3 @@ def test_explain_describes_why_a_recipient_would_be_refused(system):
     found = explained(system, TENANT.account, "nobody@example.com")
     assert found.plan is None
     assert found.because == ["nobody@example.com is not an email address of account 000000000000."]
-
-
-def account_inbox(store, account=TENANT.account, after=None, limit=100):
-    found = store.long_read(trace.account_inbox, account, after=after, limit=limit)
-    return [(delivery.id, message.id) for delivery, message in found]
-
-
-def test_the_mail_of_an_account_is_listed_in_pages_newest_first(system):
-    for number in range(3):
-        send(system, "a", message_id=f"m{number}")  # two deliveries: at the alias a, and at its primary p
-    expected = [(f"m{number}.{at}", f"m{number}") for number in (2, 1, 0) for at in ("p", "a")]
-    assert account_inbox(system) == expected
-    paged, after = [], None
-    while page := account_inbox(system, after=after, limit=1):  # a message is on two pages
-        paged += page
-        after = page[-1][0]
-    assert paged == expected
-    assert account_inbox(system, after="m1") == expected[4:]
-    assert account_inbox(system, after="m0.a") == account_inbox(system, after="m") == []
-
-
-def test_the_mail_of_an_account_excludes_other_accounts_and_deliveries_that_are_not_kept(system):
-    send(system, "a")
-    assert account_inbox(system, "999999999999") == []
-    routed = replace(DEPLOYMENT, routes=(Route(match="x@example.com", to="smtp://127.0.0.1:1"),))
-    send(system, "x", message_id="m2", deployment=routed)
-    assert account_inbox(system) == [("m1.p", "m1"), ("m1.a", "m1")]

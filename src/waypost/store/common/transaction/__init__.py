@@ -8,6 +8,7 @@ As in `app/ports/`, each file covers one subject. The subclass for each database
 from waypost.store.common.transaction.access_keys import AccessKeyQueries
 from waypost.store.common.transaction.calls import CallQueries
 from waypost.store.common.transaction.directory import DirectoryQueries
+from waypost.store.common.transaction.mailbox import MailboxQueries
 from waypost.store.common.transaction.messages import MessageQueries
 from waypost.store.common.transaction.notices import NoticeQueries
 from waypost.store.common.transaction.refusals import RefusalQueries
@@ -25,6 +26,7 @@ class Transaction(
     SessionQueries,
     RouteQueries,
     MessageQueries,
+    MailboxQueries,
     NoticeQueries,
     RefusalQueries,
     RetentionQueries,

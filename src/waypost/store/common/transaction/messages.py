@@ -39,13 +39,6 @@ class MessageQueries(QueueQueries):
         found = self._all("deliveries_at", account, address_key, newest, limit)
         return [rows.delivery_and_message(row) for row in found]
 
-    def deliveries_kept(
-        self, account: str, *, after: tuple[str, str] | None, limit: int
-    ) -> list[tuple[Delivery, Message]]:
-        message_id, email_address_id = after or (_AFTER_ALL_IDS, "")
-        found = self._all("deliveries_kept", account, message_id, email_address_id, limit)
-        return [rows.delivery_and_message(row) for row in found]
-
     def deliveries_to(
         self, account: str, address_key: str, *, after: str | None, limit: int
     ) -> list[tuple[Delivery, Message]]:

@@ -9,14 +9,6 @@ FROM deliveries AS d JOIN messages AS m ON m.id = d.message_id
 WHERE d.account = :account AND d.address_key = :address_key AND d.message_id < :before AND d.kept
 ORDER BY d.message_id DESC LIMIT :limit;
 
--- name: deliveries_kept(account, before, before_email_address_id, limit)
--- Returns a page of all inboxes of an account, newest first. The copies of one message are ordered by the ids of their
--- email addresses. PostgreSQL plans this query well, but SQLite needs a subquery.
-SELECT {d.deliveries}, {m.messages}
-FROM deliveries AS d JOIN messages AS m ON m.id = d.message_id
-WHERE d.account = :account AND d.kept AND (d.message_id, d.email_address_id) < (:before, :before_email_address_id)
-ORDER BY d.message_id DESC, d.email_address_id DESC LIMIT :limit;
-
 -- name: deliveries_to(account, address_key, before, limit)
 -- Returns a page of all deliveries to an address, newest first, whether or not the inbox keeps them. Mail to an alias
 -- is included, because it always has a delivery for the alias. PostgreSQL plans this query well, but SQLite needs a

@@ -12,17 +12,6 @@ CROSS JOIN deliveries AS d ON d.message_id = page.message_id AND d.email_address
 CROSS JOIN messages AS m ON m.id = d.message_id
 ORDER BY d.message_id DESC;
 
--- name: deliveries_kept(account, before, before_email_address_id, limit)
--- Returns a page of all inboxes of an account, newest first. The copies of one message are ordered by the ids of their
--- email addresses. The subquery finds the page with the index alone, as in `deliveries_at`.
-SELECT {d.deliveries}, {m.messages}
-FROM (SELECT message_id, email_address_id FROM deliveries
-      WHERE account = :account AND kept = 1 AND (message_id, email_address_id) < (:before, :before_email_address_id)
-      ORDER BY message_id DESC, email_address_id DESC LIMIT :limit) AS page
-CROSS JOIN deliveries AS d ON d.message_id = page.message_id AND d.email_address_id = page.email_address_id
-CROSS JOIN messages AS m ON m.id = d.message_id
-ORDER BY d.message_id DESC, d.email_address_id DESC;
-
 -- name: deliveries_to(account, address_key, before, limit)
 -- Returns a page of all deliveries to an address, newest first, whether or not the inbox keeps them. Mail to an alias
 -- is included, because it always has a delivery for the alias. The subquery finds the page with the index alone, as in

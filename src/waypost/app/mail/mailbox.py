@@ -1,0 +1,62 @@
+"""List all mail of an account, and all refusals of its mail."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from waypost.app import ports
+from waypost.app.mail.accept import LONGEST_TRANSFER
+from waypost.domain.mail import messages
+from waypost.domain.mail.delivery import Delivery
+from waypost.domain.mail.mail_filter import ALL_MAIL, MailFilter
+from waypost.domain.mail.messages import Message
+
+
+def page(
+    tx: ports.ReadTx, account: str, filters: MailFilter = ALL_MAIL, *, after: str | None, limit: int
+) -> list[tuple[Delivery, Message]]:
+    """Return up to `limit` deliveries of an account that meet the filter, each with its message, newest first.
+    Deliveries that were sent over a route and that no inbox keeps are included.
+
+    `after` is the id of the delivery or message after which the page begins; None for the first page.
+    """
+    oldest_id = ""
+    if filters.since:
+        # The id of a message contains the time at which its transfer began.
+        oldest_id = messages.new_id(max(filters.since - LONGEST_TRANSFER, messages.EPOCH), 0, bytes(8))
+    return tx.mailbox(account, filters, after=_cursor(after), oldest_id=oldest_id, limit=limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """A page of refusals."""
+
+    refusals: Sequence[ports.Refusal]
+    """The refusals, newest first."""
+    next: str | None
+    """The cursor of the next page; None after the last page."""
+
+
+def refusals(
+    tx: ports.ReadTx, account: str, *, servers_owner: str, since: datetime, after: str | None, limit: int
+) -> Refusals:
+    """Return up to `limit` refusals of mail for an account at or after the time `since`, newest first.
+
+    The account `servers_owner` also sees the refusals for addresses that no account owned. `after` is the `next` of the
+    previous page; None for the first page.
+    """
+    found = tx.refusals_in(
+        account,
+        with_unowned=account == servers_owner,
+        since=since,
+        after=None if after is None else int(after),
+        limit=limit,
+    )
+    return Refusals([refusal for _, refusal in found], str(found[-1][0]) if len(found) == limit else None)
+
+
+def _cursor(after: str | None) -> tuple[str, str] | None:
+    if after is None:
+        return None
+    message_id, _, email_address_id = after.partition(".")
+    return message_id, email_address_id

@@ -1,0 +1,36 @@
+"""Lists of all mail of an account, and of all its refusals."""
+
+from datetime import datetime
+from typing import Protocol
+
+from waypost.app.ports.refusals import Refusal
+from waypost.domain.mail.delivery import Delivery
+from waypost.domain.mail.mail_filter import MailFilter
+from waypost.domain.mail.messages import Message
+
+
+class ReadMailbox(Protocol):
+    """Methods that list the mail of an account."""
+
+    def mailbox(
+        self, account: str, filters: MailFilter, *, after: tuple[str, str] | None, oldest_id: str, limit: int
+    ) -> list[tuple[Delivery, Message]]:
+        """Return up to `limit` deliveries of an account that meet the filter, each with its message, newest first. The
+        deliveries that are not in an inbox are included.
+
+        `after` is the cursor: the message id and the email address id of the last delivery on the previous page. If the
+        email address id is empty, the page begins after the last delivery of that message. Messages with ids less than
+        `oldest_id` are left out.
+        """
+        ...
+
+    def refusals_in(
+        self, account: str, *, with_unowned: bool, since: datetime, after: int | None, limit: int
+    ) -> list[tuple[int, Refusal]]:
+        """Return up to `limit` refusals at or after the time `since`, with their numbers, newest first. The refusals
+        happened while the account owned the recipient's address or, if `with_unowned` is true, while no account owned
+        it.
+
+        `after` is the number of the last refusal on the previous page.
+        """
+        ...

@@ -1,0 +1,113 @@
+-- Queries for lists of all mail of an account.
+--
+-- The subquery of each list finds the page in an index, and its ids lead to the deliveries and messages. SQLite reads
+-- tables in the order in which a CROSS JOIN lists them. PostgreSQL needs a type cast for a parameter that is only
+-- compared with NULL.
+
+-- name: mailbox(account, before, before_email_address_id, oldest_id, reason, since, until, limit)
+-- Returns a page of all deliveries of an account, newest first: those that an inbox keeps and those that were only sent
+-- over a route. There is an index for each of the two, which also contains the reason.
+SELECT {d.deliveries}, {m.messages}
+FROM (
+    SELECT * FROM (
+        SELECT k.message_id, k.email_address_id FROM deliveries AS k
+        WHERE k.account = :account AND {sqlite: k.kept = 1}{postgres: k.kept}
+        AND (k.message_id, k.email_address_id) < (:before, :before_email_address_id)
+        AND k.message_id >= :oldest_id
+        AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
+        AND (:since{postgres: ::bigint} IS NULL
+             OR (SELECT received_at FROM messages AS r WHERE r.id = k.message_id) >= :since)
+        AND (:until{postgres: ::bigint} IS NULL
+             OR (SELECT received_at FROM messages AS r WHERE r.id = k.message_id) < :until)
+        ORDER BY k.message_id DESC, k.email_address_id DESC LIMIT :limit
+    ) AS in_inbox
+    UNION ALL
+    SELECT * FROM (
+        SELECT k.message_id, k.email_address_id FROM deliveries AS k
+        WHERE k.account = :account AND {sqlite: k.kept = 0}{postgres: NOT k.kept}
+        AND (k.message_id, k.email_address_id) < (:before, :before_email_address_id)
+        AND k.message_id >= :oldest_id
+        AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
+        AND (:since{postgres: ::bigint} IS NULL
+             OR (SELECT received_at FROM messages AS r WHERE r.id = k.message_id) >= :since)
+        AND (:until{postgres: ::bigint} IS NULL
+             OR (SELECT received_at FROM messages AS r WHERE r.id = k.message_id) < :until)
+        ORDER BY k.message_id DESC, k.email_address_id DESC LIMIT :limit
+    ) AS relayed
+) AS page
+{sqlite: CROSS} JOIN deliveries AS d ON d.message_id = page.message_id AND d.email_address_id = page.email_address_id
+{sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
+ORDER BY d.message_id DESC, d.email_address_id DESC LIMIT :limit;
+
+-- name: mailbox_of_address(account, before, before_email_address_id, oldest_id, reason, since, until, limit, address_key, status)
+-- Returns a page of the deliveries to one address, newest first.
+SELECT {d.deliveries}, {m.messages}
+FROM (
+    SELECT k.message_id, k.email_address_id FROM deliveries AS k
+    WHERE k.account = :account AND k.address_key = :address_key AND k.message_id <= :before
+        AND (k.message_id, k.email_address_id) < (:before, :before_email_address_id)
+        AND k.message_id >= :oldest_id
+        AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
+        AND (:status{postgres: ::text} IS NULL OR k.status = :status)
+        AND (:since{postgres: ::bigint} IS NULL
+             OR (SELECT received_at FROM messages AS r WHERE r.id = k.message_id) >= :since)
+        AND (:until{postgres: ::bigint} IS NULL
+             OR (SELECT received_at FROM messages AS r WHERE r.id = k.message_id) < :until)
+    ORDER BY k.message_id DESC, k.email_address_id DESC LIMIT :limit
+) AS page
+{sqlite: CROSS} JOIN deliveries AS d ON d.message_id = page.message_id AND d.email_address_id = page.email_address_id
+{sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
+ORDER BY d.message_id DESC, d.email_address_id DESC;
+
+-- name: mailbox_dead(account, before, before_email_address_id, oldest_id, reason, since, until, limit)
+-- Returns a page of the dead letters of an account, newest first.
+SELECT {d.deliveries}, {m.messages}
+FROM (
+    SELECT k.message_id, k.email_address_id FROM deliveries AS k
+    WHERE k.account = :account AND k.status = 'dead' AND (k.message_id, k.email_address_id) < (:before, :before_email_address_id)
+        AND k.message_id >= :oldest_id
+        AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
+        AND (:since{postgres: ::bigint} IS NULL
+             OR (SELECT received_at FROM messages AS r WHERE r.id = k.message_id) >= :since)
+        AND (:until{postgres: ::bigint} IS NULL
+             OR (SELECT received_at FROM messages AS r WHERE r.id = k.message_id) < :until)
+    ORDER BY k.message_id DESC, k.email_address_id DESC LIMIT :limit
+) AS page
+{sqlite: CROSS} JOIN deliveries AS d ON d.message_id = page.message_id AND d.email_address_id = page.email_address_id
+{sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
+ORDER BY d.message_id DESC, d.email_address_id DESC;
+
+-- name: mailbox_waiting(account, before, before_email_address_id, oldest_id, reason, since, until, limit)
+-- Returns a page of the queued deliveries of an account, newest first.
+SELECT {d.deliveries}, {m.messages}
+FROM (
+    SELECT q.message_id, q.email_address_id FROM queue AS q
+    WHERE q.account = :account AND (q.message_id, q.email_address_id) < (:before, :before_email_address_id)
+        AND q.message_id >= :oldest_id
+        AND (:reason{postgres: ::text} IS NULL
+             OR (SELECT k.reason FROM deliveries AS k
+                 WHERE k.message_id = q.message_id AND k.email_address_id = q.email_address_id) = :reason)
+        AND (:since{postgres: ::bigint} IS NULL
+             OR (SELECT received_at FROM messages AS r WHERE r.id = q.message_id) >= :since)
+        AND (:until{postgres: ::bigint} IS NULL
+             OR (SELECT received_at FROM messages AS r WHERE r.id = q.message_id) < :until)
+    ORDER BY q.message_id DESC, q.email_address_id DESC LIMIT :limit
+) AS page
+{sqlite: CROSS} JOIN deliveries AS d ON d.message_id = page.message_id AND d.email_address_id = page.email_address_id
+{sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
+ORDER BY d.message_id DESC, d.email_address_id DESC;
+
+-- name: refusals_in(account, other_account, before, since, limit)
+-- Returns a page of the refusals of one account or, if `other_account` is empty, of this account and of no account,
+-- with their numbers, newest first.
+SELECT {refusals}, number FROM (
+    SELECT * FROM (
+        SELECT * FROM refusals WHERE account = :account AND number < :before AND at >= :since
+        ORDER BY number DESC LIMIT :limit
+    ) AS own
+    UNION
+    SELECT * FROM (
+        SELECT * FROM refusals WHERE account = :other_account AND number < :before AND at >= :since
+        ORDER BY number DESC LIMIT :limit
+    ) AS others
+) AS found ORDER BY number DESC LIMIT :limit;
