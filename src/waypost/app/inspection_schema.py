@@ -146,6 +146,20 @@ class Traced(TypedDict):
     refusals: Annotated[list[Refusal], "the newest first"]
 
 
+class Results(TypedDict):
+    """Results of a search."""
+
+    messages: Annotated[
+        list[DeliveryInList], "the messages that match, the newest first, each with one delivery that matches"
+    ]
+    refusals: Annotated[list[Refusal], "the refusals that match, the newest first; empty without `is:refused`"]
+    next: Annotated[str | None, "the value of `after` for the next page; null after the last page"]
+    indexed_until: Annotated[
+        str | None,
+        "if the text index does not have all mail yet: the time up to which it has the mail; otherwise null",
+    ]
+
+
 class ExplainedRoute(TypedDict):
     """An explained route."""
 
@@ -319,6 +333,7 @@ ANSWERS: dict[str, type] = {
     "GET /messages": Messages,
     "GET /messages/ID": MessageWithTrace,
     "GET /refusals": Refusals,
+    "GET /search": Results,
     "GET /trace": Traced,
     "GET /explain": Explanation,
     "POST /explain": Explanation,

@@ -7,7 +7,7 @@ from typing import cast
 
 from waypost.app import inspection_schema as schema
 from waypost.app import ports
-from waypost.app.mail import explain, trace
+from waypost.app.mail import explain, searching, trace
 from waypost.domain import moments
 from waypost.domain.mail import trace_events
 from waypost.domain.mail.delivery import Delivery
@@ -41,6 +41,16 @@ def delivery(of: Delivery, message: Message) -> schema.DeliveryInList:
         "reason": of.reason.value,
         "via": of.via,
         "status": of.status.value,
+    }
+
+
+def results(found: searching.Results) -> schema.Results:
+    """Return the JSON object for a page of the results of a search."""
+    return {
+        "messages": [delivery(*each) for each in found.found],
+        "refusals": [refusal(each) for each in found.refusals],
+        "next": found.next,
+        "indexed_until": None if found.indexed_until is None else moments.iso8601(found.indexed_until),
     }
 
 

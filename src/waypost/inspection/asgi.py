@@ -23,10 +23,11 @@ from waypost.app import inspection_schema as schema
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.directory import instances
-from waypost.app.mail import explain, mailbox, trace
+from waypost.app.mail import explain, mailbox, searching, trace
 from waypost.app.rate_limits import FailedSignatures
 from waypost.domain import errors
 from waypost.domain.directory.instances import Tenant
+from waypost.domain.mail import mail_search
 from waypost.domain.mail.mail_filter import MailFilter
 from waypost.inspection import answers, guard, requests
 from waypost.inspection.guard import ADVANCE_CLOCK, INSPECT, REDRIVE, Guard
@@ -76,6 +77,7 @@ def application(
         Route("/messages/{id}", keeper.page(pages.message, INSPECT)),
         Route("/messages/{id}/raw", keeper.page(pages.raw, INSPECT)),
         Route("/refusals", keeper.page(pages.refusals, INSPECT)),
+        Route("/search", keeper.page(pages.search, INSPECT)),
         Route("/trace", keeper.page(pages.traced, INSPECT)),
         Route("/explain", keeper.page(pages.explained, INSPECT), methods=["GET", "POST"]),
         Route("/queue", keeper.page(queue.waiting, INSPECT)),
@@ -211,6 +213,22 @@ class _Pages:
             "content-length": str(len(copy.trace_header) + copy.size),
         }
         return StreamingResponse(self._parts(account, copy, first), media_type="message/rfc822", headers=headers)
+
+    async def search(self, request: Request, account: str) -> Response:
+        """Respond with the mail, or the refusals, that match a query."""
+        query = request.query_params
+        found = mail_search.parse(requests.text(query, "q") or "")
+        page = partial(
+            searching.search,
+            account=account,
+            query=found,
+            servers_owner=self._deployment.owner,
+            refused_since=self._clock() - self._refusal_retention,
+            after=requests.text(query, "after"),
+            limit=requests.limit(query),
+        )
+        results = await self._long_read(account, page, "the results of the search", f"Add words. {guard.FEWER}")
+        return JSONResponse(answers.results(results))
 
     async def traced(self, request: Request, account: str) -> Response:
         """Respond with the traces and refusals of one message, or of the mail for an address."""

@@ -3,6 +3,7 @@ deliveries.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,7 +12,7 @@ from functools import partial
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.directory import access_keys, idempotency, instances, sessions
-from waypost.app.mail import accept, retention
+from waypost.app.mail import accept, indexing, retention
 from waypost.app.steps import repeat_step
 from waypost.domain.mail.retention import Rule
 from waypost.observe.incidents import Incidents
@@ -24,6 +25,12 @@ MOST_REFUSALS = 1_000
 
 REMOVALS_EVERY = 10.0
 """Seconds from the end of one search for deleted instances to the start of the next."""
+
+INDEX_EVERY = 0.5
+"""Seconds between two looks for mail that is not indexed."""
+
+INDEX_AGAIN = 10.0
+"""Seconds after which indexing continues if it failed."""
 
 PLAN_AGE = timedelta(minutes=1)
 """How old a message must be before maintenance stores its planned deliveries. Normally, the server that accepted the
@@ -42,6 +49,7 @@ class Maintenance:
     """The clock for API calls and access keys."""
     mail_clock: ports.Clock
     """The clock for mail, which can be a virtual clock."""
+    mail_text: ports.MailText
     token_retention: timedelta
     refusal_retention: timedelta
     rules: Sequence[Rule]
@@ -78,6 +86,21 @@ class Maintenance:
         while True:
             await self._attempt(self.remove_deleted_instances, where="deleted instances")
             await asyncio.sleep(REMOVALS_EVERY)
+
+    async def run_index(self) -> None:
+        """Index new mail in rounds, until cancelled. If there is much new mail, the rounds take at most a quarter of
+        the time, because mail and API calls have priority.
+        """
+        progress = indexing.Progress()
+        while True:
+            began, is_full = time.monotonic(), False
+            try:
+                is_full = (await indexing.run_round(self.store, self.mail_text, progress, self.mail_clock)).is_full
+            except Exception as error:  # noqa: BLE001 - as in `_attempt`
+                self.incidents.report(error, where="index of mail")
+                await asyncio.sleep(INDEX_AGAIN)
+            taken = time.monotonic() - began
+            await asyncio.sleep(3 * taken if is_full else INDEX_EVERY)
 
     async def _attempt(self, job: Callable[[], Awaitable[None]], *, where: str) -> None:
         """Run a job. If it fails, log the error."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from waypost.app import ports
 from waypost.app.limit_state import OwnState
 from waypost.app.mail import accept
+from waypost.app.mail.indexing import PlainText
 from waypost.app.mail.routes import list_routes
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.config.settings import FEWEST, Clock, ConsoleLink, Settings
@@ -232,6 +233,7 @@ class Service:
             incidents=self.incidents,
             real_clock=now,
             mail_clock=common.mail_clock,
+            mail_text=PlainText(),
             token_retention=self.settings.token_retention,
             refusal_retention=self.settings.trace_refusals,
             rules=self.settings.retention,
@@ -295,7 +297,7 @@ class Service:
     def _begin_maintenance(self, maintenance: Maintenance, opened: AsyncExitStack) -> None:
         if self._process and not self._process.does_upkeep:
             return
-        for run in (maintenance.run, maintenance.run_plans, maintenance.run_removals):
+        for run in (maintenance.run, maintenance.run_plans, maintenance.run_removals, maintenance.run_index):
             opened.callback(self.tasks.start(run, where="upkeep", on_error=OnError.RESTART).cancel)
 
     def _found(self, calls_at: str, mail_at: Mapping[str, str], edge: SmtpEdge | None) -> run_file.Run:

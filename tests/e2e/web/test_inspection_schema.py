@@ -5,6 +5,7 @@ from typing import get_args, get_origin, get_type_hints, is_typeddict
 
 import pytest
 
+from tests.kit.patience import wait_until
 from waypost.app import inspection_schema as schema
 from waypost.domain.mail import trace_events
 
@@ -102,6 +103,9 @@ def test_each_response_matches_the_schema(checked, late):
     }  # it may be a dead letter again
     assert checked.get("refusals")["refusals"][0]["to"] == loop
     assert {one["reason"] for one in checked.get("messages", reason="forwarded")["messages"]} == {"forwarded"}
+    found = wait_until(lambda: checked.get("search", q="hello subject:hello")["messages"])
+    assert {one["subject"] for one in found} == {"hello"}
+    assert checked.get("search", q="is:refused")["refusals"][0]["to"] == loop
     checked.post("clock/advance", {"by": "1s"})
     assert checked.requests == set(schema.ANSWERS)
 

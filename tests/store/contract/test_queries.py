@@ -11,12 +11,17 @@ from tests.kit.stores.both_stores import ENGINES
 from waypost.store import sql
 
 ONLY_IN_SQLITE = {
+    "add_mail_words": "SQLite has a column for the words of each part of a message",
+    "merge_mail_words": "SQLite merges the segments of the index of mail on request",
     "search_range": "SQLite gives each instance a range of numbers",
     "add_search_range": "SQLite gives each instance a range of numbers",
     "remove_emptied_search_range": "SQLite gives each instance a range of numbers",
     "lock_with_links": "PostgreSQL reads the links in a separate query, after it has acquired the locks",
 }
-ONLY_IN_POSTGRESQL = {"add_next_trace_events": "SQLite runs a short statement for each event faster"}
+ONLY_IN_POSTGRESQL = {
+    "add_next_trace_events": "SQLite runs a short statement for each event faster",
+    "add_mail_vector": "PostgreSQL has the words of a message in a vector",
+}
 MORE_IN_POSTGRESQL = {
     "add_search_entry": ("trigrams",),  # SQLite computes the trigrams itself
     "update_search_entry": ("trigrams",),

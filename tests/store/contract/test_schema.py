@@ -328,7 +328,8 @@ def constraints(dialect):
 
 def test_both_schemas_have_the_same_named_constraints():
     assert len(constraints("sqlite")) > 20
-    assert constraints("sqlite") ^ constraints("postgres") == set(ONLY_IN_SQLITE)
+    assert constraints("sqlite") - constraints("postgres") == set(ONLY_IN_SQLITE)
+    assert constraints("postgres") - constraints("sqlite") == {"mail_words_once_each"}  # an FTS5 table has none
 
 
 def test_every_constraint_has_a_name_in_the_database(engine, database):

@@ -12,6 +12,7 @@ files into `ReadTx` and `WriteTx`.
 from waypost.app.ports.calls import CallKey, RememberedCall
 from waypost.app.ports.directory import Description, Owners, SearchPage
 from waypost.app.ports.limits import Counts, LimitState, Times
+from waypost.app.ports.mail_index import Hit, IndexMark, MailEntry, MailText
 from waypost.app.ports.notices import OWNER_OF_LOOP, Owed, Owing
 from waypost.app.ports.outside import Authenticator, Clock
 from waypost.app.ports.queue import Claimed, DeadLetter, Held, QueueLine, Waiting
@@ -28,7 +29,11 @@ __all__ = [
     "DeadLetter",
     "Description",
     "Held",
+    "Hit",
+    "IndexMark",
     "LimitState",
+    "MailEntry",
+    "MailText",
     "Owed",
     "Owing",
     "Owners",

@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 from waypost.app.ports.access_keys import ReadAccessKeys, WriteAccessKeys
 from waypost.app.ports.calls import WriteCalls
 from waypost.app.ports.directory import ReadDirectory, WriteDirectory
+from waypost.app.ports.mail_index import ReadMailIndex, WriteMailIndex
 from waypost.app.ports.mailbox import ReadMailbox
 from waypost.app.ports.messages import ReadMessages, WriteMessages
 from waypost.app.ports.notices import ReadNotices, WriteNotices
@@ -42,6 +43,7 @@ class ReadTx(
     ReadRoutes,
     ReadMessages,
     ReadMailbox,
+    ReadMailIndex,
     ReadQueue,
     ReadNotices,
     ReadRefusals,
@@ -59,6 +61,7 @@ class WriteTx(
     WriteSessions,
     WriteRoutes,
     WriteMessages,
+    WriteMailIndex,
     WriteQueue,
     WriteNotices,
     WriteRefusals,

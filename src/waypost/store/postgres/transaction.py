@@ -11,15 +11,18 @@ from typing import Any
 
 import psycopg
 
+from waypost.app import ports
 from waypost.domain.directory.aliases import AliasLink
 from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.directory.instances import Tenant
 from waypost.domain.directory.search import Condition
+from waypost.domain.mail.mail_search import Phrase
 from waypost.domain.mail.trace_events import TraceEvent
 from waypost.store import sql
 from waypost.store.common import rows
 from waypost.store.common.statements import Seal, bindable
 from waypost.store.common.transaction import Transaction
+from waypost.store.postgres import mail_match
 from waypost.store.postgres import search as postgres_search
 
 Connection = psycopg.Connection[Any]
@@ -43,6 +46,12 @@ class PostgresQueries(Transaction):
         held = self.lock_email_addresses(tenant, instance_id, ids)
         links = self.links_of(ids)  # a separate query, as `links_of` in `sql/postgres/directory.sql` explains
         return {email_address_id: links.get(email_address_id) for email_address_id in held}
+
+    def _match(self, account: str, phrases: Sequence[Phrase]) -> str:
+        return mail_match.match(account, phrases)
+
+    def _add_words(self, number: int, entry: ports.MailEntry) -> None:
+        self._run("add_mail_vector", number, mail_match.vector(entry))
 
     def _list(self, texts: Sequence[str]) -> list[str]:
         return list(texts)

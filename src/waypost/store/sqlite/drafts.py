@@ -107,6 +107,12 @@ class Drafting(Transaction):
     def _list(self, texts: Sequence[str]) -> NoReturn:  # noqa: ARG002
         raise NeedsTurn
 
+    def _match(self, account: str, phrases: object) -> NoReturn:  # noqa: ARG002
+        raise NeedsTurn
+
+    def _add_words(self, number: int, entry: object) -> NoReturn:  # noqa: ARG002
+        raise NeedsTurn
+
 
 def insert(connection: sqlite3.Connection, drafts: Iterable[Draft]) -> None:
     """Insert the rows of all drafts. Raises `sqlite3.Error`."""

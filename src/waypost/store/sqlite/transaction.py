@@ -8,11 +8,13 @@ from typing import Any
 from waypost.app import ports
 from waypost.domain.directory.instances import Instance, Tenant
 from waypost.domain.directory.search import Condition
+from waypost.domain.mail.mail_search import Phrase
 from waypost.store import sql
 from waypost.store.common import errors, rows
 from waypost.store.common.statements import Seal, bindable
 from waypost.store.common.transaction import Transaction
 from waypost.store.sql.kinds import to_json
+from waypost.store.sqlite import mail_match
 from waypost.store.sqlite import search as sqlite_search
 
 QUERIES = {name: query.sql for name, query in sql.load("sqlite").items()}
@@ -35,6 +37,9 @@ CHANGING_KEYS = _changing("access_keys")
 
 _OWNERS_OF, _OWNERS_KEPT = 4, 500
 """The maximum number of addresses whose owners are cached together, and of such groups in the cache."""
+
+MERGED_EACH = 8
+"""The number of pages of the index of mail that are merged for each new entry."""
 
 _UNIQUE_CONSTRAINTS = {
     "email_addresses.address_key": "email_addresses_have_one_owner",
@@ -92,6 +97,17 @@ class SqliteTransaction(Transaction):
     def _search(self, tenant: Tenant, instance_id: str, condition: Condition) -> sqlite_search.Search | None:
         own_range = self._one("search_range", instance_id, tenant.account, tenant.region)
         return sqlite_search.Search(condition, own_range[0]) if own_range else None
+
+    def add_to_index(self, entries: Sequence[ports.MailEntry]) -> None:
+        super().add_to_index(entries)
+        self._run("merge_mail_words", MERGED_EACH * len(entries))
+
+    def _match(self, account: str, phrases: Sequence[Phrase]) -> str:
+        return mail_match.match(account, phrases)
+
+    def _add_words(self, number: int, entry: ports.MailEntry) -> None:
+        words = (entry.sender, entry.recipients, entry.subject, entry.body)
+        self._run("add_mail_words", number, entry.account, *words)
 
     def _ask(self, query: str, parameters: Sequence[Any]) -> list[Any]:
         return self.connection.execute(query, bindable(parameters)).fetchall()

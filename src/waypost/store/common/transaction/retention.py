@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from waypost.domain.mail.retention import Delivered, Inbox
-from waypost.store.common.statements import Statements
+from waypost.store.common.transaction.mail_index import MailIndexQueries
 from waypost.store.sql import kinds
 
 
-class RetentionQueries(Statements):
+class RetentionQueries(MailIndexQueries):
     """The part of `Transaction` that handles retention. The methods are documented in `app/ports/retention.py`."""
 
     def inboxes(self, *, after: Inbox | None, limit: int) -> list[Inbox]:
@@ -28,6 +28,7 @@ class RetentionQueries(Statements):
 
     def end_messages(self, message_ids: Sequence[str], *, now: datetime) -> list[str]:
         given = self._list_of(message_ids)
+        self._remove_from_index(message_ids)
         self._run("remove_traces_without_delivery", given)
         ended = sorted(row[0] for row in self._all("remove_messages_without_delivery", given))
         self._run_each("begin_message", [(message_id, kinds.to_milliseconds(now)) for message_id in ended])
