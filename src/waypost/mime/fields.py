@@ -83,10 +83,12 @@ def read(
     problems: list[str] = []
     start, limit = at, min(len(raw), at + octets)
     for _ in range(lines):
+        if at >= limit:
+            break
         newline = raw.find(b"\n", at, limit)
         end = newline + 1 if newline >= 0 else limit
         line = bytes(raw[at:end])
-        if line in {b"\r\n", b"\n", b""}:
+        if line in {b"\r\n", b"\n"}:
             return _fields(found, problems), end, end
         if line.startswith(b"--") and is_delimiter(line):
             return _fields(found, problems), at, at

@@ -13,8 +13,11 @@ _NAME = re.compile(r"/?([a-zA-Z][a-zA-Z0-9]*)")
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 _INVISIBLE = frozenset({"head", "noscript", "script", "style", "template", "textarea", "title", "xml"})
 """The elements whose content is not text for reading."""
+_END_OF = {name: re.compile(f"</{name}", re.IGNORECASE | re.ASCII) for name in _INVISIBLE}
+_BREAK = "\0"
+"""Marks the beginning or the end of a line. Several marks mean one line end. HTML contains no null character."""
 _LINES = names(
-    "address article aside blockquote br caption center dd div dl dt fieldset figure footer form h1 h2 h3 h4 h5 h6 "
+    "address article aside blockquote caption center dd div dl dt fieldset figure footer form h1 h2 h3 h4 h5 h6 "
     "header hr li main nav ol p pre section table tr ul"
 )
 """The elements that begin or end a line."""
@@ -25,7 +28,6 @@ _PARAGRAPHS = names("blockquote h1 h2 h3 h4 h5 h6 ol p pre table ul")
 def text_of(html: str) -> str:
     """Return the text of an HTML document or fragment, with LF line ends."""
     text: list[str] = []
-    lower = html.lower() if len(html.lower()) == len(html) else html
     at = 0
     while at < len(html):
         start = html.find("<", at)
@@ -33,11 +35,11 @@ def text_of(html: str) -> str:
             text.append(_visible(html[at:]))
             break
         text.append(_visible(html[at:start]))
-        at = _after_tag(html, lower, start, text)
+        at = _after_tag(html, start, text)
     return _tidy("".join(text))
 
 
-def _after_tag(html: str, lower: str, start: int, text: list[str]) -> int:
+def _after_tag(html: str, start: int, text: list[str]) -> int:
     """Add what the tag at `start` means for the text. Return the offset at which reading goes on."""
     if html.startswith("<!--", start):
         return _after(html, "-->", start + 4)
@@ -51,11 +53,14 @@ def _after_tag(html: str, lower: str, start: int, text: list[str]) -> int:
     at = _after(html, ">", name_match.end())
     is_end = html[start + 1] == "/"
     if name in _INVISIBLE and not is_end:
-        return _after(html, ">", _after(lower, f"</{name}", at))
+        end = _END_OF[name].search(html, at)
+        return _after(html, ">", end.end()) if end else len(html)
     if name in _PARAGRAPHS:
         text.append("\n\n")
-    elif name in _LINES:
+    elif name == "br":
         text.append("\n")
+    elif name in _LINES:
+        text.append(_BREAK)
     elif name in {"td", "th"} and is_end:
         text.append("\t")
     if name == "li" and not is_end:
@@ -76,6 +81,7 @@ def _visible(text: str) -> str:
 def _tidy(text: str) -> str:
     """Remove spaces at the ends of lines, and all but one of several empty lines."""
     lines: list[str] = []
+    text = "\n".join(piece for piece in text.split(_BREAK) if piece.strip(" \t"))
     for line in text.split("\n"):
         stripped = line.strip(" \t\N{NO-BREAK SPACE}")
         if stripped or (lines and lines[-1]):

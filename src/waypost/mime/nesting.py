@@ -18,7 +18,11 @@ DEPTH = 256
 FORMATTING = 64
 """The maximum number of open formatting elements."""
 
+ATTRIBUTES = 256
+"""The maximum number of attributes of one element. The parser compares each attribute with all before it."""
+
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9:-]*)")
+_ATTRIBUTE = re.compile(r"""[\s/]*[^\s/>][^\s/>=]*(?:\s*=\s*(?:"[^"]*"|'[^']*'|[^\s>]*))?""")
 _NOT_NESTED = names(
     "area base body br col colgroup dd dt embed head hr html img input li link meta optgroup option p param rb rp rt "
     "rtc source tbody tfoot thead tr track wbr"
@@ -37,7 +41,7 @@ def cut(html: str) -> tuple[str, bool]:
     formatting = 0
     for count, tag in enumerate(_TAG.finditer(html)):
         name = tag[2].lower()
-        if count >= TAGS:
+        if count >= TAGS or _has_too_many_attributes(html, tag.end()):
             return html[: tag.start()], True
         if name in _NOT_NESTED:
             continue
@@ -51,6 +55,15 @@ def cut(html: str) -> tuple[str, bool]:
         if len(elements) > DEPTH or formatting > FORMATTING:
             return html[: tag.start()], True
     return html, False
+
+
+def _has_too_many_attributes(html: str, at: int) -> bool:
+    for _ in range(ATTRIBUTES + 1):
+        attribute = _ATTRIBUTE.match(html, at)
+        if attribute is None:
+            return False
+        at = attribute.end()
+    return True
 
 
 def _close(elements: list[str], name: str) -> int:

@@ -123,7 +123,7 @@ class _Reading:
                 return self._alternative(node)
             return "\n".join(filter(None, (self._text(child) for child in node.children if not _is_attachment(child))))
         if node.fields.content_type == "text/html":
-            return html_text.text_of(self._leaf_text(node))
+            return cleaning.text(html_text.text_of(self._leaf_text(node)))  # entities can name any character
         if node.fields.content_type.startswith(("text/", "multipart/")):
             return self._leaf_text(node)
         return ""

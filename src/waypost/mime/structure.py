@@ -24,11 +24,11 @@ class Limits:
     """The maximum size of the text that is decoded, in bytes."""
     header: int = 256 * 1024
     """The maximum size of the message's header that is read, in bytes."""
-    header_fields: int = 5_000
+    header_lines: int = 5_000
     """The maximum number of lines of the message's header that are read."""
     part_header: int = 16 * 1024
     """The maximum size of the header of a part that is read, in bytes."""
-    part_header_fields: int = 200
+    part_header_lines: int = 200
     """The maximum number of lines of the header of a part that are read."""
     delimiters: int = 200_000
     """The maximum number of lines that are examined because they begin with two hyphens."""
@@ -136,7 +136,7 @@ class Structure:
                 self._raw,
                 at,
                 octets=self._limits.part_header if parent else self._limits.header,
-                lines=self._limits.part_header_fields if parent else self._limits.header_fields,
+                lines=self._limits.part_header_lines if parent else self._limits.header_lines,
                 is_delimiter=lambda line: self._delimited(line.rstrip(b" \t\r\n")[2:])[0] is not None,
             )
             node = Node(number, depth, header, start, len(self._raw), parent)
@@ -176,8 +176,6 @@ class Structure:
 
     def _before_line_end(self, at: int) -> int:
         """Return the offset before the line end that belongs to the delimiter at `at` (RFC 2046 section 5.1.1)."""
-        if self._raw[at - 1 : at] != b"\n":
-            return at
         return at - 2 if self._raw[at - 2 : at - 1] == b"\r" else at - 1
 
     def _close_above(self, node: Node, end: int) -> None:
@@ -202,6 +200,8 @@ class Structure:
             self._forget_boundary(node)
             what = "has no end" if node.children else "has no parts"
             self.problems.append(f"{_name(node.number)} is a multipart that {what}.")
+            if not node.children:
+                node.boundary = None  # it is shown as one part
 
     def _forget_boundary(self, node: Node) -> None:
         assert node.boundary is not None
