@@ -1,0 +1,184 @@
+"""The end of sessions, and the refusal of other machines, on a console whose clock and client the test chooses."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from http.cookies import SimpleCookie
+
+import pytest
+
+from tests.kit.values import NOW, NoSeal
+from waypost.app.deployment import Deployment
+from waypost.app.directory import access_keys
+from waypost.app.limit_state import OwnState
+from waypost.app.rate_limits import FailedSignatures
+from waypost.console import asgi
+from waypost.console.parts import Parts
+from waypost.domain.iam.access_keys import AccessKey
+from waypost.domain.iam.sessions import LONGEST, LONGEST_IDLE, OVERLAP, RENEWED_EVERY
+from waypost.store.sqlite.store import SqliteStore
+
+KEY = AccessKey(id="AKIA1", secret="right", account="0" * 12, created_at=NOW)
+COOKIE = "waypost_session"
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+class Client:
+    """Calls the ASGI application directly. `now` is the time, and `peer` is the client's address."""
+
+    def __init__(self, path, emitted):
+        self.now = NOW
+        self.peer = "127.0.0.1"
+        self.cookies = {}
+        self._run = asyncio.Runner()
+        store = self._store = self._run.run(_opened(path))
+        self._application = asgi.application(
+            Parts(
+                store=store,
+                deployment=Deployment("mail.example", b"", owner=KEY.account),
+                failures=FailedSignatures(OwnState()),
+                clock=lambda: self.now,
+                mail_clock=lambda: self.now,
+                emit=emitted.append,
+                wake=lambda: None,
+                own_names=frozenset(),
+                form_key=b"k" * 32,
+            )
+        )
+
+    def write(self, use_case):
+        return self._run.run(self._store.write(use_case))
+
+    def close(self):
+        self._run.run(self._store.close())
+        self._run.close()
+
+    def send(self, method, path, body=b"", **headers):
+        cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        given = {"host": "localhost", "cookie": cookie, "content-type": "application/x-www-form-urlencoded", **headers}
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": f"/console{path}",
+            "raw_path": b"",
+            "root_path": "",
+            "query_string": b"",
+            "scheme": "http",
+            "client": (self.peer, 1),
+            "server": ("127.0.0.1", 8025),
+            "headers": [(name.encode(), value.encode()) for name, value in given.items()],
+        }
+        sent = []
+
+        async def receive():
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message):
+            sent.append(message)
+
+        self._run.run(self._application(scope, receive, send))
+        start, *parts = sent
+        fields = [(name.decode(), value.decode()) for name, value in start["headers"]]
+        for name, value in fields:
+            if name == "set-cookie":
+                self.cookies |= {key: morsel.value for key, morsel in SimpleCookie(value).items()}
+        text = b"".join(part.get("body", b"") for part in parts).decode()
+        return Answer(start["status"], dict(fields), text)
+
+    def get(self, path, **headers):
+        return self.send("GET", path, **headers)
+
+    def sign_in(self):
+        form = self.get("/sign-in").body
+        token = form.partition('name="csrf" value="')[2][:64]
+        answer = self.send("POST", "/sign-in", f"csrf={token}&id={KEY.id}&secret={KEY.secret}".encode())
+        assert answer.status == 303, answer.body
+
+
+async def _opened(path):
+    return SqliteStore(path, NoSeal())
+
+
+@pytest.fixture
+def emitted():
+    return []
+
+
+@pytest.fixture
+def client(tmp_path, emitted):
+    made = Client(tmp_path / "db", emitted)
+    made.write(partial(access_keys.create, key=KEY))
+    yield made
+    made.close()
+
+
+def test_a_session_ends_if_nobody_uses_it(client):
+    client.sign_in()
+    client.now += LONGEST_IDLE
+    assert client.get("/keys").status == 303
+
+
+def test_a_session_that_is_used_ends_after_twelve_hours(client):
+    client.sign_in()
+    step = timedelta(minutes=10)
+    while client.now + step < NOW + LONGEST:
+        client.now += step
+        assert client.get("/keys").status == 200
+    client.now = NOW + LONGEST
+    assert client.get("/keys").status == 303
+
+
+def test_a_session_gets_another_token_from_time_to_time(client):
+    client.sign_in()
+    first = client.cookies[COOKIE]
+    client.now += RENEWED_EVERY - timedelta(seconds=1)
+    form = client.get("/keys").body
+    assert client.cookies[COOKIE] == first
+    client.now += timedelta(seconds=1)
+    assert client.get("/keys").status == 200
+    second = client.cookies[COOKIE]
+    assert second != first
+
+    token = form.partition('name="csrf" value="')[2][:64]
+    assert client.send("POST", "/theme", f"csrf={token}&theme=dark".encode()).status == 303  # the form is still valid
+    client.cookies[COOKIE] = first  # a request that the browser had already sent
+    assert client.get("/keys").status == 200
+    assert client.cookies[COOKIE] == first
+    client.now += OVERLAP
+    assert client.get("/keys").status == 303
+    client.cookies[COOKIE] = second
+    assert client.get("/keys").status == 200
+
+
+@pytest.mark.parametrize("peer", ["192.0.2.1", "10.0.0.1", "::ffff:192.0.2.1", "2001:db8::1", "fe80::1%eth0", "x"])
+def test_another_machine_gets_a_sentence_that_says_what_to_do(client, peer):
+    client.sign_in()
+    client.peer = peer
+    for path in ("/sign-in", "/keys", "/link/x", "/static/x/y", "/nothing"):
+        answer = client.get(path, **{"x-forwarded-for": "127.0.0.1"})
+        assert answer.status == 403
+        assert "ssh -L 8025:127.0.0.1:8025" in answer.body
+        assert KEY.id not in answer.body
+
+
+def test_this_machine_is_answered(client):
+    for client.peer in ("127.0.0.1", "127.3.2.1", "::1", "::ffff:127.0.0.1"):
+        assert client.get("/sign-in").status == 200
+
+
+def test_an_internal_error_shows_only_its_id(client, emitted, monkeypatch):
+    client.sign_in()
+    monkeypatch.setattr(SqliteStore, "long_read", lambda *_, **__: 1 / 0)
+    answer = client.get("/keys")
+    (event,) = emitted
+    assert answer.status == 500
+    assert f"Something went wrong on our side (id {event.id})." in answer.body
+    assert "ZeroDivision" not in answer.body
+    assert answer.headers["x-frame-options"] == "DENY"
