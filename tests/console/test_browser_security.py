@@ -79,6 +79,13 @@ def test_a_form_without_the_token_of_the_session_is_refused(console, path, token
     assert victim.get("/keys").status == 200
 
 
+def test_a_form_of_an_own_page_is_accepted_although_it_has_no_referrer(console):
+    """With `no-referrer`, browsers send `Origin: null` with a form, and also `Sec-Fetch-Site`."""
+    console.browser.get("/keys")
+    headers = {"Origin": "null", "Sec-Fetch-Site": "same-origin"}
+    assert console.browser.post("/theme", {"theme": "dark"}, headers=headers).status == 303
+
+
 def test_htmx_sends_the_token_in_a_header(console):
     console.browser.get("/keys")
     token = console.browser.csrf

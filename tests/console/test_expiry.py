@@ -1,6 +1,7 @@
 """The end of sessions, and the refusal of other machines, on a console whose clock and client the test chooses."""
 
 import asyncio
+import sqlite3
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -10,13 +11,15 @@ import pytest
 
 from tests.kit.values import NOW, NoSeal
 from waypost.app.deployment import Deployment
-from waypost.app.directory import access_keys
+from waypost.app.directory import access_keys, sessions
 from waypost.app.limit_state import OwnState
 from waypost.app.rate_limits import FailedSignatures
 from waypost.console import asgi
 from waypost.console.parts import Parts
+from waypost.console.views import signing_in
 from waypost.domain.iam.access_keys import AccessKey
 from waypost.domain.iam.sessions import LONGEST, LONGEST_IDLE, OVERLAP, RENEWED_EVERY
+from waypost.server.maintenance import Maintenance
 from waypost.store.sqlite.store import SqliteStore
 
 KEY = AccessKey(id="AKIA1", secret="right", account="0" * 12, created_at=NOW)
@@ -34,6 +37,7 @@ class Client:
     """Calls the ASGI application directly. `now` is the time, and `peer` is the client's address."""
 
     def __init__(self, path, emitted):
+        self.path = path
         self.now = NOW
         self.peer = "127.0.0.1"
         self.cookies = {}
@@ -55,6 +59,22 @@ class Client:
 
     def write(self, use_case):
         return self._run.run(self._store.write(use_case))
+
+    def maintain(self):
+        """Run the job of the maintenance that deletes sessions and links."""
+        maintenance = Maintenance(
+            store=self._store,
+            deployment=None,
+            incidents=None,
+            real_clock=lambda: self.now,
+            mail_clock=lambda: self.now,
+            token_retention=timedelta(hours=2),
+            refusal_retention=timedelta(hours=2),
+            rules=[],
+            begun_before=NOW,
+            first_plan_age=timedelta(),
+        )
+        self._run.run(maintenance.forget_calls_and_keys())
 
     def close(self):
         self._run.run(self._store.close())
@@ -171,6 +191,36 @@ def test_another_machine_gets_a_sentence_that_says_what_to_do(client, peer):
 def test_this_machine_is_answered(client):
     for client.peer in ("127.0.0.1", "127.3.2.1", "::1", "::ffff:127.0.0.1"):
         assert client.get("/sign-in").status == 200
+
+
+def test_wrong_secrets_and_links_are_delayed_after_twenty(client, monkeypatch):
+    delays = []
+
+    async def sleep(seconds):
+        delays.append(seconds)
+
+    monkeypatch.setattr(signing_in.asyncio, "sleep", sleep)
+    token = client.get("/sign-in").body.partition('name="csrf" value="')[2][:64]
+    for number in range(22):
+        body = f"csrf={token}&id={KEY.id}&secret=wrong".encode()
+        refused = client.get("/link/x") if number % 2 else client.send("POST", "/sign-in", body)
+        assert refused.status == 403
+    assert delays[:20] == [0] * 20
+    assert 0 < delays[20] < delays[21] <= 5
+    client.sign_in()  # the right secret is never delayed
+    assert len(delays) == 22
+
+
+def test_maintenance_removes_sessions_and_links_that_are_over(client):
+    client.sign_in()
+    client.write(partial(sessions.make_link, access_key_id=KEY.id, token="t", now=NOW))
+    client.now += LONGEST + timedelta(seconds=1)
+    client.sign_in()
+    client.maintain()
+    database = sqlite3.connect(client.path)
+    rows = [database.execute(f"SELECT count(*) FROM console_{name}").fetchone() for name in ("sessions", "links")]
+    database.close()
+    assert rows == [(1,), (0,)]
 
 
 def test_an_internal_error_shows_only_its_id(client, emitted, monkeypatch):
