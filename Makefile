@@ -40,6 +40,7 @@ cli: $(DEV) ## Install the AWS CLI and the dependencies of the tests into .venv
 # (tests/kit/alone.py).
 ISOLATED := $(addprefix tests/,domain app config observe smtp/protocol delivery/smtp_client/protocol delivery/test_outgoing.py) \
 	$(addprefix tests/,delivery/queue/test_destinations.py mailauth/test_message.py api/operations/test_arns.py) \
+	$(addprefix tests/,mime/test_reading.py mime/test_safe_html.py) \
 	--ignore tests/domain/iam/differential
 quick: $(DEV) ## Run the tests that need no process, no network and no database (seconds)
 	@WAYPOST_EXAMPLES=0.01 $(BIN)/python -m pytest -p tests.kit.alone --numprocesses 2 --dist worksteal -m 'not slow' $(ISOLATED)
@@ -76,11 +77,12 @@ $(SENDERS): $(wildcard tests/kit/mail_programs/package*.json) | $(DEV)
 # `make coverage` checks that the tests run every branch of these modules, which contain the rules and protocols.
 PURE := $(addprefix waypost.,domain smtp.protocol delivery.smtp_client.protocol api.wire api.access store.sqlite.search store.postgres.search) \
 	$(addprefix waypost.,api.operations.arns api.operations.page_tokens api.operations.searching cli.readable mailauth.message) \
-	$(addprefix waypost.,delivery.outgoing delivery.queue.destinations smtp.limits.admission smtp.limits.memory smtp.server.proxy)
+	$(addprefix waypost.,delivery.outgoing delivery.queue.destinations smtp.limits.admission smtp.limits.memory smtp.server.proxy) \
+	$(addprefix waypost.mime.,cleaning fields html_text links message names nesting reading safe_html structure style)
 
 coverage: $(DEV) ## Check that every branch of the rules and protocols is tested
 	@WAYPOST_EXAMPLES=1 $(BIN)/python -m pytest $(AT_ONCE) tests/domain tests/store tests/smtp tests/api tests/delivery \
-		tests/mailauth/test_message.py tests/cli $(addprefix --cov=,$(PURE)) --cov-branch \
+		tests/mailauth/test_message.py tests/mime/test_reading.py tests/mime/test_safe_html.py tests/cli $(addprefix --cov=,$(PURE)) --cov-branch \
 		--cov-report=term-missing:skip-covered --cov-fail-under=100
 
 check: $(DEV) ## Check style, types, and what each room imports

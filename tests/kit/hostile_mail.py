@@ -140,6 +140,10 @@ HTML = {
     ),
     "a link in a link": "<a href='https://a.example/'>a<table><tr><td><a href='https://b.example/'>b</a></table></a>",
     "a link of 100,000 characters": f"<a href='https://a.example/{'x' * 100_000}'>x</a>",
+    "links to 2,000 hosts with long names": "".join(
+        f"<a href='https://{'.'.join([chr(0x4E00 + n) * 20] * 12)}'>{chr(0x4E00 + n) * 20}.example</a>"
+        for n in range(2_000)
+    ),
     "pictures that refer to themselves": (
         "<img src='cid:self@x'><img src='cid:'><img src='cid:%00'><a href='cid:self@x'>x</a>"
     ),

@@ -70,6 +70,7 @@ def test_what_cannot_be_read_is_refused_with_a_sentence():
     with_reader(use)
 
 
+@pytest.mark.slow
 @LOOPS
 def test_a_large_message_does_not_block_the_event_loop(loop):
     raw = multipart(part(b"x" * 49_000_000, "application/x"))
@@ -209,6 +210,24 @@ def test_a_closed_reader_refuses():
     with_reader(use)
 
 
+def test_a_reader_that_is_closed_while_its_worker_starts_leaves_no_process(monkeypatch):
+    started = []
+
+    async def use(reader):
+        async def closes(*arguments):
+            started.append(await launch(*arguments))
+            await reader.close()
+            return started[0]
+
+        launch = reader_module.launch
+        monkeypatch.setattr(reader_module, "launch", closes)
+        with pytest.raises(CannotRead, match="stopping"):
+            await reader.read(MAIL)
+        assert started[0].returncode is not None
+
+    with_reader(use)
+
+
 def test_the_worker_is_confined(monkeypatch):
     monkeypatch.setenv("WAYPOST_MASTER_KEY", "secret")
 
@@ -235,6 +254,7 @@ def test_too_little_memory_is_reported():
     with_reader(use)
 
 
+@pytest.mark.slow
 def test_all_hostile_messages_are_read_by_one_reader():
     async def use(reader):
         for name, build in MESSAGES.items():
@@ -243,6 +263,5 @@ def test_all_hostile_messages_are_read_by_one_reader():
             if found.html_part:
                 safe = await reader.html(raw, found.html_part, str, allow_remote=False)
                 assert "<script" not in safe.html, name
-        return reader._worker.pid
 
     with_reader(use)

@@ -1,5 +1,6 @@
 """Messages are read: their headers, parts, names and text."""
 
+import base64
 import email.policy
 from email.message import EmailMessage
 
@@ -268,3 +269,15 @@ def test_a_header_that_is_exactly_as_long_as_its_limit_is_whole():
 def test_a_multipart_is_read_again_where_its_parts_are_read():
     raw = multipart(part(b"x", "text/plain", "Content-Transfer-Encoding: base64"))
     assert b"--b\r\n" in reading.part(raw, 1).octets
+
+
+def test_a_long_text_in_base64_is_cut_without_another_problem():
+    raw = message(base64.encodebytes(b"x" * 1_000), "text/plain", "Content-Transfer-Encoding: base64")
+    found = reading.read(raw, Limits(text=10))
+    assert (found.text, found.problems) == ("x" * 10, ("The text is larger than 10 bytes, so its end is not shown.",))
+
+
+@pytest.mark.parametrize("encoded", [b"aGk", b"a G\r\nk=", b"aGk=!", b"!aGk"])
+def test_base64_is_decoded_although_it_is_broken(encoded):
+    raw = message(encoded, "text/plain", "Content-Transfer-Encoding: base64")
+    assert reading.part(raw, 1).octets == b"hi"

@@ -4,6 +4,6 @@
 row. A new parser gets one or more rows in one of these modules: a row for each kind of input that takes much time.
 """
 
-from tests.work import of_calls, of_checks, of_messages, of_sessions
+from tests.work import of_calls, of_checks, of_messages, of_reading, of_sessions
 
-ROWS = [*of_messages.ROWS, *of_sessions.ROWS, *of_calls.ROWS, *of_checks.ROWS]
+ROWS = [*of_messages.ROWS, *of_sessions.ROWS, *of_calls.ROWS, *of_checks.ROWS, *of_reading.ROWS]

@@ -18,10 +18,11 @@ FAR = 1024 * 1024
 
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _FOLD = re.compile(rb"[\r\n]+")
-_TYPE = re.compile(r"\s*([\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127})(?=[\s;(]|$)", re.ASCII)
+_TYPE = re.compile(r"\s*([\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127})", re.ASCII)
 _TOKEN = re.compile(r"\s*([\w!#$&^.+-]{1,127})", re.ASCII)
-_PARAMETER = re.compile(r';\s*([^\s=;"]{1,100})\s*=\s*(?:"((?:[^"\\]|\\.)*)"?|([^;]*))', re.DOTALL)
+_PARAMETER = re.compile(r';\s*+([^\s=;"]{1,100}+)\s*+=\s*+(?:"((?:[^"\\]|\\.)*)"?|([^;]*+))', re.DOTALL)
 """A parameter: its name, and its value with or without quotes. The closing quote may be missing."""
+_CHARSET = re.compile(r"[\s']*([\w.:+-]{1,75})", re.ASCII)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _ENCODINGS = frozenset({"7bit", "8bit", "base64", "binary", "quoted-printable"})
 
@@ -54,8 +55,8 @@ class Fields:
     @property
     def charset(self) -> str | None:
         """The charset of a text, in lower case."""
-        words = self.parameters.get("charset", "").split()
-        return words[0].strip("'").lower()[:75] or None if words else None
+        found = _CHARSET.match(self.parameters.get("charset", ""))
+        return found[1].lower() if found else None
 
     @property
     def filename(self) -> str | None:

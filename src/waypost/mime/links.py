@@ -1,6 +1,7 @@
 """Find out where a link leads, and whether its text says something else."""
 
 import re
+from functools import lru_cache
 
 from waypost.domain import errors
 from waypost.domain.mail import hosts
@@ -63,6 +64,7 @@ def _host(address: str) -> str:
     return address.partition("?")[0].rpartition("@")[2].lower() if address.lower().startswith("mailto:") else ""
 
 
+@lru_cache(maxsize=256)
 def _ascii(host: str) -> str:
     if host.isascii():
         return host

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+PARTS_LIMIT = 500
+"""The maximum number of parts that are listed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:

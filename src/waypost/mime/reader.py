@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from waypost.mime import wire
-from waypost.mime.message import CannotRead, MimeMessage, PartContent, SafeHtml
+from waypost.mime.message import PARTS_LIMIT, CannotRead, MimeMessage, PartContent, SafeHtml
 from waypost.sandbox.process import ChildProcess, WorkerDied, launch
 
 SIZE_LIMIT = 50 * 1024 * 1024
@@ -18,6 +18,8 @@ SIZE_LIMIT = 50 * 1024 * 1024
 
 WAITING = 100
 """The maximum number of requests that wait while another request is served."""
+
+STOPPING = "The message cannot be read, because the server is stopping."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,7 @@ class Reader:
 
         `cid_url` returns the URL of the part with a given number, from which pictures inside the message are loaded.
         """
-        urls = [cid_url(each) for each in range(1, wire.PARTS_LIMIT + 1)]
+        urls = [cid_url(each) for each in range(1, PARTS_LIMIT + 1)]
         return wire.html_from_json(
             await self._ask(wire.Kind.HTML, raw, number=number, urls=urls, allow_remote=allow_remote)
         )
@@ -118,7 +120,7 @@ class Reader:
     async def _running(self) -> ChildProcess:
         """Return the worker, which is started if necessary. Raises `CannotRead` and `WorkerDied`."""
         if self._is_closed:
-            raise CannotRead("The message cannot be read, because the server is stopping.")
+            raise CannotRead(STOPPING)
         if self._worker and not self._worker.is_alive:
             await self._end()
         if self._worker is None:
@@ -127,6 +129,8 @@ class Reader:
             except OSError:
                 raise CannotRead("The message cannot be read, because the server cannot start a process.") from None
             self._worker = ChildProcess(process, self._limits.start + self._limits.request)
+            if self._is_closed:
+                raise CannotRead(STOPPING)  # the reader was closed while the process started
             try:
                 async with asyncio.timeout(self._limits.start):
                     await self._worker.ask(wire.Kind.READY, dict)

@@ -137,10 +137,11 @@ class _Reading:
         return ""
 
     def _leaf_text(self, node: Node) -> str:
-        # What is decoded is never larger than what is encoded, except for line ends, so this is enough.
-        start, end = node.start, min(node.end, node.start + 3 * self._text_left + 1024)
-        octets = self._decoded_octets(node, self._raw[start:end])
-        if len(octets) > self._text_left or end < node.end:
+        if node.fields.is_encoded:
+            octets = self.octets(node)
+        else:
+            octets = bytes(self._raw[node.start : min(node.end, node.start + self._text_left + 1)])
+        if len(octets) > self._text_left:
             self._problems.append(f"The text is larger than {self._limits.text:,} bytes, so its end is not shown.")
             octets = octets[: self._text_left]
         self._text_left -= len(octets)
@@ -163,9 +164,9 @@ def _is_attachment(node: Node) -> bool:
         return True
     if fields.content_type in {"text/plain", "text/html"}:
         return fields.filename is not None and fields.disposition != "inline"
-    return not (fields.content_type.startswith(("multipart/", "image/")) and fields.content_id) and (
-        node.parent is not None or not fields.content_type.startswith(("text/", "multipart/"))
-    )
+    if fields.content_type.startswith("image/") and fields.content_id:
+        return False  # HTML shows it
+    return node.parent is not None or not fields.content_type.startswith(("text/", "multipart/"))
 
 
 def _is_shown(node: Node) -> bool:

@@ -75,7 +75,7 @@ _VALUES = {
 _PICTURE = re.compile(r"data:image/(?:png|gif|jpeg|jpg|webp|bmp|avif)[;,]", re.IGNORECASE)
 _WEB = re.compile(r"(?:https?:)?//|https?:", re.IGNORECASE)
 _IN_SRCSET = re.compile(r"(?:https?:)?//", re.IGNORECASE)
-_SERIALISED_TAG = re.compile(r"(<[^>]*>)")
+_SERIALISED_TAG = re.compile(r"(<[^<>]*>)")
 """A tag in the output of `nh3`, which escapes `<` and `>` in text and in attributes."""
 _HREF = re.compile(r' href="([^"]*)"')
 _STYLE = re.compile(r' style="([^"]*)"')

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from waypost.mime import fields
 from waypost.mime.fields import Fields, Octets
+from waypost.mime.message import PARTS_LIMIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,7 @@ class Limits:
 
     depth: int = 50
     """The maximum depth of parts. A multipart at this depth is shown as one part."""
-    parts: int = 500
+    parts: int = PARTS_LIMIT
     """The maximum number of parts that are listed."""
     text: int = 1024 * 1024
     """The maximum size of the text that is decoded, in bytes."""

@@ -22,7 +22,7 @@ _PROPERTIES = names(
 _VALUE = re.compile(r"(?:(?:rgb|hsl)a?\([0-9.,%/ ]{1,40}\)|[a-z0-9#%.,/ -])+", re.IGNORECASE)
 _NEGATIVE = re.compile(r"-[0-9.]")
 """A negative length could move content over something else on the page."""
-_REMOTE = re.compile(r"(?:url\s*\(|@import)\s*[\"']?\s*(?:https?:)?//", re.IGNORECASE)
+_REMOTE = re.compile(r"(?:url\s*\(|@import)[\s\"']*(?:https?:)?//", re.IGNORECASE)
 _LIMIT = 4_000
 """The maximum length of a style attribute, in characters."""
 

@@ -6,9 +6,6 @@ from typing import Any
 
 from waypost.mime.message import Link, MimeMessage, Part, PartContent, SafeHtml
 
-PARTS_LIMIT = 500
-"""The maximum number of parts that are listed."""
-
 
 class Kind(IntEnum):
     """The kinds of questions that the reader asks about a message.
