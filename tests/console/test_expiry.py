@@ -13,6 +13,7 @@ from tests.kit.values import NOW, NoSeal
 from waypost.app.deployment import Deployment
 from waypost.app.directory import access_keys, sessions
 from waypost.app.limit_state import OwnState
+from waypost.app.mail.indexing import PlainText
 from waypost.app.rate_limits import FailedSignatures
 from waypost.console import asgi
 from waypost.console.parts import Parts
@@ -72,6 +73,7 @@ class Client:
             refusal_retention=timedelta(hours=2),
             rules=[],
             begun_before=NOW,
+            mail_text=PlainText(),
             first_plan_age=timedelta(),
         )
         self._run.run(maintenance.forget_calls_and_keys())

@@ -91,7 +91,8 @@ def look(tx: ports.ReadTx, progress: Progress, clock: ports.Clock) -> Round:
 
 def _first(found: Sequence[Message]) -> list[Message]:
     """Return as many of these messages as are read together: at least one, if there is one."""
-    size, first = 0, []
+    size = 0
+    first: list[Message] = []
     for message in found:
         if first and size > OCTETS_AT_ONCE:
             break
