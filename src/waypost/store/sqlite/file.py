@@ -62,9 +62,6 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
             _write_ahead(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA journal_size_limit = {WAL_OCTETS}")
-            # An INSERT of several rows must be undone if one row fails. By default, SQLite keeps what it needs for that
-            # in a temporary file.
-            connection.execute("PRAGMA temp_store = MEMORY")
     except sqlite3.Error:
         connection.close()
         raise

@@ -117,6 +117,9 @@ class SqliteStore:
                 with self._turn.taken_within(time_limits.LIMITS.other_process):
                     sqlite_file.migrate(connection, where=str(path), only_new=only_new, may_make=may_make)
                     sqlite_file.check_seal(self._writing)
+                # An INSERT of several rows must be undone if one row fails. By default, SQLite keeps what it needs for
+                # that in a temporary file. A migration needs the file, because its sorts can be larger than the memory.
+                connection.execute("PRAGMA temp_store = MEMORY")
                 if not only_new:  # commands skip this check, because the server makes it when it starts
                     sqlite_file.refuse_damage(connection)
                 self._reading = opens("ro")
