@@ -31,7 +31,13 @@ class Console:
     def cookie(self) -> dict[str, str]:
         """The session cookie, in the form of Playwright's `context.add_cookies([console.cookie])`."""
         name = "waypost_session"
-        return {"name": name, "value": self.browser.cookies[name], "url": self.base_url}
+        return {
+            "name": name,
+            "value": self.browser.cookies[name],
+            "url": self.base_url,
+            "sameSite": "Strict",
+            "httpOnly": True,
+        }
 
     def new_key(self, *allowed, account="000000000000", name="ann", lifetime=None, **statement):
         """Create an access key whose policy allows the actions `allowed`. Return the key and its session token."""

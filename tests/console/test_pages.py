@@ -2,6 +2,9 @@
 
 import re
 
+from waypost.config.sources import from_options
+from waypost.server.assembly.console import settings_in_force
+
 
 def test_the_first_page_leads_to_a_page(console):
     page = console.browser.get("/")
@@ -21,6 +24,16 @@ def test_the_page_of_settings_shows_values_and_defaults(console):
     assert page.status == 200
     assert "--hostname mail.example " in page.text
     assert "--smtp-connections 15000 default" in page.text
+
+
+def test_the_page_of_settings_hides_secret_values():
+    given = from_options(database="postgresql://ann:s3cret@db.example/x", workers="2", token_retention="90m")
+    found = {one.name: one for one in settings_in_force(given)}
+    assert found["database"].value == "(hidden)"
+    assert "s3cret" not in repr(found)
+    assert (found["token_retention"].value, found["token_retention"].is_default) == ("90m", False)
+    assert (found["smtp"].value, found["smtp"].is_default) == ("127.0.0.1:1025", True)
+    assert found["delivery.bounces"].value == "authenticated"
 
 
 def test_each_file_of_a_page_is_there_and_may_be_kept_forever(console):

@@ -1,5 +1,7 @@
 """Signing in to the console with an access key or a link, and signing out."""
 
+import html
+import re
 import secrets
 from datetime import timedelta
 from functools import partial
@@ -25,8 +27,33 @@ def link(console, key=None):
 def test_a_person_who_has_not_signed_in_is_sent_to_the_form(console, path):
     browser = console.new_browser()
     page = browser.get(path)
-    assert (page.status, page.location) == (303, "/console/sign-in")
+    assert (page.status, page.location.partition("?")[0]) == (303, "/console/sign-in")
     assert browser.get("/sign-in").status == 200
+
+
+def page_after(form):
+    """Return the path in the sign-in form, which is the last form of the page."""
+    return html.unescape(re.findall(r'name="back" value="([^"]*)"', form.html)[-1])
+
+
+def test_after_the_sign_in_a_person_sees_the_page_that_they_asked_for(console):
+    key = console.system.server.profile.key
+    browser = console.new_browser()
+    asked = browser.get("/keys", q="a b&c=ä").location
+    form = browser.get(asked)
+    page = browser.post("/sign-in", {"id": key.id, "secret": key.secret, "back": page_after(form)})
+    assert page.location == "/console/keys?q=a+b%26c%3D%C3%A4"
+
+
+@pytest.mark.parametrize(
+    "back", ["//evil.example", "https://evil.example", "@evil.example", "/\\evil.example", "/\r\nX: y"]
+)
+def test_the_form_does_not_send_a_person_to_another_site(console, back):
+    key = console.system.server.profile.key
+    browser = console.new_browser()
+    assert page_after(browser.get("/sign-in", back=back)) == "/"
+    page = browser.post("/sign-in", {"id": key.id, "secret": key.secret, "back": back})
+    assert page.location == "/console/"
 
 
 def test_htmx_loads_the_whole_form_if_the_session_has_ended(console):
@@ -127,6 +154,12 @@ def test_a_link_signs_in_once(console):
     assert page.status == 403
     assert USED in page.text
     assert COOKIE not in other.cookies
+
+
+def test_a_program_that_looks_at_a_link_does_not_use_it_up(console):
+    token = link(console)
+    assert console.new_browser()._send("HEAD", f"/console/link/{token}", None, {}).status == 405
+    assert console.new_browser().get(f"/link/{token}").status == 303
 
 
 def test_a_link_of_another_site_is_not_followed(console):

@@ -15,11 +15,12 @@ from waypost.console.parts import PREFIX, Parts
 from waypost.console.rendering import Pages, Static
 from waypost.console.sessions import Sessions
 from waypost.console.views import home, keys, settings, signing_in, theme
+from waypost.console.visits import Visit
 
 VIEWS = (
     View(path="/", show=home.show),
     View(path="/keys", show=keys.show, action=keys.LIST_ACCESS_KEYS, label="Keys"),
-    View(path="/settings", show=settings.show, action=settings.READ_SETTINGS, of_owner=True, label="Settings"),
+    View(path="/settings", show=settings.show, action=settings.READ_SETTINGS, of_owner=True),
 )
 """The table of views. The header shows the labels in this order."""
 
@@ -60,13 +61,15 @@ def _static(files: Static) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _not_found(guard: Guard) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    """Return the handler for unknown paths."""
+    """Return the handler for unknown paths. A person who has not signed in does not learn which paths there are."""
 
-    async def refuse(_: Request) -> Response:
+    async def refuse(_: Visit) -> Response:
         raise HTTPException(404, "This page does not exist.")
 
+    view = guard.view(View(path="", show=refuse))
+
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        response = await guard.open(refuse)(Request(scope, receive))
+        response = await view(Request(scope, receive))
         await response(scope, receive, send)
 
     return answer

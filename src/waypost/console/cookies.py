@@ -4,6 +4,8 @@ All cookies are for the path of the console alone, so that a browser does not se
 `Secure`, because the console answers without TLS on loopback.
 """
 
+import base64
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,6 +22,12 @@ THEME = "waypost_theme"
 
 THEMES = ("light", "dark")
 
+NOTICE = "waypost_notice"
+"""A sentence for the next page, such as "The alias was made", because a form leads to a redirect."""
+
+_NOTICE_SECONDS = 60
+_LONGEST_NOTICE = 1_000
+
 
 def put(response: Response, name: str, value: str, *, seconds: int | None = None) -> None:
     """Set a cookie that scripts cannot read, and that a browser does not send with requests of other sites.
@@ -32,6 +40,21 @@ def put(response: Response, name: str, value: str, *, seconds: int | None = None
 def remove(response: Response, name: str) -> None:
     """Delete a cookie from the browser."""
     response.delete_cookie(name, path=PATH, httponly=True, samesite="strict")
+
+
+def put_notice(response: Response, sentence: str) -> None:
+    """Let the next page show a sentence once."""
+    encoded = base64.urlsafe_b64encode(sentence[:_LONGEST_NOTICE].encode("utf-8", "replace")).decode().rstrip("=")
+    put(response, NOTICE, encoded, seconds=_NOTICE_SECONDS)
+
+
+def notice(request: Request) -> str:
+    """Return the sentence that this page must show, or an empty string. The template escapes it."""
+    encoded = request.cookies.get(NOTICE, "")
+    try:
+        return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+    except ValueError:  # not base64, or not UTF-8
+        return ""
 
 
 def theme(request: Request) -> str:

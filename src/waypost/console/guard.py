@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -12,9 +12,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.console import cookies, csrf
 from waypost.console.parts import PREFIX, Parts
+from waypost.console.paths import own_path
 from waypost.console.rendering import Pages
 from waypost.console.sessions import Sessions, SignedIn
-from waypost.console.visits import NotAllowed, Visit
+from waypost.console.visits import FramedHtml, NotAllowed, Visit
 from waypost.domain import errors
 from waypost.net import origins
 from waypost.observe.incidents import Incidents
@@ -36,6 +37,14 @@ SECURITY = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
 """The header fields of every response of the console. A view may set others, but not replace these."""
+
+FRAMED = SECURITY | {
+    "content-security-policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'self'",
+    "x-frame-options": "SAMEORIGIN",
+}
+"""The header fields of a response with untrusted HTML, which a page of the console shows in a frame. With `sandbox`,
+the HTML has an origin of its own, and the browser runs no scripts in it."""
 
 ONLY_LOOPBACK = (
     "Without TLS, the console answers only on the machine of the server. Forward a port with SSH, such as "
@@ -106,7 +115,7 @@ class Guard:
                 response = Response(status_code=400)
             except Exception as error:  # noqa: BLE001 - every exception becomes a page
                 response = self.error_page(request, error)
-            response.headers.update(SECURITY)
+            response.headers.update(FRAMED if isinstance(response, FramedHtml) else SECURITY)
             response.headers.setdefault("cache-control", "no-store")
             return response
 
@@ -168,6 +177,9 @@ class Guard:
         where = f"{PREFIX}/sign-in"
         if "hx-request" in request.headers:
             return Response(status_code=401, headers={"hx-redirect": where})
+        asked = request.url.path.removeprefix(PREFIX) + (f"?{request.url.query}" if request.url.query else "")
+        if request.method == "GET" and asked != "/" and own_path(asked) == asked:
+            where += "?" + urlencode({"back": asked})
         return RedirectResponse(where, status_code=303)
 
     def _refusal(self, error: Exception) -> tuple[int, str]:

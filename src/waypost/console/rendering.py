@@ -41,19 +41,22 @@ class Pages:
         )
         self._environment.globals.update(navigation=list(navigation), static=static, prefix=PREFIX)
 
-    def render(self, template: str, *, request: Request, csrf_token: str = "", **values: Any) -> str:
+    def render(self, template: str, *, request: Request, csrf_token: str = "", notice: str = "", **values: Any) -> str:
         """Return the HTML of a template. `values` are its variables.
 
-        All templates also have `here` (the path of the page), `theme`, `csrf` (the hidden field of a form) and
-        `csrf_token`.
+        All templates also have `here` (the path of the page), `here_and_query`, `theme`, `csrf` (the hidden field of a
+        form), `csrf_token` and `notice` (a sentence that the page shows once).
         """
+        here = request.url.path.removeprefix(PREFIX)
         field = Markup('<input type="hidden" name="{}" value="{}">').format(csrf.FIELD, csrf_token)
         return self._environment.get_template(template).render(
             values,
-            here=request.url.path.removeprefix(PREFIX),
+            here=here,
+            here_and_query=f"{here}?{request.url.query}" if request.url.query else here,
             theme=cookies.theme(request),
             csrf=field if csrf_token else "",
             csrf_token=csrf_token,
+            notice=notice,
         )
 
 

@@ -1,10 +1,12 @@
 """Opens, finds, renews and ends the sessions in the store, for the guard and for the sign-in page."""
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from waypost.app.directory import sessions
+from waypost.app.ports.failures import STORE_FAILURES
 from waypost.console.parts import Parts
 from waypost.domain.iam.access_keys import AccessKey
 
@@ -46,13 +48,16 @@ class Sessions:
         if found is None:
             return None
         session = found.session
-        if session.needs_token(now):
-            new_token = _new_token()
-            if await self._store.write(partial(sessions.renew, session=session, token=new_token, now=now)):
-                return SignedIn(session.id, found.key, new_token)
-        elif session.needs_note(now):
-            await self._store.write(partial(sessions.note_use, session=session, now=now))
-        return SignedIn(session.id, found.key)
+        new_token = ""
+        # If the store cannot write now, for example because the disk is full, people can still read.
+        with suppress(*STORE_FAILURES):
+            if session.needs_token(now):
+                other = _new_token()
+                if await self._store.write(partial(sessions.renew, session=session, token=other, now=now)):
+                    new_token = other
+            elif session.needs_note(now):
+                await self._store.write(partial(sessions.note_use, session=session, now=now))
+        return SignedIn(session.id, found.key, new_token)
 
     async def end(self, token: str) -> None:
         """End the session with a token, if there is one."""

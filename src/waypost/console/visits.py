@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from waypost.app import ports
+from waypost.console import cookies
 from waypost.console.parts import PREFIX, Parts
 from waypost.console.rendering import Pages
 from waypost.domain.directory.instances import Tenant
@@ -19,6 +20,12 @@ T = TypeVar("T")
 
 AGAIN = "Please try again."
 """The advice in the error message for a request that takes too long and that the person cannot make smaller."""
+
+
+class FramedHtml(HTMLResponse):
+    """Untrusted HTML, such as the HTML of a message, for a frame in a page of the console. The guard gives it a policy
+    that allows no scripts, forms, links to other origins or access to the console.
+    """
 
 
 class NotAllowed(Exception):
@@ -97,11 +104,26 @@ class Visit:
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """Return a response with a page, or with a fragment for htmx. `values` are the variables of the template."""
-        html = self._pages.render(template, request=self.request, csrf_token=self.csrf_token, visit=self, **values)
-        return HTMLResponse(html, status_code=status)
+        notice = "" if self.is_fragment else cookies.notice(self.request)
+        html = self._pages.render(
+            template, request=self.request, csrf_token=self.csrf_token, visit=self, notice=notice, **values
+        )
+        response = HTMLResponse(html, status_code=status)
+        if notice:
+            cookies.remove(response, cookies.NOTICE)
+        return response
 
-    def redirect(self, path: str) -> Response:
-        """Return a response that sends the browser to a page of the console with a GET request. `path` is the path
-        without the prefix, such as `/keys`.
+    def framed(self, html: str) -> Response:
+        """Return a response with untrusted HTML for an `<iframe sandbox src="…">` in a page of the console. Images must
+        be `data:` URLs. Styles may be in the HTML.
         """
-        return RedirectResponse(f"{PREFIX}{path}", status_code=303)
+        return FramedHtml(html)
+
+    def redirect(self, path: str, *, notice: str = "") -> Response:
+        """Return a response that sends the browser to a page of the console with a GET request. `path` is the path
+        without the prefix, such as `/keys`. The page shows the sentence `notice` once.
+        """
+        response = RedirectResponse(f"{PREFIX}{path}", status_code=303)
+        if notice:
+            cookies.put_notice(response, notice)
+        return response

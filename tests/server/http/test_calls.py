@@ -195,3 +195,26 @@ def test_a_server_that_stops_completes_the_calls_in_progress_and_closes_idle_con
         server.on_loop(may_answer.set)
         assert all_of(client).endswith(b"slow")
         stopping.result()
+
+
+@pytest.mark.parametrize(("kind", "is_ended"), [(b"text/event-stream; charset=utf-8", True), (b"text/plain", False)])
+def test_a_server_that_stops_ends_streams_of_events_and_completes_other_responses(kind, is_ended):
+    may_end, told = asyncio.Event(), []
+
+    async def stream(_, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        await receive()  # the end of the request
+        if is_ended:
+            told.append(await receive())
+        else:
+            await may_end.wait()
+            await send({"type": "http.response.body", "body": b"ended"})
+
+    with served(stream, calls=Calls(), prefixes=(PREFIX,)) as server, server.client(GET % (b"_asgi/x", b"")) as client:
+        until(client, b"begun")
+        stopping = asyncio.run_coroutine_threadsafe(server._server.stop(), server._loop)
+        server.on_loop(may_end.set)
+        assert (b"ended" in all_of(client)) is not is_ended
+        stopping.result()
+    assert told == ([{"type": "http.disconnect"}] if is_ended else [])

@@ -32,6 +32,7 @@
     $("#toasts").append(element);
   }
   function ageToasts() {
+    for (const shown of all(".toast")) setTimeout(() => shown.remove(), 8000);
     new MutationObserver((changes) => {
       for (const { addedNodes } of changes)
         for (const node of addedNodes) setTimeout(() => node.remove(), 8000);

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from functools import partial
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -11,6 +12,7 @@ from waypost.app.directory import access_keys
 from waypost.console import cookies, csrf
 from waypost.console.guard import Guard, of_visitor
 from waypost.console.parts import PREFIX
+from waypost.console.paths import own_path
 from waypost.console.sessions import SignedIn
 from waypost.domain.iam.access_keys import AccessKey
 
@@ -29,7 +31,7 @@ class SignIn:
 
     async def show(self, request: Request) -> Response:
         """Show the sign-in form."""
-        return self._form(request, status=200)
+        return self._form(request, status=200, back=request.query_params.get("back", ""))
 
     async def sign_in(self, request: Request) -> Response:
         """Open a session, if the form has the id and the secret of an active access key."""
@@ -38,11 +40,13 @@ class SignIn:
         opened = await self._guard.sessions.open(key) if key else None
         if opened is None:
             await self._delay(request)
-            return self._form(request, status=403, sentence=WRONG)
-        return await self._begin(request, opened)
+            return self._form(request, status=403, sentence=WRONG, back=form.get("back", ""))
+        return await self._begin(request, opened, own_path(form.get("back", "")))
 
     async def sign_in_with_link(self, request: Request) -> Response:
         """Open a session with a link that `waypost console` or `waypost serve` has printed."""
+        if request.method != "GET":  # a program that looks at links must not use them up
+            raise HTTPException(405, "Open this link in a browser.")
         opened = await self._guard.sessions.open_with_link(request.path_params["token"])
         if opened is None:
             await self._delay(request)
@@ -60,13 +64,13 @@ class SignIn:
         cookies.remove(response, cookies.SESSION)
         return response
 
-    async def _begin(self, request: Request, opened: SignedIn) -> Response:
-        """End the session before, and send the person to the first page with the token of the new one.
+    async def _begin(self, request: Request, opened: SignedIn, path: str = "/") -> Response:
+        """End the session before, and send the person to a page with the token of the new one.
 
         The token is always a new one: a token that somebody else has put into the browser is never used.
         """
         await self._guard.sessions.end(request.cookies.get(cookies.SESSION, ""))
-        response = RedirectResponse(f"{PREFIX}/", status_code=303)
+        response = RedirectResponse(f"{PREFIX}{path}", status_code=303)
         cookies.put(response, cookies.SESSION, opened.new_token)
         cookies.remove(response, cookies.VISITOR)
         return response
@@ -88,11 +92,12 @@ class SignIn:
         source = request.client.host if request.client else ""
         await asyncio.sleep(self._parts.failures.delay(source, self._parts.clock()))
 
-    def _form(self, request: Request, *, status: int, sentence: str = "") -> Response:
+    def _form(self, request: Request, *, status: int, sentence: str = "", back: str = "") -> Response:
+        """Return the sign-in form. `back` is the path of the page that the person asked for."""
         visitor = request.cookies.get(cookies.VISITOR, "") or secrets.token_urlsafe(32)
         token = csrf.token(self._parts.form_key, bound_to=of_visitor(request, visitor))
         html = self._guard.pages.render(
-            "sign_in.html", request=request, csrf_token=token, visit=None, sentence=sentence
+            "sign_in.html", request=request, csrf_token=token, visit=None, sentence=sentence, back=own_path(back)
         )
         response = HTMLResponse(html, status_code=status)
         cookies.put(response, cookies.VISITOR, visitor)

@@ -302,8 +302,10 @@ class HttpConnection(asyncio.Protocol):
     # For the server
 
     def shut_down(self) -> None:
-        """Close the connection after the response to the current request, or immediately if there is none."""
-        if self.exchange:
+        """Close the connection after the response to the current request, or immediately if there is none, or if the
+        response has no end.
+        """
+        if self.exchange and not self.exchange.is_endless:
             self.exchange.keep_alive = False
         else:
             self.transport.close()

@@ -88,7 +88,7 @@ class Exchange(ABC):
     the responses to all earlier requests are complete.
     """
 
-    __slots__ = ("_connection", "_head", "_task", "has_begun", "is_complete", "is_over", "keep_alive")
+    __slots__ = ("_connection", "_head", "_task", "has_begun", "is_complete", "is_endless", "is_over", "keep_alive")
 
     def __init__(self, connection: "HttpConnection", head: Head) -> None:
         self._connection = connection
@@ -100,6 +100,8 @@ class Exchange(ABC):
         """Whether a part of the response has been written."""
         self.is_complete = False
         """Whether the whole response has been written."""
+        self.is_endless = False
+        """Whether the response is a stream of events, which ends only when the client disconnects."""
         self.is_over = False
         """Whether the client can no longer send the rest of the request, or read the response."""
 
@@ -308,6 +310,7 @@ class AsgiExchange(Exchange):
 
     def _begin_response(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         fields = dict(headers)
+        self.is_endless = fields.get(b"content-type", b"").startswith(b"text/event-stream")
         if b"close" in fields.get(b"connection", b"").lower():
             self.keep_alive = False
             headers.remove((b"connection", fields[b"connection"]))

@@ -1,4 +1,4 @@
-"""The end of sessions, and the refusal of other machines, on a console whose clock and client the test chooses."""
+"""The console as an ASGI application, whose clock, store and client the test chooses."""
 
 import asyncio
 import sqlite3
@@ -8,18 +8,21 @@ from functools import partial
 from http.cookies import SimpleCookie
 
 import pytest
+from starlette.responses import Response
 
 from tests.kit.values import NOW, NoSeal
+from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.directory import access_keys, sessions
 from waypost.app.limit_state import OwnState
 from waypost.app.mail.indexing import PlainText
 from waypost.app.rate_limits import FailedSignatures
-from waypost.console import asgi
+from waypost.console import asgi, cookies
+from waypost.console.guard import View
 from waypost.console.parts import Parts
 from waypost.console.views import signing_in
 from waypost.domain.iam.access_keys import AccessKey
-from waypost.domain.iam.sessions import LONGEST, LONGEST_IDLE, OVERLAP, RENEWED_EVERY
+from waypost.domain.iam.sessions import LONGEST, LONGEST_IDLE, NOTED_EVERY, OVERLAP, RENEWED_EVERY
 from waypost.server.maintenance import Maintenance
 from waypost.store.sqlite.store import SqliteStore
 
@@ -43,15 +46,20 @@ class Client:
         self.peer = "127.0.0.1"
         self.cookies = {}
         self._run = asyncio.Runner()
-        store = self._store = self._run.run(_opened(path))
+        self._store = self._run.run(_opened(path))
+        self._emitted = emitted
+        self.serve()
+
+    def serve(self):
+        """Make the application from the table of views."""
         self._application = asgi.application(
             Parts(
-                store=store,
+                store=self._store,
                 deployment=Deployment("mail.example", b"", owner=KEY.account),
                 failures=FailedSignatures(OwnState()),
                 clock=lambda: self.now,
                 mail_clock=lambda: self.now,
-                emit=emitted.append,
+                emit=self._emitted.append,
                 wake=lambda: None,
                 own_names=frozenset(),
                 form_key=b"k" * 32,
@@ -211,6 +219,47 @@ def test_wrong_secrets_and_links_are_delayed_after_twenty(client, monkeypatch):
     assert 0 < delays[20] < delays[21] <= 5
     client.sign_in()  # the right secret is never delayed
     assert len(delays) == 22
+
+
+def test_people_can_read_while_the_store_cannot_write(client, monkeypatch):
+    client.sign_in()
+
+    async def write(*_, **__):
+        raise ports.StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr(SqliteStore, "write", write)
+    for client.now in (NOW + NOTED_EVERY, NOW + RENEWED_EVERY):
+        assert client.get("/keys").status == 200
+
+
+def test_a_notice_is_shown_once_and_escaped(client):
+    client.sign_in()
+    redirect = Response()
+    cookies.put_notice(redirect, "Made <b>ä</b>")
+    client.cookies |= {name: each.value for name, each in SimpleCookie(redirect.headers["set-cookie"]).items()}
+    assert "waypost_notice" not in client.get("/keys", **{"hx-request": "true"}).headers.get("set-cookie", "")
+    answer = client.get("/keys")
+    assert '<p class="toast">Made &lt;b&gt;ä&lt;/b&gt;</p>' in answer.body
+    assert "waypost_notice=" in answer.headers["set-cookie"]
+    assert "Max-Age=0" in answer.headers["set-cookie"]
+    for wrong in ("", "*", "_w", "a"):
+        client.cookies["waypost_notice"] = wrong
+        assert 'class="toast"' not in client.get("/keys").body
+
+
+def test_untrusted_html_is_for_a_frame_without_scripts(client, monkeypatch):
+    async def show(visit):
+        return visit.framed("<script>alert(1)</script>")
+
+    monkeypatch.setattr(asgi, "VIEWS", (*asgi.VIEWS, View(path="/html", show=show)))
+    client.serve()
+    client.sign_in()
+    answer = client.get("/html")
+    policy = answer.headers["content-security-policy"].split("; ")
+    assert {"sandbox", "default-src 'none'", "form-action 'none'", "frame-ancestors 'self'"} <= set(policy)
+    assert not any(part.startswith(("script-src", "connect-src")) for part in policy)
+    assert answer.headers["x-frame-options"] == "SAMEORIGIN"
+    assert answer.headers["cache-control"] == "no-store"
 
 
 def test_maintenance_removes_sessions_and_links_that_are_over(client):
