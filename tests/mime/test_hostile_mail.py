@@ -81,6 +81,7 @@ def test_a_hostile_message_is_read_within_limits(name):
         assert not re.search(r"[\0\u202d\u202e]", text)
 
 
+@pytest.mark.slow  # because tracemalloc is
 @pytest.mark.parametrize("name", [name for name in MESSAGES if re.search(r"MB|mega|000|zip", name, re.IGNORECASE)])
 def test_a_hostile_message_needs_little_memory(name):
     raw = MESSAGES[name]()

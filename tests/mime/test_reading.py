@@ -281,3 +281,18 @@ def test_a_long_text_in_base64_is_cut_without_another_problem():
 def test_base64_is_decoded_although_it_is_broken(encoded):
     raw = message(encoded, "text/plain", "Content-Transfer-Encoding: base64")
     assert reading.part(raw, 1).octets == b"hi"
+
+
+def test_quoted_printable_is_decoded():
+    raw = message(b"caf=E9=\r\n=ZZ", "text/plain; charset=latin1", "Content-Transfer-Encoding: Quoted-Printable")
+    assert reading.read(raw).text == "café=ZZ"
+
+
+def test_a_delimiter_ends_a_header():
+    raw = multipart(b"Content-Type: text/html\r\n--b\r\n\r\nthe text")
+    assert [each.content_type for each in reading.read(raw).parts[1:]] == ["text/html", "text/plain"]
+
+
+def test_a_long_line_of_hyphens_is_no_delimiter():
+    raw = multipart(part(b"--" + b"-" * 1_000 + b"\r\nx", "text/plain"))
+    assert len(reading.read(raw).parts) == 2

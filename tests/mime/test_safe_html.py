@@ -212,3 +212,9 @@ def test_text_is_derived_from_html(html, text):
 
 def test_the_lists_of_elements_have_nothing_in_common():
     assert not safe_html._TAGS & safe_html._WITH_CONTENT
+
+
+def test_a_link_that_says_where_it_leads_has_no_warning():
+    safe = clean("<a href=https://a.example/>https://a.example/x</a>")
+    assert "leads to" not in safe.html
+    assert not safe.links[0].is_misleading
