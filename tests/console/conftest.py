@@ -4,9 +4,12 @@ import json
 from dataclasses import dataclass
 from functools import partial
 
+import boto3
+import botocore.config
 import pytest
 
 from tests.kit.browser import Browser
+from tests.kit.console_places import Place
 from tests.kit.servers.running import System
 from tests.kit.stores import direct_writes
 from waypost import testing
@@ -39,18 +42,28 @@ class Console:
             "httpOnly": True,
         }
 
-    def new_key(self, *allowed, account="000000000000", name="ann", lifetime=None, **statement):
-        """Create an access key whose policy allows the actions `allowed`. Return the key and its session token."""
+    def new_key(self, *allowed, account="000000000000", name="ann", lifetime=None, statements=None, **statement):
+        """Create an access key whose policy allows the actions `allowed`, or has the `statements`. Return the key and
+        its session token.
+        """
         document = {
             "Version": "2012-10-17",
             "Statement": {"Effect": "Allow", "Action": allowed or "*", "Resource": "*"},
         }
-        document["Statement"] |= statement
+        document["Statement"] = statements or document["Statement"] | statement
         key, session_token = sealing.new_access_key(
             account=account, user_name=name, policy=json.dumps(document), now=now(), lifetime=lifetime
         )
         self.write(partial(access_keys.create, key=key))
         return key, session_token
+
+    def client_of(self, key):
+        """Return an SDK client that signs with an access key."""
+        arguments = self.system.server.client_arguments | {
+            "aws_access_key_id": key.id,
+            "aws_secret_access_key": key.secret,
+        }
+        return boto3.client("connect", **arguments, config=botocore.config.Config(proxies={}))
 
     def write(self, use_case):
         """Run a use case on the store of the server, as commands do."""
@@ -86,3 +99,12 @@ def console(console_server):
     page = browser.sign_in(key.id, key.secret)
     assert page.status == 303, page.html
     return Console(console_server, browser)
+
+
+@pytest.fixture
+def place(console):
+    """A new instance, so that lists have no email addresses of other tests."""
+    made = console.system.connect.create_instance(
+        IdentityManagementType="CONNECT_MANAGED", InboundCallsEnabled=True, OutboundCallsEnabled=True
+    )
+    return Place(console, made["Id"])

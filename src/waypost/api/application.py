@@ -1,9 +1,11 @@
 """The AWS API as an application, which authenticates, parses, authorises and runs each call."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from waypost.api.access import policy, sigv4
 from waypost.api.access.throttle import Throttle
@@ -92,16 +94,48 @@ class Api:
         match = self._protocol.route(request)
         try:
             self._throttle.admit(tenant, match.operation.name, now)
-            members = self._protocol.parse(match, request)
-            operation = table.OPERATIONS[match.operation.name]
-            members = operation.with_ids(members, tenant)
-            call = calls.Call(match.operation.name, tenant, key, source, request, members, now, self._terms)
-            output = await self._perform(operation, call)
+            output = await self._run(match, request, _Caller(key, tenant, source), now)
             return protocol.serialise(match.operation, output, form=match.form)
         except WaypostError as error:
             return _refusal(translate(error, match.operation.errors), match)
         except ApiError as error:
             return _refusal(error, match)
+
+    async def perform(
+        self,
+        operation: str,
+        members: Mapping[str, Any],
+        *,
+        key: AccessKey,
+        region: str,
+        source: calls.Source,
+        agent: str,
+    ) -> calls.Output:
+        """Run an operation for a person whom the console has authenticated, with the checks of a request to the API:
+        the members, the policy of the key for every resource, and the quotas. There is no throttle, because the person
+        sends one form at a time.
+
+        `members` are JSON values by the names in the model. `agent` is the value of User-Agent. Raises an `ApiError`
+        with the code and the message that the API would return, and the exceptions of the store.
+        """
+        headers = (("x-amz-target", protocol.TARGET_PREFIX + operation), ("user-agent", agent))
+        request = Request("POST", "/", "", headers, msgspec.json.encode(members))
+        match = self._protocol.route(request)
+        caller = _Caller(key, Tenant(key.account, region), source)
+        try:
+            return await self._run(match, request, caller, self._clock())
+        except WaypostError as error:
+            raise translate(error, match.operation.errors) from error
+
+    async def _run(self, match: protocol.Match, request: Request, caller: "_Caller", now: datetime) -> calls.Output:
+        """Parse, authorise and run a call of an authenticated caller."""
+        members = self._protocol.parse(match, request)
+        operation = table.OPERATIONS[match.operation.name]
+        members = operation.with_ids(members, caller.tenant)
+        call = calls.Call(
+            match.operation.name, caller.tenant, caller.key, caller.source, request, members, now, self._terms
+        )
+        return await self._perform(operation, call)
 
     async def _authenticate(self, request: Request, source: calls.Source, now: datetime) -> tuple[AccessKey, Tenant]:
         """Authenticate the caller; return the access key and the tenant.
@@ -180,6 +214,14 @@ def _refusal(error: ApiError, match: protocol.Match) -> Response:
 def _unrouted(error: ApiError, request: Request, *, modelled: bool = False) -> Response:
     """Return the response to a request whose operation is not known."""
     return protocol.serialise_error(error, modelled=modelled, form=protocol.form(request.method, request.raw_path))
+
+
+class _Caller(NamedTuple):
+    """The authenticated caller of a call."""
+
+    key: AccessKey
+    tenant: Tenant
+    source: calls.Source
 
 
 class _UnauthenticatedError(ApiError):

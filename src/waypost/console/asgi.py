@@ -14,11 +14,32 @@ from waypost.console.guard import Guard, View
 from waypost.console.parts import PREFIX, Parts
 from waypost.console.rendering import Pages, Static
 from waypost.console.sessions import Sessions
-from waypost.console.views import home, keys, settings, signing_in, theme
+from waypost.console.views import address, addresses, home, keys, linking, settings, signing_in, theme
+from waypost.console.views.places import INSPECT
 from waypost.console.visits import Visit
+
+ADDRESS = "/addresses/{region}/{instance}/{id}"
+"""The path of the page of an email address."""
 
 VIEWS = (
     View(path="/", show=home.show),
+    # The API checks the policy for each resource of the calls that these views make.
+    View(path="/addresses", show=addresses.show, label="Addresses"),
+    View(path="/addresses", show=addresses.create, method="POST"),
+    View(path=ADDRESS, show=address.show),
+    View(path=f"{ADDRESS}/edit", show=address.edit, method="POST"),
+    View(path=f"{ADDRESS}/tag", show=address.tag, method="POST"),
+    View(path=f"{ADDRESS}/untag", show=address.untag, method="POST"),
+    View(path=f"{ADDRESS}/link", show=linking.choose),
+    View(path=f"{ADDRESS}/associate", show=address.associate, method="POST"),
+    View(path=f"{ADDRESS}/disassociate", show=address.disassociate, method="POST"),
+    View(path=f"{ADDRESS}/explain", show=address.explain_message, action=INSPECT, method="POST"),
+    *(
+        View(path=f"{ADDRESS}/{form}", show=address.back)
+        for form in ("edit", "tag", "untag", "associate", "disassociate", "explain")
+    ),
+    View(path=f"{ADDRESS}/delete", show=address.ask_to_delete),
+    View(path=f"{ADDRESS}/delete", show=address.delete, method="POST"),
     View(path="/keys", show=keys.show, action=keys.LIST_ACCESS_KEYS, label="Keys"),
     View(path="/settings", show=settings.show, action=settings.READ_SETTINGS, of_owner=True),
 )

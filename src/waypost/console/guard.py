@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.console import cookies, csrf
+from waypost.console.calls import Refused
 from waypost.console.parts import PREFIX, Parts
 from waypost.console.paths import own_path
 from waypost.console.rendering import Pages
@@ -188,6 +189,8 @@ class Guard:
             return error.status_code, error.detail
         if isinstance(error, NotAllowed):
             return 403, str(error)
+        if isinstance(error, Refused):
+            return error.status, str(error)
         for kind, status in _STATUSES.items():
             if isinstance(error, kind):
                 return status, error.message

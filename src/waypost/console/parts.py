@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.rate_limits import FailedSignatures
+from waypost.console.calls import Perform
 from waypost.observe import events
 
 PREFIX = "/console"
@@ -37,6 +38,10 @@ class Parts:
     emit: events.Emit
     wake: Callable[[], None]
     """Tells the worker that there are new deliveries to attempt."""
+    perform: Perform
+    """Runs a call of the Amazon Connect API, with all of its checks."""
+    is_full: Callable[[], bool]
+    """Returns whether the disk is too full to accept mail."""
     own_names: frozenset[str]
     """The host names, in lower case, that browsers may use in addition to IP addresses and localhost."""
     form_key: bytes

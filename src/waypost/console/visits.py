@@ -9,6 +9,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from waypost.app import ports
 from waypost.console import cookies
+from waypost.console.calls import Call, Caller
 from waypost.console.parts import PREFIX, Parts
 from waypost.console.rendering import Pages
 from waypost.domain.directory.instances import Tenant
@@ -61,6 +62,11 @@ class Visit:
         headers = self.request.headers
         return "hx-request" in headers and "hx-history-restore-request" not in headers
 
+    @property
+    def endpoint(self) -> str:
+        """The URL of the Amazon Connect API, as the browser reaches it."""
+        return f"{self.request.url.scheme}://{self.request.url.netloc}"
+
     def allows(self, action: str) -> bool:
         """Return whether the policy of the key allows an action, such as `waypost:Inspect`, for the whole account."""
         circumstances = Circumstances(
@@ -101,6 +107,20 @@ class Visit:
     async def write(self, use_case: Callable[[ports.WriteTx], T]) -> T:
         """Run a use case that changes data. When this method returns, the changes are durable."""
         return await self.parts.store.write(use_case)
+
+    async def call(self, call: Call) -> Mapping[str, Any]:
+        """Run a call of the Amazon Connect API as the person's access key, and return the members of its output.
+
+        Raises `calls.Refused` with the code and the message of the API.
+        """
+        client = self.request.client
+        caller = Caller(
+            self.key,
+            ip=client.host if client else "",
+            is_secure=self.request.url.scheme == "https",
+            user_agent=self.request.headers.get("user-agent", ""),
+        )
+        return await self.parts.perform(call, caller)
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """Return a response with a page, or with a fragment for htmx. `values` are the variables of the template."""

@@ -89,3 +89,13 @@ def test_after_any_sequence_of_attempts_every_email_address_is_in_at_most_one_li
             continue
     for email_address_id, each in links.items():
         assert (each.alias_of(email_address_id) is None) == (each.alias_id == email_address_id)
+
+
+def test_the_reason_why_two_email_addresses_cannot_be_linked_is_the_message_of_the_refusal():
+    existing = link("Q", "A")
+    ends = {"link_of_primary": None, "link_of_alias": existing, "now": NOW}
+    with pytest.raises(errors.Conflict) as refused:
+        aliases.associate("P", "A", **ends)
+    assert aliases.refusal("P", "A", **ends) == refused.value.message
+    assert aliases.refusal("P", "P", link_of_primary=None, link_of_alias=None, now=NOW)
+    assert aliases.refusal("P", "A", link_of_primary=None, link_of_alias=None, now=NOW) == ""

@@ -73,6 +73,10 @@ class ReadDirectory(Protocol):
         """
         ...
 
+    def regions_of(self, account: str) -> list[str]:
+        """Return the regions in which an account has an instance, in alphabetical order."""
+        ...
+
     def has_instance_alias(self, alias: str) -> bool:
         """Return whether an instance of any account has this alias. The comparison ignores case."""
         ...

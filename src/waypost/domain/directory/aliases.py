@@ -59,6 +59,17 @@ def associate(
     return AliasLink(primary_id, alias_id, now)
 
 
+def refusal(
+    primary_id: str, alias_id: str, *, link_of_primary: AliasLink | None, link_of_alias: AliasLink | None, now: datetime
+) -> str:
+    """Return the message with which `associate` would refuse to link two email addresses; empty if it would not."""
+    try:
+        associate(primary_id, alias_id, link_of_primary=link_of_primary, link_of_alias=link_of_alias, now=now)
+    except (errors.Invalid, errors.Conflict) as error:
+        return error.message
+    return ""
+
+
 def disassociate(primary_id: str, alias_id: str, *, link_of_primary: AliasLink | None) -> AliasLink:
     """Return the link between this primary and this alias, which the caller must remove.
 

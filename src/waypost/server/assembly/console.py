@@ -4,7 +4,7 @@ Until then, the server needs neither the memory nor the start time of the consol
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import timedelta
 from enum import StrEnum
@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from waypost.api.application import Api
+from waypost.api.errors import ApiError
+from waypost.api.operations.calls import Source
 from waypost.app.rate_limits import FailedSignatures
 from waypost.config.settings import ROWS, Settings
 from waypost.config.types import Endpoint
+from waypost.console.calls import Call, Caller, Perform, Refused
 from waypost.domain import durations
 from waypost.domain.limits.rates import Limits
 from waypost.domain.mail import routes
@@ -36,8 +40,8 @@ LANDINGS = frozenset({"/", PREFIX.removesuffix("/")})
 class Console:
     """The console as an ASGI application, which is made at the first request."""
 
-    def __init__(self, common: Common, *, failures: FailedSignatures, wake: Callable[[], None]) -> None:
-        self._make = partial(_application, common, failures=failures, wake=wake)
+    def __init__(self, common: Common, *, api: Api, failures: FailedSignatures, wake: Callable[[], None]) -> None:
+        self._make = partial(_application, common, perform=_calls_of(api), failures=failures, wake=wake)
         self._made: ASGIApp | None = None
         self._making = asyncio.Lock()
 
@@ -57,7 +61,26 @@ class Console:
         await self._made(scope, receive, send)
 
 
-def _application(common: Common, *, failures: FailedSignatures, wake: Callable[[], None]) -> ASGIApp:
+def _calls_of(api: Api) -> Perform:
+    """Return the function with which the console runs calls of the API."""
+
+    async def perform(call: Call, caller: Caller) -> Mapping[str, Any]:
+        try:
+            return await api.perform(
+                call.operation,
+                call.members,
+                key=caller.key,
+                region=call.region,
+                source=Source(caller.ip, caller.is_secure),
+                agent=caller.user_agent,
+            )
+        except ApiError as error:
+            raise Refused(error.code, error.status, error.message) from error
+
+    return perform
+
+
+def _application(common: Common, *, perform: Perform, failures: FailedSignatures, wake: Callable[[], None]) -> ASGIApp:
     from waypost.console import asgi  # noqa: PLC0415 - only when a browser asks for the console
     from waypost.console.parts import Parts  # noqa: PLC0415
 
@@ -71,6 +94,8 @@ def _application(common: Common, *, failures: FailedSignatures, wake: Callable[[
             mail_clock=common.mail_clock,
             emit=common.emit,
             wake=wake,
+            perform=perform,
+            is_full=common.disk_guard.is_full,
             own_names=settings.own_http_names,
             form_key=common.directory.derived_key("console forms"),
             settings=settings_in_force(settings),

@@ -61,7 +61,7 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
         own_names=settings.own_http_names,
     )
     bounds = HttpBounds(connections=common.connections.http, connections_each=settings.http_connections_each)
-    pages = _Pages(inspected, Console(common, failures=failures, wake=waking(worker)))
+    pages = _Pages(inspected, Console(common, api=api, failures=failures, wake=waking(worker)))
     return HttpServer(
         pages,
         prefixes=(INSPECTION, CONSOLE),

@@ -65,6 +65,15 @@ def test_each_region_with_instances_is_listed_once(store):
     assert store.long_read(lambda tx: tx.regions()) == ["eu-west-1", "us-east-1"]
 
 
+def test_each_region_with_instances_of_an_account_is_listed_once(store):
+    for instance_id, tenant in (("i", TENANT), ("j", OTHERS[0]), ("k", OTHERS[1]), ("l", TENANT)):
+        store.write(make_instance, instance_id, tenant)
+    assert store.read(lambda tx: tx.regions_of(TENANT.account)) == ["eu-west-1", "us-east-1"]
+    assert store.read(lambda tx: tx.regions_of(OTHERS[0].account)) == [OTHERS[0].region]
+    store.write(instances.delete, OTHERS[1], "k", now=NOW)
+    assert store.read(lambda tx: tx.regions_of(TENANT.account)) == [TENANT.region]
+
+
 def test_an_instance_with_a_reserved_tag_is_not_created(store):
     with pytest.raises(errors.Invalid, match="'AWS:x' is reserved"):
         store.write(instances.create, an_instance(), tags={"fine": "", "AWS:x": ""})

@@ -59,6 +59,9 @@ class DirectoryQueries(Statements):
     def regions(self) -> list[str]:
         return [row[0] for row in self._all("regions")]
 
+    def regions_of(self, account: str) -> list[str]:
+        return [row[0] for row in self._all("regions_of", account)]
+
     def has_instance_alias(self, alias: str) -> bool:
         return self._one("instance_alias", rows.alias_key(alias)) is not None
 

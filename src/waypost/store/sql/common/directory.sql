@@ -29,6 +29,10 @@ WHERE account = :account AND region = :region AND id > :after AND deleted_at IS 
 -- Returns the regions in which instances exist. A server reads them when it starts.
 SELECT DISTINCT region FROM instances WHERE deleted_at IS NULL ORDER BY region;
 
+-- name: regions_of(account)
+-- Returns the regions in which an account has instances.
+SELECT DISTINCT region FROM instances WHERE account = :account AND deleted_at IS NULL ORDER BY region;
+
 -- name: instance_alias(alias_key)
 -- Returns a row if any instance, of any account, has this alias. A deleted instance has none.
 SELECT 1 FROM instances WHERE alias_key = :alias_key;

@@ -1,0 +1,157 @@
+"""The page of one email address: its texts, tags, link, path, and what would happen to mail for it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from starlette.responses import Response
+
+from waypost.app.mail import explain
+from waypost.console.calls import Call, Refused
+from waypost.console.views import explaining, places
+from waypost.console.views.places import INSPECT, Place
+from waypost.console.visits import Visit
+from waypost.domain.directory import addresses
+
+
+async def show(visit: Visit) -> Response:
+    """Show the page of an email address."""
+    return await _page(visit)
+
+
+async def back(visit: Visit) -> Response:
+    """Send a browser from the URL of a form, which it may keep after a refusal, to the page of the email address."""
+    place, email_address_id = _named(visit)
+    return visit.redirect(place.path(email_address_id))
+
+
+async def edit(visit: Visit) -> Response:
+    """Change the texts of an email address. A text that the person has not changed is left out of the call."""
+    place, email_address_id = _named(visit)
+    changed = {
+        member: text
+        for member, field in (("DisplayName", "display_name"), ("Description", "description"))
+        if (text := places.text_of(visit, field)) != places.text_of(visit, f"{field}_before")
+    }
+    call = place.call("UpdateEmailAddressMetadata", EmailAddressId=email_address_id, **changed)
+    return await places.act(visit, call, then=place.path(email_address_id), otherwise=partial(_page, visit))
+
+
+async def tag(visit: Visit) -> Response:
+    """Add a tag, or give a tag another value."""
+    place, email_address_id = _named(visit)
+    described = await _described(visit, place, email_address_id)
+    tags = {visit.form.get("key", "").strip(): visit.form.get("value", "")}
+    call = Call("TagResource", place.region, {"resourceArn": described["EmailAddressArn"], "tags": tags})
+    return await places.act(visit, call, then=place.path(email_address_id), otherwise=partial(_page, visit))
+
+
+async def untag(visit: Visit) -> Response:
+    """Remove a tag."""
+    place, email_address_id = _named(visit)
+    described = await _described(visit, place, email_address_id)
+    keys = [visit.form.get("key", "")]
+    call = Call("UntagResource", place.region, {"resourceArn": described["EmailAddressArn"], "tagKeys": keys})
+    return await places.act(visit, call, then=place.path(email_address_id), otherwise=partial(_page, visit))
+
+
+async def ask_to_delete(visit: Visit) -> Response:
+    """Show what happens if the email address is deleted, with the button that deletes it."""
+    place, email_address_id = _named(visit)
+    described = await _described(visit, place, email_address_id)
+    steps = await places.paths_of(visit, place, {email_address_id})
+    return visit.page(
+        "delete_address.html",
+        place=place,
+        email_address_id=email_address_id,
+        described=described,
+        steps=steps.get(email_address_id, []),
+    )
+
+
+async def delete(visit: Visit) -> Response:
+    """Delete an email address, and show the list."""
+    place, email_address_id = _named(visit)
+    call = place.call("DeleteEmailAddress", EmailAddressId=email_address_id)
+    return await places.act(visit, call, then=place.list_path(), otherwise=partial(_page, visit))
+
+
+async def disassociate(visit: Visit) -> Response:
+    """Remove the link between the email address in the URL, which is the primary, and its alias in the form."""
+    place, primary_id = _named(visit)
+    call = place.call(
+        "DisassociateEmailAddressAlias",
+        EmailAddressId=primary_id,
+        AliasConfiguration={"EmailAddressId": visit.form.get("alias", "")},
+    )
+    return await places.act(visit, call, then=place.path(primary_id), otherwise=partial(_page, visit))
+
+
+async def associate(visit: Visit) -> Response:
+    """Make the email address in the form an alias of the email address in the URL, which is the primary."""
+    place, primary_id = _named(visit)
+    call = place.call(
+        "AssociateEmailAddressAlias",
+        EmailAddressId=primary_id,
+        AliasConfiguration={"EmailAddressId": visit.form.get("alias", "")},
+    )
+    return await places.act(visit, call, then=place.path(primary_id), otherwise=partial(_page, visit))
+
+
+async def explain_message(visit: Visit) -> Response:
+    """Show what would happen to the message in the form."""
+    sender = visit.form.get("sender", "").strip()
+    header = explaining.header_of(visit.form.get("message", ""))
+    return await _page(visit, asked=explaining.Question(explaining.sender(sender), header))
+
+
+async def _page(
+    visit: Visit, refused: Refused | None = None, *, asked: explaining.Question = explaining.NOTHING_KNOWN
+) -> Response:
+    place, email_address_id = _named(visit)
+    try:
+        described = await _described(visit, place, email_address_id)
+    except Refused as refusal:
+        raise refused or refusal from None
+    steps = await places.paths_of(visit, place, {email_address_id})
+    return visit.page(
+        "address.html",
+        status=refused.status if refused else 200,
+        place=place,
+        email_address_id=email_address_id,
+        described=described,
+        created_at=datetime.fromisoformat(described["CreateTimestamp"]),
+        modified_at=datetime.fromisoformat(described["ModifiedTimestamp"]),
+        steps=steps.get(email_address_id, []),
+        link=[step for step in steps.get(email_address_id, []) if step.id],
+        explained=await _explained(visit, described["EmailAddress"], asked) if visit.allows(INSPECT) else None,
+        inspect=INSPECT,
+        asked=visit.form if asked is not explaining.NOTHING_KNOWN else {},
+        refused=refused,
+        done=places.done(visit),
+    )
+
+
+async def _explained(visit: Visit, text: str, asked: explaining.Question) -> explaining.Shown:
+    question = explain.Asked(addresses.parse(text), sender=asked.sender, header=asked.header)
+    use_case = partial(
+        explain.explain,
+        deployment=visit.parts.deployment,
+        account=visit.account,
+        asked=question,
+        now=visit.parts.mail_clock(),
+    )
+    found = await visit.long_read(use_case, what="the explanation")
+    return explaining.shown(explain.without_room(found) if visit.parts.is_full() else found)
+
+
+async def _described(visit: Visit, place: Place, email_address_id: str) -> Mapping[str, Any]:
+    described = await visit.call(place.call("DescribeEmailAddress", EmailAddressId=email_address_id))
+    return {"DisplayName": "", "Description": "", **described}
+
+
+def _named(visit: Visit) -> tuple[Place, str]:
+    """Return the instance and the id of the email address in the URL."""
+    named = visit.request.path_params
+    return Place(named["region"], named["instance"]), named["id"]
