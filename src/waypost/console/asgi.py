@@ -14,7 +14,7 @@ from waypost.console.guard import Guard, View
 from waypost.console.parts import PREFIX, Parts
 from waypost.console.rendering import Pages, Static
 from waypost.console.sessions import Sessions
-from waypost.console.views import address, addresses, home, keys, linking, settings, signing_in, theme
+from waypost.console.views import address, addresses, home, keys, linking, mapping, settings, signing_in, theme
 from waypost.console.views.places import INSPECT
 from waypost.console.visits import Visit
 
@@ -40,6 +40,7 @@ VIEWS = (
     ),
     View(path=f"{ADDRESS}/delete", show=address.ask_to_delete),
     View(path=f"{ADDRESS}/delete", show=address.delete, method="POST"),
+    View(path="/map", show=mapping.show, action=INSPECT, label="Map"),
     View(path="/keys", show=keys.show, action=keys.LIST_ACCESS_KEYS, label="Keys"),
     View(path="/settings", show=settings.show, action=settings.READ_SETTINGS, of_owner=True),
 )

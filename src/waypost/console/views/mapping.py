@@ -1,0 +1,107 @@
+"""The map: all paths of mail of an account as one picture, with a table of the same paths."""
+
+from collections import Counter
+from functools import partial
+from urllib.parse import urlencode
+
+from markupsafe import Markup
+from starlette.responses import Response
+
+from waypost.app.mail import mail_paths
+from waypost.app.mail.mail_paths import MailPath
+from waypost.console import map_drawing
+from waypost.console.map_drawing import Chain
+from waypost.console.parts import PREFIX
+from waypost.console.views.places import INBOX, Place
+from waypost.console.visits import Visit
+from waypost.domain.directory.addresses import Address
+from waypost.domain.mail import routes
+from waypost.domain.mail.routes import Route
+
+MOST_ADDRESSES = 2_000
+"""The maximum number of email addresses on a map."""
+
+MOST_OF_DOMAIN = 200
+"""The maximum number of email addresses on the map of one domain, which has no groups."""
+
+MOST_ROWS = 200
+"""The maximum number of rows of the table. If the map is grouped, the table has a row for each path between groups."""
+
+NO_ROUTE = "no route"
+"""The label of the column of routes for mail that no route matches."""
+
+
+async def show(visit: Visit) -> Response:
+    """Show the map. The parameter `find` highlights paths; `domain` shows only the paths of one domain."""
+    use_case = partial(
+        mail_paths.of_account, deployment=visit.parts.deployment, account=visit.account, limit=MOST_ADDRESSES
+    )
+    known = await visit.long_read(use_case, what="the map")
+    domain = visit.query.get("domain", "").lower()
+    paths = [path for path in known.paths if domain in _domains(path)] if domain else list(known.paths)
+    is_complete = known.is_complete and not (domain and len(paths) > MOST_OF_DOMAIN)
+    paths = paths[:MOST_OF_DOMAIN] if domain else paths
+    chains = [chain for path in paths for chain in _chains(path)]
+    find = visit.query.get("find", "").strip()
+    is_found = map_drawing.found(chains, find)
+    is_grouped = not domain and map_drawing.count_nodes(chains) > map_drawing.MOST_NODES
+    drawn = map_drawing.grouped(chains) if is_grouped else chains
+    links = _domain_links(drawn) if is_grouped else _address_links(paths)
+    svg = map_drawing.drawing(
+        drawn,
+        links=links,
+        is_found=is_found,
+        description=f"Map of the paths of mail for {len(paths)} email addresses. The table below has the same paths.",
+    )
+    rows = Counter(chain for chain, yes in zip(chains, is_found, strict=True) if yes) if find else Counter(drawn)
+    return visit.page(
+        "map.html",
+        svg=Markup(svg),  # noqa: S704 - map_drawing escapes all texts
+        rows=list(rows.items())[:MOST_ROWS],
+        more_rows=max(0, len(rows) - MOST_ROWS),
+        addresses=len(paths),
+        is_complete=is_complete,
+        is_grouped=is_grouped,
+        find=find,
+        found=sum(is_found),
+        domain=domain,
+        urls=_address_links(paths) if find else links,
+    )
+
+
+def _chains(path: MailPath) -> list[Chain]:
+    """Return the chains of an email address: of its own mail, and of the mail that its primary gets."""
+    own, primary = path.email_address, path.primary
+    if primary is None or path.primary_route is None:
+        return _over(path.route, own.address, alias="", primary=own.address.text)
+    chains = _over(path.primary_route, primary.address, alias=own.address.text, primary=primary.address.text)
+    if path.route != path.primary_route:
+        chains += _over(path.route, own.address, alias=own.address.text, primary="")
+    return chains
+
+
+def _over(route: Route, address: Address, *, alias: str, primary: str) -> list[Chain]:
+    """Return the chains of mail over a route. The inbox is a second destination if it keeps a copy."""
+    label = NO_ROUTE if route == routes.INBOX_ROUTE else route.match
+    destinations = [routes.shown(routes.destination(route, address)) or INBOX]
+    if route.keep and not route.is_inbox:
+        destinations.append(INBOX)
+    return [Chain(alias, primary, label, destination) for destination in destinations]
+
+
+def _domains(path: MailPath) -> set[str]:
+    ends = (path.email_address, path.primary, path.alias)
+    return {one.address.text.rpartition("@")[2].lower() for one in ends if one}
+
+
+def _address_links(paths: list[MailPath]) -> dict[str, str]:
+    return {
+        path.email_address.address.text: Place(path.region, path.email_address.instance_id).url(path.email_address.id)
+        for path in paths
+    }
+
+
+def _domain_links(chains: list[Chain]) -> dict[str, str]:
+    """Return the URLs of the groups of email addresses: the map of their domain."""
+    labels = {label for chain in chains for label in (chain.alias, chain.primary) if label.startswith("@")}
+    return {label: f"{PREFIX}/map?{urlencode({'domain': label[1:].partition(' ')[0]})}" for label in labels}

@@ -1,0 +1,131 @@
+"""The map: the drawing from values to SVG, and its page."""
+
+import itertools
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from waypost.console import map_drawing
+from waypost.console.map_drawing import Chain
+
+HOSTILE = "<script>\"&'@x.example"
+
+
+def elements(svg, name):
+    return list(ET.fromstring(svg).iter(f"{{http://www.w3.org/2000/svg}}{name}"))
+
+
+def labels(svg):
+    return {node.find("{*}title").text for node in elements(svg, "g")}
+
+
+def chain(number, *, domain="example.com"):
+    return Chain(f"alias{number}@{domain}", f"desk{number}@{domain}", "no route", "inbox")
+
+
+def test_each_node_is_drawn_once_and_chains_are_connected():
+    chains = [chain(1), chain(2), Chain("", "desk1@example.com", "no route", "inbox")]
+    svg = map_drawing.drawing(chains, links={})
+    assert len(elements(svg, "rect")) == 6
+    assert labels(svg) == {label for one in chains for label in one.labels if label}
+    assert len(elements(svg, "line")) == 5
+    assert {line.get("stroke-width") for line in elements(svg, "line")} == {"1.5"}
+
+
+def test_connectors_are_as_wide_as_their_volume():
+    chains = [Chain("", "a@x.example", "*", "inbox", 100), Chain("", "b@x.example", "*", "inbox", 25)]
+    svg = map_drawing.drawing(chains, links={})
+    widths = {line.find("{*}title").text: float(line.get("stroke-width")) for line in elements(svg, "line")}
+    assert widths["* → inbox: 125 in the last day"] == 10
+    assert widths["a@x.example → *: 100 in the last day"] > widths["b@x.example → *: 25 in the last day"] > 1.5
+
+
+def test_texts_and_urls_are_escaped_and_there_are_no_styles():
+    svg = map_drawing.drawing(
+        [Chain(HOSTILE, HOSTILE, HOSTILE, HOSTILE)], links={HOSTILE: '"><x>'}, description=HOSTILE
+    )
+    assert labels(svg) == {HOSTILE}
+    assert elements(svg, "a")[0].get("href") == '"><x>'
+    assert "<script" not in svg
+    assert " style=" not in svg
+
+
+def test_a_search_highlights_whole_paths():
+    chains = [chain(1), chain(2)]
+    is_found = map_drawing.found(chains, "ALIAS1")
+    assert is_found == [True, False]
+    svg = map_drawing.drawing(chains, links={}, is_found=is_found)
+    bright = {node.find("{*}title").text for node in elements(svg, "g") if "found" in node.get("class")}
+    assert bright == {"alias1@example.com", "desk1@example.com", "no route", "inbox"}
+    assert sum("found" in line.get("class") for line in elements(svg, "line")) == 3
+    assert map_drawing.found(chains, "") == [False, False]
+
+
+@pytest.mark.parametrize("domains", [3, 500])
+def test_a_large_map_is_grouped_by_domain(domains):
+    chains = [chain(number, domain=f"d{number % domains}.example") for number in range(500)]
+    assert map_drawing.count_nodes(chains) > map_drawing.MOST_NODES
+    grouped = map_drawing.grouped(chains)
+    assert len(grouped) == len(chains)
+    assert map_drawing.count_nodes(grouped) <= map_drawing.MOST_NODES
+    svg = map_drawing.drawing(grouped, links={})
+    assert ("@d0.example (167)" in labels(svg)) is (domains == 3)
+    assert ("486 others" in labels(svg)) is (domains == 500)
+    assert len(svg) < 20_000
+
+
+def test_nodes_do_not_overlap():
+    svg = map_drawing.drawing([chain(number) for number in range(12)], links={})
+    boxes = sorted((float(box.get("x")), float(box.get("y"))) for box in elements(svg, "rect"))
+    height = float(elements(svg, "rect")[0].get("height"))
+    for (x, y), (next_x, next_y) in itertools.pairwise(boxes):
+        assert x != next_x or next_y >= y + height
+    _, _, _, total = map(float, ET.fromstring(svg).get("viewBox").split())
+    assert max(y for _, y in boxes) + height <= total
+
+
+def test_routes_for_one_address_are_grouped_and_others_are_not():
+    chains = [
+        Chain("", "a@x.example", "a@x.example", "smtp://one"),
+        Chain("", "b@x.example", "b@x.example", "smtp://one"),
+        Chain("", "c@y.example", "*@y.example", "smtp://one"),
+    ]
+    assert {one.route for one in map_drawing.grouped(chains)} == {"@x.example (2)", "*@y.example"}
+
+
+def test_the_page_has_a_drawing_and_the_same_paths_as_a_table(console):
+    key, _ = console.new_key(account="333333333333")
+    browser = console.signed_in(key.id, key.secret)
+    assert "No address yet" in browser.get("/map").text
+    connect = console.client_of(key)
+    instance = connect.create_instance(
+        IdentityManagementType="CONNECT_MANAGED", InboundCallsEnabled=True, OutboundCallsEnabled=True
+    )["Id"]
+    ids = {
+        name: connect.create_email_address(InstanceId=instance, EmailAddress=f"{name}@map.example")["EmailAddressId"]
+        for name in ("desk", "support", "info")
+    }
+    connect.associate_email_address_alias(
+        InstanceId=instance, EmailAddressId=ids["desk"], AliasConfiguration={"EmailAddressId": ids["support"]}
+    )
+    page = browser.get("/map", find="support")
+    assert page.status == 200
+    assert "3 addresses; 1 path with “support”" in page.text
+    svg = re.search(r"<svg class=\"map\".*?</svg>", page.html, re.DOTALL)[0]
+    assert {"desk@map.example", "support@map.example", "info@map.example"} <= labels(svg)
+    assert f"/console/addresses/{connect.meta.region_name}/{instance}/{ids['desk']}" in page.html
+    table = page.html[page.html.index("<tbody>") :]
+    assert "support@" in table
+    assert "info@" not in table
+    assert " style=" not in page.html
+
+    for number in range(62):
+        connect.create_email_address(InstanceId=instance, EmailAddress=f"n{number}@map{number % 2}.example")
+    page = browser.get("/map")
+    assert "grouped by domain" in page.text
+    assert 'href="/console/map?domain=map1.example"' in page.html
+    page = browser.get("/map", domain="map1.example")
+    assert "31 addresses" in page.text
+    assert "n1@map1.example" in page.html
+    assert "desk@map.example" not in page.html
