@@ -14,7 +14,20 @@ from waypost.console.guard import Guard, View
 from waypost.console.parts import PREFIX, Parts
 from waypost.console.rendering import Pages, Static
 from waypost.console.sessions import Sessions
-from waypost.console.views import address, addresses, home, keys, linking, mapping, settings, signing_in, theme
+from waypost.console.views import (
+    address,
+    addresses,
+    dead_letters,
+    home,
+    keys,
+    linking,
+    mapping,
+    queue,
+    replay,
+    settings,
+    signing_in,
+    theme,
+)
 from waypost.console.views.places import INSPECT
 from waypost.console.visits import Visit
 
@@ -41,6 +54,12 @@ VIEWS = (
     View(path=f"{ADDRESS}/delete", show=address.ask_to_delete),
     View(path=f"{ADDRESS}/delete", show=address.delete, method="POST"),
     View(path="/map", show=mapping.show, action=INSPECT, label="Map"),
+    View(path="/queue", show=queue.show, action=queue.INSPECT, label="Queue"),
+    View(path=dead_letters.LIST, show=dead_letters.show, action=queue.INSPECT),
+    View(path=f"{dead_letters.LIST}/redrive", show=dead_letters.ask, action=queue.REDRIVE),
+    View(path=f"{dead_letters.LIST}/redrive", show=dead_letters.redrive_chosen, action=queue.REDRIVE, method="POST"),
+    View(path=replay.PATH, show=replay.ask, action=queue.REDRIVE),
+    View(path=replay.PATH, show=replay.forward, action=queue.REDRIVE, method="POST"),
     View(path="/keys", show=keys.show, action=keys.LIST_ACCESS_KEYS, label="Keys"),
     View(path="/settings", show=settings.show, action=settings.READ_SETTINGS, of_owner=True),
 )
@@ -54,7 +73,7 @@ def application(parts: Parts) -> Starlette:
     sessions = Sessions(parts)
     guard = Guard(parts, pages, sessions)
     signing = signing_in.SignIn(guard)
-    routes = [
+    paths = [
         *(Route(view.path, guard.view(view), methods=[view.method]) for view in VIEWS),
         Route("/sign-in", guard.open(signing.show), methods=["GET"]),
         Route("/sign-in", guard.open(signing.sign_in), methods=["POST"]),
@@ -65,7 +84,7 @@ def application(parts: Parts) -> Starlette:
     ]
     handlers: dict[Any, Any] = {HTTPException: _error(guard)}
     # There are no redirects, because they would contain the host name from the Host header, which is not trustworthy.
-    router = Router(routes=routes, redirect_slashes=False, default=_not_found(guard))
+    router = Router(routes=paths, redirect_slashes=False, default=_not_found(guard))
     return Starlette(routes=[Mount(PREFIX, app=router)], exception_handlers=handlers)
 
 

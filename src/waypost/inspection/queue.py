@@ -13,21 +13,10 @@ from starlette.responses import JSONResponse, Response
 from waypost.app import inspection_schema as schema
 from waypost.app import ports
 from waypost.app.deployment import Deployment
-from waypost.app.queue import redrive
+from waypost.app.queue import redrive, waiting
 from waypost.app.steps import Step, run_steps
 from waypost.domain import errors, moments
-from waypost.domain.mail import routes
 from waypost.inspection import answers, guard, requests
-
-COUNTED_UP_TO = 10_000
-"""The maximum number of deliveries that are counted for one destination."""
-
-SUMMED_UP = 100
-"""The maximum number of destinations whose waiting deliveries are counted."""
-
-MAX_COMPARED = 10_000
-"""If the destination in a request has hidden secrets, it is compared with at most this many of the account's
-destinations."""
 
 
 class QueuePages:
@@ -57,17 +46,10 @@ class QueuePages:
         limit = requests.limit(query)
 
         def page(tx: ports.ReadTx) -> schema.Queue:
-            meant = _meant(tx, account, destination) if destination else [None]
-            lines = [line for one in meant for line in tx.queue(account, destination=one, after=after, limit=limit)]
-            lines = sorted(lines, key=_place)[:limit] if len(meant) > 1 else lines
-            known = tx.destinations_of(account, limit=SUMMED_UP)  # only those of the account
-            counted = [one for one in known if destination is None or one.destination in meant]
+            found = waiting.page(tx, account, destination=destination, after=after, limit=limit)
             return {
-                "deliveries": [_queue_line(tx, account, line) for line in lines],
-                "destinations": [
-                    answers.destination(one, tx.count_queued(account, one.destination, up_to=COUNTED_UP_TO))
-                    for one in counted
-                ],
+                "deliveries": [_queue_line(tx, account, line) for line in found.lines],
+                "destinations": [answers.destination(one.waiting, one.count) for one in found.destinations],
             }
 
         instead = guard.FEWER if destination else f"Name one destination. {guard.FEWER}"
@@ -152,23 +134,6 @@ class QueuePages:
                 "This server uses the real time. To use a clock that you can advance, add --clock virtual."
             )
         return JSONResponse(schema.Advanced(now=moments.iso8601(await self._advance(by))))
-
-
-def _meant(tx: ports.ReadTx, account: str, destination: str) -> list[str]:
-    """Return the destinations that match the `destination` in a client's request.
-
-    A destination is shown with "…" in place of its secrets. If `destination` contains "…", return all of the account's
-    destinations that are shown like this. Otherwise return only `destination`.
-    """
-    if "…" not in destination:
-        return [destination]
-    known = tx.destinations_of(account, limit=MAX_COMPARED)
-    return [one.destination for one in known if destination in {one.destination, routes.shown(one.destination)}]
-
-
-def _place(line: ports.QueueLine) -> tuple[str, str]:
-    """Return the sort key of a delivery in the queue."""
-    return line.delivery.message_id, line.delivery.email_address_id
 
 
 def _queue_line(tx: ports.ReadTx, account: str, line: ports.QueueLine) -> schema.QueueLine:

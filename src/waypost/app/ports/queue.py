@@ -107,6 +107,10 @@ class ReadQueue(Protocol):
         """
         ...
 
+    def count_dead_letters(self, account: str, *, address_key: str | None, since: datetime | None, up_to: int) -> int:
+        """Return the number of dead letters that `dead_letters` returns on all pages, or `up_to` if there are more."""
+        ...
+
 
 class WriteQueue(Protocol):
     """Methods that change the queue."""

@@ -10,6 +10,7 @@ from waypost.app.mail.deliveries import happened, tell
 from waypost.app.steps import Step
 from waypost.domain import errors
 from waypost.domain.directory import addresses
+from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.mail import routing
 from waypost.domain.mail.delivery import Delivery, Reason, Status
 from waypost.domain.mail.messages import Message
@@ -31,6 +32,18 @@ def dead_letters(
     """Return up to `limit` dead letters of an account, sorted by id."""
     key = address.key if address else None
     return tx.dead_letters(account, address_key=key, since=since, after=after, limit=limit)
+
+
+COUNTED_UP_TO = 10_000
+"""The maximum number of dead letters that are counted."""
+
+
+def count_dead_letters(
+    tx: ports.ReadTx, account: str, *, address: addresses.Address | None = None, since: datetime | None = None
+) -> int:
+    """Return the number of dead letters of an account, at most `COUNTED_UP_TO`."""
+    key = address.key if address else None
+    return tx.count_dead_letters(account, address_key=key, since=since, up_to=COUNTED_UP_TO)
 
 
 def redrive(
@@ -82,13 +95,8 @@ def replay(
     queue, is skipped. Raises `errors.NotFound` if the account does not own the address, and `errors.Conflict` if the
     address is not an alias.
     """
-    owners = tx.owners([alias.key])
-    own, primary = owners.found.get(alias.key, (None, None))
-    if own is None or own.account != account:
-        raise errors.NotFound(f"There is no email address {alias} in account {account}.")
-    if primary is None:
-        raise errors.Conflict(f"There is no address to forward the mail to, because {alias} is not an alias.")
-    in_force = deployment.routes_in_force(tx, owners.routes_revision)
+    own, primary, routes_revision = _linked(tx, account, alias)
+    in_force = deployment.routes_in_force(tx, routes_revision)
     plan = routing.plan([routing.Recipient(alias, own, primary)], in_force)
     (forwarded,) = [one for one in plan.destinations if one.reason is Reason.FORWARDED]
     found = tx.deliveries_at(account, alias.key, after=before, limit=AT_ONCE)
@@ -100,6 +108,23 @@ def replay(
             continue
         count += _forward_again(tx, deployment, kept, message, forwarded=forwarded, now=now)
     return Step(count, found[-1][1].id if len(found) == AT_ONCE else None)
+
+
+def primary_of(tx: ports.ReadTx, account: str, alias: addresses.Address) -> EmailAddress:
+    """Return the email address to which `replay` forwards the mail of an alias. Raises as `replay`."""
+    _, primary, _ = _linked(tx, account, alias)
+    return primary
+
+
+def _linked(tx: ports.ReadTx, account: str, alias: addresses.Address) -> tuple[EmailAddress, EmailAddress, str]:
+    """Return an alias, its primary, and the revision of the stored routes. Raises as `replay`."""
+    owners = tx.owners([alias.key])
+    own, primary = owners.found.get(alias.key, (None, None))
+    if own is None or own.account != account:
+        raise errors.NotFound(f"There is no email address {alias} in account {account}.")
+    if primary is None:
+        raise errors.Conflict(f"There is no address to forward the mail to, because {alias} is not an alias.")
+    return own, primary, owners.routes_revision
 
 
 def _forward_again(

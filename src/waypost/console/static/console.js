@@ -119,6 +119,12 @@
     all("[data-events]", from).forEach(listen);
   }
 
+  // A button that says how many check boxes of its form are selected: `<button data-count="Redrive">`.
+  function count({ target: { form } }) {
+    const button = form && $("[data-count]", form);
+    if (button) button.textContent = `${button.dataset.count} ${all(":checked", form).length || "selected"}`;
+  }
+
   const GO = { m: "/", a: "/addresses", f: "/flow" };
   let afterG = false;
   function press(event) {
@@ -157,6 +163,7 @@
       else if (target.dataset.help !== undefined) $("#help").showModal();
       else showNew(target);
     });
+    document.addEventListener("change", count);
     document.addEventListener("submit", (event) => {
       const form = event.target;
       if (form.matches("[data-theme-switch]")) {

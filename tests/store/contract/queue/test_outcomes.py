@@ -100,6 +100,15 @@ def test_dead_letters_can_be_limited_to_an_address_and_a_start_time(store_with_d
     assert dead(store_with_dead_letters, since=NOW + 5 * SECOND) == []
 
 
+def test_dead_letters_are_counted_up_to_a_limit(store_with_dead_letters):
+    def count(account=TENANT.account, **options):
+        given = {"address_key": None, "since": None, "up_to": 9} | options
+        return store_with_dead_letters.long_read(lambda tx: tx.count_dead_letters(account, **given))
+
+    assert (count(), count(up_to=2), count(OTHER_ACCOUNT), count("2" * 12)) == (4, 2, 1, 0)
+    assert (count(address_key="y@example.com"), count(since=NOW + 2 * SECOND)) == (1, 3)
+
+
 def test_a_dead_letter_has_all_its_fields_and_is_not_listed_after_a_redrive(store):
     (given,) = add(store, a_dead("x", "m1", reason=Reason.FORWARDED, via="a@example.com"))
     listed = store.long_read(

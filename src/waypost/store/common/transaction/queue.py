@@ -97,6 +97,11 @@ class QueueQueries(Statements):
         found = self._all("dead_letters", account, address_key, received_from, *_both_ids(after), limit)
         return [rows.dead_letter(row) for row in found]
 
+    def count_dead_letters(self, account: str, *, address_key: str | None, since: datetime | None, up_to: int) -> int:
+        received_from = None if since is None else kinds.to_milliseconds(since)
+        (count,) = self._all("dead_up_to", account, address_key, received_from, up_to)[0]
+        return int(count)
+
     def _ids_of(self, found: Sequence[rows.Row]) -> tuple[Any, Any]:
         """Return two query parameters: the list of the rows' message ids, and the list of their email address ids."""
         return self._list_of([row[0] for row in found]), self._list_of([row[1] for row in found])

@@ -139,6 +139,17 @@ INSERT INTO queue (message_id, email_address_id, account, destination, due_at, c
 VALUES (:message_id, :email_address_id, :account, :destination, :queued_at, '', 0, :queued_at, NULL)
 ON CONFLICT (message_id, email_address_id) DO NOTHING RETURNING 1;
 
+-- name: dead_up_to(account, address_key, received_from, limit)
+-- Returns the number of an account's dead letters, counted up to a limit. The conditions are those of `dead_letters`.
+SELECT count(*) FROM (
+    SELECT 1 FROM deliveries AS d
+    WHERE d.account = :account AND d.status = 'dead'
+      AND (:address_key{postgres: ::text} IS NULL OR d.address_key = :address_key)
+      AND (:received_from{postgres: ::bigint} IS NULL
+           OR (SELECT received_at FROM messages AS m WHERE m.id = d.message_id) >= :received_from)
+    LIMIT :limit
+) AS counted;
+
 -- name: dead_letters(account, address_key, received_from, message_id, email_address_id, limit)
 -- Returns a page of an account's dead letters. It can be limited to one address, and to messages that were received
 -- since a time. PostgreSQL needs a type cast for a parameter that is only compared with NULL.
