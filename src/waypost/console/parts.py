@@ -1,12 +1,13 @@
 """The parts of the server that the console needs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.rate_limits import FailedSignatures
 from waypost.console.calls import Perform
+from waypost.domain.mail.routes import Route
 from waypost.observe import events
 
 PREFIX = "/console"
@@ -24,6 +25,31 @@ class Setting:
     """The value. A secret value is not here: the text says that it is hidden."""
     is_default: bool
     help: str
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpReply:
+    """The last reply of the SMTP server to a message."""
+
+    code: int
+    text: str
+
+
+Send = Callable[[str, str, bytes], Awaitable[SmtpReply]]
+"""Sends a message to one recipient over SMTP to this server. The arguments are the sender, the recipient and the bytes
+of the message. Raises `SendFailed`."""
+
+
+class SendFailed(Exception):
+    """This server's SMTP port did not answer. The message is a sentence for people."""
+
+
+async def _send_nothing(_: str, __: str, ___: bytes) -> SmtpReply:
+    raise SendFailed("This server does not receive mail by SMTP.")
+
+
+async def _no_problem(_: Route) -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,3 +73,8 @@ class Parts:
     form_key: bytes
     """The secret key of the CSRF tokens. It is the same in all processes of a deployment."""
     settings: Sequence[Setting] = ()
+    send: Send = _send_nothing
+    """Sends a test message."""
+    problem_of: Callable[[Route], Awaitable[str]] = _no_problem
+    """Connects to the target of a route, and returns a sentence with the reason why the route cannot be used now; an
+    empty string if it can be used."""

@@ -1,5 +1,5 @@
-"""List, add and remove the routes that are managed with commands, as opposed to the routes in the settings file. Routes
-are numbered from 1.
+"""List, add, move and remove the routes that are managed with commands or in the console, as opposed to the routes in
+the settings file. Routes are numbered from 1.
 """
 
 from collections.abc import Sequence
@@ -35,6 +35,52 @@ def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_route
     found = list(list_routes(tx))
     place = len(found) if before is None else _place(found, before)
     found.insert(place, route)
+    _refuse_useless(found)
+    _put(tx, found)
+    return place + 1
+
+
+def remove_route(tx: ports.WriteTx, number: int, *, expected: str = "") -> Route:
+    """Remove a route, and return it. The numbers of all later routes decrease by one. Raises `errors.NotFound`.
+
+    `expected` is the log name of the route that the caller means. If the route with this number is another one by now,
+    the function raises `errors.Conflict`. If `expected` is empty, this is not checked.
+    """
+    found = _held(tx, number, expected)
+    removed = found.pop(number - 1)
+    _put(tx, found)
+    return removed
+
+
+def move_route(tx: ports.WriteTx, number: int, *, to: int, expected: str = "") -> Route:
+    """Give a route the number `to`, and return the route. The routes in between move by one place.
+
+    `expected` has the same meaning as in `remove_route`. Raises `errors.NotFound` if there is no route with one of the
+    two numbers, and `errors.Conflict` if a route would then never be used.
+    """
+    found = _held(tx, number, expected)
+    place = _place(found, to)
+    moved = found.pop(number - 1)
+    found.insert(place, moved)
+    _refuse_useless(found)
+    _put(tx, found)
+    return moved
+
+
+def _held(tx: ports.WriteTx, number: int, expected: str) -> list[Route]:
+    """Return all routes, which no other transaction changes until this one ends. Raises `errors.NotFound`, or
+    `errors.Conflict` if the route with a given number is not the `expected` one.
+    """
+    tx.hold("routes")
+    found = list(list_routes(tx))
+    held = found[_place(found, number)]
+    if expected and held.log_name != expected:
+        raise errors.Conflict("The routes have changed in the meantime. Look at the list, and try again.")
+    return found
+
+
+def _refuse_useless(found: Sequence[Route]) -> None:
+    """Raise `errors.Conflict` if one of the routes would never be used."""
     useless = routes.never_used(found)
     if useless:
         never, because = useless
@@ -43,17 +89,6 @@ def add_route(tx: ports.WriteTx, route: Route, *, before: int | None, file_route
             f"{found[because].match}, comes first. The earlier route matches all mail that the later route "
             "matches. Choose a position with --before, or remove one of the two routes."
         )
-    _put(tx, found)
-    return place + 1
-
-
-def remove_route(tx: ports.WriteTx, number: int) -> Route:
-    """Remove a route, and return it. The numbers of all later routes decrease by one. Raises `errors.NotFound`."""
-    tx.hold("routes")
-    found = list(list_routes(tx))
-    removed = found.pop(_place(found, number))
-    _put(tx, found)
-    return removed
 
 
 def _place(found: Sequence[Route], number: int) -> int:

@@ -21,6 +21,7 @@ from waypost.cli.outcomes import print_json
 from waypost.config.settings import ROWS
 from waypost.config.tables import ROUTE
 from waypost.config.types import BadSetting
+from waypost.domain.mail import route_options
 from waypost.domain.mail import routes as domain_routes
 from waypost.host.data_directory import DataDirectory, DataDirectoryError, NotRunning
 from waypost.host.run_file import Run
@@ -50,8 +51,6 @@ Number = Annotated[
 ]
 
 DEFAULT_CONFIG = ROWS["config"].default
-
-_DEFAULTS = domain_routes.Route(match="*", to=domain_routes.INBOX)
 
 
 @app.command("list")
@@ -247,16 +246,5 @@ def _shown(route: dict[str, Any], number: int | None) -> dict[str, Any]:
 
 def _in_a_line(route: dict[str, Any]) -> str:
     """Describe a route in one line. Properties with their default value are omitted."""
-    further = [
-        "and in the inbox" if route["keep"] and route["to"] != "inbox" else "",
-        f"TLS {route['tls']}" if route["tls"] != _DEFAULTS.tls else "",
-        "certificate not verified" if route["tls"] == "require" else "",
-        f"as {route['user']}" if route["user"] else "",
-        "sender not rewritten" if not route["rewrite_sender"] else "",
-        "private networks allowed" if route["allow_private"] else "",
-        f"{route['connections']} connections" if route["connections"] != _DEFAULTS.connections else "",
-        f"line ends {route['line_ends']}" if route["line_ends"] != _DEFAULTS.line_ends else "",
-        f"INJECTED FAULT: {route['fault']}" if route["fault"] else "",
-    ]
-    properties = ", ".join(filter(None, further))
+    properties = ", ".join(route_options.in_words(route))
     return f"{route['match']}  ->  {route['to']}{f'  ({properties})' if properties else ''}"

@@ -25,7 +25,10 @@ from waypost.domain import durations
 from waypost.domain.limits.rates import Limits
 from waypost.domain.mail import routes
 from waypost.host.clock import now
+from waypost.host.data_directory import DataDirectoryError
+from waypost.server import routes_check
 from waypost.server.assembly.common import Common
+from waypost.server.opening import Refused
 
 if TYPE_CHECKING:
     from waypost.console.parts import Setting
@@ -83,6 +86,7 @@ def _calls_of(api: Api) -> Perform:
 def _application(common: Common, *, perform: Perform, failures: FailedSignatures, wake: Callable[[], None]) -> ASGIApp:
     from waypost.console import asgi  # noqa: PLC0415 - only when a browser asks for the console
     from waypost.console.parts import Parts  # noqa: PLC0415
+    from waypost.server import own_smtp  # noqa: PLC0415
 
     settings = common.settings
     return asgi.application(
@@ -99,8 +103,23 @@ def _application(common: Common, *, perform: Perform, failures: FailedSignatures
             own_names=settings.own_http_names,
             form_key=common.directory.derived_key("console forms"),
             settings=settings_in_force(settings),
+            send=partial(own_smtp.send, common.directory),
+            problem_of=partial(_problem_of, common),
         )
     )
+
+
+async def _problem_of(common: Common, route: routes.Route) -> str:
+    """Return why a route cannot be used now, as a sentence; an empty string if it can be used."""
+    try:
+        server = routes_check.OurServer.running(await asyncio.to_thread(common.directory.running))
+    except DataDirectoryError:  # the server is still starting
+        server = routes_check.OurServer.of(common.settings)
+    try:
+        await routes_check.check(route, server)
+    except Refused as error:
+        return f"{str(error).removesuffix('.')}."
+    return ""
 
 
 def settings_in_force(settings: Settings) -> "Sequence[Setting]":

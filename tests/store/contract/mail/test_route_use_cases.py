@@ -1,6 +1,7 @@
 """The use cases for routes that commands manage, on both stores: order, numbers, and concurrent changes."""
 
 import re
+from functools import partial
 
 import pytest
 
@@ -165,3 +166,36 @@ def test_a_route_that_would_never_be_used_is_refused(store):
     with pytest.raises(errors.Conflict, match=r"Route 2, for b@example\.com, would be unused\. Route 1, for "):
         add(store, a_route("b"))
     assert add(store, a_route("b"), before=1) == [1]
+
+
+def test_a_route_is_moved_and_the_others_keep_their_order(store):
+    add(store, *map(a_route, "abcd"))
+    moved = store.write(routes.move_route, 4, to=2)
+    assert (moved.match, names(store)) == ("d@example.com", "adbc")
+    store.write(routes.move_route, 1, to=4)
+    assert names(store) == "dbca"
+
+
+@pytest.mark.parametrize(("number", "to"), [(0, 1), (3, 1), (1, 0), (1, 3)])
+def test_a_route_is_not_moved_from_or_to_a_place_that_does_not_exist(store, number, to):
+    add(store, a_route("a"), a_route("b"))
+    with pytest.raises(errors.NotFound, match="Commands have set 2 routes"):
+        store.write(routes.move_route, number, to=to)
+    assert names(store) == "ab"
+
+
+def test_a_route_is_not_moved_before_a_route_that_would_then_never_be_used(store):
+    add(store, a_route("a"), Route(match="*@example.com", to="inbox"))
+    with pytest.raises(errors.Conflict, match=r"Route 2, for a@example\.com, would be unused"):
+        store.write(routes.move_route, 2, to=1)
+    assert names(store) == "a*"
+
+
+def test_a_route_with_another_number_by_now_is_neither_moved_nor_removed(store):
+    a, b = a_route("a"), a_route("b")
+    add(store, a, b)
+    for change in (partial(routes.remove_route, number=1), partial(routes.move_route, number=1, to=2)):
+        with pytest.raises(errors.Conflict, match="The routes have changed in the meantime"):
+            store.write(change, expected=b.log_name)
+    assert names(store) == "ab"
+    assert store.write(routes.remove_route, 1, expected=a.log_name) == a
