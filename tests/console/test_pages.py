@@ -8,7 +8,7 @@ from waypost.server.assembly.console import settings_in_force
 
 def test_the_first_page_leads_to_a_page(console):
     page = console.browser.get("/")
-    assert (page.status, page.location) == (303, "/console/keys")
+    assert (page.status, page.location) == (303, "/console/mail")
 
 
 def test_the_page_of_keys_shows_the_owners_key_without_its_secret(console):

@@ -31,6 +31,7 @@ from waypost.console.views import (
     signing_in,
     theme,
 )
+from waypost.console.views.mail import actions, contents, events, listing, message
 from waypost.console.views.places import INSPECT
 from waypost.console.visits import Visit
 
@@ -39,6 +40,13 @@ ADDRESS = "/addresses/{region}/{instance}/{id}"
 
 VIEWS = (
     View(path="/", show=home.show),
+    View(path="/mail", show=listing.show, action=listing.INSPECT, label="Mail"),
+    View(path="/mail/{id}", show=message.show, action=listing.INSPECT),
+    View(path="/mail/{id}/html", show=contents.html, action=listing.INSPECT),
+    View(path="/mail/{id}/raw", show=contents.raw, action=listing.INSPECT),
+    View(path="/mail/{id}/parts/{number:int}", show=contents.part, action=listing.INSPECT),
+    View(path="/mail/{id}/redrive", show=actions.redrive, action=message.REDRIVE, method="POST"),
+    View(path="/mail/{id}/forward", show=actions.forward, action=message.REDRIVE, method="POST"),
     # The API checks the policy for each resource of the calls that these views make.
     View(path="/addresses", show=addresses.show, label="Addresses"),
     View(path="/addresses", show=addresses.create, method="POST"),
@@ -84,8 +92,12 @@ def application(parts: Parts) -> Starlette:
     sessions = Sessions(parts)
     guard = Guard(parts, pages, sessions)
     signing = signing_in.SignIn(guard)
+    live = View(path="/mail/events", show=events.Events(guard).show, action=listing.INSPECT)
+    pictures = contents.Pictures(guard)
     paths = [
+        Route(live.path, guard.view(live), methods=[live.method]),
         *(Route(view.path, guard.view(view), methods=[view.method]) for view in VIEWS),
+        Route("/mail/{id}/pictures/{number:int}", guard.open(pictures.show, from_any_page=True), methods=["GET"]),
         Route("/sign-in", guard.open(signing.show), methods=["GET"]),
         Route("/sign-in", guard.open(signing.sign_in), methods=["POST"]),
         Route("/link/{token}", guard.open(signing.sign_in_with_link), methods=["GET"]),

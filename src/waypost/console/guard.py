@@ -37,7 +37,9 @@ SECURITY = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
-"""The header fields of every response of the console. A view may set others, but not replace these."""
+"""The header fields of every response of the console. Only a view that shows a message's own content sets others of its
+own, which are stricter (`views.mail.frames`).
+"""
 
 FRAMED = SECURITY | {
     "content-security-policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
@@ -105,18 +107,23 @@ class Guard:
 
         return self.open(answer)
 
-    def open(self, answer: Answer) -> Answer:
-        """Wrap a view that needs no session. Every exception becomes a page."""
+    def open(self, answer: Answer, *, from_any_page: bool = False) -> Answer:
+        """Wrap a view that needs no session. Every exception becomes a page.
+
+        If `from_any_page` is true, pages of other origins may send the request too, so the view must itself check that
+        the request is allowed.
+        """
 
         async def guarded(request: Request) -> Response:
             try:
-                self._check_source(request)
+                self._check_source(request, from_any_page=from_any_page)
                 response = await answer(request)
             except ClientDisconnect:
                 response = Response(status_code=400)
             except Exception as error:  # noqa: BLE001 - every exception becomes a page
                 response = self.error_page(request, error)
-            response.headers.update(FRAMED if isinstance(response, FramedHtml) else SECURITY)
+            for name, value in (FRAMED if isinstance(response, FramedHtml) else SECURITY).items():
+                response.headers.setdefault(name, value)
             response.headers.setdefault("cache-control", "no-store")
             return response
 
@@ -164,12 +171,15 @@ class Guard:
             raise HTTPException(403, "This form is too old, or is from another sign-in. Reload the page and try again.")
         return form
 
-    def _check_source(self, request: Request) -> None:
-        """Raise `HTTPException` if the request is from another machine, or from a page of another origin."""
+    def _check_source(self, request: Request, *, from_any_page: bool) -> None:
+        """Raise `HTTPException` if the request is from another machine or, unless `from_any_page`, from a page of
+        another origin.
+        """
         if not _is_loopback(request):
             port = request.scope["server"][1] if request.scope.get("server") else 8025
             raise HTTPException(403, ONLY_LOOPBACK.format(port=port))
-        because = origins.refusal(request.headers, self.parts.own_names, of="The console")
+        headers = {"host": request.headers.get("host", "")} if from_any_page else request.headers
+        because = origins.refusal(headers, self.parts.own_names, of="The console")
         if because:
             raise HTTPException(403, because)
 

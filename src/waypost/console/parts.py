@@ -1,13 +1,16 @@
 """The parts of the server that the console needs."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.rate_limits import FailedSignatures
 from waypost.console.calls import Perform
 from waypost.domain.mail.routes import Route
+from waypost.mime.reader import Reader
 from waypost.observe import events
 
 PREFIX = "/console"
@@ -72,6 +75,12 @@ class Parts:
     """The host names, in lower case, that browsers may use in addition to IP addresses and localhost."""
     form_key: bytes
     """The secret key of the CSRF tokens. It is the same in all processes of a deployment."""
+    reader: Reader
+    """Reads messages in a process of its own."""
+    refusal_retention: timedelta
+    """How long the server keeps the records of refused mail."""
+    stopping: asyncio.Event
+    """Set when the server begins to stop, so that responses that never end by themselves end."""
     settings: Sequence[Setting] = ()
     send: Send = _send_nothing
     """Sends a test message."""

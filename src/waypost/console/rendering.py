@@ -59,6 +59,10 @@ class Pages:
             notice=notice,
         )
 
+    def fragment(self, template: str, **values: Any) -> str:
+        """Return the HTML of a template that is a part of pages, and that needs no request."""
+        return self._environment.get_template(template).render(values)
+
 
 def moment(at: datetime | None) -> Markup:
     """Return a time as `<time>`, in UTC. The script of the console makes it relative, in the person's time zone."""

@@ -2,7 +2,6 @@
 types.
 """
 
-from dataclasses import replace
 from typing import cast
 
 from waypost.app import inspection_schema as schema
@@ -13,17 +12,8 @@ from waypost.domain.mail import trace_events
 from waypost.domain.mail.delivery import Delivery
 from waypost.domain.mail.messages import MAX_RECEIVED_LINES, Message
 from waypost.domain.mail.routes import shown, without_secrets
-from waypost.domain.mail.trace_events import (
-    DeadEvent,
-    DeferredEvent,
-    DeliveredEvent,
-    MovedEvent,
-    OtherEvent,
-    QueuedEvent,
-    RedrivenEvent,
-    TraceDetail,
-    TraceEvent,
-)
+from waypost.domain.mail.trace_events import TraceEvent
+from waypost.domain.mail.trace_secrets import without_secrets_of_url
 from waypost.domain.mailauth import forecasts
 
 
@@ -88,33 +78,9 @@ def details(found: trace.MessageDetails) -> schema.MessageWithTrace:
 
 
 def _line(event: TraceEvent) -> schema.TraceLine:
-    """Return the JSON object for a trace event.
-
-    The store contains the complete destination of an event, but the response omits the secrets in the destination's
-    URL.
-    """
-    members = trace_events.members(_without_secrets_of_url(event.detail))
+    """Return the JSON object for a trace event, without the secrets in the URL of its destination."""
+    members = trace_events.members(without_secrets_of_url(event.detail))
     return {"at": moments.iso8601(event.at), "event": event.kind, **members}
-
-
-def _without_secrets_of_url(detail: TraceDetail) -> TraceDetail:
-    """Return an event without those parts of its destination that may be secret.
-
-    Secret parts are also removed from text that a peer wrote. Text that Waypost wrote stays unchanged, because an
-    address or a word in such text may happen to match a part of the URL.
-    """
-    if isinstance(detail, QueuedEvent | MovedEvent | RedrivenEvent):
-        return replace(detail, destination=shown(detail.destination))
-    if isinstance(detail, DeliveredEvent | DeferredEvent | DeadEvent) and detail.attempt:
-        attempt, to = detail.attempt, detail.attempt.destination
-        peer, reply = without_secrets(attempt.peer, to), without_secrets(attempt.reply, to)
-        redacted = replace(attempt, destination=shown(to), peer=peer, reply=reply)
-        return replace(detail, attempt=redacted, because=without_secrets(detail.because, to))
-    if isinstance(detail, OtherEvent) and "destination" in detail.members:  # any member may contain text from a peer
-        to = str(detail.members["destination"])
-        texts = {name: without_secrets(text, to) for name, text in detail.members.items() if isinstance(text, str)}
-        return OtherEvent(detail.kind, {**detail.members, **texts, "destination": shown(to)})
-    return detail
 
 
 def refusal(of: ports.Refusal) -> schema.Refusal:

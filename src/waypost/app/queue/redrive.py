@@ -95,10 +95,7 @@ def replay(
     queue, is skipped. Raises `errors.NotFound` if the account does not own the address, and `errors.Conflict` if the
     address is not an alias.
     """
-    own, primary, routes_revision = _linked(tx, account, alias)
-    in_force = deployment.routes_in_force(tx, routes_revision)
-    plan = routing.plan([routing.Recipient(alias, own, primary)], in_force)
-    (forwarded,) = [one for one in plan.destinations if one.reason is Reason.FORWARDED]
+    forwarded = _destination(tx, deployment, account, alias)
     found = tx.deliveries_at(account, alias.key, after=before, limit=AT_ONCE)
     count = 0
     for kept, message in found:
@@ -108,6 +105,42 @@ def replay(
             continue
         count += _forward_again(tx, deployment, kept, message, forwarded=forwarded, now=now)
     return Step(count, found[-1][1].id if len(found) == AT_ONCE else None)
+
+
+def forward_again(
+    tx: ports.WriteTx, deployment: Deployment, account: str, message_id: str, *, now: datetime
+) -> Sequence[str]:
+    """Forward one message again from each alias whose inbox has it, and return the addresses of the primaries to which
+    it was forwarded. As in `replay`, a primary is left out if the message is already in its inbox or in the queue.
+
+    Raises `errors.NotFound` if the account does not have the message, and `errors.Conflict` if the message is in the
+    inbox of no alias.
+    """
+    message = tx.message(account, message_id)
+    if message is None:
+        raise errors.NotFound(f"No message {message_id} was delivered to account {account}.")
+    kept = [delivery for delivery in tx.deliveries_of(account, message_id) if delivery.kept]
+    owners = tx.owners([delivery.address.key for delivery in kept]).found
+    aliases = [delivery for delivery in kept if owners.get(delivery.address.key, (None, None))[1]]
+    if not aliases:
+        raise errors.Conflict(f"Message {message_id} cannot be forwarded, because it is in the inbox of no alias.")
+    again = []
+    for delivery in aliases:
+        forwarded = _destination(tx, deployment, account, delivery.address)
+        if _forward_again(tx, deployment, delivery, message, forwarded=forwarded, now=now):
+            again.append(forwarded.email_address.address.text)
+    return again
+
+
+def _destination(
+    tx: ports.WriteTx, deployment: Deployment, account: str, alias: addresses.Address
+) -> routing.Destination:
+    """Return where an alias's mail is forwarded now. Raises the errors of `replay`."""
+    own, primary, routes_revision = _linked(tx, account, alias)
+    in_force = deployment.routes_in_force(tx, routes_revision)
+    plan = routing.plan([routing.Recipient(alias, own, primary)], in_force)
+    (forwarded,) = [one for one in plan.destinations if one.reason is Reason.FORWARDED]
+    return forwarded
 
 
 def primary_of(tx: ports.ReadTx, account: str, alias: addresses.Address) -> EmailAddress:

@@ -1,4 +1,4 @@
-// What the console adds to its pages in a browser with scripts. Without this file, reading and all forms still work.
+// What scripts add to the pages. Without this file, reading and all forms still work.
 (() => {
   "use strict";
   const PREFIX = "/console";
@@ -24,7 +24,7 @@
     }
   }
 
-  // Toasts: short sentences in the live region. The text is never parsed as HTML.
+  // Toasts: sentences in the live region. The text is never parsed as HTML.
   function toast(text, bad = false) {
     const element = document.createElement("p");
     element.className = bad ? "toast bad" : "toast";
@@ -39,7 +39,7 @@
     }).observe($("#toasts"), { childList: true });
   }
 
-  // Copy buttons: `<button data-copy="text">`, or `data-copy` on an element whose text is copied by a button after it.
+  // Copy buttons: `<button data-copy="text">`, or an element with `data-copy`, which gets a button after it.
   function addCopyButtons(from = document) {
     for (const element of all("[data-copy]:not(button, .has-copy)", from)) {
       element.classList.add("has-copy");
@@ -58,11 +58,11 @@
       await navigator.clipboard.writeText(text);
       toast("Copied");
     } catch {
-      toast("The browser does not allow copying here. Select the text instead.", true);
+      toast("The browser does not allow this. Select the text.", true);
     }
   }
 
-  // Rows: elements with the class `row`, or rows of a table with `data-rows`. `j` and `k` move, Enter opens.
+  // Rows: `.row`, or rows of a table with `data-rows`. `j` and `k` move, Enter opens.
   const rows = () => all(".row, [data-rows] tbody tr").filter((row) => row.offsetParent !== null);
   function move(by) {
     const found = rows();
@@ -75,7 +75,7 @@
     if (link) link.focus({ preventScroll: true });
   }
 
-  // Theme: the form works without this; with it, the page need not load again.
+  // Theme: without this, the page loads again.
   function switchTheme(form) {
     const root = document.documentElement;
     const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -87,29 +87,46 @@
     fetch(form.action, { method: "POST", body, redirect: "manual", credentials: "same-origin" }).catch(() => {});
   }
 
-  // Events of the server: `<div data-events="/console/…/events">`. Each event `NAME` is dispatched on the element as
-  // `waypost:NAME`, which htmx can use: `hx-trigger="waypost:message from:closest [data-events]"`.
-  // `[data-live-count]` inside of it counts the events while the list is scrolled down.
+  // Events of the server: `data-events="URL"`. htmx sees the event NAME as `waypost:NAME`. In `[data-live-rows]`,
+  // `message` adds a row, `changed` changes its last line, `gone` removes it. `[data-live-count]` counts unseen rows.
+  const RELOAD = "Reload ↻";
   function listen(element) {
     if (element.source) return;
     const source = (element.source = new EventSource(element.dataset.events));
-    const names = (element.dataset.eventNames || "message").split(" ");
-    for (const name of names)
-      source.addEventListener(name, (event) => {
+    for (const name of (element.dataset.eventNames || "message").split(" "))
+      source.addEventListener(name, ({ data }) => {
         if (!element.isConnected) return source.close();
-        element.dispatchEvent(new CustomEvent(`waypost:${name}`, { bubbles: true, detail: event.data }));
+        element.dispatchEvent(new CustomEvent(`waypost:${name}`, { bubbles: true, detail: data }));
+        const list = $("[data-live-rows]", element);
         const counter = $("[data-live-count]", element);
-        const column = counter && counter.closest(".column");
-        if (column && column.scrollTop > 44) {
-          const count = (counter.dataset.liveCount = Number(counter.dataset.liveCount || 0) + 1);
-          counter.textContent = `${count} new ↑`;
-          counter.hidden = false;
-        }
+        if (!counter || (list && !putRow(list, name, data) && name !== "reload")) return;
+        if (name === "reload") counter.textContent = RELOAD;
+        else if (counter.closest(".column").scrollTop > 44)
+          counter.textContent = `${(counter.count = (counter.count || 0) + 1)} new ↑`;
+        else return;
+        counter.hidden = false;
       });
   }
+  function putRow(list, name, data) {
+    const row = new DOMParser().parseFromString(data, "text/html").body.firstElementChild;
+    const old = document.getElementById(row?.id || `m-${data}`);
+    if (!row || (!old && name !== "message")) return old?.remove();
+    if (old) return void old.lastElementChild.replaceWith(row.lastElementChild);
+    const column = list.closest(".column");
+    row.classList.add("new");
+    list.prepend(row);
+    if (column.scrollTop) column.scrollTop += row.offsetHeight;
+    tellTimes(row);
+    htmx.process(row);
+    return true;
+  }
+  function choose(row) {
+    for (const link of all(".row [aria-current]")) link.removeAttribute("aria-current");
+    $("a", row).setAttribute("aria-current", "true");
+  }
   function showNew(counter) {
-    counter.closest(".column").scrollTop = 0;
-    counter.dataset.liveCount = 0;
+    if (counter.textContent === RELOAD) return location.reload();
+    counter.closest(".column").scrollTop = counter.count = 0;
     counter.hidden = true;
   }
 
@@ -157,6 +174,8 @@
     setInterval(tellTimes, 15000);
     document.addEventListener("keydown", press);
     document.addEventListener("click", (event) => {
+      const row = event.target.closest("[data-live-rows] .row");
+      if (row) choose(row);
       const target = event.target.closest("button[data-copy], [data-help], [data-live-count]");
       if (!target) return;
       if (target.dataset.copy !== undefined) copy(target.dataset.copy);

@@ -2,9 +2,10 @@
 
 from starlette.responses import Response
 
+from waypost.console.views.mail.listing import INSPECT
 from waypost.console.visits import Visit
 
 
 async def show(visit: Visit) -> Response:
-    """Send the person to the first page that there is."""
-    return visit.redirect("/keys")
+    """Send the person to the mail or, if the policy of the key does not allow that, to the keys."""
+    return visit.redirect("/mail" if visit.allows(INSPECT) else "/keys")

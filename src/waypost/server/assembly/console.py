@@ -20,12 +20,14 @@ from waypost.api.operations.calls import Source
 from waypost.app.rate_limits import FailedSignatures
 from waypost.config.settings import ROWS, Settings
 from waypost.config.types import Endpoint
-from waypost.console.calls import Call, Caller, Perform, Refused
+from waypost.console import calls
+from waypost.console.calls import Call, Caller, Perform
 from waypost.domain import durations
 from waypost.domain.limits.rates import Limits
 from waypost.domain.mail import routes
 from waypost.host.clock import now
 from waypost.host.data_directory import DataDirectoryError
+from waypost.mime.reader import Reader
 from waypost.server import routes_check
 from waypost.server.assembly.common import Common
 from waypost.server.opening import Refused
@@ -44,7 +46,17 @@ class Console:
     """The console as an ASGI application, which is made at the first request."""
 
     def __init__(self, common: Common, *, api: Api, failures: FailedSignatures, wake: Callable[[], None]) -> None:
-        self._make = partial(_application, common, perform=_calls_of(api), failures=failures, wake=wake)
+        self._reader = Reader()
+        self._stopping = asyncio.Event()
+        self._make = partial(
+            _application,
+            common,
+            perform=_calls_of(api),
+            failures=failures,
+            wake=wake,
+            reader=self._reader,
+            stopping=self._stopping,
+        )
         self._made: ASGIApp | None = None
         self._making = asyncio.Lock()
 
@@ -63,6 +75,13 @@ class Console:
                     self._made = await asyncio.to_thread(self._make)
         await self._made(scope, receive, send)
 
+    async def stop(self) -> None:
+        """End the event streams, and the process that reads messages. The server calls this method when it begins to
+        stop.
+        """
+        self._stopping.set()
+        await self._reader.close()
+
 
 def _calls_of(api: Api) -> Perform:
     """Return the function with which the console runs calls of the API."""
@@ -78,12 +97,20 @@ def _calls_of(api: Api) -> Perform:
                 agent=caller.user_agent,
             )
         except ApiError as error:
-            raise Refused(error.code, error.status, error.message) from error
+            raise calls.Refused(error.code, error.status, error.message) from error
 
     return perform
 
 
-def _application(common: Common, *, perform: Perform, failures: FailedSignatures, wake: Callable[[], None]) -> ASGIApp:
+def _application(
+    common: Common,
+    *,
+    perform: Perform,
+    failures: FailedSignatures,
+    wake: Callable[[], None],
+    reader: Reader,
+    stopping: asyncio.Event,
+) -> ASGIApp:
     from waypost.console import asgi  # noqa: PLC0415 - only when a browser asks for the console
     from waypost.console.parts import Parts  # noqa: PLC0415
     from waypost.server import own_smtp  # noqa: PLC0415
@@ -102,6 +129,9 @@ def _application(common: Common, *, perform: Perform, failures: FailedSignatures
             is_full=common.disk_guard.is_full,
             own_names=settings.own_http_names,
             form_key=common.directory.derived_key("console forms"),
+            reader=reader,
+            refusal_retention=settings.trace_refusals,
+            stopping=stopping,
             settings=settings_in_force(settings),
             send=partial(own_smtp.send, common.directory),
             problem_of=partial(_problem_of, common),

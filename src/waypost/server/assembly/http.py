@@ -61,9 +61,10 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
         own_names=settings.own_http_names,
     )
     bounds = HttpBounds(connections=common.connections.http, connections_each=settings.http_connections_each)
-    pages = _Pages(inspected, Console(common, api=api, failures=failures, wake=waking(worker)))
+    console = Console(common, api=api, failures=failures, wake=waking(worker))
     return HttpServer(
-        pages,
+        _Pages(inspected, console),
+        begin_to_stop=console.stop,
         prefixes=(INSPECTION, CONSOLE),
         landings=LANDINGS,
         calls=api,

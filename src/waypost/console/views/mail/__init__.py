@@ -1,0 +1,1 @@
+"""The pages about mail: the lists, a message with its parts, its actions, and the events that keep a list current."""

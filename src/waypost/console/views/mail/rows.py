@@ -1,0 +1,105 @@
+"""The rows of a list of mail: one for each message, with all its deliveries that the list has."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+
+from waypost.app import ports
+from waypost.app.mail import mailbox
+from waypost.console.views.mail.selection import Selection
+from waypost.domain.mail.delivery import Delivery, Status
+from waypost.domain.mail.messages import Message
+
+PAGE_SIZE = 40
+"""The maximum number of rows on a page. With more, the HTML of a page would be larger than 40 KB."""
+
+DELIVERIES_READ = 100
+"""The number of deliveries that are read for one page. A message can have several deliveries."""
+
+WAYS_SHOWN = 2
+"""The number of addresses in a row."""
+
+SIGNS = {Status.DELIVERED: ("✓", "green"), Status.QUEUED: ("◷", "amber"), Status.DEAD: ("✕", "red")}
+"""The sign and the colour of each status."""
+
+_WORDS = {Status.DELIVERED: "", Status.QUEUED: ", waiting", Status.DEAD: ", dead"}
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A short text with a sign and a colour."""
+
+    sign: str
+    text: str
+    colour: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A message in a list."""
+
+    id: str
+    sender: str
+    """The envelope sender; empty for the null sender."""
+    subject: str
+    at: datetime
+    ways: tuple[str, ...]
+    """The first addresses that the message was delivered to, such as `help@x.example → support@x.example`."""
+    more: int
+    """How many addresses are not in `ways`."""
+    chips: tuple[Chip, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of a list."""
+
+    rows: Sequence[Row] = ()
+    """The messages, newest first."""
+    next: str | None = None
+    """The cursor of the next page; None after the last page."""
+
+
+def page(tx: ports.ReadTx, account: str, selection: Selection) -> Page:
+    """Return a page of the mail of an account."""
+    found = mailbox.page(tx, account, selection.filters, after=selection.after, limit=DELIVERIES_READ)
+    groups = [list(group) for _, group in groupby(found, key=lambda one: one[1].id)]
+    has_more = len(found) == DELIVERIES_READ
+    if has_more and len(groups) > 1:
+        groups.pop()  # the rest of its deliveries may be missing
+    rows = [row(group) for group in groups[:PAGE_SIZE]]
+    return Page(rows, rows[-1].id if rows and (has_more or len(groups) > PAGE_SIZE) else None)
+
+
+def row(group: Sequence[tuple[Delivery, Message]]) -> Row:
+    """Return the row of a message with some of its deliveries."""
+    message = group[0][1]
+    deliveries = [delivery for delivery, _ in group]
+    ways = ways_of(deliveries)
+    return Row(
+        id=message.id,
+        sender=message.envelope.sender,
+        subject=message.subject,
+        at=message.received_at,
+        ways=tuple(ways[:WAYS_SHOWN]),
+        more=len(ways[WAYS_SHOWN:]),
+        chips=tuple(dict.fromkeys(map(chip, deliveries))),
+    )
+
+
+def ways_of(deliveries: Iterable[Delivery]) -> list[str]:
+    """Return the addresses of deliveries. An alias and its primary are one entry with an arrow."""
+    deliveries = list(deliveries)
+    aliases = {delivery.via for delivery in deliveries}
+    return [
+        f"{one.via} → {one.address.text}" if one.via else one.address.text
+        for one in deliveries
+        if one.via or one.address.text not in aliases
+    ]
+
+
+def chip(delivery: Delivery) -> Chip:
+    """Return the chip with the reason and the status of a delivery."""
+    sign, colour = SIGNS[delivery.status]
+    return Chip(sign, f"{delivery.reason.value}{_WORDS[delivery.status]}", colour)

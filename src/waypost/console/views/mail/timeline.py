@@ -1,0 +1,68 @@
+"""Arranges the events of a trace as the points of a timeline."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from waypost.domain.mail import trace_events
+from waypost.domain.mail.delivery import Delivery, Status
+from waypost.domain.mail.trace_events import (
+    AcceptedEvent,
+    CheckedEvent,
+    DeadEvent,
+    DeferredEvent,
+    DelayedEvent,
+    DeliveredEvent,
+    LateBounceEvent,
+    TraceDetail,
+    TraceEvent,
+    address_of,
+)
+from waypost.domain.mail.trace_secrets import without_secrets_of_url
+
+POINTS = 200
+"""The maximum number of points. A message to very many addresses has more events than a person can read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A point of the timeline."""
+
+    at: datetime | None
+    """The time of the event; None if it has not happened yet."""
+    label: str
+    address: str
+    """The email address that the event is about; empty if it is about the whole message."""
+    destination: str
+    said: str
+    """What the peer replied, or the trouble with it; empty if there was no peer."""
+    facts: tuple[tuple[str, str], ...]
+    """The names and values of all members of the event, for people who want to know everything."""
+    colour: str
+    """`red`, `amber`, `open` (not yet), or empty."""
+
+
+def points(events: Sequence[TraceEvent], deliveries: Sequence[Delivery]) -> list[Point]:
+    """Return the points of a trace in order of time, and then a point for each delivery that still waits."""
+    found = [_point(event) for event in events[:POINTS]]
+    waiting = [one for one in deliveries if one.status is Status.QUEUED]
+    return found + [Point(None, "next attempt", one.address.text, "", "", (), "open") for one in waiting[:POINTS]]
+
+
+def _point(event: TraceEvent) -> Point:
+    detail = without_secrets_of_url(event.detail)
+    members = trace_events.members(detail)
+    said = str(members.get("reply") or members.get("trouble") or "")
+    facts = tuple((name, str(value)) for name, value in members.items() if name not in {"address", "reply"})
+    label = "in the inbox" if isinstance(detail, DeliveredEvent) and detail.attempt is None else detail.kind
+    return Point(event.at, label, address_of(detail), str(members.get("destination", "")), said, facts, _colour(detail))
+
+
+def _colour(detail: TraceDetail) -> str:
+    if isinstance(detail, DeadEvent | LateBounceEvent):
+        return "red"
+    if isinstance(detail, DeferredEvent | DelayedEvent):
+        return "amber"
+    if isinstance(detail, AcceptedEvent) and detail.unchecked:
+        return "amber"
+    return "red" if isinstance(detail, CheckedEvent) and detail.dmarc.startswith("fail") else ""
