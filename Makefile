@@ -1,6 +1,6 @@
 # `make` lists the targets. `make demo` and `make test` need only Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo cli quick test slow coverage check fix bench cost backlog flood worst fuzz search growth postgresql workers foreign corpora proofs model docs lock fresh clean
+.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog flood worst fuzz search growth postgresql workers foreign corpora proofs model docs lock fresh clean
 
 PYTHON ?= python3
 # Servers and tests start often, so compile them only once.
@@ -25,6 +25,7 @@ SIMULATOR := .venv/iam-simulate
 WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -lt 2 ] && echo 3 || echo 4)
 AT_ONCE := --numprocesses $(WORKERS) --dist worksteal
 SENDERS := .venv/senders
+AXE := .venv/axe
 JUDGES := $(SUITE) $(SIMULATOR) $(SENDERS)
 
 help: ## Show this
@@ -47,10 +48,22 @@ quick: $(DEV) ## Run the tests that need no process, no network and no database 
 
 test: $(DEV) $(JUDGES) ## Run the tests
 	@echo "Running the tests; this takes some minutes on a slow machine"
-	@$(BIN)/python -m pytest $(AT_ONCE) -m 'not slow'
+	@$(BIN)/python -m pytest $(AT_ONCE) -m 'not slow and not browser'
 
 slow: $(DEV) $(JUDGES) ## Run the slow tests: other mail programs, other users, faults, time limits, asyncio, and the code blocks of the pages
 	@$(BIN)/python -m pytest $(AT_ONCE) -m slow
+
+browser: $(DEV) $(AXE) ## Test the console in Chromium (some minutes; Debian's package `chromium`)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope -m browser -rs tests/browser
+
+screenshots: $(DEV) ## Take the screenshots of the console in docs/images/console (a minute)
+	@WAYPOST_SCREENSHOTS=$(CURDIR)/docs/images/console $(BIN)/python -m pytest -m browser -k picture -rs tests/browser
+
+# axe-core finds faults of accessibility.
+$(AXE): $(wildcard tests/browser/axe/package*.json) | $(DEV)
+	@rm -rf $@ && mkdir -p $@ && cp tests/browser/axe/package*.json $@
+	@if command -v npm > /dev/null; then echo "Fetching axe-core"; \
+		$(NPM) $@ || echo "npm could not fetch it: its tests are skipped"; fi
 
 # Tests compare Waypost's answers with these programs, which are downloaded and not part of the repository: the protocol
 # test suite in botocore's source distribution, at the locked version and hash, and a simulator of IAM policies. The

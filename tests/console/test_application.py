@@ -61,8 +61,13 @@ class Client:
                 mail_clock=lambda: self.now,
                 emit=self._emitted.append,
                 wake=lambda: None,
+                perform=None,
+                is_full=lambda: False,
                 own_names=frozenset(),
                 form_key=b"k" * 32,
+                reader=None,
+                refusal_retention=timedelta(days=7),
+                stopping=asyncio.Event(),
             )
         )
 

@@ -2,35 +2,20 @@
 
 import contextlib
 import smtplib
-import socket
-import struct
 from concurrent.futures import ThreadPoolExecutor
 from email import message_from_bytes
 
 import pytest
 
-from tests.kit.patience import PATIENCE, wait_until
+from tests.kit.patience import wait_until
 from tests.kit.peers.dns_server import SERVFAIL, Zone
+from tests.kit.peers.proxied_client import ProxiedClient
 from tests.kit.servers.running import System, logged
 from tests.kit.signed_mail import MESSAGE, sign, zone_of
 from waypost import testing
 
 AUTHORIZED, UNAUTHORIZED = "192.0.2.1", "198.51.100.9"
 """A client that may send mail for example.com, and a client that may not."""
-
-
-class Client(smtplib.SMTP):
-    """A mail client behind a load balancer, which sends the client's address in a PROXY header."""
-
-    def __init__(self, server, address):
-        self._address = address
-        super().__init__(*server.smtp, timeout=PATIENCE)
-
-    def _get_socket(self, host, port, timeout):
-        connection = socket.create_connection((host, port), timeout)
-        addresses = socket.inet_aton(self._address) + socket.inet_aton("10.0.0.1") + struct.pack("!HH", 4711, 25)
-        connection.sendall(struct.pack("!12sBBH", b"\r\n\r\n\0\r\nQUIT\n", 0x21, 0x11, len(addresses)) + addresses)
-        return connection
 
 
 def knows(server, *, works):
@@ -66,7 +51,7 @@ def enforcing():
 
 def send(system, address, message, *, peer, sender="ann@example.com", mail_options=(), rcpt_options=()):
     """Send a message and return its id."""
-    with Client(system.server, peer) as client:
+    with ProxiedClient(system.server, peer) as client:
         client.ehlo("mx.example.com")
         client.mail(sender, mail_options)
         client.rcpt(address, rcpt_options)

@@ -20,8 +20,6 @@ from waypost.api.operations.calls import Source
 from waypost.app.rate_limits import FailedSignatures
 from waypost.config.settings import ROWS, Settings
 from waypost.config.types import Endpoint
-from waypost.console import calls
-from waypost.console.calls import Call, Caller, Perform
 from waypost.domain import durations
 from waypost.domain.limits.rates import Limits
 from waypost.domain.mail import routes
@@ -33,6 +31,7 @@ from waypost.server.assembly.common import Common
 from waypost.server.opening import Refused
 
 if TYPE_CHECKING:
+    from waypost.console.calls import Call, Caller, Perform
     from waypost.console.parts import Setting
 
 PREFIX = "/console/"
@@ -83,10 +82,10 @@ class Console:
         await self._reader.close()
 
 
-def _calls_of(api: Api) -> Perform:
+def _calls_of(api: Api) -> "Perform":
     """Return the function with which the console runs calls of the API."""
 
-    async def perform(call: Call, caller: Caller) -> Mapping[str, Any]:
+    async def perform(call: "Call", caller: "Caller") -> Mapping[str, Any]:
         try:
             return await api.perform(
                 call.operation,
@@ -97,6 +96,8 @@ def _calls_of(api: Api) -> Perform:
                 agent=caller.user_agent,
             )
         except ApiError as error:
+            from waypost.console import calls  # noqa: PLC0415 - as below
+
             raise calls.Refused(error.code, error.status, error.message) from error
 
     return perform
@@ -105,7 +106,7 @@ def _calls_of(api: Api) -> Perform:
 def _application(
     common: Common,
     *,
-    perform: Perform,
+    perform: "Perform",
     failures: FailedSignatures,
     wake: Callable[[], None],
     reader: Reader,

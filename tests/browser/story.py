@@ -1,0 +1,118 @@
+"""A small shop with a day of mail: the same addresses, messages and times at each run.
+
+The tests of every page and the screenshots use it. The shop has addresses of each kind, and mail in each state: direct,
+forwarded, delivered, waiting, dead and refused. The virtual clock of its server ends at 10:00 UTC.
+"""
+
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from email.policy import SMTP
+
+from tests.browser.shop_mail import BUSY, DNS, LETTERS, PEERS
+from tests.kit.patience import wait_until
+from tests.kit.peers.dns_server import Zone
+from tests.kit.peers.mail_sink import Sink
+from tests.kit.peers.proxied_client import ProxiedClient
+from tests.kit.servers.failing_deliveries import FailingSystem
+from tests.kit.servers.running import logged
+from tests.kit.signed_mail import sign
+from waypost import testing
+
+SETTINGS = """
+clock = "virtual"
+hostname = "mail.shop.example"
+authentication = "enforce"
+dns = "{dns}"
+proxy_networks = "127.0.0.1/32"
+
+[[route]]
+match = "desk@shop.example"
+to = "{crm}"
+keep = true
+
+[[route]]
+match = "*@ledger.example"
+to = "smtp://mx.ledger.example:25"
+fault = "tempfail"
+
+[[route]]
+match = "*@press.example"
+to = "smtp://mx.press.example:25"
+fault = "permfail"
+
+[[route]]
+match = "archive@shop.example"
+to = "maildir:{directory}/archive"
+"""
+
+LINKS = {
+    "support@shop.example": "desk@shop.example",
+    "orders@shop.example": "fulfilment@shop.example",
+    "invoices@shop.example": "accounts@ledger.example",
+    "press@shop.example": "news@press.example",
+    "privacy@shop.example": "archive@shop.example",
+}
+"""The primary of each alias."""
+
+ALONE = ("hello@shop.example", "jobs@shop.example")
+"""Addresses without a link."""
+
+
+class Story(FailingSystem):
+    """The server of the shop. `now` is the time of its virtual clock at the end of the story."""
+
+    now: datetime
+
+    def tell(self):
+        """Create the addresses, and send the mail of the last twenty hours."""
+        for address in [*LINKS, *LINKS.values(), *ALONE]:
+            made = self.connect.create_email_address(InstanceId=self.instance_id, EmailAddress=address)
+            self.ids[address] = made["EmailAddressId"]
+        for alias, primary in LINKS.items():
+            self.link(alias, primary)
+        self._clock = datetime.fromisoformat(self.json("clock")["now"])
+        end = (self._clock + timedelta(days=2)).replace(hour=10, minute=0, second=0, microsecond=0)
+        for number, letter in enumerate(sorted([*BUSY, *LETTERS], key=lambda letter: -letter.minutes)):
+            self._wait_for(end - timedelta(minutes=letter.minutes))
+            self._send(letter, number)
+        self._wait_for(end)
+        self.now = end
+        self.wait_for_refusals("sale@shop.example")
+
+    def id_of(self, subject) -> str:
+        """Return the id of the newest message with this subject."""
+        every = [message for address in self.ids for message in self.inbox(address)]
+        return max(message["id"] for message in every if message["subject"] == subject)
+
+    def _wait_for(self, moment):
+        seconds = (moment - self._clock) // timedelta(seconds=1)
+        if seconds > 0:
+            self._clock = datetime.fromisoformat(self.advance(f"{seconds}s"))
+
+    def _send(self, letter, number):
+        domain = letter.sender.rpartition("@")[2]
+        octets = letter.message(self._clock, number).as_bytes(policy=SMTP)
+        if letter.is_signed:
+            octets = sign(octets, domain=domain.encode())
+        with ProxiedClient(self.server, PEERS[domain]) as client:
+            client.ehlo(f"mx.{domain}")
+            client.mail(letter.sender)
+            if client.rcpt(letter.recipient)[0] == 250:
+                client.data(octets)
+
+
+@contextmanager
+def told_story(directory):
+    """Run the server of the shop, with the mail of its day."""
+    with Zone(DNS) as zone, Sink() as crm:
+        host, port = zone.address
+        file = directory / "waypost.toml"
+        file.write_text(SETTINGS.format(dns=f"{host}:{port}", crm=crm.to, directory=directory), encoding="utf-8")
+        with testing.server("--config", str(file), "--authentication", "enforce") as server:
+            story = Story(server)
+            wait_until(lambda: any(event["works"] for event in logged(server, "dns_changed")))
+            story.tell()
+            yield story
+            story.connect.close()
+            log = server.log.read_text(encoding="utf-8")
+        assert "Traceback" not in log

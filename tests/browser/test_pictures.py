@@ -1,0 +1,73 @@
+"""The pictures of the console for the documentation. `make screenshots` writes them to `docs/images/console`.
+
+The pictures are the same at each run: the story has fixed names and times, and what differs (ids, ports and the date)
+is replaced in the page before the picture is taken.
+"""
+
+import io
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.browser.pages import PAGES
+from tests.browser.windows import NARROW, WIDE
+
+DIRECTORY = os.environ.get("WAYPOST_SCREENSHOTS")
+"""The directory for the pictures. Without it, the tests take the pictures, but do not keep them."""
+
+PICTURES = {"keys": "/keys"}
+"""The path of the view on each picture."""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_of_a_page_is_taken(new_window, story, name, theme):
+    keep(picture_of(new_window(story.server, theme=theme), story, name), f"{name}-{theme}.png")
+
+
+def test_a_picture_of_a_narrow_window_is_taken(new_window, story):
+    keep(picture_of(new_window(story.server, size=NARROW), story, "keys"), "narrow.png")
+
+
+def picture_of(window, story, name) -> Image.Image:
+    """Open a page, and return a picture of it with at most 256 colours."""
+    window.page.clock.set_fixed_time(story.now)
+    window.sign_in_at_once()
+    window.open(PAGES[PICTURES[name]](story))
+    window.page.evaluate(STEADY, replacements(story.now))
+    octets = window.page.screenshot(animations="disabled", caret="hide")
+    return Image.open(io.BytesIO(octets)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+
+
+def keep(picture, file):
+    if DIRECTORY:
+        Path(DIRECTORY).mkdir(parents=True, exist_ok=True)
+        picture.save(Path(DIRECTORY) / file, optimize=True)
+    assert picture.width in {WIDE[0], NARROW[0]}
+    assert len(picture.getcolors(256)) > 8
+
+
+def replacements(now):
+    """Return pairs of a regular expression and the text that replaces its matches."""
+    days = {now - timedelta(days=1): "23", now: "24"}
+    return [
+        [r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "01a205ae-34f2-7da0-8306-88b00bd32421"],
+        [r"\b(AKIA|ASIA)[A-Z2-7]{16}\b", "AKIAIOSFODNN7EXAMPLE"],
+        [r"127\.0\.0\.1:\d+", "127.0.0.1:8025"],
+        *([f"{day:%Y-%m-%d}", f"2026-11-{number}"] for day, number in days.items()),
+        *([f"{day:%d/%m/%Y}", f"{number}/11/2026"] for day, number in days.items()),
+        *([f"{day.day} {day:%b %Y}", f"{number} Nov 2026"] for day, number in days.items()),
+    ]
+
+
+STEADY = """
+(replacements) => {
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode())
+        for (const [pattern, text] of replacements)
+            walker.currentNode.data = walker.currentNode.data.replace(new RegExp(pattern, "g"), text);
+}
+"""
