@@ -95,6 +95,17 @@ class Client:
                 yield part
 
     @contextmanager
+    def stream(self, path: str, last_id: str, silence: float, **query: str | int | None) -> Iterator[Iterator[bytes]]:
+        """Send a GET request for a stream of events, and yield an iterator of its bytes, which are yielded as they
+        arrive.
+
+        The stream continues after the event with the id `last_id`; an empty id means that it begins now. If no byte
+        arrives for `silence` seconds, the connection is regarded as lost, and the iterator raises `NoServer`.
+        """
+        with self._answer(path, query, last_id=last_id, seconds=silence) as response:
+            yield iter(lambda: response.read1(PART), b"")
+
+    @contextmanager
     def _answer(
         self,
         path: str,
@@ -102,11 +113,13 @@ class Client:
         *,
         octets: bytes | None = None,
         kind: str = "",
+        last_id: str = "",
         seconds: float = 30.0,
     ) -> Iterator[Any]:
         query_string = urllib.parse.urlencode({name: value for name, value in query.items() if value is not None})
         shown = base64.b64encode(f"{self.key.id}:{self.key.secret}".encode()).decode()
-        headers = {"Authorization": f"Basic {shown}"} | ({"Content-Type": kind} if kind else {})
+        optional = {"Content-Type": kind, "Last-Event-ID": last_id}
+        headers = {"Authorization": f"Basic {shown}"} | {name: value for name, value in optional.items() if value}
         request = urllib.request.Request(f"http://{self.run.http}/_waypost/{path}?{query_string}", octets, headers)
         # Do not use a proxy that is set in the environment, because it could not connect to a loopback address of this
         # machine.
