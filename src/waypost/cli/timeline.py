@@ -12,6 +12,7 @@ from waypost.domain.mail.trace_events import (
     DeadEvent,
     DeferredEvent,
     DelayedEvent,
+    DeletedEvent,
     DeliveredEvent,
     LateBounceEvent,
     MovedEvent,
@@ -91,6 +92,8 @@ def _head(detail: TraceDetail) -> str:  # noqa: C901, PLR0912 - one case for eac
             return f"bounced later for {detail.address}: message {detail.bounce}"
         case SparedEvent():
             return f"no second copy for {detail.address}"
+        case DeletedEvent():
+            return f"the delivery to {detail.address} was deleted"
         case OtherEvent():
             return detail.kind
         case _:
@@ -122,7 +125,7 @@ def _details(detail: TraceDetail) -> Iterator[str]:
             yield detail.path and f"path: {detail.path}"
             yield detail.status and f"status {detail.status}"
             yield from _circumstances(detail.attempt)
-        case MovedEvent() | RedrivenEvent() | DelayedEvent() | NotNotifiedEvent() | SparedEvent():
+        case MovedEvent() | RedrivenEvent() | DelayedEvent() | NotNotifiedEvent() | SparedEvent() | DeletedEvent():
             yield detail.because
         case LateBounceEvent():
             yield detail.reply and f"the receiving system reported: {detail.reply}"

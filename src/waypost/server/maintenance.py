@@ -12,7 +12,7 @@ from functools import partial
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.directory import access_keys, idempotency, instances, sessions
-from waypost.app.mail import accept, indexing, retention
+from waypost.app.mail import accept, indexing, noting, retention
 from waypost.app.steps import repeat_step
 from waypost.domain.mail.retention import Rule
 from waypost.observe.incidents import Incidents
@@ -26,11 +26,14 @@ MOST_REFUSALS = 1_000
 REMOVALS_EVERY = 10.0
 """Seconds from the end of one search for deleted instances to the start of the next."""
 
-INDEX_EVERY = 0.5
-"""Seconds between two looks for mail that is not indexed."""
+NOTES_EVERY = 0.25
+"""Seconds between two looks for mail that is not noted."""
 
-INDEX_AGAIN = 10.0
-"""Seconds after which indexing continues if it failed."""
+NOTES_AGAIN = 10.0
+"""Seconds after which the notes continue if they failed."""
+
+TIDY_EVERY = 60.0
+"""Seconds between two deletions of old notes."""
 
 PLAN_AGE = timedelta(minutes=1)
 """How old a message must be before maintenance stores its planned deliveries. Normally, the server that accepted the
@@ -87,20 +90,25 @@ class Maintenance:
             await self._attempt(self.remove_deleted_instances, where="deleted instances")
             await asyncio.sleep(REMOVALS_EVERY)
 
-    async def run_index(self) -> None:
-        """Index new mail in rounds, until cancelled. If there is much new mail, the rounds take at most a quarter of
-        the time, because mail and API calls have priority.
+    async def run_notes(self) -> None:
+        """Note new mail and its events in rounds, and index the words of the mail, until cancelled.
+
+        If there is much to do, the rounds take at most a quarter of the time, because mail and API calls have priority.
         """
-        progress = indexing.Progress()
+        progress, tidied = noting.Progress(), 0.0
         while True:
-            began, is_full = time.monotonic(), False
+            began, has_more = time.monotonic(), False
             try:
-                is_full = (await indexing.run_round(self.store, self.mail_text, progress, self.mail_clock)).is_full
+                has_more = (await noting.run_round(self.store, progress, self.mail_clock)).is_full
+                has_more = await indexing.run_round(self.store, self.mail_text) or has_more
+                if began - tidied > TIDY_EVERY:
+                    await repeat_step(self.store.write, partial(noting.tidy, now=self.mail_clock()))
+                    tidied = began
             except Exception as error:  # noqa: BLE001 - as in `_attempt`
-                self.incidents.report(error, where="index of mail")
-                await asyncio.sleep(INDEX_AGAIN)
+                self.incidents.report(error, where="notes of mail")
+                await asyncio.sleep(NOTES_AGAIN)
             taken = time.monotonic() - began
-            await asyncio.sleep(3 * taken if is_full else INDEX_EVERY)
+            await asyncio.sleep(3 * taken if has_more else NOTES_EVERY)
 
     async def _attempt(self, job: Callable[[], Awaitable[None]], *, where: str) -> None:
         """Run a job. If it fails, log the error."""

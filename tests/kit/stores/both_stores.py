@@ -265,7 +265,8 @@ class Postgres:
 
 
 _EMPTY = """
-    DELETE FROM mail_words; DELETE FROM mail_entries; DELETE FROM mail_index_mark;
+    DELETE FROM mail_words; DELETE FROM mail_entries; DELETE FROM mail_marks; DELETE FROM mail_changes;
+    DELETE FROM mail_counts; DELETE FROM mail_flows;
     DELETE FROM notices_owed; DELETE FROM queue; DELETE FROM refusals; DELETE FROM routes;
     DELETE FROM planned_deliveries; DELETE FROM trace_events; DELETE FROM deliveries; DELETE FROM message_bodies;
     DELETE FROM messages_begun;

@@ -1,11 +1,13 @@
 """List all mail of an account, and all refusals of its mail."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from waypost.app import ports
 from waypost.app.mail.accept import LONGEST_TRANSFER
+from waypost.domain import errors
 from waypost.domain.mail import messages
 from waypost.domain.mail.delivery import Delivery
 from waypost.domain.mail.mail_filter import ALL_MAIL, MailFilter
@@ -49,10 +51,28 @@ def refusals(
         account,
         with_unowned=account == servers_owner,
         since=since,
-        after=None if after is None else int(after),
+        after=place_of_refusal(after),
         limit=limit,
     )
-    return Refusals([refusal for _, refusal in found], str(found[-1][0]) if len(found) == limit else None)
+    return Refusals([refusal for _, refusal in found], cursor_of_refusal(*found[-1]) if len(found) == limit else None)
+
+
+def cursor_of_refusal(number: int, refusal: ports.Refusal) -> str:
+    """Return the cursor of the page that begins after a refusal."""
+    return f"{round(refusal.at.timestamp() * 1000)}.{number}"
+
+
+def place_of_refusal(cursor: str | None) -> tuple[datetime, int] | None:
+    """Return the time and the number of the refusal in a cursor. Raises `errors.Invalid`."""
+    if cursor is None:
+        return None
+    if not _CURSOR.fullmatch(cursor):
+        raise errors.Invalid("`after` must be the `next` of the previous page of the same list.")
+    at, _, number = cursor.partition(".")
+    return messages.EPOCH + timedelta(milliseconds=int(at)), int(number)
+
+
+_CURSOR = re.compile("[0-9]{1,14}[.][0-9]{1,18}")
 
 
 def _cursor(after: str | None) -> tuple[str, str] | None:

@@ -5,7 +5,7 @@ transaction. Deleting a delivery removes the delivery's row from the store. When
 deleted, the message's trace and bytes are deleted too.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -102,10 +102,19 @@ def purge_some(
     """
     of_message = {delivery.message_id: delivery for delivery in going}
     gone = tx.remove_delivered(inbox, sorted(of_message))
-    ended = tx.end_messages(gone, now=now)
+    left = end_messages(tx, {message_id: of_message[message_id].size for message_id in gone}, now=now)
+    return [of_message[message_id] for message_id in gone], left
+
+
+def end_messages(tx: ports.WriteTx, sizes: Mapping[str, int], *, now: datetime) -> list[str]:
+    """Delete those messages, given with their sizes, that have no delivery any more, and the bytes that no delivery
+    needs. The caller has locked the messages and removed deliveries.
+
+    Return the ids of deleted messages whose bytes are not deleted yet, like `purge_some`.
+    """
+    ended = tx.end_messages([*sizes], now=now)
     left, octets = [], 0
-    for message_id in gone:
-        size = of_message[message_id].size
+    for message_id, size in sizes.items():
         if message_id not in ended:
             tx.remove_octets_if_spent(message_id)
         elif octets + size > OCTETS_AT_ONCE:
@@ -113,7 +122,7 @@ def purge_some(
         else:
             octets += size
             tx.remove_octets(message_id)
-    return [of_message[message_id] for message_id in gone], left
+    return left
 
 
 async def plan(store: ports.Store, rules: Sequence[Rule], *, now: datetime) -> AsyncIterator[Purge]:

@@ -60,7 +60,7 @@ def search(
     return Results(
         found=[(hit.delivery, hit.message) for hit in hits],
         next=str(hits[-1].number) if len(hits) == limit else None,
-        indexed_until=None if indexing.indexed(tx) else tx.index_mark().received_at or messages.EPOCH,
+        indexed_until=indexing.indexed_until(tx),
     )
 
 
@@ -124,20 +124,21 @@ def _refusals(
     because one page compares at most `REFUSALS_READ` refusals with the query.
     """
     found: list[ports.Refusal] = []
-    place = None if after is None else _number(after)
     numbered = tx.refusals_in(
         account,
         with_unowned=account == servers_owner,
         since=max(since, query.filters.since or since),
-        after=place,
+        after=mailbox.place_of_refusal(after),
         limit=REFUSALS_READ,
     )
     for number, refusal in numbered:
         if _matches(refusal, query):
             found.append(refusal)
         if len(found) == limit:
-            return Results(refusals=found, next=str(number))
-    return Results(refusals=found, next=str(numbered[-1][0]) if len(numbered) == REFUSALS_READ else None)
+            return Results(refusals=found, next=mailbox.cursor_of_refusal(number, refusal))
+    return Results(
+        refusals=found, next=mailbox.cursor_of_refusal(*numbered[-1]) if len(numbered) == REFUSALS_READ else None
+    )
 
 
 def _matches(refusal: ports.Refusal, query: Query) -> bool:

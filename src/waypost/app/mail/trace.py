@@ -16,6 +16,7 @@ from waypost.domain.mail.planned import PlannedDelivery
 from waypost.domain.mail.trace_events import (
     AcceptedEvent,
     CheckedEvent,
+    DeletedEvent,
     DeliveredEvent,
     QueuedEvent,
     SparedEvent,
@@ -121,7 +122,12 @@ def message_details(tx: ports.ReadTx, account: str, message_id: str) -> MessageD
         raise errors.NotFound(f"No message {message_id} was delivered to account {account}.")
     deliveries = tx.deliveries_of(account, message_id)
     theirs = {delivery.address.text for delivery in deliveries}
-    events = [event for event in tx.trace(message_id) if address_of(event.detail) in {"", *theirs}]
+    events = [
+        event
+        for event in tx.trace(message_id)
+        if address_of(event.detail) in {"", *theirs}
+        or (isinstance(event.detail, DeletedEvent) and event.detail.account == account)
+    ]
     beginning = tx.octets(message_id, start=0, limit=messages.HEADER_LIMIT)
     believed = trusted_results(beginning[: messages.end_of_header(beginning)], message.authserv_id)
     return MessageDetails(message, deliveries, events, believed)

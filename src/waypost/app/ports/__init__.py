@@ -12,7 +12,20 @@ files into `ReadTx` and `WriteTx`.
 from waypost.app.ports.calls import CallKey, RememberedCall
 from waypost.app.ports.directory import Description, Owners, SearchPage
 from waypost.app.ports.limits import Counts, LimitState, Times
-from waypost.app.ports.mail_index import Hit, IndexMark, MailEntry, MailText
+from waypost.app.ports.mail_changes import (
+    CHANGES_LOCK,
+    NEW_MESSAGE,
+    REMOVAL,
+    Change,
+    Count,
+    Event,
+    Flow,
+    MailMark,
+    NewChange,
+    NotedDelivery,
+)
+from waypost.app.ports.mail_index import Hit, MailEntry, NotIndexed
+from waypost.app.ports.mail_reader import CleanHtml, MailReader, MailText, PartOctets, ReadMessage
 from waypost.app.ports.notices import OWNER_OF_LOOP, Owed, Owing
 from waypost.app.ports.outside import Authenticator, Clock
 from waypost.app.ports.queue import Claimed, DeadLetter, Held, QueueLine, Waiting
@@ -20,24 +33,38 @@ from waypost.app.ports.refusals import Refusal
 from waypost.app.ports.store import ReadTx, Store, StoreUnavailable, TookTooLong, WriteTx
 
 __all__ = [
+    "CHANGES_LOCK",
+    "NEW_MESSAGE",
     "OWNER_OF_LOOP",
+    "REMOVAL",
     "Authenticator",
     "CallKey",
+    "Change",
     "Claimed",
+    "CleanHtml",
     "Clock",
+    "Count",
     "Counts",
     "DeadLetter",
     "Description",
+    "Event",
+    "Flow",
     "Held",
     "Hit",
-    "IndexMark",
     "LimitState",
     "MailEntry",
+    "MailMark",
+    "MailReader",
     "MailText",
+    "NewChange",
+    "NotIndexed",
+    "NotedDelivery",
     "Owed",
     "Owing",
     "Owners",
+    "PartOctets",
     "QueueLine",
+    "ReadMessage",
     "ReadTx",
     "Refusal",
     "RememberedCall",

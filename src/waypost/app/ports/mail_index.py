@@ -11,22 +11,13 @@ from waypost.domain.mail.mail_search import Phrase
 from waypost.domain.mail.messages import Message
 
 
-class MailText(Protocol):
-    """Reads the text of messages."""
-
-    async def text_of(self, raw: bytes) -> str:
-        """Return the readable text of a message, for a search. `raw` may be only the beginning of the message."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailEntry:
     """What the index has of a message for one account: words, separated by spaces."""
 
-    message_id: str
+    number: int
+    """The place of the message in the index."""
     account: str
-    """The account; empty if the message has no delivery, so that it is not looked at again."""
-    received_at: datetime
     sender: str
     recipients: str
     """The words of the recipients that the account may see."""
@@ -35,13 +26,12 @@ class MailEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class IndexMark:
-    """How far the index is."""
+class NotIndexed:
+    """A message that was noted for an account, and whose words are not in the index."""
 
-    message_id: str
-    """The index has the messages with ids up to this one, except those that were committed late."""
-    received_at: datetime | None
-    """When this message was accepted; None if nothing is indexed."""
+    number: int
+    account: str
+    message: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +55,12 @@ class ReadMailIndex(Protocol):
         """
         ...
 
-    def index_mark(self) -> IndexMark:
-        """Return how far the index is."""
+    def not_indexed(self, *, limit: int) -> list[NotIndexed]:
+        """Return up to `limit` noted messages whose words are not in the index, newest first."""
         ...
 
-    def not_indexed(self, *, after: str, until: str, limit: int) -> list[Message]:
-        """Return up to `limit` messages of all accounts that are not indexed, ordered by id, with ids greater than
-        `after` and at most `until`. Messages with planned deliveries are left out.
-        """
-        ...
-
-    def id_beyond(self, after: str, *, count: int) -> str:
-        """Return the id of the message that is `count` messages after the id `after`; empty if there are fewer."""
-        ...
-
-    def recipients_in(self, message_ids: Sequence[str]) -> list[tuple[str, str, str]]:
-        """Return the message id, the account and the recipients of each delivery of these messages. The recipients are
-        the address, the recipient as the sender wrote it, and the alias, separated by spaces.
-        """
+    def oldest_not_indexed(self) -> datetime | None:
+        """Return when the oldest noted message was accepted whose words are not in the index; None if there is none."""
         ...
 
 
@@ -90,11 +68,11 @@ class WriteMailIndex(Protocol):
     """Methods that change the index."""
 
     def add_to_index(self, entries: Sequence[MailEntry]) -> None:
-        """Add entries to the index. Entries that the index already has, and entries of messages that were deleted
-        meanwhile, are left out.
+        """Add words to the index. Entries that the index already has, and entries of mail that was deleted meanwhile,
+        are left out.
         """
         ...
 
-    def put_index_mark(self, mark: IndexMark) -> None:
-        """Record how far the index is."""
+    def remove_from_index(self, message_ids: Sequence[str]) -> None:
+        """Remove the entries of those messages that an account has no delivery of any more."""
         ...

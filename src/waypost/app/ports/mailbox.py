@@ -25,12 +25,12 @@ class ReadMailbox(Protocol):
         ...
 
     def refusals_in(
-        self, account: str, *, with_unowned: bool, since: datetime, after: int | None, limit: int
+        self, account: str, *, with_unowned: bool, since: datetime, after: tuple[datetime, int] | None, limit: int
     ) -> list[tuple[int, Refusal]]:
         """Return up to `limit` refusals at or after the time `since`, with their numbers, newest first. The refusals
         happened while the account owned the recipient's address or, if `with_unowned` is true, while no account owned
         it.
 
-        `after` is the number of the last refusal on the previous page.
+        `after` is the time and the number of the last refusal on the previous page.
         """
         ...

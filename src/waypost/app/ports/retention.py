@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from waypost.domain.mail.delivery import Delivery
 from waypost.domain.mail.retention import Delivered, Inbox
 
 
@@ -33,6 +34,18 @@ class WriteRetention(Protocol):
 
         Return the ids of the messages whose deliveries were deleted.
         """
+        ...
+
+    def hold_messages(self, message_ids: Sequence[str]) -> None:
+        """Lock messages until the transaction ends, so that no other transaction changes their deliveries."""
+        ...
+
+    def cancel_queued(self, deliveries: Sequence[Delivery]) -> None:
+        """Remove deliveries from the queue, even if a worker has claimed them."""
+        ...
+
+    def remove_deliveries(self, deliveries: Sequence[Delivery]) -> None:
+        """Delete deliveries that are not queued. The caller has locked their messages."""
         ...
 
     def end_messages(self, message_ids: Sequence[str], *, now: datetime) -> list[str]:

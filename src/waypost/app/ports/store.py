@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 from waypost.app.ports.access_keys import ReadAccessKeys, WriteAccessKeys
 from waypost.app.ports.calls import WriteCalls
 from waypost.app.ports.directory import ReadDirectory, WriteDirectory
+from waypost.app.ports.mail_changes import ReadMailChanges, WriteMailChanges
 from waypost.app.ports.mail_index import ReadMailIndex, WriteMailIndex
 from waypost.app.ports.mailbox import ReadMailbox
 from waypost.app.ports.messages import ReadMessages, WriteMessages
@@ -43,6 +44,7 @@ class ReadTx(
     ReadRoutes,
     ReadMessages,
     ReadMailbox,
+    ReadMailChanges,
     ReadMailIndex,
     ReadQueue,
     ReadNotices,
@@ -61,6 +63,7 @@ class WriteTx(
     WriteSessions,
     WriteRoutes,
     WriteMessages,
+    WriteMailChanges,
     WriteMailIndex,
     WriteQueue,
     WriteNotices,

@@ -186,6 +186,16 @@ class SparedEvent:
     because: Because
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletedEvent:
+    """A delivery was deleted on request. The message is kept for its other deliveries."""
+
+    kind: ClassVar[str] = "deleted"
+    address: Address
+    account: Annotated[str, "the account of the delivery"]
+    because: Because
+
+
 @dataclass(frozen=True, slots=True)
 class OtherEvent:
     """An event that another version of the server wrote and that this version cannot read. All its members are kept."""
@@ -213,6 +223,7 @@ KnownEvent = (
     | NotNotifiedEvent
     | LateBounceEvent
     | SparedEvent
+    | DeletedEvent
 )
 """All kinds of events that this version writes."""
 

@@ -211,6 +211,12 @@ def trace(found: Sequence[Row]) -> list[TraceEvent]:
     ]
 
 
+def trace_event(row: Row) -> TraceEvent:
+    """Read one event of a trace."""
+    at, kind, members = row
+    return TraceEvent(from_milliseconds(at), trace_events.from_members(kind, json.loads(members)))
+
+
 def of_first_events(events: Sequence[TraceEvent]) -> str:
     """Write the first events of a trace as JSON."""
     return to_json([_of_event(event) for event in events])

@@ -50,8 +50,8 @@ class PostgresQueries(Transaction):
     def _match(self, account: str, phrases: Sequence[Phrase]) -> str:
         return mail_match.match(account, phrases)
 
-    def _add_words(self, number: int, entry: ports.MailEntry) -> None:
-        self._run("add_mail_vector", number, mail_match.vector(entry))
+    def _add_words(self, entry: ports.MailEntry) -> None:
+        self._run("add_mail_vector", entry.number, mail_match.vector(entry))
 
     def _list(self, texts: Sequence[str]) -> list[str]:
         return list(texts)

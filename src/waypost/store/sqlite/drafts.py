@@ -110,7 +110,7 @@ class Drafting(Transaction):
     def _match(self, account: str, phrases: object) -> NoReturn:  # noqa: ARG002
         raise NeedsTurn
 
-    def _add_words(self, number: int, entry: object) -> NoReturn:  # noqa: ARG002
+    def _add_words(self, entry: object) -> NoReturn:  # noqa: ARG002
         raise NeedsTurn
 
 

@@ -105,9 +105,9 @@ class SqliteTransaction(Transaction):
     def _match(self, account: str, phrases: Sequence[Phrase]) -> str:
         return mail_match.match(account, phrases)
 
-    def _add_words(self, number: int, entry: ports.MailEntry) -> None:
+    def _add_words(self, entry: ports.MailEntry) -> None:
         words = (entry.sender, entry.recipients, entry.subject, entry.body)
-        self._run("add_mail_words", number, entry.account, *words)
+        self._run("add_mail_words", entry.number, entry.account, *words)
 
     def _ask(self, query: str, parameters: Sequence[Any]) -> list[Any]:
         return self.connection.execute(query, bindable(parameters)).fetchall()

@@ -8,6 +8,7 @@ As in `app/ports/`, each file covers one subject. The subclass for each database
 from waypost.store.common.transaction.access_keys import AccessKeyQueries
 from waypost.store.common.transaction.calls import CallQueries
 from waypost.store.common.transaction.directory import DirectoryQueries
+from waypost.store.common.transaction.mail_changes import MailChangeQueries
 from waypost.store.common.transaction.mailbox import MailboxQueries
 from waypost.store.common.transaction.messages import MessageQueries
 from waypost.store.common.transaction.notices import NoticeQueries
@@ -30,6 +31,7 @@ class Transaction(
     NoticeQueries,
     RefusalQueries,
     RetentionQueries,
+    MailChangeQueries,
 ):
     """The implementation of `ports.WriteTx` on one connection. On a read-only connection, only the methods of
     `ports.ReadTx` work.

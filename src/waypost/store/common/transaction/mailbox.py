@@ -14,7 +14,7 @@ _AFTER_ALL_IDS = "~"
 """A string that sorts after every id."""
 
 _AFTER_ALL_NUMBERS = 2**62
-"""A number that is greater than the number of every refusal."""
+"""A number that is greater than every time."""
 
 
 class MailboxQueries(Statements):
@@ -38,11 +38,11 @@ class MailboxQueries(Statements):
         return [rows.delivery_and_message(row) for row in found]
 
     def refusals_in(
-        self, account: str, *, with_unowned: bool, since: datetime, after: int | None, limit: int
+        self, account: str, *, with_unowned: bool, since: datetime, after: tuple[datetime, int] | None, limit: int
     ) -> list[tuple[int, ports.Refusal]]:
         accounts = (account, "" if with_unowned else account)
-        before = _AFTER_ALL_NUMBERS if after is None else after
-        found = self._all("refusals_in", *accounts, before, kinds.to_milliseconds(since), limit)
+        place = (_AFTER_ALL_NUMBERS, 0) if after is None else (kinds.to_milliseconds(after[0]), after[1])
+        found = self._all("refusals_in", *accounts, *place, kinds.to_milliseconds(since), limit)
         return [(row[-1], rows.refusal(row)) for row in found]
 
 

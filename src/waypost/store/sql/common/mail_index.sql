@@ -29,55 +29,30 @@ FROM (
 {sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
 ORDER BY page.number DESC;
 
--- name: index_mark()
--- Returns how far the index is.
-SELECT message_id, received_at FROM mail_index_mark;
+-- name: not_indexed(limit)
+-- Returns messages whose words are not in the index, newest first, with the numbers and accounts of their entries.
+SELECT {m.messages}, e.number, e.account FROM mail_entries AS e
+{sqlite: CROSS} JOIN messages AS m ON m.id = e.message_id
+WHERE {sqlite: e.is_indexed = 0}{postgres: NOT e.is_indexed} ORDER BY e.number DESC LIMIT :limit;
 
--- name: put_index_mark(message_id, received_at)
--- Records how far the index is.
-INSERT INTO mail_index_mark (place, message_id, received_at) VALUES ('index', :message_id, :received_at)
-ON CONFLICT (place) DO UPDATE SET message_id = excluded.message_id, received_at = excluded.received_at;
+-- name: oldest_not_indexed()
+-- Returns the number of the oldest entry whose words are not in the index.
+SELECT min(number) FROM mail_entries WHERE {sqlite: is_indexed = 0}{postgres: NOT is_indexed};
 
--- name: not_indexed(after, until, limit)
--- Returns the messages in a range of ids that are complete and not indexed.
-SELECT {m.messages} FROM messages AS m
-WHERE m.id > :after AND m.id <= :until
-    AND NOT EXISTS (SELECT 1 FROM mail_entries AS e WHERE e.message_id = m.id)
-    AND NOT EXISTS (SELECT 1 FROM planned_deliveries AS p WHERE p.message_id = m.id)
-ORDER BY m.id LIMIT :limit;
-
--- name: id_beyond(after, skipped)
--- Returns the id of the message that comes some messages after an id.
-SELECT id FROM messages WHERE id > :after ORDER BY id LIMIT 1 OFFSET :skipped;
-
--- name: recipients_in(message_ids)
--- Returns the accounts and recipients of the deliveries of the listed messages.
-SELECT message_id, account, address || ' ' || sent_to || ' ' || coalesce(via, '') FROM deliveries
-WHERE message_id {in :message_ids} ORDER BY message_id, account, email_address_id;
-
--- name: add_mail_entry(account, message_id, first, last)
--- Adds an entry, and returns its number: the next in a range. The range contains the numbers of one millisecond. Nothing
--- is added if the index has the entry, or if the account no longer has a delivery of the message. An empty account stands
--- for a message without deliveries.
-INSERT INTO mail_entries (number, account, message_id)
-SELECT coalesce((SELECT max(number) + 1 FROM mail_entries WHERE number >= :first AND number <= :last), :first),
-       :account, :message_id
-WHERE CASE WHEN :account = '' THEN EXISTS (SELECT 1 FROM messages AS m WHERE m.id = :message_id)
-           ELSE EXISTS (SELECT 1 FROM deliveries AS d WHERE d.message_id = :message_id AND d.account = :account) END
-ON CONFLICT DO NOTHING RETURNING number;
-
--- name: remove_words_without_delivery(message_ids)
--- Removes the words of those listed messages that an account has no delivery of.
-DELETE FROM mail_words WHERE {sqlite: rowid}{postgres: number} IN (
-    SELECT e.number FROM mail_entries AS e
-    WHERE e.message_id {in :message_ids} AND NOT EXISTS (
-        SELECT 1 FROM deliveries AS d WHERE d.message_id = e.message_id AND d.account = e.account
-    )
-);
+-- name: mark_indexed(number)
+-- Records that the words of an entry are in the index. Returns no row if this was recorded before, or if the entry was
+-- removed.
+UPDATE mail_entries SET is_indexed = {sqlite: 1}{postgres: true}
+WHERE number = :number AND {sqlite: is_indexed = 0}{postgres: NOT is_indexed} RETURNING 1;
 
 -- name: remove_entries_without_delivery(message_ids)
--- Removes the entries of those listed messages that an account has no delivery of.
+-- Removes the entries of those listed messages that an account has no delivery of, and returns their numbers.
 DELETE FROM mail_entries
 WHERE message_id {in :message_ids} AND NOT EXISTS (
     SELECT 1 FROM deliveries AS d WHERE d.message_id = mail_entries.message_id AND d.account = mail_entries.account
-);
+)
+RETURNING number;
+
+-- name: remove_mail_words(number)
+-- Removes the words of an entry. The entry is removed first, so that no other transaction can add words to it.
+DELETE FROM mail_words WHERE {sqlite: rowid}{postgres: number} = :number;

@@ -97,17 +97,17 @@ FROM (
 {sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
 ORDER BY d.message_id DESC, d.email_address_id DESC;
 
--- name: refusals_in(account, other_account, before, since, limit)
+-- name: refusals_in(account, other_account, before_at, before, since, limit)
 -- Returns a page of the refusals of one account or, if `other_account` is empty, of this account and of no account,
 -- with their numbers, newest first.
 SELECT {refusals}, number FROM (
     SELECT * FROM (
-        SELECT * FROM refusals WHERE account = :account AND number < :before AND at >= :since
-        ORDER BY number DESC LIMIT :limit
+        SELECT * FROM refusals WHERE account = :account AND (at, number) < (:before_at, :before) AND at >= :since
+        ORDER BY at DESC, number DESC LIMIT :limit
     ) AS own
     UNION
     SELECT * FROM (
-        SELECT * FROM refusals WHERE account = :other_account AND number < :before AND at >= :since
-        ORDER BY number DESC LIMIT :limit
+        SELECT * FROM refusals WHERE account = :other_account AND (at, number) < (:before_at, :before) AND at >= :since
+        ORDER BY at DESC, number DESC LIMIT :limit
     ) AS others
-) AS found ORDER BY number DESC LIMIT :limit;
+) AS found ORDER BY at DESC, number DESC LIMIT :limit;

@@ -15,6 +15,14 @@ DELETE FROM deliveries
 WHERE message_id {in :message_ids} AND account = :account AND address_key = :address_key AND status = 'delivered'
 RETURNING message_id;
 
+-- name: cancel_queued(message_ids, email_address_ids)
+-- Removes deliveries from the queue, whatever their claims are.
+DELETE FROM queue WHERE (message_id, email_address_id) {in :message_ids, :email_address_ids};
+
+-- name: remove_deliveries(message_ids, email_address_ids)
+-- Removes deliveries that are not queued.
+DELETE FROM deliveries WHERE (message_id, email_address_id) {in :message_ids, :email_address_ids};
+
 -- name: remove_traces_without_delivery(message_ids)
 -- Removes the traces of those listed messages that have no delivery, before the messages themselves are removed.
 DELETE FROM trace_events

@@ -9,7 +9,3 @@ VALUES (:number, :account, :sender, :recipients, :subject, :body);
 -- Merges segments of the index, at most the given number of pages, because a longer transaction would delay other
 -- writes.
 INSERT INTO mail_words (mail_words, rank) VALUES ('merge', :pages);
-
--- name: keep_messages(ids)
--- Does nothing: no lock is needed, because SQLite has a single writer.
-SELECT :ids;

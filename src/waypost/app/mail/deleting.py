@@ -1,0 +1,117 @@
+"""Delete mail of an account on request.
+
+Many small transactions delete the mail, so that they do not delay other mail and API calls. If the deletion fails on
+the way, the completed steps remain in effect.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from waypost.app import ports
+from waypost.app.mail import accept, retention
+from waypost.app.steps import Step, repeat_step, run_steps
+from waypost.domain import errors
+from waypost.domain.mail.delivery import Delivery, Status
+from waypost.domain.mail.trace_events import DeletedEvent, TraceEvent
+
+AT_ONCE = 100
+"""The maximum number of deliveries that one transaction deletes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What one step has deleted."""
+
+    deliveries: int
+    octets_left: Sequence[str]
+    """The ids of deleted messages whose bytes are not deleted yet (`accept.forget_octets`)."""
+
+
+async def delete(store: ports.Store, account: str, ids: Sequence[str], *, cancel: bool, clock: ports.Clock) -> int:
+    """Delete deliveries of an account. Return how many were deleted. An id is that of a delivery, or that of a message,
+    which stands for all of its deliveries to the account.
+
+    A message is deleted with its last delivery. Otherwise its trace records which delivery was deleted. A delivery that
+    is queued is deleted only if `cancel` is true. The sender then gets no notice about it. An attempt that is in
+    progress may still deliver the mail.
+
+    Raises `errors.NotFound` for an id that the account does not have, and `errors.Conflict` for a queued delivery if
+    `cancel` is false. If this happens in the first step, nothing is deleted.
+    """
+    given = list(dict.fromkeys(ids))
+
+    def step(tx: ports.WriteTx, rest: Sequence[str] | None) -> Step[Deleted, Sequence[str]]:
+        return delete_some(tx, account, given if rest is None else rest, cancel=cancel, now=clock())
+
+    count = 0
+    async for done in run_steps(store.write, step):
+        count += done.deliveries
+        for message_id in done.octets_left:
+            await repeat_step(store.write, partial(accept.forget_octets, message_id=message_id))
+    return count
+
+
+def delete_some(
+    tx: ports.WriteTx, account: str, ids: Sequence[str], *, cancel: bool, now: datetime
+) -> Step[Deleted, Sequence[str]]:
+    """Delete up to `AT_ONCE` deliveries. The position of the next step is the list of the ids that are left."""
+    tx.hold(ports.CHANGES_LOCK)
+    going: list[Delivery] = []
+    rest = list(ids)
+    while rest and len(going) < AT_ONCE:
+        found = _deliveries(tx, account, rest[0])
+        going += found[: AT_ONCE - len(going)]
+        if len(going) == AT_ONCE and going[-1] != found[-1]:
+            break
+        rest.pop(0)
+    held = sorted({delivery.message_id for delivery in going})
+    tx.hold_messages(held)
+    wanted = {delivery.id for delivery in going}
+    there = [(one, message) for one, message in tx.deliveries_listed(account, held) if one.id in wanted]
+    _delete(tx, [delivery for delivery, _ in there], cancel=cancel, now=now)
+    left = retention.end_messages(tx, {message.id: message.size for _, message in there}, now=now)
+    return Step(Deleted(len(there), left), rest or None)
+
+
+def _deliveries(tx: ports.ReadTx, account: str, wanted: str) -> list[Delivery]:
+    """Return the deliveries that an id stands for. Raises `errors.NotFound`."""
+    message_id, _, email_address_id = wanted.partition(".")
+    if not email_address_id:
+        found = tx.deliveries_of(account, message_id)
+    else:
+        delivery = tx.delivery(message_id, email_address_id)
+        found = [delivery] if delivery and delivery.account == account else []
+    if not found:
+        raise errors.NotFound(f"Account {account} has no message or delivery {wanted}.")
+    return found
+
+
+def _delete(tx: ports.WriteTx, deliveries: Sequence[Delivery], *, cancel: bool, now: datetime) -> None:
+    """Delete deliveries whose messages are held, and record it."""
+    queued = [delivery for delivery in deliveries if delivery.status is Status.QUEUED]
+    if queued and not cancel:
+        raise errors.Conflict(
+            f"Delivery {queued[0].id} waits for its next attempt. To delete it, cancel it in the same request "
+            "(`cancel`)."
+        )
+    tx.cancel_queued(queued)
+    tx.remove_deliveries(deliveries)
+    because = "The mail was deleted on request."
+    for delivery in deliveries:
+        event = DeletedEvent(address=delivery.address.text, account=delivery.account, because=because)
+        tx.add_events(delivery.message_id, [TraceEvent(now, event)])
+    tx.add_changes(
+        [
+            ports.NewChange(
+                account=delivery.account,
+                message_id=delivery.message_id,
+                email_address_id=delivery.email_address_id,
+                kind="deleted",
+                at=now,
+                event=ports.REMOVAL,
+            )
+            for delivery in deliveries
+        ]
+    )

@@ -1,0 +1,214 @@
+"""Note new mail and its events after they were committed: for the text index, for clients that follow changes, and for
+counts. The acceptance of mail writes none of this.
+
+A message becomes visible when its transaction commits, which may be later than the commit of messages with greater ids.
+Therefore, a round looks for messages that are not noted in three places: among the ids after the mark, among the ids
+shortly before the mark, and among the messages whose transfer was in progress in the last round. Each round also checks
+a few of the other messages, so that after some time all of them have been checked. The mark and the notes are durable,
+and a message or event is noted once, however many servers look for it.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+
+from waypost.app import ports
+from waypost.domain.mail import messages
+from waypost.domain.mail.messages import Message
+from waypost.domain.mail.trace_events import address_of
+
+AT_ONCE = 250
+"""The maximum number of messages, and of events, that one round notes."""
+
+WINDOW = timedelta(seconds=5)
+"""How far before the mark each round looks for messages and events that were committed late."""
+
+CHECKED_EACH = 100
+"""The number of older messages that each round checks."""
+
+TRANSFERS = 1_000
+"""The maximum number of transfers in progress that are remembered."""
+
+COUNTED = timedelta(days=1)
+"""How long counts are kept."""
+
+FOLLOWED = timedelta(hours=1)
+"""How old messages and events may be to be noted as changes. Older ones are from before the first start of the job."""
+
+CHANGES_KEPT = 100_000
+"""The number of changes that are kept, for clients that continue after an interruption."""
+
+TIDIED_AT_ONCE = 1_000
+"""The maximum number of old changes and counts that one transaction deletes."""
+
+MESSAGES, EVENTS = "messages", "events"
+"""The names of the two marks."""
+
+_AFTER_ALL_IDS = "~"
+_COUNTED_KINDS = {"delivered", "deferred", "dead"}
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a process remembers from one round to the next."""
+
+    in_transfer: set[str] = field(default_factory=set)
+    """The ids of the messages whose transfer was in progress in the last round."""
+    checked: str = ""
+    """The id up to which older messages have been checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a round notes."""
+
+    messages: Sequence[Message]
+    events: Sequence[ports.Event]
+    deliveries: Sequence[ports.NotedDelivery]
+    """The deliveries of these messages, and of the messages of these events."""
+    marks: dict[str, ports.MailMark]
+    """The new marks."""
+    is_full: bool
+    """Whether there may be more to note now."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to note."""
+        return not (self.messages or self.events)
+
+
+def look(tx: ports.ReadTx, progress: Progress, now: datetime) -> Found:
+    """Return what is not noted, and update the progress."""
+    mark = tx.mail_mark(MESSAGES)
+    new = tx.not_noted(after=mark.message_id, until=_AFTER_ALL_IDS, limit=AT_ONCE)
+    last_event = tx.mail_mark(EVENTS).at
+    since = last_event - WINDOW if last_event else now - FOLLOWED
+    events = tx.events_not_noted(since=max(since, messages.EPOCH), limit=AT_ONCE)
+    marks = {}
+    if new:
+        marks[MESSAGES] = ports.MailMark(new[-1].id, new[-1].received_at)
+    if events:
+        marks[EVENTS] = ports.MailMark("", events[-1].event.at)
+    found = {message.id: message for message in (*new, *_late(tx, mark, progress, now))}
+    ids = sorted({*found, *(event.message_id for event in events)})
+    deliveries = tx.deliveries_noted(ids) if ids else []
+    return Found(list(found.values()), events, deliveries, marks, AT_ONCE in (len(new), len(events)))
+
+
+def _late(tx: ports.ReadTx, mark: ports.MailMark, progress: Progress, now: datetime) -> list[Message]:
+    """Return messages with ids up to the mark that are not noted."""
+    late: list[Message] = []
+    if mark.at:
+        since = messages.new_id(max(mark.at - WINDOW, messages.EPOCH), 0, bytes(8))
+        late += tx.not_noted(after=since, until=mark.message_id, limit=AT_ONCE)
+    begun = set(tx.messages_begun(before=now + timedelta(days=1), limit=TRANSFERS))
+    for message_id in sorted(progress.in_transfer - begun):
+        late += tx.not_noted(after=message_id[:-1], until=message_id, limit=1)
+    progress.in_transfer = begun
+    until = min(tx.id_beyond(progress.checked, count=CHECKED_EACH) or mark.message_id, mark.message_id)
+    older = tx.not_noted(after=progress.checked, until=until, limit=AT_ONCE)
+    if len(older) < AT_ONCE:
+        progress.checked = "" if until == mark.message_id else until
+    return late + older
+
+
+def note(tx: ports.WriteTx, found: Found, *, now: datetime) -> None:
+    """Note what `look` has found."""
+    tx.hold(ports.CHANGES_LOCK)
+    by_message: dict[str, list[ports.NotedDelivery]] = defaultdict(list)
+    for delivery in found.deliveries:
+        by_message[delivery.message_id].append(delivery)
+    owned = [
+        (message, account)
+        for message in found.messages
+        for account in sorted({delivery.account for delivery in by_message[message.id]} or {""})
+    ]
+    noted = set(tx.note_messages(owned))
+    fresh = [(message, account) for message, account in owned if account and (message.id, account) in noted]
+    tx.add_changes([_new(message, account) for message, account in fresh if message.received_at > now - FOLLOWED])
+    changed = tx.add_changes([_change(event, by_message[event.message_id]) for event in found.events])
+    counts: Counter[tuple[str, int, str]] = Counter()
+    routed = {(one.message_id, one.email_address_id) for one in found.deliveries if one.destination}
+    for change in changed:
+        # A delivery to an inbox alone is counted with its message, also if it was planned and has an event.
+        if change.kind in _COUNTED_KINDS and (change.message_id, change.email_address_id) in routed:
+            counts[change.account, _minute(change.at), change.kind] += 1
+    _count_messages(tx, fresh, by_message, counts, since=now - COUNTED)
+    _add(tx, counts)
+    for place, mark in found.marks.items():
+        tx.put_mail_mark(place, mark)
+
+
+def _new(message: Message, account: str) -> ports.NewChange:
+    return ports.NewChange(
+        account=account,
+        message_id=message.id,
+        email_address_id="",
+        kind="new",
+        at=message.received_at,
+        event=ports.NEW_MESSAGE,
+    )
+
+
+def _change(event: ports.Event, deliveries: Sequence[ports.NotedDelivery]) -> ports.NewChange:
+    """Return the change for an event of a trace. If its delivery does not exist any more, the change has no account."""
+    address = address_of(event.event.detail)
+    of = next((delivery for delivery in deliveries if delivery.address == address), None)
+    return ports.NewChange(
+        account=of.account if of else "",
+        message_id=event.message_id,
+        email_address_id=of.email_address_id if of else "",
+        kind=event.event.kind,
+        at=event.event.at,
+        event=event.number,
+    )
+
+
+def _count_messages(
+    tx: ports.WriteTx,
+    fresh: Sequence[tuple[Message, str]],
+    by_message: dict[str, list[ports.NotedDelivery]],
+    counts: Counter[tuple[str, int, str]],
+    *,
+    since: datetime,
+) -> None:
+    """Count new messages, the deliveries that were complete at once, and the ways of all deliveries."""
+    flows: Counter[tuple[str, datetime, str, str, str]] = Counter()
+    for message, account in fresh:
+        if message.received_at < since:
+            continue
+        minute = _minute(message.received_at)
+        counts[account, minute, "accepted"] += 1
+        hour = message.received_at.replace(minute=0, second=0, microsecond=0)
+        for delivery in by_message[message.id]:
+            if delivery.account == account:
+                if not delivery.destination:
+                    counts[account, minute, "delivered"] += 1
+                flows[account, hour, delivery.address, delivery.via, delivery.destination] += 1
+    for (account, hour, address, via, destination), count in sorted(flows.items()):
+        tx.add_mail_flows(account, at=hour, flows=[ports.Flow(address, via, destination, count)])
+
+
+def _add(tx: ports.WriteTx, counts: Counter[tuple[str, int, str]]) -> None:
+    for (account, minute, kind), count in sorted(counts.items()):
+        tx.add_mail_counts(account, [ports.Count(minute, kind, count)])
+
+
+def _minute(at: datetime) -> int:
+    return int(at.timestamp()) // 60
+
+
+async def run_round(store: ports.Store, progress: Progress, clock: ports.Clock) -> Found:
+    """Note what is not noted yet, at most `AT_ONCE` messages and events, and return it."""
+    found = await store.long_read(partial(look, progress=progress, now=clock()), what="the mail that is not noted")
+    if not found.is_empty:
+        await store.write(partial(note, found=found, now=clock()))
+    return found
+
+
+def tidy(tx: ports.WriteTx, *, now: datetime) -> int:
+    """Delete some of the oldest changes and counts. Return how many were deleted."""
+    pruned = tx.prune_changes(kept=CHANGES_KEPT, limit=TIDIED_AT_ONCE)
+    return pruned + tx.forget_counts(before=now - COUNTED - timedelta(hours=1), limit=TIDIED_AT_ONCE)
