@@ -39,6 +39,7 @@ from waypost.domain.mail.routes import Route
 from waypost.host import certificates
 from waypost.host.clock import VirtualClock
 from waypost.inspection import asgi
+from waypost.inspection.operations import OPERATIONS
 from waypost.observe import events, logs
 from waypost.server import service as services
 from waypost.server.http.limits import HttpBounds
@@ -392,9 +393,11 @@ def test_each_event_is_emitted_somewhere():
 
 def test_each_path_of_the_inspection_api_is_documented():
     page = (ROOT / "docs" / "reference" / "inspection-api.md").read_text(encoding="utf-8")
-    source = SOURCES[Path(asgi.__file__)]
-    served = {path.replace("{id}", "ID") for path in re.findall(r'Route\("(/[^"]+)"', source)}
-    documented = set(re.findall(rf"`(?:GET|POST) {asgi.PREFIX}(/[\w/-]+)[?`]", page))
+    served = {f"{one.method} {one.path}".replace("{id}", "ID").replace("{number}", "N") for one in OPERATIONS}
+    documented = {
+        f"{method} {path}"
+        for method, path in re.findall(rf"`(GET|POST|DELETE) {asgi.PREFIX}(/[\w./-]+)[?`]", page)
+    }
     assert documented == served
 
 

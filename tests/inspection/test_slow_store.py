@@ -47,6 +47,8 @@ class Client:
             wake=lambda: None,
             advance=None,
             refusal_retention=timedelta(days=1),
+            reader=None,
+            feeds=None,
         )
 
     async def get(self, target):

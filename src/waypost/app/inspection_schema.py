@@ -320,6 +320,88 @@ class Advanced(TypedDict):
     now: Annotated[str, "the time after the advance"]
 
 
+class HeaderField(TypedDict):
+    """A header field."""
+
+    name: Annotated[str, "the name, as in the message"]
+    value: Annotated[str, "the decoded value"]
+
+
+class MessagePart(TypedDict):
+    """A part of a message."""
+
+    number: Annotated[int, "the position among all parts; the message itself is part 1"]
+    content_type: Annotated[str, "the media type in lower case, without parameters"]
+    charset: Annotated[str | None, "the charset that Content-Type names; null if it names none"]
+    filename: Annotated[str | None, "a file name that is safe to show and to save under; null if there is none"]
+    content_id: Annotated[str | None, "the Content-ID without angle brackets, to which `cid:` URLs refer"]
+    disposition: Annotated[str | None, "usually `inline` or `attachment`"]
+    size: Annotated[int, "the number of decoded bytes"]
+    depth: Annotated[int, "how many parts this part is inside of; 0 for the message itself"]
+    is_attachment: Annotated[bool, "whether a mail program lists the part as a file"]
+
+
+class MessageParts(TypedDict):
+    """The parts of a message."""
+
+    headers: Annotated[list[HeaderField], "the header fields, in order"]
+    parts: Annotated[list[MessagePart], "the parts, in order"]
+    html_part: Annotated[int | None, "the number of the HTML part to show; null if there is none"]
+    problems: Annotated[list[str], "a sentence for each thing that is wrong with the message"]
+
+
+class HtmlLink(TypedDict):
+    """A link in HTML."""
+
+    text: Annotated[str, "the text that a reader sees"]
+    target: Annotated[str, "the address that the link leads to"]
+    is_misleading: Annotated[bool, "whether the text looks like another address than the target"]
+
+
+class MessageHtml(TypedDict):
+    """The HTML of a message."""
+
+    html: Annotated[str, "the HTML, without scripts and other active content"]
+    part: Annotated[int, "the number of the part"]
+    remote: Annotated[int, "the number of references to remote pictures and styles in the original"]
+    links: Annotated[list[HtmlLink], "the links"]
+    problems: Annotated[list[str], "a sentence for each thing that was left out"]
+
+
+class Deleted(TypedDict):
+    """Deleted mail."""
+
+    deleted: Annotated[int, "the number of deliveries that were deleted"]
+
+
+class Counted(TypedDict):
+    """The counts of a minute or hour."""
+
+    start: Annotated[str, "when the minute or hour begins"]
+    accepted: Annotated[int, "accepted messages with a delivery to the account"]
+    delivered: Annotated[int, "deliveries that reached the inbox or the destination of a route"]
+    deferred: Annotated[int, "attempts that failed and are made again"]
+    refused: Annotated[int, "refusals"]
+    dead: Annotated[int, "deliveries that were given up"]
+
+
+class Way(TypedDict):
+    """The way of deliveries."""
+
+    address: Annotated[str, "the email address that the deliveries were for"]
+    alias: Annotated[str | None, "the alias that forwarded them; null if the address was addressed directly"]
+    destination: Annotated[str | None, "the destination of the route; null for the inbox"]
+    count: Annotated[int, "the number of deliveries in about the last day"]
+
+
+class Counts(TypedDict):
+    """Counts of mail."""
+
+    minutes: Annotated[list[Counted], "the minutes of the last hour, in order; the last is the current minute"]
+    hours: Annotated[list[Counted], "the hours of the last day, in order; the last is the current hour"]
+    ways: Annotated[list[Way], "the ways that most deliveries took, at most 500"]
+
+
 class Error(TypedDict):
     """An error."""
 
@@ -332,6 +414,11 @@ ANSWERS: dict[str, type] = {
     "GET /instance": OldestInstance,
     "GET /messages": Messages,
     "GET /messages/ID": MessageWithTrace,
+    "GET /messages/ID/parts": MessageParts,
+    "GET /messages/ID/html": MessageHtml,
+    "DELETE /messages/ID": Deleted,
+    "POST /messages/delete": Deleted,
+    "GET /counts": Counts,
     "GET /refusals": Refusals,
     "GET /search": Results,
     "GET /trace": Traced,

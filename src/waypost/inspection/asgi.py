@@ -1,8 +1,8 @@
 """The inspection API, which shows mail, its traces and explanations, and redrives dead letters.
 
-The API uses JSON over HTTP. Every path except `/_waypost/health` and `/_waypost/ready` requires HTTP Basic
-authentication with the id and the secret of an access key, and shows only the mail of that key's account. For each
-path, the table of routes in `application` names the action that the key's policy must allow.
+The API uses JSON over HTTP. Every path except `/_waypost/health`, `/_waypost/ready` and `/_waypost/openapi.json`
+requires HTTP Basic authentication with the id and the secret of an access key, and shows only the mail of that key's
+account. For each request, the table `operations` names the action that the key's policy must allow.
 """
 
 import asyncio
@@ -29,9 +29,15 @@ from waypost.domain import errors
 from waypost.domain.directory.instances import Tenant
 from waypost.domain.mail import mail_search
 from waypost.domain.mail.mail_filter import MailFilter
-from waypost.inspection import answers, guard, requests
-from waypost.inspection.guard import ADVANCE_CLOCK, INSPECT, REDRIVE, Guard
+from waypost.inspection import answers, guard, openapi, requests
+from waypost.inspection.content import ContentPages
+from waypost.inspection.counting import CountingPage
+from waypost.inspection.deleting import DeletingPages
+from waypost.inspection.following import FollowingPage
+from waypost.inspection.guard import Guard
+from waypost.inspection.operations import OPERATIONS, Operation
 from waypost.inspection.queue import QueuePages
+from waypost.net.feeds import Feeds
 from waypost.observe import events
 
 T = TypeVar("T")
@@ -58,39 +64,40 @@ def application(
     refusal_retention: timedelta,
     own_names: frozenset[str] = frozenset(),
     is_full: Callable[[], bool] = lambda: False,
+    reader: ports.MailReader,
+    feeds: Feeds,
 ) -> Starlette:
     """Return the inspection API as an ASGI application.
 
     `own_names` are the host names, in lower case, that clients may use in addition to IP addresses and localhost.
     `clock` is the clock for access keys, and `mail_clock` is the clock for mail. `wake` tells the worker that there are
     new deliveries to attempt. `advance` advances the mail clock; it is None if mail uses the real time. `is_full`
-    returns whether the disk has too little space to accept mail.
+    returns whether the disk has too little space to accept mail. `reader` reads the content of messages, and `feeds`
+    are the changes to the mail of each account (`following.feeds`).
     """
     keeper = Guard(store, failures=failures, clock=clock, emit=emit, own_names=own_names)
     pages = _Pages(store, deployment, mail_clock, refusal_retention, report=keeper.report, is_full=is_full)
-    queue = QueuePages(store, deployment, mail_clock, wake, advance)
+    found: Sequence[object] = (
+        pages,
+        QueuePages(store, deployment, mail_clock, wake, advance),
+        ContentPages(store, reader, PREFIX),
+        DeletingPages(store, mail_clock),
+        CountingPage(store, deployment, mail_clock),
+        FollowingPage(feeds),
+    )
     routes = [
-        Route("/health", keeper.open(pages.health)),
-        Route("/ready", keeper.open(pages.ready)),
-        Route("/instance", keeper.page(pages.instance, INSPECT)),
-        Route("/messages", keeper.page(pages.messages, INSPECT)),
-        Route("/messages/{id}", keeper.page(pages.message, INSPECT)),
-        Route("/messages/{id}/raw", keeper.page(pages.raw, INSPECT)),
-        Route("/refusals", keeper.page(pages.refusals, INSPECT)),
-        Route("/search", keeper.page(pages.search, INSPECT)),
-        Route("/trace", keeper.page(pages.traced, INSPECT)),
-        Route("/explain", keeper.page(pages.explained, INSPECT), methods=["GET", "POST"]),
-        Route("/queue", keeper.page(queue.waiting, INSPECT)),
-        Route("/dead-letters", keeper.page(queue.dead_letters, INSPECT)),
-        Route("/dead-letters/redrive", keeper.page(queue.redrive, REDRIVE), methods=["POST"]),
-        Route("/replay", keeper.page(queue.replay, REDRIVE), methods=["POST"]),
-        Route("/clock", keeper.page(queue.clock, INSPECT)),
-        Route("/clock/advance", keeper.page(queue.advance, ADVANCE_CLOCK), methods=["POST"]),
+        Route(operation.path, _page(keeper, operation, found), methods=[operation.method]) for operation in OPERATIONS
     ]
     handlers: dict[Any, Any] = {HTTPException: guard.http_error}
     # There are no redirects, because they would contain the host name from the Host header, which is not trustworthy.
     router = Router(routes=routes, redirect_slashes=False, default=_not_found(routes))
     return Starlette(routes=[Mount(PREFIX, app=router)], exception_handlers=handlers)
+
+
+def _page(keeper: Guard, operation: Operation, found: Sequence[object]) -> guard.OpenPage:
+    """Return the page that answers a request, with the checks that the request needs."""
+    page = next(getattr(each, operation.name) for each in found if hasattr(each, operation.name))
+    return keeper.page(page, operation.action) if operation.action else keeper.open(page)
 
 
 def _not_found(routes: Sequence[Route]) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
@@ -148,6 +155,10 @@ class _Pages:
             raise ports.StoreUnavailable(f"the store did not answer in {READY_SECONDS:g} s") from error
         return JSONResponse(schema.Ready(status="ready"))
 
+    async def openapi(self, _: Request) -> Response:
+        """Respond with the OpenAPI description of this API. This page needs no credentials."""
+        return JSONResponse(openapi.description(PREFIX))
+
     async def instance(self, request: Request, account: str) -> Response:
         """Respond with the id of the account's oldest instance in a region, for tools that need an instance."""
         tenant = Tenant(account, request.query_params.get("region", ""))
@@ -178,7 +189,7 @@ class _Pages:
             account=account,
             servers_owner=self._deployment.owner,
             since=self._clock() - self._refusal_retention,
-            after=requests.number(query, "after"),
+            after=requests.text(query, "after"),
             limit=requests.limit(query),
         )
         found = await self._long_read(account, page, "the refusals", guard.FEWER)

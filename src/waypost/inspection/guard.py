@@ -31,6 +31,9 @@ INSPECT = "waypost:Inspect"
 REDRIVE = "waypost:Redrive"
 """The IAM action for redriving dead letters and replaying mail."""
 
+DELETE_MAIL = "waypost:DeleteMail"
+"""The IAM action for deleting mail."""
+
 ADVANCE_CLOCK = "waypost:AdvanceClock"
 """The IAM action for advancing a virtual clock. The access key must also belong to the server owner's account."""
 

@@ -131,14 +131,6 @@ def filters(values: Mapping[str, Any], address: addresses.Address | None) -> Mai
     )
 
 
-def number(values: Mapping[str, Any], name: str) -> str | None:
-    """Return the number in the member `name`, as digits; None if the member is missing. Raises `errors.Invalid`."""
-    found = values.get(name)
-    if found is not None and not re.fullmatch("[0-9]{1,18}", found):
-        raise errors.Invalid(f"`{name}` must be the `next` of the previous page, not {_shown(found)}.")
-    return found
-
-
 def step(values: Mapping[str, Any]) -> timedelta:
     """Return the time by which to advance the clock, from the member `by`. Raises `errors.Invalid`."""
     given = text(values, "by") or ""
@@ -168,6 +160,21 @@ def flag(values: Mapping[str, Any], name: str) -> bool:
     if not isinstance(found, bool):
         raise errors.Invalid(f"`{name}` must be true or false.")
     return found
+
+
+def switch(values: Mapping[str, Any], name: str) -> bool:
+    """Return the Boolean value of the query parameter `name`; False if it is missing. Raises `errors.Invalid`."""
+    found = values.get(name, "false")
+    if found not in {"true", "false"}:
+        raise errors.Invalid(f"`{name}` must be true or false, not {_shown(found)}.")
+    return bool(found == "true")
+
+
+def part_number(given: str, what: str) -> int:
+    """Return the number of a part. `what` names the value in the error. Raises `errors.Invalid`."""
+    if not re.fullmatch("[1-9][0-9]{0,5}", given):
+        raise errors.Invalid(f"{what[0].upper()}{what[1:]} must be a number from 1 to 999999, not {_shown(given)}.")
+    return int(given)
 
 
 async def json_body(request: Request, *, members: tuple[str, ...]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from waypost.app import ports
 from waypost.app.limit_state import OwnState
 from waypost.app.mail import accept
-from waypost.app.mail.indexing import PlainText
 from waypost.app.mail.routes import list_routes
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.config.settings import FEWEST, Clock, ConsoleLink, Settings
@@ -30,6 +29,7 @@ from waypost.observe.tasks import OnError, Tasks
 from waypost.server import console_link, opening, routes_check, sockets, start_warnings
 from waypost.server.assembly import delivery, http, smtp
 from waypost.server.assembly.common import Common, connections, deployment, disk_guard, routes_of_settings
+from waypost.server.assembly.reading import MailReading
 from waypost.server.assembly.smtp import SmtpEdge
 from waypost.server.http.server import HttpServer
 from waypost.server.maintenance import PLAN_AGE, Maintenance
@@ -150,9 +150,9 @@ class Service:
         store = self._open_store(database, opened)
         owner = await self._find_owner(store)
         common = self._make_common(store, owner, has_connections=bool(database))
-        maintenance = self._make_maintenance(common)
+        maintenance = self._make_maintenance(common, MailReading(opened))
         worker = self._make_worker(common)
-        calls = await self._make_http_server(common, worker, maintenance)
+        calls = await self._make_http_server(common, worker, maintenance, opened)
         mail = self._make_smtp_edge(common, worker)
         await self._begin_deliveries(worker, opened)
         calls_at = await self._listen_for_calls(calls, opened)
@@ -225,7 +225,7 @@ class Service:
             tasks=self.tasks,
         )
 
-    def _make_maintenance(self, common: Common) -> Maintenance:
+    def _make_maintenance(self, common: Common, reader: ports.MailText) -> Maintenance:
         moment = common.mail_clock()
         return Maintenance(
             store=common.store,
@@ -233,7 +233,7 @@ class Service:
             incidents=self.incidents,
             real_clock=now,
             mail_clock=common.mail_clock,
-            mail_text=PlainText(),
+            mail_text=reader,
             token_retention=self.settings.token_retention,
             refusal_retention=self.settings.trace_refusals,
             rules=self.settings.retention,
@@ -247,11 +247,11 @@ class Service:
         return delivery.worker(common) if Role.DELIVERY in self.roles else None
 
     async def _make_http_server(
-        self, common: Common, worker: Worker | None, maintenance: Maintenance
+        self, common: Common, worker: Worker | None, maintenance: Maintenance, opened: AsyncExitStack
     ) -> HttpServer | None:
         if Role.API not in self.roles:
             return None
-        return await http.server(common, worker=worker, maintenance=maintenance)
+        return await http.server(common, worker=worker, maintenance=maintenance, reader=MailReading(opened))
 
     def _make_smtp_edge(self, common: Common, worker: Worker | None) -> SmtpEdge | None:
         if Role.SMTP not in self.roles:
@@ -297,7 +297,7 @@ class Service:
     def _begin_maintenance(self, maintenance: Maintenance, opened: AsyncExitStack) -> None:
         if self._process and not self._process.does_upkeep:
             return
-        for run in (maintenance.run, maintenance.run_plans, maintenance.run_removals, maintenance.run_index):
+        for run in (maintenance.run, maintenance.run_plans, maintenance.run_removals, maintenance.run_notes):
             opened.callback(self.tasks.start(run, where="upkeep", on_error=OnError.RESTART).cancel)
 
     def _found(self, calls_at: str, mail_at: Mapping[str, str], edge: SmtpEdge | None) -> run_file.Run:

@@ -1,10 +1,12 @@
 """The responses of a real server match the schema of the inspection API exactly."""
 
+import re
 from types import UnionType
 from typing import get_args, get_origin, get_type_hints, is_typeddict
 
 import pytest
 
+from tests.e2e.web.test_mail_of_an_account import MULTIPART, delete
 from tests.kit.patience import wait_until
 from waypost.app import inspection_schema as schema
 from waypost.domain.mail import trace_events
@@ -50,9 +52,12 @@ class CheckedClient:
     def post(self, path, body, **given):
         return self._compared("POST", path, self.system.post(path, body, **given))
 
+    def delete(self, path, **query):
+        return self._compared("DELETE", path, delete(self.system, path, **query))
+
     def _compared(self, method, path, answer):
         assert answer.status == 200, answer.body
-        request = f"{method} /{path.partition('/')[0] + '/ID' if path.startswith('messages/') else path}"
+        request = f"{method} /{re.sub('^messages/(?!delete)[^/]+', 'messages/ID', path)}"
         self.requests.add(request)
         assert differences(answer.json(), schema.ANSWERS[request]) == []
         return answer.json()
@@ -106,6 +111,12 @@ def test_each_response_matches_the_schema(checked, late):
     found = wait_until(lambda: checked.get("search", q="hello subject:hello")["messages"])
     assert {one["subject"] for one in found} == {"hello"}
     assert checked.get("search", q="is:refused")["refusals"][0]["to"] == loop
+    multipart = late.deliver(MULTIPART, alias)
+    assert checked.get(f"messages/{multipart}/parts")["parts"]
+    assert checked.get(f"messages/{multipart}/html")["html"]
+    wait_until(lambda: checked.get("counts")["ways"])
+    assert checked.delete(f"messages/{multipart}", cancel="true")["deleted"] == 2
+    assert checked.post("messages/delete", {"ids": [message["id"]], "cancel": True})["deleted"]
     checked.post("clock/advance", {"by": "1s"})
     assert checked.requests == set(schema.ANSWERS)
 

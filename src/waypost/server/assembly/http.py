@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -13,11 +14,15 @@ from waypost.api.access.throttle import Throttle
 from waypost.api.application import Api
 from waypost.api.operations.calls import Terms
 from waypost.api.operations.page_tokens import PageTokens
+from waypost.app import ports
 from waypost.app.directory.email_addresses import Domains
+from waypost.app.ports.failures import STORE_FAILURES
 from waypost.app.rate_limits import FailedSignatures
 from waypost.delivery.queue.worker import Worker
 from waypost.host.clock import now
 from waypost.inspection import asgi as inspection
+from waypost.inspection import following
+from waypost.observe.incidents import Incidents
 from waypost.server.assembly.common import Common, waking
 from waypost.server.assembly.console import LANDINGS, Console
 from waypost.server.assembly.console import PREFIX as CONSOLE
@@ -31,10 +36,12 @@ Advance = Callable[[timedelta], Awaitable[datetime]]
 """Advances the mail clock by a duration. Returns the new time."""
 
 
-async def server(common: Common, *, worker: Worker | None, maintenance: Maintenance) -> HttpServer:
+async def server(
+    common: Common, *, worker: Worker | None, maintenance: Maintenance, reader: ports.MailReader
+) -> HttpServer:
     """Return the HTTP server of a service. The server does not listen yet.
 
-    `worker` is None if only other services deliver mail.
+    `worker` is None if only other services deliver mail. `reader` reads the content of messages.
     """
     settings = common.settings
     failures = FailedSignatures(common.limit_state)
@@ -47,8 +54,11 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
         clock=now,
         emit=common.emit,
     )
+    incidents = Incidents(common.emit, of_store=STORE_FAILURES)
     inspected = inspection.application(
         common.store,
+        reader=reader,
+        feeds=following.feeds(common.store, report=partial(incidents.report, where="changes to mail")),
         is_full=common.disk_guard.is_full,
         deployment=common.deployment,
         failures=failures,

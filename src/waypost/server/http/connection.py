@@ -302,10 +302,13 @@ class HttpConnection(asyncio.Protocol):
     # For the server
 
     def shut_down(self) -> None:
-        """Close the connection after the response to the current request, or immediately if there is none, or if the
-        response has no end.
+        """Close the connection after the response to the current request, or immediately if there is none or if it does
+        not end.
         """
-        if self.exchange and not self.exchange.is_endless:
+        if self.exchange and self.exchange.is_endless:
+            self._over()
+            self.transport.close()
+        elif self.exchange:
             self.exchange.keep_alive = False
         else:
             self.transport.close()
@@ -325,6 +328,9 @@ class HttpConnection(asyncio.Protocol):
                 self._log_closed("the client did not read the response in time")
                 self._abort()
         else:
+            if self.exchange and self.exchange.is_endless:
+                # The time limit for a response begins again when the client has read everything that was written.
+                self._unread_seconds = self._sent = 0
             self._check_arrival(bounds, is_crowded=is_crowded)
 
     def _check_arrival(self, bounds: HttpBounds, *, is_crowded: bool) -> None:

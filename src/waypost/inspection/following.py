@@ -1,0 +1,84 @@
+"""The page of the inspection API that streams the changes to the mail of an account, as server-sent events.
+
+Source: HTML Standard, section 9.2 "Server-sent events".
+"""
+
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from functools import partial
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from waypost.app import ports
+from waypost.app.mail import changes
+from waypost.domain import errors, moments
+from waypost.inspection import answers
+from waypost.net.feeds import Feeds, Item, Missed
+
+QUIET = 15.0
+"""Seconds after which a comment is sent if nothing else is, so that proxies do not close the connection."""
+
+RETRY = 1_000
+"""Milliseconds after which a browser connects again."""
+
+
+def feeds(store: ports.Store, *, report: Callable[[Exception], object]) -> Feeds:
+    """Return the feeds of the changes to the mail of each account."""
+
+    async def read(account: str, after: int, limit: int) -> Sequence[Item]:
+        use_case = partial(changes.after, account=account, number=after, limit=limit)
+        found = await store.long_read(use_case, what="the changes to mail", account=account)
+        return [Item(one.change.number, encoded(one)) for one in found]
+
+    async def bounds() -> tuple[int, int]:
+        return await store.long_read(lambda tx: tx.change_bounds(), what="the changes to mail")
+
+    return Feeds(read, bounds, report=report)
+
+
+def encoded(found: changes.Changed) -> bytes:
+    """Return a change as a server-sent event."""
+    change = found.change
+    body = {
+        "kind": change.kind,
+        "at": moments.iso8601(change.at),
+        "message": change.message_id,
+        "delivery": f"{change.message_id}.{change.email_address_id}" if change.email_address_id else None,
+        "deliveries": [answers.delivery(*each) for each in found.deliveries],
+    }
+    return _event("change", change.number, json.dumps(body, separators=(",", ":")))
+
+
+def _event(name: str, number: int, data: str) -> bytes:
+    return f"id: {number}\nevent: {name}\ndata: {data}\n\n".encode()
+
+
+class FollowingPage:
+    """The page that streams changes."""
+
+    def __init__(self, feeds: Feeds) -> None:
+        self._feeds = feeds
+
+    async def events(self, request: Request, account: str) -> Response:
+        """Stream the changes to the mail of an account, beginning after the change that the request names."""
+        given = request.headers.get("last-event-id") or request.query_params.get("after")
+        if given is not None and not (given.isascii() and given.isdigit() and len(given) <= _DIGITS):
+            raise errors.Invalid("`after` or `Last-Event-ID` must be the number of a change.")
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        stream = self._stream(account, None if given is None else int(given))
+        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+    async def _stream(self, account: str, after: int | None) -> AsyncIterator[bytes]:
+        async with aclosing(self._feeds.follow(account, after, quiet_seconds=QUIET)) as found:
+            async for each in found:
+                if isinstance(each, int):
+                    yield f"retry: {RETRY}\n".encode() + _event("ready", each, "{}")
+                elif isinstance(each, Missed):
+                    yield _event("missed", each.number, "{}")
+                else:
+                    yield b"".join(item.octets for item in each) or b": quiet\n\n"
+
+
+_DIGITS = 18

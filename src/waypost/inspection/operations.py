@@ -1,0 +1,243 @@
+"""The table of the requests that the inspection API answers, for its routes and its OpenAPI description."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from waypost.app import inspection_schema as schema
+from waypost.domain.mail.delivery import Reason
+from waypost.inspection.guard import ADVANCE_CLOCK, DELETE_MAIL, INSPECT, REDRIVE
+from waypost.inspection.requests import MAX_PAGE_SIZE, PAGE_SIZE
+
+Schema = Mapping[str, Any]
+"""A JSON schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter or header field of a request."""
+
+    name: str
+    note: str
+    schema: Schema
+    required: bool = False
+    place: str = "query"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A request that the API answers."""
+
+    method: str
+    path: str
+    """The path below `/_waypost`, in which `{id}` and `{number}` stand for parts of the path."""
+    name: str
+    """The name of the page that answers the request."""
+    action: str | None
+    """The action that the policy of the access key must allow; None if the request needs no access key."""
+    summary: str
+    parameters: tuple[Parameter, ...] = ()
+    body: Schema | None = None
+    """The schema of the body, which is JSON; None if the request has no JSON body."""
+    media_type: str = "application/json"
+    """The media type of the response. The schema of a JSON response is in `inspection_schema.ANSWERS`."""
+
+    @property
+    def answer(self) -> type | None:
+        """The type of the JSON response; None if the response is not described by the schema."""
+        path = self.path.replace("{id}", "ID").replace("{number}", "N")
+        return schema.ANSWERS.get(f"{self.method} {path}")
+
+
+_TEXT: Schema = {"type": "string", "minLength": 1}
+_TIME: Schema = {"type": "string", "format": "date-time"}
+_ID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_PLACE: Schema = {"type": "string", "pattern": rf"^{_ID}(\.{_ID})?$"}
+_IDS: Schema = {"type": "array", "items": _TEXT, "maxItems": 100}
+
+ADDRESS = Parameter("address", "an email address of the account", _TEXT)
+LIMIT = Parameter(
+    "limit",
+    "the maximum number of items",
+    {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": PAGE_SIZE},
+)
+AFTER = Parameter("after", "the id of the message or delivery after which the page begins", _PLACE)
+NEXT = Parameter("after", "the `next` of the previous page", _TEXT)
+SINCE = Parameter("since", "the earliest time", _TIME)
+PARTS_ADDRESS = Parameter("address", "the email address whose copy is read", _TEXT, required=True)
+
+
+def _object(required: tuple[str, ...] = (), **members: Schema) -> Schema:
+    return {
+        "type": "object",
+        "properties": members,
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation("GET", "/health", "health", None, "Report that the server process runs"),
+    Operation("GET", "/ready", "ready", None, "Report whether the store answers"),
+    Operation("GET", "/openapi.json", "openapi", None, "Describe this API"),
+    Operation(
+        "GET",
+        "/instance",
+        "instance",
+        INSPECT,
+        "Find the oldest instance in a region",
+        (Parameter("region", "the region", {"type": "string"}),),
+    ),
+    Operation(
+        "GET",
+        "/messages",
+        "messages",
+        INSPECT,
+        "List the inbox of an address, or the deliveries of the account",
+        (
+            ADDRESS,
+            Parameter("reason", "the reason for the deliveries", {"enum": [*Reason]}),
+            Parameter("status", "the status of the deliveries", {"enum": ["queued", "dead"]}),
+            LIMIT,
+            AFTER,
+        ),
+    ),
+    Operation("GET", "/messages/{id}", "message", INSPECT, "Show a message, its deliveries and its trace"),
+    Operation(
+        "DELETE",
+        "/messages/{id}",
+        "delete",
+        DELETE_MAIL,
+        "Delete the deliveries of a message",
+        (Parameter("cancel", "whether to delete queued deliveries too", {"enum": ["true", "false"]}),),
+    ),
+    Operation(
+        "POST",
+        "/messages/delete",
+        "delete_many",
+        DELETE_MAIL,
+        "Delete messages or deliveries",
+        body=_object(("ids",), ids=_IDS, cancel={"type": "boolean"}),
+    ),
+    Operation(
+        "GET",
+        "/messages/{id}/raw",
+        "raw",
+        INSPECT,
+        "Get the exact bytes of a copy",
+        (PARTS_ADDRESS,),
+        media_type="message/rfc822",
+    ),
+    Operation("GET", "/messages/{id}/parts", "parts", INSPECT, "List the header fields and parts of a message"),
+    Operation(
+        "GET",
+        "/messages/{id}/parts/{number}",
+        "part",
+        INSPECT,
+        "Get the decoded content of a part",
+        media_type="application/octet-stream",
+    ),
+    Operation("GET", "/messages/{id}/text", "text", INSPECT, "Get the text of a message", media_type="text/plain"),
+    Operation(
+        "GET",
+        "/messages/{id}/html",
+        "html",
+        INSPECT,
+        "Get HTML of a message that is safe to show",
+        (
+            Parameter("part", "the number of the part", {"type": "integer", "minimum": 1, "maximum": 999_999}),
+            Parameter("remote", "whether to keep references to remote pictures", {"enum": ["true", "false"]}),
+        ),
+    ),
+    Operation("GET", "/refusals", "refusals", INSPECT, "List the refusals of mail for the account", (LIMIT, NEXT)),
+    Operation(
+        "GET",
+        "/search",
+        "search",
+        INSPECT,
+        "Search mail",
+        (
+            Parameter("q", "the query", {"type": "string", "minLength": 1, "maxLength": 1_000}, required=True),
+            LIMIT,
+            NEXT,
+        ),
+    ),
+    Operation("GET", "/counts", "counts", INSPECT, "Count mail over time"),
+    Operation(
+        "GET",
+        "/events",
+        "events",
+        INSPECT,
+        "Follow the changes to the mail of the account",
+        (
+            Parameter("after", "the number of the last change", {"type": "string", "pattern": "^[0-9]+$"}),
+            Parameter("Last-Event-ID", "the same, with precedence", {"type": "string"}, place="header"),
+        ),
+        media_type="text/event-stream",
+    ),
+    Operation(
+        "GET",
+        "/trace",
+        "traced",
+        INSPECT,
+        "Find the traces of messages, and refusals",
+        (Parameter("what", "a message id, a Message-ID or an address", _TEXT, required=True), LIMIT),
+    ),
+    Operation(
+        "GET",
+        "/explain",
+        "explained",
+        INSPECT,
+        "Explain what would happen to mail",
+        (
+            Parameter("address", "the recipient", _TEXT, required=True),
+            Parameter("from", "the sender; empty for the null sender", {"type": "string"}),
+        ),
+    ),
+    Operation(
+        "POST",
+        "/explain",
+        "explained",
+        INSPECT,
+        "Explain what would happen to the message in the body",
+        (
+            Parameter("address", "the recipient", _TEXT, required=True),
+            Parameter("from", "the sender; empty for the null sender", {"type": "string"}),
+        ),
+    ),
+    Operation(
+        "GET",
+        "/queue",
+        "waiting",
+        INSPECT,
+        "List the queued deliveries",
+        (Parameter("destination", "the destination of a route", _TEXT), AFTER, LIMIT),
+    ),
+    Operation("GET", "/dead-letters", "dead_letters", INSPECT, "List the dead letters", (ADDRESS, SINCE, AFTER, LIMIT)),
+    Operation(
+        "POST",
+        "/dead-letters/redrive",
+        "redrive",
+        REDRIVE,
+        "Attempt dead letters again",
+        body=_object((), ids=_IDS, all={"type": "boolean"}, address=_TEXT, since=_TIME),
+    ),
+    Operation(
+        "POST",
+        "/replay",
+        "replay",
+        REDRIVE,
+        "Forward the mail of an alias again",
+        body=_object(("address", "since"), address=_TEXT, since=_TIME),
+    ),
+    Operation("GET", "/clock", "clock", INSPECT, "Show the mail clock"),
+    Operation(
+        "POST",
+        "/clock/advance",
+        "advance",
+        ADVANCE_CLOCK,
+        "Advance the virtual clock",
+        body=_object(("by",), by={"type": "string", "pattern": "^[0-9]{1,9}[dhms]$"}),
+    ),
+)
+"""All requests that the API answers."""
