@@ -395,8 +395,7 @@ def test_each_path_of_the_inspection_api_is_documented():
     page = (ROOT / "docs" / "reference" / "inspection-api.md").read_text(encoding="utf-8")
     served = {f"{one.method} {one.path}".replace("{id}", "ID").replace("{number}", "N") for one in OPERATIONS}
     documented = {
-        f"{method} {path}"
-        for method, path in re.findall(rf"`(GET|POST|DELETE) {asgi.PREFIX}(/[\w./-]+)[?`]", page)
+        f"{method} {path}" for method, path in re.findall(rf"`(GET|POST|DELETE) {asgi.PREFIX}(/[\w./-]+)[?`]", page)
     }
     assert documented == served
 

@@ -165,10 +165,58 @@ def where_is_my_mail(session: Session) -> Iterator[Look]:
         session.end_servers()
 
 
+LETTER = """From: =?utf-8?q?Ann_M=C3=BCller?= <ann@shop.example>
+To: support@example.com
+Subject: Where is my order?
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary=part
+
+--part
+Content-Type: text/plain
+
+My order has not arrived. The invoice is attached.
+--part
+Content-Type: application/pdf
+Content-Disposition: attachment; filename=invoice.pdf
+Content-Transfer-Encoding: base64
+
+JVBERi0xLjcK
+--part--
+""".replace("\n", "\r\n")
+
+
+@contextmanager
+def read_mail_in_the_shell(session: Session) -> Iterator[Look]:
+    """For a page about mail with an attachment. Before the last command, which waits for mail, begin to send mail."""
+    session.do('waypost serve\neval "$(waypost env)"')
+    session.associate(session.create("support@example.com"), session.create("desk@example.com"))
+    session.send("support@example.com", LETTER, sender="ann@shop.example")
+    session.do("until waypost search invoice | grep order; do sleep 0.1; done")
+    has_ended = threading.Event()
+
+    def send() -> None:
+        while not has_ended.wait(0.5):
+            session.send("desk@example.com", "Subject: Hello\r\n\r\nHi!\r\n", sender="bob@mill.example")
+
+    sender = threading.Thread(target=send)
+
+    def look(block: Block) -> None:
+        if "--save" in block.text:
+            sender.start()
+
+    try:
+        yield look
+    finally:
+        has_ended.set()
+        if sender.ident:
+            sender.join()
+
+
 PAGES: dict[str, Callable[[Session], AbstractContextManager[Look]]] = {
     "docs/how-to/access-keys.md": access_keys,
     "docs/how-to/mail-from-the-internet.md": mail_from_the_internet,
     "docs/how-to/postgresql.md": in_postgresql,
+    "docs/how-to/read-mail-in-the-shell.md": read_mail_in_the_shell,
     "docs/how-to/retention.md": a_server,
     "docs/how-to/routes.md": routes,
     "docs/how-to/run-it.md": run_it,

@@ -7,7 +7,21 @@ import typer
 
 import waypost
 from waypost.cli import administration, client
-from waypost.cli.commands import console, environment, explain, keys, mail, probe, purge, queue, routes, serving, trace
+from waypost.cli.commands import (
+    console,
+    environment,
+    explain,
+    keys,
+    mail,
+    probe,
+    purge,
+    queue,
+    routes,
+    serving,
+    show,
+    trace,
+    watch,
+)
 from waypost.cli.outcomes import Exit
 from waypost.config.types import BadSetting
 from waypost.host.data_directory import DataDirectoryError, NotRunning
@@ -23,7 +37,9 @@ app.command()(serving.serve)
 app.command(cls=environment.Evaluated)(environment.env)
 app.command()(console.console)
 app.command()(mail.inbox)
-app.command()(mail.show)
+app.command()(mail.search)
+app.command()(show.show)
+app.command()(watch.watch)
 app.command()(explain.explain)
 app.command()(trace.trace)
 app.command()(queue.queue)

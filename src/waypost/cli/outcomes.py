@@ -34,6 +34,7 @@ MEANINGS = {
 JSON: dict[str, tuple[str, ...]] = {
     "env": (),
     "inbox": ("messages",),
+    "search": ("messages", "refusals", "next", "indexed_until"),
     "show": ("id", "received_at", "from", "subject", "deliveries", "trace"),
     "explain": ("address", "accepted", "deliveries", "because", "loop"),
     "trace": ("messages", "refusals"),

@@ -1,0 +1,50 @@
+"""Follows the changes to the mail of an account, as the server's stream of events reports them."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from waypost.app import inspection_schema as schema
+from waypost.cli import event_stream
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change to a message."""
+
+    kind: str
+    """`new`, `deleted`, or the kind of a trace event, such as `delivered`."""
+    message_id: str
+    delivery_id: str | None
+    """The id of the delivery that changed; None for all deliveries of a new message."""
+    at: str
+    deliveries: list[schema.DeliveryInList]
+    """These deliveries as they are now, without deleted ones."""
+
+
+def follow(data: str, *, note: Callable[[str], object], ready: Callable[[], object] = lambda: None) -> Iterator[Change]:
+    """Yield the changes from now on, without end. The function continues after a restart of the server.
+
+    `note` is called with a sentence for people when the state of the connection changes. `ready` is called when all
+    later changes will be yielded: at the beginning, and after changes were lost. Raises `ServerRefused`; and `NoServer`
+    or `NotRunning` if the server cannot be reached when the function starts.
+    """
+    connected = "Waiting for new mail. Ctrl-C ends this command."
+    for event in event_stream.follow(
+        data, "events", lost=lambda reason: note(f"{reason} This command continues when the server answers again.")
+    ):
+        match event.name:
+            case "ready":
+                note(connected)
+                connected = "The server answers again."
+                ready()
+            case "missed":
+                note("Some changes are not shown, because the server keeps only the newest changes.")
+                ready()
+            case "change":
+                yield _change(event.data)
+
+
+def _change(data: str) -> Change:
+    found = json.loads(data)
+    return Change(found["kind"], found["message"], found["delivery"], found["at"], found["deliveries"])

@@ -1,0 +1,177 @@
+"""`waypost watch` shows mail as it moves, in a table on a terminal, or as lines elsewhere."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+import typer
+
+from waypost.app import inspection_schema as schema
+from waypost.cli import changes
+from waypost.cli.changes import Change
+from waypost.cli.client import DEFAULT_DATA, Client, Data, NoServer
+from waypost.cli.timeline import plain
+from waypost.host.data_directory import NotRunning
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+ROWS = 500
+"""The maximum number of messages that are remembered. The status of older messages is not updated."""
+
+FILLED = 200
+"""The number of deliveries that the table shows at the beginning, if there are so many."""
+
+REFRESHES = 4
+"""How often the table is drawn in a second."""
+
+_HEIGHT = 6
+"""The lines of a table that show no message: its frame, its header, and the lines below it."""
+
+_COLOURS = {"delivered": "green", "queued": "yellow", "dead": "red", "deleted": "dim"}
+
+
+class Row:
+    """What is known about one message. One thread may read it while another one updates it."""
+
+    def __init__(self, first: schema.DeliveryInList) -> None:
+        self._deliveries: dict[str, schema.DeliveryInList] = {}
+        self.message_id = first["id"]
+        self.received_at = first["received_at"]
+        self.sender = plain(f"<{first['from']}>")
+        self.subject = plain(first["subject"] or "(no subject)")
+
+    def put(self, delivery: schema.DeliveryInList) -> None:
+        """Add a delivery of the message, or update its status."""
+        self._deliveries[delivery["delivery"]] = delivery
+
+    def mark_deleted(self, delivery_id: str) -> None:
+        """Change the status of a delivery to deleted."""
+        if delivery := self._deliveries.get(delivery_id):
+            self._deliveries[delivery_id] = {**delivery, "status": "deleted"}
+
+    @property
+    def recipients(self) -> str:
+        """The recipients that the sender gave, each followed by the primary to which an alias forwarded the mail."""
+        to: dict[str, str] = {}
+        for delivery in tuple(self._deliveries.values()):
+            primary = f" -> {delivery['address']}" if delivery["via"] else ""
+            to[delivery["to"]] = to.get(delivery["to"], "") + primary
+        return plain(", ".join(f"{recipient}{primary}" for recipient, primary in to.items()))
+
+    @property
+    def statuses(self) -> list[str]:
+        """The different statuses of the deliveries."""
+        return list(dict.fromkeys(plain(delivery["status"]) for delivery in tuple(self._deliveries.values())))
+
+    @property
+    def line(self) -> str:
+        """The row as one line of text."""
+        status = ", ".join(self.statuses)
+        return f"{self.message_id}  {status}  {self.sender} to {self.recipients}: {self.subject}"
+
+
+class Watched:
+    """The messages that are shown, each with its latest status."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Row] = {}
+        self.note = ""
+        """A sentence about the connection."""
+
+    def put(self, deliveries: Iterable[schema.DeliveryInList]) -> Row | None:
+        """Add deliveries of one message, or update their statuses. Return the row if it looks different now."""
+        before, row = None, None
+        for delivery in deliveries:
+            if row is None:
+                row = self._rows.setdefault(delivery["id"], Row(delivery))
+                before = row.line
+            row.put(delivery)
+        while len(self._rows) > ROWS:
+            del self._rows[min(self._rows)]
+        return row if row and row.line != before else None
+
+    def apply(self, change: Change) -> Row | None:
+        """Update the message that has changed, and return its row if it looks different now."""
+        row = self._rows.get(change.message_id)
+        if change.kind != "deleted" or change.delivery_id is None:
+            return self.put(change.deliveries)
+        if row is None:
+            return None
+        before = row.line
+        row.mark_deleted(change.delivery_id)
+        return row if row.line != before else None
+
+    def newest(self, count: int) -> list[Row]:
+        """Return the newest messages, the newest first. The ids of messages sort by time."""
+        rows = dict(self._rows)  # another thread may add a row
+        return [rows[message_id] for message_id in sorted(rows, reverse=True)[:count]]
+
+
+def watch(data: Data = DEFAULT_DATA) -> None:
+    """Show the mail of the account as it arrives and is delivered, until Ctrl-C.
+
+    On a terminal, the command shows a table. Otherwise it prints a line for each new message and each new status.
+    """
+    with suppress(KeyboardInterrupt):
+        if sys.stdout.isatty():
+            _show_table(data)
+        else:
+            _print_lines(data)
+
+
+def _print_lines(data: str) -> None:
+    watched = Watched()
+    for change in changes.follow(data, note=partial(typer.echo, err=True)):
+        if row := watched.apply(change):
+            typer.echo(f"{change.at}  {row.line}")
+
+
+def _show_table(data: str) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(highlight=False)
+    watched = Watched()
+
+    def table() -> "Table":
+        return _table(watched, rows=max(1, console.height - _HEIGHT))
+
+    def note(sentence: str) -> None:
+        watched.note = sentence
+
+    with Live(get_renderable=table, console=console, refresh_per_second=REFRESHES):
+        for change in changes.follow(data, note=note, ready=lambda: _fill(watched, data)):
+            watched.apply(change)
+
+
+def _fill(watched: Watched, data: str) -> None:
+    """Add the newest messages that are there already, with their present statuses."""
+    with suppress(NoServer, NotRunning):  # after the next connection, this function is called again
+        found: schema.Messages = Client(data).get("messages", limit=FILLED)
+        for delivery in found["messages"]:
+            watched.put([delivery])
+
+
+def _table(watched: Watched, *, rows: int) -> "Table":
+    """Return a table of the newest messages."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(caption=Text(watched.note), expand=True, highlight=False)
+    for name, ratio in (("Time (UTC)", None), ("From", 3), ("To", 4), ("Subject", 4), ("Status", None)):
+        table.add_column(name, ratio=ratio, no_wrap=True, overflow="ellipsis")
+    for row in watched.newest(rows):
+        table.add_row(*_cells(row))
+    return table
+
+
+def _cells(row: Row) -> Iterator["Text"]:
+    from rich.text import Text
+
+    yield Text(plain(row.received_at[11:19]))
+    yield from map(Text, (row.sender, row.recipients, row.subject))
+    yield Text(", ").join(Text(status, style=_COLOURS.get(status, "")) for status in row.statuses)
