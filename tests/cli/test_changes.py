@@ -29,11 +29,11 @@ def test_changes_are_yielded_and_the_state_of_the_connection_is_noted(monkeypatc
     found = list(changes.follow("data", note=told.append, ready=lambda: told.append("(ready)")))
     assert found == [changes.Change("delivered", "m1", "m1.a1", "2026-11-23T12:06:38.000Z", [{"id": "m1"}])]
     assert told == [
-        "Waiting for new mail. Ctrl-C ends this command.",
         "(ready)",
+        "Waiting for new mail. Ctrl-C ends this command.",
         "The server does not answer. This command continues when the server answers again.",
+        "(ready)",
         "The server answers again.",
         "(ready)",
         "Some changes are not shown, because the server keeps only the newest changes.",
-        "(ready)",
     ]

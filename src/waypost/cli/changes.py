@@ -35,12 +35,12 @@ def follow(data: str, *, note: Callable[[str], object], ready: Callable[[], obje
     ):
         match event.name:
             case "ready":
+                ready()
                 note(connected)
                 connected = "The server answers again."
-                ready()
             case "missed":
-                note("Some changes are not shown, because the server keeps only the newest changes.")
                 ready()
+                note("Some changes are not shown, because the server keeps only the newest changes.")
             case "change":
                 yield _change(event.data)
 

@@ -1,6 +1,8 @@
 """`waypost watch` shows mail as it moves, in a table on a terminal, or as lines elsewhere."""
 
 import sys
+import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -16,6 +18,7 @@ from waypost.cli.timeline import plain
 from waypost.host.data_directory import NotRunning
 
 if TYPE_CHECKING:
+    from rich.live import Live
     from rich.table import Table
     from rich.text import Text
 
@@ -25,8 +28,11 @@ ROWS = 500
 FILLED = 200
 """The number of deliveries that the table shows at the beginning, if there are so many."""
 
-REFRESHES = 4
-"""How often the table is drawn in a second."""
+REFRESH_EVERY = 0.25
+"""The minimum time between two drawings of the table, in seconds."""
+
+SIZE_EVERY = 1.0
+"""How often the size of the terminal is checked, in seconds."""
 
 _HEIGHT = 6
 """The lines of a table that show no message: its frame, its header, and the lines below it."""
@@ -136,16 +142,29 @@ def _show_table(data: str) -> None:
 
     console = Console(highlight=False)
     watched = Watched()
+    changed = threading.Event()
 
     def table() -> "Table":
         return _table(watched, rows=max(1, console.height - _HEIGHT))
 
     def note(sentence: str) -> None:
         watched.note = sentence
+        changed.set()
 
-    with Live(get_renderable=table, console=console, refresh_per_second=REFRESHES):
+    def draw(live: "Live") -> None:
+        size = console.size
+        while True:
+            if changed.wait(SIZE_EVERY) or console.size != size:
+                changed.clear()
+                size = console.size
+                live.refresh()
+                time.sleep(REFRESH_EVERY)
+
+    with Live(get_renderable=table, console=console, auto_refresh=False) as live:
+        threading.Thread(target=draw, args=(live,), daemon=True).start()
         for change in changes.follow(data, note=note, ready=lambda: _fill(watched, data)):
             watched.apply(change)
+            changed.set()
 
 
 def _fill(watched: Watched, data: str) -> None:
@@ -158,11 +177,12 @@ def _fill(watched: Watched, data: str) -> None:
 
 def _table(watched: Watched, *, rows: int) -> "Table":
     """Return a table of the newest messages."""
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(caption=Text(watched.note), expand=True, highlight=False)
-    for name, ratio in (("Time (UTC)", None), ("From", 3), ("To", 4), ("Subject", 4), ("Status", None)):
+    table = Table(box=box.SIMPLE_HEAD, caption=Text(watched.note), expand=True, highlight=False)
+    for name, ratio in (("Time (UTC)", None), ("From", 3), ("To", 5), ("Subject", 4), ("Status", None)):
         table.add_column(name, ratio=ratio, no_wrap=True, overflow="ellipsis")
     for row in watched.newest(rows):
         table.add_row(*_cells(row))
