@@ -5,11 +5,14 @@ The browser of these tests has no scripts, so all of these pages work without th
 
 import html
 import re
+from functools import partial
 
 import pytest
 
 from tests.kit.console_places import forms_in
+from waypost.app.mail import routes
 from waypost.console import receipts
+from waypost.domain.mail.routes import Route
 
 
 def test_an_address_is_created_and_the_same_call_is_shown(place):
@@ -34,6 +37,25 @@ def test_the_list_draws_the_path_of_an_alias(place):
     text = place.list().text
     assert f"{place.address('support')} ──▶ {place.address('desk')} ──▶ inbox" in text
     assert "2 addresses" in text
+
+
+def test_the_path_shows_the_route_without_its_secrets(place):
+    own = place.create("desk")
+    route = Route(
+        match=place.address("desk"),
+        to="https://hooks.example/mail?token=in-the-url",
+        secret="0123456789abcdef",
+        keep=True,
+    )
+    number = place.console.write(partial(routes.add_route, route=route, before=None))
+    pages = [place.list(), place.get(own), place.console.browser.get("/map", find=place.address("desk"))]
+    place.console.write(partial(routes.remove_route, number=number))
+    for page in pages:
+        assert "https://hooks.example/mail?…" in page.text
+        assert "in-the-url" not in page.html
+        assert "0123456789abcdef" not in page.html
+    assert "https://hooks.example/mail?… and inbox" in pages[1].text
+    assert f"Route {number} for {place.address('desk')}." in pages[1].text
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,16 @@
 
 import pytest
 
+from tests.kit.browser import Browser
+from tests.kit.servers.running import System
+from tests.kit.stores import direct_writes
+from waypost import testing
+from waypost.app.directory import email_addresses
+from waypost.domain.directory import addresses
+from waypost.domain.directory.email_addresses import EmailAddress
+from waypost.domain.directory.instances import Tenant
+from waypost.host.clock import now
+
 OTHER = "111111111111"
 
 
@@ -136,3 +146,37 @@ def test_another_account_sees_and_changes_nothing(pair):
     assert place.address("ceo") not in browser.get("/map").text
     mine = f"mine.{place.tail}@other.example"
     assert browser.post("/addresses", {"in": place.text, "address": mine}).status == 404
+
+
+def test_the_quota_of_an_instance_applies():
+    with testing.server("--limits", "aws") as server:
+        system = System(server)
+        tenant = Tenant("000000000000", server.profile.region)
+
+        def fill(tx):
+            for number in range(100):
+                email_addresses.create(tx, tenant, new_address(system.instance_id, number), tags={})
+
+        direct_writes.write(server.data, fill)
+        browser = Browser(server.url)
+        browser.sign_in(server.profile.key.id, server.profile.key.secret)
+        browser.get("/keys")
+        fields = {"in": f"{tenant.region}/{system.instance_id}", "address": "more@example.com"}
+        page = browser.post("/addresses", fields)
+        system.connect.close()
+    assert page.status == 402
+    assert "ServiceQuotaExceededException : Instance" in page.text
+    assert "has reached its quota of 100 email addresses." in page.text
+
+
+def new_address(instance_id, number):
+    return EmailAddress(
+        id=f"id{number}",
+        instance_id=instance_id,
+        account="000000000000",
+        address=addresses.parse(f"n{number}@example.com"),
+        display_name=None,
+        description=None,
+        created_at=now(),
+        modified_at=now(),
+    )

@@ -75,6 +75,13 @@ def test_a_large_map_is_grouped_by_domain(domains):
     assert len(svg) < 20_000
 
 
+def test_a_large_map_keeps_the_domains_with_links():
+    alone = [Chain("", f"desk@d{number}.example", "no route", "inbox") for number in range(100)]
+    linked = Chain("support@z.example", "desk@z.example", "no route", "inbox")
+    grouped = map_drawing.grouped([*alone, linked])
+    assert grouped[-1] == Chain("@z.example (1)", "@z.example (1)", "no route", "inbox")
+
+
 def test_nodes_do_not_overlap():
     svg = map_drawing.drawing([chain(number) for number in range(12)], links={})
     boxes = sorted((float(box.get("x")), float(box.get("y"))) for box in elements(svg, "rect"))

@@ -71,7 +71,8 @@ def found(chains: Sequence[Chain], text: str) -> list[bool]:
 def grouped(chains: Sequence[Chain]) -> list[Chain]:
     """Return the chains with their email addresses, and the routes for one address, grouped by domain.
 
-    In each column, the domains with the fewest email addresses form one group, so that the map remains readable.
+    In each column, the domains with the fewest alias links and email addresses form one group, so that the map remains
+    readable.
     """
     by_domain = [
         replace(chain, alias=_domain(chain.alias), primary=_domain(chain.primary), route=_domain(chain.route))
@@ -98,20 +99,16 @@ def _domain(label: str) -> str:
 def _group_names(column: int, chains: Sequence[Chain], by_domain: Sequence[Chain]) -> dict[str, str]:
     """Return the name of each group in a column. It has the number of different labels in the group."""
     members: dict[str, set[str]] = {}
+    linked: Counter[str] = Counter()
     for chain, of_domain in zip(chains, by_domain, strict=True):
-        if of_domain.labels[column]:
-            members.setdefault(of_domain.labels[column], set()).add(chain.labels[column])
-    sizes = Counter({group: len(labels) for group, labels in members.items()})
-    kept = len(sizes) if len(sizes) <= _MOST_IN_COLUMN else _MOST_IN_COLUMN - 1
-    names = {}
-    for place, (group, size) in enumerate(sizes.most_common()):
-        if place >= kept:
-            names[group] = f"{len(sizes) - kept} others"
-        elif group.startswith("@"):
-            names[group] = f"{group} ({size})"
-        else:
-            names[group] = group
-    return names
+        group = of_domain.labels[column]
+        if group:
+            members.setdefault(group, set()).add(chain.labels[column])
+            linked[group] += bool(chain.alias and chain.primary)
+    by_rank = sorted(members, key=lambda group: (-linked[group], -len(members[group]), group))
+    kept = len(by_rank) if len(by_rank) <= _MOST_IN_COLUMN else _MOST_IN_COLUMN - 1
+    names = {group: f"{group} ({len(members[group])})" if group.startswith("@") else group for group in by_rank[:kept]}
+    return names | dict.fromkeys(by_rank[kept:], f"{len(by_rank) - kept} others")
 
 
 def drawing(
