@@ -41,6 +41,8 @@ def test_mail_is_counted_in_the_minute_in_which_it_arrived():
     assert (counts.delivered[-1], counts.waiting[-2], counts.dead[-60], counts.refused[-1]) == (2, 1, 1, 1)
     assert sum(counts.refused) == 1
     assert sum(counts.to["smtp://mail.example.net:25"]) == 5
+    (row,) = flow.rows(counts, [])
+    assert (row.count, row.dead) == (4, 1)
 
 
 def test_the_figures_are_compared_with_the_hour_before():

@@ -16,16 +16,17 @@ def stacked(*series, title="Mail"):
 
 def test_bars_of_several_series_are_stacked():
     svg = stacked(Series("delivered", "fill-green", [0] * 59 + [2]), Series("refused", "fill-red", [0] * 59 + [2]))
-    green, red = (path.get("d") for path in svg.iter("path"))
-    middle = plots.HEIGHT - 22 - (plots.HEIGHT - 30) / 2
-    assert f" {middle:.1f}h" in green  # the upper edge of the lower bar
-    assert " 8.0h" in red  # the upper edge of the whole bar is the top of the plot
+    green, red = (group[0] for group in svg if group.tag == "g" and group.get("class"))
+    half = (plots.HEIGHT - plots.TOP - plots.BOTTOM) / 2
+    assert {float(bar.get("height")) for bar in (green, red)} == {half}
+    assert float(red.get("y")) == plots.TOP
+    assert float(green.get("y")) == plots.TOP + half
     assert [title.text for title in svg.iter("title")] == ["12:59: 2 delivered, 2 refused"]
 
 
 def test_a_plot_without_values_has_axes_and_labels_alone():
     svg = stacked(Series("delivered", "fill-green", [0] * 60))
-    assert list(svg.iter("path")) == []
+    assert list(svg.iter("rect")) == []
     assert [text.text for text in svg.iter("text")] == ["0", "1", "12:09", "12:19", "12:29", "12:39", "12:49", "12:59"]
 
 

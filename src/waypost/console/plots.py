@@ -5,16 +5,18 @@ in them.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-WIDTH, HEIGHT = 720, 180
-"""The size of a stacked plot, in units of its view box."""
+HEIGHT = 180
+"""The height of a stacked plot, in pixels. The plot is as wide as its place on the page, so its text has one size."""
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 4, 8, 22
-"""The margins of a stacked plot. The labels of the axes are in the left and the bottom margin."""
+TOP, BOTTOM = 16, 22
+"""The margins above and below the bars, in pixels. The labels of the bars are in the lower margin."""
+
+_NOTHING = Markup("")
 
 SPARK_WIDTH, SPARK_HEIGHT = 120, 24
 """The size of a sparkline, in pixels."""
@@ -35,41 +37,51 @@ class Series:
 def stacked(title: str, labels: Sequence[str], series: Sequence[Series], *, label_every: int) -> Markup:
     """Return a plot with one bar for each label, in which the values of the series are stacked, the first one lowest.
 
-    Every `label_every`th label is written below the plot, so that the last one is written. Each bar says its values
-    when the pointer is on it. Without any value, the plot has a scale up to 1.
+    Below the plot is every `label_every`th label, among them the last one. Each bar says its values when the pointer is
+    on it. Without any value, the plot has a scale up to 1.
     """
     totals = [sum(each.values[place] for each in series) for place in range(len(labels))]
     top = nice_limit(max(totals, default=0))
-    step = (WIDTH - _LEFT - _RIGHT) / max(1, len(labels))
-    unit = (HEIGHT - _TOP - _BOTTOM) / top
-    parts = [_grid(value, HEIGHT - _BOTTOM - value * unit) for value in sorted({0, top // 2, top})]
-    heights = [0] * len(labels)
+    pixel = (HEIGHT - TOP - BOTTOM) / top
+    grid = [_grid(value, HEIGHT - BOTTOM - value * pixel) for value in sorted({0, top // 2, top})]
+    parts = [*_layers(series, len(labels), pixel), *grid, *_names(labels, label_every), _areas(labels, series, totals)]
+    return Markup('<svg class="plot" width="100%" height="{}" role="img" aria-label="{}">{}</svg>').format(
+        HEIGHT, title, _NOTHING.join(parts)
+    )
+
+
+def _layers(series: Sequence[Series], count: int, pixel: float) -> Iterator[Markup]:
+    """Yield the visible bars of each series. `pixel` is the height of the value 1."""
+    step = 100 / max(1, count)
+    heights = [0] * count
     for each in series:
         bars = []
         for place, value in enumerate(each.values):
             if value:
                 heights[place] += value
-                x, y = _LEFT + place * step, HEIGHT - _BOTTOM - heights[place] * unit
-                bars.append(f"M{x:.1f} {y:.1f}h{step - 1:.1f}v{value * unit:.1f}h{1 - step:.1f}z")
-        if bars:
-            parts.append(Markup('<path class="{}" d="{}"/>').format(each.look, "".join(bars)))
+                y = HEIGHT - BOTTOM - heights[place] * pixel
+                bars.append(_rect(place * step, step * 0.9, y, value * pixel))
+        yield Markup('<g class="{}">{}</g>').format(each.look, _NOTHING.join(bars))
+
+
+def _names(labels: Sequence[str], label_every: int) -> Iterator[Markup]:
+    """Yield the labels below the plot."""
+    for place, label in enumerate(labels, 1):
+        if (len(labels) - place) % label_every == 0:
+            end = place * 100 / len(labels)
+            yield Markup('<text x="{:.1f}%" y="{}" text-anchor="end">{}</text>').format(end, HEIGHT - 6, label)
+
+
+def _areas(labels: Sequence[str], series: Sequence[Series], totals: Sequence[int]) -> Markup:
+    """Return the invisible areas that say the values of a bar when the pointer is on it."""
+    step = 100 / max(1, len(labels))
+    areas = []
     for place, label in enumerate(labels):
-        x = _LEFT + place * step
-        if (len(labels) - 1 - place) % label_every == 0:
-            parts.append(
-                Markup('<text x="{:.1f}" y="{}" text-anchor="end">{}</text>').format(x + step, HEIGHT - 6, label)
-            )
         if totals[place]:
             values = ", ".join(f"{each.values[place]} {each.name}" for each in series if each.values[place])
-            area = (x, _TOP, step, HEIGHT - _TOP - _BOTTOM)
-            parts.append(
-                Markup(
-                    '<rect x="{:.1f}" y="{}" width="{:.1f}" height="{}" fill="none" pointer-events="all">'
-                    "<title>{}: {}</title></rect>"
-                ).format(*area, label, values)
-            )
-    head = Markup('<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDTH, HEIGHT, title)
-    return head + Markup("").join(parts) + Markup("</svg>")
+            title = Markup("<title>{}: {}</title>").format(label, values)
+            areas.append(_rect(place * step, step, TOP, HEIGHT - TOP - BOTTOM, title))
+    return Markup('<g fill="none" pointer-events="all">{}</g>').format(_NOTHING.join(areas))
 
 
 def sparkline(title: str, values: Sequence[int]) -> Markup:
@@ -92,9 +104,15 @@ def nice_limit(value: int) -> int:
     return next(power * factor for factor in (1, 2, 4, 10) if power * factor >= value)
 
 
+def _rect(x: float, width: float, y: float, height: float, inside: Markup = _NOTHING) -> Markup:
+    """Return a rectangle. `x` and `width` are percentages, and `y` and `height` are in pixels."""
+    return Markup('<rect x="{:.2f}%" width="{:.2f}%" y="{:.1f}" height="{:.1f}">{}</rect>').format(
+        x, width, y, height, inside
+    )
+
+
 def _grid(value: int, y: float) -> Markup:
-    """Return a line across the plot, with its value in the left margin."""
+    """Return a line across the plot, with its value above its left end."""
     return Markup(
-        '<line class="axis" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        '<text x="{at}" y="{below:.1f}" text-anchor="end">{value:,}</text>'
-    ).format(left=_LEFT, right=WIDTH - _RIGHT, y=y, at=_LEFT - 6, below=y + 4, value=value)
+        '<line class="axis" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/><text x="0" y="{above:.1f}">{value:,}</text>'
+    ).format(y=y, above=y - 4, value=value)

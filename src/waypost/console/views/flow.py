@@ -45,6 +45,8 @@ class Counts:
     """Recipients and messages that were refused in the minute."""
     to: dict[str, list[int]] = field(default_factory=dict)
     """The deliveries of these messages to each destination. The inbox has an empty name."""
+    dead_to: Counter[str] = field(default_factory=Counter)
+    """The number of dead letters of each destination among the messages of the last hour."""
     is_complete: bool = True
     """Whether all mail of the minutes has been counted."""
 
@@ -81,6 +83,8 @@ class Row:
     spark: str
     queued: DestinationRow | None
     """The destination's state; None if nothing waits for it."""
+    dead: int = 0
+    """The number of dead letters among the messages of the last hour."""
 
 
 async def show(visit: Visit) -> Response:
@@ -135,6 +139,8 @@ def counted(deliveries: Iterable[tuple[Delivery, Message]], refusals: Iterable[_
         by_status[delivery.status][place] += 1
         name = shown(delivery.destination) if delivery.destination else ""
         counts.to.setdefault(name, [0] * 2 * MINUTES)[place] += 1
+        if delivery.status is Status.DEAD and place >= MINUTES:
+            counts.dead_to[name] += 1
     for refusal in refusals:
         place = _place(refusal.at, now)
         if place is not None:
@@ -174,6 +180,7 @@ def rows(counts: Counts, queued: Iterable[DestinationRow]) -> list[Row]:
             busy[name],
             sparkline(f"{number(busy[name])} in the last hour", _last(counts.to.get(name, nothing))),
             states.get(name),
+            counts.dead_to[name],
         )
         for name in names
     ]
