@@ -15,7 +15,7 @@ from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.directory import access_keys, sessions
 from waypost.app.limit_state import OwnState
-from waypost.app.mail.indexing import PlainText
+from waypost.app.mail.wanted import NotesWanted
 from waypost.app.rate_limits import FailedSignatures
 from waypost.console import asgi, cookies
 from waypost.console.guard import View
@@ -65,6 +65,7 @@ class Client:
                 is_full=lambda: False,
                 own_names=frozenset(),
                 form_key=b"k" * 32,
+                notes=NotesWanted(self._store, lambda: self.now),
                 reader=None,
                 refusal_retention=timedelta(days=7),
                 stopping=asyncio.Event(),
@@ -86,7 +87,7 @@ class Client:
             refusal_retention=timedelta(hours=2),
             rules=[],
             begun_before=NOW,
-            mail_text=PlainText(),
+            mail_text=None,
             first_plan_age=timedelta(),
         )
         self._run.run(maintenance.forget_calls_and_keys())

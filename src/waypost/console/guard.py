@@ -98,6 +98,7 @@ class Guard:
             found = await self.sessions.find(request.cookies.get(cookies.SESSION, ""))
             if found is None:
                 return self._to_sign_in(request)
+            await self.parts.notes.renew()
             token = csrf.token(self.parts.form_key, bound_to=found.session_id)
             visit = Visit(request, self.parts, self.pages, key=found.key, csrf_token=token)
             response = await self._shown(view, visit, found)

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
+from waypost.app.mail.wanted import NotesWanted
 from waypost.app.rate_limits import FailedSignatures
 from waypost.console.calls import Perform
 from waypost.domain.mail.routes import Route
@@ -75,6 +76,8 @@ class Parts:
     """The host names, in lower case, that browsers may use in addition to IP addresses and localhost."""
     form_key: bytes
     """The secret key of the CSRF tokens. It is the same in all processes of a deployment."""
+    notes: NotesWanted
+    """Lets the job run that notes mail, because people see its notes."""
     reader: Reader
     """Reads messages in a process of its own."""
     refusal_retention: timedelta

@@ -24,6 +24,7 @@ from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.directory import instances
 from waypost.app.mail import explain, mailbox, searching, trace
+from waypost.app.mail.wanted import NotesWanted
 from waypost.app.rate_limits import FailedSignatures
 from waypost.domain import errors
 from waypost.domain.directory.instances import Tenant
@@ -66,6 +67,7 @@ def application(
     is_full: Callable[[], bool] = lambda: False,
     reader: ports.MailReader,
     feeds: Feeds,
+    notes: NotesWanted,
 ) -> Starlette:
     """Return the inspection API as an ASGI application.
 
@@ -73,16 +75,16 @@ def application(
     `clock` is the clock for access keys, and `mail_clock` is the clock for mail. `wake` tells the worker that there are
     new deliveries to attempt. `advance` advances the mail clock; it is None if mail uses the real time. `is_full`
     returns whether the disk has too little space to accept mail. `reader` reads the content of messages, and `feeds`
-    are the changes to the mail of each account (`following.feeds`).
+    are the changes to the mail of each account (`following.feeds`). `notes` lets the job run that notes mail.
     """
     keeper = Guard(store, failures=failures, clock=clock, emit=emit, own_names=own_names)
-    pages = _Pages(store, deployment, mail_clock, refusal_retention, report=keeper.report, is_full=is_full)
+    pages = _Pages(store, deployment, mail_clock, refusal_retention, notes, report=keeper.report, is_full=is_full)
     found: Sequence[object] = (
         pages,
         QueuePages(store, deployment, mail_clock, wake, advance),
         ContentPages(store, reader, PREFIX),
         DeletingPages(store, mail_clock),
-        CountingPage(store, deployment, mail_clock),
+        CountingPage(store, deployment, mail_clock, notes=notes),
         FollowingPage(feeds),
     )
     routes = [
@@ -127,6 +129,7 @@ class _Pages:
         deployment: Deployment,
         clock: ports.Clock,
         refusal_retention: timedelta,
+        notes: NotesWanted,
         *,
         report: Callable[[Exception], object],
         is_full: Callable[[], bool],
@@ -135,6 +138,7 @@ class _Pages:
         self._deployment = deployment
         self._clock = clock
         self._refusal_retention = refusal_retention
+        self._notes = notes
         self._report = report
         self._is_full = is_full
 
@@ -227,6 +231,7 @@ class _Pages:
 
     async def search(self, request: Request, account: str) -> Response:
         """Respond with the mail, or the refusals, that match a query."""
+        await self._notes.renew()
         query = request.query_params
         found = mail_search.parse(requests.text(query, "q") or "")
         page = partial(

@@ -13,6 +13,7 @@ from starlette.responses import Response, StreamingResponse
 
 from waypost.app import ports
 from waypost.app.mail import changes
+from waypost.app.mail.wanted import NotesWanted
 from waypost.domain import errors, moments
 from waypost.inspection import answers
 from waypost.net.feeds import Feeds, Item, Missed
@@ -24,10 +25,11 @@ RETRY = 1_000
 """Milliseconds after which a browser connects again."""
 
 
-def feeds(store: ports.Store, *, report: Callable[[Exception], object]) -> Feeds:
+def feeds(store: ports.Store, notes: NotesWanted, *, report: Callable[[Exception], object]) -> Feeds:
     """Return the feeds of the changes to the mail of each account."""
 
     async def read(account: str, after: int, limit: int) -> Sequence[Item]:
+        await notes.renew()
         use_case = partial(changes.after, account=account, number=after, limit=limit)
         found = await store.long_read(use_case, what="the changes to mail", account=account)
         return [Item(one.change.number, encoded(one)) for one in found]

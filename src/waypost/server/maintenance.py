@@ -12,7 +12,7 @@ from functools import partial
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.directory import access_keys, idempotency, instances, sessions
-from waypost.app.mail import accept, indexing, noting, retention
+from waypost.app.mail import accept, indexing, noting, retention, wanted
 from waypost.app.steps import repeat_step
 from waypost.domain.mail.retention import Rule
 from waypost.observe.incidents import Incidents
@@ -91,7 +91,8 @@ class Maintenance:
             await asyncio.sleep(REMOVALS_EVERY)
 
     async def run_notes(self) -> None:
-        """Note new mail and its events in rounds, and index the words of the mail, until cancelled.
+        """While somebody uses the notes, note new mail and its events in rounds, and index the words of the mail, until
+        cancelled.
 
         If there is much to do, the rounds take at most a quarter of the time, because mail and API calls have priority.
         """
@@ -99,6 +100,9 @@ class Maintenance:
         while True:
             began, has_more = time.monotonic(), False
             try:
+                if not await self.store.read(partial(wanted.are_wanted, now=self.real_clock())):
+                    await asyncio.sleep(NOTES_EVERY)
+                    continue
                 has_more = (await noting.run_round(self.store, progress, self.mail_clock)).is_full
                 has_more = await indexing.run_round(self.store, self.mail_text) or has_more
                 if began - tidied > TIDY_EVERY:

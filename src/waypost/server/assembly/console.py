@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from waypost.api.application import Api
 from waypost.api.errors import ApiError
 from waypost.api.operations.calls import Source
+from waypost.app.mail.wanted import NotesWanted
 from waypost.app.rate_limits import FailedSignatures
 from waypost.config.settings import ROWS, Settings
 from waypost.config.types import Endpoint
@@ -44,12 +45,15 @@ LANDINGS = frozenset({"/", PREFIX.removesuffix("/")})
 class Console:
     """The console as an ASGI application, which is made at the first request."""
 
-    def __init__(self, common: Common, *, api: Api, failures: FailedSignatures, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, common: Common, notes: NotesWanted, *, api: Api, failures: FailedSignatures, wake: Callable[[], None]
+    ) -> None:
         self._reader = Reader()
         self._stopping = asyncio.Event()
         self._make = partial(
             _application,
             common,
+            notes=notes,
             perform=_calls_of(api),
             failures=failures,
             wake=wake,
@@ -106,6 +110,7 @@ def _calls_of(api: Api) -> "Perform":
 def _application(
     common: Common,
     *,
+    notes: NotesWanted,
     perform: "Perform",
     failures: FailedSignatures,
     wake: Callable[[], None],
@@ -131,6 +136,7 @@ def _application(
             own_names=settings.own_http_names,
             form_key=common.directory.derived_key("console forms"),
             reader=reader,
+            notes=notes,
             refusal_retention=settings.trace_refusals,
             stopping=stopping,
             settings=settings_in_force(settings),

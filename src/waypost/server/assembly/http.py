@@ -16,6 +16,7 @@ from waypost.api.operations.calls import Terms
 from waypost.api.operations.page_tokens import PageTokens
 from waypost.app import ports
 from waypost.app.directory.email_addresses import Domains
+from waypost.app.mail.wanted import NotesWanted
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.app.rate_limits import FailedSignatures
 from waypost.delivery.queue.worker import Worker
@@ -55,10 +56,12 @@ async def server(
         emit=common.emit,
     )
     incidents = Incidents(common.emit, of_store=STORE_FAILURES)
+    notes = NotesWanted(common.store, now)
     inspected = inspection.application(
         common.store,
+        notes=notes,
         reader=reader,
-        feeds=following.feeds(common.store, report=partial(incidents.report, where="changes to mail")),
+        feeds=following.feeds(common.store, notes, report=partial(incidents.report, where="changes to mail")),
         is_full=common.disk_guard.is_full,
         deployment=common.deployment,
         failures=failures,
@@ -71,7 +74,7 @@ async def server(
         own_names=settings.own_http_names,
     )
     bounds = HttpBounds(connections=common.connections.http, connections_each=settings.http_connections_each)
-    console = Console(common, api=api, failures=failures, wake=waking(worker))
+    console = Console(common, notes, api=api, failures=failures, wake=waking(worker))
     return HttpServer(
         _Pages(inspected, console),
         begin_to_stop=console.stop,
