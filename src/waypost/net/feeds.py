@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
 
-POLL_EVERY = 0.25
+POLL_EVERY = 0.5
 """Seconds between two polls of a key."""
 
 AGAIN = 5.0

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-CALLS = 25
-"""The maximum number of calls for each operation and phase."""
+CALLS = 10
+"""The maximum number of calls for each operation."""
 
 
 def test_the_description_needs_no_credentials(system):
@@ -30,7 +30,9 @@ def test_a_real_server_fulfils_the_description(system, tmp_path):
             f"--max-examples={CALLS}",
             "--auth",
             f"{key.id}:{key.secret}",
-            "--exclude-path=/_waypost/events",
+            "--phases=coverage,fuzzing",
+            "--exclude-path=/_waypost/events",  # its response does not end
+            "--exclude-operation-id=post_explained",  # schemathesis cannot write a message
             "--checks=not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
             "--no-color",
         ],
