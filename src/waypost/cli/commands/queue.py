@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -15,6 +14,7 @@ from waypost.app import inspection_schema as schema
 from waypost.cli import timeline
 from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, NotThere, ServerRefused, path_of
 from waypost.cli.outcomes import print_json
+from waypost.cli.terminal import print_octets
 from waypost.cli.timeline import plain
 from waypost.domain import durations
 from waypost.domain.mail.trace_events import address_of
@@ -125,9 +125,7 @@ def download(
     message, delivery = _letter(server, letter_id)
     parts = server.download(f"messages/{path_of(message['id'])}/raw", address=delivery["address"])
     if output is None:
-        for part in parts:
-            sys.stdout.buffer.write(part)
-        sys.stdout.buffer.flush()
+        print_octets(parts)
         return
     first = next(parts)  # if the server refuses the request, no file is created
     try:
