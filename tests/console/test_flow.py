@@ -1,81 +1,77 @@
 """The page of the last hour: what is counted in which minute, and what htmx gets."""
 
-from dataclasses import replace
-from datetime import timedelta
+from collections import Counter
 
+from tests.kit.patience import wait_until
 from tests.kit.peers.mail_sink import Sink
-from tests.kit.routed import LATER, MESSAGE, failing, routed
-from tests.kit.values import NOW, a_delivery, a_message
-from waypost.app.ports import Refusal
+from tests.kit.routed import LATER, MESSAGE, REFUSED, dead_letters, failing, routed
+from tests.kit.values import NOW
 from waypost.console.views import flow
-from waypost.domain.mail.delivery import Status
+from waypost.console.views.flow import Counts
 
-MINUTE = timedelta(minutes=1)
-
-
-def arrived(number, *, ago, status=Status.DELIVERED, **fields):
-    message = replace(a_message(), id=f"m{number}", received_at=NOW - ago)
-    return a_delivery("x", message.id, status=status, **fields), message
+THIS_MINUTE, THIS_HOUR = int(NOW.timestamp()) // 60, int(NOW.timestamp()) // 3600
 
 
-def refused(*, ago):
-    given = dict.fromkeys(("peer", "helo", "sender", "recipient", "recipient_key", "reply"), "")
-    return Refusal(at=NOW - ago, stage="rcpt", detail={}, **given)
-
-
-def test_mail_is_counted_in_the_minute_in_which_it_arrived():
-    counts = flow.counted(
-        [
-            arrived(1, ago=timedelta()),
-            arrived(1, ago=timedelta()),
-            arrived(2, ago=MINUTE, status=Status.QUEUED),
-            arrived(3, ago=59 * MINUTE, status=Status.DEAD),
-            arrived(4, ago=60 * MINUTE),
-            arrived(5, ago=120 * MINUTE),
-        ],
-        [refused(ago=timedelta()), refused(ago=200 * MINUTE)],
-        NOW,
+def a_count(*found, to=(), dead_to=()):
+    """Return counts. `found` has for each how many minutes ago it was, its kind and its number."""
+    minutes = flow.by_minute([(THIS_MINUTE - ago, kind, count) for ago, kind, count in found], NOW)
+    return Counts(
+        minutes, flow.by_hour([(name, THIS_HOUR - ago, count) for name, ago, count in to], NOW), Counter(dead_to)
     )
-    last, before = slice(60, None), slice(0, 60)
-    assert (sum(counts.accepted[last]), sum(counts.accepted[before])) == (3, 1)  # a message counts once
-    assert (counts.delivered[-1], counts.waiting[-2], counts.dead[-60], counts.refused[-1]) == (2, 1, 1, 1)
-    assert sum(counts.refused) == 1
-    assert sum(counts.to["smtp://mail.example.net:25"]) == 5
-    (row,) = flow.rows(counts, [])
-    assert (row.count, row.dead) == (4, 1)
+
+
+def test_counts_are_in_their_minutes():
+    minutes = a_count(
+        (0, "accepted", 3), (59, "dead", 1), (119, "refused", 2), (120, "dead", 5), (-1, "dead", 5)
+    ).minutes
+    assert (minutes["accepted"][-1], minutes["dead"][-60], minutes["refused"][0]) == (3, 1, 2)
+    assert sum(map(sum, minutes.values())) == 6
+
+
+def test_a_kind_that_the_page_does_not_know_is_left_out():
+    assert not any(map(any, a_count((0, "returned", 1)).minutes.values()))
 
 
 def test_the_figures_are_compared_with_the_hour_before():
-    found = flow.counted([arrived(n, ago=n * 25 * MINUTE) for n in range(5)], [], NOW)
-    accepted, delivered, waiting, refused_ones = flow.figures(found, waits=1204)
+    found = a_count(
+        (0, "accepted", 2), (59, "accepted", 1), (60, "accepted", 2), (90, "delivered", 1200), (0, "dead", 1)
+    )
+    accepted, delivered, waiting, refused = flow.figures(found, waits=1204)
     assert (accepted.value, accepted.change) == (3, "1 more than in the hour before")
-    assert (delivered.value, waiting.value, refused_ones.change) == (3, 1204, "as in the hour before")
-    found.is_complete = False
-    assert flow.figures(found, waits=0)[0].change == ""
+    assert (delivered.value, delivered.change) == (0, "1\u202f200 fewer than in the hour before")
+    assert (waiting.value, waiting.change) == (1204, "1 dead letter in this hour")
+    assert refused.change == "as in the hour before"
 
 
 def test_destinations_are_shown_without_their_secrets_and_the_busiest_first():
-    found = flow.counted(
-        [
-            arrived(1, ago=MINUTE, to="https://hook.example/?key=hunter2"),
-            arrived(2, ago=MINUTE, to=""),
-            arrived(3, ago=MINUTE, to=""),
-        ],
-        [],
-        NOW,
-    )
-    assert [(row.name, row.count) for row in flow.rows(found, [])] == [("", 2), ("https://hook.example/?…", 1)]
+    hook = "https://hook.example/?key="
+    found = a_count(to=[(f"{hook}one", 0, 1), (f"{hook}two", 23, 1), ("", 5, 3), ("", 24, 9)], dead_to={"": 2})
+    inbox, webhook = flow.rows(found, [])
+    assert (inbox.name, inbox.count, inbox.dead) == ("", 3, 2)
+    assert (webhook.name, webhook.count, webhook.dead) == ("https://hook.example/?…", 2, 0)
 
 
-def test_the_page_shows_mail_that_was_accepted_and_a_destination_for_which_mail_waits(console):
-    with Sink(at_rcpt=lambda _: LATER) as sink, routed(console, sink.to) as address:
-        console.system.deliver(MESSAGE, address)
-        failing(console, address)
-        page = console.browser.get("/flow")
+def test_the_page_shows_destinations_for_which_mail_waits_or_that_refused_it(console):
+    with (
+        Sink(at_rcpt=lambda _: LATER) as late,
+        Sink(at_rcpt=lambda _: REFUSED) as refusing,
+        routed(console, late.to) as waits,
+        routed(console, refusing.to) as dead,
+    ):
+        console.system.deliver(MESSAGE, waits)
+        console.system.deliver(MESSAGE, dead)
+        failing(console, waits)
+        dead_letters(console, dead)
+
+        def counted():  # mail is counted a second later
+            page = console.browser.get("/flow")
+            return page if f"{late.to} 1 " in page.text and f"{refusing.to} 1 " in page.text else None
+
+        page = wait_until(counted, "the mail is not counted")
     assert page.status == 200
     assert '<svg class="plot"' in page.html
-    assert f"{sink.to} 1 ! failing 1 " in page.text
-    assert "Accepted" in page.text
+    assert f"{late.to} 1 ! failing 1 " in page.text
+    assert f"{refusing.to} 1 † 1 dead letter 0 " in page.text
     assert len(page.octets) < 40_000
 
 
@@ -92,7 +88,7 @@ def test_mail_of_another_account_is_not_counted(console):
         sink.wait_for(1)
         key, _ = console.new_key(account="111111111111", name="theirs")
         page = console.signed_in(key.id, key.secret).get("/flow")
-    assert "No mail in the last hour." in page.text
+    assert "No mail in the last day." in page.text
     assert sink.to not in page.text
 
 

@@ -150,6 +150,14 @@ class ReadMailChanges(Protocol):
         """Return the `limit` ways that most deliveries took since the hour of a time, the most frequent first."""
         ...
 
+    def destination_counts(self, account: str, *, since: datetime, limit: int) -> list[tuple[str, int, int]]:
+        """Return up to `limit` counts of deliveries, the greatest first, since the hour of a time.
+
+        Each has the destination (empty for the inbox), the hour, counted from 1970 in UTC, and the number of deliveries
+        whose messages arrived in this hour.
+        """
+        ...
+
 
 class WriteMailChanges(Protocol):
     """Methods with which the job notes mail."""

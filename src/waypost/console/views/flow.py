@@ -2,64 +2,51 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
+from markupsafe import Markup
 from starlette.responses import Response
 
 from waypost.app import ports
-from waypost.app.mail import mailbox
+from waypost.app.mail import counting, mailbox
 from waypost.app.queue import waiting
 from waypost.console.plots import Series, sparkline, stacked
 from waypost.console.rendering import number, plural
 from waypost.console.views.queue import DestinationRow, destinations
 from waypost.console.visits import Visit
-from waypost.domain.mail.delivery import Delivery, Status
+from waypost.domain.mail.delivery import Status
 from waypost.domain.mail.mail_filter import MailFilter
-from waypost.domain.mail.messages import Message
 from waypost.domain.mail.routes import shown
 
 MINUTES = 60
 """The number of minutes in the plot. The page compares them with as many minutes before."""
 
-READ_AT_MOST = 2_000
-"""The maximum number of deliveries, and of refusals, that are read for one view of the page."""
+HOURS = 24
+"""The number of hours in the line of a destination."""
 
-_MINUTE = timedelta(minutes=1)
+COUNTS_READ = 1_200
+"""The maximum number of counts of destinations that are read: those of 50 destinations in all hours."""
+
+LAYERS = {"delivered": "fill-green", "deferred": "fill-amber", "dead": "fill-grey", "refused": "fill-red"}
+"""The layers of the plot, the lowest first, with their classes. A message is `accepted` too, so it is not a layer."""
+
+DEAD_READ = 500
+"""The maximum number of new dead letters that are counted for the destinations."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Counts:
-    """The counts of some minutes, with a value for each minute, oldest first."""
+    """The counts of an account."""
 
-    accepted: list[int]
-    """Messages that were accepted in the minute."""
-    delivered: list[int]
-    """Deliveries of these messages that are complete."""
-    waiting: list[int]
-    """Deliveries of these messages that wait for an attempt."""
-    dead: list[int]
-    """Deliveries of these messages that are dead letters."""
-    refused: list[int]
-    """Recipients and messages that were refused in the minute."""
-    to: dict[str, list[int]] = field(default_factory=dict)
-    """The deliveries of these messages to each destination. The inbox has an empty name."""
-    dead_to: Counter[str] = field(default_factory=Counter)
+    minutes: Mapping[str, list[int]]
+    """The counts of the last two hours for each of `counting.KINDS`, with a value for each minute, oldest first."""
+    to: Mapping[str, list[int]]
+    """The deliveries to each destination, with a value for each hour of the last day, oldest first. The destinations
+    are without secrets, and the inbox has an empty name.
+    """
+    dead_to: Mapping[str, int]
     """The number of dead letters of each destination among the messages of the last hour."""
-    is_complete: bool = True
-    """Whether all mail of the minutes has been counted."""
-
-    @classmethod
-    def empty(cls, minutes: int) -> "Counts":
-        """Return counts that are all 0."""
-        accepted, delivered, waits, dead, refused = ([0] * minutes for _ in range(5))
-        return cls(accepted, delivered, waits, dead, refused)
-
-
-class _Refused(Protocol):
-    @property
-    def at(self) -> datetime: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +56,18 @@ class Figure:
     name: str
     value: int
     change: str
-    """The change against the hour before, in words; empty if it is unknown."""
+    """The change against the hour before, in words."""
     path: str = ""
     """The page with more about this number; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A destination with its mail of the last hour."""
+    """A destination with its mail of the last day."""
 
     name: str
     count: int
-    spark: str
+    spark: Markup
     queued: DestinationRow | None
     """The destination's state; None if nothing waits for it."""
     dead: int = 0
@@ -102,119 +89,95 @@ async def show(visit: Visit) -> Response:
         "flow_now.html" if visit.is_fragment else "flow.html",
         figures=figures(counts, waits),
         plot=plot(counts, now),
-        legend={name: sum(_last(values)) for name, _, values in _layers(counts)},
+        legend={kind: sum(_last(counts.minutes[kind])) for kind in LAYERS},
         rows=rows(counts, queued),
-        read_at_most=None if counts.is_complete else READ_AT_MOST,
     )
 
 
 def flow_counts(tx: ports.ReadTx, account: str, *, servers_owner: str, now: datetime) -> Counts:
-    """Return the counts of the last hour and of the hour before.
+    """Return the counts of an account. Mail is counted about a second after it was accepted."""
+    begins_at = now - timedelta(minutes=2 * MINUTES - 1)
+    refused = tx.refusal_counts(account, with_unowned=account == servers_owner, since=begins_at)
+    found = [(one.minute, one.kind, one.count) for one in tx.mail_counts(account, since=begins_at)]
+    found += [(minute, "refused", count) for minute, count in refused.items()]
+    since = now - timedelta(hours=HOURS - 1)
+    filters = MailFilter(status=Status.DEAD, since=now - timedelta(minutes=MINUTES))
+    dead = mailbox.page(tx, account, filters, after=None, limit=DEAD_READ)
+    return Counts(
+        by_minute(found, now),
+        by_hour(tx.destination_counts(account, since=since, limit=COUNTS_READ), now),
+        Counter(shown(delivery.destination) for delivery, _ in dead),
+    )
 
-    The counts are of the newest deliveries and refusals, at most `READ_AT_MOST` of each.
+
+def by_minute(found: Iterable[tuple[int, str, int]], now: datetime) -> dict[str, list[int]]:
+    """Return a list with a value for each of the last minutes, by kind. `found` has minutes since 1970, kinds and
+    counts. Minutes of other times are left out.
     """
-    begins_at = _begin(now)
-    filters = MailFilter(since=begins_at)
-    deliveries = mailbox.page(tx, account, filters, after=None, limit=READ_AT_MOST)
-    found = mailbox.refusals(tx, account, servers_owner=servers_owner, since=begins_at, after=None, limit=READ_AT_MOST)
-    counts = counted(deliveries, found.refusals, now)
-    counts.is_complete = len(deliveries) < READ_AT_MOST and found.next is None
+    first = int(now.timestamp()) // 60 - 2 * MINUTES + 1
+    counts = {kind: [0] * 2 * MINUTES for kind in counting.KINDS}
+    for minute, kind, count in found:
+        if kind in counts and 0 <= minute - first < 2 * MINUTES:
+            counts[kind][minute - first] += count
     return counts
 
 
-def counted(deliveries: Iterable[tuple[Delivery, Message]], refusals: Iterable[_Refused], now: datetime) -> Counts:
-    """Count deliveries and refusals by minute, in the two hours before `now`. A delivery counts in the minute in which
-    its message was accepted, with the status that it has now.
+def by_hour(found: Iterable[tuple[str, int, int]], now: datetime) -> dict[str, list[int]]:
+    """Return a list with a value for each of the last hours, by destination without its secrets. `found` has
+    destinations, hours since 1970 and counts.
     """
-    counts = Counts.empty(2 * MINUTES)
-    by_status = {Status.DELIVERED: counts.delivered, Status.QUEUED: counts.waiting, Status.DEAD: counts.dead}
-    seen = set()
-    for delivery, message in deliveries:
-        place = _place(message.received_at, now)
-        if place is None:
-            continue
-        if message.id not in seen:
-            seen.add(message.id)
-            counts.accepted[place] += 1
-        by_status[delivery.status][place] += 1
-        name = shown(delivery.destination) if delivery.destination else ""
-        counts.to.setdefault(name, [0] * 2 * MINUTES)[place] += 1
-        if delivery.status is Status.DEAD and place >= MINUTES:
-            counts.dead_to[name] += 1
-    for refusal in refusals:
-        place = _place(refusal.at, now)
-        if place is not None:
-            counts.refused[place] += 1
+    first = int(now.timestamp()) // 3600 - HOURS + 1
+    counts: dict[str, list[int]] = {}
+    for destination, hour, count in found:
+        if 0 <= hour - first < HOURS:
+            counts.setdefault(shown(destination) if destination else "", [0] * HOURS)[hour - first] += count
     return counts
 
 
 def figures(counts: Counts, waits: int) -> list[Figure]:
     """Return the four numbers. `waits` is the number of deliveries that wait now, since whenever."""
-    dead = sum(_last(counts.dead))
+    accepted, delivered, _, refused, dead = (counts.minutes[kind] for kind in counting.KINDS)
+    given_up = sum(_last(dead))
     return [
-        Figure("accepted", sum(_last(counts.accepted)), _change(counts.accepted, counts)),
-        Figure("delivered", sum(_last(counts.delivered)), _change(counts.delivered, counts)),
-        Figure("waiting", waits, f"{plural(dead, 'dead letter')} in this hour" if dead else "now", "/queue"),
-        Figure("refused", sum(_last(counts.refused)), _change(counts.refused, counts)),
+        Figure("accepted", sum(_last(accepted)), _change(accepted)),
+        Figure("delivered", sum(_last(delivered)), _change(delivered)),
+        Figure("waiting", waits, f"{plural(given_up, 'dead letter')} in this hour" if given_up else "now", "/queue"),
+        Figure("refused", sum(_last(refused)), _change(refused)),
     ]
 
 
-def plot(counts: Counts, now: datetime) -> str:
+def plot(counts: Counts, now: datetime) -> Markup:
     """Return the plot of the last hour as SVG."""
-    labels = [f"{now - _MINUTE * (MINUTES - 1 - place):%H:%M}" for place in range(MINUTES)]
-    series = [Series(name, look, _last(values)) for name, look, values in _layers(counts)]
+    labels = [f"{now - timedelta(minutes=MINUTES - 1 - place):%H:%M}" for place in range(MINUTES)]
+    series = [Series(kind, look, _last(counts.minutes[kind])) for kind, look in LAYERS.items()]
     said = ", ".join(f"{sum(each.values)} {each.name}" for each in series)
     return stacked(f"Mail of the last hour by minute: {said}", labels, series, label_every=10)
 
 
 def rows(counts: Counts, queued: Iterable[DestinationRow]) -> list[Row]:
-    """Return all destinations that had mail in the last hour, or for which mail waits, the busiest first."""
+    """Return all destinations that had mail in the last day, or for which mail waits, the busiest first."""
     states: Mapping[str, DestinationRow] = {one.name: one for one in queued}
-    busy = Counter({name: sum(_last(values)) for name, values in counts.to.items()})
-    names = [name for name, count in busy.most_common() if count or name in states]
-    names += [name for name in states if name not in busy]
-    nothing = [0] * 2 * MINUTES
+    busy = Counter({name: sum(values) for name, values in counts.to.items()})
+    names = [*(name for name, _ in busy.most_common()), *(name for name in states if name not in busy)]
     return [
         Row(
             name,
             busy[name],
-            sparkline(f"{number(busy[name])} in the last hour", _last(counts.to.get(name, nothing))),
+            sparkline(f"{number(busy[name])} in the last day", counts.to.get(name, [0] * HOURS)),
             states.get(name),
-            counts.dead_to[name],
+            counts.dead_to.get(name, 0),
         )
         for name in names
     ]
 
 
-def _layers(counts: Counts) -> list[tuple[str, str, list[int]]]:
-    """Return the layers of the plot, the lowest first, each with its name and its class."""
-    return [
-        ("delivered", "fill-green", counts.delivered),
-        ("waiting", "fill-amber", counts.waiting),
-        ("dead", "fill-grey", counts.dead),
-        ("refused", "fill-red", counts.refused),
-    ]
-
-
-def _begin(now: datetime) -> datetime:
-    """Return the beginning of the first minute that is counted."""
-    return now.replace(second=0, microsecond=0) - _MINUTE * (2 * MINUTES - 1)
-
-
-def _place(at: datetime, now: datetime) -> int | None:
-    """Return the index of the minute of a time; None if the minute is not counted."""
-    place = (at - _begin(now)) // _MINUTE
-    return place if 0 <= place < 2 * MINUTES else None
-
-
-def _last(values: list[int]) -> list[int]:
+def _last(values: Sequence[int]) -> Sequence[int]:
+    """Return the values of the last hour."""
     return values[-MINUTES:]
 
 
-def _change(values: list[int], counts: Counts) -> str:
-    """Return the change against the hour before, in words; empty if not all mail of that hour was counted."""
-    if not counts.is_complete:
-        return ""
+def _change(values: Sequence[int]) -> str:
+    """Return the change against the hour before, in words."""
     change = sum(_last(values)) - sum(values[:-MINUTES])
     if not change:
         return "as in the hour before"

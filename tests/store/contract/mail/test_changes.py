@@ -134,3 +134,21 @@ def test_a_delivery_that_is_deleted_has_no_deliveries_in_its_change(store):
     keep(store, 0, ("a", {"status": Status.DELIVERED}))
     note(store)
     assert changed(store) == [("new", ["a"])]
+
+
+def test_deliveries_are_counted_for_each_destination_and_hour(store):
+    def flows(*destinations):
+        return [ports.Flow(f"{number}@example.com", "", to, number) for number, to in enumerate(destinations, 1)]
+
+    hour = int(NOW.timestamp()) // 3600
+    store.write(lambda tx: tx.add_mail_flows(TENANT.account, at=NOW, flows=flows("", "", "smtp://a.example:25")))
+    store.write(lambda tx: tx.add_mail_flows(TENANT.account, at=NOW - timedelta(hours=1), flows=flows("mx:b.example")))
+    store.write(lambda tx: tx.add_mail_flows(OTHER, at=NOW, flows=flows("mx:b.example")))
+
+    def counts(**options):
+        given = {"since": NOW - timedelta(hours=1), "limit": 9} | options
+        return store.long_read(lambda tx: tx.destination_counts(TENANT.account, **given))
+
+    assert counts() == [("", hour, 3), ("smtp://a.example:25", hour, 3), ("mx:b.example", hour - 1, 1)]
+    assert counts(limit=1) == [("", hour, 3)]
+    assert counts(since=NOW) == [("", hour, 3), ("smtp://a.example:25", hour, 3)]

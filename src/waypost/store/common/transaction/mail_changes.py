@@ -61,6 +61,10 @@ class MailChangeQueries(Statements):
         found = self._all("mail_flows", account, kinds.to_milliseconds(since) // _HOUR, limit)
         return [ports.Flow(*row) for row in found]
 
+    def destination_counts(self, account: str, *, since: datetime, limit: int) -> list[tuple[str, int, int]]:
+        found = self._all("destination_counts", account, kinds.to_milliseconds(since) // _HOUR, limit)
+        return [(destination, hour, count) for destination, hour, count in found]
+
     def put_mail_mark(self, place: str, mark: ports.MailMark) -> None:
         self._run("put_mail_mark", place, mark.message_id, mark.at and kinds.to_milliseconds(mark.at))
 

@@ -100,6 +100,12 @@ SELECT address, alias, destination, sum(count){postgres: ::bigint} FROM mail_flo
 WHERE account = :account AND hour >= :since
 GROUP BY address, alias, destination ORDER BY 4 DESC, address, alias, destination LIMIT :limit;
 
+-- name: destination_counts(account, since, limit)
+-- Returns the number of deliveries to each destination in each hour, since an hour.
+SELECT destination, hour, sum(count){postgres: ::bigint} FROM mail_flows
+WHERE account = :account AND hour >= :since
+GROUP BY destination, hour ORDER BY 3 DESC, destination, hour LIMIT :limit;
+
 -- name: forget_mail_counts(before, limit)
 -- Removes some of the counts of minutes before a minute.
 DELETE FROM mail_counts WHERE (account, minute, kind) IN (
