@@ -121,14 +121,47 @@ def test_a_wrong_parameter_is_refused_with_a_sentence(console, name):
     assert "<script>alert" not in page.html
 
 
-def test_a_search_finds_an_address_and_a_message_id(console):
+def test_a_search_finds_words_operators_and_ids(console):
     address = console.system.new_address()
-    message_id = console.system.deliver(mail(Message_ID="<one@shop.example>"), address)
-    assert ids(console.browser.get("/mail", q=address)) == [message_id]
-    assert ids(console.browser.get("/mail", q=message_id)) == [message_id]
-    nothing = console.browser.get("/mail", q=HOSTILE)
+    word = f"word{address.split('@')[0].replace('.', '')}"
+    message_id = console.system.deliver(mail(text=f"A text with {word}.", Message_ID="<one@shop.example>"), address)
+    wait_until(lambda: ids(console.browser.get("/mail", q=word)) == [message_id], "the mail is not indexed")
+    for query in (f"{word} subject:order", f"to:{address}", f"id:{message_id}", f"{word} is:direct", f"{word[:-1]}*"):
+        assert ids(console.browser.get("/mail", q=query)) == [message_id], query
+    assert ids(console.browser.get("/mail", q=f"{word} is:forwarded")) == []
+
+
+def test_a_search_without_results_explains_the_operators(console):
+    nothing = console.browser.get("/mail", q=f"{HOSTILE[7:]} nowhere")
     assert "Nothing was found" in nothing.text
+    assert "from:ann to:support subject:order" in nothing.text
     assert "<script>alert" not in nothing.html
+
+
+def test_an_error_in_a_query_is_explained(console):
+    page = console.browser.get("/mail", q="is:purple")
+    assert page.status == 200
+    assert "The query has an error" in page.text
+    assert "is: must be waiting, dead," in page.text
+    assert "at most 1,000 characters" in console.browser.get("/mail", q="x" * 2_000).text
+    assert "<script>alert" not in console.browser.get("/mail", q=f"<script>alert(1)</script>{HOSTILE}").html
+
+
+def test_a_search_has_pages(console):
+    address = console.system.new_address()
+    sent = [console.system.deliver(mail(f"Number {number}"), address) for number in range(42)]
+    key = f"to:{address}"
+    wait_until(lambda: sent[-1] in (found := ids(console.browser.get("/mail", q=key))) and len(found) == 40)
+    page = console.browser.get("/mail", q=key)
+    assert ids(page) == sent[:1:-1]
+    older = re.search(r'href="([^"]+)" rel="next">Older', page.html)[1].replace("&amp;", "&")
+    assert ids(console.browser.get(older)) == sent[1::-1]
+
+
+def test_a_search_for_refusals_lists_refusals(console):
+    address = "nobody2@unknown.example"
+    console.system.rcpt(address)
+    wait_until(lambda: "✕ refused" in console.browser.get("/mail", q=f"is:refused to:{address}").text)
 
 
 def test_the_search_box_of_every_page_leads_to_the_mail(console):

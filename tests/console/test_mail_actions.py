@@ -17,6 +17,7 @@ def late(tmp_path_factory):
         key = system.server.profile.key
         browser = Browser(system.server.url)
         assert browser.sign_in(key.id, key.secret).status == 303
+        browser.get("/mail")  # for its CSRF token
         yield Console(system, browser)
 
 

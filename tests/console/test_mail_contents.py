@@ -7,6 +7,8 @@ from urllib.parse import quote
 import pytest
 
 from tests.console.test_mail import mail
+from tests.kit.hostile_mail import MESSAGES
+from tests.kit.servers.running import ACCEPTED
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -156,3 +158,24 @@ def test_a_part_that_does_not_exist_is_not_found(console, delivered):
     message_id = delivered(mail())
     for path in ("parts/7", "parts/0", "parts/99999999999999999999", "parts/x", "pictures/1", "html"):
         assert console.browser.get(f"/mail/{message_id}/{path}").status in {403, 404}, path
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_every_view_of_a_hostile_message_is_harmless(console, name):
+    code, reply = console.system.send(MESSAGES[name](), console.system.new_address())
+    if code != 250:
+        return  # the server has refused it
+    message_id = ACCEPTED.fullmatch(reply)["id"].decode()
+    ours = set(re.findall(r"<script[^>]*>", console.browser.get("/keys").html))
+    for view in ("html", "headers"):
+        page = console.browser.get(f"/mail/{message_id}", view=view)
+        assert page.status == 200
+        assert set(re.findall(r"<script[^>]*>", page.html)) == ours
+        assert not re.search(r"<[a-z]+[^>]*\s(?:on[a-z]+|style|formaction|srcdoc)=", page.html, re.IGNORECASE)
+    frame = console.browser.get(f"/mail/{message_id}/html")
+    if frame.status == 404:
+        assert "The message has no HTML." in frame.text
+        return
+    assert frame.status == 200
+    assert "sandbox" in policy(frame)
+    assert not re.search(r"<(?:script|iframe|object|embed|form|meta http)", frame.html, re.IGNORECASE)

@@ -1,12 +1,11 @@
 // What scripts add to the pages. Without this file, reading and all forms still work.
 (() => {
   "use strict";
-  const PREFIX = "/console";
   const $ = (selector, from = document) => from.querySelector(selector);
   const all = (selector, from = document) => [...from.querySelectorAll(selector)];
   document.documentElement.classList.add("scripted");
 
-  // Times: relative and in the person's time zone, with UTC in the title.
+  // Times: relative, or in the person's time zone.
   const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "narrow" });
   const STEPS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
   function words(date) {
@@ -58,7 +57,7 @@
       await navigator.clipboard.writeText(text);
       toast("Copied");
     } catch {
-      toast("The browser does not allow this. Select the text.", true);
+      toast("The browser forbids it. Select the text.", true);
     }
   }
 
@@ -87,47 +86,46 @@
     fetch(form.action, { method: "POST", body, redirect: "manual", credentials: "same-origin" }).catch(() => {});
   }
 
-  // Events of the server: `data-events="URL"`. htmx sees the event NAME as `waypost:NAME`. In `[data-live-rows]`,
-  // `message` adds a row, `changed` changes its last line, `gone` removes it. `[data-live-count]` counts unseen rows.
+  // Server-sent events: htmx sees the event NAME as `waypost:NAME`. In `[data-live-rows]`, `message` adds a row,
+  // `changed` changes its last line, `gone` removes it. `[data-live-count]` counts rows out of sight.
   const RELOAD = "Reload ↻";
   function listen(element) {
     if (element.source) return;
     const source = (element.source = new EventSource(element.dataset.events));
+    const list = $("[data-live-rows]", element);
     for (const name of (element.dataset.eventNames || "message").split(" "))
       source.addEventListener(name, ({ data }) => {
         if (!element.isConnected) return source.close();
         element.dispatchEvent(new CustomEvent(`waypost:${name}`, { bubbles: true, detail: data }));
-        const list = $("[data-live-rows]", element);
-        const counter = $("[data-live-count]", element);
-        if (!counter || (list && !putRow(list, name, data) && name !== "reload")) return;
-        if (name === "reload") counter.textContent = RELOAD;
-        else if (counter.closest(".column").scrollTop > 44)
-          counter.textContent = `${(counter.count = (counter.count || 0) + 1)} new ↑`;
-        else return;
-        counter.hidden = false;
+        if (list) change(list, name, data, $("[data-live-count]", element));
       });
   }
-  function putRow(list, name, data) {
+  function change(list, name, data, counter) {
     const row = new DOMParser().parseFromString(data, "text/html").body.firstElementChild;
     const old = document.getElementById(row?.id || `m-${data}`);
-    if (!row || (!old && name !== "message")) return old?.remove();
-    if (old) return void old.lastElementChild.replaceWith(row.lastElementChild);
     const column = list.closest(".column");
-    row.classList.add("new");
-    list.prepend(row);
-    if (column.scrollTop) column.scrollTop += row.offsetHeight;
-    tellTimes(row);
-    htmx.process(row);
-    return true;
-  }
-  function choose(row) {
-    for (const link of all(".row [aria-current]")) link.removeAttribute("aria-current");
-    $("a", row).setAttribute("aria-current", "true");
+    if (name === "reload") {
+      counter.textContent = RELOAD;
+      counter.hidden = false;
+    } else if (old) {
+      if (row) old.lastElementChild.replaceWith(row.lastElementChild);
+      else old.remove();
+    } else if (name === "message") {
+      row.classList.add("new");
+      list.prepend(row);
+      tellTimes(row);
+      htmx.process(row);
+      if (column.scrollTop < 44) return;
+      column.scrollTop += row.offsetHeight;
+      counter.count = (counter.count || 0) + 1;
+      counter.textContent = `${counter.count} new ↑`;
+      counter.hidden = false;
+    }
   }
   function showNew(counter) {
-    if (counter.textContent === RELOAD) return location.reload();
-    counter.closest(".column").scrollTop = counter.count = 0;
+    if (counter.textContent === RELOAD) location.reload();
     counter.hidden = true;
+    counter.closest(".column").scrollTop = counter.count = 0;
   }
 
   function prepare(from) {
@@ -153,7 +151,7 @@
     const key = event.key;
     if (afterG) {
       afterG = false;
-      if (GO[key]) location.assign(PREFIX + GO[key]);
+      if (GO[key]) location.assign("/console" + GO[key]);
       return;
     }
     if (key === "g") {
@@ -174,8 +172,8 @@
     setInterval(tellTimes, 15000);
     document.addEventListener("keydown", press);
     document.addEventListener("click", (event) => {
-      const row = event.target.closest("[data-live-rows] .row");
-      if (row) choose(row);
+      const link = event.target.closest("[data-live-rows] a");
+      if (link) for (const one of all(".row a")) one.ariaCurrent = one === link ? "true" : null;
       const target = event.target.closest("button[data-copy], [data-help], [data-live-count]");
       if (!target) return;
       if (target.dataset.copy !== undefined) copy(target.dataset.copy);

@@ -32,6 +32,10 @@ class Listed:
     """The cursor of the next page; None after the last page."""
     counts: Mapping[str, int] | None = None
     """The number of messages of some kinds, by the value of `is`. Not known until the store counts them."""
+    indexed_until: datetime | None = None
+    """The time up to which the text index has all mail; None if it has all mail, or if the list does not need it."""
+    wrong: str = ""
+    """What is wrong with the query of a search, as a sentence."""
 
 
 async def show(visit: Visit) -> Response:
@@ -46,8 +50,19 @@ def read(tx: ports.ReadTx, *, visit: Visit, selection: Selection) -> Listed:
     account, servers_owner = visit.account, visit.parts.deployment.owner
     since = visit.parts.mail_clock() - visit.parts.refusal_retention
     if selection.search:
-        found = finding.found(tx, account, selection.search, servers_owner=servers_owner, since=since)
-        return Listed(rows=found.rows, next=found.next)
+        try:
+            found = finding.found(
+                tx, account, selection.search, after=selection.after, servers_owner=servers_owner, since=since
+            )
+        except errors.Invalid as error:
+            return Listed(wrong=error.message)
+        results = found.results
+        return Listed(
+            rows=found.page.rows,
+            refusals=results.refusals,
+            next=results.next,
+            indexed_until=results.indexed_until,
+        )
     if selection.kind == REFUSED:
         refused = _refusals(tx, account, selection.after, servers_owner=servers_owner, since=since)
         return Listed(refusals=refused.refusals, next=refused.next)
@@ -67,7 +82,9 @@ def variables(selection: Selection, listed: Listed, *, chosen: str = "") -> dict
         "older": selection.next(listed.next) if listed.next else None,
         "newest": found[0].id if found else "",
         "chosen": chosen,
-        "help": finding.HELP,
+        "indexed_until": listed.indexed_until,
+        "wrong": listed.wrong,
+        "operators": finding.OPERATORS,
     }
 
 

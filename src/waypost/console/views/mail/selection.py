@@ -28,7 +28,8 @@ _REASONS = {"direct": Reason.DIRECT, "forwarded": Reason.FORWARDED, "notice": Re
 _STATUSES: dict[str, Literal[Status.QUEUED, Status.DEAD]] = {"waiting": Status.QUEUED, "dead": Status.DEAD}
 _CURSOR = re.compile(r"[0-9a-f.-]{1,80}")
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_SEARCH_LIMIT = 1_000
+_SEARCH_LIMIT = 1_001
+"""One more than the longest query, so that a longer one is refused and not cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
