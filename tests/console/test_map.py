@@ -3,11 +3,15 @@
 import itertools
 import re
 import xml.etree.ElementTree as ET
+from functools import partial
 
 import pytest
 
+from tests.kit.patience import wait_until
+from waypost.app.mail import routes
 from waypost.console import map_drawing
 from waypost.console.map_drawing import Chain
+from waypost.domain.mail.routes import Route
 
 HOSTILE = "<script>\"&'@x.example"
 
@@ -99,6 +103,38 @@ def test_routes_for_one_address_are_grouped_and_others_are_not():
         Chain("", "c@y.example", "*@y.example", "smtp://one"),
     ]
     assert {one.route for one in map_drawing.grouped(chains)} == {"@x.example (2)", "*@y.example"}
+
+
+def test_the_own_copy_of_an_alias_has_a_node_if_it_takes_another_route(place):
+    primary, alias = place.create("desk"), place.create("support")
+    place.associate(primary, alias)
+    browser = place.console.browser
+    copy = f"{place.address('support')} (own copy)"
+    assert copy not in browser.get("/map", find=place.tail).text
+    route = Route(match=place.address("desk"), to="smtp://mail.map.example:25")
+    number = place.console.write(partial(routes.add_route, route=route, before=None))
+    page = browser.get("/map", find=place.tail)
+    place.console.write(partial(routes.remove_route, number=number))
+    assert copy.replace("@", "@ ") in page.text
+
+
+def test_the_volumes_of_the_last_day_are_on_the_map_and_on_the_page_of_an_address(place):
+    primary, alias = place.create("desk"), place.create("support")
+    place.associate(primary, alias)
+    for _ in range(2):
+        place.console.system.deliver(b"Subject: x\r\n\r\nx\r\n", place.address("support"))
+    place.console.system.deliver(b"Subject: x\r\n\r\nx\r\n", place.address("desk"))
+
+    def page():
+        return place.get(primary).text
+
+    # A background job counts mail after its commit.
+    counted = "1 delivery of mail to it, 2 through its alias"
+    wait_until(lambda: counted in page(), page)
+    found = place.console.browser.get("/map", find=place.tail)
+    start, end = place.address("support"), place.address("desk")
+    assert f"<title>{start} → {end}: 2 in the last day</title>" in found.html
+    assert f"<title>{end} → no route: 3 in the last day</title>" in found.html
 
 
 def test_the_page_has_a_drawing_and_the_same_paths_as_a_table(console):

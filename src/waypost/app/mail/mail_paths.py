@@ -4,8 +4,9 @@
 once.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
@@ -18,6 +19,12 @@ from waypost.domain.mail.routes import Route
 
 _PAGE = 100
 """The number of email addresses in one query."""
+
+_MOST_WAYS = 5_000
+"""The maximum number of ways of deliveries whose volumes are read: those that most deliveries took."""
+
+_DAY = timedelta(hours=23)
+"""The age of the first hour whose deliveries are counted. With the current hour, they are 24 hours."""
 
 _INSTANCES = 1_000
 """The maximum number of instances of a region whose email addresses are read."""
@@ -52,6 +59,12 @@ class MailPath:
         return self.destination
 
 
+Volumes = Mapping[tuple[str, str, str], int]
+"""How many deliveries of the last day took a way: by the email address, the alias that forwarded the mail to it (empty
+if it was addressed), and the destination of the route (empty for the inbox).
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class AllPaths:
     """The paths of an account's email addresses."""
@@ -59,6 +72,7 @@ class AllPaths:
     paths: tuple[MailPath, ...]
     is_complete: bool
     """Whether the account has no other email addresses."""
+    volumes: Volumes
 
 
 def of_addresses(tx: ports.ReadTx, deployment: Deployment, email_address_ids: Sequence[str]) -> dict[str, MailPath]:
@@ -73,7 +87,13 @@ def of_addresses(tx: ports.ReadTx, deployment: Deployment, email_address_ids: Se
     return {path.email_address.id: path for path in paths if path.email_address.id in set(email_address_ids)}
 
 
-def of_account(tx: ports.ReadTx, deployment: Deployment, account: str, *, limit: int) -> AllPaths:
+def volumes(tx: ports.ReadTx, account: str, *, now: datetime) -> Volumes:
+    """Return the volumes of an account's mail. Ways that few deliveries took are left out if there are very many."""
+    ways = tx.mail_flows(account, since=now - _DAY, limit=_MOST_WAYS)
+    return {(way.address, way.alias, way.destination): way.count for way in ways}
+
+
+def of_account(tx: ports.ReadTx, deployment: Deployment, account: str, *, limit: int, now: datetime) -> AllPaths:
     """Return the paths of an account's email addresses, in all instances and regions, but of at most `limit`."""
     in_force = _routes_in_force(tx, deployment)
     paths: list[MailPath] = []
@@ -91,7 +111,7 @@ def of_account(tx: ports.ReadTx, deployment: Deployment, account: str, *, limit:
                 if after is None:
                     break
             paths += _paths(found, in_force, region=region)
-    return AllPaths(tuple(paths[:limit]), is_complete=len(paths) <= limit)
+    return AllPaths(tuple(paths[:limit]), len(paths) <= limit, volumes(tx, account, now=now))
 
 
 def _routes_in_force(tx: ports.ReadTx, deployment: Deployment) -> tuple[Route, ...]:

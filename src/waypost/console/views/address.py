@@ -1,13 +1,14 @@
 """The page of one email address: its texts, tags, link, path, and what would happen to mail for it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from starlette.responses import Response
 
-from waypost.app.mail import explain
+from waypost.app.mail import explain, mail_paths
 from waypost.console.calls import Call, Refused
 from waypost.console.views import explaining, places
 from waypost.console.views.places import INSPECT, Place
@@ -125,12 +126,30 @@ async def _page(
         modified_at=datetime.fromisoformat(described["ModifiedTimestamp"]),
         steps=steps.get(email_address_id, []),
         link=[step for step in steps.get(email_address_id, []) if step.id],
+        volume=await _volume(visit, described["EmailAddress"]) if visit.allows(INSPECT) else None,
         explained=await _explained(visit, described["EmailAddress"], asked) if visit.allows(INSPECT) else None,
         inspect=INSPECT,
         asked=visit.form if asked is not explaining.NOTHING_KNOWN else {},
         refused=refused,
         done=places.done(visit),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Volume:
+    """The number of deliveries to an email address in the last day."""
+
+    direct: int
+    forwarded: int
+    """The deliveries of mail that was sent to its alias."""
+
+
+async def _volume(visit: Visit, address: str) -> _Volume:
+    use_case = partial(mail_paths.volumes, account=visit.account, now=visit.parts.mail_clock())
+    found = await visit.long_read(use_case, what="the counts of mail")
+    direct = sum(count for (own, alias, _), count in found.items() if own == address and not alias)
+    forwarded = sum(count for (own, alias, _), count in found.items() if own == address and alias)
+    return _Volume(direct, forwarded)
 
 
 async def _explained(visit: Visit, text: str, asked: explaining.Question) -> explaining.Shown:

@@ -1,6 +1,8 @@
 """The map: all paths of mail of an account as one picture, with a table of the same paths."""
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from urllib.parse import urlencode
 
@@ -8,7 +10,7 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from waypost.app.mail import mail_paths
-from waypost.app.mail.mail_paths import MailPath
+from waypost.app.mail.mail_paths import MailPath, Volumes
 from waypost.console import map_drawing
 from waypost.console.map_drawing import Chain
 from waypost.console.parts import PREFIX
@@ -31,17 +33,27 @@ NO_ROUTE = "no route"
 """The label of the column of routes for mail that no route matches."""
 
 
+OWN_COPY = " (own copy)"
+"""The end of the label of an alias in the column of primaries, if its own copy takes another route than its primary's
+mail. Without this node, the connector from the alias to the route would cross the nodes of primaries.
+"""
+
+
 async def show(visit: Visit) -> Response:
     """Show the map. The parameter `find` highlights paths; `domain` shows only the paths of one domain."""
     use_case = partial(
-        mail_paths.of_account, deployment=visit.parts.deployment, account=visit.account, limit=MOST_ADDRESSES
+        mail_paths.of_account,
+        deployment=visit.parts.deployment,
+        account=visit.account,
+        limit=MOST_ADDRESSES,
+        now=visit.parts.mail_clock(),
     )
     known = await visit.long_read(use_case, what="the map")
     domain = visit.query.get("domain", "").lower()
     paths = [path for path in known.paths if domain in _domains(path)] if domain else list(known.paths)
     is_complete = known.is_complete and not (domain and len(paths) > MOST_OF_DOMAIN)
     paths = paths[:MOST_OF_DOMAIN] if domain else paths
-    chains = [chain for path in paths for chain in _chains(path)]
+    chains = [chain for path in paths for chain in _chains(path, known.volumes)]
     find = visit.query.get("find", "").strip()
     is_found = map_drawing.found(chains, find)
     is_grouped = not domain and map_drawing.count_nodes(chains) > map_drawing.MOST_NODES
@@ -53,11 +65,12 @@ async def show(visit: Visit) -> Response:
         is_found=is_found,
         description=f"Map of the paths of mail for {len(paths)} email addresses. The table below has the same paths.",
     )
-    rows = Counter(chain for chain, yes in zip(chains, is_found, strict=True) if yes) if find else Counter(drawn)
+    rows = _rows([chain for chain, yes in zip(chains, is_found, strict=True) if yes] if find else drawn)
     return visit.page(
         "map.html",
         svg=Markup(svg),  # noqa: S704 - map_drawing escapes all texts
-        rows=list(rows.items())[:MOST_ROWS],
+        rows=rows[:MOST_ROWS],
+        has_volumes=bool(known.volumes),
         more_rows=max(0, len(rows) - MOST_ROWS),
         addresses=len(paths),
         is_complete=is_complete,
@@ -69,24 +82,42 @@ async def show(visit: Visit) -> Response:
     )
 
 
-def _chains(path: MailPath) -> list[Chain]:
-    """Return the chains of an email address: of its own mail, and of the mail that its primary gets."""
+def _chains(path: MailPath, volumes: Volumes) -> list[Chain]:
+    """Return the chains of an email address. The own copy of an alias has chains if it takes another route."""
     own, primary = path.email_address, path.primary
     if primary is None or path.primary_route is None:
-        return _over(path.route, own.address, alias="", primary=own.address.text)
-    chains = _over(path.primary_route, primary.address, alias=own.address.text, primary=primary.address.text)
+        return _over(path.route, own.address, alias="", label=own.address.text, volumes=volumes)
+    alias = own.address.text
+    chains = _over(path.primary_route, primary.address, alias=alias, label=primary.address.text, volumes=volumes)
     if path.route != path.primary_route:
-        chains += _over(path.route, own.address, alias=own.address.text, primary="")
+        chains += [
+            replace(chain, alias=alias)
+            for chain in _over(path.route, own.address, alias="", label=f"{alias}{OWN_COPY}", volumes=volumes)
+        ]
     return chains
 
 
-def _over(route: Route, address: Address, *, alias: str, primary: str) -> list[Chain]:
-    """Return the chains of mail over a route. The inbox is a second destination if it keeps a copy."""
-    label = NO_ROUTE if route == routes.INBOX_ROUTE else route.match
-    destinations = [routes.shown(routes.destination(route, address)) or INBOX]
+def _over(route: Route, address: Address, *, alias: str, label: str, volumes: Volumes) -> list[Chain]:
+    """Return the chains of mail for an address over a route, with `label` as its label. The inbox is a second
+    destination if it keeps a copy.
+    """
+    destination = routes.destination(route, address)
+    volume = volumes.get((address.text, alias, destination), 0)
+    destinations = [routes.shown(destination) or INBOX]
     if route.keep and not route.is_inbox:
         destinations.append(INBOX)
-    return [Chain(alias, primary, label, destination) for destination in destinations]
+    name = NO_ROUTE if route == routes.INBOX_ROUTE else route.match
+    return [Chain(alias, label, name, one, volume) for one in destinations]
+
+
+def _rows(chains: Sequence[Chain]) -> list[tuple[Chain, int]]:
+    """Return the rows of the table: each different path with the sum of its volumes, and the number of its chains."""
+    counts: Counter[tuple[str, str, str, str]] = Counter()
+    volumes: Counter[tuple[str, str, str, str]] = Counter()
+    for chain in chains:
+        counts[chain.labels] += 1
+        volumes[chain.labels] += chain.volume
+    return [(Chain(*labels, volume=volumes[labels]), count) for labels, count in counts.items()]
 
 
 def _domains(path: MailPath) -> set[str]:
@@ -95,10 +126,11 @@ def _domains(path: MailPath) -> set[str]:
 
 
 def _address_links(paths: list[MailPath]) -> dict[str, str]:
-    return {
-        path.email_address.address.text: Place(path.region, path.email_address.instance_id).url(path.email_address.id)
-        for path in paths
-    }
+    links = {}
+    for path in paths:
+        url = Place(path.region, path.email_address.instance_id).url(path.email_address.id)
+        links[path.email_address.address.text] = links[f"{path.email_address.address}{OWN_COPY}"] = url
+    return links
 
 
 def _domain_links(chains: list[Chain]) -> dict[str, str]:
