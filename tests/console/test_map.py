@@ -131,10 +131,10 @@ def test_the_volumes_of_the_last_day_are_on_the_map_and_on_the_page_of_an_addres
     # A background job counts mail after its commit.
     counted = "1 delivery of mail to it, 2 through its alias"
     wait_until(lambda: counted in page(), page)
-    found = place.console.browser.get("/map", find=place.tail)
-    start, end = place.address("support"), place.address("desk")
-    assert f"<title>{start} → {end}: 2 in the last day</title>" in found.html
-    assert f"<title>{end} → no route: 3 in the last day</title>" in found.html
+    # The drawing is grouped if other tests have made many addresses; the table of a search is not.
+    table = place.console.browser.get("/map", find=place.tail).text.replace("@ ", "@")
+    assert f"{place.address('support')} {place.address('desk')} no route inbox 2" in table
+    assert f"– {place.address('desk')} no route inbox 1" in table
 
 
 def test_the_page_has_a_drawing_and_the_same_paths_as_a_table(console):
