@@ -12,6 +12,7 @@ from tests.kit.values import NOW, TENANT, NoSeal, a_delivery, a_message
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.limit_state import OwnState
+from waypost.app.mail.wanted import NotesWanted
 from waypost.app.rate_limits import FailedSignatures
 from waypost.domain.iam import policies
 from waypost.domain.iam.access_keys import AccessKey
@@ -49,6 +50,7 @@ class Client:
             refusal_retention=timedelta(days=1),
             reader=None,
             feeds=None,
+            notes=NotesWanted(store, lambda: NOW),
         )
 
     async def get(self, target):

@@ -1,11 +1,11 @@
-// What scripts add to the pages. Without this file, reading and all forms still work.
+// Reading and all forms work without this file.
 (() => {
   "use strict";
   const $ = (selector, from = document) => from.querySelector(selector);
   const all = (selector, from = document) => [...from.querySelectorAll(selector)];
   document.documentElement.classList.add("scripted");
 
-  // Times: relative, or in the person's time zone.
+  // Times
   const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "narrow" });
   const STEPS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
   function words(date) {
@@ -23,7 +23,7 @@
     }
   }
 
-  // Toasts: sentences in the live region. The text is never parsed as HTML.
+  // Toasts: text, never HTML.
   function toast(text, bad = false) {
     const element = document.createElement("p");
     element.className = bad ? "toast bad" : "toast";
@@ -38,7 +38,7 @@
     }).observe($("#toasts"), { childList: true });
   }
 
-  // Copy buttons: `<button data-copy="text">`, or an element with `data-copy`, which gets a button after it.
+  // Copy: `<button data-copy="text">`, or an element with `data-copy`.
   function addCopyButtons(from = document) {
     for (const element of all("[data-copy]:not(button, .has-copy)", from)) {
       element.classList.add("has-copy");
@@ -61,7 +61,7 @@
     }
   }
 
-  // Rows: `.row`, or rows of a table with `data-rows`. `j` and `k` move, Enter opens.
+  // Rows: `j` and `k` move, Enter opens.
   const rows = () => all(".row, [data-rows] tbody tr").filter((row) => row.offsetParent !== null);
   function move(by) {
     const found = rows();
@@ -74,7 +74,7 @@
     if (link) link.focus({ preventScroll: true });
   }
 
-  // Theme: without this, the page loads again.
+  // Theme
   function switchTheme(form) {
     const root = document.documentElement;
     const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -134,7 +134,7 @@
     all("[data-events]", from).forEach(listen);
   }
 
-  // A button that says how many check boxes of its form are selected: `<button data-count="Redrive">`.
+  // `<button data-count="Redrive">` says how many check boxes are selected.
   function count({ target: { form } }) {
     const button = form && $("[data-count]", form);
     if (button) button.textContent = `${button.dataset.count} ${all(":checked", form).length || "selected"}`;
