@@ -162,6 +162,7 @@ HTML = {
     "100,000 attributes": "<p " + " ".join(f"a{n}=1" for n in range(100_000)) + ">x</p>",
     "a megabyte of styles": "<p style='" + "color:red;" * 100_000 + "'>x</p>",
     "200,000 entities": "&#x202e;&#0;&#xd800;&amp;lt;script&gt;" * 5_000 + "&" * 100_000,
+    "a megabyte of entities that do not end": "&a" * 500_000,
     "text with surrogates": "<p>\ud800\udfff</p>",
 }
 MESSAGES |= {f"HTML: {name}": lambda content=content: html(content) for name, content in HTML.items()}

@@ -172,6 +172,8 @@ def test_a_link_without_a_target_is_only_text():
         ("</div>" * 1_000, False),
         ("<p " + "a " * 256 + ">", False),
         ("<p " + "a=1 " * 257 + ">", True),
+        ("&a" * 150_000, False),
+        ("&a" * 150_001, True),
     ],
 )
 def test_deep_html_is_cut(html, is_cut):

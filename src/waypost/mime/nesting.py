@@ -21,6 +21,11 @@ FORMATTING = 64
 ATTRIBUTES = 256
 """The maximum number of attributes of one element. The parser compares each attribute with all before it."""
 
+REFERENCES = 150_000
+"""The maximum number of ampersands. The parser takes quadratic time for a text with many character references: 4 s for
+500,000. A text of a megabyte in which each letter is a reference has about 150,000.
+"""
+
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9:-]*)")
 _ATTRIBUTE = re.compile(r"""[\s/]*[^\s/>][^\s/>=]*(?:\s*=\s*(?:"[^"]*"|'[^']*'|[^\s>]*))?""")
 _NOT_NESTED = names(
@@ -37,6 +42,12 @@ _ORDINARY = names("abbr bdi bdo cite del dfn ins kbd label mark q samp span sub 
 
 def cut(html: str) -> tuple[str, bool]:
     """Return HTML up to the first tag that exceeds a limit, and whether anything was cut."""
+    allowed = "&".join(html.split("&", REFERENCES + 1)[: REFERENCES + 1])
+    cut_html, was_cut = _cut_tags(allowed)
+    return cut_html, was_cut or len(allowed) < len(html)
+
+
+def _cut_tags(html: str) -> tuple[str, bool]:
     elements: list[str] = []
     formatting = 0
     for count, tag in enumerate(_TAG.finditer(html)):

@@ -1,8 +1,8 @@
 """Find the parts of a message (RFC 2045, RFC 2046), in one pass and without copying them.
 
-The standard library's `email` builds the whole message in memory, several times over, and calls itself for each level.
-With 1,000 nested multiparts it exceeds Python's recursion limit, and each boundary-like line costs a search among all
-open multiparts. So this module only remembers offsets: it visits each line that begins with two hyphens once.
+The standard library's `email` needs memory of ten times the message, and calls itself for each level: 1,000 nested
+multiparts exceed Python's recursion limit. So this module only remembers offsets, and calls nothing recursively. It
+visits each line that begins with two hyphens once.
 """
 
 from collections.abc import Iterator
