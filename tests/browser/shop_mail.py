@@ -156,7 +156,7 @@ LETTERS = (
 )
 """The messages with a content of their own."""
 
-_TIMES = [*range(2, 60, 2), *range(3, 60, 7), *range(33, 45), *range(75, 1200, 45)]
+_TIMES = [*range(2, 60, 2), *range(3, 60, 7), *range(33, 45), *range(62, 180, 4), *range(180, 1200, 15)]
 """When the carrier sends a message: every two minutes in the last hour, more at half past nine, and few before."""
 
 BUSY = tuple(

@@ -14,9 +14,10 @@ from tests.kit.peers.dns_server import Zone
 from tests.kit.peers.mail_sink import Sink
 from tests.kit.peers.proxied_client import ProxiedClient
 from tests.kit.servers.failing_deliveries import FailingSystem
-from tests.kit.servers.running import logged
+from tests.kit.servers.running import logged, waypost_process
 from tests.kit.signed_mail import sign
 from waypost import testing
+from waypost.domain.mail.routes import Route
 
 SETTINGS = """
 clock = "virtual"
@@ -45,6 +46,22 @@ match = "archive@shop.example"
 to = "maildir:{directory}/archive"
 """
 
+NAMES = {
+    "support@shop.example": "Support",
+    "desk@shop.example": "Help desk",
+    "orders@shop.example": "Orders",
+    "fulfilment@shop.example": "Warehouse",
+    "invoices@shop.example": "Invoices",
+    "accounts@ledger.example": "Bookkeeper",
+    "press@shop.example": "Press",
+    "news@press.example": "Agency",
+    "privacy@shop.example": "Privacy",
+    "archive@shop.example": "Archive",
+    "hello@shop.example": "Hello",
+    "jobs@shop.example": "Jobs",
+}
+"""The email addresses with their display names."""
+
 LINKS = {
     "support@shop.example": "desk@shop.example",
     "orders@shop.example": "fulfilment@shop.example",
@@ -54,8 +71,8 @@ LINKS = {
 }
 """The primary of each alias."""
 
-ALONE = ("hello@shop.example", "jobs@shop.example")
-"""Addresses without a link."""
+STORED = Route(match="jobs@shop.example", to="inbox")
+"""A route that is in the store, and not in the settings file."""
 
 
 class Story(FailingSystem):
@@ -65,11 +82,15 @@ class Story(FailingSystem):
 
     def tell(self):
         """Create the addresses, and send the mail of the last twenty hours."""
-        for address in [*LINKS, *LINKS.values(), *ALONE]:
-            made = self.connect.create_email_address(InstanceId=self.instance_id, EmailAddress=address)
+        for address, name in NAMES.items():
+            made = self.connect.create_email_address(
+                InstanceId=self.instance_id, EmailAddress=address, DisplayName=name
+            )
             self.ids[address] = made["EmailAddressId"]
         for alias, primary in LINKS.items():
             self.link(alias, primary)
+        added = waypost_process("routes", "add", STORED.match, STORED.to, "--data", self.server.data)
+        assert added.returncode == 0, added.stderr
         self._clock = datetime.fromisoformat(self.json("clock")["now"])
         end = (self._clock + timedelta(days=2)).replace(hour=10, minute=0, second=0, microsecond=0)
         for number, letter in enumerate(sorted([*BUSY, *LETTERS], key=lambda letter: -letter.minutes)):
@@ -83,6 +104,14 @@ class Story(FailingSystem):
         """Return the id of the newest message with this subject."""
         every = [message for address in self.ids for message in self.inbox(address)]
         return max(message["id"] for message in every if message["subject"] == subject)
+
+    def path_of(self, address) -> str:
+        """Return the path of the page about an email address."""
+        return f"/addresses/{self.server.profile.region}/{self.instance_id}/{self.ids[address]}"
+
+    def stored_route(self) -> dict[str, str]:
+        """Return the parameters of the page that removes the first stored route."""
+        return {"number": "1", "name": STORED.log_name}
 
     def _wait_for(self, moment):
         seconds = (moment - self._clock) // timedelta(seconds=1)

@@ -110,8 +110,9 @@ class Window:
         page.on("request", self._note_request)
 
     def _note_line(self, line):
-        if line.type in {"error", "warning"} and not any(each.search(line.text) for each in self._expected):
-            self.problems.append(f"{line.type}: {line.text} ({line.location.get('url', '')})")
+        text = f"{line.type}: {line.text} ({line.location.get('url', '')})"
+        if line.type in {"error", "warning"} and not any(each.search(text) for each in self._expected):
+            self.problems.append(text)
 
     def _note_dialog(self, dialog):
         self.dialogs.append(dialog.message)
