@@ -46,7 +46,7 @@ def test_a_message_to_an_alias_is_one_row_with_an_arrow(console):
     message_id = console.system.deliver(mail(), alias)
     page = console.browser.get("/mail")
     assert ids(page).count(message_id) == 1
-    assert f"{alias} → {primary}" in page.text
+    assert f"{alias} → {primary} ✓ forwarded" in page.text
     assert ids(console.browser.get("/mail", address=primary)) == [message_id]
     assert ids(console.browser.get("/mail", address=alias)) == [message_id]
 

@@ -7,7 +7,10 @@ import pytest
 from tests.console.conftest import Console
 from tests.console.test_mail import OTHER, ids, mail
 from tests.kit.browser import Browser
+from tests.kit.patience import wait_until
 from tests.kit.servers.failing_deliveries import late_system
+from waypost.app.ports import Flow
+from waypost.console.views.mail import sidebar
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +115,68 @@ def test_another_account_can_do_nothing_with_a_message(late, letter):
     for action in ("redrive", "forward"):
         assert other.post(f"/mail/{message_id}/{action}").status == 404
     assert late.system.dead_ids(address)
+
+
+def test_a_deletion_is_explained_before_it_happens(late):
+    alias, primary = late.system.new_address("help"), late.system.new_address()
+    late.system.link(alias, primary)
+    message_id = late.system.deliver(mail("Delete me"), alias)
+    link = re.search(r'<a class="button" href="([^"]+)">Delete…', late.browser.get(f"/mail/{message_id}").html)[1]
+    page = late.browser.get(link)
+    assert "2 deliveries of your account will be deleted" in page.text
+    assert f"{alias} → {primary}" in page.text
+    assert late.browser.get(f"/mail/{message_id}").status == 200
+    page = late.browser.post(f"/mail/{message_id}/delete?is=direct")
+    assert (page.status, page.location) == (303, "/console/mail?is=direct&done=deleted")
+    assert "The message was deleted." in late.browser.get(page.location).text
+    assert late.browser.get(f"/mail/{message_id}").status == 404
+    assert late.system.ids_at(primary) == []
+
+
+def test_what_waits_is_deleted_only_if_it_is_cancelled(late):
+    message_id = late.system.deliver(mail("Waits"), late.system.make("late.example"))
+    page = late.browser.get(f"/mail/{message_id}/delete")
+    assert "1 delivery will not be sent" in page.text
+    assert '<input type="checkbox" name="cancel" value="yes" required>' in page.html
+    assert late.browser.post(f"/mail/{message_id}/delete").status == 409
+    assert late.browser.get(f"/mail/{message_id}").status == 200
+    assert late.browser.post(f"/mail/{message_id}/delete", {"cancel": "yes"}).status == 303
+    assert late.browser.get(f"/mail/{message_id}").status == 404
+
+
+def test_a_deletion_needs_its_permission(late, letter):
+    message_id, _ = letter
+    key, _ = late.new_key("waypost:Inspect", "waypost:Redrive")
+    reader = late.signed_in(key.id, key.secret)
+    assert "Delete…" not in reader.get(f"/mail/{message_id}").text
+    for page in (reader.get(f"/mail/{message_id}/delete"), reader.post(f"/mail/{message_id}/delete")):
+        assert page.status == 403
+        assert "does not allow waypost:DeleteMail" in page.text
+    other, _ = late.new_key(account=OTHER)
+    stranger = late.signed_in(other.id, other.secret)
+    stranger.get("/mail")
+    assert stranger.get(f"/mail/{message_id}/delete").status == 404
+    assert stranger.post(f"/mail/{message_id}/delete").status == 404
+    assert late.browser.get(f"/mail/{message_id}").status == 200
+
+
+def test_the_first_column_counts_dead_letters_and_mail_of_addresses(late, letter):
+    _, address = letter
+    page = wait_until(
+        lambda: (page := late.browser.get("/mail", address=address)) and f"{address} 1" in page.text and page
+    )
+    assert re.search(r"Dead letters \d", page.text)
+
+
+def test_the_busiest_addresses_come_first_and_primaries_below_their_aliases():
+    flows = [
+        Flow("desk@x.example", "help@x.example", "", 50),
+        Flow("help@x.example", "", "", 50),
+        Flow("info@x.example", "", "", 60),
+        Flow("desk@x.example", "", "", 2),
+    ]
+    assert sidebar.busiest(flows) == [
+        sidebar.Busy("info@x.example", 60),
+        sidebar.Busy("help@x.example", 50),
+        sidebar.Busy("desk@x.example", 52, is_primary=True),
+    ]

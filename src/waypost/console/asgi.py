@@ -31,7 +31,7 @@ from waypost.console.views import (
     signing_in,
     theme,
 )
-from waypost.console.views.mail import actions, contents, events, listing, message
+from waypost.console.views.mail import actions, contents, deletion, events, listing, message
 from waypost.console.views.places import INSPECT
 from waypost.console.visits import Visit
 
@@ -47,6 +47,8 @@ VIEWS = (
     View(path="/mail/{id}/parts/{number:int}", show=contents.part, action=listing.INSPECT),
     View(path="/mail/{id}/redrive", show=actions.redrive, action=message.REDRIVE, method="POST"),
     View(path="/mail/{id}/forward", show=actions.forward, action=message.REDRIVE, method="POST"),
+    View(path="/mail/{id}/delete", show=deletion.ask, action=deletion.DELETE_MAIL),
+    View(path="/mail/{id}/delete", show=deletion.delete, action=deletion.DELETE_MAIL, method="POST"),
     # The API checks the policy for each resource of the calls that these views make.
     View(path="/addresses", show=addresses.show, label="Addresses"),
     View(path="/addresses", show=addresses.create, method="POST"),

@@ -1,17 +1,17 @@
-// Reading and all forms work without this file.
+// What scripts add to the pages. Without this file, reading and all forms work.
 (() => {
   "use strict";
   const $ = (selector, from = document) => from.querySelector(selector);
   const all = (selector, from = document) => [...from.querySelectorAll(selector)];
   document.documentElement.classList.add("scripted");
 
-  // Times
+  // Times: relative, or in the person's time zone.
   const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "narrow" });
   const STEPS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
   function words(date) {
     const seconds = (date - Date.now()) / 1000;
     if (Math.abs(seconds) > 6 * 86400)
-      return date.toLocaleDateString([], { day: "numeric", month: "short", year: "numeric" });
+      return date.toLocaleDateString([], { dateStyle: "medium" });
     const [unit, length] = STEPS.find(([, length]) => Math.abs(seconds) >= length) || STEPS[3];
     return relative.format(Math.trunc(seconds / length), unit);
   }
@@ -23,32 +23,25 @@
     }
   }
 
-  // Toasts: text, never HTML.
+  // The text of a toast is never parsed as HTML.
   function toast(text, bad = false) {
-    const element = document.createElement("p");
-    element.className = bad ? "toast bad" : "toast";
-    element.textContent = text;
-    $("#toasts").append(element);
+    const className = bad ? "toast bad" : "toast";
+    $("#toasts").append(Object.assign(document.createElement("p"), { className, textContent: text }));
   }
   function ageToasts() {
-    for (const shown of all(".toast")) setTimeout(() => shown.remove(), 8000);
-    new MutationObserver((changes) => {
-      for (const { addedNodes } of changes)
-        for (const node of addedNodes) setTimeout(() => node.remove(), 8000);
-    }).observe($("#toasts"), { childList: true });
+    const age = () => all(".toast").forEach((shown) => setTimeout(() => shown.remove(), 8000));
+    age();
+    new MutationObserver(age).observe($("#toasts"), { childList: true });
   }
 
-  // Copy: `<button data-copy="text">`, or an element with `data-copy`.
+  // Copy buttons: `<button data-copy="text">`, or `data-copy` on an element, which gets a button.
   function addCopyButtons(from = document) {
     for (const element of all("[data-copy]:not(button, .has-copy)", from)) {
       element.classList.add("has-copy");
-      const button = document.createElement("button");
-      button.type = "button";
-      button.className = "icon";
-      button.dataset.copy = element.dataset.copy || element.textContent;
-      button.textContent = "⧉";
-      button.title = "Copy";
-      button.setAttribute("aria-label", `Copy ${button.dataset.copy}`);
+      const text = element.dataset.copy || element.textContent;
+      const about = { type: "button", className: "icon", textContent: "⧉", title: "Copy", ariaLabel: `Copy ${text}` };
+      const button = Object.assign(document.createElement("button"), about);
+      button.dataset.copy = text;
       element.after(button);
     }
   }
@@ -61,20 +54,19 @@
     }
   }
 
-  // Rows: `j` and `k` move, Enter opens.
-  const rows = () => all(".row, [data-rows] tbody tr").filter((row) => row.offsetParent !== null);
+  // Rows: `.row`, or rows of a table with `data-rows`. `j` and `k` move, Enter opens.
+  const rows = () => all(".row, [data-rows] tbody tr").filter((row) => row.offsetParent);
   function move(by) {
     const found = rows();
     if (!found.length) return;
     const at = found.findIndex((row) => row.classList.contains("focused"));
-    const next = found[at < 0 ? (by > 0 ? 0 : found.length - 1) : Math.max(0, Math.min(found.length - 1, at + by))];
+    const next = found[Math.max(0, Math.min(found.length - 1, at + by))];
     found.forEach((row) => row.classList.toggle("focused", row === next));
     next.scrollIntoView({ block: "nearest" });
-    const link = $("a", next);
-    if (link) link.focus({ preventScroll: true });
+    $("a", next)?.focus({ preventScroll: true });
   }
 
-  // Theme
+  // Theme: without this, the page loads again.
   function switchTheme(form) {
     const root = document.documentElement;
     const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -86,8 +78,8 @@
     fetch(form.action, { method: "POST", body, redirect: "manual", credentials: "same-origin" }).catch(() => {});
   }
 
-  // Server-sent events: htmx sees the event NAME as `waypost:NAME`. In `[data-live-rows]`, `message` adds a row,
-  // `changed` changes its last line, `gone` removes it. `[data-live-count]` counts rows out of sight.
+  // Server-sent events: htmx sees NAME as `waypost:NAME`. In `[data-live-rows]`, `message` adds a row, `changed` changes
+  // its last line, `gone` removes it.
   const RELOAD = "Reload ↻";
   function listen(element) {
     if (element.source) return;
@@ -134,7 +126,7 @@
     all("[data-events]", from).forEach(listen);
   }
 
-  // `<button data-count="Redrive">` says how many check boxes are selected.
+  // `<button data-count="Redrive">` says how many check boxes of its form are selected.
   function count({ target: { form } }) {
     const button = form && $("[data-count]", form);
     if (button) button.textContent = `${button.dataset.count} ${all(":checked", form).length || "selected"}`;

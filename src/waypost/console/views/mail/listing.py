@@ -1,18 +1,18 @@
 """The page with the list of mail. The third column of the page shows one message."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from starlette.responses import Response
 
 from waypost.app import ports
 from waypost.app.mail import mailbox
-from waypost.console.views.mail import finding, rows
+from waypost.console.views.mail import finding, rows, sidebar
 from waypost.console.views.mail.rows import Row
 from waypost.console.views.mail.selection import KINDS, REFUSED, Selection, selected
+from waypost.console.views.mail.sidebar import Sidebar
 from waypost.console.visits import Visit
 from waypost.domain import errors
 
@@ -30,19 +30,35 @@ class Listed:
     """The refusals, newest first, if the list shows refusals."""
     next: str | None = None
     """The cursor of the next page; None after the last page."""
-    counts: Mapping[str, int] | None = None
-    """The number of messages of some kinds, by the value of `is`. Not known until the store counts them."""
     indexed_until: datetime | None = None
     """The time up to which the text index has all mail; None if it has all mail, or if the list does not need it."""
     wrong: str = ""
     """What is wrong with the query of a search, as a sentence."""
 
 
+DONE = {
+    "deleted": "The message was deleted.",
+    "redriven": "The dead letters of this message were redriven.",
+    "forwarded": "The message was forwarded again.",
+    "not-forwarded": "The message was not forwarded again, because the primary has it in its inbox or in the queue.",
+}
+"""The sentences that a page shows after an action, by the value of `done` in the URL."""
+
+
 async def show(visit: Visit) -> Response:
     """Show a list of mail, and no message."""
     selection = selected(visit.query)
-    listed = await visit.long_read(partial(read, visit=visit, selection=selection), what="the mail")
-    return visit.page("mail.html", **variables(selection, listed), opened=None)
+
+    def found(tx: ports.ReadTx) -> tuple[Listed, Sidebar]:
+        return read(tx, visit=visit, selection=selection), sidebar.read(tx, visit.account, visit.parts.mail_clock())
+
+    listed, beside = await visit.long_read(found, what="the mail")
+    return visit.page("mail.html", **variables(selection, listed, beside), opened=None, done=done(visit))
+
+
+def done(visit: Visit) -> str:
+    """Return a sentence about the action that the person has just finished; empty if there is none."""
+    return DONE.get(visit.query.get("done", ""), "")
 
 
 def read(tx: ports.ReadTx, *, visit: Visit, selection: Selection) -> Listed:
@@ -70,13 +86,16 @@ def read(tx: ports.ReadTx, *, visit: Visit, selection: Selection) -> Listed:
     return Listed(rows=page.rows, next=page.next)
 
 
-def variables(selection: Selection, listed: Listed, *, chosen: str = "") -> dict[str, Any]:
+def variables(selection: Selection, listed: Listed, beside: Sidebar, *, chosen: str = "") -> dict[str, Any]:
     """Return the variables of the template for the first two columns. `chosen` is the id of the open message."""
     found = listed.rows
     return {
         "selection": selection,
-        "kinds": [(label, selection.of_kind(kind), (listed.counts or {}).get(kind)) for kind, label in KINDS.items()],
-        "addresses": _addresses(selection, found),
+        "kinds": [(label, selection.of_kind(kind), beside.kinds.get(kind)) for kind, label in KINDS.items()],
+        "addresses": [
+            (one.address, selection.of_address(one.address), one.count, one.is_primary)
+            for one in sidebar.with_address(beside.addresses, selection.address)
+        ],
         "rows": found,
         "refusals": listed.refusals,
         "older": selection.next(listed.next) if listed.next else None,
@@ -86,17 +105,6 @@ def variables(selection: Selection, listed: Listed, *, chosen: str = "") -> dict
         "wrong": listed.wrong,
         "operators": finding.OPERATORS,
     }
-
-
-def _addresses(selection: Selection, found: Sequence[Row]) -> list[tuple[str, Selection]]:
-    """Return the email addresses in the first column: the selected one, and those that the list has mail for."""
-    named = [selection.address.text] if selection.address else []
-    named += [name for row in found for way in row.ways for name in way.split(" → ")]
-    return [(name, selection.of_address(name)) for name in dict.fromkeys(named)][:_ADDRESSES]
-
-
-_ADDRESSES = 20
-"""The maximum number of email addresses in the first column."""
 
 
 def _refusals(

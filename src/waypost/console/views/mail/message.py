@@ -7,9 +7,11 @@ from starlette.responses import Response
 
 from waypost.app import ports
 from waypost.app.mail import copies, trace
-from waypost.console.views.mail import listing, timeline, verdicts
-from waypost.console.views.mail.rows import Chip, chip, ways_of
+from waypost.console.views.mail import listing, sidebar, timeline, verdicts
+from waypost.console.views.mail.deletion import DELETE_MAIL
+from waypost.console.views.mail.rows import Chip, chips_of, ways_of
 from waypost.console.views.mail.selection import id_in, selected
+from waypost.console.views.mail.sidebar import Sidebar
 from waypost.console.visits import Visit
 from waypost.domain import errors
 from waypost.domain.mail.delivery import Status
@@ -28,13 +30,6 @@ SOURCE_SHOWN = 200_000
 
 _RASTER = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "image/avif"})
 """The media types of pictures that cannot contain scripts or references."""
-
-DONE = {
-    "redriven": "The dead letters of this message were redriven.",
-    "forwarded": "The message was forwarded again.",
-    "not-forwarded": "The message was not forwarded again, because the primary has it in its inbox or in the queue.",
-}
-"""The sentences that a page shows after an action, by the value of `done` in the URL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +80,7 @@ class Opened:
     @property
     def chips(self) -> Sequence[Chip]:
         """The reasons and statuses of the deliveries."""
-        return list(dict.fromkeys(map(chip, self.details.deliveries)))
+        return chips_of(self.details.deliveries)
 
     @property
     def checks(self) -> tuple[list[verdicts.Verdict], str]:
@@ -152,19 +147,23 @@ async def show(visit: Visit) -> Response:
     selection = selected(visit.query)
     message_id = id_in(visit.request.path_params)
 
-    def found(tx: ports.ReadTx) -> tuple[Opened, listing.Listed]:
+    def found(tx: ports.ReadTx) -> tuple[Opened, listing.Listed, Sidebar]:
         opened = _stored(tx, visit.account, message_id)
-        return opened, listing.Listed() if visit.is_fragment else listing.read(tx, visit=visit, selection=selection)
+        if visit.is_fragment:
+            return opened, listing.Listed(), Sidebar()
+        beside = sidebar.read(tx, visit.account, visit.parts.mail_clock())
+        return opened, listing.read(tx, visit=visit, selection=selection), beside
 
-    stored, listed = await visit.long_read(found, what="the message")
+    stored, listed, beside = await visit.long_read(found, what="the message")
     view = visit.query.get("view", "")
     opened = await _opened(visit.parts.reader, stored, view=view, shows_remote=visit.query.get("remote") == "1")
     return visit.page(
         "message_fragment.html" if visit.is_fragment else "mail.html",
-        **listing.variables(selection, listed, chosen=message_id),
+        **listing.variables(selection, listed, beside, chosen=message_id),
         opened=opened,
-        done=DONE.get(visit.query.get("done", ""), ""),
+        done=listing.done(visit),
         may_redrive=visit.allows(REDRIVE),
+        may_delete=visit.allows(DELETE_MAIL),
     )
 
 

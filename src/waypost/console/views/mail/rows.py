@@ -84,7 +84,7 @@ def row(group: Sequence[tuple[Delivery, Message]]) -> Row:
         at=message.received_at,
         ways=tuple(ways[:WAYS_SHOWN]),
         more=len(ways[WAYS_SHOWN:]),
-        chips=tuple(dict.fromkeys(map(chip, deliveries))),
+        chips=tuple(chips_of(deliveries)),
     )
 
 
@@ -99,7 +99,14 @@ def ways_of(deliveries: Iterable[Delivery]) -> list[str]:
     ]
 
 
-def chip(delivery: Delivery) -> Chip:
+def chips_of(deliveries: Sequence[Delivery]) -> list[Chip]:
+    """Return the chips of deliveries, each once. The inbox of an alias that has forwarded the message needs none."""
+    aliases = {delivery.via for delivery in deliveries}
+    shown = [one for one in deliveries if one.address.text not in aliases or one.status is not Status.DELIVERED]
+    return list(dict.fromkeys(map(_chip, shown)))
+
+
+def _chip(delivery: Delivery) -> Chip:
     """Return the chip with the reason and the status of a delivery."""
     sign, colour = SIGNS[delivery.status]
     return Chip(sign, f"{delivery.reason.value}{_WORDS[delivery.status]}", colour)
