@@ -68,7 +68,6 @@ class Client:
                 notes=NotesWanted(self._store, lambda: self.now),
                 reader=None,
                 refusal_retention=timedelta(days=7),
-                stopping=asyncio.Event(),
             )
         )
 

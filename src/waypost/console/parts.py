@@ -1,6 +1,5 @@
 """The parts of the server that the console needs."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -82,8 +81,6 @@ class Parts:
     """Reads messages in a process of its own."""
     refusal_retention: timedelta
     """How long the server keeps the records of refused mail."""
-    stopping: asyncio.Event
-    """Set when the server begins to stop, so that responses that never end by themselves end."""
     settings: Sequence[Setting] = ()
     send: Send = _send_nothing
     """Sends a test message."""

@@ -49,7 +49,6 @@ class Console:
         self, common: Common, notes: NotesWanted, *, api: Api, failures: FailedSignatures, wake: Callable[[], None]
     ) -> None:
         self._reader = Reader()
-        self._stopping = asyncio.Event()
         self._make = partial(
             _application,
             common,
@@ -58,7 +57,6 @@ class Console:
             failures=failures,
             wake=wake,
             reader=self._reader,
-            stopping=self._stopping,
         )
         self._made: ASGIApp | None = None
         self._making = asyncio.Lock()
@@ -79,10 +77,7 @@ class Console:
         await self._made(scope, receive, send)
 
     async def stop(self) -> None:
-        """End the event streams, and the process that reads messages. The server calls this method when it begins to
-        stop.
-        """
-        self._stopping.set()
+        """End the process that reads messages. The server calls this method when it begins to stop."""
         await self._reader.close()
 
 
@@ -115,7 +110,6 @@ def _application(
     failures: FailedSignatures,
     wake: Callable[[], None],
     reader: Reader,
-    stopping: asyncio.Event,
 ) -> ASGIApp:
     from waypost.console import asgi  # noqa: PLC0415 - only when a browser asks for the console
     from waypost.console.parts import Parts  # noqa: PLC0415
@@ -138,7 +132,6 @@ def _application(
             reader=reader,
             notes=notes,
             refusal_retention=settings.trace_refusals,
-            stopping=stopping,
             settings=settings_in_force(settings),
             send=partial(own_smtp.send, common.directory),
             problem_of=partial(_problem_of, common),

@@ -54,7 +54,7 @@ class HttpServer:
         accepts HTML, and has no signature.
 
         `ticks_a_second` is the number of ticks that count as one second for the limits on clients. `begin_to_stop` is
-        called when the server begins to stop, and ends the responses that would otherwise never end.
+        called when the server begins to stop.
         """
         self._admission = HttpAdmission(bounds or HttpBounds(), emit, limit_state)
         self.shared = Shared(

@@ -24,7 +24,7 @@ class Events:
     def __init__(self, guard: Guard) -> None:
         self._parts = guard.parts
         self._pages = guard.pages
-        self._live = Live(Incidents(guard.parts.emit, of_store=STORE_FAILURES), guard.parts.stopping)
+        self._live = Live(Incidents(guard.parts.emit, of_store=STORE_FAILURES))
 
     async def show(self, visit: Visit) -> Response:
         """Send the changes of a list as they happen. A browser that was disconnected continues where it was."""

@@ -7,7 +7,6 @@ between two readings becomes the events (https://html.spec.whatwg.org/multipage/
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -111,10 +110,9 @@ class Source:
 class _Feed:
     """One list that browsers show."""
 
-    def __init__(self, source: Source, incidents: Incidents, stopping: asyncio.Event) -> None:
+    def __init__(self, source: Source, incidents: Incidents) -> None:
         self._source = source
         self._incidents = incidents
-        self._stopping = stopping
         self._page: Page | None = None
         self._reading = asyncio.Lock()
         self.browsers: set[_Browser] = set()
@@ -128,21 +126,16 @@ class _Feed:
             return [self._written(change) for change in since(self._page, seen)]
 
     async def _run(self) -> None:
-        """Send the changes of the list to the browsers until the server stops."""
+        """Send the changes of the list to the browsers, until cancelled."""
         pause = READ_EVERY
-        while not self._stopping.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._stopping.wait()
+        while True:
+            await asyncio.sleep(pause)
             try:
                 await self._look()
                 pause = READ_EVERY
             except Exception as error:  # noqa: BLE001 - the lists continue when the store works again
                 self._incidents.report(error, where="console")
                 pause = READ_AGAIN
-        for browser in self.browsers:
-            browser.is_over = True
-            browser.send("")
 
     async def _look(self) -> None:
         async with self._reading:
@@ -164,9 +157,8 @@ class _Feed:
 class Live:
     """The feeds of one process."""
 
-    def __init__(self, incidents: Incidents, stopping: asyncio.Event) -> None:
+    def __init__(self, incidents: Incidents) -> None:
         self._incidents = incidents
-        self._stopping = stopping
         self._feeds: dict[object, _Feed] = {}
 
     async def stream(self, key: object, source: Source, *, seen: str) -> AsyncIterator[str]:
@@ -176,7 +168,7 @@ class Live:
         """
         feed = self._feeds.get(key)
         if feed is None:
-            feed = self._feeds[key] = _Feed(source, self._incidents, self._stopping)
+            feed = self._feeds[key] = _Feed(source, self._incidents)
         browser = _Browser()
         feed.browsers.add(browser)
         try:
