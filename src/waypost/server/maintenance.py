@@ -13,6 +13,7 @@ from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.directory import access_keys, idempotency, instances, sessions
 from waypost.app.mail import accept, indexing, noting, retention, wanted
+from waypost.app.ports.failures import STORE_FAILURES
 from waypost.app.steps import repeat_step
 from waypost.domain.mail.retention import Rule
 from waypost.observe.incidents import Incidents
@@ -98,11 +99,11 @@ class Maintenance:
         """
         progress, tidied = noting.Progress(), 0.0
         while True:
+            if not await self._are_notes_wanted():
+                await asyncio.sleep(NOTES_EVERY)
+                continue
             began, has_more = time.monotonic(), False
             try:
-                if not await self.store.read(partial(wanted.are_wanted, now=self.real_clock())):
-                    await asyncio.sleep(NOTES_EVERY)
-                    continue
                 has_more = (await noting.run_round(self.store, progress, self.mail_clock)).is_full
                 has_more = await indexing.run_round(self.store, self.mail_text) or has_more
                 if began - tidied > TIDY_EVERY:
@@ -113,6 +114,15 @@ class Maintenance:
                 await asyncio.sleep(NOTES_AGAIN)
             taken = time.monotonic() - began
             await asyncio.sleep(3 * taken if has_more else NOTES_EVERY)
+
+    async def _are_notes_wanted(self) -> bool:
+        """Return whether somebody uses the notes. If the store fails, nobody can use them; the failure is not logged,
+        because the edges log it for each client that it affects.
+        """
+        try:
+            return await self.store.read(partial(wanted.are_wanted, now=self.real_clock()))
+        except STORE_FAILURES:
+            return False
 
     async def _attempt(self, job: Callable[[], Awaitable[None]], *, where: str) -> None:
         """Run a job. If it fails, log the error."""
