@@ -93,6 +93,7 @@ def test_a_hostile_message_needs_little_memory(name):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("allow_remote", [False, True])
 @pytest.mark.parametrize("name", [name for name in MESSAGES if "HTML" in name or "script" in name])
 def test_hostile_html_becomes_harmless(name, allow_remote):
