@@ -30,6 +30,16 @@ def test_every_link_in_the_documentation_has_a_target():
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
 
 
+def test_every_picture_is_shown_on_a_page_with_a_text_for_people_who_do_not_see_it():
+    shown = set()
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        text = page.read_text(encoding="utf-8")
+        shown |= {(page.parent / target).resolve() for target in re.findall(r'\b(?:src|srcset)="([^"]+)"', text)}
+        for picture in re.findall(r"<img [^>]*>", text):
+            assert len(re.search(r'alt="([^"]*)"', picture)[1]) > 20, picture
+    assert shown == set(ROOT.glob("docs/images/**/*.png"))
+
+
 SOURCE = ROOT / "src" / "waypost"
 ROOMS = {room.name for room in SOURCE.iterdir() if room.is_dir() and room.name != "__pycache__"}
 NAMED = re.compile(r"`([a-z][\w./]*/[\w./-]*)(?:: (\w+))?`")

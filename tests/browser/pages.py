@@ -43,6 +43,7 @@ PAGES = {
     "message as HTML": Page("/mail/{id}", _of_message("html")),
     "headers": Page("/mail/{id}", _of_message("headers")),
     "source": Page("/mail/{id}", _of_message("source")),
+    "delete message": Page("/mail/{id}/delete", lambda story: f"/mail/{story.id_of(ORDER.subject)}/delete"),
     "addresses": Page("/addresses", lambda _: "/addresses"),
     "address": Page(ADDRESS, _of_address("support@shop.example")),
     "address without a link": Page(ADDRESS, _of_address("hello@shop.example")),

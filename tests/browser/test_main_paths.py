@@ -204,3 +204,14 @@ def test_an_address_is_deleted_after_a_question(window, system):
     expect(window.page.get_by_role("status").filter(has_text="DeleteEmailAddress")).to_be_visible()
     assert system.rcpt(alias)[0] == 550
     assert system.rcpt(primary)[0] == 250
+
+
+def test_a_message_is_deleted_after_a_question(window, system, name):
+    address = system.new_address("deleted")
+    message_id = system.deliver(letter(address, f"Order {name}"), address)
+    window.open(f"/mail/{message_id}")
+    window.page.get_by_role("link", name="Delete…").click()
+    expect(window.page.get_by_role("main")).to_contain_text("This cannot be undone.")
+    window.page.get_by_role("button", name="Delete 1 delivery").click()
+    window.page.wait_for_url(lambda url: message_id not in url)
+    assert system.inbox(address) == []

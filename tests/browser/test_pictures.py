@@ -45,7 +45,10 @@ def picture_of(window, story, name) -> Image.Image:
     window.page.clock.set_fixed_time(story.now)
     window.sign_in_at_once()
     window.open(PAGES[PICTURES[name]].path(story))
+    if window.page.locator("iframe").count():
+        window.page.frame_locator("iframe").get_by_text("Hello").wait_for()
     window.page.evaluate(STEADY, replacements(story.now))
+    window.page.evaluate(PAINTED)
     octets = window.page.screenshot(animations="disabled", caret="hide")
     return Image.open(io.BytesIO(octets)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
 
@@ -80,3 +83,6 @@ STEADY = """
             walker.currentNode.data = walker.currentNode.data.replace(new RegExp(pattern, "g"), text);
 }
 """
+
+PAINTED = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+"""Wait until the browser has painted the page, and the frame in it."""
