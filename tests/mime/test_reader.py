@@ -255,13 +255,24 @@ def test_too_little_memory_is_reported():
 
 
 @pytest.mark.slow
-def test_all_hostile_messages_are_read_by_one_reader():
+def test_all_hostile_messages_are_read_with_little_memory():
     async def use(reader):
+        await reader.read(MAIL)
+        pid = reader._worker.pid
+        before = most_memory(pid)
         for name, build in MESSAGES.items():
             raw = build()
             found = await reader.read(raw)
             if found.html_part:
                 safe = await reader.html(raw, found.html_part, str, allow_remote=False)
                 assert "<script" not in safe.html, name
+            assert most_memory(pid) - before < 100_000_000, name
+        assert reader._worker.pid == pid
 
     with_reader(use)
+
+
+def most_memory(pid):
+    """Return the maximum resident memory that a process has had, in bytes."""
+    (line,) = (line for line in of_process(pid, "status").splitlines() if line.startswith(b"VmHWM"))
+    return int(line.split()[1]) * 1024

@@ -28,7 +28,7 @@ class ReaderLimits:
 
     request: float = 2.0
     """The maximum time for one request, after which the worker is killed."""
-    start: float = 10.0
+    start: float = 30.0
     """The maximum time that the worker takes to start."""
     idle: float = 60.0
     """The worker ends after this time without a request."""
