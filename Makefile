@@ -53,8 +53,8 @@ test: $(DEV) $(JUDGES) ## Run the tests
 slow: $(DEV) $(JUDGES) ## Run the slow tests: other mail programs, other users, faults, time limits, asyncio, and the code blocks of the pages
 	@$(BIN)/python -m pytest $(AT_ONCE) -m slow
 
-browser: $(DEV) $(AXE) ## Test the console in Chromium (some minutes; Debian's package `chromium`)
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope -m browser -rs tests/browser
+browser: $(DEV) $(AXE) ## Test the console in Chromium (some minutes; Debian's package `chromium`; `ALL=yes`: all hostile mail)
+	@WAYPOST_ALL_MAIL=$(ALL) $(BIN)/python -m pytest --numprocesses 2 --dist loadscope -m browser -rs tests/browser
 
 screenshots: $(DEV) ## Take the screenshots of the console in docs/images/console (a minute)
 	@WAYPOST_SCREENSHOTS=$(CURDIR)/docs/images/console $(BIN)/python -m pytest -m browser -k picture -rs tests/browser
