@@ -135,7 +135,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "part",
         INSPECT,
         "Get the decoded content of a part",
-        media_type="application/octet-stream",
+        media_type="*/*",
     ),
     Operation("GET", "/messages/{id}/text", "text", INSPECT, "Get the text of a message", media_type="text/plain"),
     Operation(
