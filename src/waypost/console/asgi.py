@@ -32,23 +32,32 @@ from waypost.console.views import (
     theme,
 )
 from waypost.console.views.mail import actions, contents, deletion, events, listing, message
-from waypost.console.views.places import INSPECT
 from waypost.console.visits import Visit
+from waypost.domain.iam.actions import (
+    CHANGE_ROUTES,
+    DELETE_MAIL,
+    INSPECT,
+    LIST_ACCESS_KEYS,
+    LIST_ROUTES,
+    READ_SETTINGS,
+    REDRIVE,
+    SEND_TEST_MESSAGE,
+)
 
 ADDRESS = "/addresses/{region}/{instance}/{id}"
 """The path of the page of an email address."""
 
 VIEWS = (
     View(path="/", show=home.show),
-    View(path="/mail", show=listing.show, action=listing.INSPECT, label="Mail"),
-    View(path="/mail/{id}", show=message.show, action=listing.INSPECT),
-    View(path="/mail/{id}/html", show=contents.html, action=listing.INSPECT),
-    View(path="/mail/{id}/raw", show=contents.raw, action=listing.INSPECT),
-    View(path="/mail/{id}/parts/{number:int}", show=contents.part, action=listing.INSPECT),
-    View(path="/mail/{id}/redrive", show=actions.redrive, action=message.REDRIVE, method="POST"),
-    View(path="/mail/{id}/forward", show=actions.forward, action=message.REDRIVE, method="POST"),
-    View(path="/mail/{id}/delete", show=deletion.ask, action=deletion.DELETE_MAIL),
-    View(path="/mail/{id}/delete", show=deletion.delete, action=deletion.DELETE_MAIL, method="POST"),
+    View(path="/mail", show=listing.show, action=INSPECT, label="Mail"),
+    View(path="/mail/{id}", show=message.show, action=INSPECT),
+    View(path="/mail/{id}/html", show=contents.html, action=INSPECT),
+    View(path="/mail/{id}/raw", show=contents.raw, action=INSPECT),
+    View(path="/mail/{id}/parts/{number:int}", show=contents.part, action=INSPECT),
+    View(path="/mail/{id}/redrive", show=actions.redrive, action=REDRIVE, method="POST"),
+    View(path="/mail/{id}/forward", show=actions.forward, action=REDRIVE, method="POST"),
+    View(path="/mail/{id}/delete", show=deletion.ask, action=DELETE_MAIL),
+    View(path="/mail/{id}/delete", show=deletion.delete, action=DELETE_MAIL, method="POST"),
     # The API checks the policy for each resource of the calls that these views make.
     View(path="/addresses", show=addresses.show, label="Addresses"),
     View(path="/addresses", show=addresses.create, method="POST"),
@@ -67,22 +76,22 @@ VIEWS = (
     View(path=f"{ADDRESS}/delete", show=address.ask_to_delete),
     View(path=f"{ADDRESS}/delete", show=address.delete, method="POST"),
     View(path="/map", show=mapping.show, action=INSPECT, label="Map"),
-    View(path="/flow", show=flow.show, action=queue.INSPECT, label="Flow"),
-    View(path="/queue", show=queue.show, action=queue.INSPECT, label="Queue"),
-    View(path=dead_letters.LIST, show=dead_letters.show, action=queue.INSPECT),
-    View(path=f"{dead_letters.LIST}/redrive", show=dead_letters.ask, action=queue.REDRIVE),
-    View(path=f"{dead_letters.LIST}/redrive", show=dead_letters.redrive_chosen, action=queue.REDRIVE, method="POST"),
-    View(path=replay.PATH, show=replay.ask, action=queue.REDRIVE),
-    View(path=replay.PATH, show=replay.forward, action=queue.REDRIVE, method="POST"),
-    View(path="/routes", show=routes.show, action=routes.LIST_ROUTES, of_owner=True, label="Routes"),
-    View(path="/routes/add", show=routes.add, action=routes.CHANGE_ROUTES, of_owner=True, method="POST"),
-    View(path="/routes/move", show=routes.move, action=routes.CHANGE_ROUTES, of_owner=True, method="POST"),
-    View(path="/routes/remove", show=routes.ask, action=routes.CHANGE_ROUTES, of_owner=True),
-    View(path="/routes/remove", show=routes.remove, action=routes.CHANGE_ROUTES, of_owner=True, method="POST"),
-    View(path="/send", show=send.show, action=send.SEND_TEST_MESSAGE),
-    View(path="/send", show=send.send, action=send.SEND_TEST_MESSAGE, method="POST"),
-    View(path="/keys", show=keys.show, action=keys.LIST_ACCESS_KEYS, label="Keys"),
-    View(path="/settings", show=settings.show, action=settings.READ_SETTINGS, of_owner=True),
+    View(path="/flow", show=flow.show, action=INSPECT, label="Flow"),
+    View(path="/queue", show=queue.show, action=INSPECT, label="Queue"),
+    View(path=dead_letters.LIST, show=dead_letters.show, action=INSPECT),
+    View(path=f"{dead_letters.LIST}/redrive", show=dead_letters.ask, action=REDRIVE),
+    View(path=f"{dead_letters.LIST}/redrive", show=dead_letters.redrive_chosen, action=REDRIVE, method="POST"),
+    View(path=replay.PATH, show=replay.ask, action=REDRIVE),
+    View(path=replay.PATH, show=replay.forward, action=REDRIVE, method="POST"),
+    View(path="/routes", show=routes.show, action=LIST_ROUTES, of_owner=True, label="Routes"),
+    View(path="/routes/add", show=routes.add, action=CHANGE_ROUTES, of_owner=True, method="POST"),
+    View(path="/routes/move", show=routes.move, action=CHANGE_ROUTES, of_owner=True, method="POST"),
+    View(path="/routes/remove", show=routes.ask, action=CHANGE_ROUTES, of_owner=True),
+    View(path="/routes/remove", show=routes.remove, action=CHANGE_ROUTES, of_owner=True, method="POST"),
+    View(path="/send", show=send.show, action=SEND_TEST_MESSAGE),
+    View(path="/send", show=send.send, action=SEND_TEST_MESSAGE, method="POST"),
+    View(path="/keys", show=keys.show, action=LIST_ACCESS_KEYS, label="Keys"),
+    View(path="/settings", show=settings.show, action=READ_SETTINGS, of_owner=True),
 )
 """The table of views. The header shows the labels in this order."""
 
@@ -94,7 +103,7 @@ def application(parts: Parts) -> Starlette:
     sessions = Sessions(parts)
     guard = Guard(parts, pages, sessions)
     signing = signing_in.SignIn(guard)
-    live = View(path="/mail/events", show=events.Events(guard).show, action=listing.INSPECT)
+    live = View(path="/mail/events", show=events.Events(guard).show, action=INSPECT)
     pictures = contents.Pictures(guard)
     paths = [
         Route(live.path, guard.view(live), methods=[live.method]),

@@ -12,10 +12,8 @@ from waypost.console import cookies
 from waypost.console.calls import Call, Caller
 from waypost.console.parts import PREFIX, Parts
 from waypost.console.rendering import Pages
-from waypost.domain.directory.instances import Tenant
-from waypost.domain.iam import decisions
+from waypost.domain.iam import actions
 from waypost.domain.iam.access_keys import AccessKey
-from waypost.domain.iam.facts import Circumstances
 
 T = TypeVar("T")
 
@@ -69,16 +67,14 @@ class Visit:
 
     def allows(self, action: str) -> bool:
         """Return whether the policy of the key allows an action, such as `waypost:Inspect`, for the whole account."""
-        circumstances = Circumstances(
-            key=self.key,
-            tenant=Tenant(self.account, region=""),
+        return actions.is_allowed(
+            action,
+            self.key,
             ip=self.request.client.host if self.request.client else "",
             is_secure=self.request.url.scheme == "https",
             user_agent=self.request.headers.get("user-agent", ""),
             now=self.parts.clock(),
         )
-        decision = decisions.decide_for_all(self.key.policy, action=action, lookup=circumstances.look_up)
-        return decision is decisions.Decision.ALLOWED
 
     def require(self, action: str, *, of_owner: bool = False) -> None:
         """Raise `NotAllowed` unless the policy of the key allows an action. If `of_owner` is true, the key must also

@@ -15,27 +15,13 @@ from waypost.app.directory import access_keys
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.app.rate_limits import FailedSignatures
 from waypost.domain import errors
-from waypost.domain.directory.instances import Tenant
-from waypost.domain.iam import decisions
+from waypost.domain.iam import actions
 from waypost.domain.iam.access_keys import AccessKey
-from waypost.domain.iam.facts import Circumstances
 from waypost.net import origins
 from waypost.observe import events
 from waypost.observe.incidents import Incident, Incidents
 
 T = TypeVar("T")
-
-INSPECT = "waypost:Inspect"
-"""The IAM action for reading mail. The policy of the access key must allow this action for the whole account."""
-
-REDRIVE = "waypost:Redrive"
-"""The IAM action for redriving dead letters and replaying mail."""
-
-DELETE_MAIL = "waypost:DeleteMail"
-"""The IAM action for deleting mail."""
-
-ADVANCE_CLOCK = "waypost:AdvanceClock"
-"""The IAM action for advancing a virtual clock. The access key must also belong to the server owner's account."""
 
 OpenPage = Callable[[Request], Awaitable[Response]]
 """A page that needs no credentials."""
@@ -130,16 +116,14 @@ class Guard:
 
     def _allows(self, key: AccessKey, action: str, request: Request) -> bool:
         """Return whether the key's policy allows this request to perform an action."""
-        circumstances = Circumstances(
-            key=key,
-            tenant=Tenant(key.account, region=""),  # mail does not belong to a region
+        return actions.is_allowed(
+            action,
+            key,
             ip=_source(request),
             is_secure=request.url.scheme == "https",
             user_agent=request.headers.get("user-agent", ""),
             now=self._clock(),
         )
-        decision = decisions.decide_for_all(key.policy, action=action, lookup=circumstances.look_up)
-        return decision is decisions.Decision.ALLOWED
 
 
 async def long_read(

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from waypost.app import inspection_schema as schema
+from waypost.domain.iam.actions import ADVANCE_CLOCK, DELETE_MAIL, INSPECT, REDRIVE
 from waypost.domain.mail.delivery import Reason
-from waypost.inspection.guard import ADVANCE_CLOCK, DELETE_MAIL, INSPECT, REDRIVE
 from waypost.inspection.requests import MAX_PAGE_SIZE, PAGE_SIZE
 
 Schema = Mapping[str, Any]

@@ -11,9 +11,10 @@ from starlette.responses import Response
 from waypost.app.mail import explain, mail_paths
 from waypost.console.calls import Call, Refused
 from waypost.console.views import explaining, places
-from waypost.console.views.places import INSPECT, Place
+from waypost.console.views.places import Place
 from waypost.console.visits import Visit
 from waypost.domain.directory import addresses
+from waypost.domain.iam.actions import INSPECT
 
 
 async def show(visit: Visit) -> Response:

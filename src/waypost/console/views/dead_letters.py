@@ -11,10 +11,11 @@ from waypost.app import ports
 from waypost.app.queue import redrive
 from waypost.app.steps import Step, run_steps
 from waypost.console.rendering import plural
-from waypost.console.views.queue import INSPECT, PAGE_SIZE, REDRIVE, Totals, address_of, page_start, since_of, totals
+from waypost.console.views.queue import PAGE_SIZE, Totals, address_of, page_start, since_of, totals
 from waypost.console.visits import Visit
 from waypost.domain import errors, moments
 from waypost.domain.directory.addresses import Address
+from waypost.domain.iam.actions import INSPECT, REDRIVE
 from waypost.domain.mail.delivery import Delivery, Status
 from waypost.domain.mail.routes import shown, without_secrets
 

@@ -2,8 +2,8 @@
 
 from starlette.responses import Response
 
-from waypost.console.views.mail.listing import INSPECT
 from waypost.console.visits import Visit
+from waypost.domain.iam.actions import INSPECT
 
 
 async def show(visit: Visit) -> Response:

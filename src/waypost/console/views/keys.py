@@ -8,9 +8,6 @@ from waypost.app import ports
 from waypost.console.visits import Visit
 from waypost.domain.iam.access_keys import AccessKey
 
-LIST_ACCESS_KEYS = "waypost:ListAccessKeys"
-"""The IAM action for reading the ids and the policies of the account's access keys."""
-
 
 async def show(visit: Visit) -> Response:
     """Show the access keys of the account, oldest first."""

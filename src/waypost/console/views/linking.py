@@ -7,11 +7,12 @@ from typing import Any
 from starlette.responses import Response
 
 from waypost.app import ports
-from waypost.console.views.places import INSPECT, Place
+from waypost.console.views.places import Place
 from waypost.console.visits import Visit
 from waypost.domain import errors
 from waypost.domain.directory import aliases
 from waypost.domain.directory.aliases import AliasLink
+from waypost.domain.iam.actions import INSPECT
 
 CANDIDATES = 50
 """The number of email addresses on a page."""

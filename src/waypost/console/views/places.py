@@ -14,10 +14,8 @@ from waypost.console import equivalents, receipts
 from waypost.console.calls import Call, Refused
 from waypost.console.parts import PREFIX
 from waypost.console.visits import Visit
+from waypost.domain.iam.actions import INSPECT
 from waypost.domain.mail import routes
-
-INSPECT = "waypost:Inspect"
-"""The IAM action for reading mail and its routes, for the whole account."""
 
 INBOX = "inbox"
 """The destination of mail that no route sends elsewhere, as the pages show it."""

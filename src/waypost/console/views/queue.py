@@ -17,12 +17,6 @@ from waypost.domain.directory.addresses import Address
 from waypost.domain.mail.messages import Message
 from waypost.domain.mail.routes import shown, without_secrets
 
-INSPECT = "waypost:Inspect"
-"""The IAM action for reading mail and the queue. The inspection API uses the same action."""
-
-REDRIVE = "waypost:Redrive"
-"""The IAM action for redriving dead letters and replaying mail. The inspection API uses the same action."""
-
 PAGE_SIZE = 50
 """The number of deliveries on a page."""
 

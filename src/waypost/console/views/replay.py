@@ -10,10 +10,11 @@ from waypost.app.mail import mailbox
 from waypost.app.queue import redrive
 from waypost.app.steps import Step, run_steps
 from waypost.console.rendering import plural
-from waypost.console.views.queue import INSPECT, Totals, address_of, since_of, totals
+from waypost.console.views.queue import Totals, address_of, since_of, totals
 from waypost.console.visits import Visit
 from waypost.domain import errors, moments
 from waypost.domain.directory.addresses import Address
+from waypost.domain.iam.actions import INSPECT
 from waypost.domain.mail.mail_filter import MailFilter
 
 PATH = "/queue/forward-again"

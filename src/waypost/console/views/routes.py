@@ -14,16 +14,9 @@ from waypost.app.mail import explain, routes
 from waypost.console.visits import Visit
 from waypost.domain import errors
 from waypost.domain.directory import addresses
+from waypost.domain.iam.actions import CHANGE_ROUTES
 from waypost.domain.mail import route_options
 from waypost.domain.mail.routes import INBOX, Fault, LineEnds, Route, Tls, checked, shown, without_secret
-
-LIST_ROUTES = "waypost:ListRoutes"
-"""The IAM action for reading all routes. The access key must also belong to the server owner's account, because routes
-name email addresses of every account."""
-
-CHANGE_ROUTES = "waypost:ChangeRoutes"
-"""The IAM action for adding, moving and removing routes. The access key must also belong to the server owner's
-account."""
 
 DEFAULTS = {"match": "", "to": "", "tls": Tls.OPPORTUNISTIC.value, "connections": "10", "rewrite_sender": "on"}
 """The values of an empty form for a new route."""

@@ -18,9 +18,6 @@ from waypost.domain import errors
 from waypost.domain.directory import addresses
 from waypost.domain.directory.addresses import Address
 
-SEND_TEST_MESSAGE = "waypost:SendTestMessage"
-"""The IAM action for sending a test message to an email address of the account."""
-
 ACCEPTED = re.compile(r"2\.0\.0 ([0-9a-f-]{36}) accepted")
 """The reply to an accepted message, which contains its id."""
 

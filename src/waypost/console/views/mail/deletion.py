@@ -13,9 +13,6 @@ from waypost.domain import errors
 from waypost.domain.mail.delivery import Delivery, Status
 from waypost.domain.mail.messages import Message
 
-DELETE_MAIL = "waypost:DeleteMail"
-"""The IAM action for deleting mail. The inspection API uses the same action."""
-
 
 async def ask(visit: Visit) -> Response:
     """Show what the deletion of a message would delete."""

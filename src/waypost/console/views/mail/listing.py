@@ -16,9 +16,6 @@ from waypost.console.views.mail.sidebar import Sidebar
 from waypost.console.visits import Visit
 from waypost.domain import errors
 
-INSPECT = "waypost:Inspect"
-"""The IAM action for reading mail."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:

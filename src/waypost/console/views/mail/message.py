@@ -8,19 +8,16 @@ from starlette.responses import Response
 from waypost.app import ports
 from waypost.app.mail import copies, trace
 from waypost.console.views.mail import listing, sidebar, timeline, verdicts
-from waypost.console.views.mail.deletion import DELETE_MAIL
 from waypost.console.views.mail.rows import Chip, chips_of, ways_of
 from waypost.console.views.mail.selection import id_in, selected
 from waypost.console.views.mail.sidebar import Sidebar
 from waypost.console.visits import Visit
 from waypost.domain import errors
+from waypost.domain.iam.actions import DELETE_MAIL, REDRIVE
 from waypost.domain.mail.delivery import Status
 from waypost.mime import cleaning
 from waypost.mime.message import CannotRead, MimeMessage, Part, SafeHtml
 from waypost.mime.reader import SIZE_LIMIT, Reader
-
-REDRIVE = "waypost:Redrive"
-"""The IAM action for redriving dead letters and forwarding mail again."""
 
 TABS = {"text": "Text", "html": "HTML", "headers": "Headers", "source": "Source"}
 """The labels of the tabs, by the value of `view` in the URL."""
