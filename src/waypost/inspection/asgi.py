@@ -38,6 +38,7 @@ from waypost.inspection.following import FollowingPage
 from waypost.inspection.guard import Guard
 from waypost.inspection.operations import OPERATIONS, Operation
 from waypost.inspection.queue import QueuePages
+from waypost.mime.reader import Reader
 from waypost.net.feeds import Feeds
 from waypost.observe import events
 
@@ -65,7 +66,7 @@ def application(
     refusal_retention: timedelta,
     own_names: frozenset[str] = frozenset(),
     is_full: Callable[[], bool] = lambda: False,
-    reader: ports.MailReader,
+    reader: Reader,
     feeds: Feeds,
     notes: NotesWanted,
 ) -> Starlette:

@@ -10,6 +10,7 @@ from waypost.app import ports
 from waypost.app.mail import reading
 from waypost.domain import errors
 from waypost.inspection import guard, requests
+from waypost.mime.reader import Reader
 
 _SHOWN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "text/plain"})
 """The media types with which a part is sent. All others are sent as bytes, because a browser would run a page."""
@@ -28,7 +29,7 @@ class ContentPages:
     Each page is a method with two arguments: the request, and the account of its access key.
     """
 
-    def __init__(self, store: ports.Store, reader: ports.MailReader, prefix: str) -> None:
+    def __init__(self, store: ports.Store, reader: Reader, prefix: str) -> None:
         """`prefix` is the path below which the API is."""
         self._store = store
         self._reader = reader

@@ -17,6 +17,7 @@ from waypost.app.rate_limits import FailedSignatures
 from waypost.domain import errors
 from waypost.domain.iam import actions
 from waypost.domain.iam.access_keys import AccessKey
+from waypost.mime.message import CannotRead
 from waypost.net import origins
 from waypost.observe import events
 from waypost.observe.incidents import Incident, Incidents
@@ -78,6 +79,8 @@ class Guard:
                 raise
             except ClientDisconnect:  # the client closed the connection before it sent the whole body
                 return Response(status_code=400)
+            except CannotRead as error:
+                return refusal(409, str(error))
             except Exception as error:  # noqa: BLE001 - every exception becomes a response
                 status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), None)
                 if isinstance(error, errors.WaypostError) and status:

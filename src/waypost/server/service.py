@@ -23,13 +23,13 @@ from waypost.domain.mail import routes
 from waypost.host import data_directory, run_file
 from waypost.host.clock import VirtualClock, now
 from waypost.host.private_files import Exposure, Risk
+from waypost.mime.reader import Reader
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
 from waypost.observe.tasks import OnError, Tasks
 from waypost.server import console_link, opening, routes_check, sockets, start_warnings
 from waypost.server.assembly import delivery, http, smtp
 from waypost.server.assembly.common import Common, connections, deployment, disk_guard, routes_of_settings
-from waypost.server.assembly.reading import MailReading
 from waypost.server.assembly.smtp import SmtpEdge
 from waypost.server.http.server import HttpServer
 from waypost.server.maintenance import PLAN_AGE, Maintenance
@@ -150,9 +150,11 @@ class Service:
         store = self._open_store(database, opened)
         owner = await self._find_owner(store)
         common = self._make_common(store, owner, has_connections=bool(database))
-        maintenance = self._make_maintenance(common, MailReading(opened))
+        reader = Reader()
+        opened.push_async_callback(reader.close)
+        maintenance = self._make_maintenance(common, reader)
         worker = self._make_worker(common)
-        calls = await self._make_http_server(common, worker, maintenance, opened)
+        calls = await self._make_http_server(common, worker, maintenance, reader)
         mail = self._make_smtp_edge(common, worker)
         await self._begin_deliveries(worker, opened)
         calls_at = await self._listen_for_calls(calls, opened)
@@ -247,11 +249,11 @@ class Service:
         return delivery.worker(common) if Role.DELIVERY in self.roles else None
 
     async def _make_http_server(
-        self, common: Common, worker: Worker | None, maintenance: Maintenance, opened: AsyncExitStack
+        self, common: Common, worker: Worker | None, maintenance: Maintenance, reader: Reader
     ) -> HttpServer | None:
         if Role.API not in self.roles:
             return None
-        return await http.server(common, worker=worker, maintenance=maintenance, reader=MailReading(opened))
+        return await http.server(common, worker=worker, maintenance=maintenance, reader=reader)
 
     def _make_smtp_edge(self, common: Common, worker: Worker | None) -> SmtpEdge | None:
         if Role.SMTP not in self.roles:

@@ -24,8 +24,7 @@ from waypost.app.ports.mail_changes import (
     NewChange,
     NotedDelivery,
 )
-from waypost.app.ports.mail_index import Hit, MailEntry, NotIndexed
-from waypost.app.ports.mail_reader import CleanHtml, MailReader, MailText, PartOctets, ReadMessage
+from waypost.app.ports.mail_index import Hit, MailEntry, MailText, NotIndexed
 from waypost.app.ports.notices import OWNER_OF_LOOP, Owed, Owing
 from waypost.app.ports.outside import Authenticator, Clock
 from waypost.app.ports.queue import Claimed, DeadLetter, Held, QueueLine, Waiting
@@ -41,7 +40,6 @@ __all__ = [
     "CallKey",
     "Change",
     "Claimed",
-    "CleanHtml",
     "Clock",
     "Count",
     "Counts",
@@ -54,7 +52,6 @@ __all__ = [
     "LimitState",
     "MailEntry",
     "MailMark",
-    "MailReader",
     "MailText",
     "NewChange",
     "NotIndexed",
@@ -62,9 +59,7 @@ __all__ = [
     "Owed",
     "Owing",
     "Owners",
-    "PartOctets",
     "QueueLine",
-    "ReadMessage",
     "ReadTx",
     "Refusal",
     "RememberedCall",

@@ -76,3 +76,11 @@ class WriteMailIndex(Protocol):
     def remove_from_index(self, message_ids: Sequence[str]) -> None:
         """Remove the entries of those messages that an account has no delivery of any more."""
         ...
+
+
+class MailText(Protocol):
+    """Reads the text of messages, for the text index."""
+
+    async def text_of(self, raw: bytes) -> str:
+        """Return the readable text of a message. `raw` may be only the beginning of the message."""
+        ...

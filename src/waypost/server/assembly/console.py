@@ -46,9 +46,15 @@ class Console:
     """The console as an ASGI application, which is made at the first request."""
 
     def __init__(
-        self, common: Common, notes: NotesWanted, *, api: Api, failures: FailedSignatures, wake: Callable[[], None]
+        self,
+        common: Common,
+        reader: Reader,
+        notes: NotesWanted,
+        *,
+        api: Api,
+        failures: FailedSignatures,
+        wake: Callable[[], None],
     ) -> None:
-        self._reader = Reader()
         self._make = partial(
             _application,
             common,
@@ -56,7 +62,7 @@ class Console:
             perform=_calls_of(api),
             failures=failures,
             wake=wake,
-            reader=self._reader,
+            reader=reader,
         )
         self._made: ASGIApp | None = None
         self._making = asyncio.Lock()
@@ -75,10 +81,6 @@ class Console:
                 if self._made is None:
                     self._made = await asyncio.to_thread(self._make)
         await self._made(scope, receive, send)
-
-    async def stop(self) -> None:
-        """End the process that reads messages. The server calls this method when it begins to stop."""
-        await self._reader.close()
 
 
 def _calls_of(api: Api) -> "Perform":

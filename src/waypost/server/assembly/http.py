@@ -14,7 +14,6 @@ from waypost.api.access.throttle import Throttle
 from waypost.api.application import Api
 from waypost.api.operations.calls import Terms
 from waypost.api.operations.page_tokens import PageTokens
-from waypost.app import ports
 from waypost.app.directory.email_addresses import Domains
 from waypost.app.mail.wanted import NotesWanted
 from waypost.app.ports.failures import STORE_FAILURES
@@ -23,6 +22,7 @@ from waypost.delivery.queue.worker import Worker
 from waypost.host.clock import now
 from waypost.inspection import asgi as inspection
 from waypost.inspection import following
+from waypost.mime.reader import Reader
 from waypost.observe.incidents import Incidents
 from waypost.server.assembly.common import Common, waking
 from waypost.server.assembly.console import LANDINGS, Console
@@ -37,9 +37,7 @@ Advance = Callable[[timedelta], Awaitable[datetime]]
 """Advances the mail clock by a duration. Returns the new time."""
 
 
-async def server(
-    common: Common, *, worker: Worker | None, maintenance: Maintenance, reader: ports.MailReader
-) -> HttpServer:
+async def server(common: Common, *, worker: Worker | None, maintenance: Maintenance, reader: Reader) -> HttpServer:
     """Return the HTTP server of a service. The server does not listen yet.
 
     `worker` is None if only other services deliver mail. `reader` reads the content of messages.
@@ -74,10 +72,9 @@ async def server(
         own_names=settings.own_http_names,
     )
     bounds = HttpBounds(connections=common.connections.http, connections_each=settings.http_connections_each)
-    console = Console(common, notes, api=api, failures=failures, wake=waking(worker))
+    console = Console(common, reader, notes, api=api, failures=failures, wake=waking(worker))
     return HttpServer(
         _Pages(inspected, console),
-        begin_to_stop=console.stop,
         prefixes=(INSPECTION, CONSOLE),
         landings=LANDINGS,
         calls=api,

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 
 from starlette.types import ASGIApp
 
@@ -45,7 +45,6 @@ class HttpServer:
         tasks: Tasks,
         limit_state: ports.LimitState,
         ticks_a_second: int = TICKS_A_SECOND,
-        begin_to_stop: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`application` answers the requests for paths that begin with one of `prefixes`, and `calls` answers all
         others. If `calls` is None, `application` answers all requests.
@@ -53,8 +52,7 @@ class HttpServer:
         `application` also answers a GET request for a path in `landings` if a person's browser sends it: if the request
         accepts HTML, and has no signature.
 
-        `ticks_a_second` is the number of ticks that count as one second for the limits on clients. `begin_to_stop` is
-        called when the server begins to stop.
+        `ticks_a_second` is the number of ticks that count as one second for the limits on clients.
         """
         self._admission = HttpAdmission(bounds or HttpBounds(), emit, limit_state)
         self.shared = Shared(
@@ -67,7 +65,6 @@ class HttpServer:
         )
         self._tasks = tasks
         self._ticks_a_second = ticks_a_second
-        self._begin_to_stop = begin_to_stop
         self._stopping = asyncio.Event()
 
     async def start(self, bound: socket.socket) -> None:
@@ -104,8 +101,6 @@ class HttpServer:
         shared = self.shared
         for connection in list(shared.connections):
             connection.shut_down()
-        if self._begin_to_stop:
-            await self._begin_to_stop()
         deadline = time.monotonic() + SHUTDOWN_SECONDS
         # An event instead of this loop would take time in every call.
         while (shared.connections or shared.running) and time.monotonic() < deadline:  # noqa: ASYNC110
