@@ -22,6 +22,7 @@ from waypost.store.common import rows
 from waypost.store.common.statements import Seal
 from waypost.store.postgres.pipelined import Parameters
 from waypost.store.postgres.transaction import QUERIES, PostgresQueries
+from waypost.store.sql import inserts
 
 MOST_LOOK_UPS = 2
 """The maximum number of look-ups in a shared transaction, because each look-up runs the use case once more. A use case
@@ -30,10 +31,8 @@ with more look-ups gets a transaction of its own."""
 _LOOK_UPS = {name for name, sql in QUERIES.items() if sql.startswith(b"SELECT") and not re.search(rb"\bFOR [A-Z]", sql)}
 """The names of the queries that only read, and lock nothing."""
 
-_INSERT = re.compile(rb"(INSERT INTO \w+ \([^()]*\)\s+VALUES )(\([^()]*\))")
-
-_INSERTS = {name: match.groups() for name, sql in QUERIES.items() if (match := _INSERT.fullmatch(sql))}
-"""The queries that only insert one row, in two parts: the SQL before the row, and the row."""
+_INSERTS = {name for name, sql in QUERIES.items() if inserts.only_inserts(sql.decode())}
+"""The names of the queries that only insert one row."""
 
 _SIZES = (32, 16, 8, 4, 2, 1)
 """The numbers of rows that one INSERT can have. There are few different numbers, because each number needs a prepared
@@ -188,10 +187,4 @@ def _joined(parameters: Sequence[Parameters]) -> Parameters:
 @cache
 def _insert(query: str, count: int) -> bytes:
     """Return the SQL that inserts `count` rows with a named query."""
-    start, row = _INSERTS[query]
-    width = max(map(int, re.findall(rb"\$(\d+)", row)))
-
-    def numbered(place: int) -> bytes:
-        return re.sub(rb"\$(\d+)", lambda match: b"$%d" % (int(match[1]) + place * width), row)
-
-    return start + b", ".join(map(numbered, range(count)))
+    return inserts.of_rows(QUERIES[query].decode(), count).encode()

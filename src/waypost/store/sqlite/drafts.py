@@ -7,7 +7,6 @@ the version of the directory and the routes is still the same (`turn.py`). If it
 anything else, the writer runs the use case in its turn (docs/decisions/0042-decided-before-the-turn.md).
 """
 
-import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,20 +19,14 @@ from waypost.domain.mail.routes import Route
 from waypost.store.common import rows
 from waypost.store.common.statements import Seal
 from waypost.store.common.transaction import Transaction
+from waypost.store.sql import inserts
 from waypost.store.sqlite.transaction import CHANGING, CHANGING_KEYS, QUERIES, SqliteTransaction
 
 ROWS = 32
 """The maximum number of rows that one statement inserts. Each number of rows has its own prepared statement."""
 
-_INSERT = re.compile(r"(INSERT INTO \w+ \([^()]*\)\s+VALUES )(\([^()]*\))")
-
-_INSERTS = {
-    name: match.groups()
-    for name, sql in QUERIES.items()
-    if name not in CHANGING | CHANGING_KEYS and (match := _INSERT.fullmatch(sql))
-}
-"""The queries that only insert one row and change neither the directory nor the access keys, in two parts: the SQL
-before the row, and the row."""
+_INSERTS = {name for name, sql in QUERIES.items() if name not in CHANGING | CHANGING_KEYS and inserts.only_inserts(sql)}
+"""The names of the queries that only insert one row, and change neither the directory nor the access keys."""
 
 
 class NeedsTurn(BaseException):
@@ -138,10 +131,4 @@ def _statements(drafts: Iterable[Draft]) -> Iterator[tuple[str, list[Any]]]:
 @cache
 def _insert(query: str, count: int) -> str:
     """Return the SQL that inserts `count` rows with a named query."""
-    start, row = _INSERTS[query]
-    width = max(map(int, re.findall(r"\?(\d+)", row)))
-
-    def numbered(place: int) -> str:
-        return re.sub(r"\?(\d+)", lambda match: f"?{int(match[1]) + place * width}", row)
-
-    return start + ", ".join(map(numbered, range(count)))
+    return inserts.of_rows(QUERIES[query], count)
