@@ -12,8 +12,7 @@ from tests.browser.outside import Outside
 from tests.browser.story import told_story
 from tests.browser.windows import OPTIONS, Window
 from tests.kit.patience import PATIENCE
-from tests.kit.servers.running import System
-from waypost import testing
+from tests.kit.servers.running import shared_system
 
 MISSING = "Chromium is not installed. To install it: apt-get install --yes --no-install-recommends chromium"
 
@@ -52,12 +51,8 @@ def chromium(outside):
 @pytest.fixture(scope="session")
 def system():
     """A server that the tests share. Each test creates its own email addresses."""
-    with testing.server("--hostname", "mail.example") as server:
-        system = System(server)
+    with shared_system() as system:
         yield system
-        system.connect.close()
-        log = server.log.read_text(encoding="utf-8")
-    assert "Traceback" not in log
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ import pytest
 
 from tests.kit.browser import Browser
 from tests.kit.console_places import Place
-from tests.kit.servers.running import System
+from tests.kit.servers.running import System, shared_system
 from tests.kit.stores import direct_writes
-from waypost import testing
 from waypost.app.directory import access_keys
 from waypost.host import sealing
 from waypost.host.clock import now
@@ -83,12 +82,8 @@ class Console:
 
 @pytest.fixture(scope="session")
 def console_server():
-    with testing.server("--hostname", "mail.example") as server:
-        system = System(server)
+    with shared_system() as system:
         yield system
-        system.connect.close()
-        log = server.log.read_text(encoding="utf-8")
-    assert "Traceback" not in log
 
 
 @pytest.fixture

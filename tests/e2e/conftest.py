@@ -3,18 +3,14 @@
 import pytest
 
 from tests.kit.servers.failing_deliveries import Commands, late_system
-from tests.kit.servers.running import System
+from tests.kit.servers.running import shared_system
 from waypost import testing
 
 
 @pytest.fixture(scope="session")
 def system():
-    with testing.server("--hostname", "mail.example") as server:
-        system = System(server)
+    with shared_system() as system:
         yield system
-        system.connect.close()
-        log = server.log.read_text(encoding="utf-8")
-    assert "Traceback" not in log
 
 
 @pytest.fixture

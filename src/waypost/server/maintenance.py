@@ -92,7 +92,7 @@ class Maintenance:
             await asyncio.sleep(REMOVALS_EVERY)
 
     async def run_notes(self) -> None:
-        """While somebody uses the notes, note new mail and its events in rounds, and index the words of the mail, until
+        """While a client uses the notes, note new mail and its events in rounds, and index the words of the mail, until
         cancelled.
 
         If there is much to do, the rounds take at most a quarter of the time, because mail and API calls have priority.
@@ -116,7 +116,7 @@ class Maintenance:
             await asyncio.sleep(3 * taken if has_more else NOTES_EVERY)
 
     async def _are_notes_wanted(self) -> bool:
-        """Return whether somebody uses the notes. If the store fails, nobody can use them; the failure is not logged,
+        """Return whether a client uses the notes. If the store fails, no client can use them; the failure is not logged,
         because the edges log it for each client that it affects.
         """
         try:

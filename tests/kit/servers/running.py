@@ -56,6 +56,17 @@ class Answer:
         return json.loads(self.body)
 
 
+@contextmanager
+def shared_system():
+    """Run a server that several tests share, and yield its `System`. At the end, its log must contain no traceback."""
+    with testing.server("--hostname", "mail.example") as server:
+        system = System(server)
+        yield system
+        system.connect.close()
+        log = server.log.read_text(encoding="utf-8")
+    assert "Traceback" not in log
+
+
 class System:
     """Convenience methods for a server."""
 

@@ -1,5 +1,5 @@
-"""Let the job that notes mail (`noting`) run only while somebody uses its notes: the text index, the changes and the
-counts. The job needs as much processor time as the acceptance of the mail itself.
+"""Let the job that notes mail (`noting`) run only while a client uses its notes. The job needs as much processor time
+as the acceptance of the mail itself.
 """
 
 from contextlib import suppress
@@ -19,18 +19,18 @@ _WANTED = "wanted"
 
 
 def are_wanted(tx: ports.ReadTx, *, now: datetime) -> bool:
-    """Return whether somebody has used the notes lately, on any server. `now` is the real time."""
+    """Return whether a client of any server has used the notes in the last `WANTED_FOR`. `now` is the real time."""
     until = tx.mail_mark(_WANTED).at
     return until is not None and now < until <= now + WANTED_FOR
 
 
 def want(tx: ports.WriteTx, *, now: datetime) -> None:
-    """Record that somebody uses the notes."""
+    """Record that a client uses the notes."""
     tx.put_mail_mark(_WANTED, ports.MailMark("", now + WANTED_FOR))
 
 
 class NotesWanted:
-    """Records that somebody uses the notes through this process."""
+    """Records that clients of this process use the notes."""
 
     def __init__(self, store: ports.Store, clock: ports.Clock) -> None:
         """`clock` is the real clock."""
@@ -39,8 +39,9 @@ class NotesWanted:
         self._renewed_at: datetime | None = None
 
     async def renew(self) -> None:
-        """Record that somebody uses the notes now, unless this was recorded minutes ago. People can read notes while
-        the store cannot write, so this method raises no exception of the store.
+        """Record that a client uses the notes now, unless this was recorded in the last `RENEWED_EVERY`.
+
+        Clients can read notes while the store cannot write, so this method raises no exception of the store.
         """
         now = self._clock()
         if self._renewed_at is not None and abs(now - self._renewed_at) < RENEWED_EVERY:

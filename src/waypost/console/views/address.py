@@ -81,20 +81,18 @@ async def delete(visit: Visit) -> Response:
 
 async def disassociate(visit: Visit) -> Response:
     """Remove the link between the email address in the URL, which is the primary, and its alias in the form."""
-    place, primary_id = _named(visit)
-    call = place.call(
-        "DisassociateEmailAddressAlias",
-        EmailAddressId=primary_id,
-        AliasConfiguration={"EmailAddressId": visit.form.get("alias", "")},
-    )
-    return await places.act(visit, call, then=place.path(primary_id), otherwise=partial(_page, visit))
+    return await _change_link(visit, "DisassociateEmailAddressAlias")
 
 
 async def associate(visit: Visit) -> Response:
     """Make the email address in the form an alias of the email address in the URL, which is the primary."""
+    return await _change_link(visit, "AssociateEmailAddressAlias")
+
+
+async def _change_link(visit: Visit, operation: str) -> Response:
     place, primary_id = _named(visit)
     call = place.call(
-        "AssociateEmailAddressAlias",
+        operation,
         EmailAddressId=primary_id,
         AliasConfiguration={"EmailAddressId": visit.form.get("alias", "")},
     )
