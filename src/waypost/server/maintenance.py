@@ -116,8 +116,8 @@ class Maintenance:
             await asyncio.sleep(3 * taken if has_more else NOTES_EVERY)
 
     async def _are_notes_wanted(self) -> bool:
-        """Return whether a client uses the notes. If the store fails, no client can use them; the failure is not logged,
-        because the edges log it for each client that it affects.
+        """Return whether a client uses the notes. If the store fails, no client can use them, and each edge logs the
+        failure for its own clients.
         """
         try:
             return await self.store.read(partial(wanted.are_wanted, now=self.real_clock()))

@@ -6,12 +6,14 @@ The folder `common/` contains the queries that are the same for SQLite and Postg
 A query begins with the line `-- name: NAME(PARAMETERS)`. Callers pass the parameters in the order in which this line
 lists them. The next lines are a comment that says what the query does. In `sqlite/` and `postgres/`, the comment also
 says why the query is not in `common/`. The SQL follows the comment. If both databases have a query with the same name,
-the two queries have the same parameters. The SQL can contain
+the two queries have the same parameters. SQL that several queries have in common stands after a line `-- part: NAME`,
+for all files. The SQL of a query can contain
 
     :name              a parameter
     {messages}         the columns of a table (`tables.py`): `id, sender, …`
     {m.messages}       the columns of a table that has an alias: `m.id, m.sender, …`
     {:messages}        a parameter for each column of a table, for INSERT: `:id, :sender, …`
+    {+name}            the SQL of a part
     {in :ids}          a condition: the value before it is in a list of strings, which is a single parameter
     {in :a, :b}        a condition: the row of values before it, such as `(x, y)`, is in parallel lists of strings
     {sqlite: SQL}      SQL for SQLite only
@@ -21,7 +23,7 @@ These placeholders are replaced once, when the program starts, with plain SQL th
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -32,6 +34,8 @@ _INSERTED = re.compile(
     r"\{(?:(?P<only>sqlite|postgres): (?P<sql>[^}]+)|in (?P<lists>:\w+(?:, :\w+)*)|(?P<of>:|\w+\.)?(?P<table>\w+))\}"
 )
 _PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
+_SECTION = re.compile(r"^-- (name|part): ", re.MULTILINE)
+_PART = re.compile(r"\{\+(\w+)\}")
 
 _NUMBERED = {"sqlite": "?", "postgres": "$"}
 """The character that precedes a parameter's number in each database's SQL."""
@@ -50,18 +54,28 @@ class Query:
 def load(dialect: str) -> Mapping[str, Query]:
     """Return the queries for a database (`sqlite` or `postgres`), by their names.
 
-    Raises `KeyError` if a query names a table that is not in `tables.LISTS`. Raises `ValueError` if a query uses a
-    parameter that its first line does not list, or if two queries have the same name.
+    Raises `KeyError` if a query names a part that is in no file, or a table that is not in `tables.LISTS`. Raises
+    `ValueError` if a query uses a parameter that its first line does not list, or if two queries have the same name.
     """
+    sections = [section for text in texts(dialect) for section in _sections(text)]
+    parts = {head: _bare(sql) for kind, head, sql in sections if kind == "part"}
     found: dict[str, Query] = {}
-    for text in texts(dialect):
-        for query in _expanded(text, dialect).split("\n-- name: ")[1:]:
-            head, _, sql = query.partition("\n")
-            name, *parameters = _NAME.findall(head)
+    for kind, head, sql in sections:
+        if kind == "name":
+            name, *parameters = _NAME.findall(_expanded(head, dialect))
             if name in found:
                 raise ValueError(f"there are two queries named {name}")
-            found[name] = Query(tuple(parameters), _numbered(_bare(sql), parameters, _NUMBERED[dialect]))
+            whole = _expanded(_PART.sub(lambda match: parts[match[1]], sql), dialect)
+            found[name] = Query(tuple(parameters), _numbered(_bare(whole), parameters, _NUMBERED[dialect]))
     return found
+
+
+def _sections(text: str) -> Iterator[tuple[str, str, str]]:
+    """Yield the queries and parts of a file: `name` or `part`, the rest of the first line, and the other lines."""
+    _, *pieces = _SECTION.split(text)
+    for kind, section in zip(pieces[::2], pieces[1::2], strict=True):
+        head, _, sql = section.partition("\n")
+        yield kind, head, sql
 
 
 def texts(dialect: str) -> list[str]:

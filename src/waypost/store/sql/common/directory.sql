@@ -106,11 +106,11 @@ WHERE e.address_key = :address_key;
 SELECT {e.email_addresses} FROM email_addresses AS e JOIN instances AS i ON i.id = e.instance_id
 WHERE e.id = :id AND i.deleted_at IS NULL;
 
--- name: has_address_in(domain, account)
--- Returns a row if an account has an email address in a domain. The query jumps from one instance to the next through
--- an index, so that it does not read the rows of a deleted instance one by one. The WHERE clauses use the same
--- expression as the index.
-WITH RECURSIVE there (instance_id) AS (
+-- part: instances_with_domain
+-- The instances with email addresses in a domain. The query jumps from one instance to the next through an index, so
+-- that it does not read the rows of a deleted instance one by one. The WHERE clauses use the same expression as the
+-- index.
+there (instance_id) AS (
     SELECT min(instance_id) FROM email_addresses
     WHERE {sqlite: substr(address_key, instr(address_key, '@') + 1)}{postgres: split_part(address_key, '@', 2)} = :domain
     UNION ALL
@@ -119,20 +119,16 @@ WITH RECURSIVE there (instance_id) AS (
               AND e.instance_id > there.instance_id)
     FROM there WHERE there.instance_id IS NOT NULL
 )
+
+-- name: has_address_in(domain, account)
+-- Returns a row if an account has an email address in a domain.
+WITH RECURSIVE {+instances_with_domain}
 SELECT 1 FROM there CROSS JOIN instances AS i
 WHERE i.id = there.instance_id AND i.account = :account AND i.deleted_at IS NULL LIMIT 1;
 
 -- name: others_have_address_in(domain, account)
--- Returns a row if another account has an email address in a domain, in the same way as `has_address_in`.
-WITH RECURSIVE there (instance_id) AS (
-    SELECT min(instance_id) FROM email_addresses
-    WHERE {sqlite: substr(address_key, instr(address_key, '@') + 1)}{postgres: split_part(address_key, '@', 2)} = :domain
-    UNION ALL
-    SELECT (SELECT min(e.instance_id) FROM email_addresses AS e
-            WHERE {sqlite: substr(address_key, instr(address_key, '@') + 1)}{postgres: split_part(address_key, '@', 2)} = :domain
-              AND e.instance_id > there.instance_id)
-    FROM there WHERE there.instance_id IS NOT NULL
-)
+-- Returns a row if another account has an email address in a domain.
+WITH RECURSIVE {+instances_with_domain}
 SELECT 1 FROM there CROSS JOIN instances AS i
 WHERE i.id = there.instance_id AND i.account <> :account AND i.deleted_at IS NULL LIMIT 1;
 

@@ -4,6 +4,22 @@
 -- tables in the order in which a CROSS JOIN lists them. PostgreSQL needs a type cast for a parameter that is only
 -- compared with NULL.
 
+-- part: in_page
+-- The conditions of a page for the rows `k`. They come last, because the times need a look-up for each row.
+AND (k.message_id, k.email_address_id) < (:before, :before_email_address_id) AND k.message_id >= :oldest_id
+AND (:since{postgres: ::bigint} IS NULL
+     OR (SELECT received_at FROM messages AS r WHERE r.id = k.message_id) >= :since)
+AND (:until{postgres: ::bigint} IS NULL
+     OR (SELECT received_at FROM messages AS r WHERE r.id = k.message_id) < :until)
+
+-- part: order_of_page
+ORDER BY k.message_id DESC, k.email_address_id DESC LIMIT :limit
+
+-- part: rows_of_page
+{sqlite: CROSS} JOIN deliveries AS d ON d.message_id = page.message_id AND d.email_address_id = page.email_address_id
+{sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
+ORDER BY d.message_id DESC, d.email_address_id DESC
+
 -- name: mailbox(account, before, before_email_address_id, oldest_id, reason, since, until, limit)
 -- Returns a page of all deliveries of an account, newest first: those that an inbox keeps and those that were only sent
 -- over a route. There is an index for each of the two, which also contains the reason.
@@ -12,32 +28,20 @@ FROM (
     SELECT * FROM (
         SELECT k.message_id, k.email_address_id FROM deliveries AS k
         WHERE k.account = :account AND {sqlite: k.kept = 1}{postgres: k.kept}
-        AND (k.message_id, k.email_address_id) < (:before, :before_email_address_id)
-        AND k.message_id >= :oldest_id
-        AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
-        AND (:since{postgres: ::bigint} IS NULL
-             OR (SELECT received_at FROM messages AS r WHERE r.id = k.message_id) >= :since)
-        AND (:until{postgres: ::bigint} IS NULL
-             OR (SELECT received_at FROM messages AS r WHERE r.id = k.message_id) < :until)
-        ORDER BY k.message_id DESC, k.email_address_id DESC LIMIT :limit
+          AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
+          {+in_page}
+        {+order_of_page}
     ) AS in_inbox
     UNION ALL
     SELECT * FROM (
         SELECT k.message_id, k.email_address_id FROM deliveries AS k
         WHERE k.account = :account AND {sqlite: k.kept = 0}{postgres: NOT k.kept}
-        AND (k.message_id, k.email_address_id) < (:before, :before_email_address_id)
-        AND k.message_id >= :oldest_id
-        AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
-        AND (:since{postgres: ::bigint} IS NULL
-             OR (SELECT received_at FROM messages AS r WHERE r.id = k.message_id) >= :since)
-        AND (:until{postgres: ::bigint} IS NULL
-             OR (SELECT received_at FROM messages AS r WHERE r.id = k.message_id) < :until)
-        ORDER BY k.message_id DESC, k.email_address_id DESC LIMIT :limit
+          AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
+          {+in_page}
+        {+order_of_page}
     ) AS relayed
 ) AS page
-{sqlite: CROSS} JOIN deliveries AS d ON d.message_id = page.message_id AND d.email_address_id = page.email_address_id
-{sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
-ORDER BY d.message_id DESC, d.email_address_id DESC LIMIT :limit;
+{+rows_of_page} LIMIT :limit;
 
 -- name: mailbox_of_address(account, before, before_email_address_id, oldest_id, reason, since, until, limit, address_key, status)
 -- Returns a page of the deliveries to one address, newest first.
@@ -45,57 +49,38 @@ SELECT {d.deliveries}, {m.messages}
 FROM (
     SELECT k.message_id, k.email_address_id FROM deliveries AS k
     WHERE k.account = :account AND k.address_key = :address_key AND k.message_id <= :before
-        AND (k.message_id, k.email_address_id) < (:before, :before_email_address_id)
-        AND k.message_id >= :oldest_id
-        AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
-        AND (:status{postgres: ::text} IS NULL OR k.status = :status)
-        AND (:since{postgres: ::bigint} IS NULL
-             OR (SELECT received_at FROM messages AS r WHERE r.id = k.message_id) >= :since)
-        AND (:until{postgres: ::bigint} IS NULL
-             OR (SELECT received_at FROM messages AS r WHERE r.id = k.message_id) < :until)
-    ORDER BY k.message_id DESC, k.email_address_id DESC LIMIT :limit
+      AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
+      AND (:status{postgres: ::text} IS NULL OR k.status = :status)
+      {+in_page}
+    {+order_of_page}
 ) AS page
-{sqlite: CROSS} JOIN deliveries AS d ON d.message_id = page.message_id AND d.email_address_id = page.email_address_id
-{sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
-ORDER BY d.message_id DESC, d.email_address_id DESC;
+{+rows_of_page};
 
 -- name: mailbox_dead(account, before, before_email_address_id, oldest_id, reason, since, until, limit)
 -- Returns a page of the dead letters of an account, newest first.
 SELECT {d.deliveries}, {m.messages}
 FROM (
     SELECT k.message_id, k.email_address_id FROM deliveries AS k
-    WHERE k.account = :account AND k.status = 'dead' AND (k.message_id, k.email_address_id) < (:before, :before_email_address_id)
-        AND k.message_id >= :oldest_id
-        AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
-        AND (:since{postgres: ::bigint} IS NULL
-             OR (SELECT received_at FROM messages AS r WHERE r.id = k.message_id) >= :since)
-        AND (:until{postgres: ::bigint} IS NULL
-             OR (SELECT received_at FROM messages AS r WHERE r.id = k.message_id) < :until)
-    ORDER BY k.message_id DESC, k.email_address_id DESC LIMIT :limit
+    WHERE k.account = :account AND k.status = 'dead'
+      AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
+      {+in_page}
+    {+order_of_page}
 ) AS page
-{sqlite: CROSS} JOIN deliveries AS d ON d.message_id = page.message_id AND d.email_address_id = page.email_address_id
-{sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
-ORDER BY d.message_id DESC, d.email_address_id DESC;
+{+rows_of_page};
 
 -- name: mailbox_waiting(account, before, before_email_address_id, oldest_id, reason, since, until, limit)
 -- Returns a page of the queued deliveries of an account, newest first.
 SELECT {d.deliveries}, {m.messages}
 FROM (
-    SELECT q.message_id, q.email_address_id FROM queue AS q
-    WHERE q.account = :account AND (q.message_id, q.email_address_id) < (:before, :before_email_address_id)
-        AND q.message_id >= :oldest_id
-        AND (:reason{postgres: ::text} IS NULL
-             OR (SELECT k.reason FROM deliveries AS k
-                 WHERE k.message_id = q.message_id AND k.email_address_id = q.email_address_id) = :reason)
-        AND (:since{postgres: ::bigint} IS NULL
-             OR (SELECT received_at FROM messages AS r WHERE r.id = q.message_id) >= :since)
-        AND (:until{postgres: ::bigint} IS NULL
-             OR (SELECT received_at FROM messages AS r WHERE r.id = q.message_id) < :until)
-    ORDER BY q.message_id DESC, q.email_address_id DESC LIMIT :limit
+    SELECT k.message_id, k.email_address_id FROM queue AS k
+    WHERE k.account = :account
+      AND (:reason{postgres: ::text} IS NULL
+           OR (SELECT d.reason FROM deliveries AS d
+               WHERE d.message_id = k.message_id AND d.email_address_id = k.email_address_id) = :reason)
+      {+in_page}
+    {+order_of_page}
 ) AS page
-{sqlite: CROSS} JOIN deliveries AS d ON d.message_id = page.message_id AND d.email_address_id = page.email_address_id
-{sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
-ORDER BY d.message_id DESC, d.email_address_id DESC;
+{+rows_of_page};
 
 -- name: refusals_in(account, other_account, before_at, before, since, limit)
 -- Returns a page of the refusals of one account or, if `other_account` is empty, of this account and of no account,

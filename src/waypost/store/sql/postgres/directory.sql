@@ -21,13 +21,7 @@ ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 -- Shares a named lock until the transaction ends, so that no other transaction can acquire it with `hold`. The query
 -- returns a row if the account has an email address in the domain, as in `has_address_in`. It returns no row if another
 -- transaction has acquired the lock, or if no transaction ever did.
-WITH RECURSIVE there (instance_id) AS (
-    SELECT min(instance_id) FROM email_addresses WHERE split_part(address_key, '@', 2) = :domain
-    UNION ALL
-    SELECT (SELECT min(e.instance_id) FROM email_addresses AS e
-            WHERE split_part(address_key, '@', 2) = :domain AND e.instance_id > there.instance_id)
-    FROM there WHERE there.instance_id IS NOT NULL
-), shared AS MATERIALIZED (
+WITH RECURSIVE {+instances_with_domain}, shared AS MATERIALIZED (
     SELECT 1 FROM deployment_marks WHERE name = 'held: ' || :name FOR SHARE SKIP LOCKED
 )
 SELECT 1 FROM shared, there JOIN instances AS i ON i.id = there.instance_id

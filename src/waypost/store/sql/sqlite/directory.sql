@@ -40,13 +40,7 @@ SELECT :what;
 -- name: keep_domain(domain, account, name)
 -- Returns a row if an account has an email address in a domain, like `has_address_in`. The named lock needs no query,
 -- because SQLite has a single writer.
-WITH RECURSIVE there (instance_id) AS (
-    SELECT min(instance_id) FROM email_addresses WHERE substr(address_key, instr(address_key, '@') + 1) = :domain
-    UNION ALL
-    SELECT (SELECT min(e.instance_id) FROM email_addresses AS e
-            WHERE substr(address_key, instr(address_key, '@') + 1) = :domain AND e.instance_id > there.instance_id)
-    FROM there WHERE there.instance_id IS NOT NULL
-)
+WITH RECURSIVE {+instances_with_domain}
 SELECT 1 FROM there CROSS JOIN instances AS i ON i.id = there.instance_id
 WHERE i.account = :account AND i.deleted_at IS NULL AND :name <> '' LIMIT 1;
 
