@@ -15,7 +15,7 @@ from waypost.api.wire import protocol, shapes
 from waypost.api.wire.http import Request, Response
 from waypost.app import ports
 from waypost.app.directory import access_keys
-from waypost.app.directory.known import Known
+from waypost.app.known import Known
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.app.rate_limits import FailedSignatures
 from waypost.domain.directory.instances import Tenant
@@ -23,6 +23,9 @@ from waypost.domain.errors import WaypostError
 from waypost.domain.iam.access_keys import AccessKey
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
+
+KNOWN_AT_ONCE = 1_000
+"""The maximum number of access keys, and of outputs of look-ups, that a process remembers."""
 
 SERVICE = "connect"
 
@@ -61,8 +64,8 @@ class Api:
         self._throttle = throttle
         self._older_regions = frozenset(older_regions)
         self._failures = failures
-        self._keys = Known[AccessKey]()
-        self._outputs = Known[calls.Output]()
+        self._keys = Known[AccessKey](KNOWN_AT_ONCE)
+        self._outputs = Known[calls.Output](KNOWN_AT_ONCE)
 
     async def answer(self, request: Request, *, peer: str, request_id: str) -> Response:
         """Return the response to one HTTP request from the IP address `peer`. `request_id` also identifies an internal

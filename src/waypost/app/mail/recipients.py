@@ -10,34 +10,6 @@ from waypost.domain.directory.addresses import Address
 from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.mail.routing import Recipient
 
-KNOWN_AT_ONCE = 10_000
-"""The maximum number of addresses that `KnownRecipients` remembers."""
-
-
-class KnownRecipients:
-    """Remembers the addresses that have an owner, so that most RCPT commands need no query.
-
-    All addresses are forgotten when the directory or the routes change.
-    """
-
-    def __init__(self) -> None:
-        self._version: int | None = None
-        self._keys: set[str] = set()
-
-    def has(self, address: Address, version: int | None) -> bool:
-        """Return whether it is certain that an address has an owner. `version` is the current version of the
-        directory (`ports.Store.directory_version`).
-        """
-        return version is not None and version == self._version and address.key in self._keys
-
-    def add(self, address: Address, version: int | None) -> None:
-        """Remember that an address has an owner. `version` is the version before the look-up."""
-        if version is None:
-            return
-        if version != self._version or len(self._keys) >= KNOWN_AT_ONCE:
-            self._version, self._keys = version, set()
-        self._keys.add(address.key)
-
 
 @dataclass(frozen=True, slots=True)
 class Found:

@@ -11,8 +11,8 @@ from functools import cached_property, partial
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
+from waypost.app.known import Known
 from waypost.app.mail import accept, bounces
-from waypost.app.mail.recipients import KnownRecipients
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.domain.directory.addresses import Address
 from waypost.domain.dsn import reports
@@ -34,6 +34,9 @@ from waypost.smtp.limits.memory import Memory
 from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.replies import Reply
 from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, RecipientGiven, Request
+
+KNOWN_RECIPIENTS = 10_000
+"""The maximum number of addresses with an owner that a process remembers."""
 
 PIECES_AT_ONCE = 8
 """The maximum number of pieces that are written to the store at the same time. Only large messages are stored in
@@ -70,7 +73,8 @@ class Backend:
     is_full: Callable[[], bool] = lambda: False
     """Returns whether the disk is too full to accept mail."""
     ids: Ids = field(default_factory=Ids)
-    known: KnownRecipients = field(default_factory=KnownRecipients)
+    known: Known[bool] = field(default_factory=lambda: Known(KNOWN_RECIPIENTS))
+    """The addresses that have an owner, by their keys, so that most RCPT commands need no query."""
     pieces: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PIECES_AT_ONCE))
 
     @cached_property
@@ -161,7 +165,7 @@ class Reception:
         `answer` must answer the request.
         """
         backend = self._backend
-        if not backend.known.has(address, backend.store.directory_version()):
+        if not backend.known.get(address.key, backend.store.directory_version()):
             return False
         may_guess = self._trusted or self._in_trusted_network
         return may_guess or not backend.admission.must_wait(self._peer, backend.clock())
@@ -189,7 +193,7 @@ class Reception:
                     )
                 )
                 if request.sender:  # otherwise the address may be a rewritten sender
-                    self._backend.known.add(request.address, version)
+                    self._backend.known.add(request.address.key, True, version)
                 return replies.RECIPIENT_OK
             if isinstance(request, PieceReceived):
                 return await self._store_piece(request)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from waypost.app import ports
+from waypost.app.known import Known
 from waypost.domain.directory.instances import Instance, Tenant
 from waypost.domain.directory.search import Condition
 from waypost.domain.mail.mail_search import Phrase
@@ -68,9 +69,7 @@ class SqliteTransaction(Transaction):
         """A function that is called before each query that may change the access keys."""
         self.directory_version: Callable[[], int | None] = lambda: None
         """A function that returns the version of the directory and the routes; None if the version is unknown."""
-        self._owners: dict[tuple[str, ...], ports.Owners] = {}
-        self._owners_at: int | None = None
-        """The version at which `_owners` were read."""
+        self._owners = Known[ports.Owners](_OWNERS_KEPT)
 
     def owners(self, address_keys: Sequence[str]) -> ports.Owners:
         # Each message needs the owners of its recipients. While this transaction has the turn, no other process can
@@ -78,12 +77,11 @@ class SqliteTransaction(Transaction):
         version = self.directory_version()
         if version is None or len(address_keys) > _OWNERS_OF:
             return super().owners(address_keys)
-        if version != self._owners_at or len(self._owners) >= _OWNERS_KEPT:
-            self._owners, self._owners_at = {}, version
         keys = tuple(address_keys)
-        found = self._owners.get(keys)
+        found = self._owners.get(keys, version)
         if found is None:
-            found = self._owners[keys] = super().owners(address_keys)
+            found = super().owners(address_keys)
+            self._owners.add(keys, found, version)
         return found
 
     def add_instance(self, instance: Instance, tags: Mapping[str, str]) -> None:

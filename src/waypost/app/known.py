@@ -5,9 +5,6 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-KNOWN_AT_ONCE = 1_000
-"""The maximum number of results that one `Known` remembers."""
-
 
 class Known(Generic[T]):
     """The results of look-ups, which are correct as long as the version of the directory is the same.
@@ -16,7 +13,9 @@ class Known(Generic[T]):
     remembered.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        """`limit` is the maximum number of results that are remembered."""
+        self._limit = limit
         self._version: int | None = None
         self._results: dict[Hashable, T] = {}
 
@@ -28,6 +27,6 @@ class Known(Generic[T]):
         """Remember the result for a key. `version` is the version before the look-up."""
         if version is None:
             return
-        if version != self._version or len(self._results) >= KNOWN_AT_ONCE:
+        if version != self._version or len(self._results) >= self._limit:
             self._version, self._results = version, {}
         self._results[key] = result
