@@ -6,7 +6,6 @@ import ssl
 
 from waypost.console.parts import SendFailed, SmtpReply
 from waypost.host.data_directory import DataDirectory, DataDirectoryError
-from waypost.host.run_file import Run
 
 SECONDS = 30.0
 """The maximum number of seconds that the server may take for each reply."""
@@ -28,7 +27,7 @@ def _send(directory: DataDirectory, sender: str, recipient: str, octets: bytes) 
     if not run.smtp:
         raise SendFailed("This server does not receive mail by SMTP.")
     try:
-        with _connected(run) as client:
+        with connected(run.smtp) as client:
             options = [] if sender.isascii() and recipient.isascii() else ["SMTPUTF8"]
             options += [] if octets.isascii() else ["BODY=8BITMIME"]
             for code, text in (client.mail(sender, options), client.rcpt(recipient)):
@@ -41,9 +40,12 @@ def _send(directory: DataDirectory, sender: str, recipient: str, octets: bytes) 
         raise SendFailed(f"The SMTP port of this server ({run.smtp}) did not answer. Please try again.") from error
 
 
-def _connected(run: Run) -> smtplib.SMTP:
-    """Return a client that has greeted the server, with TLS if the server offers it."""
-    host, _, port = run.smtp.rpartition(":")
+def connected(address: str) -> smtplib.SMTP:
+    """Return a client that has greeted the server at an address such as `[::1]:25`, with TLS if the server offers it.
+
+    Raises `OSError` and `smtplib.SMTPException`.
+    """
+    host, _, port = address.rpartition(":")
     client = smtplib.SMTP(host.removeprefix("[").removesuffix("]"), int(port), timeout=SECONDS)
     client.ehlo()
     if client.has_extn("starttls"):

@@ -9,6 +9,7 @@ from waypost.app import ports
 from waypost.app.mail import noting
 from waypost.domain.mail import address_fields, messages
 from waypost.domain.mail.mail_words import beginning, words
+from waypost.domain.mail.messages import AFTER_ALL_IDS
 
 AT_ONCE = 50
 """The maximum number of messages that one round indexes."""
@@ -25,13 +26,11 @@ RECIPIENTS_LIMIT = 16 * 1024
 WORDS_AT_ONCE = 512 * 1024
 """The number of characters after which a transaction adds no further entry, because it would delay other writes."""
 
-_AFTER_ALL_IDS = "~"
-
 
 def indexed_until(tx: ports.ReadTx) -> datetime | None:
     """Return the time up to which the index has all mail that was accepted. None if it has all mail."""
     mark = tx.mail_mark(noting.MESSAGES).message_id
-    not_noted = tx.not_noted(after=mark, until=_AFTER_ALL_IDS, limit=1)
+    not_noted = tx.not_noted(after=mark, until=AFTER_ALL_IDS, limit=1)
     missing = [tx.oldest_not_indexed(), not_noted[0].received_at if not_noted else None]
     return min((at for at in missing if at), default=None)
 

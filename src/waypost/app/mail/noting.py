@@ -16,7 +16,7 @@ from functools import partial
 
 from waypost.app import ports
 from waypost.domain.mail import messages
-from waypost.domain.mail.messages import Message
+from waypost.domain.mail.messages import AFTER_ALL_IDS, Message
 from waypost.domain.mail.trace_events import address_of
 
 AT_ONCE = 250
@@ -46,7 +46,6 @@ TIDIED_AT_ONCE = 1_000
 MESSAGES, EVENTS = "messages", "events"
 """The names of the two marks."""
 
-_AFTER_ALL_IDS = "~"
 _COUNTED_KINDS = {"delivered", "deferred", "dead"}
 
 
@@ -82,7 +81,7 @@ class Found:
 def look(tx: ports.ReadTx, progress: Progress, now: datetime) -> Found:
     """Return what is not noted, and update the progress."""
     mark = tx.mail_mark(MESSAGES)
-    new = tx.not_noted(after=mark.message_id, until=_AFTER_ALL_IDS, limit=AT_ONCE)
+    new = tx.not_noted(after=mark.message_id, until=AFTER_ALL_IDS, limit=AT_ONCE)
     last_event = tx.mail_mark(EVENTS).at
     since = last_event - WINDOW if last_event else now - FOLLOWED
     events = tx.events_not_noted(since=max(since, messages.EPOCH), limit=AT_ONCE)

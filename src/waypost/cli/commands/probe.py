@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,9 +15,6 @@ from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, Server
 from waypost.cli.outcomes import Exit, print_json
 from waypost.cli.timeline import plain
 from waypost.domain.mail.trace_events import DeferredEvent
-
-if TYPE_CHECKING:
-    import ssl
 
 CHECK_EVERY = 0.1
 """The time, in seconds, between two requests to the server for the message's trace."""
@@ -114,15 +111,10 @@ def _send(server: Client, address: str) -> str:
     """
     import smtplib
 
-    host, _, port = server.run.smtp.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
+    from waypost.server import own_smtp
+
     try:
-        with smtplib.SMTP(host, int(port), timeout=30) as client:
-            client.ehlo()
-            if client.has_extn("starttls"):
-                # The certificate is not verified: the server is on this machine, and the message contains no secret.
-                client.starttls(context=_unverified())
-                client.ehlo()
+        with own_smtp.connected(server.run.smtp) as client:
             _expect(client.mail("", [] if address.isascii() else ["SMTPUTF8"]))
             _expect(client.rcpt(address))
             reply = _expect(client.data(_message(address, client.ehlo_resp or b"")))
@@ -163,12 +155,3 @@ def _message(address: str, greeting: bytes) -> bytes:
         "",
     ]
     return "\r\n".join(lines).encode()
-
-
-def _unverified() -> "ssl.SSLContext":
-    import ssl
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context

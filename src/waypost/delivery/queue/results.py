@@ -20,7 +20,7 @@ AT_ONCE = 50
 """The maximum number of outcomes that one transaction records; a longer transaction would delay other writes."""
 
 PAUSE_AFTER_FAILURE = 1.0
-"""Seconds after which an outcome is recorded again after the store has failed."""
+"""Seconds that pass after the store has failed until it is used again."""
 
 Then = Callable[[bool | None], None]
 """A function that is called once with the result: whether the outcome was recorded, or False if another worker has

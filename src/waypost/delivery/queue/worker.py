@@ -23,7 +23,7 @@ from waypost.delivery import outgoing
 from waypost.delivery.queue.destinations import Lane, Lanes
 from waypost.delivery.queue.faults import Faulty
 from waypost.delivery.queue.leases import LEASE, Leases
-from waypost.delivery.queue.results import Results
+from waypost.delivery.queue.results import PAUSE_AFTER_FAILURE, Results
 from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Then, Trouble
 from waypost.domain.mail.messages import NO_DSN
 from waypost.domain.mail.routes import log_destination
@@ -62,9 +62,6 @@ PART = 256 * 1024
 
 NOTICES_AT_ONCE = 20
 """The maximum number of notices that are written before the queue is read again."""
-
-PAUSE_AFTER_FAILURE = 1.0
-"""Seconds for which the worker pauses after the store has failed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,9 @@ from waypost.domain.mail import encoded_words
 HEADER_LIMIT = 256 * 1024
 """The maximum length of a header, in bytes."""
 
+AFTER_ALL_IDS = "~"
+"""A string that sorts after every id."""
+
 MAX_RECEIVED_LINES = 100
 """The maximum number of `Received` lines. A message with more `Received` lines is treated as a mail loop.
 

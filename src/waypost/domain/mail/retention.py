@@ -11,11 +11,9 @@ from datetime import UTC, datetime, timedelta
 
 from waypost.domain.directory import addresses
 from waypost.domain.mail import messages, routes
+from waypost.domain.mail.messages import AFTER_ALL_IDS
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
-
-_NEWEST = "~"
-"""A string that sorts after every message id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def first_cursor(rule: Rule, now: datetime) -> str:
     The result is empty if the rule deletes nothing.
     """
     if rule.size is not None:
-        return _NEWEST
+        return AFTER_ALL_IDS
     # A message gets its id before it is received, so a message with a later id cannot be too old.
     too_old = _too_old_before(rule, now)
     return messages.new_id(too_old, 0, bytes(8)) if too_old else ""

@@ -5,13 +5,10 @@ from datetime import datetime
 from waypost.app import ports
 from waypost.domain.mail.delivery import Delivery, Status
 from waypost.domain.mail.mail_filter import MailFilter
-from waypost.domain.mail.messages import Message
+from waypost.domain.mail.messages import AFTER_ALL_IDS, Message
 from waypost.store.common import rows
 from waypost.store.common.statements import Statements
 from waypost.store.sql import kinds
-
-_AFTER_ALL_IDS = "~"
-"""A string that sorts after every id."""
 
 _AFTER_ALL_NUMBERS = 2**62
 """A number that is greater than every time."""
@@ -23,7 +20,7 @@ class MailboxQueries(Statements):
     def mailbox(
         self, account: str, filters: MailFilter, *, after: tuple[str, str] | None, oldest_id: str, limit: int
     ) -> list[tuple[Delivery, Message]]:
-        place = (*(after or (_AFTER_ALL_IDS, "")), oldest_id)
+        place = (*(after or (AFTER_ALL_IDS, "")), oldest_id)
         matched = (filters.reason, *of_times(filters))
         if filters.address_key:
             found = self._all(

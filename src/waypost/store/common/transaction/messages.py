@@ -5,15 +5,12 @@ from datetime import datetime
 
 from waypost.app import ports
 from waypost.domain.mail.delivery import Delivery, Status
-from waypost.domain.mail.messages import Message
+from waypost.domain.mail.messages import AFTER_ALL_IDS, Message
 from waypost.domain.mail.planned import PlannedPart
 from waypost.domain.mail.trace_events import TraceEvent
 from waypost.store.common import rows
 from waypost.store.common.transaction.queue import QueueQueries
 from waypost.store.sql import kinds
-
-_AFTER_ALL_IDS = "~"
-"""A string that sorts after every id."""
 
 PIECE = 256 * 1024
 """The maximum number of bytes of a message that are stored in one row."""
@@ -35,14 +32,14 @@ class MessageQueries(QueueQueries):
     def deliveries_at(
         self, account: str, address_key: str, *, after: str | None, limit: int
     ) -> list[tuple[Delivery, Message]]:
-        newest = _AFTER_ALL_IDS if after is None else after
+        newest = AFTER_ALL_IDS if after is None else after
         found = self._all("deliveries_at", account, address_key, newest, limit)
         return [rows.delivery_and_message(row) for row in found]
 
     def deliveries_to(
         self, account: str, address_key: str, *, after: str | None, limit: int
     ) -> list[tuple[Delivery, Message]]:
-        newest = _AFTER_ALL_IDS if after is None else after
+        newest = AFTER_ALL_IDS if after is None else after
         found = self._all("deliveries_to", account, address_key, newest, limit)
         return [rows.delivery_and_message(row) for row in found]
 
