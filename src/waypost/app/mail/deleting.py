@@ -13,7 +13,7 @@ from waypost.app import ports
 from waypost.app.mail import accept, retention
 from waypost.app.steps import Step, repeat_step, run_steps
 from waypost.domain import errors
-from waypost.domain.mail.delivery import Delivery, Status
+from waypost.domain.mail.delivery import Delivery, Status, ids_in
 from waypost.domain.mail.trace_events import DeletedEvent, TraceEvent
 
 AT_ONCE = 100
@@ -77,7 +77,7 @@ def delete_some(
 
 def _deliveries(tx: ports.ReadTx, account: str, wanted: str) -> list[Delivery]:
     """Return the deliveries that an id stands for. Raises `errors.NotFound`."""
-    message_id, _, email_address_id = wanted.partition(".")
+    message_id, email_address_id = ids_in(wanted)
     if not email_address_id:
         found = tx.deliveries_of(account, message_id)
     else:

@@ -9,7 +9,7 @@ from waypost.app import ports
 from waypost.app.mail.accept import LONGEST_TRANSFER
 from waypost.domain import errors
 from waypost.domain.mail import messages
-from waypost.domain.mail.delivery import Delivery
+from waypost.domain.mail.delivery import Delivery, ids_in
 from waypost.domain.mail.mail_filter import ALL_MAIL, MailFilter
 from waypost.domain.mail.messages import Message
 
@@ -25,8 +25,9 @@ def page(
     oldest_id = ""
     if filters.since:
         # The id of a message contains the time at which its transfer began.
-        oldest_id = messages.new_id(max(filters.since - LONGEST_TRANSFER, messages.EPOCH), 0, bytes(8))
-    return tx.mailbox(account, filters, after=_cursor(after), oldest_id=oldest_id, limit=limit)
+        oldest_id = messages.first_id(filters.since - LONGEST_TRANSFER)
+    place = None if after is None else ids_in(after)
+    return tx.mailbox(account, filters, after=place, oldest_id=oldest_id, limit=limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +74,3 @@ def place_of_refusal(cursor: str | None) -> tuple[datetime, int] | None:
 
 
 _CURSOR = re.compile("[0-9]{1,14}[.][0-9]{1,18}")
-
-
-def _cursor(after: str | None) -> tuple[str, str] | None:
-    if after is None:
-        return None
-    message_id, _, email_address_id = after.partition(".")
-    return message_id, email_address_id

@@ -100,7 +100,7 @@ def _late(tx: ports.ReadTx, mark: ports.MailMark, progress: Progress, now: datet
     """Return messages with ids up to the mark that are not noted."""
     late: list[Message] = []
     if mark.at:
-        since = messages.new_id(max(mark.at - WINDOW, messages.EPOCH), 0, bytes(8))
+        since = messages.first_id(mark.at - WINDOW)
         late += tx.not_noted(after=since, until=mark.message_id, limit=AT_ONCE)
     begun = set(tx.messages_begun(before=now + timedelta(days=1), limit=TRANSFERS))
     for message_id in sorted(progress.in_transfer - begun):

@@ -12,7 +12,7 @@ from waypost.domain import errors
 from waypost.domain.directory import addresses
 from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.mail import routing
-from waypost.domain.mail.delivery import Delivery, Reason, Status
+from waypost.domain.mail.delivery import Delivery, Reason, Status, ids_in
 from waypost.domain.mail.messages import Message
 from waypost.domain.mail.trace_events import RedrivenEvent
 
@@ -64,7 +64,8 @@ def redrive(
     """
     because = "the dead letter was redriven on request"
     if ids:
-        for delivery in [_dead_letter(tx, account, delivery_id) for delivery_id in dict.fromkeys(ids)]:
+        locked = [(one, tx.lock_delivery(*ids_in(one))) for one in dict.fromkeys(ids)]
+        for delivery in [_dead_letter(found, account, delivery_id) for delivery_id, found in locked]:
             _redrive_delivery(tx, delivery, now, because)
         return Step(len(set(ids)), None)
     found = [one.delivery for one in dead_letters(tx, account, address=address, since=since, after=after)]
@@ -190,9 +191,12 @@ def _forward_again(
     return True
 
 
-def _dead_letter(tx: ports.WriteTx, account: str, delivery_id: str) -> Delivery:
-    message_id, _, email_address_id = delivery_id.partition(".")
-    found = tx.lock_delivery(message_id, email_address_id)
+def dead_letter(tx: ports.ReadTx, account: str, delivery_id: str) -> Delivery:
+    """Return a dead letter of an account. Raises `errors.NotFound`."""
+    return _dead_letter(tx.delivery(*ids_in(delivery_id)), account, delivery_id)
+
+
+def _dead_letter(found: Delivery | None, account: str, delivery_id: str) -> Delivery:
     if found is None or found.account != account or found.status is not Status.DEAD:
         raise errors.NotFound(f"There is no dead letter {delivery_id} in account {account}.")
     return found

@@ -16,7 +16,6 @@ from waypost.console.visits import Visit
 from waypost.domain import errors, moments
 from waypost.domain.directory.addresses import Address
 from waypost.domain.iam.actions import INSPECT, REDRIVE
-from waypost.domain.mail.delivery import Delivery, Status
 from waypost.domain.mail.routes import shown, without_secrets
 
 LIST = "/queue/dead-letters"
@@ -85,7 +84,7 @@ async def ask(visit: Visit) -> Response:
     def read(tx: ports.ReadTx) -> tuple[int, Counter[tuple[str, str]]]:
         if not chosen.ids:
             return _count(tx, visit.account, chosen.filters), Counter()
-        found = [_dead(tx, visit.account, one) for one in chosen.ids]
+        found = [redrive.dead_letter(tx, visit.account, one) for one in chosen.ids]
         return len(found), Counter((one.address.text, shown(one.destination)) for one in found)
 
     count, groups = await visit.long_read(read, what="the dead letters")
@@ -156,12 +155,3 @@ def _fields(chosen: Chosen) -> dict[str, str]:
 def _filters(given: Mapping[str, str], now: datetime) -> Filters:
     """Return the filters that a query or a form names. A time is a duration before now, or absolute."""
     return Filters(address_of(given.get("address", "").strip()), since_of(given.get("since", ""), now))
-
-
-def _dead(tx: ports.ReadTx, account: str, delivery_id: str) -> Delivery:
-    """Return a dead letter of an account. Raises `errors.NotFound`."""
-    message_id, _, email_address_id = delivery_id.partition(".")
-    found = tx.delivery(message_id, email_address_id)
-    if found is None or found.account != account or found.status is not Status.DEAD:
-        raise errors.NotFound(f"There is no dead letter {delivery_id} in account {account}.")
-    return found

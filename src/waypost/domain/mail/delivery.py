@@ -122,6 +122,15 @@ def delivery_id(message_id: str, email_address_id: str) -> str:
     return f"{message_id}.{email_address_id}"
 
 
+def ids_in(delivery_id: str) -> tuple[str, str]:
+    """Return the id of the message and the id of the email address in a `Delivery.id`.
+
+    For the id of a message, the second is empty. For an empty id, both are empty, which sort before all ids.
+    """
+    message_id, _, email_address_id = delivery_id.partition(".")
+    return message_id, email_address_id
+
+
 class Stage(StrEnum):
     """The stage that an attempt reached."""
 
@@ -359,7 +368,7 @@ def pause_after(queued: Queued, policy: Policy) -> timedelta:
     """
     schedule = policy.retry_schedule
     pause = schedule[min(queued.attempts, len(schedule) - 1)]
-    message_id = queued.delivery_id.partition(".")[0]
+    message_id, _ = ids_in(queued.delivery_id)
     digest = hashlib.sha256(f"{message_id} {queued.attempts}".encode()).digest()
     share = int.from_bytes(digest[:4]) / 2**32
     return timedelta(milliseconds=round(pause / timedelta(milliseconds=1) * (1 + policy.jitter * share)))

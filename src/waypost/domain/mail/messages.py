@@ -195,6 +195,14 @@ def new_id(now: datetime, number: int, random: bytes) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def first_id(moment: datetime) -> str:
+    """Return an id that sorts before the ids of all messages that the server began to receive at or after a time.
+
+    A time before 1970 counts as the beginning of 1970.
+    """
+    return new_id(max(moment, EPOCH), 0, bytes(8))
+
+
 def read_header(raw: bytes) -> HeaderFacts:
     """Read the header values that determine whether and how a message is accepted.
 

@@ -73,7 +73,7 @@ def first_cursor(rule: Rule, now: datetime) -> str:
         return AFTER_ALL_IDS
     # A message gets its id before it is received, so a message with a later id cannot be too old.
     too_old = _too_old_before(rule, now)
-    return messages.new_id(too_old, 0, bytes(8)) if too_old else ""
+    return messages.first_id(too_old) if too_old else ""
 
 
 def to_delete(

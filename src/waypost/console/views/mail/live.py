@@ -80,7 +80,7 @@ def _earlier(message_id: str) -> str:
         at = datetime.fromtimestamp(int(message_id.replace("-", "")[:12], 16) / 1000, UTC)
     except (ValueError, OverflowError, OSError):
         return ""
-    return messages.new_id(max(at - OVERLAP, messages.EPOCH), 0, bytes(8))
+    return messages.first_id(at - OVERLAP)
 
 
 class _Browser:

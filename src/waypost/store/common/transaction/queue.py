@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from waypost.app import ports
-from waypost.domain.mail.delivery import Delivery, delivery_id
+from waypost.domain.mail.delivery import Delivery, delivery_id, ids_in
 from waypost.store.common import rows
 from waypost.store.common.statements import Statements
 from waypost.store.sql import kinds
@@ -26,7 +26,7 @@ class QueueQueries(Statements):
         return [ports.Waiting(row[0], kinds.from_milliseconds(row[1])) for row in found]
 
     def queue(self, account: str, *, destination: str | None, after: str, limit: int) -> list[ports.QueueLine]:
-        page = (account, *_both_ids(after), limit)
+        page = (account, *ids_in(after), limit)
         found = (
             self._all("queue", *page) if destination is None else self._all("queue_of_destination", *page, destination)
         )
@@ -94,7 +94,7 @@ class QueueQueries(Statements):
         self, account: str, *, address_key: str | None, since: datetime | None, after: str, limit: int
     ) -> list[ports.DeadLetter]:
         received_from = None if since is None else kinds.to_milliseconds(since)
-        found = self._all("dead_letters", account, address_key, received_from, *_both_ids(after), limit)
+        found = self._all("dead_letters", account, address_key, received_from, *ids_in(after), limit)
         return [rows.dead_letter(row) for row in found]
 
     def count_dead_letters(self, account: str, *, address_key: str | None, since: datetime | None, up_to: int) -> int:
@@ -110,15 +110,6 @@ class QueueQueries(Statements):
         """Add the deliveries of a new message to the queue. `warn_at` is the time when a delay notice is due."""
         warned_at = None if warn_at is None else kinds.to_milliseconds(warn_at)
         self._run_each("add_to_queue", [(*_waits_since(delivery, now), warned_at) for delivery in deliveries])
-
-
-def _both_ids(delivery_id: str) -> tuple[str, str]:
-    """Split a `Delivery.id` into the message id and the email address id.
-
-    For an empty id, both parts are empty strings, which sort before all ids.
-    """
-    message_id, _, email_address_id = delivery_id.partition(".")
-    return message_id, email_address_id
 
 
 def _fence(claimed: ports.Held) -> tuple[str, str, str]:
