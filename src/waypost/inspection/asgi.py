@@ -86,7 +86,7 @@ def application(
         ContentPages(store, reader, PREFIX),
         DeletingPages(store, mail_clock),
         CountingPage(store, deployment, mail_clock, notes=notes),
-        FollowingPage(feeds),
+        FollowingPage(feeds, store, notes, mail_clock),
     )
     routes = [
         Route(operation.path, _page(keeper, operation, found), methods=[operation.method]) for operation in OPERATIONS

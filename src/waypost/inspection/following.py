@@ -3,16 +3,17 @@
 Source: HTML Standard, section 9.2 "Server-sent events".
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from waypost.app import ports
-from waypost.app.mail import changes
+from waypost.app.mail import changes, noting
 from waypost.app.mail.wanted import NotesWanted
 from waypost.domain import errors, moments
 from waypost.inspection import answers
@@ -23,6 +24,12 @@ QUIET = 15.0
 
 RETRY = 1_000
 """Milliseconds after which a browser connects again."""
+
+CATCH_UP = 10.0
+"""The maximum number of seconds for which a stream that begins now waits for mail to be noted."""
+
+LOOK_EVERY = 0.1
+"""Seconds between two looks whether the mail is noted."""
 
 
 def feeds(store: ports.Store, notes: NotesWanted, *, report: Callable[[Exception], object]) -> Feeds:
@@ -60,8 +67,12 @@ def _event(name: str, number: int, data: str) -> bytes:
 class FollowingPage:
     """The page that streams changes."""
 
-    def __init__(self, feeds: Feeds) -> None:
+    def __init__(self, feeds: Feeds, store: ports.Store, notes: NotesWanted, clock: ports.Clock) -> None:
+        """`clock` is the clock for mail."""
         self._feeds = feeds
+        self._store = store
+        self._notes = notes
+        self._clock = clock
 
     async def events(self, request: Request, account: str) -> Response:
         """Stream the changes to the mail of an account, beginning after the change that the request names."""
@@ -72,7 +83,20 @@ class FollowingPage:
         stream = self._stream(account, None if given is None else int(given))
         return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
+    async def _until_noted(self) -> None:
+        """Wait until the job has noted all mail up to now, but not for long. While no client used the notes, it noted
+        nothing. Without this wait, a stream that begins now would begin with that mail.
+        """
+        await self._notes.renew()
+        is_noted = partial(noting.is_noted, until=self._clock())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP):
+                while not await self._store.long_read(is_noted, what="the changes to mail"):  # noqa: ASYNC110 - any process may note it
+                    await asyncio.sleep(LOOK_EVERY)
+
     async def _stream(self, account: str, after: int | None) -> AsyncIterator[bytes]:
+        if after is None:
+            await self._until_noted()
         async with aclosing(self._feeds.follow(account, after, quiet_seconds=QUIET)) as found:
             async for each in found:
                 if isinstance(each, int):

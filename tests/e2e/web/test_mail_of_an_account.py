@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.commands.test_queue_pages import key_with
 from tests.kit.patience import PATIENCE, wait_until
-from tests.kit.servers.running import NO_PROXY, Answer
+from tests.kit.servers.running import NO_PROXY, Answer, System
 
 MULTIPART = (
     b"From: Ann <ann@client.example>\r\nSubject: =?utf-8?q?Caf=C3=A9?=\r\nMIME-Version: 1.0\r\n"
@@ -179,6 +179,21 @@ def test_the_changes_of_mail_are_streamed_and_can_be_continued(late):
     _, data = again.wait_for(message_id, "deleted")
     assert data["deliveries"] == []
     again.close()
+
+
+def test_a_stream_does_not_begin_with_mail_that_arrived_before_anybody_followed(new_server):
+    new_server.start()
+    system = System(new_server)
+    address = system.new_address()
+    for _ in range(3):
+        system.deliver(MULTIPART, address)
+    follower = Follower(system)
+    assert follower.next()[0] == "ready"
+    message_id = system.deliver(MULTIPART, address)
+    event, _, data = follower.next()
+    assert (event, data["message"], data["kind"]) == ("change", message_id, "new")
+    follower.close()
+    system.connect.close()
 
 
 def test_an_invalid_place_in_the_stream_is_refused(late):

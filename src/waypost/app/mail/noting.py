@@ -82,9 +82,7 @@ def look(tx: ports.ReadTx, progress: Progress, now: datetime) -> Found:
     """Return what is not noted, and update the progress."""
     mark = tx.mail_mark(MESSAGES)
     new = tx.not_noted(after=mark.message_id, until=AFTER_ALL_IDS, limit=AT_ONCE)
-    last_event = tx.mail_mark(EVENTS).at
-    since = last_event - WINDOW if last_event else now - FOLLOWED
-    events = tx.events_not_noted(since=max(since, messages.EPOCH), limit=AT_ONCE)
+    events = _events(tx, now, limit=AT_ONCE)
     marks = {}
     if new:
         marks[MESSAGES] = ports.MailMark(new[-1].id, new[-1].received_at)
@@ -94,6 +92,22 @@ def look(tx: ports.ReadTx, progress: Progress, now: datetime) -> Found:
     ids = sorted({*found, *(event.message_id for event in events)})
     deliveries = tx.deliveries_noted(ids) if ids else []
     return Found(list(found.values()), events, deliveries, marks, AT_ONCE in (len(new), len(events)))
+
+
+def is_noted(tx: ports.ReadTx, *, until: datetime) -> bool:
+    """Return whether all mail and events from before the time `until` are noted, except those that were committed
+    late.
+    """
+    after = tx.mail_mark(MESSAGES).message_id
+    has_messages = bool(tx.not_noted(after=after, until=messages.first_id(until), limit=1))
+    return not has_messages and all(event.event.at >= until for event in _events(tx, until, limit=1))
+
+
+def _events(tx: ports.ReadTx, now: datetime, *, limit: int) -> list[ports.Event]:
+    """Return the first events that are not noted."""
+    last = tx.mail_mark(EVENTS).at
+    since = last - WINDOW if last else now - FOLLOWED
+    return tx.events_not_noted(since=max(since, messages.EPOCH), limit=limit)
 
 
 def _late(tx: ports.ReadTx, mark: ports.MailMark, progress: Progress, now: datetime) -> list[Message]:
