@@ -1,7 +1,7 @@
 """A proxy that refuses every connection, and remembers to which hosts a browser tried to connect.
 
 Playwright reports the requests of a page, but not a connection that the browser opens in advance, such as for
-`<link rel="preconnect">`. The proxy sees both.
+`<link rel="preconnect" href="https://…">`. The proxy sees both.
 """
 
 import re
@@ -18,7 +18,10 @@ _OF_CHROMIUM = re.compile(r"(?:^|\.)(?:google|googleapis|gvt1|gstatic)\.com(?::\
 
 
 class Outside:
-    """The proxy. `hosts` has the host of each connection, in their order, without the hosts of Chromium itself."""
+    """The proxy. `hosts` has the host of each request, in their order, without the hosts of Chromium itself.
+
+    Chromium also opens connections to its proxy and closes them unused, for itself and at any time. They name no host.
+    """
 
     def __init__(self):
         self.hosts = []
@@ -44,7 +47,10 @@ class Outside:
 
     def _refuse(self, connection):
         connection.settimeout(PATIENCE)
-        match = _TARGET.match(connection.recv(8192))
+        request = connection.recv(8192)
+        if not request:
+            return
+        match = _TARGET.match(request)
         host = match[1].decode(errors="replace") if match else "?"
         if not _OF_CHROMIUM.search(host):
             self.hosts.append(host)
