@@ -16,7 +16,7 @@ from waypost.app.mail import accept
 from waypost.domain import errors
 from waypost.domain.directory import addresses
 from waypost.domain.mail.routes import Route
-from waypost.store.postgres import groups, shared_transaction
+from waypost.store.postgres import groups, pipelined, shared_transaction
 
 NAMES = [f"m{number:02}" for number in range(20)]
 
@@ -68,6 +68,35 @@ def test_accepted_messages_share_a_transaction(database, admin, routes, sender):
     assert stored(admin) == [NAMES]
     assert admin.execute("SELECT count(*) FROM deliveries").fetchone() == (2 * len(NAMES),)
     assert admin.execute("SELECT count(*) FROM queue").fetchone() == (len(NAMES) if routes else 0,)
+
+
+@pytest.mark.parametrize("method", ["read", "write"])
+def test_look_ups_that_are_the_same_are_sent_once_for_a_group(database, monkeypatch, method):
+    sent = []
+
+    class Recording(pipelined.PipelinedConnection):
+        def send(self, sql, parameters=pipelined.Parameters(), *, prepare=True):
+            sent.append((sql, [value and bytes(value) for value in parameters.values]))
+            super().send(sql, parameters, prepare=prepare)
+
+    def finds(name):
+        def use_case(tx):
+            found = tx.instance(TENANT, name)
+            return found and found.id
+
+        return use_case
+
+    async def scenario(store):
+        await store.write(make_instance)
+        run = partial(store.write, may_share=True) if method == "write" else store.read
+        await run(finds("i"))
+        sent.clear()
+        return await asyncio.gather(*(run(finds(name)) for name in ["i", "i", "no", "i", "no"]))
+
+    monkeypatch.setattr(groups, "PipelinedConnection", Recording)
+    assert with_store(database, scenario) == ["i", "i", None, "i", None]
+    asked = [values for sql, values in sent if b"FROM instances" in sql]
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize(("limit", "value"), [("MOST_JOBS", 3), ("MOST_OCTETS", 4000)])

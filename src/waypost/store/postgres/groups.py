@@ -27,7 +27,7 @@ from waypost.store.postgres.callers import Callers
 from waypost.store.postgres.connection import Beginning, Where
 from waypost.store.postgres.pipelined import PipelinedConnection
 from waypost.store.postgres.pool import none_free
-from waypost.store.postgres.shared_transaction import Job, SharedTransaction, statements
+from waypost.store.postgres.shared_transaction import Job, LookUp, SharedTransaction, statements
 from waypost.store.postgres.transaction import OF_QUEUE, QUERIES, Connection
 
 T = TypeVar("T")
@@ -257,17 +257,24 @@ class Groups(ABC):
     async def _look_up(self, session: _Session, jobs: Sequence[Job], *then: bytes) -> list[Job]:
         """Answer the look-ups of all jobs in one round trip, with the statements `then` after them. Run the jobs again,
         and return those that need another look-up.
+
+        Look-ups that are the same are sent once. Most messages that arrive together are for few recipients.
         """
         pipelined = session.pipelined
-        look_ups = [job.look_ups[-1] for job in jobs]
-        for look_up in look_ups:
+        same: dict[Any, list[LookUp]] = {}
+        for job in jobs:
+            look_up = job.look_ups[-1]
+            same.setdefault(look_up.key, []).append(look_up)
+        for look_up, *_ in same.values():
             pipelined.send(QUERIES[look_up.query], look_up.converted, prepare=look_up.query not in OF_QUEUE)
         for statement in then:
             pipelined.send(statement)
         results = await pipelined.results()
-        first = len(results) - len(then) - len(jobs)
-        for look_up, result in zip(look_ups, results[first:], strict=False):
-            look_up.found = pipelined.rows(result)
+        first = len(results) - len(then) - len(same)
+        for look_ups, result in zip(same.values(), results[first:], strict=False):
+            found = pipelined.rows(result)
+            for look_up in look_ups:
+                look_up.found = found
         return self._run_jobs(session, jobs)
 
 

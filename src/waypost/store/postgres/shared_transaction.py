@@ -60,6 +60,12 @@ class LookUp:
     """`parameters`, in the form in which they are sent."""
     found: list[Any] | None = None
 
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """A value that two look-ups share if they send the same query with the same parameters."""
+        values = (None if value is None else bytes(value) for value in self.converted.values)
+        return self.query, self.converted.types, *values
+
 
 @dataclass(slots=True, eq=False)
 class Job:
