@@ -1,10 +1,16 @@
 """The list of mail: its rows, filters, pages and search. A browser without scripts shows all of this."""
 
+import html
+import os
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from tests.kit.patience import wait_until
+from tests.kit.patience import PATIENCE, wait_until
 
 OTHER = "111111111111"
 KINDS = ["All mail", "Direct", "Forwarded", "Notices", "Refused", "Waiting", "Dead letters"]
@@ -191,6 +197,29 @@ def test_an_account_sees_only_its_own_mail(console):
         assert other.get(f"/mail/{message_id}{path}").status == 404, path
     for path in ("redrive", "forward"):
         assert other.post(f"/mail/{message_id}/{path}").status == 404, path
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_the_commands_of_a_page_without_mail_send_mail(console):
+    key, _ = console.new_key(account=OTHER)
+    page = console.signed_in(key.id, key.secret).get("/mail")
+    (shown,) = re.findall(r"<pre data-copy>(.*?)</pre>", page.html, re.DOTALL)
+    address = console.system.new_address()
+    commands = html.unescape(shown).replace("support@example.com", address)
+    ran = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        env=os.environ
+        | {
+            "WAYPOST_SERVE_DATA": str(console.system.server.data),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        },
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert len(ids(console.browser.get("/mail", address=address))) == 1
 
 
 def test_the_policy_decides_who_reads_mail(console):

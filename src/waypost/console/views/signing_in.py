@@ -19,7 +19,7 @@ from waypost.domain.iam.access_keys import AccessKey
 WRONG = "There is no active access key with this id and secret. Check both, and the session token of a temporary key."
 """The answer to a wrong id, a wrong secret, and a key that is not active. It must not say which of them it was."""
 
-USED = "This link has been used, or is older than 10 minutes. Run `waypost console` for another one."
+USED = "This link has been used, or is older than 10 minutes. Run “waypost console” for another one."
 
 
 class SignIn:
