@@ -39,8 +39,9 @@
     for (const element of all("[data-copy]:not(button, .has-copy)", from)) {
       element.classList.add("has-copy");
       const text = element.dataset.copy || element.textContent;
-      const about = { type: "button", className: "icon", textContent: "⧉", title: "Copy", ariaLabel: `Copy ${text}` };
+      const about = { type: "button", className: "icon", title: "Copy", ariaLabel: `Copy ${text}` };
       const button = Object.assign(document.createElement("button"), about);
+      button.append($("#copy-sign").content.cloneNode(true));
       button.dataset.copy = text;
       element.after(button);
     }
