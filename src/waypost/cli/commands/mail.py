@@ -75,8 +75,9 @@ def search(
         list[str],
         typer.Argument(
             metavar="QUERY",
-            help='Words, and operators such as from:ann@example.com, subject:"your order", after:2026-11-01 or '
-            "is:dead. A message must match all of them.",
+            help="Words, and operators such as from:ann@example.com, after:2026-11-01 or is:dead. A message must match "
+            "all of them. A phrase needs quotation marks of its own inside those of the shell: "
+            "'subject:\"your order\"'.",
         ),
     ],
     after: Annotated[
