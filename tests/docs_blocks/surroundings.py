@@ -106,6 +106,15 @@ def search(session: Session) -> Iterator[Look]:
 
 
 @contextmanager
+def see_mail_in_a_browser(session: Session) -> Iterator[Look]:
+    """For a page whose reader has created an email address in the console. The message must be in its inbox."""
+    session.do("waypost serve")
+    session.create("me@example.com")
+    yield nothing
+    session.do("waypost inbox me@example.com | grep 'My first message'")
+
+
+@contextmanager
 def webhooks(session: Session) -> Iterator[Look]:
     """For a page about deliveries to a webhook. Check its JSON and its Python code with a real delivery."""
     with _Receiver() as receiver:
@@ -221,6 +230,7 @@ PAGES: dict[str, Callable[[Session], AbstractContextManager[Look]]] = {
     "docs/how-to/routes.md": routes,
     "docs/how-to/run-it.md": run_it,
     "docs/how-to/search.md": search,
+    "docs/how-to/see-mail-in-a-browser.md": see_mail_in_a_browser,
     "docs/how-to/webhooks.md": webhooks,
     "docs/how-to/where-is-my-mail.md": where_is_my_mail,
 }
