@@ -6,6 +6,7 @@ import urllib.parse
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.kit.browser import Browser
 from tests.kit.patience import PATIENCE
 from tests.kit.servers.running import System
 from waypost import testing
+from waypost.app.directory import access_keys
 from waypost.console.views.mail import live
 from waypost.console.views.mail.rows import Chip, Page, Row
 
@@ -105,6 +107,22 @@ def test_a_list_without_events_is_refused(console, query):
 
 def test_the_events_need_a_session(console):
     assert console.new_browser().get("/mail/events").status == 303
+
+
+@pytest.mark.parametrize("is_key_deactivated", [True, False], ids=["deactivated", "signed out"])
+def test_a_stream_ends_before_mail_that_the_person_may_no_longer_see(console, is_key_deactivated):
+    key, _ = console.new_key("waypost:Inspect")
+    other = Console(console.system, console.signed_in(key.id, key.secret))
+    with stream(console) as next_event, stream(other) as next_of_other:
+        if is_key_deactivated:
+            console.write(partial(access_keys.set_active, access_key_id=key.id, active=False))
+        else:
+            other.browser.get("/mail")
+            assert other.browser.post("/sign-out").status == 303
+        message_id = console.system.deliver(mail("Not for others"), console.system.new_address())
+        until(next_event, message_id)
+        with pytest.raises(ValueError, match="ended"):
+            until(next_of_other, message_id)
 
 
 def test_a_server_with_an_open_stream_stops_at_once(tmp_path):

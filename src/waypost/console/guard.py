@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from urllib.parse import parse_qsl, urlencode
 
@@ -18,7 +19,7 @@ from waypost.console.rendering import Pages
 from waypost.console.sessions import Sessions, SignedIn
 from waypost.console.visits import FramedHtml, NotAllowed, Visit
 from waypost.domain import errors
-from waypost.net import origins
+from waypost.net import event_streams, origins
 from waypost.observe.incidents import Incidents
 
 BODY_LIMIT = 512 * 1024
@@ -92,7 +93,10 @@ class Guard:
         self._incidents = Incidents(parts.emit, of_store=STORE_FAILURES)
 
     def view(self, view: View) -> Answer:
-        """Wrap a view so that it requires a session, a CSRF token if it changes data, and the view's action."""
+        """Wrap a view so that it requires a session, a CSRF token if it changes data, and the view's action.
+
+        A stream of events ends when the session is over, or the policy of the key no longer allows the action.
+        """
 
         async def answer(request: Request) -> Response:
             found = await self.sessions.find(request.cookies.get(cookies.SESSION, ""))
@@ -102,6 +106,7 @@ class Guard:
             token = csrf.token(self.parts.form_key, bound_to=found.session_id)
             visit = Visit(request, self.parts, self.pages, key=found.key, csrf_token=token)
             response = await self._shown(view, visit, found)
+            event_streams.end_when_refused(response, partial(self._is_still_allowed, view, request))
             if found.new_token:
                 cookies.put(response, cookies.SESSION, found.new_token)
             return response
@@ -129,6 +134,16 @@ class Guard:
             return response
 
         return guarded
+
+    async def _is_still_allowed(self, view: View, request: Request) -> bool:
+        """Return whether the session of a request that was allowed still allows the view. If the store cannot be read,
+        return False.
+        """
+        try:
+            key = await self.sessions.key_of(request.cookies.get(cookies.SESSION, ""))
+        except STORE_FAILURES:
+            return False
+        return key is not None and Visit(request, self.parts, self.pages, key=key, csrf_token="").allows(view.action)
 
     async def _shown(self, view: View, visit: Visit, found: SignedIn) -> Response:
         """Return the response of a view, or the page for its exception. The page has the links of the header."""

@@ -59,6 +59,11 @@ class Sessions:
                 await self._store.write(partial(sessions.note_use, session=session, now=now))
         return SignedIn(session.id, found.key, new_token)
 
+    async def key_of(self, token: str) -> AccessKey | None:
+        """Return the access key of the session with a token; None if the session is over. Nothing is changed."""
+        found = await self._store.read(partial(sessions.find, token=token, now=self._clock()))
+        return found.key if found else None
+
     async def end(self, token: str) -> None:
         """End the session with a token, if there is one."""
         if token:

@@ -17,6 +17,7 @@ from waypost.app.mail import changes, noting
 from waypost.app.mail.wanted import NotesWanted
 from waypost.domain import errors, moments
 from waypost.inspection import answers
+from waypost.net import event_streams
 from waypost.net.feeds import Feeds, Item, Missed
 
 QUIET = 15.0
@@ -81,7 +82,7 @@ class FollowingPage:
             raise errors.Invalid("`after` or `Last-Event-ID` must be the number of a change.")
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         stream = self._stream(account, None if given is None else int(given))
-        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+        return StreamingResponse(stream, media_type=event_streams.MEDIA_TYPE, headers=headers)
 
     async def _until_noted(self) -> None:
         """Wait until the job has noted all mail up to now, but not for long. While no client used the notes, it noted

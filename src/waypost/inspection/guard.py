@@ -18,7 +18,7 @@ from waypost.domain import errors
 from waypost.domain.iam import actions
 from waypost.domain.iam.access_keys import AccessKey
 from waypost.mime.message import CannotRead
-from waypost.net import origins
+from waypost.net import event_streams, origins
 from waypost.observe import events
 from waypost.observe.incidents import Incident, Incidents
 
@@ -59,13 +59,17 @@ class Guard:
         self._incidents = Incidents(emit, of_store=STORE_FAILURES)
 
     def page(self, page: Page, action: str) -> OpenPage:
-        """Wrap a page so that it requires an access key whose policy allows `action`."""
+        """Wrap a page so that it requires an access key whose policy allows `action`. A stream of events ends when the
+        key is no longer active, or its policy no longer allows `action`.
+        """
 
         async def authorized(request: Request) -> Response:
             because = origins.refusal(request.headers, self._own_names, of="The inspection API")
             if because:
                 raise HTTPException(403, because)
-            return await page(request, await self._account(request, action))
+            response = await page(request, await self._account(request, action))
+            event_streams.end_when_refused(response, partial(self._is_still_allowed, request, action))
+            return response
 
         return self.open(authorized)
 
@@ -98,12 +102,7 @@ class Guard:
         """Return the account of the request's access key. Raises `HTTPException` if the key is not valid, or if its
         policy does not allow `action`.
         """
-        scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
-        try:
-            credentials = base64.b64decode(encoded, validate=True).decode() if scheme.lower() == "basic" else ""
-        except ValueError:  # not base64, or not UTF-8
-            credentials = ""
-        key_id, _, secret = credentials.partition(":")
+        key_id, secret = _credentials(request)
         key = await self._store.read(partial(access_keys.find, access_key_id=key_id))
         if not _is_valid(key, secret):
             await asyncio.sleep(self._failures.delay(_source(request), self._clock()))
@@ -116,6 +115,17 @@ class Guard:
         if not self._allows(key, action, request):
             raise HTTPException(403, f"The policy of access key {key_id} does not allow {action}.")
         return key.account
+
+    async def _is_still_allowed(self, request: Request, action: str) -> bool:
+        """Return whether the access key of a request that was allowed still allows `action`; also return False if the
+        store cannot be read.
+        """
+        key_id, secret = _credentials(request)
+        try:
+            key = await self._store.read(partial(access_keys.find, access_key_id=key_id))
+        except STORE_FAILURES:
+            return False
+        return _is_valid(key, secret) and self._allows(key, action, request)
 
     def _allows(self, key: AccessKey, action: str, request: Request) -> bool:
         """Return whether the key's policy allows this request to perform an action."""
@@ -153,6 +163,17 @@ def http_error(_: Request, error: Exception) -> Response:
 def refusal(status: int, message: str, *, headers: Any = None) -> Response:
     """Return an error response that contains a message for the caller."""
     return JSONResponse({"error": message}, status_code=status, headers=headers)
+
+
+def _credentials(request: Request) -> tuple[str, str]:
+    """Return the id and the secret of the access key in a request; empty if there is none (RFC 7617)."""
+    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    try:
+        credentials = base64.b64decode(encoded, validate=True).decode() if scheme.lower() == "basic" else ""
+    except ValueError:  # not base64, or not UTF-8
+        credentials = ""
+    key_id, _, secret = credentials.partition(":")
+    return key_id, secret
 
 
 def _source(request: Request) -> str:

@@ -131,11 +131,12 @@ def test_mail_is_counted(late):
 class Follower:
     """A client that reads server-sent events."""
 
-    def __init__(self, system, last=None):
-        key = system.server.profile.key
+    def __init__(self, system, last=None, key=None):
+        profile = system.server.profile
+        key = key or (profile.key.id, profile.key.secret)
         url = urllib.parse.urlsplit(system.server.url)
         self.connection = http.client.HTTPConnection(url.hostname, url.port, timeout=PATIENCE)
-        headers = {"Authorization": "Basic " + base64.b64encode(f"{key.id}:{key.secret}".encode()).decode()}
+        headers = {"Authorization": "Basic " + base64.b64encode(":".join(key).encode()).decode()}
         if last is not None:
             headers["Last-Event-ID"] = last
         self.connection.request("GET", "/_waypost/events", headers=headers)
@@ -194,6 +195,18 @@ def test_a_stream_does_not_begin_with_mail_that_arrived_before_anybody_followed(
     assert (event, data["message"], data["kind"]) == ("change", message_id, "new")
     follower.close()
     system.connect.close()
+
+
+def test_a_stream_ends_before_mail_that_its_deactivated_key_may_not_see(late, commands, tmp_path):
+    key = key_with(commands, tmp_path, {"Effect": "Allow", "Action": "waypost:Inspect", "Resource": "*"})
+    follower, other = Follower(late, key=key), Follower(late)
+    assert follower.next()[0] == other.next()[0] == "ready"
+    assert commands.run("keys", "deactivate", key[0])[0] == 0
+    message_id = late.deliver(MULTIPART, late.new_address())
+    other.wait_for(message_id, "new")
+    assert message_id not in follower.response.read().decode()
+    follower.close()
+    other.close()
 
 
 def test_an_invalid_place_in_the_stream_is_refused(late):

@@ -13,6 +13,7 @@ from waypost.console.views.mail.live import Live, Source
 from waypost.console.views.mail.selection import Selection, selected
 from waypost.console.visits import Visit
 from waypost.domain import errors
+from waypost.net import event_streams
 from waypost.observe.incidents import Incidents
 
 _ID = re.compile(r"[0-9a-f-]{36}|")
@@ -33,7 +34,7 @@ class Events:
         if not selection.is_live or not _ID.fullmatch(seen):
             raise errors.Invalid("This list has no events.")
         stream = self._stream(visit.account, selection, seen)
-        return StreamingResponse(stream, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        return StreamingResponse(stream, media_type=event_streams.MEDIA_TYPE, headers={"x-accel-buffering": "no"})
 
     def _stream(self, account: str, selection: Selection, seen: str) -> AsyncIterator[str]:
         read = partial(rows.page, account=account, selection=selection)
