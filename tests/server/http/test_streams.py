@@ -1,6 +1,7 @@
 """Responses that do not end (server-sent events): their time limits, slow clients, and the end of the server."""
 
 import asyncio
+import re
 
 import pytest
 
@@ -77,4 +78,12 @@ def test_the_server_ends_streams_when_it_stops(server, stream):
         until(client, b"begun")
         server.on_loop(lambda: [each.shut_down() for each in server._server.shared.connections])
         assert all_of(client) == b""
+        wait_until(lambda: stream.ended == ["http.disconnect"])
+
+
+def test_the_response_to_head_of_a_stream_is_complete(server, stream):
+    with server.client(GET.replace(b"GET", b"HEAD") + GET) as client:
+        of_head, of_get = re.split(rb"(?=HTTP/1.1 200)", until(client, b"begun"))[1:]
+        assert of_head.endswith(b"\r\n\r\n")
+        assert b"begun" in of_get
         wait_until(lambda: stream.ended == ["http.disconnect"])

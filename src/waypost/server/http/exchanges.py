@@ -298,7 +298,7 @@ class AsgiExchange(Exchange):
     async def _send(self, message: Message) -> None:
         if self._connection.is_full:
             await self._connection.room()
-        if self.is_over:
+        if self.is_over or (self.is_complete and self._head.method == "HEAD"):
             return
         expected = "http.response.body" if self.has_begun else "http.response.start"
         if self.is_complete or message["type"] != expected:
@@ -323,8 +323,8 @@ class AsgiExchange(Exchange):
         self.has_begun = True
 
     def _write_body(self, body: bytes, *, more: bool) -> None:
-        if self._head.method == "HEAD":
-            written, self._left = b"", 0
+        if self._head.method == "HEAD":  # complete without a body, which can be long or without end
+            written, self._left, more = b"", 0, False
         elif self._is_chunked:
             written = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + (b"" if more else b"0\r\n\r\n")
         else:
@@ -336,6 +336,7 @@ class AsgiExchange(Exchange):
             self._connection.write(head + written)
         else:
             self._complete(head + written)
+            self._news.set()  # an application that waits for the client to disconnect need not wait any more
 
     def _flush(self) -> None:
         """Write the head of a response whose body will not follow."""
