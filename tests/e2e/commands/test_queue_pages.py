@@ -182,6 +182,13 @@ def test_only_an_alias_can_be_replayed(late):
     assert f"{address} is not an alias" in answer.json()["error"]
 
 
+def test_mail_can_be_replayed_since_the_earliest_time_that_there_is(late):
+    alias, _ = late.linked_pair()
+    late.deliver(b"Subject: x\r\n\r\n", alias)
+    body = {"address": alias, "since": "0001-01-01T00:00:00Z"}
+    assert late.post("replay", body).json() == {"forwarded": 0}  # the primary has the mail
+
+
 def test_a_virtual_clock_can_be_read_and_advanced(late):
     before = late.json("clock")
     assert before["is_virtual"] is True

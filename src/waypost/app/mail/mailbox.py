@@ -25,7 +25,7 @@ def page(
     oldest_id = ""
     if filters.since:
         # The id of a message contains the time at which its transfer began.
-        oldest_id = messages.first_id(filters.since - LONGEST_TRANSFER)
+        oldest_id = messages.first_id(max(filters.since, messages.EPOCH + LONGEST_TRANSFER) - LONGEST_TRANSFER)
     place = None if after is None else ids_in(after)
     return tx.mailbox(account, filters, after=place, oldest_id=oldest_id, limit=limit)
 

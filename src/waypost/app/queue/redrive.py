@@ -100,7 +100,7 @@ def replay(
     found = tx.deliveries_at(account, alias.key, after=before, limit=AT_ONCE)
     count = 0
     for kept, message in found:
-        if message.received_at < since - accept.LONGEST_TRANSFER:
+        if message.received_at + accept.LONGEST_TRANSFER < since:
             return Step(count, None)
         if message.received_at < since:  # ids are in the order in which transfers began, not ended
             continue

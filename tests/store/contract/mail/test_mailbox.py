@@ -1,6 +1,6 @@
 """The list of all mail of an account, and of its refusals, on both stores."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -74,6 +74,7 @@ def test_all_deliveries_of_an_account_are_listed_newest_first_whether_or_not_an_
         (MailFilter(before=NOW + 2 * DAY), ["1p", "0a"]),
         (MailFilter(since=NOW + DAY, before=NOW + 4 * DAY), ["3x", "2x", "1p"]),
         (MailFilter(status=Status.QUEUED, since=NOW + 3 * DAY), ["4p"]),
+        (MailFilter(since=datetime.min.replace(tzinfo=UTC)), ["4p", "4a", "3x", "2x", "1p", "0a"]),
         (MailFilter(since=messages.EPOCH), ["4p", "4a", "3x", "2x", "1p", "0a"]),
     ],
 )
