@@ -53,7 +53,7 @@ VIEWS = (
     View(path="/mail/{id}", show=message.show, action=INSPECT),
     View(path="/mail/{id}/html", show=contents.html, action=INSPECT),
     View(path="/mail/{id}/raw", show=contents.raw, action=INSPECT),
-    View(path="/mail/{id}/parts/{number:int}", show=contents.part, action=INSPECT),
+    View(path="/mail/{id}/parts/{number}", show=contents.part, action=INSPECT),
     View(path="/mail/{id}/redrive", show=actions.redrive, action=REDRIVE, method="POST"),
     View(path="/mail/{id}/forward", show=actions.forward, action=REDRIVE, method="POST"),
     View(path="/mail/{id}/delete", show=deletion.ask, action=DELETE_MAIL),
@@ -108,7 +108,7 @@ def application(parts: Parts) -> Starlette:
     paths = [
         Route(live.path, guard.view(live), methods=[live.method]),
         *(Route(view.path, guard.view(view), methods=[view.method]) for view in VIEWS),
-        Route("/mail/{id}/pictures/{number:int}", guard.open(pictures.show, from_any_page=True), methods=["GET"]),
+        Route("/mail/{id}/pictures/{number}", guard.open(pictures.show, from_any_page=True), methods=["GET"]),
         Route("/sign-in", guard.open(signing.show), methods=["GET"]),
         Route("/sign-in", guard.open(signing.sign_in), methods=["POST"]),
         Route("/link/{token}", guard.open(signing.sign_in_with_link), methods=["GET"]),

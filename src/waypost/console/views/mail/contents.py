@@ -5,6 +5,7 @@ of showing them, and the document with the HTML has an origin of its own and a p
 """
 
 import hmac
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
@@ -26,6 +27,8 @@ from waypost.mime.reader import SIZE_LIMIT
 
 PICTURES_SHOWN_FOR = timedelta(minutes=10)
 """How long the URLs of the pictures in a frame are valid."""
+
+_NUMBER = re.compile("[0-9]{1,6}")
 
 SANDBOX = "sandbox allow-popups allow-popups-to-escape-sandbox"
 """What the document of a frame may do: open a link in a new window, which is then an ordinary window."""
@@ -126,7 +129,11 @@ async def _part(parts: Parts, found: copies.Contents, number: int) -> PartConten
 
 
 def _number(request: Request) -> int:
-    return int(request.path_params["number"])
+    """Return the number of the part in the path of a URL. Raises `HTTPException`."""
+    number = request.path_params["number"]
+    if not _NUMBER.fullmatch(number):
+        raise HTTPException(404, "The message has no such part.")
+    return int(number)
 
 
 def _file(octets: bytes, kind: str, name: str) -> Response:
