@@ -136,6 +136,31 @@ def test_the_next_message_is_read_after_the_worker_was_killed():
     with_reader(use)
 
 
+def test_the_index_gets_the_text_of_a_message_whose_worker_was_killed():
+    async def use(reader):
+        await reader.read(MAIL)
+        worker = reader._worker
+        os.kill(worker.pid, signal.SIGSTOP)
+        waiting = asyncio.create_task(reader.text_of(MAIL))
+        await until(lambda: worker._pending)
+        os.kill(worker.pid, signal.SIGKILL)
+        assert await waiting == "hi"
+
+    with_reader(use)
+
+
+def test_the_index_learns_that_no_message_can_be_read_now(monkeypatch):
+    async def fails(*_):
+        raise OSError
+
+    async def use(reader):
+        monkeypatch.setattr(reader_module, "launch", fails)
+        with pytest.raises(OSError, match="cannot start a process"):
+            await reader.text_of(MAIL)
+
+    with_reader(use)
+
+
 def test_a_request_that_is_cancelled_does_not_confuse_the_next():
     async def use(reader):
         await reader.read(MAIL)
@@ -154,12 +179,14 @@ def test_requests_beyond_the_queue_are_refused():
     async def use(reader):
         await reader.read(MAIL)
         os.kill(reader._worker.pid, signal.SIGSTOP)
-        waiting = [asyncio.create_task(reader.text_of(MAIL)) for _ in range(3)]
+        waiting = [asyncio.create_task(reader.part(MAIL, 3)) for _ in range(3)]
         await asyncio.sleep(0)
         with pytest.raises(CannotRead, match="Too many messages are waiting"):
-            await reader.text_of(MAIL)
+            await reader.part(MAIL, 3)
+        of_index = asyncio.create_task(reader.text_of(MAIL))
         os.kill(reader._worker.pid, signal.SIGCONT)
-        assert await asyncio.gather(*waiting) == ["hi"] * 3
+        assert [content.octets for content in await asyncio.gather(*waiting)] == [b"picture"] * 3
+        assert await of_index == "hi"
 
     with_reader(use, waiting=2)
 

@@ -22,6 +22,16 @@ WAITING = 100
 STOPPING = "The message cannot be read, because the server is stopping."
 
 
+class NoWorker(CannotRead):
+    """Raised if no message can be read now."""
+
+
+class NoAnswer(CannotRead):
+    """Raised if the worker has not answered in time, or has ended. The message is probably the cause, but the operating
+    system can also have ended the worker.
+    """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReaderLimits:
     """The limits of a reader, in seconds. Tests use other limits."""
@@ -67,8 +77,19 @@ class Reader:
         )
 
     async def text_of(self, raw: bytes) -> str:
-        """Return the text of a message, for the text index."""
-        text: str = (await self._ask(wire.Kind.TEXT, raw))["text"]
+        """Return the text of a message, for the text index. However many requests wait, this request waits too.
+
+        Raises `OSError` if no message can be read now, and `CannotRead` if the worker has not answered twice: the text
+        of a message is read once, so it must not be lost for another reason than the message itself.
+        """
+        try:
+            try:
+                answer = await self._ask(wire.Kind.TEXT, raw)
+            except NoAnswer:
+                answer = await self._ask(wire.Kind.TEXT, raw)
+        except NoWorker as error:
+            raise OSError(str(error)) from error
+        text: str = answer["text"]
         return text
 
     async def close(self) -> None:
@@ -83,7 +104,7 @@ class Reader:
     async def _ask(self, kind: wire.Kind, raw: bytes, **question: object) -> dict[str, Any]:
         if len(raw) > SIZE_LIMIT:
             raise CannotRead(f"The message is larger than {SIZE_LIMIT // 1024 // 1024} MiB, so it is not read.")
-        if self._unfinished > self._limits.waiting:
+        if self._unfinished > self._limits.waiting and kind is not wire.Kind.TEXT:
             raise CannotRead("Too many messages are waiting to be read. Try again later.")
         self._unfinished += 1
         if self._idle:
@@ -107,12 +128,12 @@ class Reader:
                 return await worker.ask(kind, lambda: question, _once(raw), len(raw))
         except TimeoutError:
             await self._end()
-            raise CannotRead(
+            raise NoAnswer(
                 f"The message cannot be read, because reading it took more than {self._limits.request:g} seconds."
             ) from None
         except WorkerDied:
             await self._end()
-            raise CannotRead("The message cannot be read, because reading it needs too much time or memory.") from None
+            raise NoAnswer("The message cannot be read, because reading it needs too much time or memory.") from None
         except BaseException:
             await self._end()
             raise
@@ -120,22 +141,22 @@ class Reader:
     async def _running(self) -> ChildProcess:
         """Return the worker, which is started if necessary. Raises `CannotRead` and `WorkerDied`."""
         if self._is_closed:
-            raise CannotRead(STOPPING)
+            raise NoWorker(STOPPING)
         if self._worker and not self._worker.is_alive:
             await self._end()
         if self._worker is None:
             try:
                 process = await launch("waypost.mime.worker")
             except OSError:
-                raise CannotRead("The message cannot be read, because the server cannot start a process.") from None
+                raise NoWorker("The message cannot be read, because the server cannot start a process.") from None
             self._worker = ChildProcess(process, self._limits.start + self._limits.request)
             if self._is_closed:
-                raise CannotRead(STOPPING)  # the reader was closed while the process started
+                raise NoWorker(STOPPING)  # the reader was closed while the process started
             try:
                 async with asyncio.timeout(self._limits.start):
                     await self._worker.ask(wire.Kind.READY, dict)
             except TimeoutError:
-                raise CannotRead("The message cannot be read, because the process for it does not start.") from None
+                raise NoWorker("The message cannot be read, because the process for it does not start.") from None
         return self._worker
 
     def _end_idle(self) -> None:

@@ -83,10 +83,12 @@ async def entries(
 
 async def _text(reader: ports.MailText, raw: bytes) -> str:
     """Return the text of a message; empty if the store no longer has its bytes, or if they cannot be read. One message
-    that cannot be read must not keep others out of the index.
+    that cannot be read must not keep others out of the index. Raises `OSError` if no message can be read now.
     """
     try:
         return await reader.text_of(raw) if raw else ""
+    except OSError:
+        raise
     except Exception:  # noqa: BLE001 - see the docstring
         return ""
 

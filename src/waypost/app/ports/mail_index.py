@@ -82,5 +82,8 @@ class MailText(Protocol):
     """Reads the text of messages, for the text index."""
 
     async def text_of(self, raw: bytes) -> str:
-        """Return the readable text of a message. `raw` may be only the beginning of the message."""
+        """Return the readable text of a message. `raw` may be only the beginning of the message.
+
+        Raises `OSError` if no message can be read now, and another exception if this message cannot be read.
+        """
         ...

@@ -253,6 +253,19 @@ def test_a_message_that_cannot_be_read_is_found_by_its_subject(store):
     assert subjects(store, "unreadable") == []
 
 
+def test_a_message_that_cannot_be_read_now_is_indexed_later(store):
+    class NotNow(Text):
+        async def text_of(self, raw):
+            raise OSError
+
+    keep(store, 0, raw=b"\r\nneedle", subject="Later")
+    note(store)
+    with pytest.raises(OSError):  # noqa: PT011 - it has no text
+        store.run(indexing.run_round(store.store, NotNow()))
+    index(store)
+    assert subjects(store, "needle") == ["Later"]
+
+
 def test_a_very_long_text_is_indexed_up_to_its_limit(store):
     raw = b"\r\n" + b"filler " * 30_000 + b"needle " + b"filler " * 30_000 + b"beyond"
     keep(store, 0, raw=raw, subject="Long")
