@@ -159,6 +159,8 @@ HTML = {
     "nested tables": "<table><tr><td>" * 10_000 + "x",
     "formatting that is opened again": "".join(f"<font size={n}>" for n in range(10_000)) + "<p>x" * 10_000,
     "objects that hide end tags": "<div><object></div></object>" * 9_000,
+    "tags inside of a tag": "<p" * 500_000,
+    "20,000 attributes of one element in as many tags": "".join(f"<html a{n}=1>" for n in range(20_000)),
     "100,000 attributes": "<p " + " ".join(f"a{n}=1" for n in range(100_000)) + ">x</p>",
     "a megabyte of styles": "<p style='" + "color:red;" * 100_000 + "'>x</p>",
     "200,000 entities": "&#x202e;&#0;&#xd800;&amp;lt;script&gt;" * 5_000 + "&" * 100_000,

@@ -1,5 +1,7 @@
 """HTML becomes safe, remote files are counted and removed, and links show where they lead."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -220,3 +222,10 @@ def test_a_link_that_says_where_it_leads_has_no_warning():
     safe = clean("<a href=https://a.example/>https://a.example/x</a>")
     assert "leads to" not in safe.html
     assert not safe.links[0].is_misleading
+
+
+@pytest.mark.parametrize("name", ["tags inside of a tag", "20,000 attributes of one element in as many tags"])
+def test_html_that_takes_long_to_parse_is_cut_quickly(name):
+    start = time.process_time()
+    assert "too long" in clean(HTML[name]).problems[0]
+    assert time.process_time() - start < 10

@@ -18,6 +18,7 @@ def _safe(html: str) -> object:
 TAGS = {
     "beginnings of tags": text("<"),
     "beginnings of elements": text("<a "),
+    "beginnings of elements without a space": text("<p"),
     "beginnings of comments": text("<!--"),
     "beginnings of values": text("<a b='"),
     "elements": text("<b>x</b>"),

@@ -26,8 +26,14 @@ REFERENCES = 150_000
 500,000. A text of a megabyte in which each letter is a reference has about 150,000.
 """
 
+SCANNED = 4 * 1024 * 1024
+"""The maximum number of characters of attributes that are examined. Each character of ordinary HTML is examined once,
+but in `<p<p<p`, all that follows a tag can be an attribute of it.
+"""
+
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9:-]*)")
-_ATTRIBUTE = re.compile(r"""[\s/]*[^\s/>][^\s/>=]*(?:\s*=\s*(?:"[^"]*"|'[^']*'|[^\s>]*))?""")
+_BETWEEN = re.compile(r"[\s/]*+")
+_ATTRIBUTE = re.compile(r"""[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*"|'[^']*'|[^\s>]*+))?""")
 _NOT_NESTED = names(
     "area base body br col colgroup dd dt embed head hr html img input li link meta optgroup option p param rb rp rt "
     "rtc source tbody tfoot thead tr track wbr"
@@ -36,6 +42,8 @@ _NOT_NESTED = names(
 _FORMATTING = names("a b big code em font i nobr s small strike strong tt u")
 _BARRIERS = names("applet caption marquee math object svg table td template th")
 """The elements that an end tag of another element inside of them does not end."""
+_MERGED = names("body html")
+"""The elements that exist once: the parser adds the attributes of further tags to the first one."""
 _ORDINARY = names("abbr bdi bdo cite del dfn ins kbd label mark q samp span sub sup time var")
 """The elements whose end tag does not end a block that began inside of them."""
 
@@ -49,10 +57,13 @@ def cut(html: str) -> tuple[str, bool]:
 
 def _cut_tags(html: str) -> tuple[str, bool]:
     elements: list[str] = []
-    formatting = 0
+    formatting = scanned = merged = 0
     for count, tag in enumerate(_TAG.finditer(html)):
         name = tag[2].lower()
-        if count >= TAGS or _has_too_many_attributes(html, tag.end()):
+        end, attributes = _after_attributes(html, tag.end())
+        scanned += end - tag.end()
+        merged += attributes if name in _MERGED else 0
+        if count >= TAGS or max(attributes, merged) > ATTRIBUTES or scanned > SCANNED:
             return html[: tag.start()], True
         if name in _NOT_NESTED:
             continue
@@ -68,13 +79,16 @@ def _cut_tags(html: str) -> tuple[str, bool]:
     return html, False
 
 
-def _has_too_many_attributes(html: str, at: int) -> bool:
-    for _ in range(ATTRIBUTES + 1):
+def _after_attributes(html: str, at: int) -> tuple[int, int]:
+    """Return the offset after the attributes of a tag, and their number. At most `ATTRIBUTES` + 1 are counted."""
+    for count in range(ATTRIBUTES + 1):
+        between = _BETWEEN.match(html, at)
+        at = between.end() if between else at
         attribute = _ATTRIBUTE.match(html, at)
         if attribute is None:
-            return False
+            return at, count
         at = attribute.end()
-    return True
+    return at, ATTRIBUTES + 1
 
 
 def _close(elements: list[str], name: str) -> int:
