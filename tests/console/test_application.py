@@ -18,7 +18,6 @@ from waypost.app.limit_state import OwnState
 from waypost.app.mail.wanted import NotesWanted
 from waypost.app.rate_limits import FailedSignatures
 from waypost.console import asgi, cookies
-from waypost.console.guard import View
 from waypost.console.parts import Parts
 from waypost.console.views import signing_in
 from waypost.domain.iam.access_keys import AccessKey
@@ -250,21 +249,6 @@ def test_a_notice_is_shown_once_and_escaped(client):
     for wrong in ("", "*", "_w", "a"):
         client.cookies["waypost_notice"] = wrong
         assert 'class="toast"' not in client.get("/keys").body
-
-
-def test_untrusted_html_is_for_a_frame_without_scripts(client, monkeypatch):
-    async def show(visit):
-        return visit.framed("<script>alert(1)</script>")
-
-    monkeypatch.setattr(asgi, "VIEWS", (*asgi.VIEWS, View(path="/html", show=show)))
-    client.serve()
-    client.sign_in()
-    answer = client.get("/html")
-    policy = answer.headers["content-security-policy"].split("; ")
-    assert {"sandbox", "default-src 'none'", "form-action 'none'", "frame-ancestors 'self'"} <= set(policy)
-    assert not any(part.startswith(("script-src", "connect-src")) for part in policy)
-    assert answer.headers["x-frame-options"] == "SAMEORIGIN"
-    assert answer.headers["cache-control"] == "no-store"
 
 
 def test_maintenance_removes_sessions_and_links_that_are_over(client):

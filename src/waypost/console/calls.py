@@ -52,8 +52,3 @@ class Refused(Exception):
         self.code = code
         self.status = status
         self.message = message
-
-
-def without_absent(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the members of a call without those whose value is None or an empty collection."""
-    return {name: value for name, value in members.items() if value is not None and value not in ({}, [])}

@@ -17,7 +17,7 @@ from waypost.console.parts import PREFIX, Parts
 from waypost.console.paths import own_path
 from waypost.console.rendering import Pages
 from waypost.console.sessions import Sessions, SignedIn
-from waypost.console.visits import FramedHtml, NotAllowed, Visit
+from waypost.console.visits import NotAllowed, Visit
 from waypost.domain import errors
 from waypost.net import event_streams, origins
 from waypost.observe.incidents import Incidents
@@ -38,17 +38,9 @@ SECURITY = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
-"""The header fields of every response of the console. Only a view that shows a message's own content sets others of its
-own, which are stricter (`views.mail.frames`).
+"""The header fields of every response of the console. The views that send the content of a message set some of them to
+other values (`views.mail.contents`).
 """
-
-FRAMED = SECURITY | {
-    "content-security-policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
-    "form-action 'none'; base-uri 'none'; frame-ancestors 'self'",
-    "x-frame-options": "SAMEORIGIN",
-}
-"""The header fields of a response with untrusted HTML, which a page of the console shows in a frame. With `sandbox`,
-the HTML has an origin of its own, and the browser runs no scripts in it."""
 
 ONLY_LOOPBACK = (
     "Without TLS, the console answers only on the machine of the server. Forward a port with SSH, such as "
@@ -128,7 +120,7 @@ class Guard:
                 response = Response(status_code=400)
             except Exception as error:  # noqa: BLE001 - every exception becomes a page
                 response = self.error_page(request, error)
-            for name, value in (FRAMED if isinstance(response, FramedHtml) else SECURITY).items():
+            for name, value in SECURITY.items():
                 response.headers.setdefault(name, value)
             response.headers.setdefault("cache-control", "no-store")
             return response

@@ -74,7 +74,9 @@ class Parts:
     own_names: frozenset[str]
     """The host names, in lower case, that browsers may use in addition to IP addresses and localhost."""
     form_key: bytes
-    """The secret key of the CSRF tokens. It is the same in all processes of a deployment."""
+    """The secret key of the CSRF tokens, of receipts, and of the URLs of pictures. It is the same in all processes of a
+    deployment.
+    """
     notes: NotesWanted
     """Lets the job run that notes mail, because people see its notes."""
     reader: Reader

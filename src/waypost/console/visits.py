@@ -21,12 +21,6 @@ AGAIN = "Please try again."
 """The advice in the error message for a request that takes too long and that the person cannot make smaller."""
 
 
-class FramedHtml(HTMLResponse):
-    """Untrusted HTML, such as the HTML of a message, for a frame in a page of the console. The guard gives it a policy
-    that allows no scripts, forms, links to other origins or access to the console.
-    """
-
-
 class NotAllowed(Exception):
     """The policy of the person's access key does not allow an action. The message is a sentence for the person."""
 
@@ -128,12 +122,6 @@ class Visit:
         if notice:
             cookies.remove(response, cookies.NOTICE)
         return response
-
-    def framed(self, html: str) -> Response:
-        """Return a response with untrusted HTML for an `<iframe sandbox src="…">` in a page of the console. Images must
-        be `data:` URLs. Styles may be in the HTML.
-        """
-        return FramedHtml(html)
 
     def redirect(self, path: str, *, notice: str = "") -> Response:
         """Return a response that sends the browser to a page of the console with a GET request. `path` is the path
