@@ -57,12 +57,7 @@ def sender(values: Mapping[str, Any]) -> str | None:
 def some_address(values: Mapping[str, Any]) -> addresses.Address | None:
     """Return the email address from the member `address`; None if it is missing. Raises `errors.Invalid`."""
     found = text(values, "address")
-    if found is None:
-        return None
-    try:
-        return addresses.parse(found)
-    except errors.Invalid as error:
-        raise errors.Invalid(f"{found!r} is not an email address: {error.message}.") from error
+    return None if found is None else addresses.parse_typed(found)
 
 
 def address(values: Mapping[str, Any]) -> addresses.Address:

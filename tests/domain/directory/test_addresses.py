@@ -86,6 +86,14 @@ def test_an_address_to_which_no_client_can_send_is_refused_with_the_reason(text,
         addresses.parse(text)
 
 
+def test_a_person_learns_which_text_is_not_an_email_address_and_why():
+    with pytest.raises(errors.Invalid) as refused:
+        addresses.parse_typed("nobody" + "x" * 1_000)
+    assert refused.value.message == (
+        f"'nobody{'x' * 94}' is not an email address: an address needs an @ between the local part and the domain."
+    )
+
+
 def test_the_original_spelling_is_kept():
     assert str(addresses.parse("Support@Bücher.example")) == "Support@Bücher.example"
 

@@ -98,10 +98,7 @@ def sender(text: str) -> str | None:
     """
     if text in {"", "<>"}:
         return "" if text else None
-    try:
-        return addresses.parse(text).text
-    except errors.Invalid as error:
-        raise errors.Invalid(f"The sender {text[:100]!a} is not an email address: {error.message}.") from error
+    return addresses.parse_typed(text).text
 
 
 def header_of(text: str) -> bytes | None:

@@ -130,10 +130,7 @@ def page_start(query: Mapping[str, str]) -> str:
 
 def address_of(text: str) -> Address | None:
     """Return the email address in a field; None if the field is empty. Raises `errors.Invalid`."""
-    try:
-        return addresses.parse(text) if text else None
-    except errors.Invalid as error:
-        raise errors.Invalid(f"{text!r} is not an email address: {error.message}.") from error
+    return addresses.parse_typed(text) if text else None
 
 
 def since_of(text: str, now: datetime) -> datetime | None:

@@ -136,10 +136,7 @@ async def _page(
 
 async def _explanation(visit: Visit, text: str) -> explain.Explanation:
     """Return what would happen to mail for an address of the account. Raises `errors.Invalid`."""
-    try:
-        address = addresses.parse(text)
-    except errors.Invalid as error:
-        raise errors.Invalid(f"{text!r} is not an email address: {error.message}.") from error
+    address = addresses.parse_typed(text)
 
     def use_case(tx: ports.ReadTx) -> explain.Explanation:
         asked = explain.Asked(address)

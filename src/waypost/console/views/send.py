@@ -38,7 +38,7 @@ async def send(visit: Visit) -> Response:
     """Send the message, and show the reply. A refusal leaves the form as it is."""
     form = visit.form
     try:
-        sender, recipient = _sender(form.get("from", "").strip()), _address(form.get("to", "").strip())
+        sender, recipient = _sender(form.get("from", "").strip()), addresses.parse_typed(form.get("to", "").strip())
         await _check_recipient(visit, recipient, sender)
         octets = message(form, sender, recipient, hostname=visit.parts.deployment.hostname, now=visit.parts.clock())
         reply = await visit.parts.send(sender.text if sender else "", recipient.text, octets)
@@ -105,11 +105,4 @@ def _page(
 
 def _sender(text: str) -> Address | None:
     """Return the sender from the form; None for the null sender. Raises `errors.Invalid`."""
-    return None if text in {"", "<>"} else _address(text)
-
-
-def _address(text: str) -> Address:
-    try:
-        return addresses.parse(text)
-    except errors.Invalid as error:
-        raise errors.Invalid(f"{text!r} is not an email address: {error.message}.") from error
+    return None if text in {"", "<>"} else addresses.parse_typed(text)

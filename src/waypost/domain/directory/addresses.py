@@ -56,6 +56,16 @@ def parse(text: str) -> Address:
     return from_parts(local, domain, text=text)
 
 
+def parse_typed(text: str) -> Address:
+    """Parse an address that a person has typed, as `parse` does. The message of `errors.Invalid` is a sentence that
+    names the text.
+    """
+    try:
+        return parse(text)
+    except errors.Invalid as error:
+        raise errors.Invalid(f"{text[:100]!r} is not an email address: {error.message}.") from error
+
+
 def from_parts(local: str, domain: str, *, text: str) -> Address:
     """Build an address from an unquoted local part and a domain; `text` is the original spelling, for display.
 

@@ -100,7 +100,7 @@ def selected(query: Mapping[str, str]) -> Selection:
         raise errors.Invalid("`after` must be from the link to older mail.")
     return Selection(
         kind=kind,
-        address=_address(address) if address else None,
+        address=addresses.parse_typed(address) if address else None,
         search=_printable(query.get("q", "")[:_SEARCH_LIMIT]),
         after=after or None,
     )
@@ -117,10 +117,3 @@ def id_in(path: Mapping[str, str]) -> str:
 def _printable(text: str) -> str:
     """Return text with one space instead of characters that cannot be printed."""
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())
-
-
-def _address(text: str) -> addresses.Address:
-    try:
-        return addresses.parse(text)
-    except errors.Invalid as error:
-        raise errors.Invalid(f"{text[:80]!a} is not an email address: {error.message}.") from error
