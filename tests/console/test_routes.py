@@ -3,6 +3,7 @@
 import html
 import re
 
+import boto3
 import pytest
 
 from tests.kit.browser import Browser
@@ -128,6 +129,18 @@ def test_the_page_explains_what_happens_to_mail_for_an_address(console):
     assert "✕ refused" in unknown.text
     assert "nobody@example.com is not an email address of account" in unknown.text
     assert console.browser.get("/routes", address="nobody").status == 400
+
+
+def test_the_pages_that_explain_say_that_the_disk_is_too_full():
+    with testing.server("--disk-reserve", "100000GiB") as server:
+        connect = boto3.client("connect", **server.client_arguments)
+        instance = connect.list_instances()["InstanceSummaryList"][0]["Id"]
+        made = connect.create_email_address(InstanceId=instance, EmailAddress="support@example.com")
+        browser = Browser(server.url)
+        browser.sign_in(server.profile.key.id, server.profile.key.secret)
+        path = f"/addresses/{connect.meta.region_name}/{instance}/{made['EmailAddressId']}"
+        for page in (browser.get("/routes", address="support@example.com"), browser.get(path)):
+            assert "The free disk space is below the reserve" in page.text
 
 
 def test_routes_of_the_settings_file_come_first_and_are_not_changed(tmp_path):

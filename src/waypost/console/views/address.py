@@ -153,15 +153,7 @@ async def _volume(visit: Visit, address: str) -> _Volume:
 
 async def _explained(visit: Visit, text: str, asked: explaining.Question) -> explaining.Shown:
     question = explain.Asked(addresses.parse(text), sender=asked.sender, header=asked.header)
-    use_case = partial(
-        explain.explain,
-        deployment=visit.parts.deployment,
-        account=visit.account,
-        asked=question,
-        now=visit.parts.mail_clock(),
-    )
-    found = await visit.long_read(use_case, what="the explanation")
-    return explaining.shown(explain.without_room(found) if visit.parts.is_full() else found)
+    return explaining.shown(await explaining.explanation(visit, question))
 
 
 async def _described(visit: Visit, place: Place, email_address_id: str) -> Mapping[str, Any]:

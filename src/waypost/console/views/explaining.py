@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
+from waypost.app.mail import explain
 from waypost.app.mail.explain import Course, Explanation
 from waypost.console.views import places
+from waypost.console.visits import Visit
 from waypost.domain import errors
 from waypost.domain.directory import addresses
 from waypost.domain.mail import messages, routes
@@ -47,6 +50,21 @@ class Shown:
     deliveries: tuple[Delivery, ...]
     received_lines: str
     """A sentence about the Received fields of the message; empty if no message was given."""
+
+
+async def explanation(visit: Visit, asked: explain.Asked) -> Explanation:
+    """Return what would happen to mail for an address of the person's account now. As at the SMTP port, no mail is
+    accepted while the disk is too full.
+    """
+    use_case = partial(
+        explain.explain,
+        deployment=visit.parts.deployment,
+        account=visit.account,
+        asked=asked,
+        now=visit.parts.mail_clock(),
+    )
+    found = await visit.long_read(use_case, what="the explanation")
+    return explain.without_room(found) if visit.parts.is_full() else found
 
 
 def shown(found: Explanation) -> Shown:

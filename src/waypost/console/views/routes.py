@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from starlette.responses import Response
 
-from waypost.app import ports
 from waypost.app.mail import explain, routes
+from waypost.console.views import explaining
 from waypost.console.visits import Visit
 from waypost.domain import errors
 from waypost.domain.directory import addresses
@@ -55,7 +55,7 @@ class Course:
 async def show(visit: Visit) -> Response:
     """Show all routes in their order and, with `address` in the query, what would happen to mail for this address."""
     tested = visit.query.get("address", "").strip()
-    found = await _explanation(visit, tested) if tested else None
+    found = await explaining.explanation(visit, explain.Asked(addresses.parse_typed(tested))) if tested else None
     return await _page(visit, tested=tested, found=found)
 
 
@@ -132,17 +132,6 @@ async def _page(
         faults=list(Fault),
         line_ends=list(LineEnds),
     )
-
-
-async def _explanation(visit: Visit, text: str) -> explain.Explanation:
-    """Return what would happen to mail for an address of the account. Raises `errors.Invalid`."""
-    address = addresses.parse_typed(text)
-
-    def use_case(tx: ports.ReadTx) -> explain.Explanation:
-        asked = explain.Asked(address)
-        return explain.explain(tx, visit.parts.deployment, visit.account, asked, now=visit.parts.mail_clock())
-
-    return await visit.long_read(use_case, what="the explanation")
 
 
 def _row(route: Route, number: int | None) -> Row:

@@ -10,9 +10,9 @@ from email.utils import format_datetime
 
 from starlette.responses import Response
 
-from waypost.app import ports
 from waypost.app.mail import explain
 from waypost.console.parts import SendFailed, SmtpReply
+from waypost.console.views import explaining
 from waypost.console.visits import Visit
 from waypost.domain import errors
 from waypost.domain.directory import addresses
@@ -77,12 +77,7 @@ def message(
 
 async def _check_recipient(visit: Visit, recipient: Address, sender: Address | None) -> None:
     """Raise `errors.Invalid` unless the recipient is an email address of the account."""
-
-    def use_case(tx: ports.ReadTx) -> explain.Explanation:
-        asked = explain.Asked(recipient, sender.text if sender else "")
-        return explain.explain(tx, visit.parts.deployment, visit.account, asked, now=visit.parts.mail_clock())
-
-    found = await visit.long_read(use_case, what="the email address")
+    found = await explaining.explanation(visit, explain.Asked(recipient, sender.text if sender else ""))
     if found.plan is None:
         raise errors.Invalid(
             f"{recipient} is not an email address of account {visit.account}. Test messages go only to those."
