@@ -119,7 +119,8 @@ class Settings:
     http: Endpoint = setting(
         ENDPOINT,
         "127.0.0.1:8025",
-        "The address (HOST:PORT) of the Amazon Connect API and the inspection API. Port 0 selects any free port.",
+        "The address (HOST:PORT) of the Amazon Connect API, the inspection API and the console. Port 0 selects any "
+        "free port.",
     )
     http_connections: int = setting(
         whole_number(10, 1_000_000),
@@ -136,9 +137,9 @@ class Settings:
     http_names: frozenset[str] = setting(
         HOST_NAMES,
         "",
-        "Additional host names, such as waypost.example.com, that clients may use to call the inspection API. IP "
-        "addresses, localhost and the server's own name (--hostname) are always allowed. The Amazon Connect API "
-        "accepts any host name.",
+        "Additional host names, such as waypost.example.com, that clients may use for the inspection API and the "
+        "console. IP addresses, localhost and the server's own name (--hostname) are always allowed. The Amazon "
+        "Connect API accepts any host name.",
     )
     smtp: tuple[Endpoint, ...] = setting(
         at_least_one(ENDPOINTS),
@@ -343,7 +344,7 @@ class Settings:
 
     @property
     def own_http_names(self) -> frozenset[str]:
-        """The host names, in lower case, that clients may use to call the inspection API."""
+        """The host names, in lower case, that clients may use for the inspection API and the console."""
         return self.http_names | {self.real_hostname.lower()}
 
     @property

@@ -20,8 +20,8 @@ def refusal(headers: Mapping[str, str], own_names: Collection[str], *, of: str) 
     """If a request must be refused because of its origin, return the reason as a sentence. Otherwise return None.
 
     The names in `headers` are in lower case. `of` names what the request is for, such as "The inspection API".
-    `own_names` are the host names of this server, in lower case. In addition,
-    IP addresses and localhost are always accepted as host names.
+    `own_names` are the host names of this server, in lower case. In addition, IP addresses and localhost are always
+    accepted as host names.
     """
     host = headers.get("host", "").lower()
     name = _name(host)

@@ -1,5 +1,5 @@
-"""The part of a service that answers HTTP requests: the Amazon Connect API, the inspection API and the
-console, on one HTTP server.
+"""The part of a service that answers HTTP requests: the Amazon Connect API, the inspection API and the console, on one
+HTTP server.
 """
 
 import asyncio
