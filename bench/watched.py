@@ -18,7 +18,7 @@ import uvloop
 
 from waypost import cli
 from waypost.smtp.backend import refusals
-from waypost.store.sqlite import store as sqlite
+from waypost.store.sqlite import batches
 
 WORTH_RECORDING = 0.000_2
 FILE = "WAYPOST_WATCHED"
@@ -39,7 +39,7 @@ def _watch(output: TextIO) -> None:
         if spent > WORTH_RECORDING:
             output.write(json.dumps({"where": where, "seconds": spent, "what": _name(what)}) + "\n")
 
-    run_job, run_handle = sqlite._Job.run, events.Handle._run
+    run_job, run_handle = batches.Job.run, events.Handle._run
 
     def watched_job(job, tx) -> None:
         began = time.thread_time()
@@ -51,7 +51,7 @@ def _watch(output: TextIO) -> None:
         run_handle(handle)
         record("loop", began, callback)
 
-    sqlite._Job.run, events.Handle._run = watched_job, watched_handle
+    batches.Job.run, events.Handle._run = watched_job, watched_handle
 
 
 def _name(what: object) -> str:

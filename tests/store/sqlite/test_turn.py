@@ -15,6 +15,7 @@ from tests.kit.stores.time_limits import set_limits
 from tests.kit.stores.turns import is_waiting
 from tests.kit.values import NoSeal, make_instance
 from waypost.app import ports
+from waypost.store.sqlite import batches as batches_module
 from waypost.store.sqlite import store as sqlite
 from waypost.store.sqlite.turn import Turn, TurnIsLate
 
@@ -108,8 +109,8 @@ def test_a_write_is_refused_while_another_process_keeps_its_turn_and_works_again
 
 def test_writes_that_arrive_while_a_writer_waits_for_its_turn_join_its_batch(path, monkeypatch):
     batches = []
-    run_batch = sqlite._run_batch
-    monkeypatch.setattr(sqlite, "_run_batch", lambda tx, batch: batches.append(len(batch)) or run_batch(tx, batch))
+    run_batch = batches_module.run
+    monkeypatch.setattr(batches_module, "run", lambda tx, batch: batches.append(len(batch)) or run_batch(tx, batch))
 
     async def scenario():
         store = sqlite.SqliteStore(path, NoSeal())

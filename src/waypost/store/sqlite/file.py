@@ -1,4 +1,4 @@
-"""Functions that open an SQLite file, set up the connection, and migrate the schema."""
+"""Functions that open an SQLite file, set up the connection, migrate the schema, and explain the errors of SQLite."""
 
 import sqlite3
 import time
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from waypost.app import ports
 from waypost.domain.directory import caseless
 from waypost.store import migrations
 from waypost.store.common import time_limits
@@ -216,3 +217,14 @@ def _statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+
+
+def is_unavailable(error: sqlite3.DatabaseError) -> bool:
+    """Return whether an error means that the file cannot be used now. Only a bug can cause other SQLite errors."""
+    # The sqlite3 module raises DatabaseError itself, rather than a subclass, if the file is damaged.
+    return type(error) in (sqlite3.OperationalError, sqlite3.DatabaseError)
+
+
+def unavailable(error: sqlite3.Error) -> ports.StoreUnavailable:
+    """Return the exception for callers of the store."""
+    return ports.StoreUnavailable(f"SQLite reported an error: {error}")

@@ -1,11 +1,10 @@
 """The SQLite store: one file, and one writer thread that commits the writes of many callers with one fsync.
 
 The writer runs all waiting writes as a batch in one transaction. The whole batch is durable (`synchronous=FULL`) before
-any caller gets a result. If one write fails, the batch is run again with a savepoint around each write, so the other
-writes are not affected (docs/decisions/0005-savepoints-when-needed.md). If several processes use the file, each has a
-writer, and the writers commit their batches in turn. Writes that arrive while a writer waits for its turn join its next
-batch. Point queries run on the event loop, with a read-only connection. In WAL mode, the writers do not block point
-queries. Long reads run on their own thread.
+any caller gets a result (`batches.py`). If several processes use the file, each has a writer, and the writers commit
+their batches in turn. Writes that arrive while a writer waits for its turn join its next batch. Point queries run on
+the event loop, with a read-only connection. In WAL mode, the writers do not block point queries. Long reads run on
+their own thread.
 """
 
 import asyncio
@@ -17,17 +16,17 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from waypost.app import ports
 from waypost.store.common import time_limits
 from waypost.store.common.statements import Seal
 from waypost.store.common.turns import Turns
-from waypost.store.sqlite import drafts
+from waypost.store.sqlite import batches
 from waypost.store.sqlite import file as sqlite_file
-from waypost.store.sqlite.drafts import Draft, Drafting
+from waypost.store.sqlite.batches import Job
+from waypost.store.sqlite.drafts import Drafting
 from waypost.store.sqlite.transaction import SqliteTransaction
 from waypost.store.sqlite.turn import Turn, TurnIsLate
 
@@ -46,39 +45,6 @@ LONG_READ_CACHE_KIB = 32 * 1024
 texts."""
 
 
-@dataclass(slots=True)
-class _Job:
-    """A write that waits for the writer thread. The writer thread stores the outcome of the write in this object, and
-    the caller gets the outcome after the commit.
-    """
-
-    use_case: Callable[[ports.WriteTx], Any]
-    future: "asyncio.Future[Any]"
-    draft: Draft | None = None
-    """The use case's result and inserts, if they were decided before the turn."""
-    result: Any = None
-    error: BaseException | None = None
-
-    def run(self, tx: ports.WriteTx) -> None:
-        """Run the use case, and store its result or its exception."""
-        self.result = self.error = None
-        try:
-            self.result = self.use_case(tx)
-        except sqlite3.DatabaseError as error:
-            self.error = _unavailable(error) if _is_unavailable(error) else error
-        except BaseException as error:  # noqa: BLE001 - it is raised again in the caller
-            self.error = error
-
-    def report(self) -> None:
-        """Pass the outcome to the caller, unless the caller has stopped waiting."""
-        if self.future.cancelled():
-            return
-        if self.error is None:
-            self.future.set_result(self.result)
-        else:
-            self.future.set_exception(self.error)
-
-
 class SqliteStore:
     """The implementation of `ports.Store` on one SQLite file.
 
@@ -95,7 +61,7 @@ class SqliteStore:
         `migrations.SchemaTooNew`, `sqlite_file.SqliteTooOld` or `StoreUnavailable` if the file cannot be used.
         """
         self._loop = asyncio.get_running_loop()
-        self._jobs: deque[_Job] = deque()
+        self._jobs: deque[Job] = deque()
         self._wakes: queue.SimpleQueue[bool] = queue.SimpleQueue()
         """A value for each time that the writer thread must look for jobs; the value is false if the store closes."""
         self._waits_since: float | None = None
@@ -142,8 +108,8 @@ class SqliteStore:
         try:
             return use_case(self._reading)
         except sqlite3.DatabaseError as error:
-            if _is_unavailable(error):
-                raise _unavailable(error) from error
+            if sqlite_file.is_unavailable(error):
+                raise sqlite_file.unavailable(error) from error
             raise
 
     async def long_read(self, use_case: Callable[[ports.ReadTx], T], *, what: str, account: str = "") -> T:
@@ -174,7 +140,7 @@ class SqliteStore:
         if not self._jobs:  # otherwise the writer will be woken anyway
             # The event loop first runs the tasks that are ready now, so that their writes are in the same batch.
             self._loop.call_soon(self._wakes.put, True)
-        self._jobs.append(_Job(use_case, future, draft))
+        self._jobs.append(Job(use_case, future, draft))
         return await future
 
     def directory_version(self) -> int | None:
@@ -191,7 +157,7 @@ class SqliteStore:
         try:
             (pages,), (size,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in names)
         except sqlite3.Error as error:
-            raise _unavailable(error) from error
+            raise sqlite_file.unavailable(error) from error
         return int(pages * size)
 
     async def close(self) -> None:
@@ -220,7 +186,7 @@ class SqliteStore:
                 batch = self._run_next_batch()
                 self._loop.call_soon_threadsafe(_report_all, batch)
 
-    def _run_next_batch(self) -> list[_Job]:
+    def _run_next_batch(self) -> list[Job]:
         """Wait for the turn, run the waiting jobs, and return them. This method never raises an exception."""
         self._waits_since = time.monotonic()
         try:
@@ -235,17 +201,17 @@ class SqliteStore:
         try:
             batch = self._next_batch()
             if batch:
-                _discard_old_drafts(batch, self._turn.version)
-                _run_batch(self._writing, batch)
+                batches.discard_old_drafts(batch, self._turn.version)
+                batches.run(self._writing, batch)
         finally:
             self._turn.end()
         return batch
 
-    def _next_batch(self) -> list[_Job]:
+    def _next_batch(self) -> list[Job]:
         """Return the waiting jobs, up to `BATCH_LIMIT`. The list is empty if `_refuse_if_turn_is_late` has removed the
         jobs.
         """
-        batch: list[_Job] = []
+        batch: list[Job] = []
         with suppress(IndexError):
             while len(batch) < BATCH_LIMIT:
                 batch.append(self._jobs.popleft())
@@ -273,93 +239,9 @@ class SqliteStore:
                     job.report()
 
 
-def _report_all(batch: list[_Job]) -> None:
+def _report_all(batch: list[Job]) -> None:
     for job in batch:
         job.report()
-
-
-class _HalfDone(Exception):
-    """A use case failed after it had changed data, so its changes must be rolled back."""
-
-
-def _discard_old_drafts(batch: list[_Job], version: int | None) -> None:
-    """Discard the drafts that are not valid in this turn. `version` is the version of the directory and the routes."""
-    for job in batch:
-        if job.draft and job.draft.version != version:
-            job.draft = None
-
-
-def _run_batch(tx: SqliteTransaction, batch: list[_Job]) -> None:
-    """Run the jobs in one transaction, and commit it. If the transaction fails, all of its jobs fail.
-
-    Jobs with a draft are first, because the other jobs may change the directory.
-
-    This function never raises an exception, because the writer must continue with the next batch. If a job fails, the
-    function stores the error in the job.
-    """
-    connection = tx.connection
-    try:
-        if connection.in_transaction:  # the last rollback failed, perhaps because of the disk, which may work again now
-            connection.execute("ROLLBACK")
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            _insert_drafts(tx, batch)
-            for job in batch:
-                if job.draft is None:
-                    _run(tx, job)
-        except _HalfDone:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            connection.execute("BEGIN IMMEDIATE")
-            for job in batch:
-                _run_in_savepoint(tx, job)
-        connection.execute("COMMIT")
-    except Exception as error:  # noqa: BLE001 - see the docstring
-        for job in batch:
-            job.error = ports.StoreUnavailable(f"the transaction failed: {error}")
-        with suppress(sqlite3.Error):
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-
-
-def _insert_drafts(tx: SqliteTransaction, batch: list[_Job]) -> None:
-    """Insert the rows of all drafts. Raises `_HalfDone` if a row cannot be inserted."""
-    try:
-        drafts.insert(tx.connection, [job.draft for job in batch if job.draft])
-    except sqlite3.Error as error:
-        raise _HalfDone from error
-    for job in batch:
-        if job.draft:
-            job.result = job.draft.result
-
-
-def _run(tx: SqliteTransaction, job: _Job) -> None:
-    """Run one job without a savepoint, because the savepoint would take a quarter of the time that the store needs to
-    accept a message.
-
-    If the job fails before its first change, there is nothing to roll back. A failure after the first change raises
-    `_HalfDone`.
-    """
-    connection = tx.connection
-    changes = connection.total_changes
-    job.run(tx)
-    if job.error is None:
-        return
-    # If the disk is full, SQLite may roll back the whole transaction. Then later jobs would run outside a transaction.
-    if connection.total_changes != changes or not connection.in_transaction:
-        raise _HalfDone
-
-
-def _run_in_savepoint(tx: SqliteTransaction, job: _Job) -> None:
-    """Run one job in a savepoint, so that only its changes are rolled back if it fails.
-
-    Raises `sqlite3.Error` only if the whole transaction is lost.
-    """
-    tx.connection.execute("SAVEPOINT job")
-    job.run(tx)
-    if job.error is not None:
-        tx.connection.execute("ROLLBACK TO job")
-    tx.connection.execute("RELEASE job")
 
 
 def _long_read(tx: SqliteTransaction, use_case: Callable[[ports.ReadTx], T], what: str) -> T:
@@ -384,20 +266,10 @@ def _long_read(tx: SqliteTransaction, use_case: Callable[[ports.ReadTx], T], wha
             if time.monotonic() > deadline:
                 raise ports.TookTooLong(what, seconds) from error
             raise ports.StoreUnavailable("the store is closed") from error
-        if _is_unavailable(error):
-            raise _unavailable(error) from error
+        if sqlite_file.is_unavailable(error):
+            raise sqlite_file.unavailable(error) from error
         raise
 
 
 def _turn_failed(error: OSError) -> ports.StoreUnavailable:
     return ports.StoreUnavailable(f"this process could not begin its turn to write to the file: {error}")
-
-
-def _is_unavailable(error: sqlite3.DatabaseError) -> bool:
-    """Return whether an error means that the file cannot be used now. Only a bug can cause other SQLite errors."""
-    # The sqlite3 module raises DatabaseError itself, rather than a subclass, if the file is damaged.
-    return type(error) in (sqlite3.OperationalError, sqlite3.DatabaseError)
-
-
-def _unavailable(error: sqlite3.Error) -> ports.StoreUnavailable:
-    return ports.StoreUnavailable(f"SQLite reported an error: {error}")
