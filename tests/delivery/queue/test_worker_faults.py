@@ -335,17 +335,18 @@ def test_a_delivery_that_is_being_attempted_is_not_given_up_when_the_clock_is_se
         async with a_system(tmp_path, transport) as system:
             sent = await system.send("support")
             await until(lambda: transport.running)
-            sweep = system.worker._sweep
+            sweeps = system.worker._sweeps
+            step = sweeps._step
 
-            async def sweep_when_the_clock_was_set(*given):
-                system.worker._sweep = sweep
+            async def step_when_the_clock_was_set(*given):
+                sweeps._step = step
                 system.clock._ahead += timedelta(days=10)
-                return await sweep(*given)
+                return await step(*given)
 
-            system.worker._sweep, system.worker._next_sweep = sweep_when_the_clock_was_set, None
+            sweeps._step, sweeps._next = step_when_the_clock_was_set, None
             await system.worker._pass()
             await system.worker._pass()
-            assert system.worker._sweep == sweep
+            assert sweeps._step == step
             go_on.set()
             await system.rest()
             assert len(transport.parcels) == 1

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
@@ -23,7 +23,9 @@ from waypost.delivery import outgoing
 from waypost.delivery.queue.destinations import Lane, Lanes
 from waypost.delivery.queue.faults import Faulty
 from waypost.delivery.queue.leases import LEASE, Leases
+from waypost.delivery.queue.notices import Notices
 from waypost.delivery.queue.results import PAUSE_AFTER_FAILURE, Results
+from waypost.delivery.queue.sweeps import Sweeps
 from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Then, Trouble
 from waypost.domain.mail.messages import NO_DSN
 from waypost.domain.mail.routes import log_destination
@@ -43,11 +45,6 @@ PAUSE_BETWEEN_PASSES = 0.01
 several deliveries.
 """
 
-SWEEP_EVERY = timedelta(minutes=1)
-"""The interval between sweeps. A sweep turns expired deliveries into dead letters, and records that delay notices are
-due.
-"""
-
 STOP_SECONDS = 10.0
 """Seconds for which attempts may continue after the server begins to stop.
 
@@ -59,9 +56,6 @@ LONGEST_ATTEMPT = 3600.0
 
 PART = 256 * 1024
 """The number of bytes of a message that are read at a time."""
-
-NOTICES_AT_ONCE = 20
-"""The maximum number of notices that are written before the queue is read again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,18 +100,13 @@ class Worker:
         self._passes = 0
         self._passed = asyncio.Condition()
         self._loops: list[asyncio.Task[None]] = []
-        self._next_sweep: datetime | None = None
-        self._is_sweeping = False
+        self._sweeps = Sweeps(deps.store, deps.deployment)
+        self._notices = Notices(deps.store, deps.deployment, new_id=deps.new_id, failed=self._failed)
         self._is_rerouting = False
         """Whether the queue may contain more deliveries that the current routes would move to other destinations."""
         self._next_due: datetime | None = None
         self._leaves_due_work = False
         """Whether the last pass may have left deliveries in the queue that are due."""
-        self._owes = False
-        """Whether more notices may be ready to be written."""
-        self._next_notices: datetime | None = None
-        """The time at which the worker will try again to write notices after a failure; None if there was no failure.
-        """
 
     async def start(self) -> None:
         """Start the worker. If no other worker processes the queue, first release the claims that a crashed server left
@@ -166,7 +155,7 @@ class Worker:
             await self._pass()  # the first pass may have begun before this call
             if self._busy:
                 await asyncio.wait(self._busy)
-            elif not self._is_sweeping and not self._is_rerouting and not self._owes:
+            elif not self._sweeps.is_running and not self._is_rerouting and not self._notices.may_be_due:
                 return self._next_due
 
     @property
@@ -205,8 +194,10 @@ class Worker:
         now = deps.clock()
         if not await self._leases.follow_the_clock(now):
             return PAUSE_AFTER_FAILURE
-        await self._sweep_if_it_is_time(now)
-        await self._write_notices(now)
+        if await self._sweeps.step(now):
+            self.wake()
+        if await self._notices.write_some(now):
+            self.wake()
         waiting = await deps.store.read(lambda tx: tx.waiting())
         self._lanes.keep_only(one.destination for one in waiting)
         nexts, claims, leaves_due_work = [], [], False
@@ -242,41 +233,6 @@ class Worker:
         """
         lane = self._lanes.of(waiting.destination)
         return lane.running, lane.paused_until is not None, waiting.due_at
-
-    async def _sweep_if_it_is_time(self, now: datetime) -> None:
-        """Run one step of a sweep, if a sweep is running or should begin.
-
-        Between the steps, and after a failed step, the worker attempts deliveries that are due.
-        """
-        # If the next sweep is later than the interval allows, the clock was set back, so the sweep begins now.
-        if self._next_sweep and now < self._next_sweep <= now + SWEEP_EVERY:
-            return
-        self._is_sweeping = False
-        try:
-            self._is_sweeping = await self._sweep(now)
-        finally:
-            if not self._is_sweeping:
-                self._next_sweep = now + SWEEP_EVERY
-        if self._is_sweeping:
-            self.wake()
-
-    async def _write_notices(self, now: datetime) -> None:
-        """Write some notices that are due, each in its own transaction. This method never raises."""
-        if self._next_notices and now < self._next_notices <= now + SWEEP_EVERY:
-            return
-        deps, self._owes, self._next_notices = self._deps, False, None
-        try:
-            for _ in range(NOTICES_AT_ONCE):
-                owing = await deps.store.read(partial(notify.next_owed, now=now))
-                if owing is None:
-                    return
-                await self._write_notice(owing, now)
-        except Exception as error:  # noqa: BLE001 - the notice stays due, and the worker continues to deliver mail
-            self._failed(error)
-            self._next_notices = now + SWEEP_EVERY
-        else:
-            self._owes = True
-            self.wake()
 
     async def _claim(self, lane: Lane, limit: int, now: datetime) -> attempt.Taken | None:
         """Claim deliveries that are due for a destination, and start to attempt them.
@@ -374,27 +330,6 @@ class Worker:
         if lane.is_idle or (self._leaves_due_work and lane.has_few_pending):
             self.wake()
 
-    async def _write_notice(self, owing: ports.Owing, now: datetime) -> None:
-        """Write a notice. If a bug prevents the notice from being written, record in the trace that there is no notice,
-        and do not retry.
-
-        If stored data is unreadable, even recording this in the trace can fail. If the trace cannot be written, the
-        failure is only logged, and the notice is deleted, because a notice that can never be written must not block
-        other notices.
-        """
-        deps = self._deps
-        for new_id in (deps.new_id, None):
-            write = partial(notify.write, deployment=deps.deployment, owing=owing, new_id=new_id, now=now)
-            try:
-                await deps.store.write(write)
-            except STORE_FAILURES:
-                raise
-            except Exception as error:  # noqa: BLE001 - a bug or a damaged store, which is logged
-                self._failed(error, owing.message_id)
-            else:
-                return
-        await deps.store.write(partial(notify.drop, owing=owing))
-
     async def _give_back(self, ready: list[Ready]) -> None:
         """Release deliveries whose destination has failed, so that they wait in the queue until the destination
         recovers.
@@ -440,21 +375,6 @@ class Worker:
         read = store.read if size <= PART else long_read  # reading a single part is a short read
         for start in range(0, size, PART):
             yield await read(partial(accept.kept_octets, message_id=message_id, start=start, limit=PART))
-
-    async def _sweep(self, now: datetime) -> bool:
-        """Run one step of a sweep: correct the times that were written while the clock was wrong, turn expired
-        deliveries into dead letters, and record delays.
-
-        Returns whether there may be more work. `now` must be a time at which the leases are valid. If the leases were
-        not valid, for example because the clock was set, deliveries that are being attempted would seem unclaimed and
-        expired.
-        """
-        deps = self._deps
-        correct = partial(attempt.correct_times, deployment=deps.deployment, now=now, lease=LEASE)
-        count = await deps.store.write(correct)
-        for use_case in (attempt.give_up_expired, attempt.warn_of_delays):
-            count += await deps.store.write(partial(use_case, deployment=deps.deployment, now=now))
-        return count > 0
 
     def _failed(self, error: Exception, failure_id: str = "") -> None:
         """Log a failure. `failure_id` is the id of the affected delivery or message, if there is one."""
