@@ -11,9 +11,6 @@ from waypost.app.mail import deleting
 from waypost.domain import errors
 from waypost.inspection import requests
 
-IDS_AT_ONCE = 100
-"""The maximum number of ids in one request."""
-
 
 class DeletingPages:
     """The pages that delete mail.
@@ -33,7 +30,7 @@ class DeletingPages:
     async def delete_many(self, request: Request, account: str) -> Response:
         """Delete messages or deliveries."""
         body = await requests.json_body(request, members=("ids", "cancel"))
-        ids = requests.ids(body, most=IDS_AT_ONCE)
+        ids = requests.ids(body)
         if not ids:
             raise errors.Invalid("`ids` must name at least one message or delivery.")
         return await self._deleted(account, ids, cancel=requests.flag(body, "cancel"))

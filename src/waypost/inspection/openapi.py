@@ -8,6 +8,7 @@ from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 import waypost
 from waypost.app import inspection_schema as schema
 from waypost.inspection.operations import OPERATIONS, Operation, Parameter
+from waypost.inspection.requests import HIGHEST_PART
 
 _SCALARS = {str: "string", int: "integer", bool: "boolean"}
 
@@ -73,7 +74,7 @@ def _in_path(path: str) -> list[dict[str, Any]]:
     notes = {"id": "the id of a message", "number": "the number of a part"}
     kinds: dict[str, Any] = {
         "id": {"type": "string", "pattern": "^[0-9a-f-]+$"},
-        "number": {"type": "integer", "minimum": 1, "maximum": 999_999},
+        "number": {"type": "integer", "minimum": 1, "maximum": HIGHEST_PART},
     }
     return [
         {"name": name, "in": "path", "required": True, "description": notes[name], "schema": kinds[name]}

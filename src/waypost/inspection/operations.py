@@ -7,7 +7,8 @@ from typing import Any
 from waypost.app import inspection_schema as schema
 from waypost.domain.iam.actions import ADVANCE_CLOCK, DELETE_MAIL, INSPECT, REDRIVE
 from waypost.domain.mail.delivery import Reason
-from waypost.inspection.requests import MAX_PAGE_SIZE, PAGE_SIZE
+from waypost.domain.mail.mail_search import QUERY_LIMIT
+from waypost.inspection.requests import HIGHEST_PART, IDS_LIMIT, MAX_PAGE_SIZE, PAGE_SIZE, STATUSES
 
 Schema = Mapping[str, Any]
 """A JSON schema."""
@@ -53,7 +54,7 @@ _TEXT: Schema = {"type": "string", "minLength": 1}
 _TIME: Schema = {"type": "string", "format": "date-time"}
 _ID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _PLACE: Schema = {"type": "string", "pattern": rf"^{_ID}(\.{_ID})?$"}
-_IDS: Schema = {"type": "array", "items": _TEXT, "maxItems": 100}
+_IDS: Schema = {"type": "array", "items": _TEXT, "maxItems": IDS_LIMIT}
 
 ADDRESS = Parameter("address", "an email address of the account", _TEXT)
 LIMIT = Parameter(
@@ -97,7 +98,7 @@ OPERATIONS: tuple[Operation, ...] = (
         (
             ADDRESS,
             Parameter("reason", "the reason for the deliveries", {"enum": [*Reason]}),
-            Parameter("status", "the status of the deliveries", {"enum": ["queued", "dead"]}),
+            Parameter("status", "the status of the deliveries", {"enum": [*STATUSES]}),
             LIMIT,
             AFTER,
         ),
@@ -145,7 +146,7 @@ OPERATIONS: tuple[Operation, ...] = (
         INSPECT,
         "Get HTML of a message that is safe to show",
         (
-            Parameter("part", "the number of the part", {"type": "integer", "minimum": 1, "maximum": 999_999}),
+            Parameter("part", "the number of the part", {"type": "integer", "minimum": 1, "maximum": HIGHEST_PART}),
             Parameter("remote", "whether to keep references to remote pictures", {"enum": ["true", "false"]}),
         ),
     ),
@@ -157,7 +158,7 @@ OPERATIONS: tuple[Operation, ...] = (
         INSPECT,
         "Search mail",
         (
-            Parameter("q", "the query", {"type": "string", "minLength": 1, "maxLength": 1_000}, required=True),
+            Parameter("q", "the query", {"type": "string", "minLength": 1, "maxLength": QUERY_LIMIT}, required=True),
             LIMIT,
             NEXT,
         ),

@@ -79,7 +79,7 @@ class QueuePages:
     async def redrive(self, request: Request, account: str) -> Response:
         """Redrive dead letters, in many small transactions."""
         body = await requests.json_body(request, members=("ids", "all", "address", "since"))
-        ids = requests.ids(body, most=redrive.AT_ONCE)
+        ids = requests.ids(body)
         address, since = requests.some_address(body), requests.moment(body, "since")
         if requests.flag(body, "all") is bool(ids):
             raise errors.Invalid(

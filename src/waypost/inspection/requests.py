@@ -9,6 +9,7 @@ from typing import Any, Literal
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from waypost.app.queue import redrive
 from waypost.domain import durations, errors
 from waypost.domain.directory import addresses
 from waypost.domain.mail import messages
@@ -18,6 +19,15 @@ from waypost.domain.mail.mail_filter import MailFilter
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
 
+IDS_LIMIT = redrive.AT_ONCE
+"""The maximum number of ids in one request. One transaction redrives all dead letters that a request names."""
+
+HIGHEST_PART = 999_999
+"""The highest number of a part that a request can have."""
+
+STATUSES: Mapping[str, Literal[Status.QUEUED, Status.DEAD]] = {"queued": Status.QUEUED, "dead": Status.DEAD}
+"""The statuses by which a list of deliveries can be filtered, by the value of `status`."""
+
 BODY_LIMIT = 64 * 1024
 """The maximum size of a JSON body, in bytes."""
 
@@ -26,7 +36,6 @@ LONGEST_STEP = timedelta(days=3650)
 
 _ID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _MESSAGE_OR_DELIVERY = re.compile(rf"{_ID}(\.{_ID})?")
-_STATUSES: Mapping[str, Literal[Status.QUEUED, Status.DEAD]] = {"queued": Status.QUEUED, "dead": Status.DEAD}
 _BARE_LINE_END = re.compile(rb"(?<!\r)\n")
 
 
@@ -117,11 +126,11 @@ def filters(values: Mapping[str, Any], address: addresses.Address | None) -> Mai
     reason, status = values.get("reason"), values.get("status")
     if reason is not None and reason not in set(Reason):
         raise errors.Invalid(f"`reason` must be {', '.join(Reason)}, not {_shown(reason)}.")
-    if status is not None and status not in _STATUSES:
-        raise errors.Invalid(f"`status` must be {' or '.join(_STATUSES)}, not {_shown(status)}.")
+    if status is not None and status not in STATUSES:
+        raise errors.Invalid(f"`status` must be {' or '.join(STATUSES)}, not {_shown(status)}.")
     return MailFilter(
         reason=Reason(reason) if reason else None,
-        status=_STATUSES[status] if status else None,
+        status=STATUSES[status] if status else None,
         address_key=address.key if address else "",
     )
 
@@ -138,14 +147,14 @@ def step(values: Mapping[str, Any]) -> timedelta:
     return found
 
 
-def ids(values: Mapping[str, Any], *, most: int) -> list[str]:
+def ids(values: Mapping[str, Any]) -> list[str]:
     """Return the distinct strings in the member `ids`; an empty list if the member is missing.
 
-    Raises `errors.Invalid` if there are more than `most` strings.
+    Raises `errors.Invalid` if there are more than `IDS_LIMIT` strings.
     """
     found = values.get("ids", [])
-    if not isinstance(found, list) or len(found) > most or not all(map(_is_text, found)):
-        raise errors.Invalid(f"`ids` must be an array of at most {most} strings.")
+    if not isinstance(found, list) or len(found) > IDS_LIMIT or not all(map(_is_text, found)):
+        raise errors.Invalid(f"`ids` must be an array of at most {IDS_LIMIT} strings.")
     return list(dict.fromkeys(found))
 
 
@@ -167,9 +176,12 @@ def switch(values: Mapping[str, Any], name: str) -> bool:
 
 def part_number(given: str, what: str) -> int:
     """Return the number of a part. `what` names the value in the error. Raises `errors.Invalid`."""
-    if not re.fullmatch("[1-9][0-9]{0,5}", given):
-        raise errors.Invalid(f"{what[0].upper()}{what[1:]} must be a number from 1 to 999999, not {_shown(given)}.")
-    return int(given)
+    number = int(given) if re.fullmatch("[0-9]{1,9}", given) else 0
+    if not 1 <= number <= HIGHEST_PART:
+        raise errors.Invalid(
+            f"{what[0].upper()}{what[1:]} must be a number from 1 to {HIGHEST_PART}, not {_shown(given)}."
+        )
+    return number
 
 
 async def json_body(request: Request, *, members: tuple[str, ...]) -> dict[str, Any]:
