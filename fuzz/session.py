@@ -45,7 +45,9 @@ def read(octets: bytes) -> tuple[Capabilities, bytes, list[int], invariants.Beha
         error_limit=_chosen(ERROR_LIMITS, head[5]),
         unknown_recipient_limit=_chosen(ERROR_LIMITS, head[5] // 4),
     )
-    way = invariants.Behaviour(makes_handshakes=not flags & 8, has_limits=bool(flags & 16))
+    way = invariants.Behaviour(
+        makes_handshakes=not flags & 8, has_limits=bool(flags & 16), injects_faults=bool(flags & 32)
+    )
     return capabilities, sent, [1 + octet for octet in head[-SIZES:]], way
 
 

@@ -63,7 +63,7 @@ def _json_type(of: Any) -> str:
         return f"list: {_json_type(get_args(of)[0])}"
     if get_origin(of) is UnionType:
         return f"{_json_type(get_args(of)[0])}, or null"
-    return {str: "string", int: "number", bool: "boolean"}[of]
+    return {str: "string", int: "number", float: "number", bool: "boolean"}[of]
 
 
 def _events_of_a_trace() -> list[str]:

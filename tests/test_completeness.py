@@ -34,6 +34,7 @@ from waypost.delivery.queue.worker import Dependencies
 from waypost.domain.dsn.notices import Bounces
 from waypost.domain.mail import routes, trace_events
 from waypost.domain.mail.delivery import Policy, Protocol
+from waypost.domain.mail.fault_rules import FaultRule
 from waypost.domain.mail.retention import Rule
 from waypost.domain.mail.routes import Route
 from waypost.host import certificates
@@ -108,6 +109,7 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "disk_reserve": ("57MiB", 57 * 2**20),
     "console_link": ("always", Begins("http://127.0.0.1:")),
     "clock": ("virtual", VirtualClock),
+    "testing": ("yes", Has("FaultRules", "allowed", True)),
 }
 """For each setting of `waypost serve`: a value, and an object that the service must then contain, besides the settings.
 """
@@ -195,8 +197,13 @@ def has(parts, wanted, home):
 def test_each_setting_has_a_row_in_the_tables_of_this_file():
     assert set(SETTINGS) | NOT_OF_THE_SERVICE == set(ROWS)
     assert set(DELIVERY) == set(tables.DELIVERY)
-    assert {field.name for field in dataclasses.fields(Settings)} == set(ROWS) | {"routes", "delivery", "retention"}
-    assert set(tables.TABLES) == {"[[route]]", "[delivery]", "[delivery.bounces_via]", "[[retention]]"}
+    assert {field.name for field in dataclasses.fields(Settings)} == set(ROWS) | {
+        "routes",
+        "delivery",
+        "retention",
+        "faults",
+    }
+    assert set(tables.TABLES) == {"[[route]]", "[delivery]", "[delivery.bounces_via]", "[[retention]]", "[[fault]]"}
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))
@@ -292,8 +299,8 @@ def default_of(kind, name):
     return member.default
 
 
-@pytest.mark.parametrize(("name", "kind"), [("route", Route), ("rule", Rule)])
-def test_each_field_of_a_route_or_a_retention_rule_is_used(name, kind):
+@pytest.mark.parametrize(("name", "kind"), [("route", Route), ("rule", Rule), ("rule", FaultRule)])
+def test_each_field_of_a_route_or_a_rule_is_used(name, kind):
     elsewhere = [path for path in SOURCES if not {"tables.py", "file.py", "cli"} & set(path.parts)]
     read = {match for path in elsewhere for match in re.findall(rf"\b{name}\.(\w+)", SOURCES[path])}
     unread = {field.name for field in dataclasses.fields(kind)} - read
@@ -305,6 +312,7 @@ def test_the_keys_of_each_table_match_the_fields_of_its_class():
     secret = set(tables.SECRETS)
     assert set(tables.ROUTE) - secret | {"secret"} == {field.name for field in dataclasses.fields(Route)}
     assert set(tables.RETENTION) == {field.name for field in dataclasses.fields(Rule)}
+    assert set(tables.FAULT) == {field.name for field in dataclasses.fields(FaultRule)}
     assert tables.VIA.keys() <= tables.ROUTE.keys()
 
 

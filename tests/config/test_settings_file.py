@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from ipaddress import ip_network
 
 import pytest
 
@@ -11,6 +12,7 @@ from waypost.config.file import SettingsFile
 from waypost.config.tables import TABLES, Delivery
 from waypost.config.types import BadSetting
 from waypost.domain.dsn.notices import Bounces
+from waypost.domain.mail.fault_rules import Action, FaultRule, Stage
 from waypost.domain.mail.retention import Rule
 from waypost.domain.mail.routes import Fault, LineEnds, Route, Tls
 
@@ -199,6 +201,43 @@ def test_the_route_for_notices_may_have_a_password(read, monkeypatch):
     )
 
 
+def test_the_fault_rules_are_read(read):
+    found = read(
+        """
+        testing = true
+
+        [[fault]]
+        stage = "message"
+        action = "delay"
+        sender = "*@Shop.example"
+        source = "127.0.0.0/8"
+        larger-than = "1MiB"
+        probability = 0.25
+        times = 3
+        delay = "5s"
+
+        [[fault]]
+        stage = "rcpt"
+        action = "refuse"
+        recipient = "busy@example.com"
+        reply = "550 5.2.0 No"
+        """
+    )
+    assert found.faults == (
+        FaultRule(
+            stage=Stage.MESSAGE,
+            action=Action.DELAY,
+            sender="*@shop.example",
+            source=ip_network("127.0.0.0/8"),
+            larger_than=2**20,
+            probability=0.25,
+            times=3,
+            delay=timedelta(seconds=5),
+        ),
+        FaultRule(stage=Stage.RCPT, action=Action.REFUSE, recipient="busy@example.com", reply="550 5.2.0 No"),
+    )
+
+
 def test_the_rules_of_retention_are_read(read):
     found = read(
         """
@@ -319,6 +358,9 @@ MISTAKES = {
     "[[route]]\nmatch = 'instance:1'\nto = 'inbox'": "route 1: `match`: 'instance:1' must be 'instance:' followed by ",
     f"{ROUTE}[[route]]\nmatch = '*'\nto = 'gopher://a'": "route 2: `to`: 'gopher://a' is not a target: use inbox, ",
     "[delivery]\nbounces_via = 'nowhere'": "delivery.bounces_via: `to`: 'nowhere' is not a target: ",
+    "testing = true\n[[fault]]\nstage = 'rcpt'": "fault 1: `action` is missing",
+    "[[fault]]\nstage = 'rset'\naction = 'defer'": 'fault 1: `stage` must be "connect", "mail", "rcpt", "data" or ',
+    "[[fault]]\nstage = 'mail'\naction = 'cut'\nrecipient = '*@x.example'": "fault 1: a rule with the stage ",
     "[[retention]]\nmatch = '@'\nage = '1d'": "retention 1: `match`: '@' is not an email address: use ",
     f"{ROUTE}user = 'me'": "route 1: `user` is only for smtp, smtps and mx, and requires a password",
     WEBHOOK: "route 1: A webhook needs a secret of at least 16 characters. Name the file ",

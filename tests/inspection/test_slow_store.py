@@ -12,6 +12,7 @@ from tests.kit.values import NOW, TENANT, NoSeal, a_delivery, a_message
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.limit_state import OwnState
+from waypost.app.mail.faults import FaultRules
 from waypost.app.mail.wanted import NotesWanted
 from waypost.app.rate_limits import FailedSignatures
 from waypost.domain.iam import policies
@@ -51,6 +52,8 @@ class Client:
             reader=None,
             feeds=None,
             notes=NotesWanted(store, lambda: NOW),
+            faults=FaultRules(),
+            read_fault=None,
         )
 
     async def get(self, target):

@@ -13,7 +13,14 @@ from itertools import accumulate, cycle, takewhile
 from tests.kit import smtp_dialogues
 from waypost.smtp.protocol import grammar, replies
 from waypost.smtp.protocol.capabilities import Capabilities
-from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, RecipientGiven, TlsWanted
+from waypost.smtp.protocol.requests import (
+    ContentOffered,
+    MessageReceived,
+    PieceReceived,
+    RecipientGiven,
+    SenderGiven,
+    TlsWanted,
+)
 from waypost.smtp.protocol.session import Session
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -126,10 +133,14 @@ class Behaviour:
     """Whether some messages are refused because of limits."""
     spills: bool = False
     """Whether the server is always short of memory."""
+    injects_faults: bool = False
+    """Whether the server may inject faults. It injects none."""
 
 
 class RefusingGate:
     """A gate that refuses every third MAIL, and every fourth DATA."""
+
+    injects_faults = False
 
     def __init__(self):
         self._mails = self._datas = 0
@@ -155,9 +166,9 @@ class Play:
     def __init__(self, capabilities: Capabilities, behaviour: Behaviour):
         self.capabilities = capabilities
         self.behaviour = behaviour
-        self.session = Session(
-            capabilities, peer="192.0.2.7", gate=RefusingGate() if behaviour.has_limits else smtp_dialogues.OpenGate()
-        )
+        gate = RefusingGate() if behaviour.has_limits else smtp_dialogues.OpenGate()
+        gate.injects_faults = behaviour.injects_faults
+        self.session = Session(capabilities, peer="192.0.2.7", gate=gate)
         self.requests = []
         """The requests of the session. A message is one request with all its bytes; pieces of messages are left out."""
         self.output = self.session.output()
@@ -211,6 +222,9 @@ class Play:
             return self._keep(question)
         if isinstance(question, MessageReceived):
             return self._take(question)
+        if isinstance(question, SenderGiven | ContentOffered):
+            assert self.behaviour.injects_faults
+            return replies.OK
         assert isinstance(question, RecipientGiven)
         self.requests.append(question)
         assert not CONTROL.search(question.address.text)

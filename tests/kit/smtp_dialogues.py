@@ -21,7 +21,7 @@ from pathlib import Path
 
 from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.capabilities import Capabilities
-from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, TlsWanted
+from waypost.smtp.protocol.requests import ContentOffered, MessageReceived, PieceReceived, SenderGiven, TlsWanted
 from waypost.smtp.protocol.session import Session
 
 _ESCAPE = re.compile(r"\\(?:(?P<letter>[rn\\])|x(?P<hex>[0-9A-Fa-f]{2})|\((?P<count>\d+)\*(?P<what>[^)]+)\))")
@@ -30,6 +30,8 @@ _LETTERS = {"r": b"\r", "n": b"\n", "\\": b"\\"}
 
 class OpenGate:
     """A gate that admits every message."""
+
+    injects_faults = False
 
     def at_mail(self):
         return None
@@ -94,6 +96,8 @@ class System:
     def __init__(self):
         self.events = []
         """The requests and answers, in the format of dialogue files."""
+        self.refused = None
+        """The kind of requests at which a fault refuses the client, or None."""
         self.pieces = b""
         """The stored pieces of the message that is being received."""
 
@@ -106,6 +110,9 @@ class System:
             elif isinstance(event, PieceReceived):
                 self._keep(event)
                 session.answer(replies.OK)
+            elif isinstance(event, SenderGiven | ContentOffered):
+                is_refused = self.refused and isinstance(event, self.refused)
+                session.answer(replies.TRY_AGAIN.about(id="an-id") if is_refused else replies.OK)
             elif event is not None:
                 session.answer(self._message(event) if isinstance(event, MessageReceived) else self._recipient(event))
         output = session.output()

@@ -120,6 +120,7 @@ class RefusalDetail(TypedDict, total=False):
     path: Annotated[str, "for a mail loop: the servers that the message has passed through"]
     unchecked: Annotated[str, "why the sender could not be checked"]
     verdicts: Annotated[str, "the SPF, DKIM and DMARC results that caused the refusal"]
+    fault: Annotated[str, "for an injected fault: the id of the fault rule, `tempfail+` or `bounce+`"]
 
 
 class Refusal(_OfRefusal, RefusalDetail):
@@ -402,6 +403,41 @@ class Counts(TypedDict):
     ways: Annotated[list[Way], "the ways that most deliveries took, at most 500"]
 
 
+class Fault(TypedDict):
+    """A fault rule."""
+
+    id: Annotated[str, "the id of the rule in the trace: `settings-N` for a rule of the settings file, or `fault-N`"]
+    stage: Annotated[str, "`connect`, `mail`, `rcpt`, `data` or `message`"]
+    action: Annotated[str, "`refuse`, `defer`, `delay`, `drop` or `cut`"]
+    sender: Annotated[str, "the senders to which the rule applies; `*` for all"]
+    recipient: Annotated[str, "the recipients to which the rule applies; `*` for all"]
+    source: Annotated[str | None, "the network of the clients to which the rule applies; null for all"]
+    larger_than: Annotated[int | None, "the rule applies only to messages with more bytes; null for all"]
+    probability: Annotated[float, "the probability that the rule applies"]
+    times: Annotated[int | None, "how often the rule may apply; null for no limit"]
+    delay: Annotated[str | None, "the delay, such as `5s`; null for other actions"]
+    reply: Annotated[str | None, "the reply of the rule; null for the usual reply"]
+    applied: Annotated[int, "how often the rule has applied"]
+
+
+class Faults(TypedDict):
+    """Fault rules."""
+
+    faults: Annotated[list[Fault], "in the order in which they are tried"]
+
+
+class FaultAdded(TypedDict):
+    """An added fault rule."""
+
+    id: Annotated[str, "the id of the rule"]
+
+
+class FaultsRemoved(TypedDict):
+    """Removed fault rules."""
+
+    removed: Annotated[int, "the number of rules that were removed"]
+
+
 class Error(TypedDict):
     """An error."""
 
@@ -430,5 +466,9 @@ ANSWERS: dict[str, type] = {
     "POST /replay": Replayed,
     "GET /clock": Clock,
     "POST /clock/advance": Advanced,
+    "GET /faults": Faults,
+    "POST /faults": FaultAdded,
+    "DELETE /faults": FaultsRemoved,
+    "DELETE /faults/ID": FaultsRemoved,
 }
 """The schema of the JSON response to each successful request."""

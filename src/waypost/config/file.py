@@ -14,6 +14,10 @@ the valid values of each key.
     match = "*"
     age = "30d"
 
+    [[fault]]                           for tests: which mail to refuse, defer, delay or cut off
+    stage = "rcpt"
+    action = "defer"
+
 The error message for a mistake is one sentence with the file, the line, the table and the key. Paths in the file are
 relative to the file's directory. Secrets stay out of the file: Waypost reads them from separate files, or from the
 environment.
@@ -33,10 +37,11 @@ from typing import Any
 
 from waypost.config.lines import line_of
 from waypost.config.settings import ROWS
-from waypost.config.tables import DELIVERY, RETENTION, ROUTE, SECRETS, VIA, Delivery, Key, UnfitEntry
+from waypost.config.tables import DELIVERY, FAULT, RETENTION, ROUTE, SECRETS, VIA, Delivery, Key, UnfitEntry
 from waypost.config.types import SELF_SIGNED, BadSetting, Type, Unfit
 from waypost.domain import errors
-from waypost.domain.mail import routes
+from waypost.domain.mail import fault_rules, routes
+from waypost.domain.mail.fault_rules import FaultRule
 from waypost.domain.mail.retention import Rule
 from waypost.domain.mail.routes import Route
 from waypost.host.private_files import UnsafeFile, refuse_replaceable
@@ -52,6 +57,7 @@ class SettingsFile:
     routes: tuple[Route, ...] = ()
     delivery: Delivery = field(default_factory=Delivery)
     retention: tuple[Rule, ...] = ()
+    faults: tuple[FaultRule, ...] = ()
     path: str = field(default="", compare=False)
     text: str = field(default="", compare=False, repr=False)
 
@@ -60,7 +66,7 @@ class SettingsFile:
         return f"{_place(self.path, self.text, (name,))}: `{name}`"
 
 
-_NAMES = {"route": True, "delivery": False, "retention": True}
+_NAMES = {"route": True, "delivery": False, "retention": True, "fault": True}
 """The names of the tables that a settings file may contain. A name is mapped to True if the file may contain several
 tables with that name."""
 
@@ -90,6 +96,11 @@ def read(path: Path) -> SettingsFile:
     if unusable := _unusable(found):
         raise BadSetting(f"{path} has {unusable}")
     return _Reader(str(path), text, path.parent).file(found)
+
+
+def fault_rule(table: Mapping[str, Any]) -> FaultRule:
+    """Return the fault rule described by a table that has the keys of `[[fault]]`. Raises `BadSetting`."""
+    return _Reader("", "", Path()).fault(table)
 
 
 def route(table: Mapping[str, Any]) -> Route:
@@ -133,6 +144,7 @@ class _Reader:
             routes=all_routes,
             delivery=next((reader.delivery(table) for reader, table in tables["delivery"]), Delivery()),
             retention=tuple(reader.rule(table) for reader, table in tables["retention"]),
+            faults=tuple(reader.fault(table) for reader, table in tables["fault"]),
             path=self.path,
             text=self.text,
         )
@@ -169,6 +181,13 @@ class _Reader:
         if len(found) < 2:
             raise self.wrong("`age`, `size` or both must be given")
         return Rule(**found)
+
+    def fault(self, given: Mapping[str, Any]) -> FaultRule:
+        """Return the fault rule that a `[[fault]]` table describes."""
+        try:
+            return fault_rules.checked(FaultRule(**self._keys(given, FAULT)))
+        except errors.Invalid as error:
+            raise self.wrong(error.message) from error
 
     def wrong(self, sentence: str, *at: str | int) -> BadSetting:
         """Return an error about this table of the settings file. `at` is the path from this table to the wrong key or

@@ -46,6 +46,7 @@ from waypost.config.types import (
 from waypost.domain.directory.addresses import domain_key
 from waypost.domain.errors import Invalid
 from waypost.domain.limits.rates import PROFILES, Limits
+from waypost.domain.mail.fault_rules import FaultRule
 from waypost.domain.mail.retention import Rule
 from waypost.domain.mail.routes import Route
 
@@ -315,12 +316,20 @@ class Settings:
         'The clock that is used for mail: "real", or "virtual" for tests. A virtual clock runs at normal speed, '
         "and POST /_waypost/clock/advance moves it forward.",
     )
+    testing: bool = setting(
+        FLAG,
+        "no",
+        "Whether the server is for tests, and may inject faults into incoming mail. The faults come from [[fault]] "
+        "tables in the settings file, from POST /_waypost/faults, and from recipients that begin with tempfail+ or "
+        "bounce+.",
+    )
 
     routes: tuple[Route, ...] = ()
-    """The routes in the settings file. Routes, delivery settings and retention rules can be set only in the settings
-    file."""
+    """The routes in the settings file. Routes, delivery settings, retention rules and fault rules can be set only in
+    the settings file."""
     delivery: Delivery = field(default_factory=Delivery)
     retention: tuple[Rule, ...] = ()
+    faults: tuple[FaultRule, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("smtps", "tls_key", "tls_clients"):
@@ -328,6 +337,10 @@ class Settings:
                 raise Contradiction(name, "needs --tls-certificate")
         if self.workers > 1 and self.clock is Clock.VIRTUAL:
             raise Contradiction("workers", "must be 1 with --clock virtual, which only one process can advance")
+        if self.workers > 1 and self.testing:
+            raise Contradiction("workers", "must be 1 with --testing yes, because fault rules belong to one process")
+        if self.faults and not self.testing:
+            raise Contradiction("testing", "must be yes if the settings file has [[fault]] tables")
         if self.tls_required and not self.tls_certificate:
             raise Contradiction("tls_required", "yes needs --tls-certificate")
         if self.tls_clients and not self.tls_required:

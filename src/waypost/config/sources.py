@@ -25,7 +25,9 @@ def read(options: Mapping[str, str], environment: Mapping[str, str], file: Setti
                 place = _place(row, options, environment, file)
                 raise refusal(row.type, text, error, place, is_secret=row.is_secret) from error
     try:
-        return Settings(**values, routes=file.routes, delivery=file.delivery, retention=file.retention)
+        return Settings(
+            **values, routes=file.routes, delivery=file.delivery, retention=file.retention, faults=file.faults
+        )
     except Contradiction as error:
         raise BadSetting(f"{_place(ROWS[error.name], options, environment, file)} {error.reason}") from error
 

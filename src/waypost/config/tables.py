@@ -11,11 +11,12 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from waypost.config.types import DOMAIN, DURATION, SIZE, Type, Unfit
+from waypost.config.types import DOMAIN, DURATION, NETWORK, SIZE, Type, Unfit
 from waypost.domain import durations, errors
 from waypost.domain.dsn.notices import Bounces
 from waypost.domain.mail import routes
 from waypost.domain.mail.delivery import Policy
+from waypost.domain.mail.fault_rules import Action, FaultRule, Stage
 from waypost.domain.mail.retention import Rule
 from waypost.domain.mail.routes import Fault, LineEnds, Route, Tls
 
@@ -82,6 +83,12 @@ def _is_size(value: Any) -> int:
     if not found:
         raise Unfit
     return found
+
+
+def _is_probability(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1:
+        raise Unfit
+    return float(value)
 
 
 def _whole(least: int, most: int) -> Type[Any]:
@@ -311,10 +318,46 @@ RETENTION = _of(
 )
 """The keys of a `[[retention]]` table."""
 
+FAULT = _of(
+    FaultRule,
+    {
+        "stage": Key(
+            _one_of(Stage),
+            "The stage of the SMTP session: before the greeting, at MAIL, at RCPT, at DATA, or at the end of the "
+            "message.",
+        ),
+        "action": Key(
+            _one_of(Action),
+            "What happens: the client gets a permanent refusal, a temporary refusal, or the usual reply after a delay; "
+            '"drop" closes the connection and does not carry out the command, and "cut" carries it out but closes the '
+            "connection before the reply.",
+        ),
+        "sender": Key(TEXT, "The senders to which the rule applies: an address, \\*@DOMAIN, <> or \\*."),
+        "recipient": Key(
+            TEXT,
+            "The recipients to which the rule applies: an address, \\*@DOMAIN or \\*. One of them is enough.",
+        ),
+        "source": Key(Type(NETWORK.words, lambda value: NETWORK.read(_is_text(value))), "The clients: a network."),
+        "larger_than": Key(
+            Type(f"{SIZE.words}, more than 0", _is_size),
+            'The rule applies only to larger messages. It needs the stage "message".',
+        ),
+        "probability": Key(
+            Type("a number more than 0 and at most 1", _is_probability),
+            "The probability that the rule applies.",
+        ),
+        "times": Key(_whole(1, 1_000_000), "How often the rule applies. By default, there is no limit."),
+        "delay": Key(TIME, 'The delay of the action "delay", at most 10m.'),
+        "reply": Key(TEXT, 'The reply of the actions "refuse" and "defer", such as 450 4.2.0 Mailbox busy.'),
+    },
+)
+"""The keys of a `[[fault]]` table."""
+
 TABLES = {
     "[[route]]": ROUTE,
     "[delivery]": DELIVERY,
     "[delivery.bounces_via]": VIA,
     "[[retention]]": RETENTION,
+    "[[fault]]": FAULT,
 }
 """All tables that a settings file can contain, keyed by their headings."""

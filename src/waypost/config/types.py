@@ -275,6 +275,7 @@ RESOLVERS: Type[tuple[Endpoint, ...]] = several(
     tuple,
     skips_empty=True,
 )
+NETWORK: Type[Network] = Type("a network, as in 10.0.0.0/8 or 192.0.2.7", _network)
 NETWORKS: Type[tuple[Network, ...]] = several(
     _network, "networks, as in 10.0.0.0/8,192.0.2.7, or for loopback 127.0.0.0/8,::1", tuple, skips_empty=True
 )

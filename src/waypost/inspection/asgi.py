@@ -6,7 +6,7 @@ account. For each request, the table `operations` names the action that the key'
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -24,16 +24,19 @@ from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.directory import instances
 from waypost.app.mail import explain, mailbox, searching, trace
+from waypost.app.mail.faults import FaultRules
 from waypost.app.mail.wanted import NotesWanted
 from waypost.app.rate_limits import FailedSignatures
 from waypost.domain import errors
 from waypost.domain.directory.instances import Tenant
 from waypost.domain.mail import mail_search
+from waypost.domain.mail.fault_rules import FaultRule
 from waypost.domain.mail.mail_filter import MailFilter
 from waypost.inspection import answers, guard, openapi, requests
 from waypost.inspection.content import ContentPages
 from waypost.inspection.counting import CountingPage
 from waypost.inspection.deleting import DeletingPages
+from waypost.inspection.faults import FaultPages
 from waypost.inspection.following import FollowingPage
 from waypost.inspection.guard import Guard
 from waypost.inspection.operations import OPERATIONS, Operation
@@ -69,6 +72,8 @@ def application(
     reader: Reader,
     feeds: Feeds,
     notes: NotesWanted,
+    faults: FaultRules,
+    read_fault: Callable[[Mapping[str, Any]], FaultRule],
 ) -> Starlette:
     """Return the inspection API as an ASGI application.
 
@@ -77,6 +82,7 @@ def application(
     new deliveries to attempt. `advance` advances the mail clock; it is None if mail uses the real time. `is_full`
     returns whether the disk has too little space to accept mail. `reader` reads the content of messages, and `feeds`
     are the changes to the mail of each account (`following.feeds`). `notes` lets the job run that notes mail.
+    `faults` are the fault rules, and `read_fault` returns the rule that a request describes.
     """
     keeper = Guard(store, failures=failures, clock=clock, emit=emit, own_names=own_names)
     pages = _Pages(store, deployment, mail_clock, refusal_retention, notes, report=keeper.report, is_full=is_full)
@@ -87,6 +93,7 @@ def application(
         DeletingPages(store, mail_clock),
         CountingPage(store, deployment, mail_clock, notes=notes),
         FollowingPage(feeds, store, notes, mail_clock),
+        FaultPages(faults, read_fault, owner=deployment.owner),
     )
     routes = [
         Route(operation.path, _page(keeper, operation, found), methods=[operation.method]) for operation in OPERATIONS

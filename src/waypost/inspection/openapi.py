@@ -10,7 +10,7 @@ from waypost.app import inspection_schema as schema
 from waypost.inspection.operations import OPERATIONS, Operation, Parameter
 from waypost.inspection.requests import HIGHEST_PART
 
-_SCALARS = {str: "string", int: "integer", bool: "boolean"}
+_SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
 def description(prefix: str) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from waypost.app import inspection_schema as schema
-from waypost.domain.iam.actions import ADVANCE_CLOCK, DELETE_MAIL, INSPECT, REDRIVE
+from waypost.domain.iam.actions import ADVANCE_CLOCK, DELETE_MAIL, INJECT_FAULTS, INSPECT, REDRIVE
 from waypost.domain.mail.delivery import Reason
+from waypost.domain.mail.fault_rules import Action, Stage
 from waypost.domain.mail.mail_search import QUERY_LIMIT
 from waypost.inspection.requests import HIGHEST_PART, IDS_LIMIT, MAX_PAGE_SIZE, PAGE_SIZE, STATUSES
 
@@ -240,5 +241,28 @@ OPERATIONS: tuple[Operation, ...] = (
         "Advance the virtual clock",
         body=_object(("by",), by={"type": "string", "pattern": "^[0-9]{1,9}[dhms]$"}),
     ),
+    Operation("GET", "/faults", "faults", INJECT_FAULTS, "List the fault rules"),
+    Operation(
+        "POST",
+        "/faults",
+        "add_fault",
+        INJECT_FAULTS,
+        "Add a fault rule",
+        body=_object(
+            ("stage", "action"),
+            stage={"enum": [*Stage]},
+            action={"enum": [*Action]},
+            sender=_TEXT,
+            recipient=_TEXT,
+            source=_TEXT,
+            larger_than={"type": "integer", "minimum": 1},
+            probability={"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+            times={"type": "integer", "minimum": 1, "maximum": 1_000_000},
+            delay={"type": "string", "pattern": "^[0-9]{1,9}[dhms]$"},
+            reply=_TEXT,
+        ),
+    ),
+    Operation("DELETE", "/faults", "reset_faults", INJECT_FAULTS, "Remove all added fault rules"),
+    Operation("DELETE", "/faults/{id}", "remove_fault", INJECT_FAULTS, "Remove an added fault rule"),
 )
 """All requests that the API answers."""

@@ -95,6 +95,18 @@ class RecipientRefused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FaultInjected:
+    """A fault rule or a magic recipient has changed how the server treats a client. The server is for tests
+    (`--testing yes`). `stage` is the stage of the session, and `rule` is the id of the rule.
+    """
+
+    peer: str
+    stage: str
+    action: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionClosed:
     """The server has ended an SMTP session because the client broke the protocol or was idle for too long. `reply` is
     the server's last reply.
@@ -340,6 +352,7 @@ Event = (
     | Stopped
     | MessageAccepted
     | MessageRefused
+    | FaultInjected
     | RecipientRefused
     | SessionClosed
     | ConnectionsRefused

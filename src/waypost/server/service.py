@@ -12,6 +12,7 @@ from pathlib import Path
 from waypost.app import ports
 from waypost.app.limit_state import OwnState
 from waypost.app.mail import accept
+from waypost.app.mail.faults import FaultRules
 from waypost.app.mail.routes import list_routes
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.config.settings import FEWEST, Clock, ConsoleLink, Settings
@@ -220,6 +221,7 @@ class Service:
             ),
             disk_guard=disk_guard(self.settings, self.directory, store, emit=self.emit, warn=self._warn),
             virtual_clock=self._virtual_clock,
+            faults=FaultRules(self.settings.faults, allowed=self.settings.testing),
             ids=Ids(),
             limit_state=process.limit_state if process else OwnState(),
             processes=self._processes,

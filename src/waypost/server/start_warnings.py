@@ -33,6 +33,12 @@ def of_settings(settings: Settings) -> list[str]:
         for network in settings.trusted_networks
         if network.num_addresses > 1 and not _is_private(network)
     ]
+    if settings.testing:
+        found.append(
+            f"The server is for tests (--testing yes). It may refuse, delay or cut off mail that it could accept, by "
+            f"fault rules ({len(settings.faults)} in the settings file, others by requests), and for recipients that "
+            "begin with tempfail+ or bounce+."
+        )
     if "." not in settings.real_hostname and not all(each.is_loopback for each in (*settings.smtp, *settings.smtps)):
         found.append(
             f"The host name {settings.real_hostname!r} has no domain, but other mail servers see it in the greeting "

@@ -57,7 +57,7 @@ class CheckedClient:
 
     def _compared(self, method, path, answer):
         assert answer.status == 200, answer.body
-        request = f"{method} /{re.sub('^messages/(?!delete)[^/]+', 'messages/ID', path)}"
+        request = f"{method} /" + re.sub("^(messages|faults)/(?!delete)[^/]+", r"\1/ID", path)
         self.requests.add(request)
         assert differences(answer.json(), schema.ANSWERS[request]) == []
         return answer.json()
@@ -118,6 +118,11 @@ def test_each_response_matches_the_schema(checked, late):
     assert checked.delete(f"messages/{multipart}", cancel="true")["deleted"] == 2
     assert checked.post("messages/delete", {"ids": [message["id"]], "cancel": True})["deleted"]
     checked.post("clock/advance", {"by": "1s"})
+    rule = {"stage": "rcpt", "action": "defer", "recipient": "busy@example.com", "probability": 0.5, "times": 3}
+    added = checked.post("faults", rule)["id"]
+    assert checked.get("faults")["faults"][0]["id"] == added
+    assert checked.delete(f"faults/{added}")["removed"] == 1
+    assert checked.delete("faults")["removed"] == 0
     assert checked.requests == set(schema.ANSWERS)
 
 

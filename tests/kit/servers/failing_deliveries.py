@@ -18,6 +18,7 @@ from waypost.cli.outcomes import Exit
 
 SETTINGS = """
 clock = "virtual"
+testing = true
 hostname = "mail.example"
 
 [[route]]

@@ -15,7 +15,7 @@ from waypost.domain.mail.messages import RecipientDsn
 from waypost.smtp.protocol import grammar, replies
 from waypost.smtp.protocol.capabilities import Capabilities
 from waypost.smtp.protocol.command_lines import LINES_KNOWN
-from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, TlsWanted
+from waypost.smtp.protocol.requests import ContentOffered, MessageReceived, PieceReceived, SenderGiven, TlsWanted
 from waypost.smtp.protocol.session import COMMANDS_A_TURN
 
 DIALOGUES = {path.stem: smtp_dialogues.read(path) for path in sorted(Path(__file__).parent.glob("dialogues/*.smtp"))}
@@ -85,7 +85,9 @@ offers = st.builds(
     unknown_recipient_limit=mostly(1_000, 2),
     piece=st.sampled_from([10_000, 100, 40, 20]),
 )
-ways = st.builds(invariants.Behaviour, makes_handshakes=st.booleans(), has_limits=st.booleans())
+ways = st.builds(
+    invariants.Behaviour, makes_handshakes=st.booleans(), has_limits=st.booleans(), injects_faults=st.booleans()
+)
 
 
 def a_session():
@@ -207,6 +209,51 @@ def test_the_invariants_hold_for_the_dialogues(dialogue):
         )
 
 
+class MayInjectFaults(smtp_dialogues.OpenGate):
+    """A gate of a server for tests, which admits every message."""
+
+    injects_faults = True
+
+
+@every_dialogue
+def test_a_server_that_may_inject_faults_and_injects_none_gives_the_same_replies(dialogue):
+    usual, testing = dialogue.session(), dialogue.session()
+    testing._exchange.gate = testing._gate = MayInjectFaults()
+    systems = smtp_dialogues.System(), smtp_dialogues.System()
+    for turn in dialogue.turns:
+        answers = []
+        for session, system in zip((usual, testing), systems, strict=True):
+            session.receive(turn.sent)
+            answers.append(system.serve(session))
+        assert answers[0] == answers[1]
+    assert systems[0].events == systems[1].events
+
+
+def refused_at(kind, *lines):
+    """Send lines to a session whose server refuses each request of a kind. Return the replies after EHLO."""
+    session, system = smtp_dialogues.a_session(gate=MayInjectFaults()), smtp_dialogues.System()
+    system.refused = kind
+    session.receive(b"".join(b"%b\r\n" % line for line in (b"EHLO client.example", *lines)))
+    return [line for line in system.serve(session).decode().splitlines() if line[3] == " "][1:]
+
+
+MAIL, RCPT = b"MAIL FROM:<ann@shop.example>", b"RCPT TO:<support@example.com>"
+
+
+def test_after_a_fault_at_mail_no_message_has_begun():
+    assert [line[:3] for line in refused_at(SenderGiven, MAIL, RCPT, b"NOOP")] == ["250", "451", "503", "250"]
+
+
+def test_after_a_fault_at_data_the_client_may_send_data_again():
+    found = refused_at(ContentOffered, MAIL, RCPT, b"DATA", b"DATA", b"NOOP")
+    assert [line[:3] for line in found] == ["250", "250", "250", "451", "451", "250"]
+
+
+def test_after_a_fault_at_the_first_chunk_the_session_reads_the_chunks_and_goes_on():
+    found = refused_at(ContentOffered, MAIL, RCPT, b"BDAT 4", b"Hi", b"BDAT 4 LAST", b"Ho", b"NOOP")
+    assert [line[:3] for line in found] == ["250", "250", "250", "451", "503", "250"]
+
+
 @given(octets=anything)
 def test_a_closed_session_sends_nothing_and_makes_no_requests(octets):
     session = a_session()
@@ -248,6 +295,8 @@ def test_starttls_in_the_middle_of_a_message_discards_the_message():
 
 class RefusesAll:
     """A gate that refuses every message."""
+
+    injects_faults = False
 
     def at_mail(self):
         return replies.TOO_MANY_MESSAGES

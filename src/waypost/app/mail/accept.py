@@ -95,6 +95,8 @@ class Content:
     """
     report: Report | None = None
     """The delivery report in the message, if the message is a bounce; otherwise None."""
+    faults: str = ""
+    """The fault rules that delayed or cut off the session of the message, for its trace; empty outside of tests."""
 
 
 def examine(
@@ -106,6 +108,7 @@ def examine(
     authserv_id: str = "",
     found: Findings = SWITCHED_OFF,
     is_trusted: bool = False,
+    faults: str = "",
 ) -> Content:
     """Examine the header of a message. If the message is a bounce, also examine its first `messages.HEADER_LIMIT`
     bytes, which the caller passes as `bounce`.
@@ -113,7 +116,8 @@ def examine(
     Call this function before the transaction, because a malicious header can take milliseconds to parse. `authserv_id`
     is this server's name in `Authentication-Results`, or an empty string if a trusted mail server sends the message.
     `found` contains the results of the sender checks. `is_trusted` is true if the settings list the client's network as
-    trusted. The senders that a trusted client names are treated as authentic.
+    trusted. The senders that a trusted client names are treated as authentic. `faults` names the fault rules that the
+    session met.
     """
     results: Sequence[str] = ()
     if isinstance(found, Verdicts):
@@ -128,6 +132,7 @@ def examine(
         authserv_id=authserv_id,
         is_authentic=is_trusted or (isinstance(found, Verdicts) and vouches_for(found, sender, header)),
         report=reports.read_report(bounce) if bounce else None,
+        faults=faults,
     )
 
 
@@ -193,6 +198,7 @@ def accept_message(
         routes=deployment.revision(known.routes_revision),
         found=content.found,
         forged=content.forged,
+        faults=content.faults,
     )
     tx.add_message(message, raw, deliveries, events, warn_at=_warn_at(message, deployment))
     if later:

@@ -59,6 +59,7 @@ def of_acceptance(
     routes: str = "",
     found: Findings = SWITCHED_OFF,
     forged: int = 0,
+    faults: str = "",
 ) -> list[TraceEvent]:
     """Return the first events in a message's trace: the acceptance, the beginnings of the deliveries that are stored
     with the message (`beginning`), and the duplicate copies that were not made.
@@ -75,6 +76,7 @@ def of_acceptance(
             routes=routes,
             forged_authentication_results=forged,
             unchecked=str(found) if isinstance(found, Unchecked) and found != SWITCHED_OFF else "",
+            faults=faults,
         )
     ]
     if isinstance(found, Verdicts):

@@ -28,6 +28,9 @@ LIST_ACCESS_KEYS = "waypost:ListAccessKeys"
 ADVANCE_CLOCK = "waypost:AdvanceClock"
 """Advance a virtual clock. The access key must also belong to the server owner's account."""
 
+INJECT_FAULTS = "waypost:InjectFaults"
+"""Read, add and remove fault rules. The access key must also belong to the server owner's account."""
+
 LIST_ROUTES = "waypost:ListRoutes"
 """Read all routes. The access key must also belong to the server owner's account, because routes name email addresses
 of every account."""

@@ -56,6 +56,9 @@ class AcceptedEvent:
     unchecked: Annotated[
         str, "the reason why the sender was not checked; absent if it was checked, or if checks are switched off"
     ] = ""
+    faults: Annotated[
+        str, "the fault rules that delayed the session, or cut it off after the acceptance; absent if there are none"
+    ] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
+from waypost.app.mail.faults import FaultRules
 from waypost.config.settings import Settings
 from waypost.delivery.queue.worker import Worker
 from waypost.domain.directory.instances import Tenant
@@ -38,6 +39,8 @@ class Common:
     disk_guard: DiskGuard
     virtual_clock: VirtualClock | None
     """The virtual clock for mail; None if the clock for mail is the real clock."""
+    faults: FaultRules
+    """The rules by which faults are injected into incoming mail."""
     ids: Ids
     """The generator of message ids."""
     limit_state: ports.LimitState

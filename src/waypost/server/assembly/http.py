@@ -4,9 +4,10 @@ HTTP server.
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -18,7 +19,11 @@ from waypost.app.directory.email_addresses import Domains
 from waypost.app.mail.wanted import NotesWanted
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.app.rate_limits import FailedSignatures
+from waypost.config.file import fault_rule
+from waypost.config.types import BadSetting
 from waypost.delivery.queue.worker import Worker
+from waypost.domain import errors
+from waypost.domain.mail.fault_rules import FaultRule
 from waypost.host.clock import now
 from waypost.inspection import asgi as inspection
 from waypost.inspection import following
@@ -70,6 +75,8 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
         advance=_advance(common, worker, maintenance),
         refusal_retention=settings.trace_refusals,
         own_names=settings.own_http_names,
+        faults=common.faults,
+        read_fault=_read_fault,
     )
     bounds = HttpBounds(connections=common.connections.http, connections_each=settings.http_connections_each)
     console = Console(common, reader, notes, api=api, failures=failures, wake=waking(worker))
@@ -114,6 +121,14 @@ def _terms(common: Common) -> Terms:
             of_server=frozenset(own),
         ),
     )
+
+
+def _read_fault(table: Mapping[str, Any]) -> FaultRule:
+    """Return the fault rule that a request describes. Raises `errors.Invalid`."""
+    try:
+        return fault_rule(table)
+    except BadSetting as error:
+        raise errors.Invalid(f"{error}.") from error
 
 
 def _advance(common: Common, worker: Worker | None, maintenance: Maintenance) -> Advance | None:

@@ -89,6 +89,7 @@ def _server(
         ids=common.ids,
         has_work=waking(worker),
         is_full=common.disk_guard.is_full,
+        faults=common.faults,
         emit=common.emit,
         tasks=common.tasks,
         admission=Admission(limits, common.limit_state),

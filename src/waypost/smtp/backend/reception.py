@@ -5,7 +5,7 @@ This module is the SMTP server's error boundary: it turns every exception of a u
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
@@ -13,9 +13,9 @@ from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.known import Known
 from waypost.app.mail import accept, bounces
+from waypost.app.mail.faults import FaultRules
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.domain.directory.addresses import Address
-from waypost.domain.dsn import reports
 from waypost.domain.mail import messages
 from waypost.domain.mailauth import enforcement, verdicts
 from waypost.domain.mailauth.enforcement import Findings, Reason, Ruling, Unchecked
@@ -26,14 +26,23 @@ from waypost.observe.incidents import Incidents
 from waypost.observe.tasks import Tasks
 from waypost.smtp.backend import errors
 from waypost.smtp.backend.aborted_transfers import AbortedTransfers
+from waypost.smtp.backend.fault_injection import FaultInjection, Pause
 from waypost.smtp.backend.ids import Ids
+from waypost.smtp.backend.refusal_trace import RefusalTrace
 from waypost.smtp.backend.refusals import Refusals
 from waypost.smtp.backend.unstored_deliveries import UnstoredDeliveries
 from waypost.smtp.limits.admission import Admission
 from waypost.smtp.limits.memory import Memory
 from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.replies import Reply
-from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, RecipientGiven, Request
+from waypost.smtp.protocol.requests import (
+    ContentOffered,
+    MessageReceived,
+    PieceReceived,
+    RecipientGiven,
+    Request,
+    SenderGiven,
+)
 
 KNOWN_RECIPIENTS = 10_000
 """The maximum number of addresses with an owner that a process remembers."""
@@ -46,10 +55,6 @@ Further pieces wait, so that API calls and small messages do not have to wait.""
 
 PART = 1024 * 1024
 """The maximum number of bytes of a message that are read at a time for the sender checks."""
-
-
-Pause = Callable[[float], Awaitable[object]]
-"""A function that delays a reply by a number of seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +80,8 @@ class Backend:
     ids: Ids = field(default_factory=Ids)
     known: Known[bool] = field(default_factory=lambda: Known(KNOWN_RECIPIENTS))
     """The addresses that have an owner, by their keys, so that most RCPT commands need no query."""
+    faults: FaultRules = field(default_factory=FaultRules)
+    """The faults that are injected into sessions, for tests."""
     pieces: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PIECES_AT_ONCE))
 
     @cached_property
@@ -141,6 +148,16 @@ class Reception:
         self._in_trusted_network = in_trusted_network
         self._incomplete_id: str | None = None
         """The id of the incomplete message whose pieces are in the store; None if there is none."""
+        self._trace = RefusalTrace(
+            backend.store, backend.deployment, backend.refusals, peer=peer, failed=backend.failed
+        )
+        self.faults = FaultInjection(backend.faults, self._trace, peer=peer, emit=backend.emit)
+        """The faults of this client's session, for tests."""
+
+    @property
+    def injects_faults(self) -> bool:
+        """Whether faults may be injected into the session."""
+        return self._backend.faults.allowed
 
     def at_mail(self) -> Reply | None:
         """Return a refusal if the disk is full or this client has sent too many messages; otherwise None."""
@@ -165,7 +182,7 @@ class Reception:
         `answer` must answer the request.
         """
         backend = self._backend
-        if not backend.known.get(address.key, backend.store.directory_version()):
+        if self.injects_faults or not backend.known.get(address.key, backend.store.directory_version()):
             return False
         may_guess = self._trusted or self._in_trusted_network
         return may_guess or not backend.admission.must_wait(self._peer, backend.clock())
@@ -176,10 +193,14 @@ class Reception:
         `pause` waits for a number of seconds, or until the client has disconnected.
         """
         try:
+            if self.injects_faults and (reply := await self.faults.inject(request, pause)):
+                return reply
+            if isinstance(request, SenderGiven | ContentOffered):
+                return replies.OK
             if isinstance(request, RecipientGiven):
                 if not await self._delay_reply(pause):
                     # The reply does not depend on the store, so it does not reveal whether the address exists.
-                    account = await self._account_of(request.address)
+                    account = await self._trace.account_of(request.address)
                     await self._record_refusal(request, replies.TOO_MANY_UNKNOWN, account)
                     return replies.TOO_MANY_UNKNOWN
                 version = self._backend.store.directory_version()
@@ -236,53 +257,7 @@ class Reception:
         """
         kind = events.MessageRefused if isinstance(request, MessageReceived) else events.RecipientRefused
         self._backend.emit(kind(peer=self._peer, reply=str(reply)))
-        await self._add_to_trace(request, reply, account=account)
-
-    async def _add_to_trace(
-        self,
-        request: Request,
-        reply: Reply,
-        detail: Mapping[str, str | int] | None = None,
-        account: str = "",
-    ) -> None:
-        """Add a refusal to the trace: one entry for a refused recipient, or one for each recipient of a refused
-        message.
-
-        `account` is the account that owns the refused recipient; it is ignored for a refused message.
-        """
-        add = partial(self._backend.refusals.add, reply=reply, peer=self._peer, detail=detail)
-        if isinstance(request, RecipientGiven):
-            add(request.address, stage="rcpt", helo=request.helo, sender=request.sender, account=account)
-        elif isinstance(request, MessageReceived):
-            envelope = request.envelope
-            if reply.enhanced == replies.MAIL_LOOP.enhanced:
-                add = partial(add, detail={"path": " → ".join(reports.path(request.header))})
-            # Each address is recorded once, because a client may repeat RCPT for the same address.
-            recipients = list({recipient.key: recipient for recipient in request.recipients}.values())
-            accounts = await self._accounts_of(recipients)
-            for recipient in recipients:
-                account = accounts.get(recipient.key, "")
-                add(recipient, stage="message", helo=envelope.helo, sender=envelope.sender, account=account)
-
-    async def _account_of(self, recipient: Address) -> str:
-        """Return the account that currently owns a recipient.
-
-        Return an empty string if no account owns the recipient, or if the store fails.
-        """
-        return (await self._accounts_of((recipient,))).get(recipient.key, "")
-
-    async def _accounts_of(self, recipients: Sequence[Address]) -> Mapping[str, str]:
-        """Return the accounts that currently own these recipients, keyed by the recipients' keys.
-
-        The result is empty if the store fails. Because only current owners are returned, an account that creates an
-        address later does not see earlier refusals of mail for that address.
-        """
-        use_case = partial(accept.accounts_of, deployment=self._backend.deployment, recipients=recipients)
-        try:
-            return await self._backend.store.read(use_case)
-        except Exception as error:  # noqa: BLE001 - the mail is refused anyway
-            self._backend.failed(error)
-            return {}
+        await self._trace.add(request, reply, account=account)
 
     async def _store_piece(self, piece: PieceReceived) -> Reply:
         if self._backend.is_full():
@@ -316,6 +291,7 @@ class Reception:
             authserv_id=backend.deployment.hostname if not self._trusted else "",
             found=found,
             is_trusted=self._in_trusted_network,
+            faults=self.faults.of_message,
         )
         now = backend.clock()
         use_case = partial(
@@ -375,7 +351,7 @@ class Reception:
             detail = {"verdicts": ", ".join(f"{name} {result}" for name, result in words)}
         results = detail.get("verdicts", "")
         self._backend.emit(events.MessageRefused(peer=self._peer, reply=str(reply), verdicts=results))
-        await self._add_to_trace(request, reply, detail)
+        await self._trace.add(request, reply, detail)
         return reply
 
     async def _check(self, request: MessageReceived) -> Findings:

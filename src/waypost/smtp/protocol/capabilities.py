@@ -64,6 +64,13 @@ class Capabilities:
 class Gate(Protocol):
     """Decides whether a client may begin a message now."""
 
+    @property
+    def injects_faults(self) -> bool:
+        """Whether the session must make a request after MAIL, and before it receives the content of a message, so that
+        the server can inject faults.
+        """
+        ...
+
     def at_mail(self) -> Reply | None:
         """Return a reply that refuses a new message, or None if the message may begin. The session calls this method
         after MAIL.

@@ -12,7 +12,7 @@ from waypost.smtp.protocol.capabilities import ehlo_reply
 from waypost.smtp.protocol.data import Body, ChunkDecoder
 from waypost.smtp.protocol.exchange import Exchange
 from waypost.smtp.protocol.replies import Reply
-from waypost.smtp.protocol.requests import RecipientGiven, TlsWanted
+from waypost.smtp.protocol.requests import ContentOffered, RecipientGiven, SenderGiven, TlsWanted
 from waypost.smtp.protocol.states import TRANSITIONS, Event, State, out_of_order
 from waypost.smtp.protocol.transfer import Transfer
 
@@ -102,6 +102,14 @@ def _mail(exchange: Exchange, argument: str) -> Reply | None:
     refusal = exchange.gate.at_mail()
     if refusal:
         return refusal
+    if exchange.gate.injects_faults:
+        exchange.ask(SenderGiven(mail, exchange.client_name))
+        return None
+    return sender_accepted(exchange, mail)
+
+
+def sender_accepted(exchange: Exchange, mail: parameters.Mail) -> Reply:
+    """Begin a mail transaction. Returns the reply."""
     exchange.mails += 1
     exchange.transaction = parameters.Transaction(mail)
     exchange.move(Event.MAIL)
@@ -149,16 +157,30 @@ def recipient_refused(exchange: Exchange, reply: Reply) -> None:
         exchange.say(reply)
 
 
-def _data(exchange: Exchange, _: str) -> Reply:
+def _data(exchange: Exchange, _: str) -> Reply | None:
     assert exchange.transaction
     if exchange.transaction.mail.body == "BINARYMIME":
         return replies.OUT_OF_ORDER.about(verb="DATA", needed="BODY=BINARYMIME requires BDAT")
     refusal = exchange.gate.at_data()
     if refusal:
         return refusal
+    if exchange.gate.injects_faults:
+        _offer_content(exchange)
+        return None
+    return content_wanted(exchange)
+
+
+def content_wanted(exchange: Exchange) -> Reply:
+    """Begin to receive a message after DATA. Returns the reply."""
     exchange.transfer = Transfer(_begin_body(exchange))
     exchange.move(Event.DATA)
     return replies.GO_AHEAD
+
+
+def _offer_content(exchange: Exchange) -> None:
+    transaction = exchange.transaction
+    assert transaction
+    exchange.ask(ContentOffered(tuple(transaction.recipients), transaction.mail.sender, exchange.client_name))
 
 
 def _bdat(exchange: Exchange, argument: str) -> None:
@@ -173,10 +195,13 @@ def _bdat(exchange: Exchange, argument: str) -> None:
     if size > 2 * exchange.capabilities.message_limit:
         exchange.close(replies.MESSAGE_TOO_BIG.about(limit=exchange.capabilities.message_limit))
         return
+    is_first = exchange.transfer is None
     if exchange.transfer is None:
         exchange.transfer = _begin_chunks(exchange)
     exchange.move(Event.BDAT)
     exchange.transfer.begin_chunk(size, is_last=is_last)
+    if is_first and exchange.gate.injects_faults and not exchange.transfer.body.refusal:
+        _offer_content(exchange)
 
 
 def _begin_chunks(exchange: Exchange) -> Transfer:

@@ -166,6 +166,35 @@ TRY_AGAIN = _reply(
     "the id in the reply.",
     sender=_AGAIN,
 )
+FAULT_BUSY = _reply(
+    421,
+    "4.3.2",
+    "Service not available, as fault rule {rule} says",
+    means="The server is for tests (`--testing yes`), and a fault rule defers the connection.",
+    sender="Remove the fault rule.",
+)
+FAULT_DROPPED = _reply(
+    421,
+    "4.4.2",
+    "Connection dropped, as fault rule {rule} says",
+    means="The server is for tests (`--testing yes`), and a fault rule closed the connection without a reply. Only the "
+    "trace has this reply.",
+    sender="Remove the fault rule.",
+)
+FAULT_DEFERRED = _reply(
+    451,
+    "4.7.1",
+    "Deferred, as fault rule {rule} says",
+    means="The server is for tests (`--testing yes`), and a fault rule defers the mail.",
+    sender="Remove the fault rule.",
+)
+MAGIC_DEFERRED = _reply(
+    451,
+    "4.3.0",
+    "Deferred, because the recipient begins with {magic}+",
+    means="The server is for tests (`--testing yes`), and defers mail for recipients that begin with `tempfail+`.",
+    sender="Send mail to the address without its beginning.",
+)
 AUTHOR_IN_DOUBT = _reply(
     451,
     "4.7.0",
@@ -324,6 +353,20 @@ NO_SUCH_USER = _reply(
     means="The address does not exist here, and the server does not relay mail to other servers.",
     sender="Check the spelling, or tell the author of the message that the address does not exist.",
 )
+FAULT_REFUSED = _reply(
+    550,
+    "5.7.1",
+    "Refused, as fault rule {rule} says",
+    means="The server is for tests (`--testing yes`), and a fault rule refuses the mail.",
+    sender="Remove the fault rule.",
+)
+MAGIC_REFUSED = _reply(
+    550,
+    "5.1.1",
+    "No such address here, because the recipient begins with {magic}+",
+    means="The server is for tests (`--testing yes`), and refuses mail for recipients that begin with `bounce+`.",
+    sender="Send mail to the address without its beginning.",
+)
 NOT_AUTHENTIC = _reply(
     550,
     "5.7.26",
@@ -374,6 +417,13 @@ EARLY_TALKER = _reply(
     "Data received before the greeting",
     means="The client did not wait for the server's greeting before it sent data.",
     sender=_CLIENT_FAULT,
+)
+FAULT_NO_SERVICE = _reply(
+    554,
+    "5.3.2",
+    "No service, as fault rule {rule} says",
+    means="The server is for tests (`--testing yes`), and a fault rule refuses the connection.",
+    sender="Remove the fault rule.",
 )
 BARE_LINE_END_IN_DATA = _reply(
     554,

@@ -4,6 +4,26 @@ from dataclasses import dataclass
 
 from waypost.domain.directory.addresses import Address
 from waypost.domain.mail.messages import Envelope
+from waypost.smtp.protocol.parameters import Mail
+
+
+@dataclass(frozen=True, slots=True)
+class SenderGiven:
+    """A request to decide whether a message may begin. The session makes it only if faults may be injected."""
+
+    mail: Mail
+    helo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContentOffered:
+    """A request to decide whether the client may send the content of a message. The session makes it only if faults
+    may be injected.
+    """
+
+    recipients: tuple[Address, ...]
+    sender: str = ""
+    helo: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,4 +65,4 @@ class TlsWanted:
     """
 
 
-Request = RecipientGiven | PieceReceived | MessageReceived | TlsWanted
+Request = SenderGiven | RecipientGiven | ContentOffered | PieceReceived | MessageReceived | TlsWanted

@@ -16,11 +16,24 @@ from collections.abc import Sequence
 from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.capabilities import Capabilities, Gate, greeting
 from waypost.smtp.protocol.command_lines import Line
-from waypost.smtp.protocol.commands import carry_out, recipient_accepted, recipient_refused
+from waypost.smtp.protocol.commands import (
+    carry_out,
+    content_wanted,
+    recipient_accepted,
+    recipient_refused,
+    sender_accepted,
+)
 from waypost.smtp.protocol.exchange import Exchange
 from waypost.smtp.protocol.parameters import Refused
 from waypost.smtp.protocol.replies import Reply
-from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, RecipientGiven, Request
+from waypost.smtp.protocol.requests import (
+    ContentOffered,
+    MessageReceived,
+    PieceReceived,
+    RecipientGiven,
+    Request,
+    SenderGiven,
+)
 from waypost.smtp.protocol.states import Event, State
 from waypost.smtp.protocol.transfer import Ended, Transfer
 
@@ -144,6 +157,10 @@ class Session:
                 exchange.say(reply)
             else:
                 recipient_refused(exchange, reply)
+        elif isinstance(request, SenderGiven):
+            exchange.say(sender_accepted(exchange, request.mail) if reply.accepts else reply)
+        elif isinstance(request, ContentOffered) and exchange.transfer is None:  # after DATA; BDAT begins the transfer
+            exchange.say(content_wanted(exchange) if reply.accepts else reply)
         elif isinstance(request, MessageReceived):
             if reply.accepts:
                 self._commands = 0

@@ -5,6 +5,7 @@ import ssl
 from contextlib import suppress
 from typing import cast
 
+from waypost.domain.mail.fault_rules import Action
 from waypost.net.deadlines import Deadline
 from waypost.net.tls_upgrade import TlsUpgrade, describe
 from waypost.smtp.backend.reception import Reception
@@ -245,18 +246,23 @@ class Connection(asyncio.BufferedProtocol):
         return describe(made.tls), made.said
 
     def _greet(self, version: str = "") -> None:
-        delay = self._server.limits.greeting_delay
-        if delay and not self.trusted:
-            self._deadline.set(self._loop, delay, self._open, version)
+        self._reception = Reception(
+            self._server.backend, peer=self.peer, trusted=self.trusted, in_trusted_network=self._in_trusted_network
+        )
+        delay = 0.0 if self.trusted else self._server.limits.greeting_delay
+        fault = self._reception.faults.at_connect() if self._reception.injects_faults else None
+        if fault and fault.action is Action.DROP:
+            self._close()
+        elif fault and fault.action is not Action.DELAY:
+            self._refuse(fault.reply)
+        elif delay or fault:
+            self._deadline.set(self._loop, delay + (fault.seconds if fault else 0.0), self._open, version)
         else:
             self._open(version)
 
     def _open(self, version: str) -> None:
         if self._is_lost:
             return
-        self._reception = Reception(
-            self._server.backend, peer=self.peer, trusted=self.trusted, in_trusted_network=self._in_trusted_network
-        )
         session = Session(
             self._listener.capabilities,
             peer=self.peer,
@@ -293,10 +299,8 @@ class Connection(asyncio.BufferedProtocol):
         try:
             while request is not None or session.has_more:
                 asked_at = self._loop.time()
-                if isinstance(request, TlsWanted):
-                    await self._start_tls(session)
-                elif request is not None:
-                    session.answer(await self._reception.answer(request, self._pause_before_reply))
+                if request is not None:
+                    await self._answer_one(session, request)
                     answered += 1
                 if self._farewell or self._is_lost:  # the client would not get replies to further commands
                     session.close(self._farewell or replies.BYE)
@@ -321,6 +325,18 @@ class Connection(asyncio.BufferedProtocol):
         self._update_memory(session)
         self._resume()
         self._send(session)
+
+    async def _answer_one(self, session: Session, request: Request) -> None:
+        if isinstance(request, TlsWanted):
+            await self._start_tls(session)
+            return
+        if self._reception.injects_faults:
+            self._flush(session)  # a fault delays or drops only the reply to this request
+        session.answer(await self._reception.answer(request, self._pause_before_reply))
+        if self._reception.faults.is_cut:
+            session.close(replies.BYE)
+            session.output()  # the client gets neither the reply to the request nor this one
+            self._close()
 
     async def _pause_before_reply(self, seconds: float) -> None:
         """Delay the next reply by this many seconds, or until the client disconnects or the server stops.

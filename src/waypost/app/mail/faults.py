@@ -1,0 +1,85 @@
+"""The fault rules of a running server: those in its settings, and those that clients of the inspection API add."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from waypost.domain import errors
+from waypost.domain.mail import fault_rules
+from waypost.domain.mail.fault_rules import FaultRule, Situation
+
+MOST_RULES = 100
+"""The maximum number of fault rules that clients of the inspection API may add."""
+
+
+@dataclass(slots=True)
+class ActiveRule:
+    """A fault rule, and how often it has applied."""
+
+    id: str
+    """The id of the rule in the trace, such as `settings-1` or `fault-1`."""
+    rule: FaultRule
+    applied: int = field(default=0, compare=False)
+
+    @property
+    def left(self) -> int | None:
+        """How often the rule may still apply; None for no limit."""
+        return None if self.rule.times is None else self.rule.times - self.applied
+
+
+class FaultRules:
+    """The fault rules of one process."""
+
+    def __init__(
+        self, of_settings: Sequence[FaultRule] = (), *, allowed: bool = False, draw: Callable[[], float] = random.random
+    ) -> None:
+        """`of_settings` are the rules in the settings. `allowed` is whether the settings allow faults at all. `draw`
+        returns a random number from 0 up to, but not including, 1.
+        """
+        self.allowed = allowed
+        self._draw = draw
+        self._of_settings = [ActiveRule(f"settings-{number}", rule) for number, rule in enumerate(of_settings, 1)]
+        self._added: list[ActiveRule] = []
+        self._numbers = 0
+
+    @property
+    def active(self) -> Sequence[ActiveRule]:
+        """All rules, in the order in which they are tried: the added rules, the newest first, and then the rules in the
+        settings.
+        """
+        return [*self._added, *self._of_settings]
+
+    def add(self, rule: FaultRule) -> ActiveRule:
+        """Add a rule before the others. Raises `errors.Conflict` if too many rules were added."""
+        if len(self._added) >= MOST_RULES:
+            raise errors.Conflict(f"There are already {MOST_RULES} fault rules. Remove some of them first.")
+        self._numbers += 1
+        added = ActiveRule(f"fault-{self._numbers}", rule)
+        self._added.insert(0, added)
+        return added
+
+    def remove(self, rule_id: str) -> None:
+        """Remove a rule that was added. Raises `errors.NotFound`."""
+        kept = [active for active in self._added if active.id != rule_id]
+        if len(kept) == len(self._added):
+            raise errors.NotFound(f"There is no fault rule {rule_id} that was added by a request.")
+        self._added = kept
+
+    def reset(self) -> int:
+        """Remove all rules that were added, and let the rules in the settings apply as often as at the start. Return
+        the number of removed rules.
+        """
+        removed, self._added = len(self._added), []
+        for active in self._of_settings:
+            active.applied = 0
+        return removed
+
+    def find(self, situation: Situation) -> ActiveRule | None:
+        """Return the rule that applies to a client now, and count that it applies; None if no rule applies."""
+        active = self.active
+        usable = [each for each in active if each.left != 0]
+        place = fault_rules.first([each.rule for each in usable], situation, draw=self._draw)
+        if place is None:
+            return None
+        usable[place].applied += 1
+        return usable[place]
