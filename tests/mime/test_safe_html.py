@@ -149,6 +149,13 @@ def test_a_misleading_link_shows_its_target_after_the_text():
     assert [link.text for link in safe.links] == ["bank.example"]
 
 
+@pytest.mark.parametrize("inner", ["<a href='https://bank.example/'></a>", "<a></a>", ""])
+def test_a_misleading_link_is_found_if_it_contains_another_link(inner):
+    safe = clean(f"<a href='https://evil.example/'><table><td>{inner}www.bank.example</td></table></a>")
+    assert ("www.bank.example", True) in [(link.text, link.is_misleading) for link in safe.links]
+    assert safe.html.endswith("</a><small> [leads to https://evil.example/]</small>")
+
+
 def test_a_link_without_a_target_is_only_text():
     safe = clean("<a name=x>y</a> <a href=javascript:x>z</a>")
     assert (safe.html, safe.links) == ("<a>y</a> <a>z</a>", ())

@@ -145,26 +145,32 @@ class _Filter:
 
 
 def _with_targets(html: str) -> tuple[str, tuple[Link, ...]]:
-    """Complete the links of serialised HTML, and return the HTML and the links."""
+    """Complete the links of serialised HTML, and return the HTML and the links, in the order of their ends.
+
+    A link can contain others: in a table, the parser does not end a link where the next one begins. The text of a link
+    includes the texts of the links in it.
+    """
     pieces: list[str] = []
     found: list[Link] = []
-    href: str | None = None
-    text: list[str] = []
+    opened: list[tuple[str | None, list[str]]] = []
     for piece in _SERIALISED_TAG.split(html):
         if piece.startswith("<a ") or piece == "<a>":
             start = _HREF.search(piece)
-            href, text = entities.unescape(start[1]) if start else None, []
+            href = entities.unescape(start[1]) if start else None
+            opened.append((href, []))
             pieces.append(_opened(href, _STYLE.search(piece)))
         elif piece == "</a>":
             pieces.append(piece)
+            href, text = opened.pop()
             if href is not None:
                 found.append(links.described(href, "".join(text)))
                 pieces.append(_warning(found[-1]))
-            href = None
         else:
             pieces.append(piece)
-            if href is not None and not piece.startswith("<"):
-                text.append(entities.unescape(piece))
+            if opened and not piece.startswith("<"):
+                shown = entities.unescape(piece)
+                for _, text in opened:
+                    text.append(shown)
     return "".join(pieces), tuple(found)
 
 
