@@ -125,7 +125,8 @@ FUZZED := from subject message-id report results bdat canonical json addresses
 fuzz: $(DEV) ## Fuzz the SMTP session and each parser (half an hour; SECONDS=600 for each parser; Linux, Python before 3.14)
 	@$(PATIENTLY) installing scripts/install.sh requirements/fuzz.txt
 	@$(BIN)/python fuzz/session.py -max_total_time=600 -max_len=1200 -timeout=20
-	@$(BIN)/python fuzz/headers.py -max_total_time=$(or $(SECONDS),120) -max_len=1200 -timeout=20
+	@for several in headers mail; do \
+		$(BIN)/python fuzz/$$several.py -max_total_time=$(or $(SECONDS),120) -max_len=1200 -timeout=20 || exit 1; done
 	@for parser in $(FUZZED); do echo "Fuzzing $$parser"; \
 		$(BIN)/python fuzz/parsers.py $$parser -max_total_time=$(or $(SECONDS),120) -max_len=1200 -timeout=20 || exit 1; done
 
