@@ -48,10 +48,10 @@ quick: $(DEV) ## Run the tests that need no process, no network and no database 
 
 test: $(DEV) $(JUDGES) ## Run the tests
 	@echo "Running the tests; this takes some minutes on a slow machine"
-	@$(BIN)/python -m pytest $(AT_ONCE) -m 'not slow and not browser'
+	@$(BIN)/python -m pytest $(AT_ONCE) --ignore tests/browser -m 'not slow'
 
 slow: $(DEV) $(JUDGES) ## Run the slow tests: other mail programs, other users, faults, time limits, asyncio, and the code blocks of the pages
-	@$(BIN)/python -m pytest $(AT_ONCE) -m slow
+	@$(BIN)/python -m pytest $(AT_ONCE) --ignore tests/browser -m slow
 
 browser: $(DEV) $(AXE) ## Test the console in Chromium (some minutes; Debian's package `chromium`; `ALL=yes`: all hostile mail)
 	@WAYPOST_ALL_MAIL=$(ALL) $(BIN)/python -m pytest --numprocesses 2 --dist loadscope -m browser -rs tests/browser

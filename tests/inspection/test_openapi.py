@@ -1,7 +1,6 @@
 """The OpenAPI description of the inspection API."""
 
 import pytest
-import schemathesis
 
 from waypost.app import inspection_schema as schema
 from waypost.inspection import openapi
@@ -13,19 +12,25 @@ def described():
     return openapi.description("/_waypost")
 
 
+def validate(description):
+    import schemathesis  # here, because the import takes half a second in each process that collects tests
+
+    schemathesis.openapi.from_dict(description).validate()
+
+
 def test_the_description_is_valid(described):
-    schemathesis.openapi.from_dict(described).validate()
+    validate(described)
 
 
 def test_an_invalid_description_is_found():
     with pytest.raises(Exception, match="summary"):
-        schemathesis.openapi.from_dict(
+        validate(
             {
                 "openapi": "3.1.0",
                 "info": {"title": "x", "version": "1"},
                 "paths": {"/x": {"get": {"summary": 5, "responses": {}}}},
             }
-        ).validate()
+        )
 
 
 def test_every_response_of_the_schema_is_described():

@@ -3,7 +3,7 @@
 import ast
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import waypost
 SOURCE = Path(waypost.__file__).parent
 SEARCHING = {"search", "sub", "subn", "split", "findall", "finditer"}
 ANCHORED = {"match", "fullmatch"}
+IMPORT = re.compile(r"^ *import re\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -36,20 +37,16 @@ def _all() -> Iterator[Expression]:
     for path in sorted(SOURCE.rglob("*.py")):
         name = ".".join(["waypost", *path.relative_to(SOURCE).with_suffix("").parts]).removesuffix(".__init__")
         source = path.read_text(encoding="utf-8")
-        if not re.search(r"\bre\b", source):  # parsing all modules would take a long time
-            continue
-        tree = ast.parse(source)
-        if any(
-            isinstance(node, ast.Import) and any(alias.name == "re" for alias in node.names) for node in ast.walk(tree)
-        ):
-            yield from _of_module(name, tree)
+        if IMPORT.search(source):  # parsing all modules would take a long time
+            yield from _of_module(name, ast.parse(source))
 
 
 def _of_module(module: str, tree: ast.Module) -> Iterator[Expression]:
-    used = _methods_by_name(tree)
+    nodes = list(ast.walk(tree))
+    used = _methods_by_name(nodes)
     named = {id(statement.value): _name(statement) for statement in tree.body if _name(statement)}
     inside = {id(node): _name(statement) for statement in tree.body if _name(statement) for node in ast.walk(statement)}
-    for node in ast.walk(tree):
+    for node in nodes:
         function = _function_of_re(node)
         if not function or not isinstance(node, ast.Call) or function in {"escape", "purge"}:
             continue
@@ -97,15 +94,15 @@ def _literal(call: ast.Call) -> "re.Pattern[Any] | None":
     return re.compile(source, flags)
 
 
-def _methods_by_name(tree: ast.Module) -> dict[str, set[str]]:
+def _methods_by_name(nodes: Sequence[ast.AST]) -> dict[str, set[str]]:
     """Return the methods that are called on each name. An empty string means that the name is used in another way."""
     used: dict[str, set[str]] = {}
     of_methods: dict[int, str] = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute):
             of_one = node.value.value if isinstance(node.value, ast.Subscript) else node.value  # an element of a table
             of_methods[id(of_one)] = node.attr
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
             used.setdefault(node.id, set()).add(of_methods.get(id(node), ""))
     return used
