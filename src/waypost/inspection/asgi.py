@@ -155,14 +155,14 @@ class _Pages:
         return JSONResponse(schema.Health(status="ok", version=waypost.__version__))
 
     async def ready(self, _: Request) -> Response:
-        """Respond with 200 if the store answers. A load balancer can use this page to find out whether the server can
-        accept calls and mail.
+        """Respond with 200 if the store takes writes. A load balancer can use this page to find out whether the server
+        can accept calls and mail. The write changes nothing.
 
         This page needs no credentials.
         """
         try:
             async with asyncio.timeout(READY_SECONDS):
-                await self._store.read(lambda tx: tx.has_instance_alias(""))
+                await self._store.write(lambda tx: tx.has_instance_alias(""))
         except TimeoutError as error:
             raise ports.StoreUnavailable(f"the store did not answer in {READY_SECONDS:g} s") from error
         return JSONResponse(schema.Ready(status="ready"))

@@ -10,9 +10,10 @@ from waypost.app import ports
 from waypost.app.mail import reading
 from waypost.domain import errors
 from waypost.inspection import guard, requests
+from waypost.mime.message import PICTURES
 from waypost.mime.reader import Reader
 
-_SHOWN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "text/plain"})
+_SHOWN = PICTURES | {"text/plain"}
 """The media types with which a part is sent. All others are sent as bytes, because a browser would run a page."""
 
 _INERT = {

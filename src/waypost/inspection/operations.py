@@ -80,7 +80,7 @@ def _object(required: tuple[str, ...] = (), **members: Schema) -> Schema:
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/health", "health", None, "Report that the server process runs"),
-    Operation("GET", "/ready", "ready", None, "Report whether the store answers"),
+    Operation("GET", "/ready", "ready", None, "Report whether the store takes writes"),
     Operation("GET", "/openapi.json", "openapi", None, "Describe this API"),
     Operation(
         "GET",

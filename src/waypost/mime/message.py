@@ -5,6 +5,9 @@ from dataclasses import dataclass
 PARTS_LIMIT = 500
 """The maximum number of parts that are listed."""
 
+PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "image/avif"})
+"""The media types of pictures that cannot contain scripts or references, so that a browser may show them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.patience import PATIENCE, wait_until
-from tests.kit.servers.running import waypost, waypost_process
+from tests.kit.servers.running import System, waypost, waypost_process
 from waypost import testing
 from waypost.testing import ServerDied
 
@@ -287,6 +287,19 @@ def test_root_does_not_follow_symbolic_links_in_the_directory_of_another_user(pl
         assert ended.returncode != 0
         assert f"{kept / name} is a link" in ended.stderr
         assert victim.read_text() == "precious"
+
+
+def test_a_server_whose_data_directory_was_deleted_is_not_ready(place):
+    server = testing.Server(place / "data")
+    server.start()
+    system = System(server)
+    try:
+        assert system.get("ready", key=()).status == 200
+        shutil.rmtree(place / "data")
+        assert [system.get(page, key=()).status for page in ("ready", "health")] == [503, 200]
+    finally:
+        system.connect.close()
+        server.kill()
 
 
 # The password of a database

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from waypost.app import ports
+from waypost.app.mail import reading
 from waypost.domain import errors, moments
 from waypost.domain.directory import addresses
 from waypost.domain.dsn import reports
@@ -119,9 +120,7 @@ def inbox(
 
 def message_details(tx: ports.ReadTx, account: str, message_id: str) -> MessageDetails:
     """Return everything that an account may see about a message. Raises `errors.NotFound`."""
-    message = tx.message(account, message_id)
-    if message is None:
-        raise errors.NotFound(f"No message {message_id} was delivered to account {account}.")
+    message = reading.find(tx, account, message_id)
     deliveries = tx.deliveries_of(account, message_id)
     theirs = {delivery.address.text for delivery in deliveries}
     events = [

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
-from waypost.app.mail import accept
+from waypost.app.mail import accept, reading
 from waypost.app.mail.deliveries import happened, tell
 from waypost.app.steps import Step
 from waypost.domain import errors
@@ -117,9 +117,7 @@ def forward_again(
     Raises `errors.NotFound` if the account does not have the message, and `errors.Conflict` if the message is in the
     inbox of no alias.
     """
-    message = tx.message(account, message_id)
-    if message is None:
-        raise errors.NotFound(f"No message {message_id} was delivered to account {account}.")
+    message = reading.find(tx, account, message_id)
     kept = [delivery for delivery in tx.deliveries_of(account, message_id) if delivery.kept]
     owners = tx.owners([delivery.address.key for delivery in kept]).found
     aliases = [delivery for delivery in kept if owners.get(delivery.address.key, (None, None))[1]]

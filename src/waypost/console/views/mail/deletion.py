@@ -5,11 +5,10 @@ from functools import partial
 from starlette.responses import Response
 
 from waypost.app import ports
-from waypost.app.mail import deleting
+from waypost.app.mail import deleting, reading
 from waypost.console.views.mail.rows import ways_of
 from waypost.console.views.mail.selection import id_in, selected
 from waypost.console.visits import Visit
-from waypost.domain import errors
 from waypost.domain.mail.delivery import Delivery, Status
 from waypost.domain.mail.messages import Message
 
@@ -47,7 +46,4 @@ async def delete(visit: Visit) -> Response:
 
 
 def _found(tx: ports.ReadTx, *, account: str, message_id: str) -> tuple[Message, list[Delivery]]:
-    message = tx.message(account, message_id)
-    if message is None:
-        raise errors.NotFound(f"No message {message_id} was delivered to account {account}.")
-    return message, tx.deliveries_of(account, message_id)
+    return reading.find(tx, account, message_id), tx.deliveries_of(account, message_id)

@@ -16,7 +16,7 @@ from waypost.domain import errors
 from waypost.domain.iam.actions import DELETE_MAIL, REDRIVE
 from waypost.domain.mail.delivery import Status
 from waypost.mime import cleaning
-from waypost.mime.message import CannotRead, MimeMessage, Part, SafeHtml
+from waypost.mime.message import PICTURES, CannotRead, MimeMessage, Part, SafeHtml
 from waypost.mime.reader import SIZE_LIMIT, Reader
 
 TABS = {"text": "Text", "html": "HTML", "headers": "Headers", "source": "Source"}
@@ -24,9 +24,6 @@ TABS = {"text": "Text", "html": "HTML", "headers": "Headers", "source": "Source"
 
 SOURCE_SHOWN = 200_000
 """How many bytes of the source a page shows. The download has all."""
-
-_RASTER = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "image/avif"})
-"""The media types of pictures that cannot contain scripts or references."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +163,7 @@ async def show(visit: Visit) -> Response:
 
 def is_raster(content_type: str) -> bool:
     """Return whether a media type is of a picture that is safe to show."""
-    return content_type in _RASTER
+    return content_type in PICTURES
 
 
 def _stored(tx: ports.ReadTx, account: str, message_id: str) -> Opened:
