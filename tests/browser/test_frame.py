@@ -90,7 +90,7 @@ def test_the_help_opens_and_closes_with_keys(window):
     expect(dialog).to_contain_text("Next and previous row")
     window.page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
-    window.page.get_by_role("button", name="Keyboard").click()
+    window.page.get_by_role("button", name="Help").click()
     expect(dialog).to_be_visible()
     dialog.get_by_role("button", name="Close").press("Enter")
     expect(dialog).to_be_hidden()

@@ -109,6 +109,7 @@ def test_a_message_is_read_with_its_attachment_and_its_trace(window, system, nam
     expect(message).to_contain_text(f"{alias} → {primary}")
     message.get_by_role("link", name="HTML").click()
     expect(page.frame_locator("iframe").get_by_text("Good morning in HTML.")).to_be_visible()
+    expect(page.get_by_role("region", name="Trace")).to_be_in_viewport(ratio=1)
     message.get_by_role("link", name="Headers").click()
     expect(message.get_by_role("row", name=re.compile("^Subject"))).to_contain_text(name)
     message.get_by_role("link", name="Source").click()

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.kit.patience import PATIENCE, wait_until
+from waypost.console import rendering
+from waypost.console.views.mail import sidebar
 
 OTHER = "111111111111"
 KINDS = ["All mail", "Direct", "Forwarded", "Notices", "Refused", "Waiting", "Dead letters"]
@@ -52,9 +54,23 @@ def test_a_message_to_an_alias_is_one_row_with_an_arrow(console):
     message_id = console.system.deliver(mail(), alias)
     page = console.browser.get("/mail")
     assert ids(page).count(message_id) == 1
-    assert f"{alias} → {primary} ✓ forwarded" in page.text
+    assert f'title="{alias} → {primary}"' in page.html
+    assert f"{alias.partition('@')[0]}@ → {primary} ✓ forwarded" in page.text
     assert ids(console.browser.get("/mail", address=primary)) == [message_id]
     assert ids(console.browser.get("/mail", address=alias)) == [message_id]
+
+
+@pytest.mark.parametrize(
+    ("way", "short"),
+    [
+        ("help@x.example → desk@x.example", "help@ → desk@x.example"),
+        ("help@x.example → desk@y.x.example", "help@x.example → desk@y.x.example"),
+        ("help@x.example → desk@yx.example", "help@x.example → desk@yx.example"),
+        ("desk@x.example", "desk@x.example"),
+    ],
+)
+def test_a_way_has_its_domain_once(way, short):
+    assert rendering.short_way(way) == short
 
 
 def test_the_null_sender_and_an_empty_subject_have_words(console):
@@ -95,6 +111,7 @@ def test_refused_mail_is_listed_with_the_reply(console):
     )
     assert "✕ refused" in page.text
     assert "5.1.1" in page.text
+    assert re.search(r'>Refused <span class="count">\d+\+?</span>', page.html)
     assert console.browser.get("/mail", **{"is": "refused", "after": "ab"}).status == 400
 
 
@@ -118,6 +135,11 @@ def test_a_message_to_many_addresses_is_one_row(console):
     page = console.browser.get("/mail")
     assert ids(page)[0] == message_id
     assert "+3" in page.text
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, ""), (7, "7"), (99, "99"), (100, "99+")])
+def test_counts_of_kinds_are_bounded(count, words):
+    assert sidebar.count_in_words(count) == words
 
 
 @pytest.mark.parametrize("name", ["is", "address", "after"])

@@ -2,10 +2,12 @@
 
 import html
 import re
+from datetime import timedelta
 
 import pytest
 
 from tests.console.test_mail import HOSTILE, ids, mail
+from waypost.console.views.mail import timeline
 
 ALTERNATIVE = b"""From: =?utf-8?q?Ann_M=C3=BCller?= <ann@shop.example>
 To: support@example.com
@@ -154,6 +156,38 @@ def test_the_trace_is_a_list_of_points_in_order(console):
     text = html.unescape(re.sub(r"<[^>]+>", "", timeline))
     assert primary in text
     assert f"{alias} is an alias of {primary}" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-1, "+0 ms"),
+        (0.0129, "+12 ms"),
+        (1, "+1 s"),
+        (59.99, "+59 s"),
+        (60, "+1 min"),
+        (305, "+5 min 5 s"),
+        (3600, "+1 h"),
+        (3605, "+1 h"),
+        (90_000, "+1 d 1 h"),
+    ],
+)
+def test_the_trace_says_how_long_after_the_acceptance_an_event_was(seconds, words):
+    assert timeline.elapsed(timedelta(seconds=seconds)) == words
+
+
+def test_a_long_text_is_cut_until_the_reader_asks_for_all(console):
+    message_id = console.system.deliver(mail(text="0123456789\r\n" * 15_000 + "the end"), console.system.new_address())
+    page = console.browser.get(f"/mail/{message_id}")
+    assert len(page.octets) < 150_000
+    assert "the end" not in page.text
+    link = re.search(r'href="([^"]+)">Show all 165\u202f00\d characters</a>', page.html)[1]
+    whole = console.browser.get(html.unescape(link))
+    assert "the end" in whole.text
+    assert "Show all" not in whole.text
+    source = console.browser.get(f"/mail/{message_id}", view="source")
+    assert len(source.octets) < 150_000
+    assert f'<a href="/console/mail/{message_id}/raw" download>Download all' in source.html
 
 
 def test_an_unknown_message_is_not_found(console):

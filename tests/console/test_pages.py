@@ -52,4 +52,15 @@ def test_an_unknown_page_is_an_error_page(console):
     page = console.browser.get("/nothing")
     assert page.status == 404
     assert "This page does not exist." in page.text
+    assert 'aria-label="Pages"' in page.html
+
+
+def test_a_url_that_only_takes_a_form_says_so(console):
     assert console.browser.post("/keys").status == 405
+    page = console.browser.get("/theme")
+    assert page.status == 405
+    assert "This URL only takes a form." in page.text
+    assert 'aria-label="Pages"' in page.html
+    visitor = console.new_browser().get("/theme")
+    assert visitor.status == 405
+    assert 'aria-label="Pages"' not in visitor.html

@@ -31,7 +31,7 @@ from waypost.console.views import (
     signing_in,
     theme,
 )
-from waypost.console.views.mail import actions, contents, deletion, events, listing, message
+from waypost.console.views.mail import actions, contents, deletion, events, finding, listing, message
 from waypost.console.visits import Visit
 from waypost.domain.iam.actions import (
     CHANGE_ROUTES,
@@ -95,11 +95,15 @@ VIEWS = (
 )
 """The table of views. The header shows the labels in this order."""
 
+ONLY_A_FORM = "This URL only takes a form. Open the page with the form, and send it again."
+"""The answer to a browser that opens the URL to which a page sends a form."""
+
 
 def application(parts: Parts) -> Starlette:
     """Return the console as an ASGI application, for the paths under `/console/`."""
     static = Static()
-    pages = Pages(navigation=[(view.label, view.path) for view in VIEWS if view.label], static=static.urls())
+    navigation = [(view.label, view.path) for view in VIEWS if view.label]
+    pages = Pages(navigation=navigation, operators=finding.OPERATORS, static=static.urls())
     sessions = Sessions(parts)
     guard = Guard(parts, pages, sessions)
     signing = signing_in.SignIn(guard)
@@ -154,8 +158,10 @@ def _error(guard: Guard) -> Callable[[Request, Exception], Awaitable[Response]]:
     """Return the handler for the errors of Starlette itself, such as a method that a path does not have."""
 
     async def answer(request: Request, error: Exception) -> Response:
-        async def refuse(_: Request) -> Response:
-            raise error
+        refusal = HTTPException(405, ONLY_A_FORM) if getattr(error, "status_code", 0) == 405 else error
+
+        async def refuse(of: Request) -> Response:
+            return await guard.refusal(of, refusal)
 
         return await guard.open(refuse)(request)
 

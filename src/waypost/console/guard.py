@@ -95,8 +95,7 @@ class Guard:
             if found is None:
                 return self._to_sign_in(request)
             await self.parts.notes.renew()
-            token = csrf.token(self.parts.form_key, bound_to=found.session_id)
-            visit = Visit(request, self.parts, self.pages, key=found.key, csrf_token=token)
+            visit = self._visit(request, found)
             response = await self._shown(view, visit, found)
             event_streams.end_when_refused(response, partial(self._is_still_allowed, view, request))
             if found.new_token:
@@ -149,6 +148,18 @@ class Guard:
             raise
         except Exception as error:  # noqa: BLE001 - every exception becomes a page
             return self.error_page(visit.request, error, visit)
+
+    async def refusal(self, request: Request, error: Exception) -> Response:
+        """Return the page for an exception outside of the views. A person who has signed in sees the navigation."""
+        found = await self.sessions.find(request.cookies.get(cookies.SESSION, ""))
+        response = self.error_page(request, error, self._visit(request, found) if found else None)
+        if found and found.new_token:
+            cookies.put(response, cookies.SESSION, found.new_token)
+        return response
+
+    def _visit(self, request: Request, found: SignedIn) -> Visit:
+        token = csrf.token(self.parts.form_key, bound_to=found.session_id)
+        return Visit(request, self.parts, self.pages, key=found.key, csrf_token=token)
 
     def error_page(self, request: Request, error: Exception, visit: Visit | None = None) -> Response:
         """Return the page for an exception. For an internal error, it has only the id of the incident."""

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -24,9 +24,15 @@ _UNITS = ("bytes", "KB", "MB", "GB", "TB")
 class Pages:
     """The templates of the console."""
 
-    def __init__(self, *, navigation: Iterable[tuple[str, str]], static: Mapping[str, str]) -> None:
-        """`navigation` has the label and the path of each link in the header. `static` has the URL of each file in
-        `static/`, by the name of the file.
+    def __init__(
+        self,
+        *,
+        navigation: Iterable[tuple[str, str]],
+        operators: Iterable[tuple[str, str]],
+        static: Mapping[str, str],
+    ) -> None:
+        """`navigation` has the label and the path of each link in the header. `operators` has examples of queries of
+        the search box, each with what it finds. `static` has the URL of each file in `static/`, by its name.
         """
         self._environment = Environment(
             loader=PackageLoader("waypost.console"),
@@ -37,9 +43,20 @@ class Pages:
             auto_reload=False,
         )
         self._environment.filters.update(
-            moment=moment, number=number, size=size, address=address, mono=mono, plural=plural
+            moment=moment,
+            exact=exact,
+            utc=utc,
+            number=number,
+            size=size,
+            address=address,
+            address_apart=address_apart,
+            short_way=short_way,
+            mono=mono,
+            plural=plural,
         )
-        self._environment.globals.update(navigation=list(navigation), static=static, prefix=PREFIX)
+        self._environment.globals.update(
+            navigation=list(navigation), operators=list(operators), static=static, prefix=PREFIX
+        )
 
     def render(self, template: str, *, request: Request, csrf_token: str = "", notice: str = "", **values: Any) -> str:
         """Return the HTML of a template. `values` are its variables.
@@ -68,10 +85,23 @@ def moment(at: datetime | None) -> Markup:
     """Return a time as `<time>`, in UTC. The script of the console makes it relative, in the person's time zone."""
     if at is None:
         return Markup("–")
-    at = at.astimezone(UTC)
-    return Markup('<time datetime="{}" title="{:%Y-%m-%d %H:%M:%S} UTC">{:%Y-%m-%d %H:%M} UTC</time>').format(
-        moments.iso8601(at), at, at
+    return Markup('<time datetime="{}" title="{}">{:%Y-%m-%d %H:%M} UTC</time>').format(
+        moments.iso8601(at), utc(at), at.astimezone(UTC)
     )
+
+
+def exact(at: datetime, show: Literal["all", "time"] = "all") -> Markup:
+    """Return a time as `moment` does. The script shows it with its seconds, in the person's time zone, and with its
+    date if `show` is `all`.
+    """
+    return Markup('<time datetime="{}" title="{}" data-exact="{}">{}</time>').format(
+        moments.iso8601(at), utc(at), show, utc(at)
+    )
+
+
+def utc(at: datetime) -> str:
+    """Return a time in UTC with its seconds, such as `2026-11-24 09:59:01 UTC`."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def number(value: int) -> str:
@@ -93,6 +123,21 @@ def address(text: str) -> Markup:
     """Return an email address in monospace, which may be broken after its `@`."""
     local, at, domain = text.rpartition("@")
     return Markup('<span class="mono">{}{}<wbr>{}</span>').format(local, at, domain)
+
+
+def address_apart(text: str) -> Markup:
+    """Return an email address whose domain stands back, so that the local part is read first in a narrow column."""
+    local, at, domain = text.rpartition("@")
+    return Markup('{}{}<span class="soft">{}</span>').format(local, at, domain)
+
+
+def short_way(way: str) -> str:
+    """Return the way of a message, such as `help@x.example → desk@x.example`, with the domain only once if both
+    addresses have it.
+    """
+    alias, arrow, primary = way.partition(" → ")
+    local, _, domain = alias.rpartition("@")
+    return f"{local}@ → {primary}" if arrow and primary.endswith(f"@{domain}") else way
 
 
 def mono(text: str) -> Markup:

@@ -18,7 +18,7 @@
   function tellTimes(from = document) {
     for (const time of all("time[datetime]", from)) {
       const date = new Date(time.dateTime);
-      const text = "exact" in time.dataset ? date.toLocaleString() : words(date);
+      const text = { time: date.toLocaleTimeString(), all: date.toLocaleString() }[time.dataset.exact] || words(date);
       if (time.textContent !== text) time.textContent = text;
     }
   }
@@ -39,9 +39,8 @@
     for (const element of all("[data-copy]:not(button, .has-copy)", from)) {
       element.classList.add("has-copy");
       const text = element.dataset.copy || element.textContent;
-      const about = { type: "button", className: "icon", title: "Copy", ariaLabel: `Copy ${text}` };
+      const about = { type: "button", className: "copy", textContent: "Copy", ariaLabel: `Copy ${text.slice(0, 60)}` };
       const button = Object.assign(document.createElement("button"), about);
-      button.append($("#copy-sign").content.cloneNode(true));
       button.dataset.copy = text;
       element.after(button);
     }
@@ -179,7 +178,7 @@
       if (form.matches("[data-theme-switch]")) {
         event.preventDefault();
         switchTheme(form);
-      } else if (form.dataset.ask && !confirm(form.dataset.ask)) event.preventDefault();
+      }
     });
     document.addEventListener("htmx:load", (event) => prepare(event.target));
     document.addEventListener("htmx:sendError", () => toast("The server does not answer.", true));

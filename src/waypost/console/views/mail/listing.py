@@ -47,7 +47,7 @@ async def show(visit: Visit) -> Response:
     selection = selected(visit.query)
 
     def found(tx: ports.ReadTx) -> tuple[Listed, Sidebar]:
-        return read(tx, visit=visit, selection=selection), sidebar.read(tx, visit.account, visit.parts.mail_clock())
+        return read(tx, visit=visit, selection=selection), sidebar.read(tx, visit)
 
     listed, beside = await visit.long_read(found, what="the mail")
     return visit.page("mail.html", **variables(selection, listed, beside), opened=None, done=done(visit))
@@ -88,7 +88,10 @@ def variables(selection: Selection, listed: Listed, beside: Sidebar, *, chosen: 
     found = listed.rows
     return {
         "selection": selection,
-        "kinds": [(label, selection.of_kind(kind), beside.kinds.get(kind)) for kind, label in KINDS.items()],
+        "kinds": [
+            (label, selection.of_kind(kind), sidebar.count_in_words(beside.kinds.get(kind, 0)))
+            for kind, label in KINDS.items()
+        ],
         "addresses": [
             (one.address, selection.of_address(one.address), one.count, one.is_primary)
             for one in sidebar.with_address(beside.addresses, selection.address)
@@ -100,7 +103,6 @@ def variables(selection: Selection, listed: Listed, beside: Sidebar, *, chosen: 
         "chosen": chosen,
         "indexed_until": listed.indexed_until,
         "wrong": listed.wrong,
-        "operators": finding.OPERATORS,
     }
 
 

@@ -1,6 +1,6 @@
 """The view of one message: its text, HTML, header or source, its attachments, and its trace."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.responses import Response
@@ -22,7 +22,10 @@ from waypost.mime.reader import SIZE_LIMIT, Reader
 TABS = {"text": "Text", "html": "HTML", "headers": "Headers", "source": "Source"}
 """The labels of the tabs, by the value of `view` in the URL."""
 
-SOURCE_SHOWN = 200_000
+TEXT_SHOWN = 100_000
+"""How many characters of the text a page shows until the person asks for all. Browsers need seconds for more."""
+
+SOURCE_SHOWN = 100_000
 """How many bytes of the source a page shows. The download has all."""
 
 
@@ -45,6 +48,8 @@ class Opened:
     """The tab that is shown."""
     shows_remote: bool = False
     """Whether pictures from other servers are shown."""
+    shows_all: bool = False
+    """Whether the whole text is shown, however long it is."""
 
     @property
     def id(self) -> str:
@@ -112,6 +117,17 @@ class Opened:
         return [part for part in self.mime.parts if part.is_attachment] if self.mime else []
 
     @property
+    def text(self) -> str:
+        """The text, or as much of it as a browser shows at once."""
+        text = self.mime.text if self.mime else ""
+        return text[:TEXT_SHOWN] if self.is_text_cut else text
+
+    @property
+    def is_text_cut(self) -> bool:
+        """Whether the text is longer than the page shows."""
+        return self.mime is not None and len(self.mime.text) > TEXT_SHOWN and not self.shows_all
+
+    @property
     def source(self) -> str:
         """The beginning of the source."""
         return cleaning.text(self.contents.raw[:SOURCE_SHOWN].decode("utf-8", "replace")) if self.contents else ""
@@ -145,12 +161,10 @@ async def show(visit: Visit) -> Response:
         opened = _stored(tx, visit.account, message_id)
         if visit.is_fragment:
             return opened, listing.Listed(), Sidebar()
-        beside = sidebar.read(tx, visit.account, visit.parts.mail_clock())
-        return opened, listing.read(tx, visit=visit, selection=selection), beside
+        return opened, listing.read(tx, visit=visit, selection=selection), sidebar.read(tx, visit)
 
     stored, listed, beside = await visit.long_read(found, what="the message")
-    view = visit.query.get("view", "")
-    opened = await _opened(visit.parts.reader, stored, view=view, shows_remote=visit.query.get("remote") == "1")
+    opened = await _opened(visit.parts.reader, stored, visit.query)
     return visit.page(
         "message_fragment.html" if visit.is_fragment else "mail.html",
         **listing.variables(selection, listed, beside, chosen=message_id),
@@ -174,11 +188,12 @@ def _stored(tx: ports.ReadTx, account: str, message_id: str) -> Opened:
         return Opened(details=details, contents=None, missing=error.message)
 
 
-async def _opened(reader: Reader, stored: Opened, *, view: str, shows_remote: bool) -> Opened:
-    """Return a message with what its MIME structure has, as far as it can be read."""
+async def _opened(reader: Reader, stored: Opened, query: Mapping[str, str]) -> Opened:
+    """Return a message with what its MIME structure has, as far as it can be read, for the view in the URL."""
     if stored.contents is None:
         return stored
     raw = stored.contents.raw
+    view, shows_remote = query.get("view", ""), query.get("remote") == "1"
     try:
         mime = await reader.read(raw)
         if view not in TABS or (view == "html" and mime.html_part is None):
@@ -199,4 +214,5 @@ async def _opened(reader: Reader, stored: Opened, *, view: str, shows_remote: bo
         unreadable=unreadable,
         view=view,
         shows_remote=shows_remote,
+        shows_all=query.get("all") == "1",
     )

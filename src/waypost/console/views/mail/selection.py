@@ -11,7 +11,7 @@ from waypost.domain.directory import addresses
 from waypost.domain.mail.delivery import Reason, Status
 from waypost.domain.mail.mail_filter import MailFilter
 
-REFUSED = "refused"
+REFUSED, WAITING, DEAD = "refused", "waiting", "dead"
 
 KINDS = {
     "": "All mail",
@@ -19,13 +19,13 @@ KINDS = {
     "forwarded": "Forwarded",
     "notice": "Notices",
     REFUSED: "Refused",
-    "waiting": "Waiting",
-    "dead": "Dead letters",
+    WAITING: "Waiting",
+    DEAD: "Dead letters",
 }
 """The labels of the kinds of mail that a list can show, by the value of `is` in the URL."""
 
 _REASONS = {"direct": Reason.DIRECT, "forwarded": Reason.FORWARDED, "notice": Reason.NOTICE}
-_STATUSES: dict[str, Literal[Status.QUEUED, Status.DEAD]] = {"waiting": Status.QUEUED, "dead": Status.DEAD}
+_STATUSES: dict[str, Literal[Status.QUEUED, Status.DEAD]] = {WAITING: Status.QUEUED, DEAD: Status.DEAD}
 _CURSOR = re.compile(r"[0-9a-f.-]{1,80}")
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SEARCH_LIMIT = 1_001

@@ -1,12 +1,15 @@
-"""The first column of the page: the number of waiting deliveries and dead letters, and the busiest email addresses."""
+"""The first column of the page: the counts of refused, waiting and dead mail, and the busiest email addresses."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from waypost.app import ports
-from waypost.console.views import queue
+from waypost.app.mail import mailbox
+from waypost.app.queue import waiting
+from waypost.console.views.mail.selection import DEAD, REFUSED, WAITING
+from waypost.console.visits import Visit
 from waypost.domain.directory.addresses import Address
 
 ADDRESSES = 20
@@ -17,6 +20,9 @@ WAYS_READ = 100
 
 COUNTED = timedelta(hours=23)
 """The time for which deliveries are counted, before the current hour."""
+
+COUNTED_UP_TO = 100
+"""The number at which a count of a kind ends. The page then shows one less, and a plus sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +41,40 @@ class Sidebar:
     """What the column shows."""
 
     kinds: Mapping[str, int] = field(default_factory=dict)
-    """The number of deliveries of some kinds, by the value of `is` in a URL."""
+    """The number of refusals and of deliveries of some kinds, by the value of `is` in a URL."""
     addresses: Sequence[Busy] = ()
 
 
-def read(tx: ports.ReadTx, account: str, now: datetime) -> Sidebar:
-    """Return the column for an account."""
-    totals = queue.totals(tx, account)
-    flows = tx.mail_flows(account, since=now - COUNTED, limit=WAYS_READ)
-    return Sidebar({"waiting": totals.waiting, "dead": totals.dead}, busiest(flows))
+def read(tx: ports.ReadTx, visit: Visit) -> Sidebar:
+    """Return the column for the account of a person."""
+    now = visit.parts.mail_clock()
+    flows = tx.mail_flows(visit.account, since=now - COUNTED, limit=WAYS_READ)
+    refused = mailbox.refusals(
+        tx,
+        visit.account,
+        servers_owner=visit.parts.deployment.owner,
+        since=now - visit.parts.refusal_retention,
+        after=None,
+        limit=COUNTED_UP_TO,
+    )
+    dead = tx.count_dead_letters(visit.account, address_key=None, since=None, up_to=COUNTED_UP_TO)
+    kinds = {REFUSED: len(refused.refusals), WAITING: _waiting(tx, visit.account), DEAD: dead}
+    return Sidebar(kinds, busiest(flows))
+
+
+def _waiting(tx: ports.ReadTx, account: str) -> int:
+    """Return the number of waiting deliveries of an account, at most `COUNTED_UP_TO`."""
+    count = 0
+    for one in tx.destinations_of(account, limit=waiting.SUMMED_UP):
+        count += tx.count_queued(account, one.destination, up_to=COUNTED_UP_TO - count)
+        if count >= COUNTED_UP_TO:
+            break
+    return count
+
+
+def count_in_words(count: int) -> str:
+    """Return the count of a kind as the page shows it: nothing for none, and `99+` if the count ended early."""
+    return f"{COUNTED_UP_TO - 1}+" if count >= COUNTED_UP_TO else str(count or "")
 
 
 def busiest(flows: Sequence[ports.Flow]) -> list[Busy]:

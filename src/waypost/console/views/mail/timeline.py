@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from waypost.domain.mail import trace_events
 from waypost.domain.mail.delivery import Delivery, Status
@@ -31,6 +31,8 @@ class Point:
     at: datetime | None
     """The time of the event; None if it has not happened yet."""
     label: str
+    after: str
+    """The time since the first event, such as `+3 s`; empty if the event has not happened yet."""
     address: str
     """The email address that the event is about; empty if it is about the whole message."""
     destination: str
@@ -44,18 +46,38 @@ class Point:
 
 def points(events: Sequence[TraceEvent], deliveries: Sequence[Delivery]) -> list[Point]:
     """Return the points of a trace in order of time, and then a point for each delivery that still waits."""
-    found = [_point(event) for event in events[:POINTS]]
+    found = [_point(event, since=events[0].at) for event in events[:POINTS]]
     waiting = [one for one in deliveries if one.status is Status.QUEUED]
-    return found + [Point(None, "next attempt", one.address.text, "", "", (), "open") for one in waiting[:POINTS]]
+    return found + [Point(None, "next attempt", "", one.address.text, "", "", (), "open") for one in waiting[:POINTS]]
 
 
-def _point(event: TraceEvent) -> Point:
+def elapsed(duration: timedelta) -> str:
+    """Return a duration in words, with its two largest units, such as `+1 h 5 min`."""
+    milliseconds = max(0, duration // timedelta(milliseconds=1))
+    if milliseconds < 1000:
+        return f"+{milliseconds} ms"
+    seconds = milliseconds // 1000
+    parts = [(seconds // 86_400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")]
+    largest = next(place for place, (count, _) in enumerate(parts) if count)
+    return "+" + " ".join(f"{count} {unit}" for count, unit in parts[largest : largest + 2] if count)
+
+
+def _point(event: TraceEvent, *, since: datetime) -> Point:
     detail = without_secrets_of_url(event.detail)
     members = trace_events.members(detail)
     said = str(members.get("reply") or members.get("trouble") or "")
     facts = tuple((name, str(value)) for name, value in members.items() if name not in {"address", "reply"})
     label = "in the inbox" if isinstance(detail, DeliveredEvent) and detail.attempt is None else detail.kind
-    return Point(event.at, label, address_of(detail), str(members.get("destination", "")), said, facts, _colour(detail))
+    return Point(
+        event.at,
+        label,
+        elapsed(event.at - since),
+        address_of(detail),
+        str(members.get("destination", "")),
+        said,
+        facts,
+        _colour(detail),
+    )
 
 
 def _colour(detail: TraceDetail) -> str:
