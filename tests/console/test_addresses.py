@@ -6,6 +6,7 @@ The browser of these tests has no scripts, so all of these pages work without th
 import html
 import re
 from functools import partial
+from urllib.parse import quote
 
 import pytest
 
@@ -36,7 +37,31 @@ def test_the_list_draws_the_path_of_an_alias(place):
     place.associate(primary, alias)
     text = place.list().text
     assert f"{place.address('support')} ──▶ {place.address('desk')} ──▶ inbox" in text
+    assert f"{place.address('desk')} ◀── {place.address('support')} ──▶ inbox" in text
+    assert text.count(place.address("support")) == text.count(place.address("desk")) == 2  # once in each row
     assert "2 addresses" in text
+
+
+def test_the_page_of_an_address_has_the_newest_mail_of_its_inbox(place):
+    own = place.create("desk")
+    assert "No mail yet." in place.get(own).text
+    for number in range(7):
+        place.console.system.deliver(f"Subject: Order {number}\r\n\r\nx\r\n".encode(), place.address("desk"))
+    page = place.get(own)
+    assert re.findall("Order [0-9]", page.text) == [f"Order {number}" for number in (6, 5, 4, 3, 2)]
+    assert f'/console/mail?address={quote(place.address("desk"))}">Open its inbox' in page.html
+
+
+def test_a_link_that_was_removed_is_made_again(place):
+    primary, alias = place.create("desk"), place.create("support")
+    place.associate(primary, alias)
+    place.get(primary)
+    page = place.follow(place.post(primary, "disassociate", {"alias": alias}))
+    assert "Undo: make the link again" in page.text
+    assert f'action="/console{place.path(primary, "associate")}"' in page.html
+    page = place.follow(place.post(primary, "associate", {"alias": alias}))
+    assert "AssociateEmailAddressAlias" in page.text
+    assert "Undo" not in page.text
 
 
 def test_the_path_shows_the_route_without_its_secrets(place):

@@ -1,5 +1,6 @@
 """The map: the drawing from values to SVG, and its page."""
 
+import html
 import itertools
 import re
 import xml.etree.ElementTree as ET
@@ -35,6 +36,39 @@ def test_each_node_is_drawn_once_and_chains_are_connected():
     assert labels(svg) == {label for one in chains for label in one.labels if label}
     assert len(elements(svg, "line")) == 5
     assert {line.get("stroke-width") for line in elements(svg, "line")} == {"1.5"}
+
+
+@pytest.mark.parametrize(
+    ("label", "lines"),
+    [
+        ("desk@example.com", ["desk@example.com"]),
+        ("a" * 20 + "@" + "b" * 11, ["a" * 20 + "@" + "b" * 11]),
+        ("a" * 20 + "@" + "b" * 12, ["a" * 20, "@" + "b" * 12]),
+        ("a" * 40 + "@shop.example (own copy)", ["a" * 15 + "…" + "a" * 16, "@shop.example (own copy)"]),
+        ("smtp://mx.west.ledger.example:2525/x", ["smtp://mx.west.ledger.example:25", "25/x"]),
+        ("maildir:" + "/x" * 60, ["maildir:" + "/x" * 11 + "/", "x/x/x/x/x/x/x/x…" + "/x" * 8]),
+    ],
+)
+def test_a_long_label_has_two_lines_and_loses_its_middle_at_last(label, lines):
+    assert map_drawing.lines(label) == lines
+    assert max(map(len, lines)) <= 32
+
+
+def test_a_node_is_as_wide_as_its_column_needs_and_has_its_whole_label_as_its_name():
+    label = f"{'long.' * 12}@x.example"
+    svg = map_drawing.drawing([Chain("", label, "*", "inbox"), Chain("", "b@x.example", "*", "inbox")], links={})
+    primaries, routes = ({float(box.get("width")) for box in group} for group in by_column(svg))
+    assert primaries == {round(32 * 7.3) + 16}
+    assert routes == {110}
+    (node,) = [node for node in elements(svg, "g") if node.find("{*}title").text == label]
+    assert node.get("role") == "img"
+    assert [text.text for text in node.iter("{http://www.w3.org/2000/svg}text")] == map_drawing.lines(label)
+
+
+def by_column(svg):
+    """Return the boxes of the column of primaries, and those of the column of routes."""
+    lefts = sorted({float(box.get("x")) for box in elements(svg, "rect")})
+    return [[box for box in elements(svg, "rect") if float(box.get("x")) == left] for left in lefts[:2]]
 
 
 def test_connectors_are_as_wide_as_their_volume():
@@ -137,6 +171,34 @@ def test_the_volumes_of_the_last_day_are_on_the_map_and_on_the_page_of_an_addres
     assert f"– {place.address('desk')} no route inbox 1" in table
 
 
+def test_the_map_of_a_domain_has_pages_with_the_linked_addresses_first(place):
+    domain = f"{place.tail}.example"
+    made = {
+        name: place.connect.create_email_address(InstanceId=place.instance_id, EmailAddress=f"{name}@{domain}")
+        for name in [f"a{number:02}" for number in range(25)] + ["y", "z"]
+    }
+    place.associate(made["y"]["EmailAddressId"], made["z"]["EmailAddressId"])
+    browser = place.console.browser
+    page = browser.get("/map", domain=domain)
+    assert "1 to 25 of 27 addresses" in page.text
+    assert {f"z@{domain}", f"y@{domain}", f"a22@{domain}"} <= labels(drawing_of(page))
+    assert f"a23@{domain}" not in page.text.replace("@ ", "@")
+    assert len(page.octets) < 40_000
+    following = browser.get(html.unescape(re.search(r'href="([^"]+)">Next 25<', page.html)[1]))
+    assert "26 to 27 of 27 addresses" in following.text
+    assert {f"a23@{domain}", f"a24@{domain}"} <= labels(drawing_of(following))
+    assert "Previous 25" in following.text
+    found = browser.get("/map", domain=domain, find="a24")
+    assert "1 address" in found.text
+    assert "Next 25" not in found.text
+    assert "No such address" in browser.get("/map", domain=domain, find="nobody").text
+    assert browser.get("/map", domain=domain, **{"from": "x"}).status == 200
+
+
+def drawing_of(page):
+    return re.search(r"<svg class=\"map\".*?</svg>", page.html, re.DOTALL)[0]
+
+
 def test_the_page_has_a_drawing_and_the_same_paths_as_a_table(console):
     key, _ = console.new_key(account="333333333333")
     browser = console.signed_in(key.id, key.secret)
@@ -155,7 +217,7 @@ def test_the_page_has_a_drawing_and_the_same_paths_as_a_table(console):
     page = browser.get("/map", find="support")
     assert page.status == 200
     assert "3 addresses; 1 path with “support”" in page.text
-    svg = re.search(r"<svg class=\"map\".*?</svg>", page.html, re.DOTALL)[0]
+    svg = drawing_of(page)
     assert {"desk@map.example", "support@map.example", "info@map.example"} <= labels(svg)
     assert f"/console/addresses/{connect.meta.region_name}/{instance}/{ids['desk']}" in page.html
     table = page.html[page.html.index("<tbody>") :]

@@ -1,17 +1,19 @@
 """Plots as SVG: the sizes of bars, the labels, and text that is escaped."""
 
 import xml.etree.ElementTree as ET
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from waypost.console import plots
 from waypost.console.plots import Series
 
-LABELS = [f"12:{minute:02}" for minute in range(60)]
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+TIMES = [NOON + timedelta(minutes=minute) for minute in range(60)]
 
 
 def stacked(*series, title="Mail"):
-    return ET.fromstring(plots.stacked(title, LABELS, series, label_every=10))
+    return ET.fromstring(plots.stacked(title, TIMES, series, label_every=10))
 
 
 def test_bars_of_several_series_are_stacked():
@@ -21,7 +23,7 @@ def test_bars_of_several_series_are_stacked():
     assert {float(bar.get("height")) for bar in (green, red)} == {half}
     assert float(red.get("y")) == plots.TOP
     assert float(green.get("y")) == plots.TOP + half
-    assert [title.text for title in svg.iter("title")] == ["12:59: 2 delivered, 2 refused"]
+    assert [title.text for title in svg.iter("title")] == ["12:59 UTC: 2 delivered, 2 refused"]
 
 
 def test_a_plot_without_values_has_axes_and_labels_alone():
@@ -31,11 +33,11 @@ def test_a_plot_without_values_has_axes_and_labels_alone():
 
 
 def test_text_in_a_plot_is_escaped():
-    assert "<b>" not in plots.stacked("<b>", ['"<b>'], [Series("<b>", "fill-red", [1])], label_every=1)
+    assert "<b>" not in plots.stacked("<b>", [NOON], [Series("<b>", "fill-red", [1])], label_every=1)
     assert "<b>" not in plots.sparkline("<b>", [1])
 
 
-@pytest.mark.parametrize("draw", [plots.sparkline("x", [0, 3, 0]), plots.stacked("x", ["1"], [], label_every=1)])
+@pytest.mark.parametrize("draw", [plots.sparkline("x", [0, 3, 0]), plots.stacked("x", [NOON], [], label_every=1)])
 def test_a_plot_has_no_styles_which_the_policy_of_the_page_forbids(draw):
     assert "style" not in draw
 

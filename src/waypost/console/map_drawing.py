@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from math import sqrt
 from typing import NamedTuple
+from unicodedata import east_asian_width
 
 COLUMNS = ("Aliases", "Primaries", "Routes", "Destinations")
 """The titles of the columns."""
@@ -20,12 +21,18 @@ MOST_NODES = 60
 _MOST_IN_COLUMN = 15
 """The maximum number of nodes in a column of a map with groups."""
 
-_WIDTH, _GAP, _HEIGHT, _STEP, _TOP = 220, 70, 26, 36, 30
-"""The width of a node and of the space between columns, the height of a node, the distance between two rows, and the
-height of the titles."""
+_LETTERS = 32
+"""The maximum number of characters on a line of a label. A longer label has two lines."""
 
-_LETTERS = 30
-"""The maximum number of characters of a label."""
+_LETTER, _LINE = 7.3, 15
+"""The width of a character in the monospace typeface, and the distance between two lines of a label."""
+
+_PADDING, _NARROWEST, _GAP, _TOP = 8, 110, 70, 30
+"""The space between a label and the sides of its node, the smallest width of a node, the space between columns, and the
+height of the titles. All are in pixels."""
+
+_BOX, _SPACE = 11, 10
+"""The height of a node without the lines of its label, and the space between two nodes."""
 
 _THINNEST, _THICKEST = 1.5, 10.0
 """The widths of connectors. Without volumes, all connectors have the smaller one."""
@@ -121,19 +128,76 @@ def drawing(
     """
     highlighted = {node for chain, yes in zip(chains, is_found, strict=False) if yes for node in _nodes(chain)}
     bright = {edge for chain, yes in zip(chains, is_found, strict=False) if yes for edge in _edges(chain)}
-    places, height = _places(chains)
-    width = len(COLUMNS) * _WIDTH + (len(COLUMNS) - 1) * _GAP
+    frame = _Frame(chains)
     parts = [
         (
-            f'<svg class="map" viewBox="-2 0 {width + 4} {height}" width="{width + 4}" height="{height}" role="group"'
-            f' aria-label="{escape(description)}" xmlns="http://www.w3.org/2000/svg">'
+            f'<svg class="map" viewBox="-2 0 {frame.width + 4} {frame.height}" width="{frame.width + 4}"'
+            f' height="{frame.height}" role="group" aria-label="{escape(description)}"'
+            ' xmlns="http://www.w3.org/2000/svg">'
         ),
-        *(f'<text class="title" x="{_left(column)}" y="16">{title}</text>' for column, title in enumerate(COLUMNS)),
-        *_connectors(chains, places, bright),
-        *(_box(node, y, links.get(node.label, ""), is_found=node in highlighted) for node, y in places.items()),
+        *(
+            f'<text class="title" x="{left}" y="16">{title}</text>'
+            for left, title in zip(frame.lefts, COLUMNS, strict=True)
+        ),
+        *_connectors(chains, frame, bright),
+        *(_box(node, frame, links.get(node.label, ""), is_found=node in highlighted) for node in frame.places),
         "</svg>",
     ]
     return "\n".join(parts)
+
+
+def lines(label: str) -> list[str]:
+    """Return the lines on which a label is drawn: one or, for a longer label, two. An email address is broken before
+    its `@`, and a path after a slash. If a line is still too long, its middle is left out, because its beginning and
+    its end say more.
+    """
+    if len(label) <= _LETTERS:
+        return [label]
+    local, at, domain = label.rpartition("@")
+    cut = label.rfind("/", len("maildir:"), _LETTERS) + 1 or _LETTERS
+    first, second = (local, at + domain) if at else (label[:cut], label[cut:])
+    return [_shortened(line) for line in (first, second) if line]
+
+
+def _shortened(line: str) -> str:
+    kept = _LETTERS // 2
+    return line if len(line) <= _LETTERS else f"{line[: _LETTERS - kept - 1]}…{line[-kept:]}"
+
+
+class _Frame:
+    """Where the columns and the nodes are, in pixels."""
+
+    def __init__(self, chains: Iterable[Chain]) -> None:
+        # The chains are ordered from their destinations, so that few connectors cross.
+        columns: list[dict[Node, None]] = [{} for _ in COLUMNS]
+        for chain in sorted(chains, key=lambda one: one.labels[::-1]):
+            for node in _nodes(chain):
+                columns[node.column][node] = None
+        self.labels = {node: lines(node.label) for column in columns for node in column}
+        """The lines of each node's label."""
+        self.box = _BOX + _LINE * max(map(len, self.labels.values()), default=1)
+        """The height of a node."""
+        rows, step = max(1, *map(len, columns)), self.box + _SPACE
+        self.height = _TOP + rows * step
+        self.places = {
+            node: _TOP + (place + 0.5) * rows * step / len(column)
+            for column in columns
+            for place, node in enumerate(column)
+        }
+        """The vertical centre of each node."""
+        self.widths = [self._width_of(column) for column in columns]
+        self.lefts = [sum(self.widths[:column]) + column * _GAP for column in range(len(COLUMNS))]
+        """The left sides of the columns."""
+        self.width = self.lefts[-1] + self.widths[-1]
+
+    def _width_of(self, column: Iterable[Node]) -> int:
+        letters = max((_cells(line) for node in column for line in self.labels[node]), default=0)
+        return max(_NARROWEST, round(letters * _LETTER) + 2 * _PADDING)
+
+
+def _cells(text: str) -> int:
+    """Return how many characters wide a text is. Chinese, Japanese and Korean characters are two wide."""
+    return sum(2 if east_asian_width(each) in "WF" else 1 for each in text)
 
 
 def _nodes(chain: Chain) -> list[Node]:
@@ -145,27 +209,7 @@ def _edges(chain: Chain) -> list[tuple[Node, Node]]:
     return list(itertools.pairwise(nodes))
 
 
-def _places(chains: Iterable[Chain]) -> tuple[dict[Node, float], int]:
-    """Return the vertical centre of each node, and the height of the drawing.
-
-    The chains are ordered from their destinations, so that few connectors cross.
-    """
-    columns: list[dict[Node, None]] = [{} for _ in COLUMNS]
-    for chain in sorted(chains, key=lambda one: one.labels[::-1]):
-        for node in _nodes(chain):
-            columns[node.column][node] = None
-    rows = max(1, *map(len, columns))
-    places = {
-        node: _TOP + (place + 0.5) * rows * _STEP / len(column)
-        for column in columns
-        for place, node in enumerate(column)
-    }
-    return places, _TOP + rows * _STEP
-
-
-def _connectors(
-    chains: Iterable[Chain], places: Mapping[Node, float], bright: Collection[tuple[Node, Node]]
-) -> Iterable[str]:
+def _connectors(chains: Iterable[Chain], frame: _Frame, bright: Collection[tuple[Node, Node]]) -> Iterable[str]:
     volumes: Counter[tuple[Node, Node]] = Counter()
     for chain in chains:
         for edge in _edges(chain):
@@ -176,24 +220,26 @@ def _connectors(
         start, end = edge
         share = sqrt(volumes[edge] / most) if most else 0.0
         width = _THINNEST + (_THICKEST - _THINNEST) * share
+        from_x, to_x = frame.lefts[start.column] + frame.widths[start.column], frame.lefts[end.column]
         title = f"{start.label} → {end.label}" + (f": {volumes[edge]} in the last day" if most else "")
         yield (
-            f'<line class="edge{" found" if edge in bright else ""}" x1="{_left(start.column) + _WIDTH}"'
-            f' y1="{places[start]:.1f}" x2="{_left(end.column)}" y2="{places[end]:.1f}"'
+            f'<line class="edge{" found" if edge in bright else ""}" x1="{from_x}"'
+            f' y1="{frame.places[start]:.1f}" x2="{to_x}" y2="{frame.places[end]:.1f}"'
             f' stroke-width="{width:.1f}"><title>{escape(title)}</title></line>'
         )
 
 
-def _box(node: Node, y: float, url: str, *, is_found: bool) -> str:
-    label = node.label if len(node.label) <= _LETTERS else f"{node.label[: _LETTERS - 1]}…"
-    left = _left(node.column)
+def _box(node: Node, frame: _Frame, url: str, *, is_found: bool) -> str:
+    """Return a node. Its title, the whole label, is its tooltip, and its name for people who cannot see it."""
+    left, y, label = frame.lefts[node.column], frame.places[node], frame.labels[node]
+    first = y + 4 - (len(label) - 1) * _LINE / 2
+    texts = "".join(
+        f'<text x="{left + _PADDING}" y="{first + place * _LINE:.1f}">{escape(line)}</text>'
+        for place, line in enumerate(label)
+    )
     box = (
-        f'<g class="node{" found" if is_found else ""}"><title>{escape(node.label)}</title>'
-        f'<rect x="{left}" y="{y - _HEIGHT / 2:.1f}" width="{_WIDTH}" height="{_HEIGHT}" rx="4"/>'
-        f'<text x="{left + 8}" y="{y + 4:.1f}">{escape(label)}</text></g>'
+        f'<g class="node{" found" if is_found else ""}" role="img"><title>{escape(node.label)}</title>'
+        f'<rect x="{left}" y="{y - frame.box / 2:.1f}" width="{frame.widths[node.column]}" height="{frame.box}"'
+        f' rx="4"/>{texts}</g>'
     )
     return f'<a href="{escape(url)}">{box}</a>' if url else box
-
-
-def _left(column: int) -> int:
-    return column * (_WIDTH + _GAP)

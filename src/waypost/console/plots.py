@@ -7,8 +7,11 @@ in them.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from markupsafe import Markup
+
+from waypost.domain import moments
 
 HEIGHT = 180
 """The height of a stacked plot, in pixels. The plot is as wide as its place on the page, so its text has one size."""
@@ -34,17 +37,17 @@ class Series:
     """The values, oldest first. None of them is negative."""
 
 
-def stacked(title: str, labels: Sequence[str], series: Sequence[Series], *, label_every: int) -> Markup:
-    """Return a plot with one bar for each label, in which the values of the series are stacked, the first one lowest.
+def stacked(title: str, times: Sequence[datetime], series: Sequence[Series], *, label_every: int) -> Markup:
+    """Return a plot with one bar for each time, in which the values of the series are stacked, the first one lowest.
 
-    Below the plot is every `label_every`th label, among them the last one. Each bar says its values when the pointer is
-    on it. Without any value, the plot has a scale up to 1.
+    Below the plot is every `label_every`th time in UTC, among them the last one; the script shows them in the person's
+    time zone. Each bar says its values when the pointer is on it. Without any value, the plot has a scale up to 1.
     """
-    totals = [sum(each.values[place] for each in series) for place in range(len(labels))]
+    totals = [sum(each.values[place] for each in series) for place in range(len(times))]
     top = nice_limit(max(totals, default=0))
     pixel = (HEIGHT - TOP - BOTTOM) / top
     grid = [_grid(value, HEIGHT - BOTTOM - value * pixel) for value in sorted({0, top // 2, top})]
-    parts = [*_layers(series, len(labels), pixel), *grid, *_names(labels, label_every), _areas(labels, series, totals)]
+    parts = [*grid, *_layers(series, len(times), pixel), *_names(times, label_every), _areas(times, series, totals)]
     return Markup('<svg class="plot" width="100%" height="{}" role="img" aria-label="{}">{}</svg>').format(
         HEIGHT, title, _NOTHING.join(parts)
     )
@@ -64,22 +67,24 @@ def _layers(series: Sequence[Series], count: int, pixel: float) -> Iterator[Mark
         yield Markup('<g class="{}">{}</g>').format(each.look, _NOTHING.join(bars))
 
 
-def _names(labels: Sequence[str], label_every: int) -> Iterator[Markup]:
-    """Yield the labels below the plot."""
-    for place, label in enumerate(labels, 1):
-        if (len(labels) - place) % label_every == 0:
-            end = place * 100 / len(labels)
-            yield Markup('<text x="{:.1f}%" y="{}" text-anchor="end">{}</text>').format(end, HEIGHT - 6, label)
+def _names(times: Sequence[datetime], label_every: int) -> Iterator[Markup]:
+    """Yield the times below the plot."""
+    for place, at in enumerate(times, 1):
+        if (len(times) - place) % label_every == 0:
+            end = place * 100 / len(times)
+            yield Markup('<text x="{:.1f}%" y="{}" text-anchor="end" data-at="{}">{:%H:%M}</text>').format(
+                end, HEIGHT - 6, moments.iso8601(at), at
+            )
 
 
-def _areas(labels: Sequence[str], series: Sequence[Series], totals: Sequence[int]) -> Markup:
+def _areas(times: Sequence[datetime], series: Sequence[Series], totals: Sequence[int]) -> Markup:
     """Return the invisible areas that say the values of a bar when the pointer is on it."""
-    step = 100 / max(1, len(labels))
+    step = 100 / max(1, len(times))
     areas = []
-    for place, label in enumerate(labels):
+    for place, at in enumerate(times):
         if totals[place]:
             values = ", ".join(f"{each.values[place]} {each.name}" for each in series if each.values[place])
-            title = Markup("<title>{}: {}</title>").format(label, values)
+            title = Markup("<title>{:%H:%M} UTC: {}</title>").format(at, values)
             areas.append(_rect(place * step, step, TOP, HEIGHT - TOP - BOTTOM, title))
     return Markup('<g fill="none" pointer-events="all">{}</g>').format(_NOTHING.join(areas))
 
@@ -112,7 +117,8 @@ def _rect(x: float, width: float, y: float, height: float, inside: Markup = _NOT
 
 
 def _grid(value: int, y: float) -> Markup:
-    """Return a line across the plot, with its value above its left end."""
+    """Return a line across the plot, with its value to the left of it."""
     return Markup(
-        '<line class="axis" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/><text x="0" y="{above:.1f}">{value:,}</text>'
-    ).format(y=y, above=y - 4, value=value)
+        '<line class="axis" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>'
+        '<text x="-6" y="{middle:.1f}" text-anchor="end">{value}</text>'
+    ).format(y=y, middle=y + 4, value=f"{value:,}".replace(",", "\u202f"))

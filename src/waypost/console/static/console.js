@@ -21,6 +21,8 @@
       const text = { time: date.toLocaleTimeString(), all: date.toLocaleString() }[time.dataset.exact] || words(date);
       if (time.textContent !== text) time.textContent = text;
     }
+    for (const label of all("[data-at]", from))
+      label.textContent = new Date(label.dataset.at).toLocaleTimeString([], { timeStyle: "short" });
   }
 
   // The text of a toast is never parsed as HTML.

@@ -1,6 +1,6 @@
 """The page of one email address: its texts, tags, link, path, and what would happen to mail for it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -11,10 +11,15 @@ from starlette.responses import Response
 from waypost.app.mail import explain, mail_paths
 from waypost.console.calls import Call, Refused
 from waypost.console.views import explaining, places
+from waypost.console.views.mail import rows
+from waypost.console.views.mail.selection import Selection
 from waypost.console.views.places import Place
 from waypost.console.visits import Visit
 from waypost.domain.directory import addresses
 from waypost.domain.iam.actions import INSPECT
+
+NEWEST = 5
+"""The number of messages of its inbox on the page of an email address."""
 
 
 async def show(visit: Visit) -> Response:
@@ -115,6 +120,7 @@ async def _page(
     except Refused as refusal:
         raise refused or refusal from None
     steps = await places.paths_of(visit, place, {email_address_id})
+    selection = Selection(address=addresses.parse(described["EmailAddress"]))
     return visit.page(
         "address.html",
         status=refused.status if refused else 200,
@@ -126,12 +132,21 @@ async def _page(
         steps=steps.get(email_address_id, []),
         link=[step for step in steps.get(email_address_id, []) if step.id],
         volume=await _volume(visit, described["EmailAddress"]) if visit.allows(INSPECT) else None,
+        selection=selection,
+        chosen="",
+        newest=await _newest(visit, selection) if visit.allows(INSPECT) else None,
         explained=await _explained(visit, described["EmailAddress"], asked) if visit.allows(INSPECT) else None,
         inspect=INSPECT,
         asked=visit.form if asked is not explaining.NOTHING_KNOWN else {},
         refused=refused,
         done=places.done(visit),
     )
+
+
+async def _newest(visit: Visit, selection: Selection) -> Sequence[rows.Row]:
+    """Return the newest mail of an email address."""
+    use_case = partial(rows.page, account=visit.account, selection=selection)
+    return (await visit.long_read(use_case, what="the mail")).rows[:NEWEST]
 
 
 @dataclass(frozen=True, slots=True)

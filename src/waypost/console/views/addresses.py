@@ -81,7 +81,7 @@ async def _page(visit: Visit, chosen: str, refused: Refused | None = None) -> Re
         place=place,
         instances=instances,
         rows=rows,
-        paths=paths,
+        paths={one: places.beside(steps) for one, steps in paths.items()},
         total=found["ApproximateTotalCount"],
         following=place.list_path(**following, next=found["NextToken"]) if found.get("NextToken") else "",
         searches=bool(search.members.get("SearchCriteria") or search.members.get("SearchFilter")),

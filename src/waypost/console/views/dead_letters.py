@@ -11,12 +11,12 @@ from waypost.app import ports
 from waypost.app.queue import redrive
 from waypost.app.steps import Step, run_steps
 from waypost.console.rendering import plural
-from waypost.console.views.queue import PAGE_SIZE, Totals, address_of, page_start, since_of, totals
+from waypost.console.views.queue import PAGE_SIZE, Totals, address_of, because, page_start, since_of, totals
 from waypost.console.visits import Visit
 from waypost.domain import errors, moments
 from waypost.domain.directory.addresses import Address
 from waypost.domain.iam.actions import INSPECT, REDRIVE
-from waypost.domain.mail.routes import shown, without_secrets
+from waypost.domain.mail.routes import shown
 
 LIST = "/queue/dead-letters"
 
@@ -125,7 +125,7 @@ def _count(tx: ports.ReadTx, account: str, filters: Filters) -> int:
 
 def _row(letter: ports.DeadLetter) -> Row:
     destination = letter.delivery.destination
-    return Row(letter, shown(destination), without_secrets(letter.because, destination))
+    return Row(letter, shown(destination), because(letter.because, destination))
 
 
 def _chosen(given: Mapping[str, str], now: datetime) -> Chosen:

@@ -139,19 +139,19 @@ def figures(counts: Counts, waits: int) -> list[Figure]:
     accepted, delivered, _, refused, dead = (counts.minutes[kind] for kind in counting.KINDS)
     given_up = sum(_last(dead))
     return [
-        Figure("accepted", sum(_last(accepted)), _change(accepted)),
+        Figure("accepted", sum(_last(accepted)), _change(accepted), "/mail"),
         Figure("delivered", sum(_last(delivered)), _change(delivered)),
         Figure("waiting", waits, f"{plural(given_up, 'dead letter')} in this hour" if given_up else "now", "/queue"),
-        Figure("refused", sum(_last(refused)), _change(refused)),
+        Figure("refused", sum(_last(refused)), _change(refused), "/mail?is=refused"),
     ]
 
 
 def plot(counts: Counts, now: datetime) -> Markup:
     """Return the plot of the last hour as SVG."""
-    labels = [f"{now - timedelta(minutes=MINUTES - 1 - place):%H:%M}" for place in range(MINUTES)]
+    times = [now - timedelta(minutes=MINUTES - 1 - place) for place in range(MINUTES)]
     series = [Series(kind, look, _last(counts.minutes[kind])) for kind, look in LAYERS.items()]
     said = ", ".join(f"{sum(each.values)} {each.name}" for each in series)
-    return stacked(f"Mail of the last hour by minute: {said}", labels, series, label_every=10)
+    return stacked(f"Mail of the last hour by minute: {said}", times, series, label_every=10)
 
 
 def rows(counts: Counts, queued: Iterable[DestinationRow]) -> list[Row]:

@@ -1,7 +1,8 @@
 """The map: all paths of mail of an account as one picture, with a table of the same paths."""
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from urllib.parse import urlencode
@@ -23,10 +24,11 @@ from waypost.domain.mail.routes import Route
 MOST_ADDRESSES = 2_000
 """The maximum number of email addresses on a map."""
 
-MOST_OF_DOMAIN = 200
-"""The maximum number of email addresses on the map of one domain, which has no groups."""
+OF_DOMAIN = 25
+"""The number of email addresses on a page of the map of one domain, which has no groups. With more, the connectors
+would be too long to follow, and the HTML larger than 40 KB."""
 
-MOST_ROWS = 200
+MOST_ROWS = 60
 """The maximum number of rows of the table. If the map is grouped, the table has a row for each path between groups."""
 
 NO_ROUTE = "no route"
@@ -40,7 +42,9 @@ mail. Without this node, the connector from the alias to the route would cross t
 
 
 async def show(visit: Visit) -> Response:
-    """Show the map. The parameter `find` highlights paths; `domain` shows only the paths of one domain."""
+    """Show the map. The parameter `find` highlights paths; `domain` shows only the paths of one domain, of which `from`
+    is the number of the first.
+    """
     use_case = partial(
         mail_paths.of_account,
         deployment=visit.parts.deployment,
@@ -50,11 +54,11 @@ async def show(visit: Visit) -> Response:
     )
     known = await visit.long_read(use_case, what="the map")
     domain = visit.query.get("domain", "").lower()
-    paths = [path for path in known.paths if domain in _domains(path)] if domain else list(known.paths)
-    is_complete = known.is_complete and not (domain and len(paths) > MOST_OF_DOMAIN)
-    paths = paths[:MOST_OF_DOMAIN] if domain else paths
-    chains = [chain for path in paths for chain in _chains(path, known.volumes)]
     find = visit.query.get("find", "").strip()
+    paths = _of_domain(known.paths, domain, find, known.volumes) if domain else list(known.paths)
+    total, first = len(paths), _first(visit.query) if domain else 0
+    paths = paths[first : first + OF_DOMAIN] if domain else paths
+    chains = [chain for path in paths for chain in _chains(path, known.volumes)]
     is_found = map_drawing.found(chains, find)
     is_grouped = not domain and map_drawing.count_nodes(chains) > map_drawing.MOST_NODES
     drawn = map_drawing.grouped(chains) if is_grouped else chains
@@ -72,14 +76,32 @@ async def show(visit: Visit) -> Response:
         rows=rows[:MOST_ROWS],
         has_volumes=bool(known.volumes),
         more_rows=max(0, len(rows) - MOST_ROWS),
-        addresses=len(paths),
-        is_complete=is_complete,
+        addresses=total,
+        first=first,
+        shown=len(paths),
+        page=OF_DOMAIN,
+        is_complete=known.is_complete,
         is_grouped=is_grouped,
         find=find,
         found=sum(is_found),
         domain=domain,
         urls=_address_links(paths) if find else links,
     )
+
+
+def _of_domain(paths: Iterable[MailPath], domain: str, find: str, volumes: Volumes) -> list[MailPath]:
+    """Return the paths of a domain in which a text is found, or all if the text is empty: first those with a link."""
+    wanted = [
+        path
+        for path in paths
+        if domain in _domains(path) and (not find or any(map_drawing.found(_chains(path, volumes), find)))
+    ]
+    return sorted(wanted, key=lambda path: (not (path.alias or path.primary), path.email_address.address.text))
+
+
+def _first(query: Mapping[str, str]) -> int:
+    given = query.get("from", "")
+    return int(given) if re.fullmatch("[0-9]{1,6}", given, re.ASCII) else 0
 
 
 def _chains(path: MailPath, volumes: Volumes) -> list[Chain]:

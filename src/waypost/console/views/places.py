@@ -1,6 +1,6 @@
 """Instances and email addresses in the URLs of the console, and what all pages about email addresses need."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -68,6 +68,11 @@ class Step:
     """The page of an email address; empty for the own page, and for other steps."""
     is_destination: bool = False
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the email address whose path it is."""
+        return not (self.url or self.is_destination)
+
 
 async def instances(visit: Visit) -> list[Place]:
     """Return the instances of the account that the person may list, by region and then by age.
@@ -133,6 +138,12 @@ def _steps(place: Place, path: MailPath, seen: Collection[str], *, with_destinat
     if with_destination:
         steps.append(Step(routes.shown(path.last_destination) or INBOX, is_destination=True))
     return steps
+
+
+def beside(steps: Sequence[Step]) -> tuple[Sequence[Step], Sequence[Step]]:
+    """Return the steps before and after the email address whose path it is."""
+    own = next(place for place, step in enumerate(steps) if step.is_own)
+    return steps[:own], steps[own + 1 :]
 
 
 async def act(visit: Visit, call: Call, *, then: str, otherwise: Callable[[Refused], Awaitable[Response]]) -> Response:

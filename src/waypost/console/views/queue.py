@@ -159,5 +159,10 @@ def _waiting_row(line: ports.QueueLine, message: Message | None) -> WaitingRow:
         line=line,
         message=message,
         destination=shown(destination),
-        because=without_secrets(line.because, destination),
+        because=because(line.because, destination),
     )
+
+
+def because(text: str, destination: str) -> str:
+    """Return why a delivery was not completed, without secrets, and without the destination, which is beside it."""
+    return without_secrets(text, destination).removeprefix(f"{shown(destination)} ")
