@@ -1,12 +1,13 @@
 """A small shop with a day of mail: the same addresses, messages and times at each run.
 
 The tests of every page and the screenshots use it. The shop has addresses of each kind, and mail in each state: direct,
-forwarded, delivered, waiting, dead and refused. The virtual clock of its server ends at 10:00 UTC.
+forwarded, delivered, waiting, dead and refused. The virtual clock of its server ends at 10:00 UTC, and then runs on.
 """
 
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from email.policy import SMTP
+from tempfile import TemporaryDirectory
 
 from tests.browser.shop_mail import BUSY, DNS, LETTERS, PEERS
 from tests.kit.patience import wait_until
@@ -43,7 +44,7 @@ fault = "permfail"
 
 [[route]]
 match = "archive@shop.example"
-to = "maildir:{directory}/archive"
+to = "maildir:{maildir}/archive"
 """
 
 NAMES = {
@@ -91,11 +92,11 @@ class Story(FailingSystem):
             self.link(alias, primary)
         added = waypost_process("routes", "add", STORED.match, STORED.to, "--data", self.server.data)
         assert added.returncode == 0, added.stderr
-        self._clock = datetime.fromisoformat(self.json("clock")["now"])
-        end = (self._clock + timedelta(days=2)).replace(hour=10, minute=0, second=0, microsecond=0)
+        end = (self.clock() + timedelta(days=2)).replace(hour=10, minute=0, second=0, microsecond=0)
         for number, letter in enumerate(sorted([*BUSY, *LETTERS], key=lambda letter: -letter.minutes)):
-            self._wait_for(end - timedelta(minutes=letter.minutes))
-            self._send(letter, number)
+            at = end - timedelta(minutes=letter.minutes)
+            self._wait_for(at)
+            self._send(letter, number, at)
         self._wait_for(end)
         self.now = end
         self.wait_for_refusals("sale@shop.example")
@@ -113,14 +114,19 @@ class Story(FailingSystem):
         """Return the parameters of the page that removes the first stored route."""
         return {"number": "1", "name": STORED.log_name}
 
-    def _wait_for(self, moment):
-        seconds = (moment - self._clock) // timedelta(seconds=1)
-        if seconds > 0:
-            self._clock = datetime.fromisoformat(self.advance(f"{seconds}s"))
+    def clock(self) -> datetime:
+        """Return the time of the server's virtual clock."""
+        return datetime.fromisoformat(self.json("clock")["now"])
 
-    def _send(self, letter, number):
+    def _wait_for(self, moment):
+        """Advance the clock to the second after a moment. The clock also runs by itself, so its time is read here."""
+        seconds = -((self.clock() - moment) // timedelta(seconds=1))
+        if seconds > 0:
+            self.advance(f"{seconds}s")
+
+    def _send(self, letter, number, at):
         domain = letter.sender.rpartition("@")[2]
-        octets = letter.message(self._clock, number).as_bytes(policy=SMTP)
+        octets = letter.message(at, number).as_bytes(policy=SMTP)
         if letter.is_signed:
             octets = sign(octets, domain=domain.encode())
         with ProxiedClient(self.server, PEERS[domain]) as client:
@@ -132,11 +138,11 @@ class Story(FailingSystem):
 
 @contextmanager
 def told_story(directory):
-    """Run the server of the shop, with the mail of its day."""
-    with Zone(DNS) as zone, Sink() as crm:
+    """Run the server of the shop, with the mail of its day. Its Maildir has a short path, because pictures show it."""
+    with Zone(DNS) as zone, Sink() as crm, TemporaryDirectory() as maildir:
         host, port = zone.address
         file = directory / "waypost.toml"
-        file.write_text(SETTINGS.format(dns=f"{host}:{port}", crm=crm.to, directory=directory), encoding="utf-8")
+        file.write_text(SETTINGS.format(dns=f"{host}:{port}", crm=crm.to, maildir=maildir), encoding="utf-8")
         with testing.server("--config", str(file), "--authentication", "enforce") as server:
             story = Story(server)
             wait_until(lambda: any(event["works"] for event in logged(server, "dns_changed")))

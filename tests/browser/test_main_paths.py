@@ -1,6 +1,7 @@
 """What people do with the console, from the first email address to a dead letter that is delivered at last."""
 
 import re
+import time
 import uuid
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -10,9 +11,6 @@ from botocore.exceptions import ClientError
 from playwright.sync_api import expect
 
 from tests.kit.peers.mail_sink import Sink
-
-SOON = 10_000
-"""The time, in milliseconds, for what must happen within a second on a machine that does nothing else."""
 
 PAPER = bytes(range(256)) * 8
 
@@ -81,7 +79,7 @@ def test_a_chain_of_aliases_is_refused_in_the_words_of_the_api(window, system):
     expect(window.page.get_by_role("button", name=f"Make alias: {primary}")).to_have_count(0)
 
 
-def test_new_mail_appears_at_both_addresses_without_a_reload(window, system, name):
+def test_new_mail_appears_at_both_addresses_without_a_reload(window, system, name, record_property):
     alias, primary = system.linked_pair()
     pages = []
     for address in (alias, primary):
@@ -91,9 +89,11 @@ def test_new_mail_appears_at_both_addresses_without_a_reload(window, system, nam
         page.evaluate("window.isTheSamePage = true")
         pages.append(page)
     system.deliver(letter(alias, f"Order {name}"), alias)
+    accepted_at = time.monotonic()
     for page in pages:
-        row = page.get_by_role("listitem").filter(has_text=f"Order {name}")
-        expect(row).to_be_visible(timeout=SOON)
+        expect(page.get_by_role("listitem").filter(has_text=f"Order {name}")).to_be_visible()
+    record_property("seconds until the message is at both addresses", time.monotonic() - accepted_at)
+    for page in pages:
         assert page.evaluate("window.isTheSamePage")
 
 
@@ -165,7 +165,7 @@ def test_a_dead_letter_is_redriven(window, system, name):
         system.deliver(letter(address, f"Order {name}"), address)
         window.open("/mail?is=dead")
         row = page.get_by_role("listitem").filter(has_text=name)
-        expect(row).to_be_visible(timeout=SOON * 3)
+        expect(row).to_be_visible()
         window.open(f"/queue/dead-letters?address={address}")
         expect(page.get_by_role("row").filter(has_text=name)).to_contain_text("550 5.1.1 no such user here")
         sink.at_rcpt = lambda _: b"250 2.1.5 ok"

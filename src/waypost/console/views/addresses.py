@@ -32,6 +32,10 @@ FIRST_INSTANCE = Call(
 """The call that the page suggests to an account without an instance."""
 
 
+FIRST_ADDRESS = {"EmailAddress": "support@example.com"}
+"""The members of the call that the page suggests for an instance without email addresses."""
+
+
 async def show(visit: Visit) -> Response:
     """Show a page of the email addresses of one instance."""
     return await _page(visit, visit.query.get("in", ""))
@@ -86,6 +90,7 @@ async def _page(visit: Visit, chosen: str, refused: Refused | None = None) -> Re
         following=place.list_path(**following, next=found["NextToken"]) if found.get("NextToken") else "",
         searches=bool(search.members.get("SearchCriteria") or search.members.get("SearchFilter")),
         searched=equivalents.of(search, endpoint=visit.endpoint),
+        suggested=equivalents.of(place.call("CreateEmailAddress", **FIRST_ADDRESS), endpoint=visit.endpoint),
         fields=FIELDS,
         comparisons=COMPARISONS,
         refused=refused,
