@@ -5,6 +5,7 @@ The guarantees of both stores are tested in tests/store/contract.
 
 import asyncio
 import contextlib
+import re
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -274,3 +275,13 @@ def test_the_mail_of_an_account_is_found_with_an_index(tx):
     steps = [detail for *_, detail in tx.connection.execute(f"EXPLAIN QUERY PLAN {query}", given)]
     for index in ("deliveries_kept", "deliveries_relayed"):
         assert any(f"INDEX {index} (account=? AND message_id>?" in one for one in steps), steps
+
+
+_ALL = r"INDEX deliveries_(by_address|kept|relayed) \(account=\?\)|SCAN deliveries"
+
+
+@pytest.mark.parametrize("name", [name for name, query in sql.load("sqlite").items() if "deliveries" in query.sql])
+def test_no_query_reads_all_deliveries_of_an_account(tx, name):
+    query = sql.load("sqlite")[name]
+    steps = tx.connection.execute(f"EXPLAIN QUERY PLAN {query.sql}", [None] * len(query.parameters)).fetchall()
+    assert not [detail for *_, detail in steps if re.search(_ALL, detail)]

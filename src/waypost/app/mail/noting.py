@@ -16,17 +16,23 @@ from functools import partial
 
 from waypost.app import ports
 from waypost.domain.mail import messages
-from waypost.domain.mail.messages import AFTER_ALL_IDS, Message
+from waypost.domain.mail.messages import AFTER_ALL_IDS
 from waypost.domain.mail.trace_events import address_of
 
 AT_ONCE = 250
 """The maximum number of messages, and of events, that one round notes."""
 
 WINDOW = timedelta(seconds=5)
-"""How far before the mark each round looks for messages and events that were committed late."""
+"""How far before the mark a thorough round looks for messages, and each round for events, that were committed late."""
 
-CHECKED_EACH = 100
-"""The number of older messages that each round checks."""
+SHORT_WINDOW = timedelta(milliseconds=500)
+"""How far before the mark each round looks for messages that were committed late."""
+
+THOROUGH_EVERY = 4
+"""Of how many rounds one is thorough."""
+
+CHECKED_EACH = 400
+"""The number of older messages that each thorough round checks."""
 
 TRANSFERS = 1_000
 """The maximum number of transfers in progress that are remembered."""
@@ -57,16 +63,18 @@ class Progress:
     """The ids of the messages whose transfer was in progress in the last round."""
     checked: str = ""
     """The id up to which older messages have been checked."""
+    rounds: int = 0
+    """The number of rounds so far."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a round notes."""
 
-    messages: Sequence[Message]
+    messages: Sequence[ports.NotNoted]
     events: Sequence[ports.Event]
     deliveries: Sequence[ports.NotedDelivery]
-    """The deliveries of these messages, and of the messages of these events."""
+    """The deliveries of the messages of these events."""
     marks: dict[str, ports.MailMark]
     """The new marks."""
     is_full: bool
@@ -89,7 +97,7 @@ def look(tx: ports.ReadTx, progress: Progress, now: datetime) -> Found:
     if events:
         marks[EVENTS] = ports.MailMark("", events[-1].event.at)
     found = {message.id: message for message in (*new, *_late(tx, mark, progress, now))}
-    ids = sorted({*found, *(event.message_id for event in events)})
+    ids = sorted({event.message_id for event in events})
     deliveries = tx.deliveries_noted(ids) if ids else []
     return Found(list(found.values()), events, deliveries, marks, AT_ONCE in (len(new), len(events)))
 
@@ -110,21 +118,28 @@ def _events(tx: ports.ReadTx, now: datetime, *, limit: int) -> list[ports.Event]
     return tx.events_not_noted(since=max(since, messages.EPOCH), limit=limit)
 
 
-def _late(tx: ports.ReadTx, mark: ports.MailMark, progress: Progress, now: datetime) -> list[Message]:
+def _late(tx: ports.ReadTx, mark: ports.MailMark, progress: Progress, now: datetime) -> list[ports.NotNoted]:
     """Return messages with ids up to the mark that are not noted."""
-    late: list[Message] = []
+    late: list[ports.NotNoted] = []
+    is_thorough = progress.rounds % THOROUGH_EVERY == 0
+    progress.rounds += 1
     if mark.at:
-        since = messages.first_id(mark.at - WINDOW)
+        since = messages.first_id(mark.at - (WINDOW if is_thorough else SHORT_WINDOW))
         late += tx.not_noted(after=since, until=mark.message_id, limit=AT_ONCE)
     begun = set(tx.messages_begun(before=now + timedelta(days=1), limit=TRANSFERS))
     for message_id in sorted(progress.in_transfer - begun):
         late += tx.not_noted(after=message_id[:-1], until=message_id, limit=1)
     progress.in_transfer = begun
+    return late + _older(tx, mark, progress) if is_thorough else late
+
+
+def _older(tx: ports.ReadTx, mark: ports.MailMark, progress: Progress) -> list[ports.NotNoted]:
+    """Check some of the messages with ids up to the mark."""
     until = min(tx.id_beyond(progress.checked, count=CHECKED_EACH) or mark.message_id, mark.message_id)
     older = tx.not_noted(after=progress.checked, until=until, limit=AT_ONCE)
     if len(older) < AT_ONCE:
         progress.checked = "" if until == mark.message_id else until
-    return late + older
+    return older
 
 
 def note(tx: ports.WriteTx, found: Found, *, now: datetime) -> None:
@@ -133,14 +148,10 @@ def note(tx: ports.WriteTx, found: Found, *, now: datetime) -> None:
     by_message: dict[str, list[ports.NotedDelivery]] = defaultdict(list)
     for delivery in found.deliveries:
         by_message[delivery.message_id].append(delivery)
-    owned = [
-        (message, account)
-        for message in found.messages
-        for account in sorted({delivery.account for delivery in by_message[message.id]} or {""})
-    ]
-    noted = set(tx.note_messages(owned))
-    fresh = [(message, account) for message, account in owned if account and (message.id, account) in noted]
-    tx.add_changes([_new(message, account) for message, account in fresh if message.received_at > now - FOLLOWED])
+    noted = tx.note_messages([message.id for message in found.messages])
+    times = {message.id: message.received_at for message in found.messages}
+    fresh = [_Fresh(message_id, account, times[message_id]) for message_id, account in sorted(noted) if account]
+    tx.add_changes([_new(one) for one in fresh if one.received_at > now - FOLLOWED])
     changed = tx.add_changes([_change(event, by_message[event.message_id]) for event in found.events])
     counts: Counter[tuple[str, int, str]] = Counter()
     routed = {(one.message_id, one.email_address_id) for one in found.deliveries if one.destination}
@@ -148,19 +159,28 @@ def note(tx: ports.WriteTx, found: Found, *, now: datetime) -> None:
         # A delivery to an inbox alone is counted with its message, also if it was planned and has an event.
         if change.kind in _COUNTED_KINDS and (change.message_id, change.email_address_id) in routed:
             counts[change.account, _minute(change.at), change.kind] += 1
-    _count_messages(tx, fresh, by_message, counts, since=now - COUNTED)
+    _count_messages(tx, fresh, counts, since=now - COUNTED)
     _add(tx, counts)
     for place, mark in found.marks.items():
         tx.put_mail_mark(place, mark)
 
 
-def _new(message: Message, account: str) -> ports.NewChange:
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    """A message that a round has noted for an account."""
+
+    message_id: str
+    account: str
+    received_at: datetime
+
+
+def _new(one: _Fresh) -> ports.NewChange:
     return ports.NewChange(
-        account=account,
-        message_id=message.id,
+        account=one.account,
+        message_id=one.message_id,
         email_address_id="",
         kind="new",
-        at=message.received_at,
+        at=one.received_at,
         event=ports.NEW_MESSAGE,
     )
 
@@ -180,28 +200,19 @@ def _change(event: ports.Event, deliveries: Sequence[ports.NotedDelivery]) -> po
 
 
 def _count_messages(
-    tx: ports.WriteTx,
-    fresh: Sequence[tuple[Message, str]],
-    by_message: dict[str, list[ports.NotedDelivery]],
-    counts: Counter[tuple[str, int, str]],
-    *,
-    since: datetime,
+    tx: ports.WriteTx, fresh: Sequence[_Fresh], counts: Counter[tuple[str, int, str]], *, since: datetime
 ) -> None:
     """Count new messages, the deliveries that were complete at once, and the ways of all deliveries."""
-    flows: Counter[tuple[str, datetime, str, str, str]] = Counter()
-    for message, account in fresh:
-        if message.received_at < since:
-            continue
-        minute = _minute(message.received_at)
-        counts[account, minute, "accepted"] += 1
-        hour = message.received_at.replace(minute=0, second=0, microsecond=0)
-        for delivery in by_message[message.id]:
-            if delivery.account == account:
-                if not delivery.destination:
-                    counts[account, minute, "delivered"] += 1
-                flows[account, hour, delivery.address, delivery.via, delivery.destination] += 1
+    recent = [one for one in fresh if one.received_at >= since]
+    for one in recent:
+        counts[one.account, _minute(one.received_at), "accepted"] += 1
+    flows: Counter[tuple[str, int, str, str, str]] = Counter()
+    for way in tx.ways([(one.message_id, one.account) for one in recent]):
+        if not way.destination:
+            counts[way.account, way.minute, "delivered"] += way.count
+        flows[way.account, way.minute // 60, way.address, way.alias, way.destination] += way.count
     for (account, hour, address, via, destination), count in sorted(flows.items()):
-        tx.add_mail_flows(account, at=hour, flows=[ports.Flow(address, via, destination, count)])
+        tx.add_mail_flows(account, hour=hour, flows=[ports.Flow(address, via, destination, count)])
 
 
 def _add(tx: ports.WriteTx, counts: Counter[tuple[str, int, str]]) -> None:

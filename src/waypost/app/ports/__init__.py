@@ -23,6 +23,8 @@ from waypost.app.ports.mail_changes import (
     MailMark,
     NewChange,
     NotedDelivery,
+    NotNoted,
+    Way,
 )
 from waypost.app.ports.mail_index import Hit, MailEntry, MailText, NotIndexed
 from waypost.app.ports.notices import OWNER_OF_LOOP, Owed, Owing
@@ -55,6 +57,7 @@ __all__ = [
     "MailText",
     "NewChange",
     "NotIndexed",
+    "NotNoted",
     "NotedDelivery",
     "Owed",
     "Owing",
@@ -69,5 +72,6 @@ __all__ = [
     "Times",
     "TookTooLong",
     "Waiting",
+    "Way",
     "WriteTx",
 ]

@@ -27,6 +27,14 @@ class MailMark:
 
 
 @dataclass(frozen=True, slots=True)
+class NotNoted:
+    """A message that is not noted."""
+
+    id: str
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class NotedDelivery:
     """What the job needs to know about a delivery."""
 
@@ -97,6 +105,19 @@ class Flow:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How many deliveries of the messages of a minute took a way."""
+
+    account: str
+    minute: int
+    """The minute in which the messages were accepted, counted from 1970 in UTC."""
+    address: str
+    alias: str
+    destination: str
+    count: int
+
+
 class ReadMailChanges(Protocol):
     """Methods that read what was noted, and find what is not noted yet."""
 
@@ -104,7 +125,7 @@ class ReadMailChanges(Protocol):
         """Return how far the job is with messages or events."""
         ...
 
-    def not_noted(self, *, after: str, until: str, limit: int) -> list[Message]:
+    def not_noted(self, *, after: str, until: str, limit: int) -> list[NotNoted]:
         """Return up to `limit` messages of all accounts that are not noted, ordered by id, with ids greater than
         `after` and at most `until`. Messages with planned deliveries are left out.
         """
@@ -116,6 +137,10 @@ class ReadMailChanges(Protocol):
 
     def deliveries_noted(self, message_ids: Sequence[str]) -> list[NotedDelivery]:
         """Return the deliveries of these messages, of all accounts."""
+        ...
+
+    def ways(self, messages: Sequence[tuple[str, str]]) -> list[Way]:
+        """Count the deliveries of messages to accounts, given as pairs of ids and accounts."""
         ...
 
     def events_not_noted(self, *, since: datetime, limit: int) -> list[Event]:
@@ -166,9 +191,9 @@ class WriteMailChanges(Protocol):
         """Record how far the job is."""
         ...
 
-    def note_messages(self, messages: Sequence[tuple[Message, str]]) -> list[tuple[str, str]]:
-        """Note messages for accounts, and return the ids and accounts of those that were not noted before. An empty
-        account stands for a message without deliveries. Messages that were deleted meanwhile are left out.
+    def note_messages(self, message_ids: Sequence[str]) -> list[tuple[str, str]]:
+        """Note each message for each account that has a delivery of it. Return the ids and accounts of the new notes.
+        An empty account stands for a message without deliveries. Messages that were deleted meanwhile are left out.
         """
         ...
 
@@ -183,8 +208,8 @@ class WriteMailChanges(Protocol):
         """Add to the counts of minutes."""
         ...
 
-    def add_mail_flows(self, account: str, *, at: datetime, flows: Sequence[Flow]) -> None:
-        """Add to the counts of ways in the hour of a time."""
+    def add_mail_flows(self, account: str, *, hour: int, flows: Sequence[Flow]) -> None:
+        """Add to the counts of ways in an hour, which is counted from 1970 in UTC."""
         ...
 
     def prune_changes(self, *, kept: int, limit: int) -> int:

@@ -141,9 +141,9 @@ def test_deliveries_are_counted_for_each_destination_and_hour(store):
         return [ports.Flow(f"{number}@example.com", "", to, number) for number, to in enumerate(destinations, 1)]
 
     hour = int(NOW.timestamp()) // 3600
-    store.write(lambda tx: tx.add_mail_flows(TENANT.account, at=NOW, flows=flows("", "", "smtp://a.example:25")))
-    store.write(lambda tx: tx.add_mail_flows(TENANT.account, at=NOW - timedelta(hours=1), flows=flows("mx:b.example")))
-    store.write(lambda tx: tx.add_mail_flows(OTHER, at=NOW, flows=flows("mx:b.example")))
+    store.write(lambda tx: tx.add_mail_flows(TENANT.account, hour=hour, flows=flows("", "", "smtp://a.example:25")))
+    store.write(lambda tx: tx.add_mail_flows(TENANT.account, hour=hour - 1, flows=flows("mx:b.example")))
+    store.write(lambda tx: tx.add_mail_flows(OTHER, hour=hour, flows=flows("mx:b.example")))
 
     def counts(**options):
         given = {"since": NOW - timedelta(hours=1), "limit": 9} | options

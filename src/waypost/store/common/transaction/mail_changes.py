@@ -8,7 +8,6 @@ from waypost.domain.mail.delivery import Delivery
 from waypost.domain.mail.messages import Message
 from waypost.store.common import rows
 from waypost.store.common.statements import Statements
-from waypost.store.common.transaction.mail_index import SERIAL_BITS
 from waypost.store.sql import kinds
 
 _MINUTE, _HOUR = 60_000, 3_600_000
@@ -23,8 +22,9 @@ class MailChangeQueries(Statements):
             return ports.MailMark("", None)
         return ports.MailMark(row[0], None if row[1] is None else kinds.from_milliseconds(row[1]))
 
-    def not_noted(self, *, after: str, until: str, limit: int) -> list[Message]:
-        return [rows.message(row) for row in self._all("not_noted", after, until, limit)]
+    def not_noted(self, *, after: str, until: str, limit: int) -> list[ports.NotNoted]:
+        found = self._all("not_noted", after, until, limit)
+        return [ports.NotNoted(message_id, kinds.from_milliseconds(at)) for message_id, at in found]
 
     def id_beyond(self, after: str, *, count: int) -> str:
         row = self._one("id_beyond", after, count - 1)
@@ -32,6 +32,12 @@ class MailChangeQueries(Statements):
 
     def deliveries_noted(self, message_ids: Sequence[str]) -> list[ports.NotedDelivery]:
         return [ports.NotedDelivery(*row) for row in self._all("deliveries_noted", self._list_of(message_ids))]
+
+    def ways(self, messages: Sequence[tuple[str, str]]) -> list[ports.Way]:
+        if not messages:
+            return []
+        ids, accounts = zip(*messages, strict=True)
+        return [ports.Way(*row) for row in self._all("ways", self._list_of(ids), self._list_of(accounts))]
 
     def events_not_noted(self, *, since: datetime, limit: int) -> list[ports.Event]:
         found = self._all("events_not_noted", kinds.to_milliseconds(since), limit)
@@ -68,35 +74,27 @@ class MailChangeQueries(Statements):
     def put_mail_mark(self, place: str, mark: ports.MailMark) -> None:
         self._run("put_mail_mark", place, mark.message_id, mark.at and kinds.to_milliseconds(mark.at))
 
-    def note_messages(self, messages: Sequence[tuple[Message, str]]) -> list[tuple[str, str]]:
-        self._run("keep_messages", self._list_of(sorted({message.id for message, _ in messages})))
-        noted = []
-        for message, account in messages:
-            first = kinds.to_milliseconds(message.received_at) << SERIAL_BITS
-            if self._all("add_mail_entry", account, message.id, first, first + (1 << SERIAL_BITS) - 1):
-                noted.append((message.id, account))
-        return noted
+    def note_messages(self, message_ids: Sequence[str]) -> list[tuple[str, str]]:
+        if not message_ids:
+            return []
+        listed = self._list_of(sorted(message_ids))
+        self._run("keep_messages", listed)
+        return [(message_id, account) for message_id, account in self._all("add_mail_entries", listed)]
 
     def add_changes(self, changes: Sequence[ports.NewChange]) -> list[ports.NewChange]:
-        return [
-            change
-            for change in changes
-            if self._all(
-                "add_change",
-                change.account,
-                change.message_id,
-                change.email_address_id,
-                change.kind,
-                kinds.to_milliseconds(change.at),
-                change.event,
-            )
+        if not changes:
+            return []
+        listed = [
+            (one.account, one.message_id, one.email_address_id, one.kind, kinds.to_milliseconds(one.at), one.event)
+            for one in changes
         ]
+        added = {tuple(row) for row in self._all("add_changes", kinds.to_json(listed))}
+        return [one for one in changes if (one.message_id, one.account, one.event) in added]
 
     def add_mail_counts(self, account: str, counts: Sequence[ports.Count]) -> None:
         self._run_each("add_mail_count", [(account, one.minute, one.kind, one.count) for one in counts])
 
-    def add_mail_flows(self, account: str, *, at: datetime, flows: Sequence[ports.Flow]) -> None:
-        hour = kinds.to_milliseconds(at) // _HOUR
+    def add_mail_flows(self, account: str, *, hour: int, flows: Sequence[ports.Flow]) -> None:
         found = [(account, hour, one.address, one.alias, one.destination, one.count) for one in flows]
         self._run_each("add_mail_flow", found)
 

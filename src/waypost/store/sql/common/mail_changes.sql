@@ -1,4 +1,6 @@
 -- Queries for the background job that notes new messages and events, and for what it has noted.
+--
+-- The sign in `+account` has the same reason as in `messages.sql`.
 
 -- name: mail_mark(place)
 -- Returns how far the job is.
@@ -11,7 +13,7 @@ ON CONFLICT (place) DO UPDATE SET message_id = excluded.message_id, at = exclude
 
 -- name: not_noted(after, until, limit)
 -- Returns the messages in a range of ids that are complete and not noted.
-SELECT {m.messages} FROM messages AS m
+SELECT m.id, m.received_at FROM messages AS m
 WHERE m.id > :after AND m.id <= :until
     AND NOT EXISTS (SELECT 1 FROM mail_entries AS e WHERE e.message_id = m.id)
     AND NOT EXISTS (SELECT 1 FROM planned_deliveries AS p WHERE p.message_id = m.id)
@@ -26,16 +28,28 @@ SELECT id FROM messages WHERE id > :after ORDER BY id LIMIT 1 OFFSET :skipped;
 SELECT message_id, account, email_address_id, address, sent_to, coalesce(via, ''), destination FROM deliveries
 WHERE message_id {in :message_ids} ORDER BY message_id, account, email_address_id;
 
--- name: add_mail_entry(account, message_id, first, last)
--- Notes a message for an account, and returns the number of the entry: the next in a range. The range contains the
--- numbers of one millisecond. Nothing is added if the message is noted already, or if the account no longer has a
--- delivery of it. An empty account stands for a message without deliveries, which has no words in the index.
+-- name: add_mail_entries(message_ids)
+-- Notes each listed message for each account that has a delivery of it, and returns the new notes. An empty account
+-- stands for a message without deliveries, which has no words in the index. The numbers of one millisecond are a range
+-- of 2^20 numbers, in which a new entry gets the next number.
 INSERT INTO mail_entries (number, account, message_id, is_indexed)
-SELECT coalesce((SELECT max(number) + 1 FROM mail_entries WHERE number >= :first AND number <= :last), :first),
-       :account, :message_id, :account = ''
-WHERE CASE WHEN :account = '' THEN EXISTS (SELECT 1 FROM messages AS m WHERE m.id = :message_id)
-           ELSE EXISTS (SELECT 1 FROM deliveries AS d WHERE d.message_id = :message_id AND d.account = :account) END
-ON CONFLICT DO NOTHING RETURNING number;
+SELECT coalesce((SELECT max(e.number) + 1 FROM mail_entries AS e
+                 WHERE e.number >= given.first AND e.number < given.first + 1048576), given.first)
+       + row_number() OVER (PARTITION BY given.first ORDER BY given.message_id, given.account) - 1,
+       given.account, given.message_id, given.account = ''
+FROM (
+    SELECT DISTINCT m.id AS message_id, coalesce(d.account, '') AS account, m.received_at * 1048576 AS first
+    FROM messages AS m LEFT JOIN deliveries AS d ON d.message_id = m.id WHERE m.id {in :message_ids}
+) AS given
+WHERE true
+ON CONFLICT DO NOTHING RETURNING message_id, account;
+
+-- name: ways(message_ids, accounts)
+-- Counts the deliveries of listed messages to listed accounts by the minute of acceptance and the way.
+SELECT d.account, m.received_at / 60000, d.address, coalesce(d.via, ''), d.destination, count(*)
+FROM messages AS m {sqlite: CROSS} JOIN deliveries AS d ON d.message_id = m.id
+WHERE m.id {in :message_ids} AND (m.id, {sqlite: +}d.account) {in :message_ids, :accounts}
+GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5;
 
 -- name: events_not_noted(since, limit)
 -- Returns the events of traces since a time that are not noted, in the order of their times.
@@ -45,11 +59,17 @@ WHERE t.at >= :since AND NOT EXISTS (
 )
 ORDER BY t.at, t.message_id, t.number LIMIT :limit;
 
--- name: add_change(account, message_id, email_address_id, kind, at, event)
--- Notes a change, and returns a row if it is new.
+-- name: add_changes(changes)
+-- Notes changes, and returns those that are new. Each change is a list of its columns. The argument is a JSON text, so
+-- that one statement adds all of them.
 INSERT INTO mail_changes (account, message_id, email_address_id, kind, at, event)
-VALUES (:account, :message_id, :email_address_id, :kind, :at, :event)
-ON CONFLICT DO NOTHING RETURNING 1;
+SELECT {sqlite: json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),}
+       {sqlite: json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]')}
+       {postgres: value ->> 0, value ->> 1, value ->> 2, value ->> 3, (value ->> 4)::bigint, (value ->> 5)::bigint}
+FROM {sqlite: json_each(:changes)}
+     {postgres: jsonb_array_elements(:changes::jsonb) WITH ORDINALITY AS given (value, key)}
+WHERE true ORDER BY key
+ON CONFLICT DO NOTHING RETURNING message_id, account, event;
 
 -- name: changes(account, after, limit)
 -- Returns the changes to the mail of an account after a number, in order.
@@ -71,7 +91,8 @@ RETURNING 1;
 -- name: deliveries_listed(account, message_ids)
 -- Returns the deliveries of the listed messages to an account.
 SELECT {d.deliveries}, {m.messages} FROM deliveries AS d {sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
-WHERE d.message_id {in :message_ids} AND d.account = :account ORDER BY d.message_id, d.reason, d.address_key;
+WHERE d.message_id {in :message_ids} AND {sqlite: +}d.account = :account
+ORDER BY d.message_id, d.reason, d.address_key;
 
 -- name: add_mail_count(account, minute, kind, count)
 -- Adds to the count of a minute.

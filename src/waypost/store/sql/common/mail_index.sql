@@ -49,7 +49,8 @@ WHERE number = :number AND {sqlite: is_indexed = 0}{postgres: NOT is_indexed} RE
 -- Removes the entries of those listed messages that an account has no delivery of, and returns their numbers.
 DELETE FROM mail_entries
 WHERE message_id {in :message_ids} AND NOT EXISTS (
-    SELECT 1 FROM deliveries AS d WHERE d.message_id = mail_entries.message_id AND d.account = mail_entries.account
+    SELECT 1 FROM deliveries AS d
+    WHERE d.message_id = mail_entries.message_id AND {sqlite: +}d.account = mail_entries.account
 )
 RETURNING number;
 

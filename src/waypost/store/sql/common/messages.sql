@@ -2,11 +2,14 @@
 --
 -- FOR UPDATE and FOR SHARE are only in the SQL for PostgreSQL. SQLite has a single writer, so a transaction that writes
 -- need not lock rows.
+--
+-- Without statistics, SQLite would look for the deliveries of a message to an account in an index of the account, and
+-- read all of its entries. The sign in `+account` keeps it from using such an index.
 
 -- name: message(id, account)
 -- Returns a message, but only if it has a delivery to the account.
 SELECT {messages} FROM messages
-WHERE id = :id AND EXISTS (SELECT 1 FROM deliveries WHERE message_id = :id AND account = :account);
+WHERE id = :id AND EXISTS (SELECT 1 FROM deliveries WHERE message_id = :id AND {sqlite: +}account = :account);
 
 -- name: messages_between(first, last, limit)
 -- Returns messages of any account with ids in a range.

@@ -29,7 +29,7 @@ ORDER BY d.message_id DESC;
 -- whole Message-ID.
 SELECT {m.messages} FROM messages AS m
 WHERE m.header_id = :header_id AND m.header_id <> ''
-  AND EXISTS (SELECT 1 FROM deliveries WHERE message_id = m.id AND account = :account)
+  AND EXISTS (SELECT 1 FROM deliveries WHERE message_id = m.id AND +account = :account)
 ORDER BY m.id DESC LIMIT :limit;
 
 -- name: lock_message(id)
