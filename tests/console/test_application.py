@@ -64,7 +64,7 @@ class Client:
                 is_full=lambda: False,
                 own_names=frozenset(),
                 form_key=b"k" * 32,
-                notes=NotesWanted(self._store, lambda: self.now),
+                notes=NotesWanted(OwnState(), lambda: self.now),
                 reader=None,
                 refusal_retention=timedelta(days=7),
             )
@@ -86,6 +86,7 @@ class Client:
             rules=[],
             begun_before=NOW,
             mail_text=None,
+            notes=NotesWanted(OwnState(), lambda: self.now),
             first_plan_age=timedelta(),
         )
         self._run.run(maintenance.forget_calls_and_keys())

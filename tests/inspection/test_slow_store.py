@@ -51,7 +51,7 @@ class Client:
             refusal_retention=timedelta(days=1),
             reader=None,
             feeds=None,
-            notes=NotesWanted(store, lambda: NOW),
+            notes=NotesWanted(OwnState(), lambda: NOW),
             faults=FaultRules(),
             read_fault=None,
         )

@@ -7,6 +7,9 @@ import pytest
 
 from tests.kit.values import NOW
 from waypost.app import ports
+from waypost.app.limit_state import OwnState
+from waypost.app.mail import indexing, noting
+from waypost.app.mail.wanted import NotesWanted
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.domain.errors import Busy
 from waypost.observe import events
@@ -23,6 +26,24 @@ JOBS = {
 
 class Idle(Exception):
     """All jobs of a round have run."""
+
+
+def a_maintenance(logged, **changed):
+    given = {
+        "store": None,
+        "deployment": None,
+        "incidents": Incidents(logged.append, of_store=STORE_FAILURES),
+        "real_clock": lambda: NOW,
+        "mail_clock": lambda: NOW,
+        "mail_text": None,
+        "notes": NotesWanted(OwnState(), lambda: NOW),
+        "token_retention": timedelta(hours=2),
+        "refusal_retention": timedelta(hours=2),
+        "rules": [],
+        "begun_before": NOW,
+        "first_plan_age": timedelta(),
+    }
+    return maintenance.Maintenance(**given | changed)
 
 
 @pytest.mark.parametrize(
@@ -52,20 +73,61 @@ def test_a_job_that_fails_is_logged_by_name_and_the_other_jobs_run(monkeypatch, 
     for each in JOBS:
         monkeypatch.setattr(maintenance.Maintenance, each, job(each))
     monkeypatch.setattr(maintenance.asyncio, "sleep", ends)
-    service_maintenance = maintenance.Maintenance(
-        store=None,
-        deployment=None,
-        incidents=Incidents(logged.append, of_store=STORE_FAILURES),
-        real_clock=lambda: NOW,
-        mail_clock=lambda: NOW,
-        mail_text=None,
-        token_retention=timedelta(hours=2),
-        refusal_retention=timedelta(hours=2),
-        rules=[],
-        begun_before=NOW,
-        first_plan_age=timedelta(),
-    )
+    service_maintenance = a_maintenance(logged)
     with pytest.raises(Idle):
         asyncio.run(service_maintenance.run())
     assert done == list(JOBS)
     assert [(type(event), event.where) for event in logged] == [(kind, JOBS[method])]
+
+
+@pytest.mark.parametrize("job", ["run_notes", "run_index"])
+def test_while_no_client_uses_the_notes_their_jobs_do_not_touch_the_store(monkeypatch, job):
+    logged, pauses = [], []
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise Idle
+
+    monkeypatch.setattr(maintenance.asyncio, "sleep", sleep)
+    with pytest.raises(Idle):
+        asyncio.run(getattr(a_maintenance(logged), job)())  # there is no store, so each use of it would be logged
+    assert not logged
+
+
+@pytest.mark.parametrize(
+    ("module", "job", "has_searches", "share"),
+    [
+        (noting, "run_notes", False, maintenance.SHARE),
+        (indexing, "run_index", False, maintenance.SHARE_WITHOUT_SEARCHES),
+        (indexing, "run_index", True, maintenance.SHARE),
+    ],
+)
+def test_much_to_note_or_index_takes_only_a_share_of_the_time(monkeypatch, module, job, has_searches, share):
+    now, pauses = 0.0, []
+
+    async def one_round(*_):
+        nonlocal now
+        now += 1
+        return noting.Found([], [], [], {}, is_full=True)
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+        raise Idle
+
+    async def nothing(*_):
+        pass
+
+    monkeypatch.setattr(module, "run_round", one_round)
+    monkeypatch.setattr(maintenance, "repeat_step", nothing)
+    monkeypatch.setattr(maintenance.time, "monotonic", lambda: now)
+    monkeypatch.setattr(maintenance.asyncio, "sleep", sleep)
+    notes = NotesWanted(OwnState(), lambda: NOW)
+    notes.renew_searches() if has_searches else notes.renew()
+
+    class Store:
+        write = None
+
+    with pytest.raises(Idle):
+        asyncio.run(getattr(a_maintenance([], notes=notes, store=Store), job)())
+    assert pauses == [share - 1]

@@ -94,7 +94,7 @@ class Guard:
             found = await self.sessions.find(request.cookies.get(cookies.SESSION, ""))
             if found is None:
                 return self._to_sign_in(request)
-            await self.parts.notes.renew()
+            self.parts.notes.renew()
             visit = self._visit(request, found)
             response = await self._shown(view, visit, found)
             event_streams.end_when_refused(response, partial(self._is_still_allowed, view, request))

@@ -78,7 +78,7 @@ class Parts:
     deployment.
     """
     notes: NotesWanted
-    """Lets the job run that notes mail, because people see its notes."""
+    """Lets the jobs run that note and index mail, because people see their results."""
     reader: Reader
     """Reads messages in a process of its own."""
     refusal_retention: timedelta

@@ -81,7 +81,8 @@ def application(
     `clock` is the clock for access keys, and `mail_clock` is the clock for mail. `wake` tells the worker that there are
     new deliveries to attempt. `advance` advances the mail clock; it is None if mail uses the real time. `is_full`
     returns whether the disk has too little space to accept mail. `reader` reads the content of messages, and `feeds`
-    are the changes to the mail of each account (`following.feeds`). `notes` lets the job run that notes mail.
+    are the changes to the mail of each account (`following.feeds`). `notes` lets the jobs run that note and index
+    mail.
     `faults` are the fault rules, and `read_fault` returns the rule that a request describes.
     """
     keeper = Guard(store, failures=failures, clock=clock, emit=emit, own_names=own_names)
@@ -239,7 +240,7 @@ class _Pages:
 
     async def search(self, request: Request, account: str) -> Response:
         """Respond with the mail, or the refusals, that match a query."""
-        await self._notes.renew()
+        self._notes.renew_searches()
         query = request.query_params
         found = mail_search.parse(requests.text(query, "q") or "")
         page = partial(

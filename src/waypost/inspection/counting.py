@@ -26,7 +26,7 @@ class CountingPage:
 
     async def counts(self, _: Request, account: str) -> Response:
         """Respond with the counts of an account, and the ways of its deliveries."""
-        await self._notes.renew()
+        self._notes.renew()
         use_case = partial(counting.counts, account=account, servers_owner=self._deployment.owner, now=self._clock())
         found = await guard.long_read(self._store, use_case, account=account, what="the counts", instead=guard.AGAIN)
         return JSONResponse(

@@ -37,7 +37,7 @@ def feeds(store: ports.Store, notes: NotesWanted, *, report: Callable[[Exception
     """Return the feeds of the changes to the mail of each account."""
 
     async def read(account: str, after: int, limit: int) -> Sequence[Item]:
-        await notes.renew()
+        notes.renew()
         use_case = partial(changes.after, account=account, number=after, limit=limit)
         found = await store.long_read(use_case, what="the changes to mail", account=account)
         return [Item(one.change.number, encoded(one)) for one in found]
@@ -88,7 +88,7 @@ class FollowingPage:
         """Wait until the job has noted all mail up to now, but not for long. While no client used the notes, it noted
         nothing. Without this wait, a stream that begins now would begin with that mail.
         """
-        await self._notes.renew()
+        self._notes.renew()
         is_noted = partial(noting.is_noted, until=self._clock())
         with suppress(TimeoutError):
             async with asyncio.timeout(CATCH_UP):

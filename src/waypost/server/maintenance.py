@@ -4,15 +4,17 @@ deliveries.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.directory import access_keys, idempotency, instances, sessions
-from waypost.app.mail import accept, indexing, noting, retention, wanted
+from waypost.app.mail import accept, indexing, noting, retention
+from waypost.app.mail.wanted import NotesWanted
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.app.steps import repeat_step
 from waypost.domain.mail.retention import Rule
@@ -28,10 +30,16 @@ REMOVALS_EVERY = 10.0
 """Seconds from the end of one search for deleted instances to the start of the next."""
 
 NOTES_EVERY = 0.25
-"""Seconds between two looks for mail that is not noted."""
+"""Seconds between two looks for mail that is not noted or not indexed."""
 
 NOTES_AGAIN = 10.0
 """Seconds after which the notes continue if they failed."""
+
+SHARE = 4
+"""If there is much to note, or to index while clients search mail, this work takes one in so many parts of the time."""
+
+SHARE_WITHOUT_SEARCHES = 20
+"""The same for indexing while no client searches mail. To index a message costs more than to accept it."""
 
 TIDY_EVERY = 60.0
 """Seconds between two deletions of old notes."""
@@ -54,6 +62,7 @@ class Maintenance:
     mail_clock: ports.Clock
     """The clock for mail, which can be a virtual clock."""
     mail_text: ports.MailText
+    notes: NotesWanted
     token_retention: timedelta
     refusal_retention: timedelta
     rules: Sequence[Rule]
@@ -62,6 +71,11 @@ class Maintenance:
     incomplete."""
     first_plan_age: timedelta
     """How old a message must be before the first round stores its planned deliveries."""
+
+    @property
+    def jobs(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+        """The jobs that run as long as the service."""
+        return (self.run, self.run_plans, self.run_removals, self.run_notes, self.run_index)
 
     async def run(self) -> None:
         """Run all maintenance jobs in rounds, until cancelled. If a job fails, log the error and run the other jobs."""
@@ -92,37 +106,44 @@ class Maintenance:
             await asyncio.sleep(REMOVALS_EVERY)
 
     async def run_notes(self) -> None:
-        """While a client uses the notes, note new mail and its events in rounds, and index the words of the mail, until
-        cancelled.
-
-        If there is much to do, the rounds take at most a quarter of the time, because mail and API calls have priority.
-        """
+        """While a client uses the notes, note new mail and its events in rounds, until cancelled."""
         progress, tidied = noting.Progress(), 0.0
-        while True:
-            if not await self._are_notes_wanted():
-                await asyncio.sleep(NOTES_EVERY)
-                continue
-            began, has_more = time.monotonic(), False
-            try:
-                has_more = (await noting.run_round(self.store, progress, self.mail_clock)).is_full
-                has_more = await indexing.run_round(self.store, self.mail_text) or has_more
-                if began - tidied > TIDY_EVERY:
-                    await repeat_step(self.store.write, partial(noting.tidy, now=self.mail_clock()))
-                    tidied = began
-            except Exception as error:  # noqa: BLE001 - as in `_attempt`
-                self.incidents.report(error, where="notes of mail")
-                await asyncio.sleep(NOTES_AGAIN)
-            taken = time.monotonic() - began
-            await asyncio.sleep(3 * taken if has_more else NOTES_EVERY)
 
-    async def _are_notes_wanted(self) -> bool:
-        """Return whether a client uses the notes. If the store fails, no client can use them, and each edge logs the
-        failure for its own clients.
+        async def one_round() -> bool:
+            nonlocal tidied
+            is_full = (await noting.run_round(self.store, progress, self.mail_clock)).is_full
+            if time.monotonic() - tidied > TIDY_EVERY:
+                await repeat_step(self.store.write, partial(noting.tidy, now=self.mail_clock()))
+                tidied = time.monotonic()
+            return is_full
+
+        await self._run_while_wanted(one_round, lambda: SHARE)
+
+    async def run_index(self) -> None:
+        """While a client uses the notes, index the words of noted mail in rounds, until cancelled."""
+        one_round = partial(indexing.run_round, self.store, self.mail_text)
+        await self._run_while_wanted(
+            one_round, lambda: SHARE if self.notes.are_searches_wanted() else SHARE_WITHOUT_SEARCHES
+        )
+
+    async def _run_while_wanted(self, one_round: Callable[[], Awaitable[bool]], share: Callable[[], int]) -> None:
+        """Run rounds while a client uses the notes. Each returns whether there is more to do now.
+
+        If there is, the rounds take only a share of the time, because mail and API calls have priority.
         """
-        try:
-            return await self.store.read(partial(wanted.are_wanted, now=self.real_clock()))
-        except STORE_FAILURES:
-            return False
+        while True:
+            pause = NOTES_EVERY
+            if self.notes.are_wanted():
+                began = time.monotonic()
+                try:
+                    if await one_round():
+                        pause = (share() - 1) * (time.monotonic() - began)
+                except STORE_FAILURES:  # each edge logs the failure for its own clients
+                    pass
+                except Exception as error:  # noqa: BLE001 - as in `_attempt`
+                    self.incidents.report(error, where="notes of mail")
+                    pause = NOTES_AGAIN
+            await asyncio.sleep(pause)
 
     async def _attempt(self, job: Callable[[], Awaitable[None]], *, where: str) -> None:
         """Run a job. If it fails, log the error."""

@@ -14,6 +14,7 @@ from waypost.app.limit_state import OwnState
 from waypost.app.mail import accept
 from waypost.app.mail.faults import FaultRules
 from waypost.app.mail.routes import list_routes
+from waypost.app.mail.wanted import NotesWanted
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.config.settings import FEWEST, Clock, ConsoleLink, Settings
 from waypost.config.types import SELF_SIGNED, Endpoint
@@ -209,6 +210,7 @@ class Service:
     def _make_common(self, store: ports.Store, owner: Tenant, *, has_connections: bool) -> Common:
         """`has_connections` is true if the store is a PostgreSQL database, which other servers may use too."""
         process = self._process
+        limit_state = process.limit_state if process else OwnState()
         return Common(
             settings=self.settings,
             directory=self.directory,
@@ -223,7 +225,8 @@ class Service:
             virtual_clock=self._virtual_clock,
             faults=FaultRules(self.settings.faults, allowed=self.settings.testing),
             ids=Ids(),
-            limit_state=process.limit_state if process else OwnState(),
+            limit_state=limit_state,
+            notes=NotesWanted(limit_state, now),
             processes=self._processes,
             emit=self.emit,
             tasks=self.tasks,
@@ -238,6 +241,7 @@ class Service:
             real_clock=now,
             mail_clock=common.mail_clock,
             mail_text=reader,
+            notes=common.notes,
             token_retention=self.settings.token_retention,
             refusal_retention=self.settings.trace_refusals,
             rules=self.settings.retention,
@@ -301,7 +305,7 @@ class Service:
     def _begin_maintenance(self, maintenance: Maintenance, opened: AsyncExitStack) -> None:
         if self._process and not self._process.does_upkeep:
             return
-        for run in (maintenance.run, maintenance.run_plans, maintenance.run_removals, maintenance.run_notes):
+        for run in maintenance.jobs:
             opened.callback(self.tasks.start(run, where="upkeep", on_error=OnError.RESTART).cancel)
 
     def _found(self, calls_at: str, mail_at: Mapping[str, str], edge: SmtpEdge | None) -> run_file.Run:

@@ -1,51 +1,51 @@
-"""Let the job that notes mail (`noting`) run only while a client uses its notes. The job needs as much processor time
-as the acceptance of the mail itself.
+"""Let the jobs that note and index mail (`noting`, `indexing`) run only while a client uses their results, because they
+need processor time for each message.
+
+The worker processes of a server share the time of the last use in memory. So a process can wake the jobs in another
+process, and idle jobs need not read the store. Each server runs the jobs for its own clients, and notes the mail that
+all servers on its database have accepted.
 """
 
-from contextlib import suppress
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import timedelta
 
 from waypost.app import ports
-from waypost.app.ports.failures import STORE_FAILURES
 
 WANTED_FOR = timedelta(minutes=15)
-"""How long the job runs after the notes were used."""
+"""How long the jobs run after their results were used."""
 
-RENEWED_EVERY = timedelta(minutes=5)
-"""How often a process records that the notes are used."""
-
-_WANTED = "wanted"
-
-
-def are_wanted(tx: ports.ReadTx, *, now: datetime) -> bool:
-    """Return whether a client of any server has used the notes in the last `WANTED_FOR`. `now` is the real time."""
-    until = tx.mail_mark(_WANTED).at
-    return until is not None and now < until <= now + WANTED_FOR
-
-
-def want(tx: ports.WriteTx, *, now: datetime) -> None:
-    """Record that a client uses the notes."""
-    tx.put_mail_mark(_WANTED, ports.MailMark("", now + WANTED_FOR))
+_NOTES, _SEARCHES = "notes", "searches"
 
 
 class NotesWanted:
-    """Records that clients of this process use the notes."""
+    """Remembers that clients of this server use the notes, or search mail."""
 
-    def __init__(self, store: ports.Store, clock: ports.Clock) -> None:
+    def __init__(self, state: ports.LimitState, clock: ports.Clock) -> None:
         """`clock` is the real clock."""
-        self._store = store
+        self._until = state.times("notes wanted")
         self._clock = clock
-        self._renewed_at: datetime | None = None
 
-    async def renew(self) -> None:
-        """Record that a client uses the notes now, unless this was recorded in the last `RENEWED_EVERY`.
+    def renew(self) -> None:
+        """Record that a client uses the notes now."""
+        self._put(_NOTES)
 
-        Clients can read notes while the store cannot write, so this method raises no exception of the store.
-        """
+    def renew_searches(self) -> None:
+        """Record that a client searches mail now, which uses the notes too."""
+        self._put(_NOTES)
+        self._put(_SEARCHES)
+
+    def are_wanted(self) -> bool:
+        """Return whether a client has used the notes in the last `WANTED_FOR`."""
+        return self._is_now(_NOTES)
+
+    def are_searches_wanted(self) -> bool:
+        """Return whether a client has searched mail in the last `WANTED_FOR`."""
+        return self._is_now(_SEARCHES)
+
+    def _put(self, use: str) -> None:
         now = self._clock()
-        if self._renewed_at is not None and abs(now - self._renewed_at) < RENEWED_EVERY:
-            return
-        self._renewed_at = now
-        with suppress(*STORE_FAILURES):
-            await self._store.write(partial(want, now=now))
+        with self._until.locked():
+            self._until.put(use, (now + WANTED_FOR).timestamp(), now=now.timestamp())
+
+    def _is_now(self, use: str) -> bool:
+        now = self._clock()
+        return now.timestamp() < self._until.get(use) <= (now + WANTED_FOR).timestamp()

@@ -8,6 +8,7 @@ from functools import lru_cache
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.mail.faults import FaultRules
+from waypost.app.mail.wanted import NotesWanted
 from waypost.config.settings import Settings
 from waypost.delivery.queue.worker import Worker
 from waypost.domain.directory.instances import Tenant
@@ -45,6 +46,8 @@ class Common:
     """The generator of message ids."""
     limit_state: ports.LimitState
     """The tables for the limits on clients."""
+    notes: NotesWanted
+    """Lets the jobs run that note and index mail."""
     processes: int
     """The number of processes that the server consists of."""
     emit: events.Emit

@@ -17,7 +17,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from waypost.api.application import Api
 from waypost.api.errors import ApiError
 from waypost.api.operations.calls import Source
-from waypost.app.mail.wanted import NotesWanted
 from waypost.app.rate_limits import FailedSignatures
 from waypost.config.settings import ROWS, Settings
 from waypost.config.types import Endpoint
@@ -49,7 +48,6 @@ class Console:
         self,
         common: Common,
         reader: Reader,
-        notes: NotesWanted,
         *,
         api: Api,
         failures: FailedSignatures,
@@ -58,7 +56,6 @@ class Console:
         self._make = partial(
             _application,
             common,
-            notes=notes,
             perform=_calls_of(api),
             failures=failures,
             wake=wake,
@@ -107,7 +104,6 @@ def _calls_of(api: Api) -> "Perform":
 def _application(
     common: Common,
     *,
-    notes: NotesWanted,
     perform: "Perform",
     failures: FailedSignatures,
     wake: Callable[[], None],
@@ -132,7 +128,7 @@ def _application(
             own_names=settings.own_http_names,
             form_key=common.directory.derived_key("console forms"),
             reader=reader,
-            notes=notes,
+            notes=common.notes,
             refusal_retention=settings.trace_refusals,
             settings=settings_in_force(settings),
             send=partial(own_smtp.send, common.directory),

@@ -16,7 +16,6 @@ from waypost.api.application import Api
 from waypost.api.operations.calls import Terms
 from waypost.api.operations.page_tokens import PageTokens
 from waypost.app.directory.email_addresses import Domains
-from waypost.app.mail.wanted import NotesWanted
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.app.rate_limits import FailedSignatures
 from waypost.config.file import fault_rule
@@ -59,7 +58,7 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
         emit=common.emit,
     )
     incidents = Incidents(common.emit, of_store=STORE_FAILURES)
-    notes = NotesWanted(common.store, now)
+    notes = common.notes
     inspected = inspection.application(
         common.store,
         notes=notes,
@@ -79,7 +78,7 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
         read_fault=_read_fault,
     )
     bounds = HttpBounds(connections=common.connections.http, connections_each=settings.http_connections_each)
-    console = Console(common, reader, notes, api=api, failures=failures, wake=waking(worker))
+    console = Console(common, reader, api=api, failures=failures, wake=waking(worker))
     return HttpServer(
         _Pages(inspected, console),
         prefixes=(INSPECTION, CONSOLE),

@@ -63,6 +63,7 @@ def read(tx: ports.ReadTx, *, visit: Visit, selection: Selection) -> Listed:
     account, servers_owner = visit.account, visit.parts.deployment.owner
     since = visit.parts.mail_clock() - visit.parts.refusal_retention
     if selection.search:
+        visit.parts.notes.renew_searches()
         try:
             found = finding.found(
                 tx, account, selection.search, after=selection.after, servers_owner=servers_owner, since=since
