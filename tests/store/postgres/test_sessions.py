@@ -12,6 +12,7 @@ from tests.kit.stores.time_limits import set_limits
 from tests.kit.values import TENANT, make_instance
 from waypost.app import ports
 from waypost.domain import errors
+from waypost.domain.mail.delivery import Reason
 from waypost.store import sql
 from waypost.store.postgres import connection as postgres_connection
 from waypost.store.postgres import errors as postgres_errors
@@ -181,11 +182,10 @@ def test_a_step_that_removes_addresses_of_an_instance_does_not_read_the_rows_of_
 
 def test_the_mail_of_an_account_is_found_with_an_index(admin):
     query = sql.load("postgres")["mailbox"].sql
-    for number, value in enumerate(("'a'", "'~'", "''", "''", "NULL", "NULL", "NULL", "10"), 1):
+    for number, value in enumerate(("'a'", "'~'", "''", "''", "NULL", "10"), 1):
         query = query.replace(f"${number}", value)
     admin.execute("SET enable_seqscan = off")  # the table is empty, so PostgreSQL would prefer a scan
     plan = "\n".join(line for (line,) in admin.execute(f"EXPLAIN {query}"))
     admin.execute("RESET enable_seqscan")
-    assert "deliveries_kept" in plan
-    assert "deliveries_relayed" in plan
+    assert plan.count("Index Only Scan Backward using deliveries_by_reason") == len(Reason)
     assert plan.count("Sort Key") == 1  # of the two pages together

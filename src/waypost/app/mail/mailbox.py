@@ -22,12 +22,40 @@ def page(
 
     `after` is the id of the delivery or message after which the page begins; None for the first page.
     """
-    oldest_id = ""
-    if filters.since:
-        # The id of a message contains the time at which its transfer began.
-        oldest_id = messages.first_id(max(filters.since, messages.EPOCH + LONGEST_TRANSFER) - LONGEST_TRANSFER)
     place = None if after is None else ids_in(after)
-    return tx.mailbox(account, filters, after=place, oldest_id=oldest_id, limit=limit)
+    # The id of a message contains the time at which its transfer began, which is before its acceptance.
+    if filters.before:
+        newest = (messages.first_id(filters.before), "")
+        place = min(place, newest) if place else newest
+    oldest_id = messages.first_id(filters.since) if filters.since else ""
+    found = tx.mailbox(account, filters, after=place, oldest_id=oldest_id, limit=limit)
+    if filters.since and filters.since > messages.EPOCH and len(found) < limit:
+        found += _begun_before(tx, account, filters, filters.since, after=place, limit=limit - len(found))
+    return found
+
+
+def _begun_before(
+    tx: ports.ReadTx, account: str, filters: MailFilter, since: datetime, *, after: tuple[str, str] | None, limit: int
+) -> list[tuple[Delivery, Message]]:
+    """Return up to `limit` deliveries that meet a filter whose messages were accepted at or after a time, but whose
+    transfers began before this time. There are few: SMTP clients send most messages within a second.
+    """
+    first, last = messages.first_id(since - LONGEST_TRANSFER), messages.first_id(since)
+    ids = tx.accepted_since(since, first=first, last=last, limit=_BEGUN_BEFORE)
+    found = [
+        (delivery, message)
+        for delivery, message in (tx.deliveries_listed(account, ids) if ids else [])
+        if filters.is_met(delivery, message.received_at) and (after is None or _place(delivery) < after)
+    ]
+    return sorted(found, key=lambda each: _place(each[0]), reverse=True)[:limit]
+
+
+def _place(delivery: Delivery) -> tuple[str, str]:
+    return delivery.message_id, delivery.email_address_id
+
+
+_BEGUN_BEFORE = 1_000
+"""The maximum number of messages that `_begun_before` reads."""
 
 
 @dataclass(frozen=True, slots=True)

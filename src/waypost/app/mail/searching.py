@@ -85,7 +85,9 @@ def _with_id(tx: ports.ReadTx, account: str, query: Query, *, limit: int) -> Res
     found = [own] if own else tx.messages_with_header_id(account, header_id, limit=limit) if header_id else []
     matched = []
     for message in found:
-        deliveries = [one for one in tx.deliveries_of(account, message.id) if _meets(one, message, query.filters)]
+        deliveries = [
+            one for one in tx.deliveries_of(account, message.id) if query.filters.is_met(one, message.received_at)
+        ]
         if deliveries and (not query.phrases or _has(tx, account, message, query)):
             matched.append((deliveries[0], message))
     return Results(found=matched)
@@ -99,15 +101,6 @@ def _has(tx: ports.ReadTx, account: str, message: Message, query: Query) -> bool
 
 
 _SAME_MILLISECOND = 1_000
-
-
-def _meets(delivery: Delivery, message: Message, filters: MailFilter) -> bool:
-    return (
-        filters.reason in (None, delivery.reason)
-        and filters.status in (None, delivery.status)
-        and (filters.since is None or message.received_at >= filters.since)
-        and (filters.before is None or message.received_at < filters.before)
-    )
 
 
 def _refusals(

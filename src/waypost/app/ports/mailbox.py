@@ -16,11 +16,17 @@ class ReadMailbox(Protocol):
         self, account: str, filters: MailFilter, *, after: tuple[str, str] | None, oldest_id: str, limit: int
     ) -> list[tuple[Delivery, Message]]:
         """Return up to `limit` deliveries of an account that meet the filter, each with its message, newest first. The
-        deliveries that are not in an inbox are included.
+        deliveries that are not in an inbox are included. The method does not compare `filters.since`.
 
         `after` is the cursor: the message id and the email address id of the last delivery on the previous page. If the
         email address id is empty, the page begins after the last delivery of that message. Messages with ids less than
         `oldest_id` are left out.
+        """
+        ...
+
+    def accepted_since(self, since: datetime, *, first: str, last: str, limit: int) -> list[str]:
+        """Return up to `limit` ids of messages of all accounts that were accepted at or after a time, newest first. The
+        ids are in the range from `first` up to, but without, `last`.
         """
         ...
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from waypost.domain.mail.delivery import Reason, Status
+from waypost.domain.mail.delivery import Delivery, Reason, Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,16 @@ class MailFilter:
     """The earliest time at which the message was accepted; None for no limit."""
     before: datetime | None = None
     """The time before which the message was accepted; None for no limit."""
+
+    def is_met(self, delivery: Delivery, received_at: datetime) -> bool:
+        """Return whether a delivery meets the filter. `received_at` is when its message was accepted."""
+        return (
+            self.reason in (None, delivery.reason)
+            and self.status in (None, delivery.status)
+            and self.address_key in ("", delivery.address.key)
+            and (self.since is None or received_at >= self.since)
+            and (self.before is None or received_at < self.before)
+        )
 
 
 ALL_MAIL = MailFilter()

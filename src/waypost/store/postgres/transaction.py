@@ -36,6 +36,11 @@ always empty, so PostgreSQL would plan a prepared statement for an empty queue. 
 whole queue even when the queue is long."""
 
 
+RECENT = 1_000
+"""The number of the newest entries that a search compares with its words one by one. If they have a whole page of
+results, the words are frequent, and the index would find too many messages."""
+
+
 class PostgresQueries(Transaction):
     """The queries that PostgreSQL runs differently from SQLite, however they are sent to PostgreSQL."""
 
@@ -49,6 +54,11 @@ class PostgresQueries(Transaction):
 
     def _match(self, account: str, phrases: Sequence[Phrase]) -> str:
         return mail_match.match(account, phrases)
+
+    def _search_words(self, *given: Any) -> list[Any]:
+        *_, limit = given
+        found = self._all("search_recent", *given, RECENT)
+        return found if len(found) == limit else super()._search_words(*given)
 
     def _add_words(self, entry: ports.MailEntry) -> None:
         self._run("add_mail_vector", entry.number, mail_match.vector(entry))

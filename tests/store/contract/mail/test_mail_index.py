@@ -14,6 +14,8 @@ from waypost.domain import errors
 from waypost.domain.mail import mail_search, messages
 from waypost.domain.mail.delivery import Reason, Status
 from waypost.domain.mail.messages import Envelope
+from waypost.store.common.transaction import mail_index
+from waypost.store.postgres import transaction
 
 SECOND = timedelta(seconds=1)
 OTHER = "999999999999"
@@ -147,6 +149,38 @@ def test_a_search_can_be_limited_to_a_time(mail):
     assert subjects(mail, f"order before:{at[3]}") == ["Your order"]
     assert subjects(mail, f"after:{at[1]} before:{at[3]}") == ["Reminder", "Second invoice"]
     assert subjects(mail, f"id:{id_at(2)} before:{at[2]}") == []
+
+
+@pytest.mark.parametrize(("few", "recent"), [(0, 0), (0, 2), (500, 2)])
+@pytest.mark.parametrize("limit", [1, 50])
+def test_a_search_finds_the_same_whichever_index_it_reads(mail, monkeypatch, few, recent, limit):
+    monkeypatch.setattr(mail_index, "FEW", few)
+    monkeypatch.setattr(transaction, "RECENT", recent)
+    for text, expected in {
+        "order": ["Shared", "Your order"],
+        "invoice is:dead": ["Second invoice"],
+        "second is:direct": ["Reminder", "Second invoice"],
+        "example is:waiting": ["Shared", "Reminder"],
+        "example is:notice": [],
+    }.items():
+        assert subjects(mail, text, limit=limit) == expected[:limit], text
+
+
+def test_a_search_by_time_finds_a_message_whose_transfer_began_earlier(store):
+    at = NOW + 3600 * SECOND
+    for name, began in ("a", 3000), ("b", 0), ("c", -90_000):  # the last is longer than a transfer may take
+        message = a_message(id_at(began), received_at=at + SECOND, subject=name, size=0)
+        deliveries = [a_delivery("a", message.id), a_delivery("p", message.id, reason=Reason.FORWARDED)]
+        store.write(lambda tx: tx.add_message(message, b"", deliveries, []))  # noqa: B023 - it is called at once
+    keep(store, 3599, subject="early")
+    keep(store, 3602, subject="late")
+    after = f"after:{at.isoformat()}"
+    assert subjects(store, after) == ["late", "a", "b"]
+    assert subjects(store, f"{after} is:forwarded") == ["a", "b"]
+    assert subjects(store, f"{after} before:{(at + SECOND).isoformat()}") == []
+    first = found(store, after, limit=2)
+    assert [message.subject for _, message in first.found] == ["late", "a"]
+    assert subjects(store, after, limit=2, after=first.next) == ["b"]
 
 
 def test_an_account_finds_only_its_own_mail(mail):

@@ -20,19 +20,27 @@ class MailboxQueries(Statements):
     def mailbox(
         self, account: str, filters: MailFilter, *, after: tuple[str, str] | None, oldest_id: str, limit: int
     ) -> list[tuple[Delivery, Message]]:
-        place = (*(after or (AFTER_ALL_IDS, "")), oldest_id)
-        matched = (filters.reason, *of_times(filters))
-        if filters.address_key:
-            found = self._all(
-                "mailbox_of_address", account, *place, *matched, limit, filters.address_key, filters.status
-            )
-        elif filters.status is Status.DEAD:
-            found = self._all("mailbox_dead", account, *place, *matched, limit)
-        elif filters.status is Status.QUEUED:
-            found = self._all("mailbox_waiting", account, *place, *matched, limit)
-        else:
-            found = self._all("mailbox", account, *place, *matched, limit)
+        _, until = of_times(filters)
+        of_page = (account, *(after or (AFTER_ALL_IDS, "")), oldest_id, until, limit)
+        address, reason = filters.address_key, filters.reason
+        match filters.status:
+            case Status.DEAD:
+                found = self._all("mailbox_dead", *of_page, address, reason)
+            case Status.QUEUED:
+                found = self._all("mailbox_waiting", *of_page, address, reason)
+            case None if address and reason:
+                found = self._all("mailbox_of_address_and_reason", *of_page, address, reason)
+            case None if address:
+                found = self._all("mailbox_of_address", *of_page, address)
+            case None if reason:
+                found = self._all("mailbox_of_reason", *of_page, reason)
+            case None:
+                found = self._all("mailbox", *of_page)
         return [rows.delivery_and_message(row) for row in found]
+
+    def accepted_since(self, since: datetime, *, first: str, last: str, limit: int) -> list[str]:
+        found = self._all("accepted_since", first, last, kinds.to_milliseconds(since), limit)
+        return [message_id for (message_id,) in found]
 
     def refusals_in(
         self, account: str, *, with_unowned: bool, since: datetime, after: tuple[datetime, int] | None, limit: int

@@ -1,33 +1,75 @@
 -- Queries for the text index, by which mail is searched. The words are in `mail_words`, which SQLite reads with FTS5, and
 -- PostgreSQL with a GIN index on a tsvector.
 
--- name: search_mail(account, match, before, oldest, reason, status, limit)
--- Returns a page of the messages whose words match, newest first, each with the first of its deliveries to the account
--- that meets the conditions. The subquery finds the page by numbers, which sort by time.
-SELECT {d.deliveries}, {m.messages}, page.number
-FROM (
-    SELECT {sqlite: w.rowid}{postgres: w.number} AS number FROM mail_words AS w
-    WHERE {sqlite: w.mail_words MATCH :match}{postgres: w.words @@ :match::tsquery}
-        AND {sqlite: w.rowid}{postgres: w.number} < :before AND {sqlite: w.rowid}{postgres: w.number} >= :oldest
-        AND EXISTS (
-            SELECT 1 FROM mail_entries AS e
-            {sqlite: CROSS} JOIN deliveries AS k ON k.message_id = e.message_id AND k.account = e.account
-            WHERE e.number = {sqlite: w.rowid}{postgres: w.number} AND e.account = :account
-                AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
-                AND (:status{postgres: ::text} IS NULL OR k.status = :status)
-        )
-    ORDER BY {sqlite: w.rowid}{postgres: w.number} DESC LIMIT :limit
-) AS page
-{sqlite: CROSS} JOIN mail_entries AS e ON e.number = page.number
+-- part: that_matches
+-- The conditions of a page of results for the words `w`.
+{sqlite: w.mail_words MATCH :match}{postgres: w.words @@ :match::tsquery}
+AND {sqlite: w.rowid}{postgres: w.number} < :before AND {sqlite: w.rowid}{postgres: w.number} >= :oldest
+AND (:reason{postgres: ::text} IS NULL AND :status{postgres: ::text} IS NULL OR EXISTS (
+    SELECT 1 FROM mail_entries AS e
+    {sqlite: CROSS} JOIN deliveries AS k ON k.message_id = e.message_id AND {sqlite: +}k.account = e.account
+    WHERE e.number = {sqlite: w.rowid}{postgres: w.number} AND e.account = :account
+        AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
+        AND (:status{postgres: ::text} IS NULL OR k.status = :status)
+))
+
+-- part: rows_of_results
+-- The deliveries and messages of a page of results: of each message the first delivery that meets the conditions.
+{sqlite: CROSS} JOIN mail_entries AS e ON e.number = page.number AND {sqlite: +}e.account = :account
 {sqlite: CROSS} JOIN deliveries AS d ON d.message_id = e.message_id AND d.email_address_id = (
     SELECT k.email_address_id FROM deliveries AS k
-    WHERE k.message_id = e.message_id AND k.account = e.account
+    WHERE k.message_id = e.message_id AND {sqlite: +}k.account = e.account
         AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
         AND (:status{postgres: ::text} IS NULL OR k.status = :status)
     ORDER BY k.reason, k.address_key LIMIT 1
 )
 {sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
-ORDER BY page.number DESC;
+ORDER BY page.number DESC
+
+-- name: search_mail(account, match, before, oldest, reason, status, limit)
+-- Returns a page of the messages whose words match, newest first, each with the first of its deliveries to the account
+-- that meets the conditions. The subquery finds the page by numbers, which sort by time. PostgreSQL must use the index of
+-- words: the `+ 0` keeps it from comparing all entries with the words, one by one, in the order of their numbers.
+SELECT {d.deliveries}, {m.messages}, page.number
+FROM (
+    SELECT {sqlite: w.rowid}{postgres: w.number} AS number FROM mail_words AS w WHERE {+that_matches}
+    ORDER BY {sqlite: w.rowid}{postgres: w.number + 0} DESC LIMIT :limit
+) AS page
+{+rows_of_results};
+
+-- name: search_few(account, match, before, oldest, reason, status, limit, numbers)
+-- Returns the same as `search_mail`, but only from the listed entries.
+SELECT {d.deliveries}, {m.messages}, page.number
+FROM (
+    SELECT {sqlite: w.rowid}{postgres: w.number} AS number
+    FROM {sqlite: json_each(:numbers) AS n CROSS JOIN} mail_words AS w
+    WHERE {sqlite: w.rowid = CAST(n.value AS INTEGER)}{postgres: w.number = ANY (:numbers::text[]::bigint[])}
+        AND {+that_matches}
+    ORDER BY {sqlite: w.rowid}{postgres: w.number} DESC LIMIT :limit
+) AS page
+{+rows_of_results};
+
+-- name: numbers_of_reason(account, limit, reason)
+-- Returns the numbers of the entries of some deliveries of one reason; NULL for each that is not noted.
+SELECT e.number FROM (
+    SELECT message_id FROM deliveries WHERE account = :account AND reason = :reason ORDER BY message_id DESC LIMIT :limit
+) AS k
+LEFT JOIN mail_entries AS e ON e.message_id = k.message_id AND e.account = :account;
+
+-- name: numbers_of_dead(account, limit)
+-- Returns the numbers of the entries of some dead letters; NULL for each that is not noted.
+SELECT e.number FROM (
+    SELECT message_id FROM deliveries {sqlite: INDEXED BY deliveries_dead}
+    WHERE account = :account AND status = 'dead' ORDER BY message_id DESC LIMIT :limit
+) AS k
+LEFT JOIN mail_entries AS e ON e.message_id = k.message_id AND e.account = :account;
+
+-- name: numbers_of_waiting(account, limit)
+-- Returns the numbers of the entries of some queued deliveries; NULL for each that is not noted.
+SELECT e.number FROM (
+    SELECT message_id FROM queue WHERE account = :account ORDER BY message_id DESC LIMIT :limit
+) AS k
+LEFT JOIN mail_entries AS e ON e.message_id = k.message_id AND e.account = :account;
 
 -- name: not_indexed(limit)
 -- Returns messages whose words are not in the index, newest first, with the numbers and accounts of their entries.

@@ -5,10 +5,8 @@
 -- compared with NULL.
 
 -- part: in_page
--- The conditions of a page for the rows `k`. They come last, because the times need a look-up for each row.
+-- The conditions of a page for the rows `k`. The time comes last, because it needs a look-up for each row.
 AND (k.message_id, k.email_address_id) < (:before, :before_email_address_id) AND k.message_id >= :oldest_id
-AND (:since{postgres: ::bigint} IS NULL
-     OR (SELECT received_at FROM messages AS r WHERE r.id = k.message_id) >= :since)
 AND (:until{postgres: ::bigint} IS NULL
      OR (SELECT received_at FROM messages AS r WHERE r.id = k.message_id) < :until)
 
@@ -20,67 +18,99 @@ ORDER BY k.message_id DESC, k.email_address_id DESC LIMIT :limit
 {sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
 ORDER BY d.message_id DESC, d.email_address_id DESC
 
--- name: mailbox(account, before, before_email_address_id, oldest_id, reason, since, until, limit)
--- Returns a page of all deliveries of an account, newest first: those that an inbox keeps and those that were only sent
--- over a route. There is an index for each of the two, which also contains the reason.
+-- name: mailbox(account, before, before_email_address_id, oldest_id, until, limit)
+-- Returns a page of all deliveries of an account, newest first: the newest of those of each reason.
 SELECT {d.deliveries}, {m.messages}
 FROM (
     SELECT * FROM (
         SELECT k.message_id, k.email_address_id FROM deliveries AS k
-        WHERE k.account = :account AND {sqlite: k.kept = 1}{postgres: k.kept}
-          AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
-          {+in_page}
+        WHERE k.account = :account AND k.reason = 'direct' {+in_page}
         {+order_of_page}
-    ) AS in_inbox
+    ) AS direct
     UNION ALL
     SELECT * FROM (
         SELECT k.message_id, k.email_address_id FROM deliveries AS k
-        WHERE k.account = :account AND {sqlite: k.kept = 0}{postgres: NOT k.kept}
-          AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
-          {+in_page}
+        WHERE k.account = :account AND k.reason = 'forwarded' {+in_page}
         {+order_of_page}
-    ) AS relayed
+    ) AS forwarded
+    UNION ALL
+    SELECT * FROM (
+        SELECT k.message_id, k.email_address_id FROM deliveries AS k
+        WHERE k.account = :account AND k.reason = 'notice' {+in_page}
+        {+order_of_page}
+    ) AS notices
+    UNION ALL
+    SELECT * FROM (
+        SELECT k.message_id, k.email_address_id FROM deliveries AS k
+        WHERE k.account = :account AND k.reason = 'returned' {+in_page}
+        {+order_of_page}
+    ) AS returned
 ) AS page
 {+rows_of_page} LIMIT :limit;
 
--- name: mailbox_of_address(account, before, before_email_address_id, oldest_id, reason, since, until, limit, address_key, status)
+-- name: mailbox_of_reason(account, before, before_email_address_id, oldest_id, until, limit, reason)
+-- Returns a page of the deliveries of one reason, newest first.
+SELECT {d.deliveries}, {m.messages}
+FROM (
+    SELECT k.message_id, k.email_address_id FROM deliveries AS k
+    WHERE k.account = :account AND k.reason = :reason {+in_page}
+    {+order_of_page}
+) AS page
+{+rows_of_page};
+
+-- name: mailbox_of_address(account, before, before_email_address_id, oldest_id, until, limit, address_key)
 -- Returns a page of the deliveries to one address, newest first.
 SELECT {d.deliveries}, {m.messages}
 FROM (
     SELECT k.message_id, k.email_address_id FROM deliveries AS k
-    WHERE k.account = :account AND k.address_key = :address_key AND k.message_id <= :before
-      AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
-      AND (:status{postgres: ::text} IS NULL OR k.status = :status)
-      {+in_page}
+    WHERE k.account = :account AND k.address_key = :address_key AND k.message_id <= :before {+in_page}
     {+order_of_page}
 ) AS page
 {+rows_of_page};
 
--- name: mailbox_dead(account, before, before_email_address_id, oldest_id, reason, since, until, limit)
--- Returns a page of the dead letters of an account, newest first.
+-- name: mailbox_of_address_and_reason(account, before, before_email_address_id, oldest_id, until, limit, address_key, reason)
+-- Returns a page of the deliveries of one reason to one address, newest first.
 SELECT {d.deliveries}, {m.messages}
 FROM (
     SELECT k.message_id, k.email_address_id FROM deliveries AS k
+    WHERE k.account = :account AND k.address_key = :address_key AND k.reason = :reason AND k.message_id <= :before
+      {+in_page}
+    {+order_of_page}
+) AS page
+{+rows_of_page};
+
+-- name: mailbox_dead(account, before, before_email_address_id, oldest_id, until, limit, address_key, reason)
+-- Returns a page of the dead letters of an account, newest first. An empty address key stands for all addresses.
+SELECT {d.deliveries}, {m.messages}
+FROM (
+    SELECT k.message_id, k.email_address_id FROM deliveries AS k {sqlite: INDEXED BY deliveries_dead}
     WHERE k.account = :account AND k.status = 'dead'
+      AND (:address_key = '' OR k.address_key = :address_key)
       AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
       {+in_page}
     {+order_of_page}
 ) AS page
 {+rows_of_page};
 
--- name: mailbox_waiting(account, before, before_email_address_id, oldest_id, reason, since, until, limit)
--- Returns a page of the queued deliveries of an account, newest first.
+-- name: mailbox_waiting(account, before, before_email_address_id, oldest_id, until, limit, address_key, reason)
+-- Returns a page of the queued deliveries of an account, newest first. An empty address key stands for all addresses.
 SELECT {d.deliveries}, {m.messages}
 FROM (
     SELECT k.message_id, k.email_address_id FROM queue AS k
     WHERE k.account = :account
-      AND (:reason{postgres: ::text} IS NULL
-           OR (SELECT d.reason FROM deliveries AS d
-               WHERE d.message_id = k.message_id AND d.email_address_id = k.email_address_id) = :reason)
+      AND (:address_key = '' AND :reason{postgres: ::text} IS NULL OR EXISTS (
+          SELECT 1 FROM deliveries AS q WHERE q.message_id = k.message_id AND q.email_address_id = k.email_address_id
+              AND (:address_key = '' OR q.address_key = :address_key)
+              AND (:reason{postgres: ::text} IS NULL OR q.reason = :reason)
+      ))
       {+in_page}
     {+order_of_page}
 ) AS page
 {+rows_of_page};
+
+-- name: accepted_since(first, last, since, limit)
+-- Returns the ids in a range, without the last, of messages that were accepted at or after a time, newest first.
+SELECT id FROM messages WHERE id >= :first AND id < :last AND received_at >= :since ORDER BY id DESC LIMIT :limit;
 
 -- name: refusals_in(account, other_account, before_at, before, since, limit)
 -- Returns a page of the refusals of one account or, if `other_account` is empty, of this account and of no account,

@@ -22,7 +22,8 @@ INSERT INTO messages ({messages}, first_events) VALUES ({:messages}, :first_even
 -- name: deliveries_of(message_id, account)
 -- Returns the deliveries of a message to one account: direct deliveries first, because 'direct' sorts before
 -- 'forwarded'.
-SELECT {deliveries} FROM deliveries WHERE message_id = :message_id AND account = :account ORDER BY reason, address_key;
+SELECT {deliveries} FROM deliveries
+WHERE message_id = :message_id AND {sqlite: +}account = :account ORDER BY reason, address_key;
 
 -- name: recipients_of(message_id)
 -- Returns the ids of the email addresses to which a message has a delivery.
