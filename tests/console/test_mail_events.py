@@ -4,7 +4,6 @@ import http.client
 import re
 import urllib.parse
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -18,7 +17,8 @@ from tests.kit.servers.running import System
 from waypost import testing
 from waypost.app.directory import access_keys
 from waypost.console.views.mail import live
-from waypost.console.views.mail.rows import Chip, Page, Row
+from waypost.console.views.mail.live import Shown
+from waypost.console.views.mail.rows import PAGE_SIZE, Chip, Page, Row
 
 
 @contextmanager
@@ -137,7 +137,7 @@ def test_a_server_with_an_open_stream_stops_at_once(tmp_path):
             next_event()
 
 
-# The differences between two readings of a list
+# The changes of a list
 
 
 def ids_of(*numbers):
@@ -164,32 +164,58 @@ def names(changes):
     return [(change.name, int(change.id[:8] or "0", 16)) for change in changes]
 
 
+def rows(*numbers, chip="direct"):
+    """Return changed rows, by the ids of their messages."""
+    return {row.id: row for row in page(*numbers, chip=chip).rows}
+
+
 def test_new_rows_are_sent_oldest_first():
-    assert names(live.changes(page(2, 1), page(4, 3, 2, 1))) == [("message", 3), ("message", 4)]
+    assert names(Shown(page(2, 1)).change(rows(4, 3))) == [("message", 3), ("message", 4)]
+
+
+def test_a_row_that_is_known_is_not_sent_again():
+    shown = Shown(page(2, 1))
+    assert names(shown.change(rows(3, 2))) == [("message", 3)]
+    assert names(shown.change(rows(3, 2))) == []
 
 
 def test_a_row_that_was_committed_late_is_new():
-    assert names(live.changes(page(4, 1), page(4, 3, 1))) == [("message", 3)]
+    assert names(Shown(page(4, 1)).change(rows(3))) == [("message", 3)]
 
 
 def test_a_row_with_another_status_has_changed():
-    before = page(2, 1)
-    after = Page([before.rows[0], replace(before.rows[1], chips=())], None)
-    assert names(live.changes(before, after)) == [("changed", 1)]
+    shown = Shown(page(2, 1))
+    assert names(shown.change(rows(1, chip="dead"))) == [("changed", 1)]
+    assert names(shown.change(rows(1, chip="dead"))) == []
 
 
 def test_a_row_that_left_the_list_is_gone():
-    assert names(live.changes(page(3, 2, 1), page(3, 1))) == [("gone", 2)]
+    shown = Shown(page(3, 2, 1))
+    assert names(shown.change(dict.fromkeys(ids_of(2, 4)))) == [("gone", 2)]
+    assert [row.id for row in shown.page.rows] == ids_of(3, 1)
 
 
 def test_rows_beyond_the_end_of_the_first_page_are_neither_new_nor_gone():
-    assert names(live.changes(page(3, 2, more=True), page(4, 3, more=True))) == [("message", 4)]
-    assert names(live.changes(page(4, 3, more=True), page(4, 2, more=True))) == [("gone", 3)]
+    shown = Shown(page(4, 3, more=True))
+    assert names(shown.change(rows(2) | dict.fromkeys(ids_of(1)))) == []
+    assert names(shown.change(rows(5))) == [("message", 5)]
 
 
-def test_more_new_rows_than_a_page_has_need_a_reload():
-    found = names(live.changes(page(2, 1), page(9, 8, more=True)))
-    assert found[0] == ("reload", 0)
+def test_of_more_new_rows_than_a_person_can_read_the_newest_are_sent():
+    shown = Shown(page(2, 1))
+    found = names(shown.change(rows(*range(3, 4 + live.MANY)) | rows(1, chip="dead")))
+    newest = 3 + live.MANY
+    assert found[:2] == [("reload", 0), ("changed", 1)]
+    assert found[2:] == [("message", number) for number in range(newest - live.FEW + 1, newest + 1)]
+    assert [row.id for row in shown.page.rows] == list(reversed(ids_of(*range(newest - PAGE_SIZE + 1, newest + 1))))
+
+
+def test_a_list_keeps_only_its_newest_rows(monkeypatch):
+    monkeypatch.setattr(live, "KEPT", 3)
+    shown = Shown(page(2, 1))
+    assert names(shown.change(rows(4, 3))) == [("message", 3), ("message", 4)]
+    assert names(shown.change(rows(1, chip="dead"))) == []
+    assert names(shown.change(rows(2, chip="dead"))) == [("changed", 2)]
 
 
 def test_a_browser_that_missed_more_than_a_page_must_reload():

@@ -39,7 +39,7 @@ class Source:
 
 
 def feeds_of(source, **options):
-    return Feeds(source.read, source.bounds, **{"poll_every": 0.001} | options)
+    return Feeds(source.read, source.bounds, **{"poll_quiet": 0.001, "poll_busy": 0.001} | options)
 
 
 class Viewer:

@@ -70,7 +70,7 @@ def application(
     own_names: frozenset[str] = frozenset(),
     is_full: Callable[[], bool] = lambda: False,
     reader: Reader,
-    feeds: Feeds,
+    feeds: Feeds[bytes],
     notes: NotesWanted,
     faults: FaultRules,
     read_fault: Callable[[Mapping[str, Any]], FaultRule],

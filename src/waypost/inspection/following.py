@@ -33,19 +33,15 @@ LOOK_EVERY = 0.1
 """Seconds between two looks whether the mail is noted."""
 
 
-def feeds(store: ports.Store, notes: NotesWanted, *, report: Callable[[Exception], object]) -> Feeds:
-    """Return the feeds of the changes to the mail of each account."""
+def feeds(store: ports.Store, notes: NotesWanted, *, report: Callable[[Exception], object]) -> Feeds[bytes]:
+    """Return the feeds of the changes to the mail of each account, as server-sent events."""
+    followed = changes.Followed(store, notes)
 
-    async def read(account: str, after: int, limit: int) -> Sequence[Item]:
-        notes.renew()
-        use_case = partial(changes.after, account=account, number=after, limit=limit)
-        found = await store.long_read(use_case, what="the changes to mail", account=account)
+    async def read(account: str, after: int, limit: int) -> Sequence[Item[bytes]]:
+        found = await followed.read(changes.after, account, after, limit)
         return [Item(one.change.number, encoded(one)) for one in found]
 
-    async def bounds() -> tuple[int, int]:
-        return await store.long_read(lambda tx: tx.change_bounds(), what="the changes to mail")
-
-    return Feeds(read, bounds, report=report)
+    return Feeds(read, followed.bounds, report=report)
 
 
 def encoded(found: changes.Changed) -> bytes:
@@ -68,7 +64,7 @@ def _event(name: str, number: int, data: str) -> bytes:
 class FollowingPage:
     """The page that streams changes."""
 
-    def __init__(self, feeds: Feeds, store: ports.Store, notes: NotesWanted, clock: ports.Clock) -> None:
+    def __init__(self, feeds: Feeds[bytes], store: ports.Store, notes: NotesWanted, clock: ports.Clock) -> None:
         """`clock` is the clock for mail."""
         self._feeds = feeds
         self._store = store
@@ -105,7 +101,7 @@ class FollowingPage:
                 elif isinstance(each, Missed):
                     yield _event("missed", each.number, "{}")
                 else:
-                    yield b"".join(item.octets for item in each) or b": quiet\n\n"
+                    yield b"".join(item.value for item in each) or b": quiet\n\n"
 
 
 _DIGITS = 18

@@ -1,8 +1,8 @@
 """Lets many viewers follow the changes of one source, which one task polls.
 
 A source has changes with increasing numbers for each key, such as an account. As long as a key has viewers, one task
-polls the source for this key, and each change is read and encoded once for all of its viewers. A viewer that is slow,
-or that continues after an interruption, reads earlier changes from the source itself.
+polls the source for this key, and each change is read once for all of its viewers. A viewer that is slow, or that
+continues after an interruption, reads earlier changes from the source itself.
 """
 
 import asyncio
@@ -11,9 +11,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import Generic, TypeVar
 
-POLL_EVERY = 0.5
-"""Seconds between two polls of a key."""
+T = TypeVar("T")
+
+POLL_QUIET = 0.2
+"""Seconds from a poll that found no changes to the next one."""
+
+POLL_BUSY = 0.5
+"""Seconds from a poll that found changes to the next one. If there are always changes, the viewers get many together,
+because each wake-up of a viewer needs processor time."""
 
 AGAIN = 5.0
 """Seconds until the next poll after a poll that failed."""
@@ -26,11 +33,11 @@ SHARED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One encoded change."""
+class Item(Generic[T]):
+    """One change."""
 
     number: int
-    octets: bytes
+    value: T
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +48,7 @@ class Missed:
     """The number after which the viewer continues."""
 
 
-Read = Callable[[str, int, int], Awaitable[Sequence[Item]]]
+Read = Callable[[str, int, int], Awaitable[Sequence[Item[T]]]]
 """Returns up to a number of changes of a key after a number, in order."""
 
 Bounds = Callable[[], Awaitable[tuple[int, int]]]
@@ -49,25 +56,25 @@ Bounds = Callable[[], Awaitable[tuple[int, int]]]
 
 
 @dataclass(slots=True)
-class _Watch:
+class _Watch(Generic[T]):
     """A key that has viewers."""
 
     last: int
     """The number up to which the source has been polled."""
     start: int
     """The number after which all changes are in `items`."""
-    items: deque[Item] = field(default_factory=deque)
+    items: deque[Item[T]] = field(default_factory=deque)
     viewers: int = 0
     news: asyncio.Event = field(default_factory=asyncio.Event)
     task: "asyncio.Task[None] | None" = None
 
-    def after(self, place: int) -> list[Item]:
+    def after(self, place: int) -> list[Item[T]]:
         """Return the shared changes after a number, in order."""
         found = list(takewhile(lambda item: item.number > place, reversed(self.items)))
         found.reverse()
         return found
 
-    def add(self, items: Sequence[Item]) -> None:
+    def add(self, items: Sequence[Item[T]]) -> None:
         """Add changes, and wake the viewers."""
         self.items += items
         self.last = items[-1].number
@@ -77,23 +84,25 @@ class _Watch:
         news.set()
 
 
-class Feeds:
+class Feeds(Generic[T]):
     """Polls a source for the keys that have viewers."""
 
     def __init__(
         self,
-        read: Read,
+        read: Read[T],
         bounds: Bounds,
         *,
         report: Callable[[Exception], object] = lambda _: None,
-        poll_every: float = POLL_EVERY,
+        poll_quiet: float = POLL_QUIET,
+        poll_busy: float = POLL_BUSY,
     ) -> None:
         """`report` is called with the error of a poll that failed."""
         self._read = read
         self._bounds = bounds
         self._report = report
-        self._poll_every = poll_every
-        self._watches: dict[str, _Watch] = {}
+        self._poll_quiet = poll_quiet
+        self._poll_busy = poll_busy
+        self._watches: dict[str, _Watch[T]] = {}
 
     @property
     def watched(self) -> int:
@@ -102,7 +111,7 @@ class Feeds:
 
     async def follow(
         self, key: str, after: int | None, *, quiet_seconds: float
-    ) -> AsyncGenerator[Sequence[Item] | Missed | int, None]:
+    ) -> AsyncGenerator[Sequence[Item[T]] | Missed | int, None]:
         """Yield the changes of a key after a number, as soon as they are there, until the caller stops.
 
         If `after` is None, begin now. First yield the number at which the viewer begins. If no change comes for some
@@ -133,7 +142,7 @@ class Feeds:
                 yield found
 
     @asynccontextmanager
-    async def _watching(self, key: str, last: int) -> AsyncIterator[_Watch]:
+    async def _watching(self, key: str, last: int) -> AsyncIterator[_Watch[T]]:
         watch = self._watches.get(key)
         if watch is None:
             watch = self._watches[key] = _Watch(last=last, start=last)
@@ -147,15 +156,25 @@ class Feeds:
                 watch.task.cancel()
                 del self._watches[key]
 
-    async def _poll(self, key: str, watch: _Watch) -> None:
+    async def _poll(self, key: str, watch: _Watch[T]) -> None:
         while True:
             try:
-                found = await self._read(key, watch.last, READ_AT_ONCE)
+                found = await self._all(key, watch.last)
             except Exception as error:  # noqa: BLE001 - the viewers wait until the source works again
                 self._report(error)
                 await asyncio.sleep(AGAIN)
                 continue
             if found:
                 watch.add(found)
-            if len(found) < READ_AT_ONCE:
-                await asyncio.sleep(self._poll_every)
+            if len(found) < SHARED:
+                await asyncio.sleep(self._poll_busy if found else self._poll_quiet)
+
+    async def _all(self, key: str, after: int) -> list[Item[T]]:
+        """Return the changes that there are now, up to `SHARED`."""
+        found: list[Item[T]] = []
+        while len(found) < SHARED:
+            part = await self._read(key, found[-1].number if found else after, READ_AT_ONCE)
+            found += part
+            if len(part) < READ_AT_ONCE:
+                break
+        return found

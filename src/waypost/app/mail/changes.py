@@ -1,12 +1,17 @@
 """Read the changes to the mail of an account, in the order in which they were noted (`noting`)."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from waypost.app import ports
+from waypost.app.mail.wanted import NotesWanted
 from waypost.domain.mail.delivery import Delivery
 from waypost.domain.mail.messages import Message
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +45,41 @@ def after(tx: ports.ReadTx, account: str, number: int, *, limit: int) -> list[Ch
 
 DELIVERIES_LIMIT = 100
 """The maximum number of deliveries that one change lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A change, with what a list shows of its message now."""
+
+    number: int
+    message_id: str
+    message: ports.ListedMessage | None
+    """None if the account has no delivery of the message any more."""
+
+
+def listed_after(tx: ports.ReadTx, account: str, number: int, *, limit: int) -> list[Listed]:
+    """Return the same changes as `after`, for lists of messages."""
+    found = tx.changes(account, after=number, limit=limit)
+    ids = sorted({change.message_id for change in found})
+    messages = {message.id: message for message in (tx.messages_listed(account, ids) if ids else [])}
+    return [Listed(change.number, change.message_id, messages.get(change.message_id)) for change in found]
+
+
+class Followed:
+    """Reads changes for clients that follow them. As long as there are such clients, mail is noted."""
+
+    def __init__(self, store: ports.Store, notes: NotesWanted) -> None:
+        self._store = store
+        self._notes = notes
+
+    async def read(self, use_case: Callable[..., list[T]], account: str, number: int, limit: int) -> list[T]:
+        """Return up to `limit` changes of an account after a number, read by `after` or `listed_after`."""
+        self._notes.renew()
+        given = partial(use_case, account=account, number=number, limit=limit)
+        return await self._store.long_read(given, what="the changes to mail", account=account)
+
+    async def bounds(self) -> tuple[int, int]:
+        """Return the numbers of the first and the last change that are kept, of all accounts; zeros if there are
+        none.
+        """
+        return await self._store.long_read(lambda tx: tx.change_bounds(), what="the changes to mail")

@@ -2,9 +2,29 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Protocol
 
-from waypost.domain.mail.delivery import Delivery, Reason, Status
+from waypost.domain.directory.addresses import Address
+from waypost.domain.mail.delivery import Reason, Status
+
+
+class Filtered(Protocol):
+    """What a filter compares of a delivery."""
+
+    @property
+    def address(self) -> Address:
+        """The email address that the delivery is for."""
+        ...
+
+    @property
+    def reason(self) -> Reason:
+        """The reason for the delivery."""
+        ...
+
+    @property
+    def status(self) -> Status:
+        """The status of the delivery."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +40,7 @@ class MailFilter:
     before: datetime | None = None
     """The time before which the message was accepted; None for no limit."""
 
-    def is_met(self, delivery: Delivery, received_at: datetime) -> bool:
+    def is_met(self, delivery: Filtered, received_at: datetime) -> bool:
         """Return whether a delivery meets the filter. `received_at` is when its message was accepted."""
         return (
             self.reason in (None, delivery.reason)

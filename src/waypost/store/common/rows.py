@@ -16,7 +16,7 @@ from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.directory.instances import Instance
 from waypost.domain.iam.access_keys import AccessKey
 from waypost.domain.mail import trace_events
-from waypost.domain.mail.delivery import Delivery, Queued, Reason
+from waypost.domain.mail.delivery import Delivery, Queued, Reason, Status
 from waypost.domain.mail.messages import Message
 from waypost.domain.mail.planned import PlannedDelivery, PlannedPart
 from waypost.domain.mail.routes import Route
@@ -145,6 +145,16 @@ def of_planned_part(part: PlannedPart) -> str:
     """Write planned deliveries as JSON."""
     deliveries = [(*one[:2], (one.address.text, one.address.key), *one[3:]) for one in part.deliveries]
     return to_json([part.results, deliveries])
+
+
+def listed_message(found: Sequence[Row]) -> ports.ListedMessage:
+    """Read what a list shows of a message from a row for each of its deliveries."""
+    message_id, sender, subject, received_at, *_ = found[0]
+    deliveries = [
+        ports.ListedDelivery(Address(address, key), via, Reason(reason), Status(status))
+        for *_, address, key, via, reason, status in found
+    ]
+    return ports.ListedMessage(message_id, sender, subject, from_milliseconds(received_at), deliveries)
 
 
 def delivery_and_message(row: Row) -> tuple[Delivery, Message]:

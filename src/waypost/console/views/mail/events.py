@@ -6,6 +6,7 @@ from functools import partial
 
 from starlette.responses import Response, StreamingResponse
 
+from waypost.app import ports
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.console.guard import Guard
 from waypost.console.views.mail import rows
@@ -25,7 +26,8 @@ class Events:
     def __init__(self, guard: Guard) -> None:
         self._parts = guard.parts
         self._pages = guard.pages
-        self._live = Live(Incidents(guard.parts.emit, of_store=STORE_FAILURES))
+        incidents = Incidents(guard.parts.emit, of_store=STORE_FAILURES)
+        self._live = Live(guard.parts.store, guard.parts.notes, incidents)
 
     async def show(self, visit: Visit) -> Response:
         """Send the changes of a list as they happen. A browser that was disconnected continues where it was."""
@@ -36,13 +38,22 @@ class Events:
         stream = self._stream(visit.account, selection, seen)
         return StreamingResponse(stream, media_type=event_streams.MEDIA_TYPE, headers={"x-accel-buffering": "no"})
 
-    def _stream(self, account: str, selection: Selection, seen: str) -> AsyncIterator[str]:
+    def _stream(self, account: str, selection: Selection, seen: str) -> AsyncIterator[bytes]:
         read = partial(rows.page, account=account, selection=selection)
         source = Source(
+            account=account,
             read=partial(self._parts.store.long_read, read, what="the mail", account=account),
+            row=partial(_row, selection),
             render=partial(self._rendered, selection),
         )
         return self._live.stream((account, selection), source, seen=seen)
 
     def _rendered(self, selection: Selection, row: rows.Row) -> str:
         return self._pages.fragment("mail_row.html", row=row, selection=selection, chosen="")
+
+
+def _row(selection: Selection, message: ports.ListedMessage) -> rows.Row | None:
+    """Return the row of a message; None if it has no delivery that the list shows."""
+    filters = selection.filters
+    shown = [one for one in message.deliveries if filters.is_met(one, message.received_at)]
+    return rows.row(message, shown) if shown else None

@@ -44,5 +44,5 @@ def found(
         limit=rows.PAGE_SIZE,
     )
     deliveries = [(tx.deliveries_of(account, message.id), message) for _, message in results.found]
-    listed = [rows.row([(delivery, message) for delivery in some]) for some, message in deliveries]
+    listed = [rows.row(message, some) for some, message in deliveries]
     return Found(rows.Page(listed, results.next), results)

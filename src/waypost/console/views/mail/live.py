@@ -1,21 +1,23 @@
-"""Keeps the lists of mail current in all browsers that show them.
+"""Keeps the lists of mail current in all browsers that show them, by server-sent events
+(https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
-All browsers of one process that show the same list share one feed, which reads the newest page twice a second. So the
-cost does not depend on the number of browsers, and mail that another process has accepted appears too. The difference
-between two readings becomes the events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+The feed of an account (`net.feeds`) reads each noted change once in a process. All browsers of the process that show
+the same list share one `_List`, which compares the changes with its filter, and makes the events once for all of them.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from waypost.console.views.mail.rows import Page, Row
+from waypost.app import ports
+from waypost.app.mail import changes
+from waypost.app.mail.wanted import NotesWanted
+from waypost.console.views.mail.rows import PAGE_SIZE, Page, Row
 from waypost.domain.mail import messages
+from waypost.net.feeds import Feeds, Item, Missed
 from waypost.observe.incidents import Incidents
-
-READ_EVERY = 0.5
-"""Seconds between two readings of a list."""
 
 READ_AGAIN = 5.0
 """Seconds until the next reading after a failure."""
@@ -24,10 +26,20 @@ SILENCE = 15.0
 """Seconds without an event after which a comment is sent, which shows that the connection still works."""
 
 LONGEST = 120.0
-"""Seconds after which a stream ends. The browser connects again, and the server then checks the session again."""
+"""Seconds after which a stream ends. The browser connects again, and the server then checks the session and the policy
+again."""
 
-WAITING = 500
-"""The maximum number of events that wait for a slow browser. After that, the stream ends."""
+WAITING = 60
+"""The maximum number of groups of events that wait for a slow browser. After that, the stream ends."""
+
+KEPT = 200
+"""The number of rows that a list compares with the changes."""
+
+MANY = 40
+"""If more rows are new at once, a person could not read them. Then only the newest `FEW` are sent, and the person is
+asked to load the page again."""
+
+FEW = 10
 
 OVERLAP = timedelta(seconds=10)
 """How far back a new stream begins: a message can be committed after messages whose transfer began later."""
@@ -38,37 +50,69 @@ class Change:
     """A change of a list."""
 
     name: str
-    """`message` (a new row at the top), `changed`, `gone`, or `reload` (more new rows than one page has)."""
+    """`message` (a new row at the top), `changed`, `gone`, or `reload` (not all new rows are sent)."""
     id: str
     """The id of the message; empty for `reload`."""
     row: Row | None = None
     """The new row, for `message` and `changed`."""
 
 
-def changes(before: Page, after: Page) -> Iterator[Change]:
-    """Yield the changes from one reading of the first page to the next, the oldest message first."""
-    known = {row.id: row for row in before.rows}
-    present = {row.id for row in after.rows}
-    if known and after.next and known.keys().isdisjoint(present):
-        yield Change("reload", "")
-    first = before.rows[-1].id if before.next else ""
-    for row in reversed(after.rows):
-        if row.id not in known:
-            if row.id > first:  # otherwise the row was on the second page before
-                yield Change("message", row.id, row)
-        elif known[row.id] != row:
-            yield Change("changed", row.id, row)
-    first = after.rows[-1].id if after.next else ""
-    for row in before.rows:
-        if row.id not in present and row.id > first:
-            yield Change("gone", row.id)
+RELOAD = Change("reload", "")
+
+
+class Shown:
+    """The rows at the top of a list."""
+
+    def __init__(self, page: Page) -> None:
+        """`page` is the first page of the list."""
+        self._rows = {row.id: row for row in page.rows}
+        self._oldest = page.rows[-1].id if page.next else ""
+        """The id of the last row; empty if the list has no more rows."""
+
+    @property
+    def page(self) -> Page:
+        """The first page of the list."""
+        rows = [self._rows[each] for each in sorted(self._rows, reverse=True)]
+        has_more = bool(self._oldest) or len(rows) > PAGE_SIZE
+        return Page(rows[:PAGE_SIZE], rows[:PAGE_SIZE][-1].id if has_more and rows else None)
+
+    def change(self, found: Mapping[str, Row | None]) -> Sequence[Change]:
+        """Change rows, given by the ids of their messages; None for a message that the list does not have. Return the
+        changes of the list, the oldest message first.
+        """
+        made = [change for message_id in sorted(found) for change in self._change(message_id, found[message_id])]
+        self._drop()
+        new = [change for change in made if change.name == "message"]
+        if len(new) > MANY:
+            return [RELOAD, *(change for change in made if change.name != "message"), *new[-FEW:]]
+        return made
+
+    def _change(self, message_id: str, row: Row | None) -> Iterator[Change]:
+        known = self._rows.get(message_id)
+        if row is None:
+            if known:
+                del self._rows[message_id]
+                yield Change("gone", message_id)
+        elif known is None and message_id > self._oldest:
+            self._rows[message_id] = row
+            yield Change("message", message_id, row)
+        elif known and known != row:
+            self._rows[message_id] = row
+            yield Change("changed", message_id, row)
+
+    def _drop(self) -> None:
+        """Forget the rows at the end."""
+        for message_id in sorted(self._rows, reverse=True)[KEPT:]:
+            del self._rows[message_id]
+        if len(self._rows) == KEPT:
+            self._oldest = min(self._rows)
 
 
 def since(page: Page, seen: str) -> Iterator[Change]:
     """Yield the changes for a browser that has seen all mail up to the message with the id `seen`."""
     begin = _earlier(seen)
     if page.next and page.rows[-1].id > begin:
-        yield Change("reload", "")
+        yield RELOAD
     for row in reversed(page.rows):
         if row.id > begin:
             yield Change("message", row.id, row)
@@ -87,66 +131,90 @@ class _Browser:
     """A browser that shows a list."""
 
     def __init__(self) -> None:
-        self.events: asyncio.Queue[str] = asyncio.Queue(WAITING)
+        self.events: asyncio.Queue[bytes] = asyncio.Queue(WAITING)
         self.is_over = False
 
-    def send(self, event: str) -> None:
+    def send(self, events: bytes) -> None:
         try:
-            self.events.put_nowait(event)
+            self.events.put_nowait(events)
         except asyncio.QueueFull:
             self.is_over = True
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a feed gets its list from, and how it shows the rows."""
+    """Where a list gets its rows from, and how it shows them."""
 
+    account: str
     read: Callable[[], Awaitable[Page]]
     """Returns the first page of the list."""
+    row: Callable[[ports.ListedMessage], Row | None]
+    """Returns the row of a message; None if the list does not have the message."""
     render: Callable[[Row], str]
     """Returns the HTML of a row."""
 
 
-class _Feed:
+class _List:
     """One list that browsers show."""
 
-    def __init__(self, source: Source, incidents: Incidents) -> None:
+    def __init__(self, source: Source, feeds: Feeds[changes.Listed], incidents: Incidents) -> None:
         self._source = source
+        self._feeds = feeds
         self._incidents = incidents
-        self._page: Page | None = None
-        self._reading = asyncio.Lock()
+        self._shown: Shown | None = None
+        self._is_read = asyncio.Event()
         self.browsers: set[_Browser] = set()
         self.task = asyncio.create_task(self._run())
 
-    async def events_since(self, seen: str) -> Sequence[str]:
+    async def events_since(self, seen: str) -> bytes:
         """Return the events for a browser that has just begun to listen."""
-        async with self._reading:
-            if self._page is None:
-                self._page = await self._source.read()
-            return [self._written(change) for change in since(self._page, seen)]
+        await self._is_read.wait()
+        assert self._shown
+        return self._written(since(self._shown.page, seen))
 
     async def _run(self) -> None:
         """Send the changes of the list to the browsers, until cancelled."""
-        pause = READ_EVERY
         while True:
-            await asyncio.sleep(pause)
             try:
-                await self._look()
-                pause = READ_EVERY
+                await self._follow()
             except Exception as error:  # noqa: BLE001 - the lists continue when the store works again
                 self._incidents.report(error, where="console")
-                pause = READ_AGAIN
+                await asyncio.sleep(READ_AGAIN)
 
-    async def _look(self) -> None:
-        async with self._reading:
-            page = await self._source.read()
-            events = [self._written(change) for change in changes(self._page, page)] if self._page else []
-            self._page = page
-            for event in events:
-                for browser in self.browsers:
-                    browser.send(event)
+    async def _follow(self) -> None:
+        feed = self._feeds.follow(self._source.account, None, quiet_seconds=SILENCE)
+        async with aclosing(feed) as found:
+            async for each in found:
+                match each:
+                    case int() | Missed():
+                        await self._read()
+                    case [*items]:
+                        self._change(items)
 
-    def _written(self, change: Change) -> str:
+    async def _read(self) -> None:
+        """Read the first page. If this is not the first time, changes were missed."""
+        page = await self._source.read()
+        if self._shown:
+            self._send([RELOAD])
+        self._shown = Shown(page)
+        self._is_read.set()
+
+    def _change(self, items: Sequence[Item[changes.Listed]]) -> None:
+        now = {item.value.message_id: item.value.message for item in items}
+        rows = {message_id: self._source.row(message) if message else None for message_id, message in now.items()}
+        if self._shown:
+            self._send(self._shown.change(rows))
+
+    def _send(self, made: Sequence[Change]) -> None:
+        if made:
+            events = self._written(made)
+            for browser in self.browsers:
+                browser.send(events)
+
+    def _written(self, made: Iterator[Change] | Sequence[Change]) -> bytes:
+        return "".join(map(self._event, made)).encode("utf-8", "replace")
+
+    def _event(self, change: Change) -> str:
         """Return a change as an event of a stream."""
         data = self._source.render(change.row) if change.row else change.id
         place = f"id: {change.id}\n" if change.name == "message" else ""
@@ -155,35 +223,41 @@ class _Feed:
 
 
 class Live:
-    """The feeds of one process."""
+    """The lists of one process."""
 
-    def __init__(self, incidents: Incidents) -> None:
+    def __init__(self, store: ports.Store, notes: NotesWanted, incidents: Incidents) -> None:
         self._incidents = incidents
-        self._feeds: dict[object, _Feed] = {}
+        self._lists: dict[object, _List] = {}
+        followed = changes.Followed(store, notes)
 
-    async def stream(self, key: object, source: Source, *, seen: str) -> AsyncIterator[str]:
-        """Yield the events of a list, as text, for one browser. Lists with the same `key` share one feed.
+        async def read(account: str, after: int, limit: int) -> Sequence[Item[changes.Listed]]:
+            found = await followed.read(changes.listed_after, account, after, limit)
+            return [Item(one.number, one) for one in found]
+
+        self._feeds = Feeds(read, followed.bounds, report=lambda error: incidents.report(error, where="console"))
+
+    async def stream(self, key: object, source: Source, *, seen: str) -> AsyncIterator[bytes]:
+        """Yield the events of a list for one browser. Streams with the same `key` share one list.
 
         `seen` is the id of the newest message that the browser shows; empty if it shows none.
         """
-        feed = self._feeds.get(key)
-        if feed is None:
-            feed = self._feeds[key] = _Feed(source, self._incidents)
+        listed = self._lists.get(key)
+        if listed is None:
+            listed = self._lists[key] = _List(source, self._feeds, self._incidents)
         browser = _Browser()
-        feed.browsers.add(browser)
+        listed.browsers.add(browser)
         try:
-            yield "retry: 1000\n\n"
-            for event in await feed.events_since(seen):
-                yield event
+            yield b"retry: 1000\n\n"
+            yield await listed.events_since(seen)
             ends_at = asyncio.get_running_loop().time() + LONGEST
             while not browser.is_over and asyncio.get_running_loop().time() < ends_at:
                 try:
                     async with asyncio.timeout(SILENCE):
                         yield await browser.events.get()
                 except TimeoutError:
-                    yield ": no news\n\n"
+                    yield b": no news\n\n"
         finally:
-            feed.browsers.discard(browser)
-            if not feed.browsers and self._feeds.get(key) is feed:
-                del self._feeds[key]
-                feed.task.cancel()
+            listed.browsers.discard(browser)
+            if not listed.browsers and self._lists.get(key) is listed:
+                del self._lists[key]
+                listed.task.cancel()

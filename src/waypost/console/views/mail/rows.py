@@ -4,11 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
+from typing import Protocol
 
 from waypost.app import ports
 from waypost.app.mail import mailbox
 from waypost.console.views.mail.selection import Selection
-from waypost.domain.mail.delivery import Delivery, Status
+from waypost.domain.mail.delivery import Status
+from waypost.domain.mail.mail_filter import Filtered
 from waypost.domain.mail.messages import Message
 
 PAGE_SIZE = 40
@@ -24,6 +26,15 @@ SIGNS = {Status.DELIVERED: ("✓", "green"), Status.QUEUED: ("◷", "amber"), St
 """The sign and the colour of each status."""
 
 _WORDS = {Status.DELIVERED: "", Status.QUEUED: ", waiting", Status.DEAD: ", dead"}
+
+
+class Shown(Filtered, Protocol):
+    """What a row shows of a delivery."""
+
+    @property
+    def via(self) -> str | None:
+        """The alias that forwarded the message."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +79,17 @@ def page(tx: ports.ReadTx, account: str, selection: Selection) -> Page:
     has_more = len(found) == DELIVERIES_READ
     if has_more and len(groups) > 1:
         groups.pop()  # the rest of its deliveries may be missing
-    rows = [row(group) for group in groups[:PAGE_SIZE]]
+    rows = [row(group[0][1], [delivery for delivery, _ in group]) for group in groups[:PAGE_SIZE]]
     return Page(rows, rows[-1].id if rows and (has_more or len(groups) > PAGE_SIZE) else None)
 
 
-def row(group: Sequence[tuple[Delivery, Message]]) -> Row:
+def row(message: Message | ports.ListedMessage, deliveries: Iterable[Shown]) -> Row:
     """Return the row of a message with some of its deliveries."""
-    message = group[0][1]
-    deliveries = [delivery for delivery, _ in group]
+    deliveries = sorted(deliveries, key=lambda one: (one.reason, one.address.key))
     ways = ways_of(deliveries)
     return Row(
         id=message.id,
-        sender=message.envelope.sender,
+        sender=message.envelope.sender if isinstance(message, Message) else message.sender,
         subject=message.subject,
         at=message.received_at,
         ways=tuple(ways[:WAYS_SHOWN]),
@@ -88,7 +98,7 @@ def row(group: Sequence[tuple[Delivery, Message]]) -> Row:
     )
 
 
-def ways_of(deliveries: Iterable[Delivery]) -> list[str]:
+def ways_of(deliveries: Iterable[Shown]) -> list[str]:
     """Return the addresses of deliveries. An alias and its primary are one entry with an arrow."""
     deliveries = list(deliveries)
     aliases = {delivery.via for delivery in deliveries}
@@ -99,14 +109,14 @@ def ways_of(deliveries: Iterable[Delivery]) -> list[str]:
     ]
 
 
-def chips_of(deliveries: Sequence[Delivery]) -> list[Chip]:
+def chips_of(deliveries: Sequence[Shown]) -> list[Chip]:
     """Return the chips of deliveries, each once. The inbox of an alias that has forwarded the message needs none."""
     aliases = {delivery.via for delivery in deliveries}
     shown = [one for one in deliveries if one.address.text not in aliases or one.status is not Status.DELIVERED]
     return list(dict.fromkeys(map(_chip, shown)))
 
 
-def _chip(delivery: Delivery) -> Chip:
+def _chip(delivery: Shown) -> Chip:
     """Return the chip with the reason and the status of a delivery."""
     sign, colour = SIGNS[delivery.status]
     return Chip(sign, f"{delivery.reason.value}{_WORDS[delivery.status]}", colour)

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 
 from waypost.app import ports
 from waypost.domain.mail.delivery import Delivery
@@ -54,6 +56,10 @@ class MailChangeQueries(Statements):
     def deliveries_listed(self, account: str, message_ids: Sequence[str]) -> list[tuple[Delivery, Message]]:
         found = self._all("deliveries_listed", account, self._list_of(message_ids))
         return [rows.delivery_and_message(row) for row in found]
+
+    def messages_listed(self, account: str, message_ids: Sequence[str]) -> list[ports.ListedMessage]:
+        found = self._all("messages_listed", account, self._list_of(message_ids))
+        return [rows.listed_message(list(some)) for _, some in groupby(found, key=itemgetter(0))]
 
     def mail_counts(self, account: str, *, since: datetime) -> list[ports.Count]:
         found = self._all("mail_counts", account, kinds.to_milliseconds(since) // _MINUTE)

@@ -94,6 +94,12 @@ SELECT {d.deliveries}, {m.messages} FROM deliveries AS d {sqlite: CROSS} JOIN me
 WHERE d.message_id {in :message_ids} AND {sqlite: +}d.account = :account
 ORDER BY d.message_id, d.reason, d.address_key;
 
+-- name: messages_listed(account, message_ids)
+-- Returns what a list shows of the listed messages, with a row for each of their deliveries to an account.
+SELECT m.id, m.sender, m.subject, m.received_at, d.address, d.address_key, d.via, d.reason, d.status
+FROM deliveries AS d {sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
+WHERE d.message_id {in :message_ids} AND {sqlite: +}d.account = :account ORDER BY m.id;
+
 -- name: add_mail_count(account, minute, kind, count)
 -- Adds to the count of a minute.
 INSERT INTO mail_counts (account, minute, kind, count) VALUES (:account, :minute, :kind, :count)
