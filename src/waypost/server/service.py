@@ -1,5 +1,6 @@
 """A service: everything that one server runs on one event loop. The service starts and stops its parts in order."""
 
+import random
 import socket
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -223,7 +224,7 @@ class Service:
             ),
             disk_guard=disk_guard(self.settings, self.directory, store, emit=self.emit, warn=self._warn),
             virtual_clock=self._virtual_clock,
-            faults=FaultRules(self.settings.faults, allowed=self.settings.testing),
+            faults=FaultRules(self.settings.faults, allowed=self.settings.testing, draw=random.random),
             ids=Ids(),
             limit_state=limit_state,
             notes=NotesWanted(limit_state, now),

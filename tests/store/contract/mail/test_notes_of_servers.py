@@ -8,7 +8,9 @@ import pytest
 from tests.kit.patience import PATIENCE
 from tests.kit.values import NOW, TENANT, a_line
 from tests.store.contract.mail.test_mail_index import Text, keep
-from waypost.app.mail import noting, wanted
+from waypost.app.limit_state import OwnState
+from waypost.app.mail import noting
+from waypost.app.mail.wanted import NotesWanted
 from waypost.observe.incidents import Incidents
 from waypost.server import maintenance
 
@@ -30,10 +32,9 @@ def test_servers_that_note_the_same_mail_at_the_same_time_note_it_once(store, ra
 
 def test_a_server_notes_and_indexes_mail_while_another_one_does_the_same_and_is_killed(store, monkeypatch):
     monkeypatch.setattr(maintenance, "NOTES_EVERY", 0.001)
-    store.write(wanted.want, now=NOW)
 
     async def start(server):
-        return asyncio.create_task(server.run_notes())
+        return asyncio.gather(server.run_notes(), server.run_index())
 
     async def kill(task):
         task.cancel()
@@ -61,7 +62,9 @@ def test_a_server_notes_and_indexes_mail_while_another_one_does_the_same_and_is_
 
 
 def a_server(store):
-    """Return the maintenance of a server."""
+    """Return the maintenance of a server whose clients use the notes."""
+    notes = NotesWanted(OwnState(), lambda: NOW)
+    notes.renew_searches()
     return maintenance.Maintenance(
         store=store,
         deployment=None,
@@ -69,6 +72,7 @@ def a_server(store):
         real_clock=lambda: NOW,
         mail_clock=lambda: NOW,
         mail_text=Text(),
+        notes=notes,
         token_retention=timedelta(),
         refusal_retention=timedelta(),
         rules=[],
