@@ -3,23 +3,20 @@
 import dataclasses
 import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
 
-import typer
-
 from scripts import inspection_reference
 from tests.api import refusals
 from tests.differential import expected
-from waypost import cli
 from waypost.api import application
 from waypost.api.operations import calls, tags
 from waypost.api.operations import table as operations
 from waypost.api.wire import shapes
 from waypost.app import connections
-from waypost.cli import outcomes
+from waypost.cli import outcomes, parameters, program
 from waypost.config import tables
 from waypost.config.settings import ROWS
 from waypost.domain.limits.rates import Rate
@@ -408,8 +405,8 @@ def commands_page() -> str:
         [
             "# Commands\n",
             "`waypost COMMAND -h` (or `--help`) shows the options of a command, and `waypost -V` (or `--version`)",
-            "shows the version. `waypost --install-completion` installs Tab completion of commands and options for",
-            "bash, zsh, fish and PowerShell. `waypost --show-completion` prints the completion script instead.\n",
+            "shows the version. `waypost completion SHELL` prints a script that [completes commands and",
+            "options](../how-to/shell-completion.md) in bash, zsh or fish.\n",
             "| command | what it does |",
             "|---|---|",
             *rows,
@@ -443,13 +440,7 @@ def commands_page() -> str:
 
 def commands() -> list[tuple[str, Any]]:
     """Return all commands with their full names, such as `routes add`."""
-
-    def below(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-        for own, inner in getattr(command, "commands", {}).items():
-            path = f"{name} {own}".strip()
-            yield from below(inner, path) if hasattr(inner, "commands") else [(path, inner)]
-
-    return list(below(typer.main.get_command(cli.app), ""))
+    return list(parameters.every(program.app))
 
 
 def _usage(command: Any) -> str:

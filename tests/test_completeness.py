@@ -20,10 +20,10 @@ from types import ModuleType
 from typing import get_args
 
 import pytest
-from typer.main import get_command
 
 from tests.kit.stores import postgresql
 from waypost import cli
+from waypost.cli import parameters, program
 from waypost.config import file as settings_file
 from waypost.config import tables
 from waypost.config.settings import ROWS, Settings
@@ -245,8 +245,9 @@ def test_each_key_of_the_delivery_table_changes_the_service(name, home, by_defau
 
 def test_each_setting_is_an_option_of_serve(monkeypatch):
     """The option has the name and the environment variable that the table of settings has."""
-    command = get_command(cli.app).commands["serve"]
+    command = dict(parameters.every(program.app))["serve"]
     options = {option.name: (option.opts, option.envvar) for option in command.params}
+    del options["ready_json"]  # it is about the output, and is no setting
     assert options == {name: ([row.option], row.variable) for name, row in ROWS.items()}
 
 
@@ -327,7 +328,7 @@ def test_each_kind_of_route_has_a_transport(by_default):
 def test_each_kind_of_route_is_documented():
     """The settings, the help of `waypost routes add`, and the page on routes all describe each kind of target."""
     page = (ROOT / "docs" / "how-to" / "routes.md").read_text(encoding="utf-8")
-    add = get_command(cli.app).commands["routes"].commands["add"]
+    add = dict(parameters.every(program.app))["routes add"]
     (to,) = (parameter for parameter in add.params if parameter.name == "to")
     known = {"inbox", "mx", "maildir", *routes._SCHEMES}
     for scheme in known - {"http"}:

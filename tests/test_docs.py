@@ -8,10 +8,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
 from scripts import write_reference
-from waypost import cli
+from waypost.cli import parameters, program
 from waypost.domain.limits import shares
 from waypost.mailauth import checker, places
 
@@ -150,8 +149,9 @@ def test_the_readme_names_the_two_commands():
 
 
 COMMANDS = {
-    "console",
     *(
+        "completion",
+        "console",
         "serve",
         "env",
         "inbox",
@@ -175,8 +175,7 @@ def test_every_command_has_help():
     shown = subprocess.run(
         [sys.executable, "-m", "waypost", "--help"], capture_output=True, text=True, check=True
     ).stdout
-    listed = re.findall(r"^│ ([a-z]+) +\w|^  ([a-z]+) +\w", shown, re.MULTILINE)
-    assert {first or second for first, second in listed} == COMMANDS
+    assert set(re.findall(r"^  ([a-z]+) +[A-Z]", shown, re.MULTILINE)) == COMMANDS
     for command in COMMANDS:
         assert re.search(rf"\b{command}\b +\w", shown), command
 
@@ -189,13 +188,15 @@ def test_no_lock_file_names_a_package_index():
 
 
 def test_each_command_that_a_page_names_exists_with_its_options():
-    app = get_command(cli.app)
+    commands = dict(parameters.every(program.app))
+    groups = {name.rpartition(" ")[0] for name in commands}
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
         for span in re.findall(r"`waypost ([a-z][^`]*)`", re.sub("```.*?```", "", page.read_text(), flags=re.DOTALL)):
-            command, words = app, span.split()
-            while words and hasattr(command, "commands") and not words[0].startswith("-"):
-                assert words[0] in command.commands, f"{page.relative_to(ROOT)}: there is no `waypost {span}`"
-                command = command.commands[words.pop(0)]
+            name, *words = span.split()
+            while name in groups and words and not words[0].startswith("-"):
+                name = f"{name} {words.pop(0)}"
+            assert name in commands or name in groups, f"{page.relative_to(ROOT)}: there is no `waypost {span}`"
+            command = commands.get(name, program.app)
             options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
             for word in words:
                 option = word.partition("=")[0]

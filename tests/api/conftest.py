@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 import boto3
 import pytest
 from botocore.config import Config
+from click.testing import CliRunner
 from msgspec.structs import replace
-from typer.testing import CliRunner
 
 from tests.kit.patience import PATIENCE
 from tests.kit.stores import direct_writes
-from waypost import cli
 from waypost.api.access import canonical, sigv4
+from waypost.cli import program
 from waypost.testing import server as waypost_server
 
 
@@ -68,7 +68,7 @@ def new_key(server, tmp_path_factory):
             file.write_text(json.dumps({"Version": "2012-10-17", "Statement": statements}))
             arguments += ["--policy", str(file)]
         with direct_writes.umask_kept():
-            made = CliRunner().invoke(cli.app, ["keys", "create", "--json", "--data", str(server.data), *arguments])
+            made = CliRunner().invoke(program.app, ["keys", "create", "--json", "--data", str(server.data), *arguments])
         assert made.exit_code == 0, made.exception
         key = json.loads(made.stdout)
         return {

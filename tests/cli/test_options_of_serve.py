@@ -1,4 +1,4 @@
-"""`waypost serve` reads plain options without Typer, and leaves everything else to Typer."""
+"""`waypost serve` reads plain options without click, and leaves everything else to click."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def test_only_known_options_with_values_are_read(arguments, options):
 
 
 @pytest.mark.parametrize("arguments", [["--data", "there", "--no-such-option", "x"], ["--data"]], ids=" ".join)
-def test_typer_names_a_mistake_in_the_options(arguments):
+def test_click_names_a_mistake_in_the_options(arguments):
     command = [sys.executable, "-m", "waypost", "serve", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -1,6 +1,5 @@
 """Shared code for commands that work directly on the store, whether or not a server is running."""
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,6 +31,8 @@ def administer(data: str, database: str, use_case: "Callable[[WriteTx], T]", *, 
 
 def run(task: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine that works on the store, and return its result. Raises `Refused`."""
+    import asyncio
+
     from waypost.server import opening
 
     try:

@@ -13,19 +13,18 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
-from waypost.cli.timeline import plain
-from waypost.config.settings import ROWS
+from waypost.cli.parameters import Argument, Option
+from waypost.cli.terminal import plain
+from waypost.config import rows
 from waypost.host.data_directory import DataDirectory
 
 Data = Annotated[
-    str, typer.Option("--data", help="The data directory of the running server.", envvar=ROWS["data"].variable)
+    str, Option("--data", help="The data directory of the running server.", envvar=rows.environment_name("data"))
 ]
-Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="An email address, such as support@example.com.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text, for use by programs.")]
+Address = Annotated[str, Argument(metavar="ADDRESS", help="An email address, such as support@example.com.")]
+Json = Annotated[bool, Option("--json", help="Print JSON instead of text, for use by programs.")]
 
-DEFAULT_DATA = ROWS["data"].default
+DEFAULT_DATA = rows.DATA_DIRECTORY
 
 LONGEST_WORK = 600.0
 """The timeout, in seconds, for a request that may change many messages."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
 
-import typer
+import click
 
 
 class Exit(IntEnum):
@@ -16,7 +16,7 @@ class Exit(IntEnum):
     DONE = 0
     REFUSED = 1
     MISUSED = 2
-    """The exit code that Typer uses for an invalid command line."""
+    """The exit code that click uses for an invalid command line."""
     NO_SERVER = 3
 
 
@@ -60,4 +60,4 @@ def print_json(found: Mapping[str, Any]) -> None:
 
     The output is never a bare list: a list is always a named member of the object. All times are in UTC and end with Z.
     """
-    typer.echo(json.dumps(found, indent=2))
+    click.echo(json.dumps(found, indent=2))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from waypost.app import inspection_schema as schema
+from waypost.cli.terminal import plain
 from waypost.domain.mail import trace_events
 from waypost.domain.mail.trace_events import (
     AcceptedEvent,
@@ -163,11 +164,6 @@ def refusal(found: schema.Refusal) -> Iterator[str]:
     for name, value in found.items():
         if name not in {"at", "from", "to", "peer", "helo", "stage", "reply"}:
             yield f"  {name:9}  {plain(value)}"
-
-
-def plain(text: object) -> str:
-    """Return untrusted text with U+FFFD in place of each character that could harm a terminal."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
 
 
 def _where(delivery: schema.DeliveryOfMessage) -> str:

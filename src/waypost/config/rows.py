@@ -8,6 +8,9 @@ from waypost.config.types import Type
 
 T = TypeVar("T")
 
+DATA_DIRECTORY = "./waypost-data"
+"""The default of the setting `data`. Commands need it, but not the whole table."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from waypost.config.rows import option_name, rows_of, setting
+from waypost.config.rows import DATA_DIRECTORY, option_name, rows_of, setting
 from waypost.config.tables import Delivery
 from waypost.config.types import (
     ACCOUNT,
@@ -108,7 +108,7 @@ class Settings:
     )
     data: Path = setting(
         DIRECTORY,
-        "./waypost-data",
+        DATA_DIRECTORY,
         "The data directory, where Waypost stores its data. The server creates this directory when it first starts.",
     )
     workers: int = setting(

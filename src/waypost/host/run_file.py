@@ -52,6 +52,11 @@ def parse(text: str) -> Run:
     # A newer server may have written more fields.
     run = Run(**{one.name: stored[one.name] for one in fields(Run) if one.name in stored})
     _refuse_foreign(run)
+    return reachable(run)
+
+
+def reachable(run: Run) -> Run:
+    """Replace the server's addresses with addresses at which clients on this machine can connect to the server."""
     return replace(
         run,
         http=_reachable(run.http),

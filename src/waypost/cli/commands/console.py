@@ -6,16 +6,17 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import click
 
 from waypost.cli.administration import Refused, administer
 from waypost.cli.client import DEFAULT_DATA, Data
 from waypost.cli.commands.keys import DEFAULT_DATABASE, Database
+from waypost.cli.parameters import Option
 from waypost.host.data_directory import DataDirectory
 
 
 def console(
-    print_only: Annotated[bool, typer.Option("--print", help="Print the link. Do not open a browser.")] = False,
+    print_only: Annotated[bool, Option("--print", help="Print the link. Do not open a browser.")] = False,
     data: Data = DEFAULT_DATA,
     database: Database = DEFAULT_DATABASE,
 ) -> None:
@@ -33,7 +34,7 @@ def console(
     if key_id is None:
         raise Refused(f"There is no access key in {directory.credentials}. Sign in at http://{address}/console/.")
     url = administer(data, database, partial(console_link.make, access_key_id=key_id, address=address))
-    typer.echo(url)
+    click.echo(url)
     if not print_only and _has_display():
         import webbrowser
 

@@ -14,14 +14,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from rich.console import Console
+import click
 
 from waypost import testing
 from waypost.cli import client
 from waypost.cli.commands import explain
 from waypost.cli.commands import mail as mail_commands
+from waypost.cli.parameters import Option
 
 SUPPORT = "support@example.com"
 QUEUE = "customer-service@example.com"
@@ -32,28 +33,39 @@ class StepFailed(Exception):
     """A check in the demo failed."""
 
 
+def demo(
+    once: Annotated[
+        bool,
+        Option(
+            "--once", help="Exit when the demo ends. By default, the server keeps running if the output is a terminal."
+        ),
+    ] = False,
+) -> None:
+    """Demonstrate aliases and forwarding, step by step, with a real server and real clients."""
+    raise click.exceptions.Exit(run_demo(stay=sys.stdout.isatty() and not once))
+
+
 def run_demo(*, stay: bool) -> int:
     """Run the demo and return the exit code, which is 0 only if every check passed.
 
     If `stay` is true, the server keeps running after the last step, until Ctrl-C.
     """
-    console = Console(highlight=False, soft_wrap=True)
     try:
         import boto3
     except ImportError:
-        console.print("waypost demo needs the AWS SDK: pip install boto3")
+        click.echo("waypost demo needs the AWS SDK: pip install boto3")
         return 1
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))  # SystemExit stops the server and removes its data
     with testing.server() as server:
-        story = Story(console, server, boto3.client("connect", **server.client_arguments))
+        story = Story(server, boto3.client("connect", **server.client_arguments))
         try:
             story.run()
         except Exception as error:  # noqa: BLE001 - any exception means that the demo failed
-            console.print(f"\nThe demo failed: {type(error).__name__}: {error}", style="bold red", markup=False)
+            click.secho(f"\nThe demo failed: {type(error).__name__}: {error}", fg="red", bold=True)
             return 1
-        console.print("\n[bold green]Every step succeeded.[/]")
-        console.print(f"Next: {_start_command()}, then docs/tutorial.md.", markup=False)
+        click.secho("\nEvery step succeeded.", fg="green", bold=True)
+        click.echo(f"Next: {_start_command()}, then docs/tutorial.md.")
         if stay:
             story.stay()
     return 0
@@ -76,8 +88,7 @@ class Story:
     Waypost refuses an alias of an alias, and send mail again after the alias has been removed.
     """
 
-    def __init__(self, console: Console, server: testing.Server, connect: Any) -> None:
-        self._console = console
+    def __init__(self, server: testing.Server, connect: Any) -> None:
         self._server = server
         self._connect = connect
         self._data = str(server.data)
@@ -117,7 +128,7 @@ class Story:
             while True:
                 time.sleep(3600)
         except KeyboardInterrupt:
-            self._console.print("Bye.")
+            click.echo("Bye.")
 
     def _set_up(self) -> None:
         arguments = {**self._server.client_arguments, "aws_secret_access_key": "…"}
@@ -201,16 +212,16 @@ class Story:
             raise StepFailed("the server did not refuse the call")
 
     def _title(self, text: str) -> None:
-        self._console.print(f"\n{text}", style="bold", markup=False)
+        click.secho(f"\n{text}", bold=True)
 
     def _typed(self, text: str) -> None:
         prompt = "" if text.startswith("$") else ">>> "
-        self._console.print(f"  {prompt}{text}", style="cyan", markup=False)
+        click.secho(f"  {prompt}{text}", fg="cyan")
 
     def _result(self, text: str) -> None:
-        self._console.print(f"  {text}", markup=False)
+        click.echo(f"  {text}")
 
     def _check(self, succeeded: bool, expected: str) -> None:
         if not succeeded:
             raise StepFailed(f"expected: {expected}")
-        self._console.print(f"  [green]✓[/] {expected}")
+        click.echo(f"  {click.style('✓', fg='green')} {expected}")

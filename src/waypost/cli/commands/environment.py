@@ -6,16 +6,17 @@ env` even if `waypost env` has failed. If it fails, `waypost env` therefore prin
 run a command that follows `&&`, and that command would call the real AWS.
 """
 
+import inspect
 import os
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import typer
-from typer.core import TyperCommand
+import click
 
 from waypost.cli.client import DEFAULT_DATA, Client, Data, Json
 from waypost.cli.outcomes import print_json
+from waypost.cli.parameters import Command
 
 UNSET = (
     "AWS_PROFILE",  # Go and JavaScript prefer a profile to an access key; other SDKs fail if the profile is missing
@@ -39,7 +40,7 @@ SWITCHES = {
 profile of the AWS configuration file."""
 
 
-class Evaluated(TyperCommand):
+class Evaluated(Command):
     """A command whose output a shell evaluates. If the command fails for any reason, it prints `false`."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
@@ -62,7 +63,7 @@ class Evaluated(TyperCommand):
 
 def _print_false(error: BaseException, *, is_json: bool) -> None:
     if not is_json and getattr(error, "exit_code", 1) != 0:  # --help exits with 0
-        typer.echo("false")
+        click.echo("false")
 
 
 def env(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
@@ -90,7 +91,7 @@ def env(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
         print_json(variables | dict.fromkeys(UNSET))
         return
     exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
-    typer.echo("\n".join([f"unset {' '.join(UNSET)}", *exports]))
+    click.echo("\n".join([f"unset {' '.join(UNSET)}", *exports]))
 
 
 def without_proxy(addresses: Iterable[str], environment: Mapping[str, str]) -> str:
@@ -103,3 +104,6 @@ def without_proxy(addresses: Iterable[str], environment: Mapping[str, str]) -> s
     hosts = [address.rpartition(":")[0] for address in addresses]
     names = [*given.split(","), *hosts, *(host.strip("[]") for host in hosts)]
     return ",".join(dict.fromkeys(name.strip() for name in names if name.strip()))
+
+
+env_command = Evaluated("env", env, help=inspect.getdoc(env))

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import click
 
 from waypost.app import inspection_schema as schema
 from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, ServerRefused
 from waypost.cli.commands.mail import how
 from waypost.cli.outcomes import Exit, print_json
-from waypost.cli.timeline import plain
+from waypost.cli.parameters import Option
+from waypost.cli.terminal import plain
 
 _HEADER_OCTETS = 256 * 1024 + 4
 """How many bytes of a message are sent to the server: enough for the longest allowed header and the empty line after
@@ -28,13 +29,11 @@ def explain(
     address: Address,
     sender: Annotated[
         str | None,
-        typer.Option("--from", metavar="SENDER", help='The sender: an address, or "" for the null sender.'),
+        Option("--from", metavar="SENDER", help='The sender: an address, or "" for the null sender.'),
     ] = None,
     message: Annotated[
         Path | None,
-        typer.Option(
-            "--message", metavar="FILE", help="A file that contains a message. Only the message's header is read."
-        ),
+        Option("--message", metavar="FILE", help="A file that contains a message. Only the message's header is read."),
     ] = None,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
@@ -50,7 +49,7 @@ def explain(
     found = server.get("explain", **query) if octets is None else server.post_message("explain", octets, **query)
     _print(found, octets, as_json=as_json)
     if not found["accepted"]:
-        raise typer.Exit(Exit.REFUSED)
+        raise click.exceptions.Exit(Exit.REFUSED)
 
 
 def _print(found: schema.Explanation, octets: bytes | None, *, as_json: bool) -> None:
@@ -60,16 +59,16 @@ def _print(found: schema.Explanation, octets: bytes | None, *, as_json: bool) ->
     if not found["accepted"]:
         loop = found["loop"]
         because = f"{loop['because']}." if loop and loop["is_loop"] else " ".join(found["because"])
-        typer.echo(plain(f"Mail for {found['address']} would be refused: {because}"))
+        click.echo(plain(f"Mail for {found['address']} would be refused: {because}"))
     else:
-        typer.echo(plain(f"Mail for {found['address']} would be accepted."))
+        click.echo(plain(f"Mail for {found['address']} would be accepted."))
         for delivery in found["deliveries"]:
             for line in _delivery_lines(delivery):
-                typer.echo(line)
+                click.echo(line)
         for sentence in found["because"]:
-            typer.echo(plain(f"  {sentence}"))
+            click.echo(plain(f"  {sentence}"))
     for line in _message_lines(found["loop"], octets or b""):
-        typer.echo(line)
+        click.echo(line)
 
 
 def _message_lines(loop: schema.LoopCheck | None, octets: bytes) -> Iterator[str]:

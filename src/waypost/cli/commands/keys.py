@@ -5,24 +5,25 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+import click
 
 from waypost.app.directory import access_keys
 from waypost.cli.administration import Refused, administer
 from waypost.cli.client import DEFAULT_DATA, Data, Json
 from waypost.cli.outcomes import print_json
+from waypost.cli.parameters import Argument, Group, Option
 from waypost.config.settings import ROWS
 from waypost.config.types import DURATION, understood
 from waypost.domain import moments
 from waypost.host.data_directory import DataDirectory
 
-app = typer.Typer(help="Manage access keys, which allow programs to call the API.", no_args_is_help=True)
+app = Group(help="Manage access keys, which allow programs to call the API.")
 
-KeyId = Annotated[str, typer.Argument(metavar="ID", help="The access key's id, as shown by `waypost keys list`.")]
+KeyId = Annotated[str, Argument(metavar="ID", help="The access key's id, as shown by `waypost keys list`.")]
 
 Database = Annotated[
     str,
-    typer.Option(
+    Option(
         "--database",
         help="The server's PostgreSQL database, if the server uses PostgreSQL.",
         envvar=ROWS["database"].variable,
@@ -36,22 +37,20 @@ DEFAULT_DATABASE = ROWS["database"].default
 def create(
     policy: Annotated[
         Path | None,
-        typer.Option(
-            "--policy", help="A file with an IAM identity policy. Without this option, the key allows all actions."
-        ),
+        Option("--policy", help="A file with an IAM identity policy. Without this option, the key allows all actions."),
     ] = None,
     account: Annotated[
         str,
-        typer.Option(
+        Option(
             "--account", help="The AWS account id (twelve digits). The default is the account of the server's owner."
         ),
     ] = "",
     name: Annotated[
-        str, typer.Option("--name", help="The key's IAM user name, which policies and error messages use.")
+        str, Option("--name", help="The key's IAM user name, which policies and error messages use.")
     ] = "user",
     expires: Annotated[
         str,
-        typer.Option(
+        Option(
             "--expires",
             help="The lifetime of temporary credentials, such as 12h. Temporary credentials have a session token.",
         ),
@@ -75,19 +74,19 @@ def create(
     is_new = not database and not DataDirectory(Path(data)).has_database
     administer(data, database, partial(access_keys.create, key=key), make=True)
     if is_new:
-        typer.echo(f"Created a new Waypost data directory: {data}", err=True)
+        click.echo(f"Created a new Waypost data directory: {data}", err=True)
     if as_json:  # in the form that AWS tools read from a `credential_process`
         credentials: dict[str, Any] = {"Version": 1, "AccessKeyId": key.id, "SecretAccessKey": key.secret}
         if key.expires_at:
             credentials |= {"SessionToken": session_token, "Expiration": moments.iso8601(key.expires_at)}
         print_json(credentials)
         return
-    typer.echo(f"aws_access_key_id = {key.id}\naws_secret_access_key = {key.secret}")
+    click.echo(f"aws_access_key_id = {key.id}\naws_secret_access_key = {key.secret}")
     if session_token:
-        typer.echo(f"aws_session_token = {session_token}")
+        click.echo(f"aws_session_token = {session_token}")
     allowed = f"everything that {policy} allows" if policy else "everything"
     until = f", until {moments.iso8601(key.expires_at)}" if key.expires_at else ""
-    typer.echo(f"The key may do {allowed} in account {account}{until}. The secret is not shown again.", err=True)
+    click.echo(f"The key may do {allowed} in account {account}{until}. The secret is not shown again.", err=True)
 
 
 @app.command("list")
@@ -100,28 +99,28 @@ def listed(data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE, as_
     for key in map(_shown, keys):
         until = f", expires {key['expires_at']}" if key["expires_at"] else ""
         may = "may do everything" if key["may_do_everything"] else "has a policy"
-        typer.echo(f"{key['id']}  {key['status']:8}  account {key['account']}  {key['name']}  {may}{until}")
+        click.echo(f"{key['id']}  {key['status']:8}  account {key['account']}  {key['name']}  {may}{until}")
 
 
 @app.command()
 def deactivate(key_id: KeyId, data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE) -> None:
     """Deactivate an access key. The server refuses the key until you activate it again."""
     administer(data, database, partial(access_keys.set_active, access_key_id=key_id, active=False))
-    typer.echo(f"The access key {key_id} is now inactive.")
+    click.echo(f"The access key {key_id} is now inactive.")
 
 
 @app.command()
 def activate(key_id: KeyId, data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE) -> None:
     """Activate an access key that was deactivated."""
     administer(data, database, partial(access_keys.set_active, access_key_id=key_id, active=True))
-    typer.echo(f"The access key {key_id} is now active.")
+    click.echo(f"The access key {key_id} is now active.")
 
 
 @app.command()
 def delete(key_id: KeyId, data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE) -> None:
     """Delete an access key."""
     administer(data, database, partial(access_keys.delete, access_key_id=key_id))
-    typer.echo(f"The access key {key_id} was deleted.")
+    click.echo(f"The access key {key_id} was deleted.")
 
 
 def _shown(key: Any) -> dict[str, Any]:

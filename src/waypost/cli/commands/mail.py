@@ -6,13 +6,14 @@ from contextlib import suppress
 from functools import partial
 from typing import Annotated
 
-import typer
+import click
 
 from waypost.app import inspection_schema as schema
 from waypost.cli import changes, timeline
 from waypost.cli.client import DEFAULT_DATA, Client, Data, Json
 from waypost.cli.outcomes import print_json
-from waypost.cli.timeline import plain
+from waypost.cli.parameters import Argument, Option
+from waypost.cli.terminal import plain
 from waypost.domain.directory import addresses
 
 PAGE = 50
@@ -22,18 +23,18 @@ PAGE = 50
 def inbox(
     address: Annotated[
         str | None,
-        typer.Argument(
+        Argument(
             metavar="ADDRESS",
             help="An email address, such as support@example.com. The default is all addresses in the account.",
         ),
     ] = None,
     after: Annotated[
         str | None,
-        typer.Option("--after", metavar="ID", help="List only messages that are older than the message with this id."),
+        Option("--after", metavar="ID", help="List only messages that are older than the message with this id."),
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(
+        Option(
             metavar="NUMBER",
             help=f"The maximum number of messages to list. The default is {PAGE}. With --follow: end after this many "
             "messages. The default is to continue until Ctrl-C.",
@@ -41,7 +42,7 @@ def inbox(
     ] = None,
     follow: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--follow",
             help="Print new mail as it arrives, until Ctrl-C. If the server restarts, continue after the last message.",
         ),
@@ -52,7 +53,7 @@ def inbox(
     """List the mail for an address, or for all addresses in the account, newest first."""
     if follow:
         if after or (limit is not None and limit < 1):
-            raise typer.BadParameter("use --follow without --after, and with a --limit of at least 1")
+            raise click.BadParameter("use --follow without --after, and with a --limit of at least 1")
         with suppress(KeyboardInterrupt):
             _follow(data, address, limit, as_json=as_json)
         return
@@ -63,17 +64,17 @@ def inbox(
         return
     if not found["messages"]:
         whose = f" for {plain(address)}" if address else ""
-        typer.echo(f"No older mail{whose}." if after else f"No mail{whose} yet.")
+        click.echo(f"No older mail{whose}." if after else f"No mail{whose} yet.")
     _print(found["messages"], with_address=not address)
     if len(found["messages"]) == limit:
         last = found["messages"][-1]
-        typer.echo(f"There may be more: --after {last['id'] if address else last['delivery']}")
+        click.echo(f"There may be more: --after {last['id'] if address else last['delivery']}")
 
 
 def search(
     query: Annotated[
-        list[str],
-        typer.Argument(
+        tuple[str, ...],
+        Argument(
             metavar="QUERY",
             help="Words, and operators such as from:ann@example.com, after:2026-11-01 or is:dead. A message must match "
             "all of them. A phrase needs quotation marks of its own inside those of the shell: "
@@ -82,9 +83,9 @@ def search(
     ],
     after: Annotated[
         str | None,
-        typer.Option("--after", metavar="CURSOR", help="List the next page, with the value from the previous page."),
+        Option("--after", metavar="CURSOR", help="List the next page, with the value from the previous page."),
     ] = None,
-    limit: Annotated[int, typer.Option(metavar="NUMBER", help="The maximum number of messages to list.")] = PAGE,
+    limit: Annotated[int, Option(metavar="NUMBER", help="The maximum number of messages to list.")] = PAGE,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
@@ -94,14 +95,14 @@ def search(
         print_json(found)
         return
     if not (found["messages"] or found["refusals"]):
-        typer.echo("No older mail matches." if after else "No mail matches.")
+        click.echo("No older mail matches." if after else "No mail matches.")
     _print(found["messages"], with_address=True)
     for refusal in found["refusals"]:
-        typer.echo("\n".join(timeline.refusal(refusal)))
+        click.echo("\n".join(timeline.refusal(refusal)))
     if found["next"] is not None:
-        typer.echo(f"There may be more: --after {plain(found['next'])}")
+        click.echo(f"There may be more: --after {plain(found['next'])}")
     if found["indexed_until"] is not None:
-        typer.echo(
+        click.echo(
             f"The text index has the mail up to {plain(found['indexed_until'])}. Newer mail may match too: search "
             "again later."
         )
@@ -115,8 +116,8 @@ def how(delivery: schema.DeliveryInList | schema.DeliveryOfMessage | schema.Expl
 def _print(messages: Sequence[schema.DeliveryInList], *, with_address: bool) -> None:
     for message in messages:
         to = f"for {message['address']}, " if with_address else ""
-        typer.echo(plain(f"{message['id']}  {message['received_at']}  {message['size']} bytes  {to}{how(message)}"))
-        typer.echo(plain(f"    from <{message['from']}>: {message['subject'] or '(no subject)'}"))
+        click.echo(plain(f"{message['id']}  {message['received_at']}  {message['size']} bytes  {to}{how(message)}"))
+        click.echo(plain(f"    from <{message['from']}>: {message['subject'] or '(no subject)'}"))
 
 
 def _follow(data: str, address: str | None, limit: int | None, *, as_json: bool) -> None:
@@ -125,12 +126,12 @@ def _follow(data: str, address: str | None, limit: int | None, *, as_json: bool)
         Client(data).get("messages", address=address, limit=1)  # refuses an address that does not exist
     key = addresses.parse(address).key if address else ""
     left = limit
-    for change in changes.follow(data, note=partial(typer.echo, err=True)):
+    for change in changes.follow(data, note=partial(click.echo, err=True)):
         found = change.deliveries if change.kind == "new" else []
         new = [one for one in found if not key or addresses.parse(one["address"]).key == key][:left]
         for delivery in new:
             if as_json:
-                typer.echo(json.dumps(delivery))
+                click.echo(json.dumps(delivery))
             else:
                 _print([delivery], with_address=not address)
         left = None if left is None else left - len(new)

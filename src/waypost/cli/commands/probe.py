@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Annotated
 
-import typer
+import click
 
 from waypost.app import inspection_schema as schema
 from waypost.cli import timeline
 from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, ServerRefused
 from waypost.cli.outcomes import Exit, print_json
-from waypost.cli.timeline import plain
+from waypost.cli.parameters import Option
+from waypost.cli.terminal import plain
 from waypost.domain.mail.trace_events import DeferredEvent
 
 CHECK_EVERY = 0.1
@@ -29,7 +30,7 @@ def probe(
     address: Address,
     wait: Annotated[
         float,
-        typer.Option(
+        Option(
             "--wait",
             metavar="SECONDS",
             help="The maximum time, in seconds, to wait for the first attempt of each delivery.",
@@ -45,7 +46,7 @@ def probe(
         raise ServerRefused(" ".join(found["because"]))
     message_id = _send(server, address)
     if not as_json:
-        typer.echo(f"Message {message_id} was accepted for {plain(address)}.")
+        click.echo(f"Message {message_id} was accepted for {plain(address)}.")
     message = _followed(server, message_id, wait, print_events=not as_json)
     waiting = list(_not_tried(message))
     if as_json:
@@ -54,9 +55,9 @@ def probe(
     for one in failed:
         tried = "was not attempted yet" if one in waiting else "waits for its next attempt"
         now = tried if _waits(one) else "was given up"
-        typer.echo(f"waypost: The delivery to {plain(one['address'])} {now}.", err=True)
+        click.echo(f"waypost: The delivery to {plain(one['address'])} {now}.", err=True)
     if failed:
-        raise typer.Exit(Exit.REFUSED)
+        raise click.exceptions.Exit(Exit.REFUSED)
 
 
 def _followed(server: Client, message_id: str, wait: float, *, print_events: bool) -> schema.MessageWithTrace:
@@ -72,14 +73,14 @@ def _followed(server: Client, message_id: str, wait: float, *, print_events: boo
         for event in message["trace"][printed:]:
             report_at = time.monotonic() + QUIET_SECONDS
             if print_events:
-                typer.echo("\n".join(timeline.event_lines(event)))
+                click.echo("\n".join(timeline.event_lines(event)))
         printed = len(message["trace"])
         waiting = list(_not_tried(message))
         now = time.monotonic()
         if not waiting or now > deadline:
             return message
         if now > report_at:
-            typer.echo(_still_waits(waiting, wait), err=True)
+            click.echo(_still_waits(waiting, wait), err=True)
             report_at = deadline
         time.sleep(CHECK_EVERY)
 

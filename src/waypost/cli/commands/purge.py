@@ -5,7 +5,7 @@ does.
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+import click
 
 from waypost.app.mail import retention
 from waypost.cli.administration import Refused, run
@@ -13,6 +13,7 @@ from waypost.cli.client import DEFAULT_DATA, Data, Json
 from waypost.cli.commands.keys import DEFAULT_DATABASE, Database
 from waypost.cli.commands.routes import DEFAULT_CONFIG, Config
 from waypost.cli.outcomes import print_json
+from waypost.cli.parameters import Option
 from waypost.host.data_directory import DataDirectory
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def purge(
-    ctx: typer.Context,
+    ctx: click.Context,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the mail that would be deleted, but delete nothing.")
+        bool, Option("--dry-run", help="Show the mail that would be deleted, but delete nothing.")
     ] = False,
     config: Config = DEFAULT_CONFIG,
     data: Data = DEFAULT_DATA,
@@ -44,12 +45,12 @@ def purge(
         print_json({"dry_run": dry_run, "purged": [_shown(of) for of in found]})
         return
     if not found:
-        typer.echo("No mail exceeds the limits in the retention rules.")
+        click.echo("No mail exceeds the limits in the retention rules.")
         return
     for of in found:
-        typer.echo(f"{of.inbox.address_key}  (account {of.inbox.account})  {_amount(of.deliveries, of.octets)}")
+        click.echo(f"{of.inbox.address_key}  (account {of.inbox.account})  {_amount(of.deliveries, of.octets)}")
     total = _amount(sum(of.deliveries for of in found), sum(of.octets for of in found))
-    typer.echo(f"Total that would be deleted: {total}." if dry_run else f"Deleted in total: {total}.")
+    click.echo(f"Total that would be deleted: {total}." if dry_run else f"Deleted in total: {total}.")
 
 
 def _shown(of: retention.Purge) -> dict[str, Any]:

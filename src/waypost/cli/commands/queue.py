@@ -8,46 +8,40 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+import click
 
 from waypost.app import inspection_schema as schema
 from waypost.cli import timeline
 from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, NotThere, ServerRefused, path_of
 from waypost.cli.outcomes import print_json
-from waypost.cli.terminal import print_octets
-from waypost.cli.timeline import plain
+from waypost.cli.parameters import Argument, Group, Option
+from waypost.cli.terminal import plain, print_octets
 from waypost.domain import durations
 from waypost.domain.mail.trace_events import address_of
 
-Limit = Annotated[int, typer.Option(help="The maximum number of entries to list.")]
-After = Annotated[
-    str | None, typer.Option("--after", metavar="ID", help="List only entries after the entry with this id.")
-]
+Limit = Annotated[int, Option(help="The maximum number of entries to list.")]
+After = Annotated[str | None, Option("--after", metavar="ID", help="List only entries after the entry with this id.")]
 OfAddress = Annotated[
-    str | None, typer.Option("--address", metavar="ADDRESS", help="Select only dead letters for this email address.")
+    str | None, Option("--address", metavar="ADDRESS", help="Select only dead letters for this email address.")
 ]
 Since = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--since",
         metavar="WHEN",
         help="Select only mail received since this time, such as 2h (ago) or 2026-11-22T23:14:05Z.",
     ),
 ]
-LetterId = Annotated[
-    str, typer.Argument(metavar="ID", help="The id of a dead letter, as shown by `waypost dead list`.")
-]
+LetterId = Annotated[str, Argument(metavar="ID", help="The id of a dead letter, as shown by `waypost dead list`.")]
 
-dead = typer.Typer(
-    help="Manage dead letters: failed deliveries, which are kept and can be redriven.", no_args_is_help=True
-)
+dead = Group(help="Manage dead letters: failed deliveries, which are kept and can be redriven.")
 
 _AGO = re.compile(r"([0-9]{1,9}) ?([dhms])( ago)?", re.ASCII)
 
 
 def queue(
     destination: Annotated[
-        str | None, typer.Option("--destination", metavar="TO", help="List only mail for this destination.")
+        str | None, Option("--destination", metavar="TO", help="List only mail for this destination.")
     ] = None,
     after: After = None,
     limit: Limit = 50,
@@ -60,16 +54,16 @@ def queue(
         print_json(found)
         return
     if not found["deliveries"]:
-        typer.echo("The queue is empty.")
+        click.echo("The queue is empty.")
     for to in found["destinations"]:
-        typer.echo(plain(f"{to['waiting']} for {to['destination']}, the first due {to['due_at']}"))
+        click.echo(plain(f"{to['waiting']} for {to['destination']}, the first due {to['due_at']}"))
     for line in found["deliveries"]:
         when = "is being attempted now" if line["is_attempted_now"] else f"next attempt {line['due_at']}"
-        typer.echo(plain(f"{line['id']}  {when}"))
-        typer.echo(_summary(line))
-        typer.echo(plain(f"    by {line['destination']}; attempts so far: {line['attempts']}"))
+        click.echo(plain(f"{line['id']}  {when}"))
+        click.echo(_summary(line))
+        click.echo(plain(f"    by {line['destination']}; attempts so far: {line['attempts']}"))
         if line["because"]:
-            typer.echo(plain(f"    {line['because']}"))
+            click.echo(plain(f"    {line['because']}"))
     _print_next_page(found["deliveries"], limit)
 
 
@@ -90,11 +84,11 @@ def listed(
         print_json(found)
         return
     if not found["dead_letters"]:
-        typer.echo("There are no dead letters.")
+        click.echo("There are no dead letters.")
     for letter in found["dead_letters"]:
-        typer.echo(plain(f"{letter['id']}  given up {letter['given_up_at']}"))
-        typer.echo(_summary(letter))
-        typer.echo(plain(f"    {letter['because']}"))
+        click.echo(plain(f"{letter['id']}  given up {letter['given_up_at']}"))
+        click.echo(_summary(letter))
+        click.echo(plain(f"    {letter['because']}"))
     _print_next_page(found["dead_letters"], limit)
 
 
@@ -108,7 +102,7 @@ def show(letter_id: LetterId, data: Data = DEFAULT_DATA, as_json: Json = False) 
     if as_json:
         print_json(message)
     else:
-        typer.echo("\n".join(timeline.message(message)))
+        click.echo("\n".join(timeline.message(message)))
 
 
 @dead.command()
@@ -116,7 +110,7 @@ def download(
     letter_id: LetterId,
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="FILE", help="Write the message to this new file instead of standard output."),
+        Option("--output", metavar="FILE", help="Write the message to this new file instead of standard output."),
     ] = None,
     data: Data = DEFAULT_DATA,
 ) -> None:
@@ -139,12 +133,10 @@ def download(
 
 @dead.command()
 def redrive(
-    letter_ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of dead letters.")] = None,
+    letter_ids: Annotated[tuple[str, ...], Argument(metavar="ID", help="Ids of dead letters.")] = (),
     all_of_them: Annotated[
         bool,
-        typer.Option(
-            "--all", help="Redrive all dead letters, or all that match --address and --since if these are given."
-        ),
+        Option("--all", help="Redrive all dead letters, or all that match --address and --since if these are given."),
     ] = False,
     address: OfAddress = None,
     since: Since = None,
@@ -164,7 +156,7 @@ def replay(
     alias: Address,
     since: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--since",
             metavar="WHEN",
             help="Required: forward only mail received since this time, such as 2h (ago) or 2026-11-22T23:14:05Z.",
@@ -175,7 +167,7 @@ def replay(
 ) -> None:
     """Forward the mail that an alias has received since a given time to the alias's current primary."""
     if since is None:
-        raise typer.BadParameter("give the start of the period, such as --since 2h", param_hint="--since")
+        raise click.BadParameter("give the start of the period, such as --since 2h", param_hint="--since")
     server = Client(data)
     found = server.post("replay", {"address": alias, "since": _moment(server, since)})
     _print(found, "Messages forwarded again: {forwarded}.", as_json=as_json)
@@ -225,11 +217,11 @@ def _is_moment(text: str) -> bool:
 
 def _print_next_page(found: Sequence[schema.QueueLine | schema.DeadLetter], limit: int) -> None:
     if len(found) == limit:
-        typer.echo(f"There may be more: --after {found[-1]['id']}")
+        click.echo(f"There may be more: --after {found[-1]['id']}")
 
 
 def _print(found: schema.Redriven | schema.Replayed, sentence: str, *, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        typer.echo(sentence.format_map(found))
+        click.echo(sentence.format_map(found))

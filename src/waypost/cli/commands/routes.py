@@ -3,6 +3,7 @@
 A running server uses the changed routes immediately.
 """
 
+import inspect
 import os
 import re
 from contextlib import suppress
@@ -10,14 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import typer
+import click
 
 from waypost.app.mail import routes
 from waypost.cli.administration import administer, run
 from waypost.cli.client import DEFAULT_DATA, Client, Data, Json, NoServer, ServerRefused
+from waypost.cli.commands import probe
 from waypost.cli.commands.keys import DEFAULT_DATABASE, Database
 from waypost.cli.commands.serving import read_file
 from waypost.cli.outcomes import print_json
+from waypost.cli.parameters import Argument, Command, Group, Option
 from waypost.config.settings import ROWS
 from waypost.config.tables import ROUTE
 from waypost.config.types import BadSetting
@@ -31,14 +34,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-app = typer.Typer(
+app = Group(
     help="Manage routes, which send mail to other destinations, instead of the inbox or in addition to it.",
-    no_args_is_help=True,
 )
 
 Config = Annotated[
     str,
-    typer.Option(
+    Option(
         "--config",
         help="The server's settings file, if there is one.",
         envvar=ROWS["config"].variable,
@@ -46,16 +48,14 @@ Config = Annotated[
         callback=read_file,
     ),
 ]
-Number = Annotated[
-    str, typer.Argument(metavar="NUMBER", help="The number of a route, as shown by `waypost routes list`.")
-]
+Number = Annotated[str, Argument(metavar="NUMBER", help="The number of a route, as shown by `waypost routes list`.")]
 
 DEFAULT_CONFIG = ROWS["config"].default
 
 
 @app.command("list")
 def listed(
-    ctx: typer.Context,
+    ctx: click.Context,
     config: Config = DEFAULT_CONFIG,
     data: Data = DEFAULT_DATA,
     database: Database = DEFAULT_DATABASE,
@@ -79,17 +79,17 @@ def listed(
         print_json({"is_running": running is not None, "routes": shown})
         return
     for route in shown:
-        typer.echo(f"{route['number'] or 'file':>4}  {route['log_name']}  {_in_a_line(route)}")
+        click.echo(f"{route['number'] or 'file':>4}  {route['log_name']}  {_in_a_line(route)}")
     if running is None and not config:
-        typer.echo("      No server is running. To see the routes in a settings file, name the file with --config.")
+        click.echo("      No server is running. To see the routes in a settings file, name the file with --config.")
     elif shown and all(route["match"] != "*" for route in shown):
-        typer.echo("      All other mail goes to the inbox of its recipient.")
+        click.echo("      All other mail goes to the inbox of its recipient.")
     elif not shown:
-        typer.echo(
+        click.echo(
             "There are no routes: all mail goes to the inbox of its recipient. `waypost routes add` adds a route."
         )
     if running is not None and config and running != read:
-        typer.echo(f"      The routes in {config} differ from the routes that the running server read when it started.")
+        click.echo(f"      The routes in {config} differ from the routes that the running server read when it started.")
 
 
 def _routes_of_server(data: str) -> list[dict[str, Any]] | None:
@@ -104,34 +104,34 @@ def _routes_of_server(data: str) -> list[dict[str, Any]] | None:
 
 @app.command()
 def add(
-    ctx: typer.Context,
+    ctx: click.Context,
     match: Annotated[
         str,
-        typer.Argument(
+        Argument(
             metavar="MATCH", help="The mail to match: support@example.com, *@example.com, instance:ID, or * for all."
         ),
     ],
     to: Annotated[
         str,
-        typer.Argument(
+        Argument(
             metavar="TO",
             help="The destination: inbox, smtp://HOST:PORT, smtps://HOST:PORT, mx: or mx:DOMAIN, lmtp://HOST:PORT, "
             "lmtp:///PATH, maildir:/PATH, https://HOST/PATH.",
         ),
     ],
-    keep: Annotated[bool, typer.Option("--keep", help="Keep a copy in the inbox.")] = False,
+    keep: Annotated[bool, Option("--keep", help="Keep a copy in the inbox.")] = False,
     tls: Annotated[
         str,
-        typer.Option(
+        Option(
             "--tls",
             help="How TLS is used: none, opportunistic (the default), require, or verify (the default for smtps://).",
             metavar="HOW",
         ),
     ] = "",
-    user: Annotated[str, typer.Option("--user", help="The user name for SMTP AUTH.")] = "",
+    user: Annotated[str, Option("--user", help="The user name for SMTP AUTH.")] = "",
     secret_file: Annotated[
         str,
-        typer.Option(
+        Option(
             "--secret-file",
             help="A file with the user's password, or with the key that signs requests to a webhook. The file "
             "is read only when the route is added.",
@@ -139,39 +139,33 @@ def add(
     ] = "",
     before: Annotated[
         int | None,
-        typer.Option(
+        Option(
             "--before",
             help="The number of the route before which to insert the new route. By default, the new route comes last.",
         ),
     ] = None,
     connections: Annotated[
         int | None,
-        typer.Option(
-            "--connections", help=f"{ROUTE['connections'].text} The default is {ROUTE['connections'].default}."
-        ),
+        Option("--connections", help=f"{ROUTE['connections'].text} The default is {ROUTE['connections'].default}."),
     ] = None,
     line_ends: Annotated[
         str,
-        typer.Option(
-            "--line-ends", help="The line endings in a Maildir: lf (the default), or as-received.", metavar="HOW"
-        ),
+        Option("--line-ends", help="The line endings in a Maildir: lf (the default), or as-received.", metavar="HOW"),
     ] = "",
     fault: Annotated[
         str,
-        typer.Option("--fault", help="A fault to inject, for tests: tempfail, permfail, slow, or drop-after-data."),
+        Option("--fault", help="A fault to inject, for tests: tempfail, permfail, slow, or drop-after-data."),
     ] = "",
     allow_private: Annotated[
         bool,
-        typer.Option(
-            "--allow-private", help="Allow a webhook, or a mail server found by mx:, to be on a private network."
-        ),
+        Option("--allow-private", help="Allow a webhook, or a mail server found by mx:, to be on a private network."),
     ] = False,
     no_rewrite_sender: Annotated[
-        bool, typer.Option("--no-rewrite-sender", help="Do not rewrite the sender with SRS.")
+        bool, Option("--no-rewrite-sender", help="Do not rewrite the sender with SRS.")
     ] = False,
     unchecked: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--unchecked",
             help="Skip the check that the destination can be reached and does not lead back to this server.",
         ),
@@ -202,7 +196,7 @@ def add(
         server = our_server.running(running) if running else our_server.of(sources.read({}, os.environ, file))
         run(routes_check.check_route(route, server))
     number = administer(data, database, partial(routes.add_route, route=route, before=before, file_routes=file.routes))
-    typer.echo(f"Added route {number}: {_in_a_line(domain_routes.without_secret(route))}")
+    click.echo(f"Added route {number}: {_in_a_line(domain_routes.without_secret(route))}")
 
 
 @app.command()
@@ -216,7 +210,7 @@ def remove(
     if not re.fullmatch("[0-9]{1,9}", number):
         raise ServerRefused(f"NUMBER must be a number that `waypost routes list` shows, not {number!r}.")
     route = administer(data, database, partial(routes.remove_route, number=int(number)))
-    typer.echo(f"Removed route {number}: {_in_a_line(domain_routes.without_secret(route))}")
+    click.echo(f"Removed route {number}: {_in_a_line(domain_routes.without_secret(route))}")
 
 
 def _running(data: str) -> Run | None:
@@ -248,3 +242,6 @@ def _in_a_line(route: dict[str, Any]) -> str:
     """Describe a route in one line. Properties with their default value are omitted."""
     properties = ", ".join(route_options.in_words(route))
     return f"{route['match']}  ->  {route['to']}{f'  ({properties})' if properties else ''}"
+
+
+app.add_command(Command("test", probe.probe, help=inspect.getdoc(probe.probe)))

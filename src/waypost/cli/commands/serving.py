@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+import click
 
 import waypost
+from waypost.cli import ready
+from waypost.cli.parameters import Option
+from waypost.cli.ready import Started
 from waypost.config.settings import ROWS, Clock, Settings
 from waypost.host.data_directory import DataDirectory
 
@@ -19,8 +22,12 @@ if TYPE_CHECKING:
     from waypost.host.run_file import Run
 
 
-def read_file(ctx: typer.Context, config: str) -> str:
-    """Read the settings file. Typer calls this function before it parses the other options, because the file sets their
+READY_JSON = "--ready-json"
+"""The option with which the server prints a line of JSON instead of the banner."""
+
+
+def read_file(ctx: click.Context, _: click.Parameter, config: str) -> str:
+    """Read the settings file. click calls this function before it parses the other options, because the file sets their
     defaults.
     """
     from waypost.config import file
@@ -33,7 +40,7 @@ def read_file(ctx: typer.Context, config: str) -> str:
 def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command one option for each row of the settings table.
 
-    Typer derives a command's options from its signature, so this function replaces the signature.
+    `Command` derives a command's options from its signature, so this function replaces the signature.
     """
     options = [
         inspect.Parameter(
@@ -42,7 +49,7 @@ def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
             default=row.default,
             annotation=Annotated[
                 str,
-                typer.Option(
+                Option(
                     row.option,
                     help=row.help,
                     envvar=row.variable,
@@ -53,28 +60,35 @@ def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
         )
         for row in ROWS.values()
     ]
-    context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    vars(command)["__signature__"] = inspect.Signature([context, *options])
+    first = [one for one in inspect.signature(command).parameters.values() if one.kind is not one.VAR_KEYWORD]
+    vars(command)["__signature__"] = inspect.Signature([*first, *options])
     return command
 
 
 @_takes_settings
-def serve(ctx: typer.Context, **given: str) -> None:
+def serve(
+    ctx: click.Context,
+    *,
+    ready_json: Annotated[
+        bool,
+        Option(READY_JSON, help="When the server is ready, print one line of JSON for programs, and no banner."),
+    ] = False,
+    **given: str,
+) -> None:
     """Run the server until Ctrl-C or SIGTERM stops it, or until its terminal is closed."""
     options = {
         name: text
         for name, text in given.items()
         if (source := ctx.get_parameter_source(name)) and source.name == "COMMANDLINE"
     }
-    run(options, ctx.obj)
+    run(options, ctx.obj, ready_json=ready_json)
 
 
 def options_in(arguments: Sequence[str]) -> dict[str, str] | None:
     """Return the options of `waypost serve` in the arguments of `waypost`, by the names of the settings.
 
-    Return None unless the arguments are `serve` and known options with values. Then Typer must read them, and run
-    another command, print help, or name the mistake. Where this function is enough, the server starts without Typer's
-    conversion of options. The conversion would take a sixth of the start time, and 6 MB of the idle server's memory.
+    Return None unless the arguments are `serve` and known options with values. Then click must read them, and run
+    another command, print help, or name the mistake. Where this function is enough, the server starts without click.
     """
     if arguments[:1] != ["serve"]:
         return None
@@ -100,8 +114,11 @@ def settings_file(options: Mapping[str, str]) -> "SettingsFile":
     return file.read(Path(path)) if path else file.SettingsFile()
 
 
-def run(options: Mapping[str, str], file: "SettingsFile") -> None:
-    """Run the server with these options and this settings file, until a signal stops it. Raises `BadSetting`."""
+def run(options: Mapping[str, str], file: "SettingsFile", *, ready_json: bool = False) -> None:
+    """Run the server with these options and this settings file, until a signal stops it. Raises `BadSetting`.
+
+    When the server is ready, print the banner or, if `ready_json` is true, a line of JSON.
+    """
     from waypost.config import sources
 
     settings = sources.read(options, os.environ, file)
@@ -111,18 +128,25 @@ def run(options: Mapping[str, str], file: "SettingsFile") -> None:
 
     for sentence in start_warnings.of_environment(os.environ):
         _warn(sentence)
+
+    def tell(started: Started) -> None:
+        if ready_json:
+            click.echo(ready.line(started))
+        else:
+            _banner(settings, started)
+
     try:
         if settings.workers > 1:
-            _run_workers(settings)
+            _run_workers(settings, tell)
         else:
-            _run_one_process(settings)
+            _run_one_process(settings, tell)
     except (opening.CannotStart, runtime.ServerFailed) as error:
-        typer.echo(f"waypost: {error}", err=True)
-        raise typer.Exit(1) from error
+        click.echo(f"waypost: {error}", err=True)
+        raise click.exceptions.Exit(1) from error
     _drop_unread_output()
 
 
-def _run_one_process(settings: Settings) -> None:
+def _run_one_process(settings: Settings, tell: Callable[[Started], None]) -> None:
     import uvloop
 
     from waypost.observe import logs
@@ -134,12 +158,20 @@ def _run_one_process(settings: Settings) -> None:
         )
 
         def when_ready(run: "Run") -> None:
-            _banner(settings, server.directory, run, server.instance_id, server.where, server.console_link)
+            tell(
+                Started(
+                    directory=server.directory,
+                    run=run,
+                    instance_id=server.instance_id,
+                    where=server.where,
+                    console_link=server.console_link,
+                )
+            )
 
         uvloop.run(runtime.run(server, when_ready))
 
 
-def _run_workers(settings: Settings) -> None:
+def _run_workers(settings: Settings, tell: Callable[[Started], None]) -> None:
     from waypost.observe import logs
     from waypost.server import runtime
     from waypost.server.supervisor import supervisor
@@ -147,12 +179,20 @@ def _run_workers(settings: Settings) -> None:
     directory = DataDirectory(settings.data)
     with runtime.process_of_a_server(logs.Log(has_thread=False)) as process:
         supervisor.Supervisor(settings, emit=process.emit, warn=_warn, has_reader=sys.stdout.isatty()).run(
-            lambda ready: _banner(settings, directory, ready.run, ready.instance_id, ready.where, ready.console_link)
+            lambda first: tell(
+                Started(
+                    directory=directory,
+                    run=first.run,
+                    instance_id=first.instance_id,
+                    where=first.where,
+                    console_link=first.console_link,
+                )
+            )
         )
 
 
 def _warn(sentence: str) -> None:
-    typer.echo(f"waypost: {sentence}", err=True)
+    click.echo(f"waypost: {sentence}", err=True)
 
 
 def _drop_unread_output() -> None:
@@ -223,21 +263,20 @@ def _console_line(url: str) -> str:
     return f"  console      {url}   (signs in once, within 10 minutes)\n" if url else ""
 
 
-def _banner(
-    settings: Settings, directory: DataDirectory, run: "Run", instance_id: str, where: str, console_link: str
-) -> None:
+def _banner(settings: Settings, started: Started) -> None:
     """Print the banner, which tells the operator the server's addresses and files."""
-    typer.echo(
+    run, directory = started.run, started.directory
+    click.echo(
         f"Waypost {waypost.__version__} is ready.\n"
         f"  API          http://{run.http}   (Amazon Connect; signatures and policies are enforced)\n"
-        f"{_console_line(console_link)}"
+        f"{_console_line(started.console_link)}"
         f"  limits       {settings.limits.name}   ({settings.limits.in_words})\n"
         f"  mail         {run.smtp}   ({_protocols(settings)}; only for email addresses that exist)\n"
         f"{_other_mail_addresses(run)}"
         f"{_mail_lines(settings)}"
-        f"  instance     {instance_id}\n"
+        f"  instance     {started.instance_id}\n"
         f"  access key   in {directory.credentials}\n"
-        f"  data         {where}\n"
+        f"  data         {started.where}\n"
         f"{_workers_line(settings)}"
         f"{_settings_lines(settings)}"
         f'To use this server, run in your shell:  eval "$(waypost env --data {shlex.quote(str(directory.path))})"\n'

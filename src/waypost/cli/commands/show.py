@@ -5,40 +5,40 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import click
 
 from waypost.app import inspection_schema as schema
 from waypost.cli import saving, timeline
 from waypost.cli.client import DEFAULT_DATA, Client, Data, Json, NotThere, ServerRefused, path_of
 from waypost.cli.outcomes import print_json
-from waypost.cli.terminal import plain_text, print_octets
-from waypost.cli.timeline import plain
+from waypost.cli.parameters import Argument, Option
+from waypost.cli.terminal import plain, plain_text, print_octets
 
 
 def show(
     message_id: Annotated[
-        str, typer.Argument(metavar="ID", help="The message id from the 250 reply or from `waypost inbox`.")
+        str, Argument(metavar="ID", help="The message id from the 250 reply or from `waypost inbox`.")
     ],
-    text: Annotated[bool, typer.Option("--text", help="Print only the text of the message, decoded.")] = False,
-    html: Annotated[bool, typer.Option("--html", help="Print only the HTML of the message, in UTF-8.")] = False,
+    text: Annotated[bool, Option("--text", help="Print only the text of the message, decoded.")] = False,
+    html: Annotated[bool, Option("--html", help="Print only the HTML of the message, in UTF-8.")] = False,
     headers: Annotated[
-        bool, typer.Option("--headers", help="Print only the header fields, decoded, each on one line.")
+        bool, Option("--headers", help="Print only the header fields, decoded, each on one line.")
     ] = False,
     parts: Annotated[
-        bool, typer.Option("--parts", help="List the parts of the message: their numbers, types, names and sizes.")
+        bool, Option("--parts", help="List the parts of the message: their numbers, types, names and sizes.")
     ] = False,
     save: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--save",
             metavar="DIRECTORY",
             help="Write each attachment to a new file in this directory, which is created if it does not exist.",
         ),
     ] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Print the message as it was delivered, byte for byte.")] = False,
+    raw: Annotated[bool, Option("--raw", help="Print the message as it was delivered, byte for byte.")] = False,
     address: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--address",
             metavar="ADDRESS",
             help="With --raw: the email address whose copy is printed. The default is the first stored copy.",
@@ -52,7 +52,7 @@ def show(
     chosen = [name for name, is_chosen in {**forms, "json": as_json}.items() if is_chosen]
     if len(chosen) > 1 or (address and not raw):
         options = ", ".join(f"--{name}" for name in forms)
-        raise typer.BadParameter(f"use only one of {options} and --json, and --address only with --raw")
+        raise click.BadParameter(f"use only one of {options} and --json, and --address only with --raw")
     shown = _Shown(Client(data), message_id)
     match chosen:
         case ["text"]:
@@ -70,7 +70,7 @@ def show(
         case ["json"]:
             print_json(shown.message())
         case _:
-            typer.echo("\n".join(timeline.message(shown.message())))
+            click.echo("\n".join(timeline.message(shown.message())))
 
 
 class _Shown:
@@ -109,12 +109,12 @@ class _Shown:
         html, problems = reading.html_of(content)
         _print_text(html)
         for problem in problems:
-            typer.echo(f"waypost: {plain(problem)}", err=True)
+            click.echo(f"waypost: {plain(problem)}", err=True)
 
     def print_headers(self) -> None:
         """Print each header field on one line."""
         for field in self._read()["headers"]:
-            typer.echo(plain(f"{field['name']}: {field['value']}"))
+            click.echo(plain(f"{field['name']}: {field['value']}"))
 
     def print_parts(self) -> None:
         """Print a table of the parts. A part that is inside another part is indented."""
@@ -125,9 +125,9 @@ class _Shown:
             rows.append((str(part["number"]), kind, str(part["size"]), plain(part["filename"] or "")))
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         for number, kind, size, name in rows:
-            typer.echo(f"{number:>{widths[0]}}  {kind:{widths[1]}}  {size:>{widths[2]}}  {name}".rstrip())
+            click.echo(f"{number:>{widths[0]}}  {kind:{widths[1]}}  {size:>{widths[2]}}  {name}".rstrip())
         for problem in found["problems"]:
-            typer.echo(plain(problem))
+            click.echo(plain(problem))
 
     def save(self, directory: Path) -> None:
         """Write the attachments to a directory, and print the path, type and size of each."""
@@ -138,7 +138,7 @@ class _Shown:
             for part in attachments:
                 name = saving.file_name(part["filename"], part["number"], part["content_type"])
                 path = folder.save(name, self._part(part["number"]))
-                typer.echo(plain(f"{path}  {part['content_type']}  {part['size']} bytes"))
+                click.echo(plain(f"{path}  {part['content_type']}  {part['size']} bytes"))
 
     def print_raw(self, address: str | None) -> None:
         """Print the bytes of the message as it was delivered to an address.
@@ -185,4 +185,4 @@ def _ids_explained() -> Iterator[None]:
 def _print_text(text: str) -> None:
     """Print a text that ends with a line end, without control characters."""
     shown = plain_text(text.replace("\r\n", "\n"))
-    typer.echo(shown, nl=not shown.endswith("\n"))
+    click.echo(shown, nl=not shown.endswith("\n"))

@@ -2,24 +2,25 @@
 
 from typing import Annotated
 
-import typer
+import click
 
 from waypost.app import inspection_schema as schema
 from waypost.cli import timeline
 from waypost.cli.client import DEFAULT_DATA, Client, Data, Json
 from waypost.cli.outcomes import print_json
+from waypost.cli.parameters import Argument, Option
 
 
 def trace(
     what: Annotated[
         str,
-        typer.Argument(
+        Argument(
             metavar="ID|ADDRESS|MESSAGE-ID",
             help="The message id from the 250 reply, an email address that received mail, or a Message-ID.",
         ),
     ],
     limit: Annotated[
-        int, typer.Option(help="The maximum number of messages to show. The same limit applies to refusals.")
+        int, Option(help="The maximum number of messages to show. The same limit applies to refusals.")
     ] = 50,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
@@ -31,4 +32,4 @@ def trace(
         return
     blocks = [timeline.message(message) for message in found["messages"]]
     blocks += [timeline.refusal(refusal) for refusal in found["refusals"]]
-    typer.echo("\n\n".join("\n".join(block) for block in blocks))
+    click.echo("\n\n".join("\n".join(block) for block in blocks))

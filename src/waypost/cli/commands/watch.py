@@ -8,13 +8,13 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from waypost.app import inspection_schema as schema
 from waypost.cli import changes
 from waypost.cli.changes import Change
 from waypost.cli.client import DEFAULT_DATA, Client, Data, NoServer
-from waypost.cli.timeline import plain
+from waypost.cli.terminal import plain
 from waypost.host.data_directory import NotRunning
 
 if TYPE_CHECKING:
@@ -131,9 +131,9 @@ def watch(data: Data = DEFAULT_DATA) -> None:
 
 def _print_lines(data: str) -> None:
     watched = Watched()
-    for change in changes.follow(data, note=partial(typer.echo, err=True)):
+    for change in changes.follow(data, note=partial(click.echo, err=True)):
         if row := watched.apply(change):
-            typer.echo(f"{change.at}  {row.line}")
+            click.echo(f"{change.at}  {row.line}")
 
 
 def _show_table(data: str) -> None:
