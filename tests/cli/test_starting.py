@@ -25,7 +25,7 @@ SERVER = (
 )
 """The modules that only the server and commands for its store need."""
 
-SLOW_TO_IMPORT = (*SERVER, "asyncio", "pydantic", "rich", "waypost.app.ports", "waypost.config.settings")
+SLOW_TO_IMPORT = (*SERVER, "asyncio", "waypost.app.ports", "waypost.config.settings")
 """The modules that a command which calls the server does not need. They take longer than all that it needs."""
 
 NOTHING_BUT = {"waypost", "waypost.cli"}

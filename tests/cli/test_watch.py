@@ -1,9 +1,9 @@
 """The rows of `waypost watch`."""
 
-import io
+import os
 
+import click
 import pytest
-from rich.console import Console
 
 from waypost.cli.changes import Change
 from waypost.cli.commands import watch
@@ -83,9 +83,19 @@ def test_a_table_shows_untrusted_text_as_it_is_but_without_control_characters(ho
     watched = Watched()
     watched.note = "Waiting for [mail]."
     watched.apply(change(delivery(subject=hostile, **{"from": hostile}, to=hostile)))
-    printed = io.StringIO()
-    Console(file=printed, width=200, force_terminal=False).print(watch._table(watched, rows=10))
+    printed = click.unstyle(watch._screen(watched, os.terminal_size((200, 10))))
     shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in hostile)
-    assert printed.getvalue().count(shown) == 3
-    assert "Waiting for [mail]." in printed.getvalue()
-    assert "12:06:37" in printed.getvalue()
+    assert printed.count(shown) == 3
+    assert "Waiting for [mail]." in printed
+    assert "12:06:37" in printed
+
+
+def test_a_screen_shows_as_many_messages_as_fit():
+    watched = Watched()
+    for number in range(20):
+        watched.apply(change(delivery(f"m{number:02}", subject=f"number {number}"), message=f"m{number:02}"))
+    lines = click.unstyle(watch._screen(watched, os.terminal_size((60, 10)))).splitlines()
+    assert len(lines) == 10 - 1
+    assert "number 19" in lines[2]
+    assert "number 14" in lines[7]
+    assert max(map(len, lines)) <= 60 + len("\x1b[H\x1b[K")

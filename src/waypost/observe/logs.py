@@ -3,16 +3,17 @@
 import dataclasses
 import json
 import logging
+import os
 import re
 import select
 import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, TextIO
+from typing import Any
 
 import msgspec
 
@@ -153,28 +154,44 @@ def name_of(kind: type[Any]) -> str:
 
 
 def _terminal() -> Render:
-    import structlog  # noqa: PLC0415 - only for a terminal: it imports rich, which takes a tenth of a second
+    is_plain = bool(os.environ.get("NO_COLOR"))  # https://no-color.org
 
-    renderer = structlog.dev.ConsoleRenderer(exception_formatter=_traceback)
+    def styled(text: str, code: str) -> str:
+        return text if is_plain else f"\x1b[{code}m{text}\x1b[0m"
 
     def render(moment: datetime, level: str, line: Any) -> bytes:
+        cause = line.pop("exc_info", None)
         timestamp = moment.isoformat().replace("+00:00", "Z")
-        shown = renderer(None, level, {**line, "level": level, "timestamp": timestamp})
-        return f"{shown}\n".encode()
+        parts = [
+            styled(timestamp, "2"),
+            f"[{styled(f'{level:<7}', _STYLES[level])}]",
+            styled(f"{line.pop('event'):<24}", "1"),
+            *(f"{styled(name, '36')}={_shown(value)}" for name, value in line.items()),
+        ]
+        return "".join([" ".join(parts).rstrip(), *_traceback(cause), "\n"]).encode()
 
     return render
 
 
-def _traceback(out: TextIO, exc_info: Any) -> None:
-    """Write a plain traceback for a terminal.
+_STYLES = {"info": "32", "warning": "33", "error": "31"}
+"""The colours of the log levels on a terminal, as parameters of a control sequence."""
 
-    Pretty tracebacks are not used, because they show local variables, which can contain messages and secrets. An
-    error's text can come from a client, so its lines are indented to distinguish them from other log lines. Control
+
+def _shown(value: Any) -> str:
+    """Return a field's value for a terminal. Text with spaces, quotes or control characters is quoted and escaped."""
+    text = str(value)
+    return text if text.isprintable() and not re.search(r"[\s'\"=]", text) and text else repr(text)
+
+
+def _traceback(cause: BaseException | None) -> Iterator[str]:
+    """Yield the lines of an exception's traceback for a terminal.
+
+    An error's text can come from a client, so its lines are indented to distinguish them from other log lines. Control
     characters are replaced, so that the text cannot move the cursor.
     """
-    for line in "".join(traceback.format_exception(*exc_info)).splitlines():
+    for line in "".join(traceback.format_exception(cause)).splitlines() if cause else ():
         shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
-        out.write(f"\n    {shown}")
+        yield f"\n    {shown}"
 
 
 def _json() -> Render:

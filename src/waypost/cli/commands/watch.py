@@ -1,26 +1,23 @@
 """`waypost watch` shows mail as it moves, in a table on a terminal, or as lines elsewhere."""
 
+import os
+import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
 
 import click
 
 from waypost.app import inspection_schema as schema
-from waypost.cli import changes
+from waypost.cli import changes, table
 from waypost.cli.changes import Change
 from waypost.cli.client import DEFAULT_DATA, Client, Data, NoServer
+from waypost.cli.table import Column
 from waypost.cli.terminal import plain
 from waypost.host.data_directory import NotRunning
-
-if TYPE_CHECKING:
-    from rich.live import Live
-    from rich.table import Table
-    from rich.text import Text
 
 ROWS = 500
 """The maximum number of messages that are remembered. The status of older messages is not updated."""
@@ -34,10 +31,20 @@ REFRESH_EVERY = 0.25
 SIZE_EVERY = 1.0
 """How often the size of the terminal is checked, in seconds."""
 
-_HEIGHT = 6
-"""The lines of a table that show no message: its frame, its header, and the lines below it."""
+_HEIGHT = 4
+"""The lines of the screen that show no message: the header, the rule, the note, and the line of the cursor."""
 
-_COLOURS = {"delivered": "green", "queued": "yellow", "dead": "red", "deleted": "dim"}
+_STYLES: dict[str, dict[str, object]] = {
+    "delivered": {"fg": "green"},
+    "queued": {"fg": "yellow"},
+    "dead": {"fg": "red"},
+    "deleted": {"dim": True},
+}
+
+_COLUMNS = (Column("Time (UTC)"), Column("From", 3), Column("To", 5), Column("Subject", 4), Column("Status"))
+
+_BEGIN, _END = "\x1b[?25l\x1b[2J", "\x1b[?25h"
+"""The control sequences that hide the cursor and clear the screen, and that show the cursor again."""
 
 
 class Row:
@@ -137,34 +144,31 @@ def _print_lines(data: str) -> None:
 
 
 def _show_table(data: str) -> None:
-    from rich.console import Console
-    from rich.live import Live
-
-    console = Console(highlight=False)
     watched = Watched()
     changed = threading.Event()
-
-    def table() -> "Table":
-        return _table(watched, rows=max(1, console.height - _HEIGHT))
+    changed.set()
 
     def note(sentence: str) -> None:
         watched.note = sentence
         changed.set()
 
-    def draw(live: "Live") -> None:
-        size = console.size
+    def draw() -> None:
+        size = shutil.get_terminal_size()
         while True:
-            if changed.wait(SIZE_EVERY) or console.size != size:
+            if changed.wait(SIZE_EVERY) or shutil.get_terminal_size() != size:
                 changed.clear()
-                size = console.size
-                live.refresh()
+                size = shutil.get_terminal_size()
+                click.echo(_screen(watched, size), nl=False)
                 time.sleep(REFRESH_EVERY)
 
-    with Live(get_renderable=table, console=console, auto_refresh=False) as live:
-        threading.Thread(target=draw, args=(live,), daemon=True).start()
+    click.echo(_BEGIN, nl=False)
+    try:
+        threading.Thread(target=draw, daemon=True).start()
         for change in changes.follow(data, note=note, ready=lambda: _fill(watched, data)):
             watched.apply(change)
             changed.set()
+    finally:
+        click.echo(_END, nl=False)
 
 
 def _fill(watched: Watched, data: str) -> None:
@@ -175,23 +179,17 @@ def _fill(watched: Watched, data: str) -> None:
             watched.put([delivery])
 
 
-def _table(watched: Watched, *, rows: int) -> "Table":
-    """Return a table of the newest messages."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, caption=Text(watched.note), expand=True, highlight=False)
-    for name, ratio in (("Time (UTC)", None), ("From", 3), ("To", 5), ("Subject", 4), ("Status", None)):
-        table.add_column(name, ratio=ratio, no_wrap=True, overflow="ellipsis")
-    for row in watched.newest(rows):
-        table.add_row(*_cells(row))
-    return table
+def _screen(watched: Watched, size: os.terminal_size) -> str:
+    """Return what to write to a terminal of this size, so that it shows the newest messages."""
+    rows = [_cells(row) for row in watched.newest(max(1, size.lines - _HEIGHT))]
+    shown = [
+        *table.lines(_COLUMNS, rows, width=size.columns),
+        click.style(table.cut(watched.note, size.columns), dim=True),
+    ]
+    return "\x1b[H" + "".join(f"{line}\x1b[K\n" for line in shown) + "\x1b[J"
 
 
-def _cells(row: Row) -> Iterator["Text"]:
-    from rich.text import Text
-
-    yield Text(plain(row.received_at[11:19]))
-    yield from map(Text, (row.sender, row.recipients, row.subject))
-    yield Text(", ").join(Text(status, style=_COLOURS.get(status, "")) for status in row.statuses)
+def _cells(row: Row) -> list[table.Cell]:
+    texts = (plain(row.received_at[11:19]), row.sender, row.recipients, row.subject)
+    statuses = [part for status in row.statuses for part in ((", ", {}), (status, _STYLES.get(status, {})))]
+    return [*([(text, {})] for text in texts), statuses[1:]]
