@@ -1,6 +1,6 @@
 # `make` lists the targets. `make demo` and `make test` need only Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog flood worst fuzz search growth postgresql workers foreign corpora proofs model docs lock fresh clean
+.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog flood worst fuzz search growth postgresql workers foreign corpora proofs model docs lock package sbom lint image installs fresh clean
 
 PYTHON ?= python3
 # Servers and tests start often, so compile them only once.
@@ -26,6 +26,9 @@ WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n 
 AT_ONCE := --numprocesses $(WORKERS) --dist worksteal
 SENDERS := .venv/senders
 AXE := .venv/axe
+# The tools for packages, and the dependencies of an installed server alone, are each in an environment of their own.
+RELEASE := .venv/release
+SERVER := .venv/server
 JUDGES := $(SUITE) $(SIMULATOR) $(SENDERS)
 
 help: ## Show this
@@ -50,7 +53,7 @@ test: $(DEV) $(JUDGES) ## Run the tests
 	@echo "Running the tests; this takes some minutes on a slow machine"
 	@$(BIN)/python -m pytest $(AT_ONCE) --ignore tests/browser -m 'not slow'
 
-slow: $(DEV) $(JUDGES) ## Run the slow tests: other mail programs, other users, faults, time limits, asyncio, and the code blocks of the pages
+slow: $(DEV) $(JUDGES) $(RELEASE) ## Run the slow tests: other mail programs, other users, faults, time limits, asyncio, and the code blocks of the pages
 	@$(BIN)/python -m pytest $(AT_ONCE) --ignore tests/browser -m slow
 
 browser: $(DEV) $(AXE) ## Test the console in Chromium (some minutes; Debian's package `chromium`; `ALL=yes`: all hostile mail)
@@ -173,9 +176,44 @@ lock: $(DEV) ## Compile the lock files again (`make lock UPGRADE=--upgrade` upgr
 	@$(LOCK_WAYPOST) $(UPGRADE) --extra demo --output-file requirements/run.txt
 	@$(LOCK_WAYPOST) $(UPGRADE) --extra demo --extra postgres --extra dev --constraint requirements/run.txt \
 		--output-file requirements/dev.txt
+	@$(LOCK) $(UPGRADE) requirements/sdists.in --constraint requirements/run.txt --output-file requirements/sdists.txt
+	@$(LOCK) $(UPGRADE) pyproject.toml --extra postgres --constraint requirements/run.txt --output-file requirements/server.txt
+	@$(LOCK) $(UPGRADE) pyproject.toml --extra release --constraint requirements/dev.txt --output-file requirements/release.txt
 	@$(LOCK_WAYPOST) $(UPGRADE) --extra fuzz --constraint requirements/run.txt --output-file requirements/fuzz.txt
 
-fresh: ## Build in an empty HOME with each Python installed here (3.11 to 3.13), and run the README's commands
+$(RELEASE): requirements/release.txt | $(DEV)
+	@echo "Installing the tools for packages into $@"
+	@$(PATIENTLY) installing scripts/environment.sh $@ requirements/release.txt
+
+$(SERVER): requirements/server.txt | $(DEV)
+	@echo "Installing the dependencies of a server into $@"
+	@$(PATIENTLY) installing scripts/environment.sh $@ requirements/server.txt
+
+# With the time of the last commit in the archives, two builds of a commit are equal.
+EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
+
+package: $(RELEASE) ## Build the wheel and the source distribution in dist, and check them
+	@rm -rf dist
+	@SOURCE_DATE_EPOCH=$(EPOCH) $(BIN)/uv build --quiet --no-build-isolation --out-dir dist
+	@$(RELEASE)/bin/twine check --strict dist/*.whl dist/*.tar.gz
+
+sbom: $(RELEASE) $(SERVER) ## Write the list of the dependencies (CycloneDX) and of their licences to dist
+	@mkdir -p dist
+	@$(RELEASE)/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--output-file dist/waypost.cdx.json $(SERVER)/bin/python
+	@$(BIN)/python -m scripts.licences $(SERVER)/bin/python | tee dist/licences.txt
+
+lint: $(RELEASE) ## Check the Containerfile and the workflow of the public forge
+	@$(RELEASE)/bin/hadolint Containerfile
+	@$(RELEASE)/bin/zizmor --offline --no-progress --quiet --pedantic .github
+
+image: package ## Build the container image with buildah, and check it (`BASE=IMAGE` sets the base image)
+	@scripts/image.sh
+
+installs: package ## Install the wheel with each Python installed here (3.11 to 3.14), and send a message (some minutes)
+	@$(BIN)/python -m scripts.check_install
+
+fresh: ## Build in an empty HOME with each Python installed here (3.11 to 3.14), and run the README's commands
 	@scripts/fresh.sh
 
 clean: ## Remove everything that `make` has created

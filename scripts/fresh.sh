@@ -1,7 +1,7 @@
 #!/bin/sh
 # Build this commit from scratch, as on a new machine, with each supported Python version that is installed.
 # Each build has a new clone, an empty HOME, no caches, and the pip that Python's own ensurepip installs.
-# Usage: scripts/fresh.sh [PYTHON...]   Without arguments: python3.11, python3.12 and python3.13, from PATH or pyenv.
+# Usage: scripts/fresh.sh [PYTHON...]   Without arguments: python3.11 to python3.14, from PATH or pyenv.
 # The variable TARGETS names the targets of make (by default demo and test).
 set -eu
 cd "$(dirname "$0")/.."
@@ -11,7 +11,7 @@ chmod 755 "$place" # the tests' PostgreSQL and mail servers run as other users, 
 trap 'rm -rf "$place"' EXIT
 
 if [ $# -eq 0 ]; then
-    for version in 3.11 3.12 3.13; do
+    for version in 3.11 3.12 3.13 3.14; do
         found=$(command -v "python$version" || ls -d "$HOME/.pyenv/versions/$version."*/bin/python 2>/dev/null | tail -n 1)
         case $found in
         */.pyenv/shims/*) found=$(ls -d "$HOME/.pyenv/versions/$version."*/bin/python 2>/dev/null | tail -n 1) ;;

@@ -151,6 +151,7 @@ def test_the_readme_names_the_two_commands():
 COMMANDS = {
     *(
         "completion",
+        "ready",
         "console",
         "serve",
         "env",

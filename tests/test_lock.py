@@ -20,9 +20,11 @@ EXTRAS = PROJECT["optional-dependencies"]
 BUILD = (ROOT / "requirements" / "build.in").read_text(encoding="utf-8").splitlines()
 WANTED = {
     "run": [*PROJECT["dependencies"], *EXTRAS["demo"], *(line for line in BUILD if not line.startswith("#"))],
+    "server": [*PROJECT["dependencies"], *EXTRAS["postgres"]],
+    "release": [*PROJECT["dependencies"], *EXTRAS["release"]],
     "dev": [*PROJECT["dependencies"], *EXTRAS["demo"], *EXTRAS["postgres"], *EXTRAS["dev"]],
 }
-PYTHONS = ["3.11", "3.12", "3.13"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 PLATFORMS = {"linux": ("Linux", "posix"), "darwin": ("Darwin", "posix")}
 
 
@@ -109,3 +111,13 @@ def test_each_locked_version_has_hashes_and_no_url(path):
     assert "://" not in text
     for block in re.split(r"\n(?=[a-z0-9])", text.strip()):
         assert " --hash=sha256:" in block, block.splitlines()[0]
+
+
+def test_the_locked_versions_of_a_server_are_those_that_are_tested():
+    tested = {name: {pin.specifier for pin in pins} for name, pins in locked("dev").items()}
+    server = {name: {pin.specifier for pin in pins} for name, pins in locked("server").items()}
+    assert {name: tested.get(name) for name in server} == server
+
+
+def test_the_builder_in_the_image_is_the_locked_one():
+    assert str(locked("sdists")["setuptools"][0]) == str(locked("run")["setuptools"][0])

@@ -31,6 +31,7 @@ SLOW_TO_IMPORT = (*SERVER, "asyncio", "waypost.app.ports", "waypost.config.setti
 NOTHING_BUT = {"waypost", "waypost.cli"}
 
 CLIENTS = (
+    "ready",
     "inbox",
     "search x",
     "show x",

@@ -9,6 +9,7 @@ from waypost.cli.parameters import Group, Later
 
 SUMMARIES = {
     "serve": ("serving:serve", "Run the server until Ctrl-C or SIGTERM stops it, or until its terminal is closed."),
+    "ready": ("readiness:ready", "Report whether the running server works and can reach its database."),
     "env": (
         "environment:env_command",
         "Print shell commands that make AWS SDKs, the AWS CLI and mail clients use the running server.",

@@ -1,0 +1,1 @@
+"""The wheel, the source distribution, the container image, and their checks."""
