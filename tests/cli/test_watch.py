@@ -5,9 +5,9 @@ import os
 import click
 import pytest
 
-from waypost.cli.changes import Change
 from waypost.cli.commands import watch
 from waypost.cli.commands.watch import Watched
+from waypost.client.changes import Change
 
 
 def delivery(message="m1", address="support@example.com", **members):

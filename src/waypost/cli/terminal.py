@@ -26,8 +26,3 @@ def print_octets(parts: Iterable[bytes]) -> None:
         sys.stdout.write(plain_text(decoder.decode(part).replace("\r", "")))
     sys.stdout.write(plain_text(decoder.decode(b"", final=True)))
     sys.stdout.flush()
-
-
-def plain(text: object) -> str:
-    """Return untrusted text with U+FFFD in place of each character that could harm a terminal."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))

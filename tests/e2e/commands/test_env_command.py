@@ -14,8 +14,8 @@ import pytest
 
 from tests.kit.servers.running import waypost
 from waypost import testing
-from waypost.cli.commands import environment
 from waypost.cli.outcomes import Exit
+from waypost.client import environment
 from waypost.host.data_directory import DataDirectory, DataDirectoryError
 from waypost.host.run_file import Run
 

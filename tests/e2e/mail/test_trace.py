@@ -8,8 +8,8 @@ from botocore.config import Config
 
 from tests.kit.peers.mail_sink import Sink
 from tests.kit.servers.failing_deliveries import Commands, late_system
-from waypost.cli import timeline
 from waypost.cli.commands import probe
+from waypost.client import timeline
 
 HELLO = b"Message-ID: <%s>\r\nSubject: hello\r\n\r\nHello.\r\n"
 SIGNED = b"From: Ann <ann@client.example>\r\nDKIM-Signature: v=1; d=client.example; s=x; b=y\r\n\r\nHello.\r\n"

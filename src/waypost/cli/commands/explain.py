@@ -12,7 +12,7 @@ from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, Server
 from waypost.cli.commands.mail import how
 from waypost.cli.outcomes import Exit, print_json
 from waypost.cli.parameters import Option
-from waypost.cli.terminal import plain
+from waypost.client.text import plain
 
 _HEADER_OCTETS = 256 * 1024 + 4
 """How many bytes of a message are sent to the server: enough for the longest allowed header and the empty line after

@@ -10,11 +10,11 @@ from typing import Annotated
 import click
 
 from waypost.app import inspection_schema as schema
-from waypost.cli import timeline
 from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, ServerRefused
 from waypost.cli.outcomes import Exit, print_json
 from waypost.cli.parameters import Option
-from waypost.cli.terminal import plain
+from waypost.client import timeline
+from waypost.client.text import plain
 from waypost.domain.mail.trace_events import DeferredEvent
 
 CHECK_EVERY = 0.1

@@ -11,11 +11,12 @@ from typing import Annotated, Any
 import click
 
 from waypost.app import inspection_schema as schema
-from waypost.cli import timeline
 from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, NotThere, ServerRefused, path_of
 from waypost.cli.outcomes import print_json
 from waypost.cli.parameters import Argument, Group, Option
-from waypost.cli.terminal import plain, print_octets
+from waypost.cli.terminal import print_octets
+from waypost.client import timeline
+from waypost.client.text import plain
 from waypost.domain import durations
 from waypost.domain.mail.trace_events import address_of
 

@@ -8,11 +8,13 @@ from typing import Annotated
 import click
 
 from waypost.app import inspection_schema as schema
-from waypost.cli import saving, timeline
+from waypost.cli import saving
 from waypost.cli.client import DEFAULT_DATA, Client, Data, Json, NotThere, ServerRefused, path_of
 from waypost.cli.outcomes import print_json
 from waypost.cli.parameters import Argument, Option
-from waypost.cli.terminal import plain, plain_text, print_octets
+from waypost.cli.terminal import plain_text, print_octets
+from waypost.client import timeline
+from waypost.client.text import plain
 
 
 def show(

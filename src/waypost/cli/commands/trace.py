@@ -5,10 +5,10 @@ from typing import Annotated
 import click
 
 from waypost.app import inspection_schema as schema
-from waypost.cli import timeline
 from waypost.cli.client import DEFAULT_DATA, Client, Data, Json
 from waypost.cli.outcomes import print_json
 from waypost.cli.parameters import Argument, Option
+from waypost.client import timeline
 
 
 def trace(

@@ -12,11 +12,12 @@ from functools import partial
 import click
 
 from waypost.app import inspection_schema as schema
-from waypost.cli import changes, table
-from waypost.cli.changes import Change
+from waypost.cli import table
 from waypost.cli.client import DEFAULT_DATA, Client, Data, NoServer
 from waypost.cli.table import Column
-from waypost.cli.terminal import plain
+from waypost.client import changes
+from waypost.client.changes import Change
+from waypost.client.text import plain
 from waypost.host.data_directory import NotRunning
 
 ROWS = 500
@@ -138,7 +139,7 @@ def watch(data: Data = DEFAULT_DATA) -> None:
 
 def _print_lines(data: str) -> None:
     watched = Watched()
-    for change in changes.follow(data, note=partial(click.echo, err=True)):
+    for change in changes.follow(partial(Client, data), note=partial(click.echo, err=True)):
         if row := watched.apply(change):
             click.echo(f"{change.at}  {row.line}")
 
@@ -164,7 +165,7 @@ def _show_table(data: str) -> None:
     click.echo(_BEGIN, nl=False)
     try:
         threading.Thread(target=draw, daemon=True).start()
-        for change in changes.follow(data, note=note, ready=lambda: _fill(watched, data)):
+        for change in changes.follow(partial(Client, data), note=note, ready=lambda: _fill(watched, data)):
             watched.apply(change)
             changed.set()
     finally:

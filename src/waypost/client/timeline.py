@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from waypost.app import inspection_schema as schema
-from waypost.cli.terminal import plain
+from waypost.client.text import plain
 from waypost.domain.mail import trace_events
 from waypost.domain.mail.trace_events import (
     AcceptedEvent,

@@ -6,20 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.kit.values import NOW, TENANT
-from waypost.cli.client import Client, NoServer
-from waypost.domain.iam import policies
-from waypost.domain.iam.access_keys import AccessKey
-from waypost.host.run_file import Run
-
-KEY = AccessKey(
-    id="AKIA" + "A" * 16,
-    secret="secret",
-    account=TENANT.account,
-    user_name="root",
-    document=policies.ALLOW_ALL,
-    created_at=NOW,
-)
+from waypost.client.http import Connection, NoServer
 
 
 @contextmanager
@@ -62,12 +49,9 @@ def answering(status, kind, body):
         ("application/json", b'{"error": "Ask again."}', "Ask again."),
     ],
 )
-def test_a_command_reports_the_reason_that_the_server_gives(tmp_path, kind, body, message):
+def test_a_command_reports_the_reason_that_the_server_gives(kind, body, message):
     with answering(503, kind, body) as address:
-        client = Client.__new__(Client)
-        client._path, client._credentials = tmp_path, tmp_path / "credentials"
-        client.run = Run(address, "")
-        client.key = KEY
+        client = Connection(address, key_id="AKIA", secret="secret")
         with pytest.raises(NoServer) as refused:
             client.get("messages")
     assert str(refused.value) == message

@@ -5,9 +5,9 @@ from itertools import islice
 
 import pytest
 
-from waypost.cli import event_stream
-from waypost.cli.client import NoServer, ServerRefused
-from waypost.cli.event_stream import BrokenStream, Event, EventReader, follow
+from waypost.client import event_stream
+from waypost.client.event_stream import BrokenStream, Event, EventReader, follow
+from waypost.client.http import NoServer, ServerRefused
 from waypost.host.data_directory import NotRunning
 
 STREAMS = {
@@ -46,13 +46,11 @@ def test_a_line_and_the_data_of_an_event_are_bounded():
 class Connections:
     """A client whose connections are scripted: each is the parts of a stream, or the error of the attempt."""
 
-    def __init__(self, monkeypatch, *connections):
+    def __init__(self, *connections):
         self._connections = list(connections)
         self.last_ids = []
-        monkeypatch.setattr(event_stream, "Client", self.client)
 
-    def client(self, data):
-        assert data == "data"
+    def connect(self):
         return self
 
     @contextmanager
@@ -72,10 +70,9 @@ class Connections:
         yield received()
 
 
-def test_a_stream_continues_after_the_last_event_when_the_connection_was_lost(monkeypatch):
+def test_a_stream_continues_after_the_last_event_when_the_connection_was_lost():
     down = NoServer("The server does not answer.")
     connections = Connections(
-        monkeypatch,
         [b"id: 1\ndata: a\n\nid: 2\ndata: b\n\nid: 3\ndata: incompl", down],
         [NotRunning("No server.")],
         [down],
@@ -83,38 +80,38 @@ def test_a_stream_continues_after_the_last_event_when_the_connection_was_lost(mo
         [b"id: 4\ndata: d\n\n"],
     )
     told, pauses = [], []
-    followed = follow("data", "events", lost=told.append, sleep=pauses.append, address="a@example.com")
+    followed = follow(connections.connect, "events", lost=told.append, sleep=pauses.append, address="a@example.com")
     assert [event.data for event in islice(followed, 4)] == ["a", "b", "c", "d"]
     assert connections.last_ids == ["", "2", "2", "2", "3"]
     assert pauses == [0.25, 0.5, 1.0, 0.25]
     assert told == [str(down), "The server closed the connection."]
 
 
-def test_the_pause_between_attempts_grows_up_to_a_limit(monkeypatch):
-    Connections(monkeypatch, [b"data: a\n\n"], *[[NoServer("down")]] * 8, [b"data: b\n\n"])
+def test_the_pause_between_attempts_grows_up_to_a_limit():
+    connections = Connections([b"data: a\n\n"], *[[NoServer("down")]] * 8, [b"data: b\n\n"])
     pauses = []
-    list(islice(follow("data", "events", sleep=pauses.append, address="a@example.com"), 2))
+    list(islice(follow(connections.connect, "events", sleep=pauses.append, address="a@example.com"), 2))
     assert pauses == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0]
 
 
 @pytest.mark.parametrize("error", [NoServer("down"), NotRunning("none"), ServerRefused("no")], ids=repr)
-def test_the_first_attempt_is_not_repeated(monkeypatch, error):
-    Connections(monkeypatch, [error])
+def test_the_first_attempt_is_not_repeated(error):
+    connections = Connections([error])
     with pytest.raises(type(error)):
-        next(follow("data", "events", address="a@example.com"))
+        next(follow(connections.connect, "events", address="a@example.com"))
 
 
-def test_a_refusal_ends_the_stream(monkeypatch):
-    Connections(monkeypatch, [b"data: a\n\n"], [ServerRefused("The access key is no longer active.")])
-    followed = follow("data", "events", sleep=lambda _: None, address="a@example.com")
+def test_a_refusal_ends_the_stream():
+    connections = Connections([b"data: a\n\n"], [ServerRefused("The access key is no longer active.")])
+    followed = follow(connections.connect, "events", sleep=lambda _: None, address="a@example.com")
     assert next(followed).data == "a"
     with pytest.raises(ServerRefused):
         next(followed)
 
 
-def test_a_stream_that_exceeds_a_limit_is_requested_again(monkeypatch):
+def test_a_stream_that_exceeds_a_limit_is_requested_again():
     told = []
-    Connections(monkeypatch, [b"x" * (event_stream.LINE_LIMIT + 1)], [b"data: a\n\n"])
-    followed = follow("data", "events", lost=told.append, sleep=lambda _: None, address="a@example.com")
+    connections = Connections([b"x" * (event_stream.LINE_LIMIT + 1)], [b"data: a\n\n"])
+    followed = follow(connections.connect, "events", lost=told.append, sleep=lambda _: None, address="a@example.com")
     assert next(followed).data == "a"
     assert told == ["The server sent a line with more than 2,097,152 bytes."]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from waypost.cli.client import Client, NoServer
+from waypost.client.http import Connection, NoServer
 from waypost.host.data_directory import NotRunning
 
 LINE_LIMIT = 2 * 1024 * 1024
@@ -93,24 +93,25 @@ class EventReader:
 
 
 def follow(
-    data: str,
+    connect: Callable[[], Connection],
     path: str,
     *,
     lost: Callable[[str], object] = lambda _: None,
     sleep: Callable[[float], object] = time.sleep,
     **query: str | int | None,
 ) -> Iterator[Event]:
-    """Yield the events of a stream of the server that uses the data directory `data`, without end.
+    """Yield the events of a stream, without end.
 
-    If the connection is lost, call `lost` once, with a sentence, and connect again, with a growing pause between two
-    attempts. The stream then continues after the last event. The server may have another address after a restart.
+    `connect` returns a client for the server, which may have another address after a restart. If the connection is
+    lost, call `lost` once, with a sentence, and connect again, with a growing pause between two attempts. The stream
+    then continues after the last event.
     Raises `ServerRefused`; and `NoServer` or `NotRunning` if the server cannot be reached when the function starts.
     """
     last_id, pause = "", FIRST_PAUSE
     has_opened = is_lost = False
     while True:
         try:
-            with Client(data).stream(path, last_id, SILENCE, **query) as parts:
+            with connect().stream(path, last_id, SILENCE, **query) as parts:
                 has_opened, is_lost, reader = True, False, EventReader()
                 for event in chain.from_iterable(map(reader.receive, parts)):
                     pause, last_id = FIRST_PAUSE, event.id

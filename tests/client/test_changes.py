@@ -2,8 +2,8 @@
 
 import json
 
-from waypost.cli import changes
-from waypost.cli.event_stream import Event
+from waypost.client import changes
+from waypost.client.event_stream import Event
 
 CHANGE = {
     "kind": "delivered",
@@ -15,8 +15,10 @@ CHANGE = {
 
 
 def test_changes_are_yielded_and_the_state_of_the_connection_is_noted(monkeypatch):
-    def stream(data, path, *, lost):
-        assert (data, path) == ("data", "events")
+    connection = object()
+
+    def stream(connect, path, *, lost):
+        assert (connect, path) == (connection, "events")
         yield Event("ready", "{}", "7")
         yield Event("change", json.dumps(CHANGE), "8")
         lost("The server does not answer.")
@@ -26,7 +28,7 @@ def test_changes_are_yielded_and_the_state_of_the_connection_is_noted(monkeypatc
 
     monkeypatch.setattr(changes.event_stream, "follow", stream)
     told = []
-    found = list(changes.follow("data", note=told.append, ready=lambda: told.append("(ready)")))
+    found = list(changes.follow(connection, note=told.append, ready=lambda: told.append("(ready)")))
     assert found == [changes.Change("delivered", "m1", "m1.a1", "2026-11-23T12:06:38.000Z", [{"id": "m1"}])]
     assert told == [
         "(ready)",

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from waypost.app import inspection_schema as schema
-from waypost.cli import event_stream
+from waypost.client import event_stream
+from waypost.client.http import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +23,19 @@ class Change:
     """These deliveries as they are now, without deleted ones."""
 
 
-def follow(data: str, *, note: Callable[[str], object], ready: Callable[[], object] = lambda: None) -> Iterator[Change]:
+def follow(
+    connect: Callable[[], Connection], *, note: Callable[[str], object], ready: Callable[[], object] = lambda: None
+) -> Iterator[Change]:
     """Yield the changes from now on, without end. The function continues after a restart of the server.
 
-    `note` is called with a sentence for people when the state of the connection changes. `ready` is called when all
-    later changes will be yielded: at the beginning, and after changes were lost. Raises `ServerRefused`; and `NoServer`
-    or `NotRunning` if the server cannot be reached when the function starts.
+    `connect` returns a client for the server. `note` is called with a sentence for people when the state of the
+    connection changes. `ready` is called when all later changes will be yielded: at the beginning, and after changes
+    were lost. Raises `ServerRefused`; and `NoServer` or `NotRunning` if the server cannot be reached when the function
+    starts.
     """
     connected = "Waiting for new mail. Ctrl-C ends this command."
     for event in event_stream.follow(
-        data, "events", lost=lambda reason: note(f"{reason} This command continues when the server answers again.")
+        connect, "events", lost=lambda reason: note(f"{reason} This command continues when the server answers again.")
     ):
         match event.name:
             case "ready":
