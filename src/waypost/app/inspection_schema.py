@@ -321,6 +321,38 @@ class Advanced(TypedDict):
     now: Annotated[str, "the time after the advance"]
 
 
+class WasReset(TypedDict):
+    """What a reset leaves."""
+
+    instance: Annotated[str, "the id of the owner's instance, which has no email addresses"]
+
+
+class ListedRoute(TypedDict):
+    """A route."""
+
+    number: Annotated[
+        int | None, "the number of the route, as in `waypost routes list`; null for a route from the settings file"
+    ]
+    log_name: Annotated[str, "the name of the route in the log"]
+    match: Annotated[str, "the mail that the route is for"]
+    to: DestinationOfRoute
+    keep: Annotated[bool, "whether the inbox keeps a copy"]
+    tls: Annotated[str, "`none`, `opportunistic`, `require` or `verify`"]
+    user: Annotated[str, "the user name for SMTP AUTH; empty if there is none"]
+    has_secret: Annotated[bool, "whether the route has a password or a key, which is not shown"]
+    rewrite_sender: Annotated[bool, "whether the sender is rewritten with SRS"]
+    allow_private: Annotated[bool, "whether a webhook, or a mail server found by mx:, may be on a private network"]
+    connections: Annotated[int, "the maximum number of simultaneous connections to the destination"]
+    line_ends: Annotated[str, "the line endings in a Maildir: `lf` or `as received`"]
+    fault: Annotated[str | None, "the fault that the route injects; null if there is none"]
+
+
+class Routes(TypedDict):
+    """Routes."""
+
+    routes: Annotated[list[ListedRoute], "in the order in which they are matched"]
+
+
 class HeaderField(TypedDict):
     """A header field."""
 
@@ -470,5 +502,9 @@ ANSWERS: dict[str, type] = {
     "POST /faults": FaultAdded,
     "DELETE /faults": FaultsRemoved,
     "DELETE /faults/ID": FaultsRemoved,
+    "POST /reset": WasReset,
+    "GET /routes": Routes,
+    "POST /routes": ListedRoute,
+    "DELETE /routes/N": ListedRoute,
 }
 """The schema of the JSON response to each successful request."""

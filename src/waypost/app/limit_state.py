@@ -23,6 +23,10 @@ class OwnTimes:
         """Return the time of a key, or 0 if the table has no time for the key."""
         return self._times.get(key, 0.0)
 
+    def forget(self) -> None:
+        """Forget the times of all keys."""
+        self._times.clear()
+
     def put(self, key: Hashable, time: float, *, now: float) -> None:
         """Set the time of a key. If the table is too large, drop at least half of its entries."""
         self._times[key] = time
@@ -58,9 +62,18 @@ class OwnCounts:
 class OwnState:
     """The implementation of `ports.LimitState` in the memory of one process."""
 
+    def __init__(self) -> None:
+        self._times: list[OwnTimes] = []
+
     def times(self, name: str) -> OwnTimes:  # noqa: ARG002 - no other process needs the name
         """Return a new table of times."""
-        return OwnTimes()
+        self._times.append(OwnTimes())
+        return self._times[-1]
+
+    def forget_times(self) -> None:
+        """Forget the times in all tables, as if no client had done anything yet."""
+        for times in self._times:
+            times.forget()
 
     def counts(self, name: str) -> OwnCounts:  # noqa: ARG002 - no other process needs the name
         """Return a new table of counts."""

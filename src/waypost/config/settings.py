@@ -319,9 +319,10 @@ class Settings:
     testing: bool = setting(
         FLAG,
         "no",
-        "Whether the server is for tests, and may inject faults into incoming mail. The faults come from [[fault]] "
-        "tables in the settings file, from POST /_waypost/faults, and from recipients that begin with tempfail+ or "
-        "bounce+.",
+        "Whether the server is for tests. Such a server may inject faults into incoming mail. The faults come from "
+        "[[fault]] tables in the settings file, from POST /_waypost/faults, and from recipients that begin with "
+        "tempfail+ or bounce+. POST /_waypost/reset deletes everything; therefore, the server uses only a new data "
+        "directory, or one that a server for tests has made. It reports changes to mail within a tenth of a second.",
     )
 
     routes: tuple[Route, ...] = ()
@@ -338,7 +339,7 @@ class Settings:
         if self.workers > 1 and self.clock is Clock.VIRTUAL:
             raise Contradiction("workers", "must be 1 with --clock virtual, which only one process can advance")
         if self.workers > 1 and self.testing:
-            raise Contradiction("workers", "must be 1 with --testing yes, because fault rules belong to one process")
+            raise Contradiction("workers", "must be 1 with --testing yes, because only one process can be reset")
         if self.faults and not self.testing:
             raise Contradiction("testing", "must be yes if the settings file has [[fault]] tables")
         if self.tls_required and not self.tls_certificate:

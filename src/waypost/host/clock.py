@@ -25,6 +25,10 @@ class VirtualClock:
         """Return the current time of this clock."""
         return now() + self._ahead
 
+    def set_back(self) -> None:
+        """Show the real time again. The caller has deleted everything that happened later."""
+        self._ahead = timedelta(0)
+
     async def advance(self, by: timedelta, rest: Callable[[], Awaitable[datetime | None]]) -> datetime:
         """Advance the clock in steps, so that every event before the new time happens when it is due. Return the new
         time.

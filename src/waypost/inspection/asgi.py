@@ -41,6 +41,8 @@ from waypost.inspection.following import FollowingPage
 from waypost.inspection.guard import Guard
 from waypost.inspection.operations import OPERATIONS, Operation
 from waypost.inspection.queue import QueuePages
+from waypost.inspection.resetting import Reset, ResettingPage
+from waypost.inspection.routing import RoutePages
 from waypost.mime.reader import Reader
 from waypost.net.feeds import Feeds
 from waypost.observe import events
@@ -66,6 +68,7 @@ def application(
     emit: events.Emit,
     wake: Callable[[], None],
     advance: Callable[[timedelta], Awaitable[datetime]] | None,
+    reset: Reset | None = None,
     refusal_retention: timedelta,
     own_names: frozenset[str] = frozenset(),
     is_full: Callable[[], bool] = lambda: False,
@@ -79,7 +82,8 @@ def application(
 
     `own_names` are the host names, in lower case, that clients may use in addition to IP addresses and localhost.
     `clock` is the clock for access keys, and `mail_clock` is the clock for mail. `wake` tells the worker that there are
-    new deliveries to attempt. `advance` advances the mail clock; it is None if mail uses the real time. `is_full`
+    new deliveries to attempt. `advance` advances the mail clock; it is None if mail uses the real time.
+    `reset` forgets everything; it is None if the server is not for tests. `is_full`
     returns whether the disk has too little space to accept mail. `reader` reads the content of messages, and `feeds`
     are the changes to the mail of each account (`following.feeds`). `notes` lets the jobs run that note and index
     mail.
@@ -92,6 +96,8 @@ def application(
         QueuePages(store, deployment, mail_clock, wake, advance),
         ContentPages(store, reader, PREFIX),
         DeletingPages(store, mail_clock),
+        ResettingPage(deployment, reset),
+        RoutePages(store, deployment),
         CountingPage(store, deployment, mail_clock, notes=notes),
         FollowingPage(feeds, store, notes, mail_clock),
         FaultPages(faults, read_fault, owner=deployment.owner),

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -11,7 +10,7 @@ from waypost.app import inspection_schema as schema
 from waypost.app.mail.faults import ActiveRule, FaultRules
 from waypost.domain import durations, errors
 from waypost.domain.mail.fault_rules import FaultRule
-from waypost.inspection import requests
+from waypost.inspection import guard, requests
 
 MEMBERS = ("stage", "action", "sender", "recipient", "source", "larger_than", "probability", "times", "delay", "reply")
 """The members of a rule in a request: the same as the keys of a `[[fault]]` table."""
@@ -57,12 +56,7 @@ class FaultPages:
         return JSONResponse(schema.FaultsRemoved(removed=self._faults.reset()))
 
     def _check(self, account: str) -> None:
-        if account != self._owner:
-            raise HTTPException(
-                403,
-                "Only an access key of the account that owns this server may use fault rules, because they apply to "
-                "the mail of every account. The credentials file contains a key of the owner's account.",
-            )
+        guard.refuse_others(self._owner, account, "use fault rules", "they apply to the mail of every account")
         if not self._faults.allowed:
             raise errors.Conflict("This server injects no faults. To allow fault rules, start it with --testing yes.")
 

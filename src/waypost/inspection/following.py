@@ -33,15 +33,22 @@ LOOK_EVERY = 0.1
 """Seconds between two looks whether the mail is noted."""
 
 
-def feeds(store: ports.Store, notes: NotesWanted, *, report: Callable[[Exception], object]) -> Feeds[bytes]:
-    """Return the feeds of the changes to the mail of each account, as server-sent events."""
+def feeds(
+    store: ports.Store, notes: NotesWanted, *, report: Callable[[Exception], object], poll_every: float | None = None
+) -> Feeds[bytes]:
+    """Return the feeds of the changes to the mail of each account, as server-sent events.
+
+    `poll_every` is the number of seconds between two polls, for tests; None for the usual times.
+    """
     followed = changes.Followed(store, notes)
 
     async def read(account: str, after: int, limit: int) -> Sequence[Item[bytes]]:
         found = await followed.read(changes.after, account, after, limit)
         return [Item(one.change.number, encoded(one)) for one in found]
 
-    return Feeds(read, followed.bounds, report=report)
+    if poll_every is None:
+        return Feeds(read, followed.bounds, report=report)
+    return Feeds(read, followed.bounds, report=report, poll_quiet=poll_every, poll_busy=poll_every)
 
 
 def encoded(found: changes.Changed) -> bytes:
@@ -89,7 +96,7 @@ class FollowingPage:
         with suppress(TimeoutError):
             async with asyncio.timeout(CATCH_UP):
                 while not await self._store.long_read(is_noted, what="the changes to mail"):  # noqa: ASYNC110 - any process may note it
-                    await asyncio.sleep(LOOK_EVERY)
+                    await asyncio.sleep(min(LOOK_EVERY, self._feeds.poll_quiet))
 
     async def _stream(self, account: str, after: int | None) -> AsyncIterator[bytes]:
         if after is None:

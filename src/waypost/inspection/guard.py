@@ -139,6 +139,19 @@ class Guard:
         )
 
 
+def refuse_others(owner: str, account: str, what: str, because: str) -> None:
+    """Raise `HTTPException` unless an account is `owner`, the account that owns the server.
+
+    `what` and `because` say in the error what only the owner may do, and why.
+    """
+    if account != owner:
+        raise HTTPException(
+            403,
+            f"Only an access key of the account that owns this server may {what}, because {because}. The credentials "
+            "file contains a key of the owner's account.",
+        )
+
+
 async def long_read(
     store: ports.Store, use_case: Callable[[ports.ReadTx], T], *, account: str, what: str, instead: str
 ) -> T:

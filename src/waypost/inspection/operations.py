@@ -5,10 +5,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from waypost.app import inspection_schema as schema
-from waypost.domain.iam.actions import ADVANCE_CLOCK, DELETE_MAIL, INJECT_FAULTS, INSPECT, REDRIVE
+from waypost.domain.iam.actions import (
+    ADVANCE_CLOCK,
+    CHANGE_ROUTES,
+    DELETE_MAIL,
+    INJECT_FAULTS,
+    INSPECT,
+    LIST_ROUTES,
+    REDRIVE,
+    RESET,
+)
 from waypost.domain.mail.delivery import Reason
 from waypost.domain.mail.fault_rules import Action, Stage
 from waypost.domain.mail.mail_search import QUERY_LIMIT
+from waypost.domain.mail.routes import Fault, LineEnds, Tls
 from waypost.inspection.requests import HIGHEST_PART, IDS_LIMIT, MAX_PAGE_SIZE, PAGE_SIZE, STATUSES
 
 Schema = Mapping[str, Any]
@@ -264,5 +274,37 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("DELETE", "/faults", "reset_faults", INJECT_FAULTS, "Remove all added fault rules"),
     Operation("DELETE", "/faults/{id}", "remove_fault", INJECT_FAULTS, "Remove an added fault rule"),
+    Operation("GET", "/routes", "routes", LIST_ROUTES, "List the routes"),
+    Operation(
+        "POST",
+        "/routes",
+        "add_route",
+        CHANGE_ROUTES,
+        "Add a route",
+        body=_object(
+            ("match", "to"),
+            match=_TEXT,
+            to=_TEXT,
+            keep={"type": "boolean"},
+            tls={"enum": [*Tls]},
+            user=_TEXT,
+            secret=_TEXT,
+            rewrite_sender={"type": "boolean"},
+            allow_private={"type": "boolean"},
+            connections={"type": "integer", "minimum": 1, "maximum": 1_000},
+            line_ends={"enum": [*LineEnds]},
+            fault={"enum": [*Fault]},
+            before={"type": "integer", "minimum": 1, "maximum": 999_999},
+        ),
+    ),
+    Operation(
+        "DELETE",
+        "/routes/{number}",
+        "remove_route",
+        CHANGE_ROUTES,
+        "Remove a route",
+        (Parameter("name", "the log name of the route, if it must still be the same route", _TEXT),),
+    ),
+    Operation("POST", "/reset", "reset", RESET, "Make a server for tests forget everything", body=_object()),
 )
 """All requests that the API answers."""

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -122,12 +121,8 @@ class QueuePages:
 
         Only the server's owner may advance the clock, because the clock applies to the mail of every account.
         """
-        if account != self._deployment.owner:
-            raise HTTPException(
-                403,
-                "Only an access key of the account that owns this server may advance the clock, because the clock "
-                "applies to the mail of every account. The credentials file contains a key of the owner's account.",
-            )
+        because = "the clock applies to the mail of every account"
+        guard.refuse_others(self._deployment.owner, account, "advance the clock", because)
         by = requests.step(await requests.json_body(request, members=("by",)))
         if self._advance is None:
             raise errors.Conflict(

@@ -158,6 +158,14 @@ def ids(values: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def number(values: Mapping[str, Any], name: str) -> int | None:
+    """Return the number in the member `name` of a JSON body; None if it is missing. Raises `errors.Invalid`."""
+    found = values.get(name)
+    if found is not None and (not isinstance(found, int) or isinstance(found, bool) or not 0 < found < 10**6):
+        raise errors.Invalid(f"`{name}` must be a number from 1 to 999999.")
+    return found
+
+
 def flag(values: Mapping[str, Any], name: str) -> bool:
     """Return the Boolean value of the member `name`; False if the member is missing. Raises `errors.Invalid`."""
     found = values.get(name, False)

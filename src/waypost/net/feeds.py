@@ -100,7 +100,8 @@ class Feeds(Generic[T]):
         self._read = read
         self._bounds = bounds
         self._report = report
-        self._poll_quiet = poll_quiet
+        self.poll_quiet = poll_quiet
+        """Seconds from a poll that found no changes to the next one."""
         self._poll_busy = poll_busy
         self._watches: dict[str, _Watch[T]] = {}
 
@@ -167,7 +168,7 @@ class Feeds(Generic[T]):
             if found:
                 watch.add(found)
             if len(found) < SHARED:
-                await asyncio.sleep(self._poll_busy if found else self._poll_quiet)
+                await asyncio.sleep(self._poll_busy if found else self.poll_quiet)
 
     async def _all(self, key: str, after: int) -> list[Item[T]]:
         """Return the changes that there are now, up to `SHARED`."""

@@ -32,6 +32,9 @@ REMOVALS_EVERY = 10.0
 NOTES_EVERY = 0.25
 """Seconds between two looks for mail that is not noted or not indexed."""
 
+NOTES_EVERY_FOR_TESTS = 0.05
+"""The same for a server for tests, which has little to do."""
+
 NOTES_AGAIN = 10.0
 """Seconds after which the notes continue if they failed."""
 
@@ -69,6 +72,8 @@ class Maintenance:
     begun_before: datetime
     """If the transfer of a message began before this time, it is no longer in progress, even if the message is
     incomplete."""
+    notes_every: float = NOTES_EVERY
+    """Seconds between two looks for mail that is not noted."""
     first_plan_age: timedelta
     """How old a message must be before the first round stores its planned deliveries."""
 
@@ -132,7 +137,7 @@ class Maintenance:
         If there is, the rounds take only a share of the time, because mail and API calls have priority.
         """
         while True:
-            pause = NOTES_EVERY
+            pause = self.notes_every
             if self.notes.are_wanted():
                 began = time.monotonic()
                 try:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-from waypost.app import ports
+from waypost.app import ports, resetting
 from waypost.app.limit_state import OwnState
 from waypost.app.mail import accept
 from waypost.app.mail.faults import FaultRules
@@ -35,7 +35,7 @@ from waypost.server.assembly import delivery, http, smtp
 from waypost.server.assembly.common import Common, connections, deployment, disk_guard, routes_of_settings
 from waypost.server.assembly.smtp import SmtpEdge
 from waypost.server.http.server import HttpServer
-from waypost.server.maintenance import PLAN_AGE, Maintenance
+from waypost.server.maintenance import NOTES_EVERY, NOTES_EVERY_FOR_TESTS, PLAN_AGE, Maintenance
 from waypost.server.opening import CannotStart, open_store
 from waypost.server.owner import find_or_make, first_instance
 from waypost.server.supervisor.worker_process import WorkerProcess
@@ -204,6 +204,8 @@ class Service:
         """Return the account and region of the owner's access key. When the server first starts, it creates the access
         key and an instance.
         """
+        if self.settings.testing:
+            await store.write(resetting.refuse_other_data)
         owner = await find_or_make(store, self.directory, self.settings)
         self.instance_id = await store.write(partial(first_instance, tenant=owner, now=now()))
         return owner
@@ -246,6 +248,7 @@ class Service:
             token_retention=self.settings.token_retention,
             refusal_retention=self.settings.trace_refusals,
             rules=self.settings.retention,
+            notes_every=NOTES_EVERY_FOR_TESTS if self.settings.testing else NOTES_EVERY,
             # If no other process uses the database, no other process can still be receiving messages that were begun
             # before this start.
             begun_before=moment if common.is_alone else moment - accept.LONGEST_TRANSFER,

@@ -37,7 +37,7 @@ def of_settings(settings: Settings) -> list[str]:
         found.append(
             f"The server is for tests (--testing yes). It may refuse, delay or cut off mail that it could accept, by "
             f"fault rules ({len(settings.faults)} in the settings file, others by requests), and for recipients that "
-            "begin with tempfail+ or bounce+."
+            "begin with tempfail+ or bounce+. POST /_waypost/reset deletes all mail, email addresses and routes."
         )
     if "." not in settings.real_hostname and not all(each.is_loopback for each in (*settings.smtp, *settings.smtps)):
         found.append(

@@ -13,6 +13,7 @@ from waypost.app.ports.messages import ReadMessages, WriteMessages
 from waypost.app.ports.notices import ReadNotices, WriteNotices
 from waypost.app.ports.queue import ReadQueue, WriteQueue
 from waypost.app.ports.refusals import ReadRefusals, WriteRefusals
+from waypost.app.ports.resetting import WriteResetting
 from waypost.app.ports.retention import ReadRetention, WriteRetention
 from waypost.app.ports.routes import ReadRoutes, WriteRoutes
 from waypost.app.ports.sessions import ReadSessions, WriteSessions
@@ -69,6 +70,7 @@ class WriteTx(
     WriteNotices,
     WriteRefusals,
     WriteRetention,
+    WriteResetting,
     Protocol,
 ):
     """A transaction that changes the store. If the use case raises an exception, all changes are rolled back.

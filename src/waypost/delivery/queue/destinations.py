@@ -136,6 +136,10 @@ class Lanes:
         """Whether claimed deliveries to some destination wait to be attempted."""
         return any(lane.pending for lane in self._lanes.values())
 
+    def give_up_pending(self) -> list[Ready]:
+        """Remove and return the claimed deliveries to all destinations whose attempts have not begun."""
+        return [ready for lane in self._lanes.values() for ready in lane.give_up_pending()]
+
     def keep_only(self, waiting: Iterable[str]) -> None:
         """Drop all destinations that are not in `waiting` and have neither claimed deliveries nor running attempts."""
         waiting = set(waiting)

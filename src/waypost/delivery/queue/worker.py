@@ -122,6 +122,15 @@ class Worker:
         """Wake the worker, because there may be new work."""
         self._woken.set()
 
+    def forget(self) -> None:
+        """Forget the state of all destinations, and the claimed deliveries whose attempts have not begun, because the
+        whole queue was deleted. Attempts that have begun continue.
+        """
+        for one in self._lanes.give_up_pending():
+            self._leases.done_with_one(one.claimed.claim)
+        self._lanes = Lanes()
+        self.wake()
+
     async def stop(self) -> None:
         """Stop the worker: start no more attempts, wait for running attempts, release the claims, and close all
         transports.

@@ -31,6 +31,9 @@ ADVANCE_CLOCK = "waypost:AdvanceClock"
 INJECT_FAULTS = "waypost:InjectFaults"
 """Read, add and remove fault rules. The access key must also belong to the server owner's account."""
 
+RESET = "waypost:Reset"
+"""Reset a server for tests. The access key must also belong to the server owner's account."""
+
 LIST_ROUTES = "waypost:ListRoutes"
 """Read all routes. The access key must also belong to the server owner's account, because routes name email addresses
 of every account."""

@@ -15,7 +15,9 @@ from waypost.api.access.throttle import Throttle
 from waypost.api.application import Api
 from waypost.api.operations.calls import Terms
 from waypost.api.operations.page_tokens import PageTokens
+from waypost.app import ports, resetting
 from waypost.app.directory.email_addresses import Domains
+from waypost.app.limit_state import OwnState
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.app.rate_limits import FailedSignatures
 from waypost.config.file import fault_rule
@@ -26,6 +28,7 @@ from waypost.domain.mail.fault_rules import FaultRule
 from waypost.host.clock import now
 from waypost.inspection import asgi as inspection
 from waypost.inspection import following
+from waypost.inspection.resetting import Reset
 from waypost.mime.reader import Reader
 from waypost.observe.incidents import Incidents
 from waypost.server.assembly.common import Common, waking
@@ -34,6 +37,7 @@ from waypost.server.assembly.console import PREFIX as CONSOLE
 from waypost.server.http.limits import HttpBounds
 from waypost.server.http.server import HttpServer
 from waypost.server.maintenance import Maintenance
+from waypost.server.owner import first_instance
 
 INSPECTION = f"{inspection.PREFIX}/"
 
@@ -59,11 +63,17 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
     )
     incidents = Incidents(common.emit, of_store=STORE_FAILURES)
     notes = common.notes
+    one_at_a_time = asyncio.Lock()
     inspected = inspection.application(
         common.store,
         notes=notes,
         reader=reader,
-        feeds=following.feeds(common.store, notes, report=partial(incidents.report, where="changes to mail")),
+        feeds=following.feeds(
+            common.store,
+            notes,
+            report=partial(incidents.report, where="changes to mail"),
+            poll_every=maintenance.notes_every if settings.testing else None,
+        ),
         is_full=common.disk_guard.is_full,
         deployment=common.deployment,
         failures=failures,
@@ -71,7 +81,8 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
         mail_clock=common.mail_clock,
         emit=common.emit,
         wake=waking(worker),
-        advance=_advance(common, worker, maintenance),
+        advance=_advance(common, worker, maintenance, one_at_a_time),
+        reset=_reset(common, worker, one_at_a_time),
         refusal_retention=settings.trace_refusals,
         own_names=settings.own_http_names,
         faults=common.faults,
@@ -130,12 +141,13 @@ def _read_fault(table: Mapping[str, Any]) -> FaultRule:
         raise errors.Invalid(f"{error}.") from error
 
 
-def _advance(common: Common, worker: Worker | None, maintenance: Maintenance) -> Advance | None:
+def _advance(
+    common: Common, worker: Worker | None, maintenance: Maintenance, one_at_a_time: asyncio.Lock
+) -> Advance | None:
     """Return the function that advances the mail clock, or None if the mail clock is the real clock."""
     clock = common.virtual_clock
     if clock is None:
         return None
-    one_at_a_time = asyncio.Lock()
 
     async def advance(by: timedelta) -> datetime:
         async with one_at_a_time:
@@ -151,3 +163,30 @@ def _advance(common: Common, worker: Worker | None, maintenance: Maintenance) ->
 async def _rest_without_worker() -> datetime | None:
     """Return the time of the next delivery attempt: always None, because the service has no worker."""
     return None
+
+
+def _reset(common: Common, worker: Worker | None, one_at_a_time: asyncio.Lock) -> Reset | None:
+    """Return the function that forgets everything, or None if the server is not for tests."""
+    if not common.settings.testing:
+        return None
+
+    def use_case(tx: ports.WriteTx) -> str:
+        instance_id = first_instance(tx, tenant=common.owner, now=now())
+        key_id = common.directory.profiles()[0].key.id
+        resetting.forget_everything(tx, instance_id=instance_id, access_key_id=key_id, now=now())
+        return instance_id
+
+    async def reset() -> str:
+        async with one_at_a_time:
+            instance_id = await common.store.write(use_case)
+            if common.virtual_clock:
+                common.virtual_clock.set_back()
+            common.ids.forget()
+            common.faults.reset()
+            if isinstance(common.limit_state, OwnState):
+                common.limit_state.forget_times()
+            if worker:
+                worker.forget()
+            return instance_id
+
+    return reset

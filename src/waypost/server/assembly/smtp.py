@@ -96,6 +96,7 @@ def _server(
         memory=Memory(limits.memory),
         authenticator=checker,
         enforces=settings.authentication is Authentication.ENFORCE,
+        stores_refusals_at_once=settings.testing,
     )
     return SmtpServer(
         backend,

@@ -22,6 +22,10 @@ class Ids:
         self._at_once = 0
         self._random = io.BytesIO()
 
+    def forget(self) -> None:
+        """Forget the earlier ids, because their messages do not exist any more. The next id may sort before them."""
+        self._newest_at = None
+
     def new(self, now: datetime) -> str:
         """Return the next message id."""
         now = max(now, self._newest_at or now)

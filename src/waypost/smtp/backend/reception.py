@@ -73,6 +73,8 @@ class Backend:
     enforces: bool = False
     """Whether the server refuses a message that fails DMARC, if the DMARC policy of the author's domain asks for
     rejection."""
+    stores_refusals_at_once: bool = False
+    """Whether a refusal is stored before the client gets the reply. This takes longer, but a test can then read it."""
     has_work: Callable[[], None] = lambda: None
     """Called when an accepted message has deliveries that are waiting to be sent."""
     is_full: Callable[[], bool] = lambda: False
@@ -92,7 +94,7 @@ class Backend:
     @cached_property
     def refusals(self) -> Refusals:
         """The object that stores refusals for the trace."""
-        return Refusals(self.store, self.clock, self.failed, self.tasks)
+        return Refusals(self.store, self.clock, self.failed, self.tasks, at_once=self.stores_refusals_at_once)
 
     @cached_property
     def aborted_transfers(self) -> AbortedTransfers:

@@ -58,6 +58,7 @@ class RefusalTrace:
                     add = partial(add, detail={"path": " → ".join(reports.path(request.header))})
                 add = partial(add, stage="message", helo=envelope.helo, sender=envelope.sender)
                 await self._add_for_each(recipients, add)
+        await self._refusals.settle()
 
     async def account_of(self, recipient: Address) -> str:
         """Return the account that currently owns a recipient.

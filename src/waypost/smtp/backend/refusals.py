@@ -43,8 +43,16 @@ class Refusals:
     """The refusals of one server that are waiting to be stored."""
 
     def __init__(
-        self, store: ports.Store, clock: ports.Clock, failed: Callable[[Exception], object], tasks: Tasks
+        self,
+        store: ports.Store,
+        clock: ports.Clock,
+        failed: Callable[[Exception], object],
+        tasks: Tasks,
+        *,
+        at_once: bool = False,
     ) -> None:
+        """`at_once` is whether `settle` stores the refusals, so that they can be read when the client has the reply."""
+        self._at_once = at_once
         self._tasks = tasks
         self._store = store
         self._clock = clock
@@ -99,6 +107,11 @@ class Refusals:
         await asyncio.sleep(EVERY)
         self._task = None
         await self._flush()
+
+    async def settle(self) -> None:
+        """Store the refusals that are waiting, if they must be stored at once."""
+        if self._at_once:
+            await self._flush()
 
     async def _flush(self) -> None:
         async with self._keeping:

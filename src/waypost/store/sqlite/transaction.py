@@ -3,6 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from waypost.app import ports
@@ -106,6 +107,16 @@ class SqliteTransaction(Transaction):
     def _add_words(self, entry: ports.MailEntry) -> None:
         words = (entry.sender, entry.recipients, entry.subject, entry.body)
         self._run("add_mail_words", entry.number, entry.account, *words)
+
+    def forget_everything(self, *, instance_id: str, access_key_id: str, now: datetime) -> None:
+        # Some builds of SQLite overwrite what is deleted with zeros. That takes longer than the rest, and a test need
+        # not hide its mail.
+        ((overwrites,),) = self.connection.execute("PRAGMA secure_delete").fetchall()
+        self.connection.execute("PRAGMA secure_delete = OFF")
+        try:
+            super().forget_everything(instance_id=instance_id, access_key_id=access_key_id, now=now)
+        finally:
+            self.connection.execute(f"PRAGMA secure_delete = {overwrites}")
 
     def _ask(self, query: str, parameters: Sequence[Any]) -> list[Any]:
         return self.connection.execute(query, bindable(parameters)).fetchall()

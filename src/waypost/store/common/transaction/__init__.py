@@ -13,8 +13,8 @@ from waypost.store.common.transaction.mailbox import MailboxQueries
 from waypost.store.common.transaction.messages import MessageQueries
 from waypost.store.common.transaction.notices import NoticeQueries
 from waypost.store.common.transaction.refusals import RefusalQueries
+from waypost.store.common.transaction.resetting import ResettingQueries
 from waypost.store.common.transaction.retention import RetentionQueries
-from waypost.store.common.transaction.routes import RouteQueries
 from waypost.store.common.transaction.sessions import SessionQueries
 
 _SEAL_CHECK = "seal check"
@@ -25,7 +25,7 @@ class Transaction(
     CallQueries,
     AccessKeyQueries,
     SessionQueries,
-    RouteQueries,
+    ResettingQueries,
     MessageQueries,
     MailboxQueries,
     NoticeQueries,
