@@ -240,7 +240,7 @@ class Session:
             self.replaced.update(zip(ID.findall(expected), ID.findall(shown), strict=True))
 
     def _run_python(self, block: Block) -> None:
-        if re.search("^def test_", block.text, re.MULTILINE):
+        if re.search("^ *def test_", block.text, re.MULTILINE):
             (self.home / "test_example.py").write_text(block.text, encoding="utf-8")
             self._in_shell("python -m pytest -q -p no:cacheprovider --rootdir . test_example.py", block.place)
         elif failed := self.evaluate(block.text, block.page, block.line):

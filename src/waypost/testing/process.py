@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +26,29 @@ class ServerDied(Exception):
 class Server:
     """A Waypost server with a data directory. The server can be stopped and started again without losing its data."""
 
-    def __init__(self, data: Path, *options: str) -> None:
+    def __init__(self, data: Path, *options: str, temporary: Path | None = None) -> None:
         """Prepare a server without starting it. `options` are further arguments of `waypost serve`.
 
-        Clients on loopback addresses are trusted, unless `options` contain `--trusted-networks`.
+        Clients on loopback addresses are trusted, unless `options` contain `--trusted-networks`. `temporary` is a
+        directory that the server removes if it ends because this process has ended.
         """
         self.data = data
         self.log = data.with_name(f"{data.name}.log")
         """The file to which the server's log and error output are written."""
         self._options = options
+        self._temporary = temporary
         self._process: subprocess.Popen[str] | None = None
         self._pipe_end: int | None = None
         """This process's end of the pipe that the server monitors; see `attached`."""
+        self.default_session: Any = None
+        """The default session of boto3 while the environment points at this server."""
 
     def start(self) -> None:
         """Start the server and wait until it is ready. Raises `ServerDied`."""
         defaults = ["--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0", "--authentication", "off"]
         defaults += ["--trusted-networks", LOOPBACK]
         self.data.parent.mkdir(parents=True, exist_ok=True)
-        attached = [sys.executable, "-m", "waypost.testing.attached"]
+        attached = [sys.executable, "-m", "waypost.testing.attached", str(self._temporary or "")]
         command = [*attached, "serve", "--data", str(self.data), *defaults, *self._options]
         self._close_pipe()
         server_end, self._pipe_end = os.pipe()
@@ -79,7 +83,8 @@ class Server:
     def kill(self) -> None:
         """Kill all processes of the server immediately, with SIGKILL (`kill -9`)."""
         assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # the server may have ended
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._ended()
 
     @property
@@ -136,7 +141,7 @@ def server(*options: str) -> Iterator[Server]:
     `options` are further arguments of `waypost serve`.
     """
     with tempfile.TemporaryDirectory(prefix="waypost-") as directory:
-        running = Server(Path(directory) / "data", *options)
+        running = Server(Path(directory) / "data", *options, temporary=Path(directory))
         running.start()
         try:
             yield running

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +62,29 @@ def test_a_server_ends_with_the_process_that_started_it(tmp_path, number, progra
             os.killpg(parent.pid, signal.SIGKILL) if program == FORKING_PARENT else None
     assert not (tmp_path / "data" / "run.json").exists()  # the server has stopped cleanly
     assert "Traceback" not in (tmp_path / "data.log").read_text()
+
+
+RUN = """
+import time
+
+def test_uses_servers(waypost, tmp_path_factory):
+    from waypost.testing import Waypost, mock_connect_email
+    with mock_connect_email(region="eu-west-1") as other:
+        for kit in (waypost, other):
+            print(kit.server.run.pid, kit.server.data.parent, flush=True)
+        time.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=str)
+def test_a_killed_run_of_pytest_leaves_no_process_and_no_directory(tmp_path, number):
+    (tmp_path / "test_it.py").write_text(RUN)
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "test_it.py"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as run:
+        lines = [run.stdout.readline().split() for _ in range(2)]
+        assert all(is_there(int(pid)) and Path(directory).is_dir() for pid, directory in lines)
+        run.send_signal(number)
+        run.wait(timeout=120)
+    for pid, directory in lines:
+        assert ends(int(pid))
+        assert not Path(directory).exists()

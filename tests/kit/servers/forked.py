@@ -8,6 +8,7 @@ tests/conftest.py replaces `subprocess` in `waypost.testing.process` with this m
 """
 
 import multiprocessing
+import multiprocessing.resource_sharer  # tests of the pytest plugin forget what they import first
 import os
 import runpy
 import signal

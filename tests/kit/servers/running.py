@@ -26,6 +26,7 @@ from tests.kit.patience import PATIENCE
 from tests.kit.stores.direct_writes import umask_kept
 from waypost import cli, testing
 from waypost.host.data_directory import MASTER_KEY_VARIABLE
+from waypost.testing import process
 
 ACCEPTED = re.compile(rb"2\.0\.0 (?P<id>[0-9a-f-]{36}) accepted")
 SOURCES = (f"127.1.{n // 250 % 250}.{n % 250 + 1}" for n in itertools.count())
@@ -252,7 +253,7 @@ def system_started_by(changed):
             return subprocess.Popen(changed(command), **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(testing.process, "subprocess", Changing)
+        patch.setattr(process, "subprocess", Changing)
         with testing.server("--hostname", "mail.example") as server:
             system = System(server)
             yield system

@@ -18,10 +18,10 @@ NOT_HERE = {
 _make = process.Server.__init__
 
 
-def _with_two_workers(self, data, *options):
+def _with_two_workers(self, data, *options, **more):
     if "--workers" not in options and not _has_virtual_clock(options):
         options = (*options, "--workers", "2")
-    _make(self, data, *options)
+    _make(self, data, *options, **more)
 
 
 def _has_virtual_clock(options):

@@ -25,10 +25,10 @@ NOT_HERE = {
 _make = process.Server.__init__
 
 
-def _on_postgresql(self, data, *options):
+def _on_postgresql(self, data, *options, **more):
     if "--database" not in options and not (data / "database").exists():
         options = (*options, "--database", postgresql.new_database())
-    _make(self, data, *options)
+    _make(self, data, *options, **more)
 
 
 process.Server.__init__ = _on_postgresql

@@ -1,0 +1,68 @@
+"""Turns settings that a test gives as keyword arguments into options and a settings file for `waypost serve`."""
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+BY_DEFAULT: Mapping[str, Any] = {"clock": "virtual", "testing": True}
+"""The settings of a server that the kit starts, unless a test gives others."""
+
+TABLES = {"route": list, "retention": list, "delivery": dict}
+"""The tables of a settings file, which have no option, with the type of their value in Python."""
+
+
+def given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all settings of a server. Raises `TypeError` for a value of the wrong type."""
+    for name, value in settings.items():
+        wanted = TABLES.get(name, (str, int, timedelta))
+        if not isinstance(value, wanted):
+            raise TypeError(f"The setting {name} cannot be {value!r}.")
+    return {**BY_DEFAULT, **settings}
+
+
+def options(settings: Mapping[str, Any]) -> list[str]:
+    """Return the command-line options for all settings that have an option."""
+    named = {f"--{name.replace('_', '-')}": value for name, value in settings.items() if name not in TABLES}
+    return [word for name, value in named.items() for word in (name, _word(value))]
+
+
+def file_text(settings: Mapping[str, Any]) -> str:
+    """Return the text of a settings file with the tables; empty if there are none.
+
+    The keys and tables are those of the settings file, such as `delivery={"expire": "1d"}` and
+    `route=[{"match": "*", "to": "smtp://127.0.0.1:25"}]`.
+    """
+    lines: list[str] = []
+    for name, value in settings.items():
+        if name in TABLES:
+            heading = f"[[{name}]]" if isinstance(value, list) else f"[{name}]"
+            for table in value if isinstance(value, list) else [value]:
+                lines += [heading, *(f"{_key(key)} = {_toml(each)}" for key, each in table.items()), ""]
+    return "\n".join(lines)
+
+
+def key(settings: Mapping[str, Any]) -> str:
+    """Return a string that is the same for equal settings."""
+    return json.dumps(settings, sort_keys=True, default=str)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value // timedelta(seconds=1)}s" if isinstance(value, timedelta) else str(value)
+
+
+def _toml(value: Any) -> str:
+    """Return a value as TOML. A JSON string is a TOML string too, except for one character and its escape."""
+    if isinstance(value, timedelta):
+        return json.dumps(_word(value))
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_key(key)} = {_toml(each)}' for key, each in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)

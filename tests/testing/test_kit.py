@@ -1,0 +1,357 @@
+"""What a test can do with a server: the methods of `waypost.testing.Waypost`, against a real server."""
+
+import re
+import smtplib
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+
+from tests.kit.patience import NEVER, PATIENCE
+from waypost.testing import CallFailed, EmailAddress, NoServer, NoSuchMail, ServerDied, ServerRefused, Waypost
+
+HTML = "<p>Hällo</p>"
+
+
+@pytest.fixture
+def support(waypost):
+    return waypost.address("support@example.com")
+
+
+# Sending and reading
+
+
+def test_mail_has_its_parts(waypost, support):
+    files = {"bill.pdf": b"%PDF-\0\xff", "Übersicht.txt": "Grüße"}
+    sent = waypost.send(to=support, subject="Grüße", text="Hällo\nyou", html=HTML, attachments=files)
+    (mail,) = waypost.inbox(support)
+    assert (mail.id, mail.address, mail.to, mail.sender) == (sent.id, support, support, "ann@example.org")
+    assert (mail.subject, mail.text, mail.html) == ("Grüße", "Hällo\nyou", HTML)
+    assert [(one.filename, one.content_type) for one in mail.attachments] == [
+        ("bill.pdf", "application/pdf"),
+        ("Übersicht.txt", "text/plain"),
+    ]
+    assert [one.content for one in mail.attachments] == [b"%PDF-\0\xff", "Grüße".encode()]
+    assert (mail.reason, mail.via, mail.status) == ("direct", None, "delivered")
+    assert abs(mail.received_at - datetime.now(UTC)) < timedelta(seconds=PATIENCE)
+    assert b"Received: from" in mail.raw
+    assert mail.message["To"] == support
+    assert mail.size < len(mail.raw)
+
+
+def test_mail_can_have_only_html_or_no_content_at_all(waypost, support):
+    waypost.send(to=support, html=HTML)
+    waypost.send(to=support)
+    found = waypost.inbox(support)
+    assert [(mail.text, mail.html) for mail in found] == [("", HTML), ("", "")]
+    assert [mail.attachments for mail in found] == [[], []]
+
+
+def test_mail_for_an_alias_arrives_at_the_primary_too(waypost, support):
+    link = waypost.alias(primary="queue", alias=support)
+    waypost.send(to=support, subject="Hello")
+    (mail,) = link.primary.inbox()
+    assert (mail.reason, mail.via, mail.subject) == ("forwarded", support, "Hello")
+    assert mail.trace.kinds == ["accepted", "delivered", "delivered"]
+    assert f"{support} is an alias of {link.primary}" in str(mail.trace)
+    assert sorted(one.reason for one in waypost.mail()) == ["direct", "forwarded"]
+    assert waypost.mail()[0] != waypost.mail()[1]
+    assert waypost.inbox(support) == [one for one in waypost.mail() if one.address == support]
+    assert len({*waypost.mail(), *waypost.inbox(support)}) == 2
+    link.remove()
+    link.remove()
+    waypost.send(to=support)
+    assert len(link.primary.inbox()) == 1
+
+
+def test_a_message_is_sent_as_it_is(waypost, support, tmp_path):
+    message = EmailMessage()
+    message["From"], message["To"], message["Bcc"] = "Ben <ben@example.org>", f"Support <{support}>", "b@example.com"
+    message["Subject"] = "An object"
+    message.set_content("Hi")
+    hidden = waypost.address("b@example.com")
+    waypost.send(message)
+    assert message["Bcc"] == "b@example.com"
+    raw = b"From: c@example.org\r\nTo: %s\r\nSubject: Bytes\r\n\r\n.dot\r\n" % support.encode()
+    waypost.send(raw)
+    file = tmp_path / "mail.eml"
+    file.write_bytes(raw.replace(b"\r\n", b"\n").replace(b"Bytes", b"A file"))
+    waypost.send(file, sender="", to=[support, hidden])
+    waypost.send(str(file), sender="d@example.org")
+    found = waypost.inbox(support)
+    assert [(mail.subject, mail.sender) for mail in found] == [
+        ("An object", "ben@example.org"),
+        ("Bytes", "c@example.org"),
+        ("A file", ""),
+        ("A file", "d@example.org"),
+    ]
+    assert found[1].raw.endswith(raw)
+    assert found[3].raw.endswith(b"\r\n\r\n.dot\r\n")
+    assert [mail.subject for mail in hidden.inbox()] == ["An object", "A file"]
+    assert b"b@example.com" not in found[0].raw
+
+
+def test_addresses_and_content_may_be_outside_ascii(waypost):
+    address = waypost.address("grüße@example.com")
+    waypost.send(to=address, sender="änn@example.org", text="ü")
+    waypost.send(f"From: ben@example.org\r\nTo: {address}\r\nSubject: é\r\n\r\né\r\n".encode())
+    assert [(mail.sender, mail.text) for mail in address.inbox()] == [
+        ("änn@example.org", "ü"),
+        ("ben@example.org", "é"),
+    ]
+
+
+def test_a_message_with_its_parts_as_well_is_a_mistake(waypost, support):
+    with pytest.raises(TypeError, match="either a message, or the parts"):
+        waypost.send(b"Subject: x\r\n\r\n", to=support, subject="y")
+
+
+def test_a_refusal_is_an_exception_of_smtplib(waypost, support):
+    with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
+        waypost.send(to="nobody@example.com")
+    assert refused.value.recipients["nobody@example.com"][0] == 550
+    sent = waypost.send(to=[support, "nobody@example.com"], headers={"X-Order": "7"})
+    assert sent.refused["nobody@example.com"][0] == 550
+    assert support.inbox()[0].message["X-Order"] == "7"
+    with pytest.raises(smtplib.SMTPDataError):
+        waypost.send(b"Received: x\r\n" * 101 + b"\r\nx\r\n", sender="ann@example.org", to=support)
+    assert [one["stage"] for one in waypost.refusals()] == ["message", "rcpt", "rcpt"]
+
+
+def test_parts_that_are_broken_are_read_as_well_as_possible(waypost, support):
+    inner = "From: x@example.org\r\nSubject: inner\r\n\r\nInner text\r\n"
+    waypost.send(
+        (
+            'From: a@example.org\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="x"\r\n\r\n'
+            "--x\r\nContent-Type: text/plain; charset=unknown-9\r\n\r\nplain\r\n"
+            f"--x\r\nContent-Type: message/rfc822\r\n\r\n{inner}"
+            "--x\r\nContent-Type: application/octet-stream\r\nContent-Disposition: attachment\r\n\r\nx\r\n--x--\r\n"
+        ).encode(),
+        to=support,
+    )
+    (mail,) = support.inbox()
+    assert mail.text == "plain"
+    assert [one.content_type for one in mail.attachments] == ["message/rfc822", "application/octet-stream"]
+    assert b"Inner text" in mail.attachments[0].content
+
+
+def test_an_inbox_that_does_not_exist_is_an_error(waypost):
+    with pytest.raises(ServerRefused):
+        waypost.inbox("nobody@example.com")
+
+
+# Waiting
+
+
+def test_mail_that_is_there_is_found_at_once(waypost, support):
+    waypost.alias(primary="queue", alias=support)
+    for subject in ("first", "second", "second"):
+        waypost.send(to=support, subject=subject, text=f"This is {subject}.")
+    sent = waypost.mail()
+    wait_for = waypost.wait_for
+    assert wait_for(address=support).subject == "first"
+    assert wait_for(subject="second", address="SUPPORT@example.com").id == sent[2].id == sent[3].id
+    assert wait_for(text="is second", reason="forwarded", via=support).status == "delivered"
+    assert wait_for(subject=re.compile("^sec"), sender=re.compile("example.org$")).subject == "second"
+    assert wait_for(lambda mail: mail.via is not None, subject="first").reason == "forwarded"
+    with pytest.raises(TypeError, match="Say what to wait for"):
+        wait_for()
+
+
+def test_mail_that_arrives_later_ends_the_wait(waypost, support):
+    def send():
+        assert has_looked.wait(PATIENCE)
+        waypost.send(to=support, subject="other")
+        waypost.send(to=support, subject="later")
+
+    def is_it(mail):
+        has_looked.set()
+        return mail.subject == "later"
+
+    has_looked = threading.Event()
+    thread = threading.Thread(target=send)
+    thread.start()
+    waypost.send(to=support, subject="earlier")
+    assert waypost.wait_for(is_it, timeout=PATIENCE).subject == "later"
+    thread.join()
+
+
+def test_a_change_of_a_delivery_ends_the_wait(waypost, support):
+    waypost.route(support, "smtp://127.0.0.1:1", fault="permfail")
+    waypost.send(to=support, subject="given up")
+    found = waypost.wait_for(subject="given up", status="dead", timeout=PATIENCE)
+    assert "dead" in found.trace.kinds
+
+
+def test_the_error_says_what_was_awaited_and_what_arrived_instead(waypost, support):
+    waypost.send(to=support, subject="Another")
+    with pytest.raises(smtplib.SMTPRecipientsRefused):
+        waypost.send(to="suport@example.com", subject="Hello")
+    began = time.monotonic()
+    with pytest.raises(NoSuchMail) as failed:
+        waypost.wait_for(subject="Hello", to=re.compile("^s"), timeout=0.2)
+    assert time.monotonic() - began < PATIENCE
+    assert str(failed.value) == (
+        "No mail with to=/^s/, subject='Hello' arrived within 0.2 s. 1 delivery arrived\n"
+        "  'Another' from <ann@example.org> at support@example.com: direct, delivered\n"
+        "1 recipient or message was refused\n"
+        "  from <ann@example.org> to <suport@example.com>: 550 5.1.1 No such address here"
+    )
+    with pytest.raises(AssertionError, match=r"predicate .*<lambda> \(.*test_kit.py:\d+\)"):
+        waypost.wait_for(lambda mail: mail.subject == "x", timeout=0)
+
+
+def test_the_error_lists_only_the_newest_mail(waypost, support):
+    for number in range(23):
+        waypost.send(to=support, subject=f"number {number}")
+    with pytest.raises(NoSuchMail) as failed:
+        waypost.wait_for(subject="x", timeout=0)
+    lines = str(failed.value).splitlines()
+    assert "23 deliveries arrived" in lines[0]
+    assert lines[1] == "  … 3 earlier"
+    assert "'number 3'" in lines[2]
+    assert "'number 22'" in lines[-1]
+
+
+def test_the_error_says_that_nothing_arrived(waypost):
+    with pytest.raises(NoSuchMail, match=r"No deliveries arrived$"):
+        waypost.wait_for(subject="x", timeout=0)
+
+
+# Email addresses, routes, the clock
+
+
+def test_an_email_address_is_unique_or_exactly_the_given_one(waypost):
+    first, second = waypost.address("support"), waypost.address("support")
+    assert first != second
+    assert re.fullmatch(r"support-[0-9a-f]{8}@example\.com", first)
+    exact = waypost.address("Help@example.org", DisplayName="Help")
+    assert exact == "Help@example.org"
+    again = waypost.address("help@example.org")
+    assert (again.id, again.arn) == (exact.id, exact.arn)
+    found = waypost.client().describe_email_address(InstanceId=waypost.instance_id, EmailAddressId=exact.id)
+    assert (found["DisplayName"], found["EmailAddressArn"]) == ("Help", exact.arn)
+    assert waypost.address(domain="example.net").endswith("@example.net")
+    with pytest.raises(CallFailed) as failed:
+        waypost.address("not an address@")
+    assert failed.value.code == "InvalidParameterException"
+
+
+def test_an_email_address_is_removed_at_the_end_of_a_with_block(waypost):
+    with waypost.address("short") as short:
+        assert isinstance(short, EmailAddress)
+        waypost.send(to=short)
+    with pytest.raises(smtplib.SMTPRecipientsRefused):
+        waypost.send(to=short)
+    assert len(short.inbox()) == 1
+    short.remove()
+
+
+def test_a_link_that_the_server_refuses_is_an_error(waypost):
+    link = waypost.alias(primary="a", alias="b")
+    with pytest.raises(CallFailed) as failed:
+        waypost.alias(primary=link.primary, alias="c")
+    assert failed.value.code == "ResourceConflictException"
+    with link:
+        pass
+    with waypost.alias(primary=link.primary, alias="c"):
+        pass
+
+
+def test_retries_happen_when_the_clock_is_moved_forward(waypost, support):
+    before = waypost.clock.now
+    with waypost.route(support, "smtp://127.0.0.1:1", fault="tempfail") as route:
+        waypost.send(to=support, subject="late")
+        assert waypost.dead_letters() == []
+        now = waypost.clock.advance("6d")
+        assert now - before >= timedelta(days=6)
+    (letter,) = waypost.dead_letters(support)
+    assert (letter.subject, letter.address, letter.to) == ("late", support, support)
+    assert letter.because.startswith("Not delivered in 5 days")
+    assert "deferred" in waypost.trace(letter.message_id).kinds
+    assert waypost.dead_letters(waypost.address()) == []
+    letter.redrive()
+    waypost.clock.advance(timedelta(seconds=90))
+    assert waypost.dead_letters() == []
+    assert waypost.wait_for(subject="late", status="delivered", timeout=PATIENCE).raw
+    with pytest.raises(ServerRefused):
+        letter.redrive()
+    route.remove()
+    waypost.reset()
+    assert waypost.clock.now - before < timedelta(seconds=PATIENCE)
+
+
+def test_everything_is_empty_after_a_reset(waypost, support):
+    waypost.alias(primary="queue", alias=support)
+    waypost.route("*", "smtp://127.0.0.1:1", fault="permfail")
+    waypost.send(to=support)
+    with pytest.raises(smtplib.SMTPRecipientsRefused):
+        waypost.send(to="nobody@example.com")
+    waypost.reset()
+    assert waypost.mail() == waypost.refusals() == waypost.dead_letters() == []
+    with pytest.raises(smtplib.SMTPRecipientsRefused):
+        waypost.send(to=support)
+    waypost.alias(primary="queue@example.com", alias="support@example.com")
+    waypost.send(to=support)
+    assert len(waypost.mail()) == 2
+
+
+# The server
+
+
+def test_a_server_has_settings_and_tables_of_the_settings_file():
+    delivery = {"retry_schedule": ["1m"], "expire": timedelta(hours=1)}
+    route = [{"match": "late@example.com", "to": "smtp://127.0.0.1:1", "fault": "tempfail", "keep": True}]
+    with Waypost(region="eu-west-1", subaddressing="example.com", delivery=delivery, route=route) as waypost:
+        late = waypost.address("late@example.com")
+        assert waypost.client().meta.region_name == "eu-west-1"
+        waypost.send(to="late+x@example.com")
+        waypost.clock.advance("2h")
+        (letter,) = waypost.dead_letters()
+        assert letter.because.startswith("Not delivered in 1 hour")
+        directory = waypost.server.data.parent
+        waypost.reset()
+        assert [route["number"] for route in waypost.connection.get("routes")["routes"]] == [None]
+        assert late.arn.split(":")[3] == "eu-west-1"
+    assert not directory.exists()
+    assert not waypost.is_running
+    with pytest.raises(RuntimeError, match="The server was not started"):
+        waypost.send(to="x@example.com")
+
+
+def test_a_mistake_in_the_settings_is_an_error(tmp_path):
+    log = tmp_path / "waypost.log"
+    with pytest.raises(ServerDied, match="--limits"):
+        Waypost(limits="none", log=log).start()
+    assert "--limits" in log.read_text()
+    with pytest.raises(TypeError, match="The setting delivery"):
+        Waypost(delivery="1d")
+    with pytest.raises(TypeError, match="The setting limits"):
+        Waypost(limits=["aws"])
+
+
+def test_the_clients_of_boto3_use_the_server(waypost, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    connect = waypost.client("connect")
+    assert waypost.client() is connect
+    assert connect.list_instances()["InstanceSummaryList"][0]["Id"] == waypost.instance_id
+    other = waypost.session.client("connect", region_name="eu-west-1")
+    assert other.list_instances()["InstanceSummaryList"] == []
+    assert waypost.client("s3").meta.endpoint_url.startswith("https://s3.")
+    assert waypost.url == connect.meta.endpoint_url
+
+
+def test_a_wait_ends_with_an_error_if_the_server_ends(tmp_path):
+    waypost = Waypost(log=tmp_path / "waypost.log").start()
+    try:
+        timer = threading.Timer(0.1, waypost.server.kill)
+        timer.start()
+        with pytest.raises(NoServer, match=r"does not answer. Its log is .*waypost.log"):
+            waypost.wait_for(subject="x", timeout=NEVER)
+        timer.join()
+    finally:
+        waypost.discard()
+    assert Path(tmp_path / "waypost.log").exists()
