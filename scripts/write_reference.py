@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
 
-from scripts import inspection_reference
+from scripts import inspection_reference, testing_reference
 from tests.api import refusals
 from tests.differential import expected
 from waypost.api import application
@@ -473,6 +473,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/cli.md": commands_page,
     "reference/settings.md": settings_page,
     "reference/inspection-api.md": inspection_reference.page,
+    "reference/testing.md": testing_reference.page,
     "aws-compatibility.md": compatibility_page,
     "reference/smtp.md": smtp_page,
     "reference/http.md": http_page,

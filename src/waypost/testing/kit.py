@@ -1,6 +1,6 @@
 """A server for tests of other software, with everything that a test does with it."""
 
-import secrets
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -54,6 +54,8 @@ class Waypost:
 
     def start(self) -> "Self":
         """Start the server, and wait until it is ready. Raises `ServerDied`, with the server's log."""
+        if self._server:
+            raise RuntimeError("The server was started already.")
         self._directory = Path(tempfile.mkdtemp(prefix="waypost-"))
         try:
             options = settings.options(self.settings)
@@ -141,8 +143,8 @@ class Waypost:
         return self.server.log
 
     def reset(self) -> None:
-        """Delete all mail, email addresses, links, client tokens and routes that were made since the start, and all
-        refusals, instances, access keys and rates. The mail clock shows the real time again.
+        """Delete everything that was made since the start: mail, refusals, email addresses, links, client tokens,
+        routes, instances and access keys. Rates begin anew, and the mail clock shows the real time again.
 
         Routes in the settings stay. The server refuses this unless it was started for tests.
         """
@@ -309,7 +311,7 @@ class Waypost:
         Otherwise, the address is unique, begins with `name`, and is in `domain`. `members` are further members of
         CreateEmailAddress, such as `DisplayName="Support"`. Raises `CallFailed` if the server refuses the address.
         """
-        text = str(name) if "@" in name else f"{name}-{secrets.token_hex(4)}@{domain}"
+        text = str(name) if "@" in name else f"{name}-{os.urandom(4).hex()}@{domain}"
         try:
             made = self._connect.call("CreateEmailAddress", InstanceId=self.instance_id, EmailAddress=text, **members)
         except CallFailed as error:

@@ -33,6 +33,7 @@ class TraceEvent:
     kind: str
     """The kind, such as `accepted`, `delivered` or `deferred`."""
     at: datetime
+    """When it happened, by the server's clock."""
     members: Mapping[str, Any]
     """The details, such as `address` and `because`."""
     text: str = field(repr=False)
@@ -101,6 +102,7 @@ class Mail:
     size: int
     """The size of the message in bytes, without the lines that Waypost adds."""
     delivery_id: str
+    """The id of the delivery: the id of the message, a dot, and the id of the email address."""
     connection: Connection = field(repr=False)
 
     def __eq__(self, other: object) -> bool:

@@ -48,6 +48,7 @@ class EmailAddress(str, _Removable):
     arn: str
     """The `EmailAddressArn`."""
     instance_id: str
+    """The id of the instance that has the email address."""
     _connect: Connect
     _connection: Connection
 
@@ -75,7 +76,9 @@ class AliasLink(_Removable):
     """An alias link. As a context manager, it removes the link at the end, but not the email addresses."""
 
     primary: EmailAddress
+    """The email address at which mail for the alias arrives too."""
     alias: EmailAddress
+    """The email address whose mail is forwarded."""
     connect: Connect = field(repr=False)
 
     def remove(self) -> None:
@@ -94,7 +97,9 @@ class AddedRoute(_Removable):
     """A route. As a context manager, it removes the route at the end."""
 
     match: str
+    """The mail that the route is for."""
     to: str
+    """The destination."""
     name: str
     """The name of the route in the server's log."""
     connection: Connection = field(repr=False)
@@ -114,16 +119,21 @@ class DeadLetter:
     """A delivery that was given up."""
 
     id: str
+    """The id of the delivery."""
     message_id: str
+    """The id of the message, for example for `waypost.trace(letter.message_id)`."""
     address: str
     """The email address that the delivery is for."""
     to: str
     """The recipient as the sender wrote it."""
     sender: str
+    """The envelope sender."""
     subject: str
+    """The decoded subject."""
     because: str
     """Why the delivery was given up."""
     destination: str
+    """The destination of the route."""
     connection: Connection = field(repr=False)
 
     def redrive(self) -> None:

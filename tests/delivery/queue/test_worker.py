@@ -94,6 +94,21 @@ def test_a_destination_that_recovers_gets_all_waiting_mail(tmp_path):
     run(scenario())
 
 
+def test_a_worker_that_forgets_everything_attempts_mail_for_an_unreachable_destination_at_once(tmp_path):
+    async def scenario():
+        async with a_system(tmp_path, Scripted(GONE, TAKEN)) as system:
+            await system.send("support")
+            await system.rest()
+            message_id = await system.send("support")
+            await system.rest()
+            assert len(system.transport.parcels) == 1
+            system.worker.forget()
+            await system.rest()
+            assert (await system.delivery(message_id, "support")).status is Status.DELIVERED
+
+    run(scenario())
+
+
 def test_a_slow_destination_does_not_delay_another_destination(tmp_path):
     slow = Route(match="support@example.com", to="smtp://slow.example:25", connections=50)
     quick = Route(match="*", to=PEER)

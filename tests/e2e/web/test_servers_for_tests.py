@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.patience import PATIENCE
+from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.servers.failing_deliveries import Commands
 from waypost import testing
 from waypost.client.event_stream import EventReader
@@ -98,23 +98,28 @@ def test_keys_and_instances_that_were_made_later_do_not_survive_a_reset(waypost,
 
 def test_what_waits_for_a_destination_is_forgotten_by_a_reset(waypost):
     for _ in range(2):
-        with_fault = waypost.address("late")
-        waypost.route(with_fault, "smtp://127.0.0.1:1", fault="tempfail")
-        waypost.send(to=with_fault)
-        waypost.clock.advance("1m")
-        assert waypost.connection.get("queue")["deliveries"][0]["attempts"] == 1  # the destination is not paused
+        late = waypost.address("late")
+        waypost.route(late, "smtp://127.0.0.1:1")  # nothing listens there
+        waypost.send(to=late)
+        wait_until(lambda: waypost.connection.get("queue")["deliveries"][0]["attempts"])
         waypost.reset()
         assert waypost.connection.get("queue") == {"deliveries": [], "destinations": []}
-        waypost.clock.advance("6d")
-        assert waypost.mail() == waypost.dead_letters() == []
+    waypost.clock.advance("6d")
+    assert waypost.mail() == waypost.dead_letters() == []
+
+
+def test_ids_follow_the_real_time_again_after_a_reset(waypost):
+    waypost.clock.advance("6d")
+    later = waypost.send(to=waypost.address())
+    waypost.reset()
+    assert waypost.send(to=waypost.address()).id < later.id
 
 
 def test_an_attempt_that_is_in_progress_during_a_reset_ends_without_an_error(waypost):
     slow = waypost.address("slow")
     waypost.route(slow, "smtp://127.0.0.1:1", fault="slow")
     waypost.send(to=slow)
-    while not waypost.connection.get("queue")["deliveries"][0]["is_attempted_now"]:
-        pass
+    wait_until(lambda: waypost.connection.get("queue")["deliveries"][0]["is_attempted_now"])
     waypost.reset()
     waypost.clock.advance("1d")  # waits until the attempt has ended
     assert waypost.mail() == []
@@ -150,8 +155,7 @@ def test_a_stream_of_changes_continues_after_a_reset(waypost):
     assert ready.wait(PATIENCE)
     waypost.send(to=waypost.address("first"), subject="first")
     waypost.wait_for(subject="first")
-    while len(found) < 2:
-        thread.join(0.01)
+    wait_until(lambda: len(found) == 2)
     waypost.reset()
     waypost.send(to=waypost.address("second"), subject="second")
     thread.join(PATIENCE)
