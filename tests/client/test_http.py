@@ -1,11 +1,14 @@
-"""The error message of a command if the server's response does not come from the inspection API."""
+"""The HTTP client: the reason that it gives for an error, and the end of a stream at a deadline."""
 
 import http.server
+import socket
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
 
+from tests.kit.patience import PATIENCE
 from waypost.client.http import Connection, NoServer
 
 
@@ -55,3 +58,16 @@ def test_a_command_reports_the_reason_that_the_server_gives(kind, body, message)
         with pytest.raises(NoServer) as refused:
             client.get("messages")
     assert str(refused.value) == message
+
+
+def test_a_stream_ends_at_its_deadline_also_before_the_response_has_begun():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        connection = Connection(f"127.0.0.1:{silent.getsockname()[1]}", key_id="AKIA", secret="secret")
+        assert list(connection.stream_until("events", time.monotonic() + 0.05)) == []
+
+
+def test_a_stream_of_a_server_that_has_ended_is_an_error():
+    with socket.create_server(("127.0.0.1", 0)) as ended:
+        connection = Connection(f"127.0.0.1:{ended.getsockname()[1]}", key_id="AKIA", secret="secret")
+    with pytest.raises(NoServer):
+        list(connection.stream_until("events", time.monotonic() + PATIENCE))

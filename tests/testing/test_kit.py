@@ -284,6 +284,25 @@ def test_retries_happen_when_the_clock_is_moved_forward(waypost, support):
     assert waypost.clock.now - before < timedelta(seconds=PATIENCE)
 
 
+def test_faults_are_injected_into_the_mail_of_a_test(waypost, support):
+    busy = waypost.fault("rcpt", "defer", recipient=support, reply="450 4.2.0 Mailbox busy")
+    with busy, pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
+        waypost.send(to=support)
+    assert refused.value.recipients[support] == (450, b"4.2.0 Mailbox busy")
+    waypost.send(to=support)
+    fault = waypost.fault("message", "cut", times=1)
+    with pytest.raises(smtplib.SMTPServerDisconnected):
+        waypost.send(to=support)
+    assert len(support.inbox()) == 2
+    fault.remove()
+    fault.remove()
+    waypost.fault("connect", "refuse")
+    waypost.reset()
+    waypost.send(to=waypost.address())
+    with pytest.raises(ServerRefused, match="stage"):
+        waypost.fault("never", "defer")
+
+
 def test_everything_is_empty_after_a_reset(waypost, support):
     waypost.alias(primary="queue", alias=support)
     waypost.route("*", "smtp://127.0.0.1:1", fault="permfail")

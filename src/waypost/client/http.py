@@ -5,7 +5,7 @@ import json
 import socket
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -114,12 +114,17 @@ class Connection:
         with self._answer("GET", path, query, last_id=last_id, seconds=silence) as response:
             yield iter(lambda: response.read1(PART), b"")
 
-    @contextmanager
-    def stream_until(self, path: str, deadline: float, **query: str | int | None) -> Iterator[Iterator[bytes]]:
-        """Do the same as `stream`, from now on, but end the iterator at a time of the monotonic clock."""
+    def stream_until(self, path: str, deadline: float, **query: str | int | None) -> Generator[bytes, None, None]:
+        """Send a GET request for a stream of events, and yield its bytes, as they arrive, until a time of the monotonic
+        clock. The stream begins now.
+        """
         seconds = max(LEAST, deadline - time.monotonic())
-        with self._exchange("GET", path, query, seconds=seconds) as (response, connected):
-            yield _until(response, connected, deadline)
+        try:
+            with self._exchange("GET", path, query, seconds=seconds) as (response, connected):
+                yield from _until(response, connected, deadline)
+        except NoServer as error:
+            if not isinstance(error.__cause__, TimeoutError):  # otherwise, the time was over before the response began
+                raise
 
     @contextmanager
     def _answer(self, method: str, path: str, query: Query, **options: Any) -> Iterator[HTTPResponse]:

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from waypost.testing.mail import Attachment, Mail, Trace, TraceEvent
     from waypost.testing.mocking import ConnectEmailMock, mock_connect_email
     from waypost.testing.process import Server, ServerDied, server
-    from waypost.testing.resources import AddedRoute, AliasLink, DeadLetter, EmailAddress, MailClock
+    from waypost.testing.resources import AddedFault, AddedRoute, AliasLink, DeadLetter, EmailAddress, MailClock
     from waypost.testing.sending import Sent
     from waypost.testing.waiting import NoSuchMail
 
 __all__ = [
+    "AddedFault",
     "AddedRoute",
     "AliasLink",
     "Attachment",
@@ -55,7 +56,7 @@ _MODULES = {
     "testing.mail": ("Attachment", "Mail", "Trace", "TraceEvent"),
     "testing.mocking": ("ConnectEmailMock", "mock_connect_email"),
     "testing.process": ("Server", "ServerDied", "server"),
-    "testing.resources": ("AddedRoute", "AliasLink", "DeadLetter", "EmailAddress", "MailClock"),
+    "testing.resources": ("AddedFault", "AddedRoute", "AliasLink", "DeadLetter", "EmailAddress", "MailClock"),
     "testing.sending": ("Sent",),
     "testing.waiting": ("NoSuchMail",),
 }

@@ -14,7 +14,15 @@ from waypost.client.http import Connection
 from waypost.testing import sending, settings, waiting
 from waypost.testing.mail import Mail, Trace, trace_of
 from waypost.testing.process import Server
-from waypost.testing.resources import AddedRoute, AliasLink, DeadLetter, EmailAddress, MailClock, dead_letters
+from waypost.testing.resources import (
+    AddedFault,
+    AddedRoute,
+    AliasLink,
+    DeadLetter,
+    EmailAddress,
+    MailClock,
+    dead_letters,
+)
 
 if TYPE_CHECKING:
     from typing import Self
@@ -363,3 +371,13 @@ class Waypost:
         """
         added = self.connection.post("routes", {"match": str(match), "to": to, **options})
         return AddedRoute(str(match), to, added["log_name"], self.connection)
+
+    def fault(self, stage: str, action: str, **options: Any) -> AddedFault:
+        """Add a fault rule for mail that is sent to the server, before all other rules. It is removed by `reset`, or at
+        the end of a `with` block.
+
+        `stage`, `action` and `options` are the keys of a `[[fault]]` table in the settings file, such as
+        `fault("rcpt", "defer", recipient="busy@example.com", times=2)`. Raises `ServerRefused`.
+        """
+        added = self.connection.post("faults", {"stage": stage, "action": action, **options})
+        return AddedFault(added["id"], self.connection)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from waypost.client.connect import CallFailed, Connect
-from waypost.client.http import Connection, NotThere
+from waypost.client.http import Connection, NotThere, path_of
 from waypost.testing.mail import Mail
 from waypost.testing.waiting import listed
 
@@ -112,6 +112,20 @@ class AddedRoute(_Removable):
             if route["log_name"] == self.name and route["number"] is not None:
                 with suppress(NotThere):
                     self.connection.delete(f"routes/{route['number']}", name=self.name)
+
+
+@dataclass(frozen=True)
+class AddedFault(_Removable):
+    """A fault rule. As a context manager, it removes the rule at the end."""
+
+    id: str
+    """The id of the rule, as in the trace."""
+    connection: Connection = field(repr=False)
+
+    def remove(self) -> None:
+        """Remove the rule, unless it was removed already."""
+        with suppress(NotThere):
+            self.connection.delete(f"faults/{path_of(self.id)}")
 
 
 @dataclass(frozen=True)

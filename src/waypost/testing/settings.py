@@ -8,7 +8,7 @@ from typing import Any
 BY_DEFAULT: Mapping[str, Any] = {"clock": "virtual", "testing": True}
 """The settings of a server that the kit starts, unless a test gives others."""
 
-TABLES = {"route": list, "retention": list, "delivery": dict}
+TABLES = {"route": list, "retention": list, "fault": list, "delivery": dict}
 """The tables of a settings file, which have no option, with the type of their value in Python."""
 
 

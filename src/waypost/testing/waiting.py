@@ -4,7 +4,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
 
@@ -97,7 +97,7 @@ def _looks(connection: Connection, deadline: float) -> Iterator[Sequence[Mail]]:
     yield listed(connection)
     while time.monotonic() < deadline:
         reader = EventReader()
-        with connection.stream_until("events", deadline) as parts:
+        with closing(connection.stream_until("events", deadline)) as parts:
             for part in parts:
                 for event in reader.receive(part):
                     if event.name == "change":

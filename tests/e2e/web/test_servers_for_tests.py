@@ -42,7 +42,7 @@ def test_a_server_for_tests_can_be_started_again_with_its_data(tmp_path):
         server.start()
         assert connection(server).post("reset", {})["instance"]
         server.stop()
-    assert "--testing yes is on" in server.log.read_text(encoding="utf-8")
+    assert "POST /_waypost/reset deletes all mail" in server.log.read_text(encoding="utf-8")
 
 
 @pytest.fixture
