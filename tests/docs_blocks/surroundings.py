@@ -38,6 +38,13 @@ def a_server(session: Session) -> Iterator[Look]:
 
 
 @contextmanager
+def a_server_for_tests(session: Session) -> Iterator[Look]:
+    """For a page that needs a running server for tests."""
+    session.do('waypost serve --testing yes\neval "$(waypost env)"')
+    yield nothing
+
+
+@contextmanager
 def access_keys(session: Session) -> Iterator[Look]:
     """For a page that needs a running server, whose directory is /srv/waypost on the page."""
     session.do("waypost serve")
@@ -223,6 +230,7 @@ def read_mail_in_the_shell(session: Session) -> Iterator[Look]:
 
 PAGES: dict[str, Callable[[Session], AbstractContextManager[Look]]] = {
     "docs/how-to/access-keys.md": access_keys,
+    "docs/how-to/inject-faults.md": a_server_for_tests,
     "docs/how-to/mail-from-the-internet.md": mail_from_the_internet,
     "docs/how-to/postgresql.md": in_postgresql,
     "docs/how-to/read-mail-in-the-shell.md": read_mail_in_the_shell,

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.e2e.web.test_mail_of_an_account import delete
-from tests.kit.patience import PATIENCE
+from tests.kit.patience import PATIENCE, wait_until
 
 HELLO = b"Subject: hello\r\n\r\nHi!\r\n"
 STAGES = ["connect", "mail", "rcpt", "data", "message"]
@@ -133,9 +133,12 @@ def test_a_fault_is_in_the_trace_and_the_log_of_the_owner_of_the_address(late, r
     late.wait_for_refusals(address)
     (refusal,) = late.json("trace", what=address)["refusals"]
     assert (refusal["stage"], refusal["fault"]) == ("rcpt", rule)
-    lines = late.server.log.read_text(encoding="utf-8").splitlines()
-    logged = [json.loads(line) for line in lines if f'"rule":"{rule}"' in line]
-    assert [(line["stage"], line["action"]) for line in logged] == [("rcpt", "refuse")]
+
+    def logged():
+        lines = late.server.log.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines if f'"rule":"{rule}"' in line]
+
+    assert [(line["stage"], line["action"]) for line in wait_until(logged)] == [("rcpt", "refuse")]
 
 
 @pytest.mark.parametrize(
