@@ -111,8 +111,13 @@ class Browser:
         """Return a page."""
         return self._send("GET", path, None)
 
+    @property
+    def cookie(self) -> str:
+        """The value of the Cookie field."""
+        return "; ".join(f"{name}={value}" for name, value in self._cookies.items())
+
     def _send(self, method: str, path: str, body: str | None) -> str:
-        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self._cookies.items())}
+        headers = {"Cookie": self.cookie}
         if body is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         self._connection.request(method, path, body, headers)

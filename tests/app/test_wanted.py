@@ -39,6 +39,14 @@ def test_a_search_uses_the_notes_too():
     assert notes.are_searches_wanted()
 
 
+def test_a_stream_of_all_changes_uses_the_notes_too():
+    notes = NotesWanted(OwnState(), Clock())
+    notes.renew_streams()
+    assert notes.are_wanted()
+    assert notes.are_streams_wanted()
+    assert not notes.are_searches_wanted()
+
+
 def test_the_use_in_one_worker_process_is_known_in_the_others():
     memory = SharedMemory(2)
     here, there = (NotesWanted(memory.state_of(number), Clock()) for number in (1, 2))

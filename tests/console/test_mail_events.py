@@ -72,6 +72,13 @@ def test_new_mail_appears_as_a_row(console):
     assert f"/console/mail/{message_id}?address=" in data
 
 
+def test_the_newest_of_much_mail_appears(console):
+    address = console.system.new_address()
+    with stream(console, f"?address={urllib.parse.quote(address)}") as next_event:
+        sent = [console.system.deliver(mail(f"Number {number}"), address) for number in range(60)]
+        assert until(next_event, sent[-1])[1] == sent[-1]
+
+
 def test_a_stream_has_only_the_mail_of_its_filter(console):
     alias, primary = console.system.linked_pair()
     with stream(console, "?is=forwarded") as next_event:
@@ -208,6 +215,18 @@ def test_of_more_new_rows_than_a_person_can_read_the_newest_are_sent():
     assert found[:2] == [("reload", 0), ("changed", 1)]
     assert found[2:] == [("message", number) for number in range(newest - live.FEW + 1, newest + 1)]
     assert [row.id for row in shown.page.rows] == list(reversed(ids_of(*range(newest - PAGE_SIZE + 1, newest + 1))))
+
+
+def test_a_list_that_is_read_again_has_the_changes_since():
+    shown = Shown(page(4, 3, 2, more=True))
+    assert names(shown.replace(page(5, 4, 3, more=True))) == [("message", 5)]
+    assert names(shown.replace(page(6, 5, 3, chip="dead"))) == [
+        ("gone", 2),
+        ("changed", 3),
+        ("gone", 4),
+        ("changed", 5),
+        ("message", 6),
+    ]
 
 
 def test_a_list_keeps_only_its_newest_rows(monkeypatch):

@@ -96,14 +96,17 @@ def test_while_no_client_uses_the_notes_their_jobs_do_not_touch_the_store(monkey
 
 
 @pytest.mark.parametrize(
-    ("module", "job", "has_searches", "share"),
+    ("module", "job", "use", "pause"),
     [
-        (noting, "run_notes", False, maintenance.SHARE),
-        (indexing, "run_index", False, maintenance.SHARE_WITHOUT_SEARCHES),
-        (indexing, "run_index", True, maintenance.SHARE),
+        (noting, "run_notes", NotesWanted.renew, max(maintenance.NOTES_LATER, maintenance.SHARE - 1)),
+        (noting, "run_notes", NotesWanted.renew_streams, maintenance.SHARE - 1),
+        (noting, "run_notes", NotesWanted.renew_searches, maintenance.SHARE - 1),
+        (indexing, "run_index", NotesWanted.renew, maintenance.SHARE_WITHOUT_SEARCHES - 1),
+        (indexing, "run_index", NotesWanted.renew_streams, maintenance.SHARE_WITHOUT_SEARCHES - 1),
+        (indexing, "run_index", NotesWanted.renew_searches, maintenance.SHARE - 1),
     ],
 )
-def test_much_to_note_or_index_takes_only_a_share_of_the_time(monkeypatch, module, job, has_searches, share):
+def test_much_to_note_or_index_takes_only_a_share_of_the_time(monkeypatch, module, job, use, pause):
     now, pauses = 0.0, []
 
     async def one_round(*_):
@@ -123,11 +126,36 @@ def test_much_to_note_or_index_takes_only_a_share_of_the_time(monkeypatch, modul
     monkeypatch.setattr(maintenance.time, "monotonic", lambda: now)
     monkeypatch.setattr(maintenance.asyncio, "sleep", sleep)
     notes = NotesWanted(OwnState(), lambda: NOW)
-    notes.renew_searches() if has_searches else notes.renew()
+    use(notes)
 
     class Store:
         write = None
 
     with pytest.raises(Idle):
         asyncio.run(getattr(a_maintenance([], notes=notes, store=Store), job)())
-    assert pauses == [share - 1]
+    assert pauses == [pause]
+
+
+@pytest.mark.parametrize(
+    ("use", "is_indexed"),
+    [(NotesWanted.renew, False), (NotesWanted.renew_streams, False), (NotesWanted.renew_searches, True)],
+)
+def test_while_much_mail_arrives_it_is_indexed_only_for_searches(monkeypatch, use, is_indexed):
+    indexed = []
+
+    async def one_round(*_):
+        indexed.append(True)
+        return False
+
+    async def sleep(_):
+        raise Idle
+
+    monkeypatch.setattr(indexing, "run_round", one_round)
+    monkeypatch.setattr(maintenance.asyncio, "sleep", sleep)
+    notes = NotesWanted(OwnState(), lambda: NOW)
+    use(notes)
+    jobs = a_maintenance([], notes=notes)
+    jobs._progress.found = maintenance.BUSY
+    with pytest.raises(Idle):
+        asyncio.run(jobs.run_index())
+    assert bool(indexed) is is_indexed

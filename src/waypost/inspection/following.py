@@ -43,6 +43,7 @@ def feeds(
     followed = changes.Followed(store, notes)
 
     async def read(account: str, after: int, limit: int) -> Sequence[Item[bytes]]:
+        notes.renew_streams()
         found = await followed.read(changes.after, account, after, limit)
         return [Item(one.change.number, encoded(one)) for one in found]
 
@@ -91,7 +92,7 @@ class FollowingPage:
         """Wait until the job has noted all mail up to now, but not for long. While no client used the notes, it noted
         nothing. Without this wait, a stream that begins now would begin with that mail.
         """
-        self._notes.renew()
+        self._notes.renew_streams()
         is_noted = partial(noting.is_noted, until=self._clock())
         with suppress(TimeoutError):
             async with asyncio.timeout(CATCH_UP):

@@ -18,7 +18,7 @@ T = TypeVar("T")
 POLL_QUIET = 0.2
 """Seconds from a poll that found no changes to the next one."""
 
-POLL_BUSY = 0.5
+POLL_BUSY = 0.6
 """Seconds from a poll that found changes to the next one. If there are always changes, the viewers get many together,
 because each wake-up of a viewer needs processor time."""
 

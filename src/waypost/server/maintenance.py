@@ -5,7 +5,7 @@ deliveries.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -39,10 +39,17 @@ NOTES_AGAIN = 10.0
 """Seconds after which the notes continue if they failed."""
 
 SHARE = 4
-"""If there is much to note, or to index while clients search mail, this work takes one in so many parts of the time."""
+"""If there is much to note or to index, this work takes one in so many parts of the time."""
 
 SHARE_WITHOUT_SEARCHES = 20
 """The same for indexing while no client searches mail. To index a message costs more than to accept it."""
+
+NOTES_LATER = 0.5
+"""Seconds to the next round of notes if there is much to note, and no client follows all changes or searches mail. The
+lists of the console are then read again instead."""
+
+BUSY = 50
+"""If so many messages are noted in a round, no message is indexed while no client searches mail."""
 
 TIDY_EVERY = 60.0
 """Seconds between two deletions of old notes."""
@@ -76,6 +83,7 @@ class Maintenance:
     """Seconds between two looks for mail that is not noted."""
     first_plan_age: timedelta
     """How old a message must be before the first round stores its planned deliveries."""
+    _progress: noting.Progress = field(default_factory=noting.Progress, init=False)
 
     @property
     def jobs(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
@@ -112,29 +120,42 @@ class Maintenance:
 
     async def run_notes(self) -> None:
         """While a client uses the notes, note new mail and its events in rounds, until cancelled."""
-        progress, tidied = noting.Progress(), 0.0
+        tidied = 0.0
 
         async def one_round() -> bool:
             nonlocal tidied
-            is_full = (await noting.run_round(self.store, progress, self.mail_clock)).is_full
+            is_full = (await noting.run_round(self.store, self._progress, self.mail_clock)).is_full
             if time.monotonic() - tidied > TIDY_EVERY:
                 await repeat_step(self.store.write, partial(noting.tidy, now=self.mail_clock()))
                 tidied = time.monotonic()
             return is_full
 
-        await self._run_while_wanted(one_round, lambda: SHARE)
+        def pause(taken: float) -> float:
+            has_priority = self.notes.are_streams_wanted() or self.notes.are_searches_wanted()
+            return (SHARE - 1) * taken if has_priority else max(NOTES_LATER, (SHARE - 1) * taken)
+
+        await self._run_while_wanted(one_round, pause)
 
     async def run_index(self) -> None:
         """While a client uses the notes, index the words of noted mail in rounds, until cancelled."""
-        one_round = partial(indexing.run_round, self.store, self.mail_text)
-        await self._run_while_wanted(
-            one_round, lambda: SHARE if self.notes.are_searches_wanted() else SHARE_WITHOUT_SEARCHES
-        )
 
-    async def _run_while_wanted(self, one_round: Callable[[], Awaitable[bool]], share: Callable[[], int]) -> None:
+        async def one_round() -> bool:
+            if self._progress.found >= BUSY and not self.notes.are_searches_wanted():
+                return False
+            return await indexing.run_round(self.store, self.mail_text)
+
+        def pause(taken: float) -> float:
+            return ((SHARE if self.notes.are_searches_wanted() else SHARE_WITHOUT_SEARCHES) - 1) * taken
+
+        await self._run_while_wanted(one_round, pause)
+
+    async def _run_while_wanted(
+        self, one_round: Callable[[], Awaitable[bool]], pause_after: Callable[[float], float]
+    ) -> None:
         """Run rounds while a client uses the notes. Each returns whether there is more to do now.
 
-        If there is, the rounds take only a share of the time, because mail and API calls have priority.
+        If there is, `pause_after` returns the seconds to the next round. Its argument is the duration of this round.
+        Mail and API calls have priority.
         """
         while True:
             pause = self.notes_every
@@ -142,7 +163,7 @@ class Maintenance:
                 began = time.monotonic()
                 try:
                     if await one_round():
-                        pause = (share() - 1) * (time.monotonic() - began)
+                        pause = pause_after(time.monotonic() - began)
                 except STORE_FAILURES:  # each edge logs the failure for its own clients
                     pass
                 except Exception as error:  # noqa: BLE001 - as in `_attempt`

@@ -57,11 +57,33 @@ class Listed:
     """None if the account has no delivery of the message any more."""
 
 
-def listed_after(tx: ports.ReadTx, account: str, number: int, *, limit: int) -> list[Listed]:
-    """Return the same changes as `after`, for lists of messages."""
-    found = tx.changes(account, after=number, limit=limit)
+@dataclass(frozen=True, slots=True)
+class Many:
+    """So many changes that it is cheaper to read a list again than to read what changed."""
+
+    number: int
+    """The number of the last of the changes."""
+
+
+MANY = 50
+"""The maximum number of changes that are read for lists."""
+
+DELIVERIES_OF_LISTS = 1_000
+"""The maximum number of deliveries that are read for lists, because a message can have very many."""
+
+
+def listed_after(tx: ports.ReadTx, account: str, number: int, *, limit: int) -> Sequence[Listed] | Sequence[Many]:
+    """Return up to `limit` changes to the mail of an account with numbers greater than `number`, for lists of messages.
+    If there are more than `MANY`, stop after the last of them.
+    """
+    found = tx.changes(account, after=number, limit=min(limit, MANY + 1))
+    if len(found) > MANY:
+        return [Many(tx.last_change(account))]
     ids = sorted({change.message_id for change in found})
-    messages = {message.id: message for message in (tx.messages_listed(account, ids) if ids else [])}
+    listed = tx.listed(account, ids, limit=DELIVERIES_OF_LISTS)
+    if listed is None:
+        return [Many(found[-1].number)]
+    messages = {message.id: message for message in listed}
     return [Listed(change.number, change.message_id, messages.get(change.message_id)) for change in found]
 
 
@@ -72,7 +94,7 @@ class Followed:
         self._store = store
         self._notes = notes
 
-    async def read(self, use_case: Callable[..., list[T]], account: str, number: int, limit: int) -> list[T]:
+    async def read(self, use_case: Callable[..., T], account: str, number: int, limit: int) -> T:
         """Return up to `limit` changes of an account after a number, read by `after` or `listed_after`."""
         self._notes.renew()
         given = partial(use_case, account=account, number=number, limit=limit)

@@ -22,6 +22,11 @@ def page(
 
     `after` is the id of the delivery or message after which the page begins; None for the first page.
     """
+    return tx.deliveries_in(places(tx, account, filters, after=after, limit=limit))
+
+
+def places(tx: ports.ReadTx, account: str, filters: MailFilter, *, after: str | None, limit: int) -> list[ports.Place]:
+    """Return the places of the deliveries that `page` returns."""
     place = None if after is None else ids_in(after)
     # The id of a message contains the time at which its transfer began, which is before its acceptance.
     if filters.before:
@@ -35,23 +40,19 @@ def page(
 
 
 def _begun_before(
-    tx: ports.ReadTx, account: str, filters: MailFilter, since: datetime, *, after: tuple[str, str] | None, limit: int
-) -> list[tuple[Delivery, Message]]:
-    """Return up to `limit` deliveries that meet a filter whose messages were accepted at or after a time, but whose
-    transfers began before this time. There are few: SMTP clients send most messages within a second.
+    tx: ports.ReadTx, account: str, filters: MailFilter, since: datetime, *, after: ports.Place | None, limit: int
+) -> list[ports.Place]:
+    """Return the places of up to `limit` deliveries that meet a filter. Their messages were accepted since a time, but
+    their transfers began before it. There are few, because SMTP clients send most messages within a second.
     """
     first, last = messages.first_id(since - LONGEST_TRANSFER), messages.first_id(since)
     ids = tx.accepted_since(since, first=first, last=last, limit=_BEGUN_BEFORE)
     found = [
-        (delivery, message)
+        (delivery.message_id, delivery.email_address_id)
         for delivery, message in (tx.deliveries_listed(account, ids) if ids else [])
-        if filters.is_met(delivery, message.received_at) and (after is None or _place(delivery) < after)
+        if filters.is_met(delivery, message.received_at)
     ]
-    return sorted(found, key=lambda each: _place(each[0]), reverse=True)[:limit]
-
-
-def _place(delivery: Delivery) -> tuple[str, str]:
-    return delivery.message_id, delivery.email_address_id
+    return sorted((each for each in found if after is None or each < after), reverse=True)[:limit]
 
 
 _BEGUN_BEFORE = 1_000

@@ -28,10 +28,10 @@ WINDOW = timedelta(seconds=5)
 SHORT_WINDOW = timedelta(milliseconds=500)
 """How far before the mark each round looks for messages that were committed late."""
 
-THOROUGH_EVERY = 4
+THOROUGH_EVERY = 20
 """Of how many rounds one is thorough."""
 
-CHECKED_EACH = 400
+CHECKED_EACH = 2_000
 """The number of older messages that each thorough round checks."""
 
 TRANSFERS = 1_000
@@ -65,6 +65,8 @@ class Progress:
     """The id up to which older messages have been checked."""
     rounds: int = 0
     """The number of rounds so far."""
+    found: int = 0
+    """The number of messages that the last round noted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +150,9 @@ def note(tx: ports.WriteTx, found: Found, *, now: datetime) -> None:
     by_message: dict[str, list[ports.NotedDelivery]] = defaultdict(list)
     for delivery in found.deliveries:
         by_message[delivery.message_id].append(delivery)
+    # Another server may have noted messages meanwhile. A message is noted for all of its accounts at once.
     noted = tx.note_messages([message.id for message in found.messages])
-    times = {message.id: message.received_at for message in found.messages}
-    fresh = [_Fresh(message_id, account, times[message_id]) for message_id, account in sorted(noted) if account]
-    tx.add_changes([_new(one) for one in fresh if one.received_at > now - FOLLOWED])
+    tx.add_changes_of_new(sorted({message_id for message_id, _ in noted}), since=now - FOLLOWED)
     changed = tx.add_changes([_change(event, by_message[event.message_id]) for event in found.events])
     counts: Counter[tuple[str, int, str]] = Counter()
     routed = {(one.message_id, one.email_address_id) for one in found.deliveries if one.destination}
@@ -159,30 +160,12 @@ def note(tx: ports.WriteTx, found: Found, *, now: datetime) -> None:
         # A delivery to an inbox alone is counted with its message, also if it was planned and has an event.
         if change.kind in _COUNTED_KINDS and (change.message_id, change.email_address_id) in routed:
             counts[change.account, _minute(change.at), change.kind] += 1
-    _count_messages(tx, fresh, counts, since=now - COUNTED)
+    times = {message.id: message.received_at for message in found.messages if message.received_at >= now - COUNTED}
+    counts.update((account, _minute(times[each]), "accepted") for each, account in noted if account and each in times)
+    _count_ways(tx, sorted({each for each, _ in noted if each in times}), counts)
     _add(tx, counts)
     for place, mark in found.marks.items():
         tx.put_mail_mark(place, mark)
-
-
-@dataclass(frozen=True, slots=True)
-class _Fresh:
-    """A message that a round has noted for an account."""
-
-    message_id: str
-    account: str
-    received_at: datetime
-
-
-def _new(one: _Fresh) -> ports.NewChange:
-    return ports.NewChange(
-        account=one.account,
-        message_id=one.message_id,
-        email_address_id="",
-        kind="new",
-        at=one.received_at,
-        event=ports.NEW_MESSAGE,
-    )
 
 
 def _change(event: ports.Event, deliveries: Sequence[ports.NotedDelivery]) -> ports.NewChange:
@@ -199,15 +182,10 @@ def _change(event: ports.Event, deliveries: Sequence[ports.NotedDelivery]) -> po
     )
 
 
-def _count_messages(
-    tx: ports.WriteTx, fresh: Sequence[_Fresh], counts: Counter[tuple[str, int, str]], *, since: datetime
-) -> None:
-    """Count new messages, the deliveries that were complete at once, and the ways of all deliveries."""
-    recent = [one for one in fresh if one.received_at >= since]
-    for one in recent:
-        counts[one.account, _minute(one.received_at), "accepted"] += 1
+def _count_ways(tx: ports.WriteTx, message_ids: Sequence[str], counts: Counter[tuple[str, int, str]]) -> None:
+    """Count the ways of the deliveries of new messages, and the deliveries that were complete at once."""
     flows: Counter[tuple[str, int, str, str, str]] = Counter()
-    for way in tx.ways([(one.message_id, one.account) for one in recent]):
+    for way in tx.ways(message_ids):
         if not way.destination:
             counts[way.account, way.minute, "delivered"] += way.count
         flows[way.account, way.minute // 60, way.address, way.alias, way.destination] += way.count
@@ -227,6 +205,7 @@ def _minute(at: datetime) -> int:
 async def run_round(store: ports.Store, progress: Progress, clock: ports.Clock) -> Found:
     """Note what is not noted yet, at most `AT_ONCE` messages and events, and return it."""
     found = await store.long_read(partial(look, progress=progress, now=clock()), what="the mail that is not noted")
+    progress.found = len(found.messages)
     if not found.is_empty:
         await store.write(partial(note, found=found, now=clock()))
     return found

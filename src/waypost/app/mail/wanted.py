@@ -13,11 +13,11 @@ from waypost.app import ports
 WANTED_FOR = timedelta(minutes=15)
 """How long the jobs run after their results were used."""
 
-_NOTES, _SEARCHES = "notes", "searches"
+_NOTES, _STREAMS, _SEARCHES = "notes", "streams", "searches"
 
 
 class NotesWanted:
-    """Remembers that clients of this server use the notes, or search mail."""
+    """Remembers what clients of this server use: pages with lists and counts, streams of all changes, and searches."""
 
     def __init__(self, state: ports.LimitState, clock: ports.Clock) -> None:
         """`clock` is the real clock."""
@@ -28,6 +28,11 @@ class NotesWanted:
         """Record that a client uses the notes now."""
         self._put(_NOTES)
 
+    def renew_streams(self) -> None:
+        """Record that a client follows all changes now, which uses the notes too."""
+        self._put(_NOTES)
+        self._put(_STREAMS)
+
     def renew_searches(self) -> None:
         """Record that a client searches mail now, which uses the notes too."""
         self._put(_NOTES)
@@ -36,6 +41,10 @@ class NotesWanted:
     def are_wanted(self) -> bool:
         """Return whether a client has used the notes in the last `WANTED_FOR`."""
         return self._is_now(_NOTES)
+
+    def are_streams_wanted(self) -> bool:
+        """Return whether a client has followed all changes in the last `WANTED_FOR`."""
+        return self._is_now(_STREAMS)
 
     def are_searches_wanted(self) -> bool:
         """Return whether a client has searched mail in the last `WANTED_FOR`."""

@@ -20,8 +20,6 @@ from waypost.app.ports.mail_changes import (
     Count,
     Event,
     Flow,
-    ListedDelivery,
-    ListedMessage,
     MailMark,
     NewChange,
     NotedDelivery,
@@ -29,6 +27,7 @@ from waypost.app.ports.mail_changes import (
     Way,
 )
 from waypost.app.ports.mail_index import Hit, MailEntry, MailText, NotIndexed
+from waypost.app.ports.mailbox import ListedDelivery, ListedMessage, Place
 from waypost.app.ports.notices import OWNER_OF_LOOP, Owed, Owing
 from waypost.app.ports.outside import Authenticator, Clock
 from waypost.app.ports.queue import Claimed, DeadLetter, Held, QueueLine, Waiting
@@ -66,6 +65,7 @@ __all__ = [
     "Owed",
     "Owing",
     "Owners",
+    "Place",
     "QueueLine",
     "ReadTx",
     "Refusal",

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from waypost.domain.directory.addresses import Address
-from waypost.domain.mail.delivery import Delivery, Reason, Status
+from waypost.domain.mail.delivery import Delivery
 from waypost.domain.mail.messages import Message
 from waypost.domain.mail.trace_events import TraceEvent
 
@@ -85,29 +84,6 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class ListedDelivery:
-    """What a list shows of a delivery."""
-
-    address: Address
-    via: str | None
-    reason: Reason
-    status: Status
-
-
-@dataclass(frozen=True, slots=True)
-class ListedMessage:
-    """What a list shows of a message with its deliveries to one account. To read it takes a tenth of the time of whole
-    messages and deliveries.
-    """
-
-    id: str
-    sender: str
-    subject: str
-    received_at: datetime
-    deliveries: Sequence[ListedDelivery]
-
-
-@dataclass(frozen=True, slots=True)
 class Count:
     """How many messages or deliveries there were in a minute."""
 
@@ -163,8 +139,8 @@ class ReadMailChanges(Protocol):
         """Return the deliveries of these messages, of all accounts."""
         ...
 
-    def ways(self, messages: Sequence[tuple[str, str]]) -> list[Way]:
-        """Count the deliveries of messages to accounts, given as pairs of ids and accounts."""
+    def ways(self, message_ids: Sequence[str]) -> list[Way]:
+        """Count the deliveries of messages, of all accounts."""
         ...
 
     def events_not_noted(self, *, since: datetime, limit: int) -> list[Event]:
@@ -175,6 +151,10 @@ class ReadMailChanges(Protocol):
         """Return up to `limit` changes to the mail of an account with numbers greater than `after`, in order."""
         ...
 
+    def last_change(self, account: str) -> int:
+        """Return the number of the last change to the mail of an account; zero if there is none."""
+        ...
+
     def change_bounds(self) -> tuple[int, int]:
         """Return the numbers of the first and the last change that are kept, of all accounts; zeros if there are
         none.
@@ -183,10 +163,6 @@ class ReadMailChanges(Protocol):
 
     def deliveries_listed(self, account: str, message_ids: Sequence[str]) -> list[tuple[Delivery, Message]]:
         """Return the deliveries of these messages to an account, each with its message."""
-        ...
-
-    def messages_listed(self, account: str, message_ids: Sequence[str]) -> list[ListedMessage]:
-        """Return what a list shows of those messages that have a delivery to an account, in the order of their ids."""
         ...
 
     def mail_counts(self, account: str, *, since: datetime) -> list[Count]:
@@ -222,6 +198,12 @@ class WriteMailChanges(Protocol):
     def note_messages(self, message_ids: Sequence[str]) -> list[tuple[str, str]]:
         """Note each message for each account that has a delivery of it. Return the ids and accounts of the new notes.
         An empty account stands for a message without deliveries. Messages that were deleted meanwhile are left out.
+        """
+        ...
+
+    def add_changes_of_new(self, message_ids: Sequence[str], *, since: datetime) -> None:
+        """Note those messages as new, for each account that has a delivery of them, that were accepted after a time.
+        The caller holds the lock `CHANGES_LOCK`.
         """
         ...
 

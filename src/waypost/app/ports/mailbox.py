@@ -1,26 +1,68 @@
 """Lists of all mail of an account, and of all its refusals."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from waypost.app.ports.refusals import Refusal
-from waypost.domain.mail.delivery import Delivery
+from waypost.domain.directory.addresses import Address
+from waypost.domain.mail.delivery import Delivery, Reason, Status
 from waypost.domain.mail.mail_filter import MailFilter
 from waypost.domain.mail.messages import Message
+
+Place = tuple[str, str]
+"""The place of a delivery in the list of all mail: the id of its message, and the id of its email address."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedDelivery:
+    """What a list shows of a delivery."""
+
+    address: Address
+    via: str | None
+    reason: Reason
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class ListedMessage:
+    """What a list shows of a message with its deliveries to one account. To read it takes a tenth of the time of whole
+    messages and deliveries.
+    """
+
+    id: str
+    sender: str
+    subject: str
+    received_at: datetime
+    deliveries: Sequence[ListedDelivery]
 
 
 class ReadMailbox(Protocol):
     """Methods that list the mail of an account."""
 
     def mailbox(
-        self, account: str, filters: MailFilter, *, after: tuple[str, str] | None, oldest_id: str, limit: int
-    ) -> list[tuple[Delivery, Message]]:
-        """Return up to `limit` deliveries of an account that meet the filter, each with its message, newest first. The
+        self, account: str, filters: MailFilter, *, after: Place | None, oldest_id: str, limit: int
+    ) -> list[Place]:
+        """Return the places of up to `limit` deliveries of an account that meet the filter, newest first. The
         deliveries that are not in an inbox are included. The method does not compare `filters.since`.
 
-        `after` is the cursor: the message id and the email address id of the last delivery on the previous page. If the
-        email address id is empty, the page begins after the last delivery of that message. Messages with ids less than
-        `oldest_id` are left out.
+        `after` is the cursor: the place of the last delivery on the previous page. If its email address id is empty,
+        the page begins after the last delivery of that message. Messages with ids less than `oldest_id` are left out.
+        """
+        ...
+
+    def deliveries_in(self, places: Sequence[Place]) -> list[tuple[Delivery, Message]]:
+        """Return the deliveries at some places, each with its message, newest first."""
+        ...
+
+    def listed_in(self, places: Sequence[Place]) -> list[ListedMessage]:
+        """Return what a list shows of the deliveries at some places, newest first."""
+        ...
+
+    def listed(self, account: str, message_ids: Sequence[str], *, limit: int) -> list[ListedMessage] | None:
+        """Return what a list shows of those messages that have a delivery to an account, newest first; None if they
+        have more than `limit` deliveries.
         """
         ...
 

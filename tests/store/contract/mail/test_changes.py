@@ -8,7 +8,7 @@ from tests.kit.values import NOW, TENANT, a_line
 from tests.store.contract.mail.test_mail_index import OTHER, SECOND, keep, note
 from tests.store.contract.mail.test_refusals import a_refusal, add
 from waypost.app import ports
-from waypost.app.mail import changes, counting, noting
+from waypost.app.mail import changes, counting, deleting, noting
 from waypost.domain.mail.delivery import Reason, Status
 
 MINUTE = timedelta(minutes=1)
@@ -34,6 +34,41 @@ def test_new_messages_and_events_are_changes_in_the_order_in_which_they_were_not
     assert len(changed(store, after=numbers[0])) == 2
     assert len(changed(store, limit=2)) == 2
     assert store.long_read(lambda tx: tx.change_bounds()) == (1, 4) or store.engine.name == "postgres"
+
+
+def listed(store, *, after=0, limit=100):
+    return store.long_read(changes.listed_after, TENANT.account, after, limit=limit)
+
+
+def test_lists_read_what_they_show_of_the_messages_that_changed(store):
+    forwarded = {"reason": Reason.FORWARDED, "via": "a@example.com", "status": Status.DEAD}
+    first = keep(store, 0, ("a", {}), ("p", forwarded), ("z", {"account": OTHER}), subject="Hi", sender="ann@x.example")
+    gone = keep(store, 1, ("b", {"status": Status.DELIVERED}))
+    note(store)
+    store.write(deleting.delete_some, TENANT.account, [gone], cancel=False, now=NOW)
+    found = {one.message_id: one.message for one in listed(store)}
+    message = found.pop(first)
+    assert (message.id, message.sender, message.subject, message.received_at) == (first, "ann@x.example", "Hi", NOW)
+    shown = {(one.address.text, one.via, one.reason, one.status) for one in message.deliveries}
+    assert shown == {
+        ("a@example.com", None, Reason.DIRECT, Status.QUEUED),
+        ("p@example.com", "a@example.com", Reason.FORWARDED, Status.DEAD),
+    }
+    assert found == {gone: None}
+
+
+def test_lists_do_not_read_very_many_changes_or_deliveries(store, monkeypatch):
+    for seconds in range(4):
+        keep(store, seconds, ("a", {}), ("p", {}))
+    note(store)
+    (*_, last) = listed(store)
+    assert listed(store, limit=2) == listed(store)[:2]
+    monkeypatch.setattr(changes, "DELIVERIES_OF_LISTS", 7)
+    assert listed(store) == [changes.Many(last.number)]
+    monkeypatch.undo()
+    monkeypatch.setattr(changes, "MANY", 3)
+    assert listed(store) == [changes.Many(last.number)]
+    assert listed(store, after=last.number) == []
 
 
 def test_an_event_that_is_committed_late_is_noted(store):

@@ -3,6 +3,7 @@
 
 The feed of an account (`net.feeds`) reads each noted change once in a process. All browsers of the process that show
 the same list share one `_List`, which compares the changes with its filter, and makes the events once for all of them.
+If very much changes, a list is read again instead, so that its cost does not depend on the amount of mail.
 """
 
 import asyncio
@@ -40,6 +41,9 @@ MANY = 40
 asked to load the page again."""
 
 FEW = 10
+
+SHARE = 10
+"""If lists are read again because very much changes, this takes one in so many parts of the time."""
 
 OVERLAP = timedelta(seconds=10)
 """How far back a new stream begins: a message can be committed after messages whose transfer began later."""
@@ -86,6 +90,12 @@ class Shown:
         if len(new) > MANY:
             return [RELOAD, *(change for change in made if change.name != "message"), *new[-FEW:]]
         return made
+
+    def replace(self, page: Page) -> Sequence[Change]:
+        """Change the rows to those of the first page of the list, and return the changes."""
+        found: dict[str, Row | None] = {row.id: row for row in page.rows}
+        oldest = page.rows[-1].id if page.next else ""
+        return self.change({each: None for each in self._rows if each > oldest} | found)
 
     def _change(self, message_id: str, row: Row | None) -> Iterator[Change]:
         known = self._rows.get(message_id)
@@ -138,7 +148,13 @@ class _Browser:
         try:
             self.events.put_nowait(events)
         except asyncio.QueueFull:
-            self.is_over = True
+            self.end()
+
+    def end(self) -> None:
+        """End the stream, at the latest after the next events."""
+        self.is_over = True
+        if self.events.empty():
+            self.events.put_nowait(b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +173,12 @@ class Source:
 class _List:
     """One list that browsers show."""
 
-    def __init__(self, source: Source, feeds: Feeds[changes.Listed], incidents: Incidents) -> None:
+    def __init__(
+        self, source: Source, feeds: Feeds[changes.Listed | changes.Many], turn: asyncio.Lock, incidents: Incidents
+    ) -> None:
+        """`turn` is the lock of the list that is read again."""
         self._source = source
+        self._turn = turn
         self._feeds = feeds
         self._incidents = incidents
         self._shown: Shown | None = None
@@ -189,27 +209,45 @@ class _List:
                     case int() | Missed():
                         await self._read()
                     case [*items]:
-                        self._change(items)
+                        values = [item.value for item in items]
+                        listed = [value for value in values if isinstance(value, changes.Listed)]
+                        if not values:
+                            self._send_all(b": no news\n\n")
+                        elif len(listed) == len(values):
+                            self._change(listed)
+                        else:
+                            await self._read_in_turn()
 
     async def _read(self) -> None:
-        """Read the first page. If this is not the first time, changes were missed."""
+        """Read the first page, and send the changes since it was last read."""
         page = await self._source.read()
         if self._shown:
-            self._send([RELOAD])
-        self._shown = Shown(page)
-        self._is_read.set()
+            self._send(self._shown.replace(page))
+        else:
+            self._shown = Shown(page)
+            self._is_read.set()
 
-    def _change(self, items: Sequence[Item[changes.Listed]]) -> None:
-        now = {item.value.message_id: item.value.message for item in items}
+    async def _read_in_turn(self) -> None:
+        """Read the first page when no other list is read, and then let some time pass."""
+        async with self._turn:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            await self._read()
+            await asyncio.sleep((SHARE - 1) * (loop.time() - began))
+
+    def _change(self, listed: Sequence[changes.Listed]) -> None:
+        now = {one.message_id: one.message for one in listed}
         rows = {message_id: self._source.row(message) if message else None for message_id, message in now.items()}
         if self._shown:
             self._send(self._shown.change(rows))
 
     def _send(self, made: Sequence[Change]) -> None:
         if made:
-            events = self._written(made)
-            for browser in self.browsers:
-                browser.send(events)
+            self._send_all(self._written(made))
+
+    def _send_all(self, events: bytes) -> None:
+        for browser in self.browsers:
+            browser.send(events)
 
     def _written(self, made: Iterator[Change] | Sequence[Change]) -> bytes:
         return "".join(map(self._event, made)).encode("utf-8", "replace")
@@ -228,9 +266,10 @@ class Live:
     def __init__(self, store: ports.Store, notes: NotesWanted, incidents: Incidents) -> None:
         self._incidents = incidents
         self._lists: dict[object, _List] = {}
+        self._turn = asyncio.Lock()
         followed = changes.Followed(store, notes)
 
-        async def read(account: str, after: int, limit: int) -> Sequence[Item[changes.Listed]]:
+        async def read(account: str, after: int, limit: int) -> Sequence[Item[changes.Listed | changes.Many]]:
             found = await followed.read(changes.listed_after, account, after, limit)
             return [Item(one.number, one) for one in found]
 
@@ -243,20 +282,17 @@ class Live:
         """
         listed = self._lists.get(key)
         if listed is None:
-            listed = self._lists[key] = _List(source, self._feeds, self._incidents)
+            listed = self._lists[key] = _List(source, self._feeds, self._turn, self._incidents)
         browser = _Browser()
         listed.browsers.add(browser)
+        ending = asyncio.get_running_loop().call_later(LONGEST, browser.end)
         try:
             yield b"retry: 1000\n\n"
             yield await listed.events_since(seen)
-            ends_at = asyncio.get_running_loop().time() + LONGEST
-            while not browser.is_over and asyncio.get_running_loop().time() < ends_at:
-                try:
-                    async with asyncio.timeout(SILENCE):
-                        yield await browser.events.get()
-                except TimeoutError:
-                    yield b": no news\n\n"
+            while not browser.is_over:
+                yield await browser.events.get()
         finally:
+            ending.cancel()
             listed.browsers.discard(browser)
             if not listed.browsers and self._lists.get(key) is listed:
                 del self._lists[key]

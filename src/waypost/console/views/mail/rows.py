@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
 from typing import Protocol
 
 from waypost.app import ports
@@ -74,18 +73,17 @@ class Page:
 
 def page(tx: ports.ReadTx, account: str, selection: Selection) -> Page:
     """Return a page of the mail of an account."""
-    found = mailbox.page(tx, account, selection.filters, after=selection.after, limit=DELIVERIES_READ)
-    groups = [list(group) for _, group in groupby(found, key=lambda one: one[1].id)]
-    has_more = len(found) == DELIVERIES_READ
-    if has_more and len(groups) > 1:
-        groups.pop()  # the rest of its deliveries may be missing
-    rows = [row(group[0][1], [delivery for delivery, _ in group]) for group in groups[:PAGE_SIZE]]
-    return Page(rows, rows[-1].id if rows and (has_more or len(groups) > PAGE_SIZE) else None)
+    places = mailbox.places(tx, account, selection.filters, after=selection.after, limit=DELIVERIES_READ)
+    found = tx.listed_in(places)
+    has_more = len(places) == DELIVERIES_READ
+    if has_more and len(found) > 1:
+        found.pop()  # the rest of its deliveries may be missing
+    rows = [row(message, message.deliveries) for message in found[:PAGE_SIZE]]
+    return Page(rows, rows[-1].id if rows and (has_more or len(found) > PAGE_SIZE) else None)
 
 
-def row(message: Message | ports.ListedMessage, deliveries: Iterable[Shown]) -> Row:
+def row(message: Message | ports.ListedMessage, deliveries: Sequence[Shown]) -> Row:
     """Return the row of a message with some of its deliveries."""
-    deliveries = sorted(deliveries, key=lambda one: (one.reason, one.address.key))
     ways = ways_of(deliveries)
     return Row(
         id=message.id,

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from itertools import groupby
-from operator import itemgetter
 
 from waypost.app import ports
 from waypost.domain.mail.delivery import Delivery
@@ -35,11 +33,8 @@ class MailChangeQueries(Statements):
     def deliveries_noted(self, message_ids: Sequence[str]) -> list[ports.NotedDelivery]:
         return [ports.NotedDelivery(*row) for row in self._all("deliveries_noted", self._list_of(message_ids))]
 
-    def ways(self, messages: Sequence[tuple[str, str]]) -> list[ports.Way]:
-        if not messages:
-            return []
-        ids, accounts = zip(*messages, strict=True)
-        return [ports.Way(*row) for row in self._all("ways", self._list_of(ids), self._list_of(accounts))]
+    def ways(self, message_ids: Sequence[str]) -> list[ports.Way]:
+        return [ports.Way(*row) for row in self._all("ways", self._list_of(message_ids))] if message_ids else []
 
     def events_not_noted(self, *, since: datetime, limit: int) -> list[ports.Event]:
         found = self._all("events_not_noted", kinds.to_milliseconds(since), limit)
@@ -49,6 +44,10 @@ class MailChangeQueries(Statements):
         found = self._all("changes", account, after, limit)
         return [ports.Change(row[0], row[1], row[2], row[3], kinds.from_milliseconds(row[4])) for row in found]
 
+    def last_change(self, account: str) -> int:
+        ((number,),) = self._all("last_change", account)
+        return number or 0
+
     def change_bounds(self) -> tuple[int, int]:
         ((first, last),) = self._all("change_bounds")
         return first or 0, last or 0
@@ -56,10 +55,6 @@ class MailChangeQueries(Statements):
     def deliveries_listed(self, account: str, message_ids: Sequence[str]) -> list[tuple[Delivery, Message]]:
         found = self._all("deliveries_listed", account, self._list_of(message_ids))
         return [rows.delivery_and_message(row) for row in found]
-
-    def messages_listed(self, account: str, message_ids: Sequence[str]) -> list[ports.ListedMessage]:
-        found = self._all("messages_listed", account, self._list_of(message_ids))
-        return [rows.listed_message(list(some)) for _, some in groupby(found, key=itemgetter(0))]
 
     def mail_counts(self, account: str, *, since: datetime) -> list[ports.Count]:
         found = self._all("mail_counts", account, kinds.to_milliseconds(since) // _MINUTE)
@@ -86,6 +81,10 @@ class MailChangeQueries(Statements):
         listed = self._list_of(sorted(message_ids))
         self._run("keep_messages", listed)
         return [(message_id, account) for message_id, account in self._all("add_mail_entries", listed)]
+
+    def add_changes_of_new(self, message_ids: Sequence[str], *, since: datetime) -> None:
+        if message_ids:
+            self._run("add_changes_of_new", self._list_of(message_ids), kinds.to_milliseconds(since))
 
     def add_changes(self, changes: Sequence[ports.NewChange]) -> list[ports.NewChange]:
         if not changes:

@@ -1,6 +1,9 @@
 """A transaction's queries for lists of all mail of an account."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 
 from waypost.app import ports
 from waypost.domain.mail.delivery import Delivery, Status
@@ -18,8 +21,8 @@ class MailboxQueries(Statements):
     """The part of `Transaction` that lists mail. The methods are documented in `app/ports/mailbox.py`."""
 
     def mailbox(
-        self, account: str, filters: MailFilter, *, after: tuple[str, str] | None, oldest_id: str, limit: int
-    ) -> list[tuple[Delivery, Message]]:
+        self, account: str, filters: MailFilter, *, after: ports.Place | None, oldest_id: str, limit: int
+    ) -> list[ports.Place]:
         _, until = of_times(filters)
         of_page = (account, *(after or (AFTER_ALL_IDS, "")), oldest_id, until, limit)
         address, reason = filters.address_key, filters.reason
@@ -36,7 +39,23 @@ class MailboxQueries(Statements):
                 found = self._all("mailbox_of_reason", *of_page, reason)
             case None:
                 found = self._all("mailbox", *of_page)
-        return [rows.delivery_and_message(row) for row in found]
+        return [(message_id, email_address_id) for message_id, email_address_id in found]
+
+    def deliveries_in(self, places: Sequence[ports.Place]) -> list[tuple[Delivery, Message]]:
+        return [rows.delivery_and_message(row) for row in self._in("deliveries_in", places)]
+
+    def listed_in(self, places: Sequence[ports.Place]) -> list[ports.ListedMessage]:
+        return _listed(self._in("listed_in", places))
+
+    def listed(self, account: str, message_ids: Sequence[str], *, limit: int) -> list[ports.ListedMessage] | None:
+        found = self._all("listed", account, self._list_of(message_ids), limit + 1) if message_ids else []
+        return _listed(found) if len(found) <= limit else None
+
+    def _in(self, query: str, places: Sequence[ports.Place]) -> list[rows.Row]:
+        if not places:
+            return []
+        message_ids, email_address_ids = zip(*places, strict=True)
+        return self._all(query, self._list_of(message_ids), self._list_of(email_address_ids))
 
     def accepted_since(self, since: datetime, *, first: str, last: str, limit: int) -> list[str]:
         found = self._all("accepted_since", first, last, kinds.to_milliseconds(since), limit)
@@ -49,6 +68,10 @@ class MailboxQueries(Statements):
         place = (_AFTER_ALL_NUMBERS, 0) if after is None else (kinds.to_milliseconds(after[0]), after[1])
         found = self._all("refusals_in", *accounts, *place, kinds.to_milliseconds(since), limit)
         return [(row[-1], rows.refusal(row)) for row in found]
+
+
+def _listed(found: Sequence[rows.Row]) -> list[ports.ListedMessage]:
+    return [rows.listed_message(list(some)) for _, some in groupby(found, key=itemgetter(0))]
 
 
 def of_times(filters: MailFilter) -> tuple[int | None, int | None]:

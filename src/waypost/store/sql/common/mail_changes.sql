@@ -44,11 +44,11 @@ FROM (
 WHERE true
 ON CONFLICT DO NOTHING RETURNING message_id, account;
 
--- name: ways(message_ids, accounts)
--- Counts the deliveries of listed messages to listed accounts by the minute of acceptance and the way.
+-- name: ways(message_ids)
+-- Counts the deliveries of listed messages by the minute of acceptance and the way.
 SELECT d.account, m.received_at / 60000, d.address, coalesce(d.via, ''), d.destination, count(*)
 FROM messages AS m {sqlite: CROSS} JOIN deliveries AS d ON d.message_id = m.id
-WHERE m.id {in :message_ids} AND (m.id, {sqlite: +}d.account) {in :message_ids, :accounts}
+WHERE m.id {in :message_ids}
 GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5;
 
 -- name: events_not_noted(since, limit)
@@ -71,10 +71,21 @@ FROM {sqlite: json_each(:changes)}
 WHERE true ORDER BY key
 ON CONFLICT DO NOTHING RETURNING message_id, account, event;
 
+-- name: add_changes_of_new(message_ids, since)
+-- Notes listed messages as new for each account that has a delivery of them, if they were accepted since a time.
+INSERT INTO mail_changes (account, message_id, email_address_id, kind, at, event)
+SELECT DISTINCT d.account, m.id, '', 'new', m.received_at, -1
+FROM messages AS m {sqlite: CROSS} JOIN deliveries AS d ON d.message_id = m.id
+WHERE m.id {in :message_ids} AND m.received_at > :since ORDER BY m.id, d.account;
+
 -- name: changes(account, after, limit)
 -- Returns the changes to the mail of an account after a number, in order.
 SELECT number, message_id, email_address_id, kind, at FROM mail_changes
 WHERE account = :account AND number > :after ORDER BY number LIMIT :limit;
+
+-- name: last_change(account)
+-- Returns the number of the last change to the mail of an account.
+SELECT max(number) FROM mail_changes WHERE account = :account;
 
 -- name: change_bounds()
 -- Returns the numbers of the first and the last change that are kept.
@@ -93,12 +104,6 @@ RETURNING 1;
 SELECT {d.deliveries}, {m.messages} FROM deliveries AS d {sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
 WHERE d.message_id {in :message_ids} AND {sqlite: +}d.account = :account
 ORDER BY d.message_id, d.reason, d.address_key;
-
--- name: messages_listed(account, message_ids)
--- Returns what a list shows of the listed messages, with a row for each of their deliveries to an account.
-SELECT m.id, m.sender, m.subject, m.received_at, d.address, d.address_key, d.via, d.reason, d.status
-FROM deliveries AS d {sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
-WHERE d.message_id {in :message_ids} AND {sqlite: +}d.account = :account ORDER BY m.id;
 
 -- name: add_mail_count(account, minute, kind, count)
 -- Adds to the count of a minute.

@@ -1,8 +1,8 @@
 -- Queries for lists of all mail of an account.
 --
--- The subquery of each list finds the page in an index, and its ids lead to the deliveries and messages. SQLite reads
--- tables in the order in which a CROSS JOIN lists them. PostgreSQL needs a type cast for a parameter that is only
--- compared with NULL.
+-- The query of each list finds the places of a page in an index: the ids of the message and the email address of each
+-- delivery. SQLite reads tables in the order in which a CROSS JOIN lists them. PostgreSQL needs a type cast for a
+-- parameter that is only compared with NULL.
 
 -- part: in_page
 -- The conditions of a page for the rows `k`. The time comes last, because it needs a look-up for each row.
@@ -13,15 +13,9 @@ AND (:until{postgres: ::bigint} IS NULL
 -- part: order_of_page
 ORDER BY k.message_id DESC, k.email_address_id DESC LIMIT :limit
 
--- part: rows_of_page
-{sqlite: CROSS} JOIN deliveries AS d ON d.message_id = page.message_id AND d.email_address_id = page.email_address_id
-{sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
-ORDER BY d.message_id DESC, d.email_address_id DESC
-
 -- name: mailbox(account, before, before_email_address_id, oldest_id, until, limit)
 -- Returns a page of all deliveries of an account, newest first: the newest of those of each reason.
-SELECT {d.deliveries}, {m.messages}
-FROM (
+SELECT message_id, email_address_id FROM (
     SELECT * FROM (
         SELECT k.message_id, k.email_address_id FROM deliveries AS k
         WHERE k.account = :account AND k.reason = 'direct' {+in_page}
@@ -46,67 +40,68 @@ FROM (
         {+order_of_page}
     ) AS returned
 ) AS page
-{+rows_of_page} LIMIT :limit;
+ORDER BY message_id DESC, email_address_id DESC LIMIT :limit;
 
 -- name: mailbox_of_reason(account, before, before_email_address_id, oldest_id, until, limit, reason)
 -- Returns a page of the deliveries of one reason, newest first.
-SELECT {d.deliveries}, {m.messages}
-FROM (
-    SELECT k.message_id, k.email_address_id FROM deliveries AS k
-    WHERE k.account = :account AND k.reason = :reason {+in_page}
-    {+order_of_page}
-) AS page
-{+rows_of_page};
+SELECT k.message_id, k.email_address_id FROM deliveries AS k
+WHERE k.account = :account AND k.reason = :reason {+in_page}
+{+order_of_page};
 
 -- name: mailbox_of_address(account, before, before_email_address_id, oldest_id, until, limit, address_key)
 -- Returns a page of the deliveries to one address, newest first.
-SELECT {d.deliveries}, {m.messages}
-FROM (
-    SELECT k.message_id, k.email_address_id FROM deliveries AS k
-    WHERE k.account = :account AND k.address_key = :address_key AND k.message_id <= :before {+in_page}
-    {+order_of_page}
-) AS page
-{+rows_of_page};
+SELECT k.message_id, k.email_address_id FROM deliveries AS k
+WHERE k.account = :account AND k.address_key = :address_key AND k.message_id <= :before {+in_page}
+{+order_of_page};
 
 -- name: mailbox_of_address_and_reason(account, before, before_email_address_id, oldest_id, until, limit, address_key, reason)
 -- Returns a page of the deliveries of one reason to one address, newest first.
-SELECT {d.deliveries}, {m.messages}
-FROM (
-    SELECT k.message_id, k.email_address_id FROM deliveries AS k
-    WHERE k.account = :account AND k.address_key = :address_key AND k.reason = :reason AND k.message_id <= :before
-      {+in_page}
-    {+order_of_page}
-) AS page
-{+rows_of_page};
+SELECT k.message_id, k.email_address_id FROM deliveries AS k
+WHERE k.account = :account AND k.address_key = :address_key AND k.reason = :reason AND k.message_id <= :before
+  {+in_page}
+{+order_of_page};
 
 -- name: mailbox_dead(account, before, before_email_address_id, oldest_id, until, limit, address_key, reason)
 -- Returns a page of the dead letters of an account, newest first. An empty address key stands for all addresses.
-SELECT {d.deliveries}, {m.messages}
-FROM (
-    SELECT k.message_id, k.email_address_id FROM deliveries AS k {sqlite: INDEXED BY deliveries_dead}
-    WHERE k.account = :account AND k.status = 'dead'
-      AND (:address_key = '' OR k.address_key = :address_key)
-      AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
-      {+in_page}
-    {+order_of_page}
-) AS page
-{+rows_of_page};
+SELECT k.message_id, k.email_address_id FROM deliveries AS k {sqlite: INDEXED BY deliveries_dead}
+WHERE k.account = :account AND k.status = 'dead'
+  AND (:address_key = '' OR k.address_key = :address_key)
+  AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
+  {+in_page}
+{+order_of_page};
 
 -- name: mailbox_waiting(account, before, before_email_address_id, oldest_id, until, limit, address_key, reason)
 -- Returns a page of the queued deliveries of an account, newest first. An empty address key stands for all addresses.
-SELECT {d.deliveries}, {m.messages}
-FROM (
-    SELECT k.message_id, k.email_address_id FROM queue AS k
-    WHERE k.account = :account
-      AND (:address_key = '' AND :reason{postgres: ::text} IS NULL OR EXISTS (
-          SELECT 1 FROM deliveries AS q WHERE q.message_id = k.message_id AND q.email_address_id = k.email_address_id
-              AND (:address_key = '' OR q.address_key = :address_key)
-              AND (:reason{postgres: ::text} IS NULL OR q.reason = :reason)
-      ))
-      {+in_page}
-    {+order_of_page}
-) AS page
-{+rows_of_page};
+SELECT k.message_id, k.email_address_id FROM queue AS k
+WHERE k.account = :account
+  AND (:address_key = '' AND :reason{postgres: ::text} IS NULL OR EXISTS (
+      SELECT 1 FROM deliveries AS q WHERE q.message_id = k.message_id AND q.email_address_id = k.email_address_id
+          AND (:address_key = '' OR q.address_key = :address_key)
+          AND (:reason{postgres: ::text} IS NULL OR q.reason = :reason)
+  ))
+  {+in_page}
+{+order_of_page};
+
+-- name: deliveries_in(message_ids, email_address_ids)
+-- Returns the deliveries at some places, each with its message, newest first.
+SELECT {d.deliveries}, {m.messages} FROM deliveries AS d {sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
+WHERE (d.message_id, d.email_address_id) {in :message_ids, :email_address_ids}
+ORDER BY d.message_id DESC, d.email_address_id DESC;
+
+-- name: listed_in(message_ids, email_address_ids)
+-- Returns what a list shows of the deliveries at some places, newest first.
+SELECT {+listed} FROM deliveries AS d {sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
+WHERE (d.message_id, d.email_address_id) {in :message_ids, :email_address_ids}
+ORDER BY d.message_id DESC, d.reason, d.address_key;
+
+-- name: listed(account, message_ids, limit)
+-- Returns what a list shows of the deliveries of the listed messages to an account.
+SELECT {+listed} FROM deliveries AS d {sqlite: CROSS} JOIN messages AS m ON m.id = d.message_id
+WHERE d.message_id {in :message_ids} AND {sqlite: +}d.account = :account
+ORDER BY d.message_id DESC, d.reason, d.address_key LIMIT :limit;
+
+-- part: listed
+m.id, m.sender, m.subject, m.received_at, d.address, d.address_key, d.via, d.reason, d.status
 
 -- name: accepted_since(first, last, since, limit)
 -- Returns the ids in a range, without the last, of messages that were accepted at or after a time, newest first.
