@@ -1,6 +1,6 @@
 # `make` lists the targets. `make demo` and `make test` need only Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog flood worst fuzz search growth postgresql workers foreign corpora proofs model docs lock package sbom lint image installs fresh clean
+.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog flood worst fuzz search growth postgresql workers foreign corpora proofs model docs docs-site lock package sbom lint image installs fresh clean
 
 PYTHON ?= python3
 # Servers and tests start often, so compile them only once.
@@ -29,10 +29,12 @@ AXE := .venv/axe
 # The tools for packages, and the dependencies of an installed server alone, are each in an environment of their own.
 RELEASE := .venv/release
 SERVER := .venv/server
+SITE_TOOLS := .venv/installed-docs
+MERMAID := .venv/mermaid
 JUDGES := $(SUITE) $(SIMULATOR) $(SENDERS)
 
 help: ## Show this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(RUN) ## Demonstrate an alias with a real server and real clients
 	@$(BIN)/waypost demo
@@ -53,10 +55,10 @@ test: $(DEV) $(JUDGES) ## Run the tests
 	@echo "Running the tests; this takes some minutes on a slow machine"
 	@$(BIN)/python -m pytest $(AT_ONCE) --ignore tests/browser -m 'not slow'
 
-slow: $(DEV) $(JUDGES) $(RELEASE) ## Run the slow tests: other mail programs, other users, faults, time limits, asyncio, and the code blocks of the pages
+slow: $(DEV) $(JUDGES) $(RELEASE) $(SITE_TOOLS) ## Run the slow tests: other mail programs, other users, faults, time limits, asyncio, and the code blocks of the pages
 	@$(BIN)/python -m pytest $(AT_ONCE) --ignore tests/browser -m slow
 
-browser: $(DEV) $(AXE) ## Test the console in Chromium (some minutes; Debian's package `chromium`; `ALL=yes`: all hostile mail)
+browser: $(DEV) $(AXE) $(SITE_TOOLS) $(MERMAID) ## Test the console in Chromium (some minutes; Debian's package `chromium`; `ALL=yes`: all hostile mail)
 	@WAYPOST_ALL_MAIL=$(ALL) $(BIN)/python -m pytest --numprocesses 2 --dist loadscope -m browser -rs tests/browser
 
 screenshots: $(DEV) ## Take the screenshots of the console in docs/images/console (a minute)
@@ -166,6 +168,16 @@ model: $(DEV) ## Generate the model of the API and the table of partitions from 
 docs: $(DEV) ## Generate the reference pages from the code
 	@$(BIN)/python -m scripts.write_reference
 
+SITE := site
+docs-site: $(SITE_TOOLS) $(MERMAID) ## Build the documentation as a site in the folder `site` (`SITE=FOLDER`: another folder)
+	@$(BIN)/python -m scripts.docs_site.build --to $(SITE)
+
+# mermaid draws the diagrams of two pages in the reader's browser.
+$(MERMAID): $(wildcard scripts/docs_site/package*.json) | $(DEV)
+	@rm -rf $@ && mkdir -p $@ && cp scripts/docs_site/package*.json $@
+	@if command -v npm > /dev/null; then echo "Fetching mermaid"; \
+		$(NPM) $@ || echo "npm could not fetch it: the site shows the text of diagrams"; fi
+
 # Keep the extras in the lock files, because pip 23 and older would otherwise report that `coverage[toml]` has no hash.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-strip-extras \
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links
@@ -179,6 +191,7 @@ lock: $(DEV) ## Compile the lock files again (`make lock UPGRADE=--upgrade` upgr
 	@$(LOCK) $(UPGRADE) requirements/sdists.in --constraint requirements/run.txt --output-file requirements/sdists.txt
 	@$(LOCK) $(UPGRADE) pyproject.toml --extra postgres --constraint requirements/run.txt --output-file requirements/server.txt
 	@$(LOCK) $(UPGRADE) pyproject.toml --extra release --constraint requirements/dev.txt --output-file requirements/release.txt
+	@$(LOCK) $(UPGRADE) requirements/docs.in --constraint requirements/dev.txt --output-file requirements/docs.txt
 	@$(LOCK_WAYPOST) $(UPGRADE) --extra fuzz --constraint requirements/run.txt --output-file requirements/fuzz.txt
 
 $(RELEASE): requirements/release.txt | $(DEV)
@@ -217,7 +230,7 @@ fresh: ## Build in an empty HOME with each Python installed here (3.11 to 3.14),
 	@scripts/fresh.sh
 
 clean: ## Remove everything that `make` has created
-	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist waypost-data
+	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist site waypost-data
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Waypost needs Python 3.11 or newer")'
@@ -232,4 +245,10 @@ $(RUN): requirements/installer.txt requirements/run.txt pyproject.toml scripts/i
 $(DEV): requirements/dev.txt $(RUN)
 	@echo "Installing the dependencies of the tests into .venv"
 	@$(PATIENTLY) installing scripts/install.sh requirements/dev.txt
+	@touch $@
+
+# The site needs them, and no other target does.
+$(SITE_TOOLS): requirements/docs.txt $(DEV)
+	@echo "Installing the dependencies of the documentation site into .venv"
+	@$(PATIENTLY) installing scripts/install.sh requirements/docs.txt
 	@touch $@

@@ -1,6 +1,7 @@
 """Writes the reference pages that are generated from the code (`make docs`); a test checks that they are up to date."""
 
 import dataclasses
+import html
 import inspect
 import json
 from collections.abc import Callable, Mapping
@@ -309,9 +310,10 @@ def smtp_replies_page() -> str:
     rows = []
     for reply in sorted(found, key=lambda reply: (reply.code, reply.enhanced or "", reply.text)):
         enhanced = f"`{reply.enhanced}`" if reply.enhanced else ""
-        text = reply.text.replace("\n", "<br>").replace("<CR>", "&lt;CR&gt;").replace("<LF>", "&lt;LF&gt;")
-        text = text.replace("<address>", "&lt;address&gt;")
-        rows.append(f"| `{reply.code}` | {enhanced} | {text} | {reply.means} | {reply.sender} |")
+        text, means, sender = (
+            html.escape(cell, quote=False).replace("\n", "<br>") for cell in (reply.text, reply.means, reply.sender)
+        )
+        rows.append(f"| `{reply.code}` | {enhanced} | {text} | {means} | {sender} |")
     return "\n".join(
         [
             "# Every reply of the SMTP server\n",

@@ -17,12 +17,20 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-BUILD = (ROOT / "requirements" / "build.in").read_text(encoding="utf-8").splitlines()
+
+
+def _lines_of(name):
+    """Return the requirements in a file of `requirements`, without its comments."""
+    lines = (ROOT / "requirements" / name).read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if not line.startswith("#")]
+
+
 WANTED = {
-    "run": [*PROJECT["dependencies"], *EXTRAS["demo"], *(line for line in BUILD if not line.startswith("#"))],
+    "run": [*PROJECT["dependencies"], *EXTRAS["demo"], *_lines_of("build.in")],
     "server": [*PROJECT["dependencies"], *EXTRAS["postgres"]],
     "release": [*PROJECT["dependencies"], *EXTRAS["release"]],
     "dev": [*PROJECT["dependencies"], *EXTRAS["demo"], *EXTRAS["postgres"], *EXTRAS["dev"]],
+    "docs": _lines_of("docs.in"),
 }
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 PLATFORMS = {"linux": ("Linux", "posix"), "darwin": ("Darwin", "posix")}
