@@ -1,6 +1,6 @@
 # `make` lists the targets. `make demo` and `make test` need only Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog flood worst fuzz search growth postgresql workers foreign corpora proofs model docs docs-site lock package sbom lint image installs fresh clean
+.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog flood worst fuzz search growth postgresql workers foreign corpora proofs model docs docs-site tutorial lock package sbom lint image installs fresh clean
 
 PYTHON ?= python3
 # Servers and tests start often, so compile them only once.
@@ -167,6 +167,9 @@ model: $(DEV) ## Generate the model of the API and the table of partitions from 
 
 docs: $(DEV) ## Generate the reference pages from the code
 	@$(BIN)/python -m scripts.write_reference
+
+tutorial: $(DEV) ## Follow the tutorial in a new virtual environment, and print the time of each step (two minutes)
+	@PIP_CACHE_DIR=$(CACHE)/pip PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m scripts.follow_tutorial --python $(PYTHON)
 
 SITE := site
 docs-site: $(SITE_TOOLS) $(MERMAID) ## Build the documentation as a site in the folder `site` (`SITE=FOLDER`: another folder)

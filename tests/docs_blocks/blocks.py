@@ -13,6 +13,9 @@ PAGES = [
 ]
 """The pages whose blocks are run. The blocks of a page are run in one environment, in their order."""
 
+SUFFIXES = {"javascript": "[cm]?js", "python": "py"}
+"""The suffixes of files, as regular expressions, where they differ from the language of the block."""
+
 FENCE = re.compile(r"^```(?P<language>\S*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -42,7 +45,8 @@ class Block:
     def file(self) -> str:
         """The last file name in backticks before the block; if there is none, `waypost.toml` for TOML."""
         spans = re.findall(r"`([^`]+)`", self.before)
-        named = re.findall(rf"[\w~./-]+\.{self.language}\b|~/\.aws/config", " ".join(spans))
+        suffix = SUFFIXES.get(self.language, self.language)
+        named = re.findall(rf"[\w~./-]+\.{suffix}\b|~/\.aws/config", " ".join(spans))
         return named[-1] if named else "waypost.toml" if self.language == "toml" else ""
 
 

@@ -37,8 +37,8 @@ SECONDS = 120
 SECRET = "a secret of some length"
 """The content of the files with secrets that settings files name."""
 
-BIN = Path(sys.executable).parent
-"""The directory of the commands `waypost`, `aws` and `python`."""
+NODE_MODULES = Path(__file__).parents[2] / ".venv" / "senders" / "node_modules"
+"""The npm packages that JavaScript blocks can import. `make slow` fetches them if npm is installed."""
 
 LISTENS = ("--http", "--smtp", "--smtps", "--lmtp")
 """The options of `waypost serve` whose value is HOST:PORT."""
@@ -101,11 +101,13 @@ class BlockFailed(AssertionError):
 class Session:
     """The environment of a page's reader."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, virtual_environment: Path = Path(sys.prefix)) -> None:
+        """`home` is an empty directory. `virtual_environment` has the commands `waypost` and `python`."""
         self.home = home
+        self._virtual_environment = virtual_environment
         self.replaced: dict[str, str] = {}
         """Ids, ports and paths on the page, and the values of this run that replace them."""
-        self.environment = _environment(home)
+        self.environment = _environment(home, virtual_environment / "bin")
         self.stdin = ""
         """The input that the reader types if a command on the page asks for it."""
         self._servers: dict[str, _Server] = {}
@@ -113,7 +115,7 @@ class Session:
         self._files = ExitStack()
 
     def __enter__(self) -> Self:
-        (self.home / ".venv").symlink_to(sys.prefix)
+        (self.home / ".venv").symlink_to(self._virtual_environment)
         said, self._to_shell = os.pipe()
         self._from_shell, says = os.pipe()
         self._shell = subprocess.Popen(
@@ -242,7 +244,9 @@ class Session:
     def _run_python(self, block: Block) -> None:
         if re.search("^ *def test_", block.text, re.MULTILINE):
             (self.home / "test_example.py").write_text(block.text, encoding="utf-8")
-            self._in_shell("python -m pytest -q -p no:cacheprovider --rootdir . test_example.py", block.place)
+            is_unittest = "(unittest.TestCase)" in block.text or ", unittest.TestCase)" in block.text
+            run = "-m unittest -q" if is_unittest else "-m pytest -q -p no:cacheprovider --rootdir ."
+            self._in_shell(f"python {run} test_example.py", block.place)
         elif failed := self.evaluate(block.text, block.page, block.line):
             raise BlockFailed(f"{block.place}: {failed}")
 
@@ -251,7 +255,7 @@ class Session:
         self._in_shell("env -0 > ~/.environment", place)
         if self._python is None:
             self._python = subprocess.Popen(
-                [sys.executable, "-c", INTERPRETER],
+                [self._virtual_environment / "bin" / "python", "-c", INTERPRETER],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._opened(".python"),
@@ -262,6 +266,14 @@ class Session:
         print(json.dumps([text, place, line, self._exported()]), file=self._python.stdin, flush=True)
         failed: str = json.loads(self._python.stdout.readline())
         return failed
+
+    def _run_javascript(self, block: Block) -> None:
+        """Run a module, or a file of tests, with Node."""
+        if NODE_MODULES.exists() and not (self.home / "node_modules").exists():
+            (self.home / "node_modules").symlink_to(NODE_MODULES)
+        name = block.file or "example.mjs"
+        (self.home / name).write_text(self._as_here(block.text), encoding="utf-8")
+        self._in_shell(f"node {'--test ' if 'node:test' in block.text else ''}{name}", block.place)
 
     def _run_toml(self, block: Block) -> None:
         """Write a settings file, which later blocks may use, and check that the server would accept it."""
@@ -373,7 +385,7 @@ class _Server:
         self._data, self._log = here / name, home / f".log-{len(list(home.glob('.log-*')))}"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [BIN / "waypost", "serve", *arguments],
+                ["waypost", "serve", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -410,10 +422,10 @@ class _Server:
             raise BlockFailed(f"the server of {self._data} ended with exit code {code}. Its log:\n{self.log_text}")
 
 
-def _environment(home: Path) -> dict[str, str]:
+def _environment(home: Path, commands: Path) -> dict[str, str]:
     """Return the environment of a reader who has set none of the variables that Waypost and AWS SDKs read."""
     return {
-        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "PATH": f"{commands}:{os.environ['PATH']}",
         "HOME": str(home),
         "LANG": "C.UTF-8",
         "NO_COLOR": "1",

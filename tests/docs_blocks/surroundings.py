@@ -16,6 +16,8 @@ from tests.kit.peers.mail_sink import Sink
 from tests.kit.stores import postgresql
 from waypost.host import certificates
 
+SENDER = "ann@example.org"
+
 Look = Callable[[Block], None]
 """A function that is called after each block, to check further statements of the page."""
 
@@ -34,13 +36,6 @@ def none(session: Session) -> Iterator[Look]:
 def a_server(session: Session) -> Iterator[Look]:
     """For a page that needs a running server."""
     session.do('waypost serve\neval "$(waypost env)"')
-    yield nothing
-
-
-@contextmanager
-def a_server_for_tests(session: Session) -> Iterator[Look]:
-    """For a page that needs a running server for tests."""
-    session.do('waypost serve --testing yes\neval "$(waypost env)"')
     yield nothing
 
 
@@ -99,6 +94,23 @@ def run_it(session: Session) -> Iterator[Look]:
                 mode = stat.S_IMODE((session.home.parent / "waypost-backup" / name).stat().st_mode)
                 if mode & 0o077:
                     raise BlockFailed(f"{block.place}: other users can read waypost-backup/{name} (mode {mode:o})")
+
+    yield look
+
+
+@contextmanager
+def inject_faults(session: Session) -> Iterator[Look]:
+    """For a page about a server for tests. Check its magic recipients and the first rule of its settings file."""
+
+    def look(block: Block) -> None:
+        if block.language != "toml":
+            return
+        session.do('waypost serve --config waypost.toml\neval "$(waypost env)"')
+        for name in ("support", "busy"):
+            session.create(f"{name}@example.com")
+        for faulty in ("tempfail+support", "bounce+support", "busy", "busy"):
+            session.send(f"{faulty}@example.com", "Subject: Hello\r\n\r\nHi!\r\n", sender=SENDER, is_refused=True)
+        session.send("busy@example.com", "Subject: Hello\r\n\r\nHi!\r\n", sender=SENDER)
 
     yield look
 
@@ -230,7 +242,7 @@ def read_mail_in_the_shell(session: Session) -> Iterator[Look]:
 
 PAGES: dict[str, Callable[[Session], AbstractContextManager[Look]]] = {
     "docs/how-to/access-keys.md": access_keys,
-    "docs/how-to/inject-faults.md": a_server_for_tests,
+    "docs/how-to/inject-faults.md": inject_faults,
     "docs/how-to/mail-from-the-internet.md": mail_from_the_internet,
     "docs/how-to/postgresql.md": in_postgresql,
     "docs/how-to/read-mail-in-the-shell.md": read_mail_in_the_shell,

@@ -1,0 +1,57 @@
+"""Blocks that are no code but what a reader sees or writes elsewhere: header fields, and settings of other programs."""
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.docs_blocks.blocks import Block
+from tests.docs_blocks.session import BlockFailed
+from waypost.domain.mailauth import verdicts
+from waypost.domain.mailauth.verdicts import Dkim, Dmarc, Outcome, Spf, Verdicts
+
+HOST = "mx.here.example"
+
+
+def field_with_results(block: Block) -> None:
+    """Compare with the field that Waypost writes if everything passes."""
+    found = Verdicts(
+        Spf(Outcome.PASS, "example.com", "mailfrom"),
+        (Dkim(Outcome.PASS, "example.com", "2026", "@example.com"),),
+        Dmarc(Outcome.PASS, "example.com", "reject"),
+    )
+    _compare(block, verdicts.authentication_results(found, HOST))
+
+
+def field_without_results(block: Block) -> None:
+    """Compare with the field that Waypost writes if it could check nothing."""
+    _compare(block, verdicts.no_results(HOST, "the DNS does not answer"))
+
+
+def settings_of_postfix(block: Block) -> None:
+    """Let Postfix read its settings. It warns of parameters that it does not have. Without Postfix, check nothing."""
+    postconf = shutil.which("postconf", path="/usr/sbin:/usr/bin")
+    if postconf is None:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "main.cf").write_text(block.text, encoding="utf-8")
+        (Path(folder) / "master.cf").write_text("", encoding="utf-8")
+        read = subprocess.run([postconf, "-c", folder, "-n"], capture_output=True, text=True, check=False)
+    names = set(re.findall(r"^(\w+) =", block.text, re.MULTILINE))
+    if read.returncode or read.stderr or not names <= set(re.findall(r"^(\w+) =", read.stdout, re.MULTILINE)):
+        raise BlockFailed(f"{block.place}: Postfix reads {read.stdout!r} and reports {read.stderr!r}")
+
+
+def _compare(block: Block, lines: list[str] | tuple[str, ...]) -> None:
+    if block.text.splitlines() != list(lines):
+        raise BlockFailed(f"{block.place}: Waypost writes another field:\n" + "\n".join(lines))
+
+
+CHECKS: dict[tuple[str, str], Callable[[Block], None]] = {
+    ("docs/how-to/mail-from-the-internet.md", "virtual_mailbox_domains = example.com"): settings_of_postfix,
+    ("docs/how-to/sender-authentication.md", "Authentication-Results: mx.here.example;"): field_with_results,
+    ("docs/how-to/sender-authentication.md", "Authentication-Results: mx.here.example; none"): field_without_results,
+}
+"""The check of each block of text, by its page and first line."""
