@@ -24,6 +24,7 @@ import boto3
 import botocore.config
 import pytest
 
+from tests.docs_blocks import ci_files
 from tests.docs_blocks.blocks import Block
 from waypost.config import file as settings_file
 from waypost.config import sources
@@ -115,6 +116,7 @@ class Session:
         self._files = ExitStack()
 
     def __enter__(self) -> Self:
+        (self.home / ".tmp").mkdir()
         (self.home / ".venv").symlink_to(self._virtual_environment)
         said, self._to_shell = os.pipe()
         self._from_shell, says = os.pipe()
@@ -306,6 +308,11 @@ class Session:
             found = {name: there[name] for name in shown if name in there}
             compare_members(shown, found, f"{block.place}: {block.file}")
 
+    def _run_yaml(self, block: Block) -> None:
+        """Run the jobs of a file for a CI service, each of its shells with `set -e`."""
+        for script in ci_files.scripts_of(self._as_here(block.text)):
+            self._in_shell(f"(\nset -e\n{script}\n)", block.place)
+
     def _run_ini(self, block: Block) -> None:
         self._written(block)
 
@@ -427,6 +434,7 @@ def _environment(home: Path, commands: Path) -> dict[str, str]:
     return {
         "PATH": f"{commands}:{os.environ['PATH']}",
         "HOME": str(home),
+        "TMPDIR": str(home / ".tmp"),
         "LANG": "C.UTF-8",
         "NO_COLOR": "1",
         "WAYPOST_SERVE_HTTP": "127.0.0.1:0",

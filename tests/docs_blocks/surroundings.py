@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -113,6 +114,45 @@ def inject_faults(session: Session) -> Iterator[Look]:
         session.send("busy@example.com", "Subject: Hello\r\n\r\nHi!\r\n", sender=SENDER)
 
     yield look
+
+
+TEST_OF_CI = """
+import os
+import smtplib
+
+import boto3
+
+
+def test_mail_is_accepted():
+    instance = os.environ["WAYPOST_INSTANCE_ID"]
+    boto3.client("connect").create_email_address(InstanceId=instance, EmailAddress="help@example.com")
+    host, _, port = os.environ["WAYPOST_SMTP"].rpartition(":")
+    with smtplib.SMTP(host, int(port)) as client:
+        client.sendmail("ann@example.org", ["help@example.com"], b"Subject: Hello\\r\\n\\r\\nHi!\\r\\n")
+"""
+
+
+@contextmanager
+def run_in_ci(session: Session) -> Iterator[Look]:
+    """For a page about jobs that install the dependencies of a project and run its test. Each job has a new machine."""
+    (session.home / "requirements.txt").write_text("waypost\nboto3\npytest\n")
+    (session.home / "test_of_ci.py").write_text(TEST_OF_CI)
+
+    def look(block: Block) -> None:
+        if block.language == "yaml":
+            run = json.loads((session.home / "waypost-data" / "run.json").read_text(encoding="utf-8"))
+            session.do(f"kill {run['pid']}; while kill -0 {run['pid']} 2> /dev/null; do sleep 0.05; done")
+            shutil.rmtree(session.home / "waypost-data")
+
+    yield look
+
+
+@contextmanager
+def to_aws(session: Session) -> Iterator[Look]:
+    """For a page about code whose configuration names the instance."""
+    session.do('waypost serve\neval "$(waypost env)"\nexport CONNECT_INSTANCE_ID=$WAYPOST_INSTANCE_ID')
+    session.create("support@example.com")
+    yield nothing
 
 
 @contextmanager
@@ -248,9 +288,11 @@ PAGES: dict[str, Callable[[Session], AbstractContextManager[Look]]] = {
     "docs/how-to/read-mail-in-the-shell.md": read_mail_in_the_shell,
     "docs/how-to/retention.md": a_server,
     "docs/how-to/routes.md": routes,
+    "docs/how-to/run-in-ci.md": run_in_ci,
     "docs/how-to/run-it.md": run_it,
     "docs/how-to/search.md": search,
     "docs/how-to/see-mail-in-a-browser.md": see_mail_in_a_browser,
+    "docs/how-to/to-aws.md": to_aws,
     "docs/how-to/webhooks.md": webhooks,
     "docs/how-to/where-is-my-mail.md": where_is_my_mail,
 }

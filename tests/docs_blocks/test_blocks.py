@@ -6,13 +6,13 @@ from collections import Counter
 import pytest
 
 from tests.docs_blocks.blocks import PAGES, ROOT, blocks_of
-from tests.docs_blocks.session import BlockFailed, Session
+from tests.docs_blocks.session import NODE_MODULES, BlockFailed, Session
 from tests.docs_blocks.shown_text import CHECKS
 from tests.docs_blocks.surroundings import surroundings
 
 pytestmark = pytest.mark.slow
 
-LANGUAGES = {"bash", "console", "python", "javascript", "toml", "json", "ini"}
+LANGUAGES = {"bash", "console", "python", "javascript", "toml", "json", "yaml", "ini"}
 """The languages of blocks that can be run. Shell commands are `bash`, or `console` if the block shows their output."""
 
 NEEDED = {"curl": "curl ", "node": "```javascript\n"}
@@ -56,6 +56,8 @@ def test_the_blocks_of_a_page_have_the_results_that_it_shows(page, tmp_path):
     text = (ROOT / page).read_text(encoding="utf-8")
     if missing := [program for program, mark in NEEDED.items() if mark in text and not shutil.which(program)]:
         pytest.skip(f"not installed: {', '.join(missing)}")
+    if NEEDED["node"] in text and not NODE_MODULES.exists():
+        pytest.skip("npm has not fetched the packages that JavaScript blocks import")
     failed = ""
     try:
         with Session(tmp_path) as session, surroundings(page, session) as afterwards:
