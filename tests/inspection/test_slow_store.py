@@ -12,6 +12,7 @@ from tests.kit.values import NOW, TENANT, NoSeal, a_delivery, a_message
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.limit_state import OwnState
+from waypost.app.mail import copies
 from waypost.app.mail.faults import FaultRules
 from waypost.app.mail.wanted import NotesWanted
 from waypost.app.rate_limits import FailedSignatures
@@ -30,7 +31,7 @@ KEY = AccessKey(
     document=policies.ALLOW_ALL,
     created_at=NOW,
 )
-LARGE = b"Subject: large\r\n\r\n" + b"x" * (5 * asgi.PART // 2)
+LARGE = b"Subject: large\r\n\r\n" + b"x" * (5 * copies.PART // 2)
 
 
 class Client:

@@ -6,7 +6,7 @@ account. For each request, the table `operations` names the action that the key'
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ from waypost.app import inspection_schema as schema
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.directory import instances
-from waypost.app.mail import explain, mailbox, searching, trace
+from waypost.app.mail import copies, explain, mailbox, searching, trace
 from waypost.app.mail.faults import FaultRules
 from waypost.app.mail.wanted import NotesWanted
 from waypost.app.rate_limits import FailedSignatures
@@ -46,6 +46,7 @@ from waypost.inspection.routing import RoutePages
 from waypost.mime.reader import Reader
 from waypost.net.feeds import Feeds
 from waypost.observe import events
+from waypost.observe.incidents import Incidents
 
 T = TypeVar("T")
 
@@ -53,9 +54,6 @@ PREFIX = "/_waypost"
 
 READY_SECONDS = 2.0
 """The maximum time, in seconds, that the store may take to answer a readiness check."""
-
-PART = 256 * 1024
-"""How many bytes of a message are read at a time."""
 
 
 def application(
@@ -90,7 +88,7 @@ def application(
     `faults` are the fault rules, and `read_fault` returns the rule that a request describes.
     """
     keeper = Guard(store, failures=failures, clock=clock, emit=emit, own_names=own_names)
-    pages = _Pages(store, deployment, mail_clock, refusal_retention, notes, report=keeper.report, is_full=is_full)
+    pages = _Pages(store, deployment, mail_clock, refusal_retention, notes, incidents=keeper.incidents, is_full=is_full)
     found: Sequence[object] = (
         pages,
         QueuePages(store, deployment, mail_clock, wake, advance),
@@ -146,7 +144,7 @@ class _Pages:
         refusal_retention: timedelta,
         notes: NotesWanted,
         *,
-        report: Callable[[Exception], object],
+        incidents: Incidents,
         is_full: Callable[[], bool],
     ) -> None:
         self._store = store
@@ -154,7 +152,7 @@ class _Pages:
         self._clock = clock
         self._refusal_retention = refusal_retention
         self._notes = notes
-        self._report = report
+        self._incidents = incidents
         self._is_full = is_full
 
     async def health(self, _: Request) -> Response:
@@ -230,19 +228,21 @@ class _Pages:
 
         def beginning(tx: ports.ReadTx) -> tuple[trace.Copy, bytes]:
             copy = trace.copy(tx, account, message_id, address)
-            return copy, tx.octets(message_id, start=0, limit=PART)
+            return copy, tx.octets(message_id, start=0, limit=copies.PART)
 
         # One transaction reads both, so a message that fits into one part is read completely or not at all.
         copy, first = await self._long_read(account, beginning, "the message", guard.AGAIN)
         if copy.size and not first:
             raise errors.NotFound(f"Message {message_id} was delivered over its routes, and no copy of it was kept.")
-        if len(first) < min(PART, copy.size):
+        if len(first) < min(copies.PART, copy.size):
             raise errors.NotFound(f"Message {message_id} is being deleted.")
         headers = {
             "content-disposition": "attachment",
             "content-length": str(len(copy.trace_header) + copy.size),
         }
-        return StreamingResponse(self._parts(account, copy, first), media_type="message/rfc822", headers=headers)
+        parts = copies.parts(self._store, account, copy, first)
+        sent = self._incidents.while_sending(parts, where="inspection", unless=copies.Gone)
+        return StreamingResponse(sent, media_type="message/rfc822", headers=headers)
 
     async def search(self, request: Request, account: str) -> Response:
         """Respond with the mail, or the refusals, that match a query."""
@@ -301,28 +301,5 @@ class _Pages:
             found = explain.without_room(found)
         return JSONResponse(answers.explanation(found))
 
-    async def _parts(self, account: str, copy: trace.Copy, first: bytes) -> AsyncIterator[bytes]:
-        """Yield a copy of a message part by part.
-
-        Even for a slow client, the server keeps only one part in memory, and does not keep a transaction open. If a
-        part cannot be read, or has been deleted, the server closes the connection before it has sent Content-Length
-        bytes. The client can then detect that the message is incomplete.
-        """
-        yield copy.trace_header + first
-        for start in range(PART, copy.size, PART):
-            octets = partial(_octets, message_id=copy.message_id, start=start)
-            try:
-                part = await self._store.long_read(octets, what="the bytes of the message", account=account)
-            except Exception as error:  # noqa: BLE001 - as in the guard, except that the response has already begun
-                self._report(error)
-                raise events.AlreadyReported from None
-            if len(part) < min(PART, copy.size - start):
-                raise events.AlreadyReported
-            yield part
-
     async def _long_read(self, account: str, use_case: Callable[[ports.ReadTx], T], what: str, instead: str) -> T:
         return await guard.long_read(self._store, use_case, account=account, what=what, instead=instead)
-
-
-def _octets(tx: ports.ReadTx, *, message_id: str, start: int) -> bytes:
-    return tx.octets(message_id, start=start, limit=PART)

@@ -56,7 +56,7 @@ class Guard:
         self._store = store
         self._failures = failures
         self._clock = clock
-        self._incidents = Incidents(emit, of_store=STORE_FAILURES)
+        self.incidents = Incidents(emit, of_store=STORE_FAILURES)
 
     def page(self, page: Page, action: str) -> OpenPage:
         """Wrap a page so that it requires an access key whose policy allows `action`. A stream of events ends when the
@@ -96,7 +96,7 @@ class Guard:
 
     def report(self, error: Exception) -> Incident:
         """Log an internal error, and return the incident, whose id goes into the response."""
-        return self._incidents.report(error, where="inspection")
+        return self.incidents.report(error, where="inspection")
 
     async def _account(self, request: Request, action: str) -> str:
         """Return the account of the request's access key. Raises `HTTPException` if the key is not valid, or if its

@@ -6,6 +6,7 @@ callers have the same form everywhere.
 """
 
 import uuid
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from waypost.observe import events
@@ -50,3 +51,21 @@ class Incidents:
         kind = events.StoreFailed if is_of_store else events.Failed
         self._emit(kind(where=where, id=incident.id, cause=error))
         return incident
+
+    async def while_sending(
+        self, parts: AsyncIterator[bytes], *, where: str, unless: type[Exception]
+    ) -> AsyncIterator[bytes]:
+        """Yield the parts of a response that has already begun. If a part cannot be read, report the error, unless it
+        is of the type `unless`, and raise `events.AlreadyReported`.
+
+        The server then closes the connection before it has sent Content-Length bytes, so that the client can detect
+        that the response is incomplete.
+        """
+        try:
+            async for part in parts:
+                yield part
+        except unless:
+            raise events.AlreadyReported from None
+        except Exception as error:  # noqa: BLE001 - whatever the error is, the response cannot be completed
+            self.report(error, where=where)
+            raise events.AlreadyReported from None

@@ -41,7 +41,7 @@ NOTES_AGAIN = 10.0
 SHARE = 4
 """If there is much to note or to index, this work takes one in so many parts of the time."""
 
-SHARE_WITHOUT_SEARCHES = 20
+SHARE_WITHOUT_SEARCHES = 50
 """The same for indexing while no client searches mail. To index a message costs more than to accept it."""
 
 NOTES_LATER = 0.5

@@ -1,10 +1,19 @@
 """Read the copy of a message that was delivered to an account."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 from waypost.app import ports
 from waypost.app.mail import trace
 from waypost.domain import errors
+
+PART = 256 * 1024
+"""The number of bytes of a message that are read at once, to send it to a client."""
+
+
+class Gone(Exception):
+    """The rest of a message was deleted while it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +52,22 @@ def contents(tx: ports.ReadTx, account: str, message_id: str, *, address_key: st
     if len(octets) < min(limit, message.size):
         raise errors.NotFound(f"Message {message_id} is being deleted.")
     return Contents(trace.Copy(message_id, wanted[0].trace_header, message.size), octets)
+
+
+async def parts(store: ports.Store, account: str, copy: trace.Copy, first: bytes) -> AsyncIterator[bytes]:
+    """Yield a copy of a message part by part. `first` are the first bytes that the client sent.
+
+    Even for a slow client, the server keeps only one part in memory, and does not keep a transaction open. Raises
+    `Gone`, and the exceptions of the store.
+    """
+    yield copy.trace_header + first
+    for start in range(len(first), copy.size, PART):
+        octets = partial(_octets, message_id=copy.message_id, start=start)
+        part = await store.long_read(octets, what="the bytes of the message", account=account)
+        if len(part) < min(PART, copy.size - start):
+            raise Gone
+        yield part
+
+
+def _octets(tx: ports.ReadTx, *, message_id: str, start: int) -> bytes:
+    return tx.octets(message_id, start=start, limit=PART)

@@ -14,9 +14,10 @@ from urllib.parse import quote, urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from waypost.app.mail import copies
+from waypost.app.ports.failures import STORE_FAILURES
 from waypost.console.guard import Guard
 from waypost.console.parts import PREFIX, Parts
 from waypost.console.views.mail.message import is_raster
@@ -24,6 +25,7 @@ from waypost.console.views.mail.selection import id_in
 from waypost.console.visits import Visit
 from waypost.mime.message import CannotRead, PartContent
 from waypost.mime.reader import SIZE_LIMIT
+from waypost.observe.incidents import Incidents
 
 PICTURES_SHOWN_FOR = timedelta(minutes=10)
 """How long the URLs of the pictures in a frame are valid."""
@@ -43,9 +45,13 @@ img, table {{ max-width: 100%; }} img {{ height: auto; }} body {{ margin: 12px; 
 
 async def raw(visit: Visit) -> Response:
     """Send the whole message as a file."""
-    found = await _contents(visit, limit=None)
-    name = f"{found.copy.message_id}.eml"
-    return _file(found.raw, "message/rfc822", name)
+    found = await _contents(visit, limit=copies.PART)
+    incidents = Incidents(visit.parts.emit, of_store=STORE_FAILURES)
+    parts = copies.parts(visit.parts.store, visit.account, found.copy, found.octets)
+    sent = incidents.while_sending(parts, where="console", unless=copies.Gone)
+    headers = _headers_of_file("message/rfc822", f"{found.copy.message_id}.eml")
+    size = len(found.copy.trace_header) + found.copy.size
+    return StreamingResponse(sent, headers={**headers, "content-length": str(size)})
 
 
 async def part(visit: Visit) -> Response:
@@ -110,15 +116,10 @@ def _key(parts: Parts, account: str, message_id: str, number: int, until: str) -
     return hmac.digest(parts.form_key, signed.encode("utf-8", "replace"), sha256).hex()
 
 
-async def _contents(visit: Visit, limit: int | None = SIZE_LIMIT) -> copies.Contents:
+async def _contents(visit: Visit, limit: int = SIZE_LIMIT) -> copies.Contents:
     message_id = id_in(visit.request.path_params)
-    use_case = partial(
-        copies.contents, account=visit.account, message_id=message_id, limit=_ANY_SIZE if limit is None else limit
-    )
+    use_case = partial(copies.contents, account=visit.account, message_id=message_id, limit=limit)
     return await visit.long_read(use_case, what="the message")
-
-
-_ANY_SIZE = 2**40
 
 
 async def _part(parts: Parts, found: copies.Contents, number: int) -> PartContent:
@@ -137,10 +138,14 @@ def _number(request: Request) -> int:
 
 
 def _file(octets: bytes, kind: str, name: str) -> Response:
-    """Return a response that a browser saves as a file (RFC 6266)."""
+    return Response(octets, headers=_headers_of_file(kind, name))
+
+
+def _headers_of_file(kind: str, name: str) -> Mapping[str, str]:
+    """Return the header fields of a response that a browser saves as a file (RFC 6266)."""
     plain = "".join(one if one.isascii() and one.isprintable() and one not in '"\\%' else "_" for one in name)
     disposition = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
-    return Response(octets, headers=_contained() | {"content-disposition": disposition, "content-type": kind})
+    return _contained() | {"content-disposition": disposition, "content-type": kind}
 
 
 def _contained() -> dict[str, str]:
