@@ -247,7 +247,7 @@ def test_each_setting_is_an_option_of_serve(monkeypatch):
     """The option has the name and the environment variable that the table of settings has."""
     command = dict(parameters.every(program.app))["serve"]
     options = {option.name: (option.opts, option.envvar) for option in command.params}
-    del options["ready_json"]  # it is about the output, and is no setting
+    del options["ready_json"], options["attached"]  # they are about one process, and are no settings
     assert options == {name: ([row.option], row.variable) for name, row in ROWS.items()}
 
 

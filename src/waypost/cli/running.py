@@ -32,10 +32,11 @@ def _run(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["serve"]:
         from waypost.cli.commands import serving
 
-        options = serving.options_in([one for one in arguments if one != serving.READY_JSON])
+        options = serving.options_in([one for one in arguments if one not in serving.FLAGS])
         if options is not None:
-            ready_json = serving.READY_JSON in arguments
-            serving.run(options, serving.settings_file(options), ready_json=ready_json)
+            file = serving.settings_file(options)
+            ready_json, attached = (flag in arguments for flag in serving.FLAGS)
+            serving.run(options, file, ready_json=ready_json, attached=attached)
             return
     from waypost.cli.program import app
 

@@ -15,6 +15,7 @@ from waypost.cli import ready
 from waypost.cli.parameters import Option
 from waypost.cli.ready import Started
 from waypost.config.settings import ROWS, Clock, Settings
+from waypost.config.types import BadSetting
 from waypost.host.data_directory import DataDirectory
 
 if TYPE_CHECKING:
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 READY_JSON = "--ready-json"
 """The option with which the server prints a line of JSON instead of the banner."""
+
+ATTACHED = "--attached"
+"""The option with which the server belongs to the program that started it."""
+
+FLAGS = (READY_JSON, ATTACHED)
+"""The options without a value. They are about this one process, so they are no settings."""
 
 
 def read_file(ctx: click.Context, _: click.Parameter, config: str) -> str:
@@ -73,6 +80,14 @@ def serve(
         bool,
         Option(READY_JSON, help="When the server is ready, print one line of JSON for programs, and no banner."),
     ] = False,
+    attached: Annotated[
+        bool,
+        Option(
+            ATTACHED,
+            help="Stop also when standard input ends, or when the program that started the server does. The data are "
+            "in a temporary directory, which the server removes when it stops.",
+        ),
+    ] = False,
     **given: str,
 ) -> None:
     """Run the server until Ctrl-C or SIGTERM stops it, or until its terminal is closed."""
@@ -81,7 +96,7 @@ def serve(
         for name, text in given.items()
         if (source := ctx.get_parameter_source(name)) and source.name == "COMMANDLINE"
     }
-    run(options, ctx.obj, ready_json=ready_json)
+    run(options, ctx.obj, ready_json=ready_json, attached=attached)
 
 
 def options_in(arguments: Sequence[str]) -> dict[str, str] | None:
@@ -114,11 +129,25 @@ def settings_file(options: Mapping[str, str]) -> "SettingsFile":
     return file.read(Path(path)) if path else file.SettingsFile()
 
 
-def run(options: Mapping[str, str], file: "SettingsFile", *, ready_json: bool = False) -> None:
+def run(options: Mapping[str, str], file: "SettingsFile", *, ready_json: bool = False, attached: bool = False) -> None:
     """Run the server with these options and this settings file, until a signal stops it. Raises `BadSetting`.
 
-    When the server is ready, print the banner or, if `ready_json` is true, a line of JSON.
+    When the server is ready, print the banner or, if `ready_json` is true, a line of JSON. If `attached` is true, the
+    server belongs to the program that started it: the server stops when that program ends, and has its data in a
+    temporary directory.
     """
+    if attached:
+        import tempfile
+
+        from waypost.host.parent_process import ParentProcess
+
+        _refuse_directory(options, file)
+        parent = ParentProcess()
+        with tempfile.TemporaryDirectory(prefix="waypost-") as directory:
+            parent.end_with(directory)
+            run({**options, "data": f"{directory}/data"}, file, ready_json=ready_json)
+        return
+
     from waypost.config import sources
 
     settings = sources.read(options, os.environ, file)
@@ -144,6 +173,13 @@ def run(options: Mapping[str, str], file: "SettingsFile", *, ready_json: bool = 
         click.echo(f"waypost: {error}", err=True)
         raise click.exceptions.Exit(1) from error
     _drop_unread_output()
+
+
+def _refuse_directory(options: Mapping[str, str], file: "SettingsFile") -> None:
+    """Raise `BadSetting` if a data directory is given for a server that uses a temporary one."""
+    row = ROWS["data"]
+    if row.name in options or os.environ.get(row.variable) or row.name in file.values:
+        raise BadSetting(f"{row.option} cannot be set with {ATTACHED}, which keeps the data in a temporary directory")
 
 
 def _run_one_process(settings: Settings, tell: Callable[[Started], None]) -> None:
