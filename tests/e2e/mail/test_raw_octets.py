@@ -9,7 +9,7 @@ import pytest
 from tests.kit.peers.http_clients import CLIENTS
 from tests.kit.servers.running import System
 from waypost import testing
-from waypost.inspection.asgi import PART
+from waypost.app.mail.copies import PART
 
 FORGED = b'{"forged": "by the sender"}'
 LIKE_HTTP = [
