@@ -31,6 +31,8 @@ RELEASE := .venv/release
 SERVER := .venv/server
 SITE_TOOLS := .venv/installed-docs
 MERMAID := .venv/mermaid
+# `QUICKLY=yes` leaves out the longest of the slow tests and the browser tests.
+NOT_LONG := $(if $(QUICKLY), and not long)
 JUDGES := $(SUITE) $(SIMULATOR) $(SENDERS)
 
 help: ## Show this
@@ -55,11 +57,11 @@ test: $(DEV) $(JUDGES) ## Run the tests
 	@echo "Running the tests; this takes some minutes on a slow machine"
 	@$(BIN)/python -m pytest $(AT_ONCE) --ignore tests/browser -m 'not slow'
 
-slow: $(DEV) $(JUDGES) $(RELEASE) $(SITE_TOOLS) ## Run the slow tests: other mail programs, other users, faults, time limits, asyncio, and the code blocks of the pages
-	@$(BIN)/python -m pytest $(AT_ONCE) --ignore tests/browser -m slow
+slow: $(DEV) $(JUDGES) $(if $(QUICKLY),,$(RELEASE) $(SITE_TOOLS)) ## Run the slow tests: other mail programs, other users, faults, time limits, asyncio, and the code blocks of the pages
+	@$(BIN)/python -m pytest $(AT_ONCE) --ignore tests/browser -m 'slow$(NOT_LONG)'
 
-browser: $(DEV) $(AXE) $(SITE_TOOLS) $(MERMAID) ## Test the console in Chromium (some minutes; Debian's package `chromium`; `ALL=yes`: all hostile mail)
-	@WAYPOST_ALL_MAIL=$(ALL) $(BIN)/python -m pytest --numprocesses 2 --dist loadscope -m browser -rs tests/browser
+browser: $(DEV) $(AXE) $(if $(QUICKLY),,$(SITE_TOOLS) $(MERMAID)) ## Test the console in Chromium (some minutes; Debian's package `chromium`; `ALL=yes`: all hostile mail)
+	@WAYPOST_ALL_MAIL=$(ALL) $(BIN)/python -m pytest --numprocesses 2 --dist loadscope -m 'browser$(NOT_LONG)' -rs tests/browser
 
 screenshots: $(DEV) ## Take the screenshots of the console in docs/images/console (a minute)
 	@WAYPOST_SCREENSHOTS=$(CURDIR)/docs/images/console $(BIN)/python -m pytest -m browser -k picture -rs tests/browser

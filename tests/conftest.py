@@ -44,6 +44,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if hasattr(item, "callspec") and item.callspec.params.get("loop") in ("asyncio", asyncio.new_event_loop):
             item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.hookimpl(wrapper=True)

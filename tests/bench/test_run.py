@@ -11,6 +11,7 @@ import pytest
 RUN = Path(__file__).parents[2] / "bench" / "run.py"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_short_run_measures_a_server_and_names_cases_that_it_does_not_have(tmp_path):
     figures = tmp_path / "figures.json"

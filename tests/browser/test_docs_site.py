@@ -13,6 +13,8 @@ from playwright.sync_api import expect
 import waypost
 from scripts.docs_site import build
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):

@@ -12,7 +12,7 @@ def test_the_table_of_pages_is_complete():
     assert shown == {*(page.view for page in PAGES.values()), *NO_PAGES}
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 @pytest.mark.parametrize("page", PAGES)
 def test_no_page_has_a_fault_of_accessibility(new_window, story, page, theme):
     window = new_window(story.server, theme=theme)

@@ -104,6 +104,7 @@ def test_the_command_line_passes_any_text(place, environment, text):
     assert texts_in(place) == (text, text, {"Team": text})
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_each_operation_of_the_pages_has_its_command(place, environment):
     own = place.create("desk")

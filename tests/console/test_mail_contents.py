@@ -171,6 +171,7 @@ def test_a_part_that_does_not_exist_is_not_found(console, delivered):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", MESSAGES)
 def test_every_view_of_a_hostile_message_is_harmless(console, name):
     code, reply = console.system.send(MESSAGES[name](), console.system.new_address())

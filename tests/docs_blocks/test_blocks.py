@@ -51,7 +51,13 @@ def is_run(block) -> bool:
     return (block.page, block.first_line) not in NOT_RUN
 
 
-@pytest.mark.parametrize("page", PAGES)
+SHORT = {"README.md", "docs/tutorial.md", "docs/how-to/test-with-waypost.md", "docs/how-to/inject-faults.md"}
+"""The pages that `.ci/run` runs too. The others take minutes."""
+
+
+@pytest.mark.parametrize(
+    "page", [page if page in SHORT else pytest.param(page, marks=pytest.mark.long) for page in PAGES]
+)
 def test_the_blocks_of_a_page_have_the_results_that_it_shows(page, tmp_path):
     text = (ROOT / page).read_text(encoding="utf-8")
     if missing := [program for program, mark in NEEDED.items() if mark in text and not shutil.which(program)]:

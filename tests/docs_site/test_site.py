@@ -9,7 +9,7 @@ import pytest
 
 from scripts.docs_site import build, markdown
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 LOADS = {"link", "script", "img", "source", "iframe", "audio", "video", "object", "embed"}
 """The elements whose address the browser loads by itself. It loads the target of `<a>` only on a click."""

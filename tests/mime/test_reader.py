@@ -281,6 +281,7 @@ def test_too_little_memory_is_reported():
     with_reader(use)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_all_hostile_messages_are_read_with_little_memory():
     async def use(reader):

@@ -14,6 +14,7 @@ WORKFLOW = (ROOT / ".github" / "workflows" / "check.yml").read_text(encoding="ut
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_hadolint_and_zizmor_find_no_fault():
     for command in (("hadolint", "Containerfile"), ("zizmor", "--offline", "--no-progress", "--pedantic", ".github")):
         done = subprocess.run(

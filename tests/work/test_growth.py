@@ -9,7 +9,7 @@ from tests.work.measure import least
 from tests.work.parsers import ROWS
 from tests.work.rows import BOUNDS, Parser, Where
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 LIMIT = 3.0
 """The maximum ratio between the times for an input and for half of it. Linear time is 2, and quadratic time is 4."""

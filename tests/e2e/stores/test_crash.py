@@ -40,6 +40,7 @@ def test_kills_under_load_neither_lose_nor_duplicate_messages(new_server):
     survive(new_server, KILLS)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_kills_while_deliveries_are_stored_in_parts_leave_each_message_whole(new_server):
     """A message to fifteen aliases has thirty deliveries, which are stored in two more transactions."""

@@ -17,7 +17,7 @@ from tests.kit.servers.running import System, waypost, waypost_process
 from waypost import testing
 from waypost.testing import ServerDied
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run programs as other users, and give them files")
 

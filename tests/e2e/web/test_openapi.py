@@ -17,6 +17,7 @@ def test_the_description_needs_no_credentials(system):
     assert answer.json()["openapi"] == "3.1.0"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_real_server_fulfils_the_description(system, tmp_path):
     key = system.server.profile.key

@@ -212,6 +212,7 @@ def test_a_bad_route_is_refused_with_the_mistake(waypost, body, message):
         waypost.connection.post("routes", body)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_many_resets_leak_no_descriptors_memory_or_files():
     with Waypost() as waypost:
