@@ -8,6 +8,8 @@ import contextlib
 import re
 import sqlite3
 import threading
+import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 
@@ -291,3 +293,33 @@ def test_no_query_reads_all_deliveries_of_an_account(tx, name):
     query = sql.load("sqlite")[name]
     steps = tx.connection.execute(f"EXPLAIN QUERY PLAN {query.sql}", [None] * len(query.parameters)).fetchall()
     assert not [detail for *_, detail in steps if re.search(_ALL, detail)]
+
+
+def test_the_writer_is_woken_however_late_a_write_joins_those_that_wait(path):
+    async def scenario(store):
+        is_running, may_end = threading.Event(), threading.Event()
+
+        def first(_):
+            is_running.set()
+            may_end.wait(PATIENCE)
+
+        class Jobs(deque):
+            """While the event loop adds the third write, the writer takes the second, and waits for more."""
+
+            def append(self, job):
+                if self:
+                    may_end.set()
+                    while self or not store._wakes.empty():
+                        time.sleep(0.001)
+                super().append(job)
+
+        writes = [asyncio.ensure_future(store.write(first))]
+        await asyncio.to_thread(is_running.wait, PATIENCE)
+        store._jobs = Jobs()
+        writes += [asyncio.ensure_future(store.write(lambda _: 2))]
+        await asyncio.sleep(0)  # the write is added
+        await asyncio.sleep(0)  # the writer is woken
+        writes += [asyncio.ensure_future(store.write(lambda _: 3))]
+        return await asyncio.wait_for(asyncio.gather(*writes), PATIENCE)
+
+    assert with_store(path, scenario) == [None, 2, 3]

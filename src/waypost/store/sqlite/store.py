@@ -137,10 +137,12 @@ class SqliteStore:
         self._refuse_when_closed()
         draft = self._drafting.draft(use_case) if may_share else None
         future: asyncio.Future[T] = self._loop.create_future()
-        if not self._jobs:  # otherwise the writer will be woken anyway
+        self._jobs.append(Job(use_case, future, draft))
+        # If other jobs wait, the writer will be woken, or looks for jobs again. The order matters: the writer may take
+        # all other jobs at any moment, and must not fall asleep between this comparison and an `append` after it.
+        if len(self._jobs) == 1:
             # The event loop first runs the tasks that are ready now, so that their writes are in the same batch.
             self._loop.call_soon(self._wakes.put, True)
-        self._jobs.append(Job(use_case, future, draft))
         return await future
 
     def directory_version(self) -> int | None:
