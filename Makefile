@@ -33,6 +33,7 @@ SITE_TOOLS := .venv/installed-docs
 MERMAID := .venv/mermaid
 # `QUICKLY=yes` leaves out the longest of the slow tests and the browser tests.
 NOT_LONG := $(if $(QUICKLY), and not long)
+JAVASCRIPT := .venv/javascript
 JUDGES := $(SUITE) $(SIMULATOR) $(SENDERS)
 
 help: ## Show this
@@ -57,7 +58,7 @@ test: $(DEV) $(JUDGES) ## Run the tests
 	@echo "Running the tests; this takes some minutes on a slow machine"
 	@$(BIN)/python -m pytest $(AT_ONCE) --ignore tests/browser -m 'not slow'
 
-slow: $(DEV) $(JUDGES) $(if $(QUICKLY),,$(RELEASE) $(SITE_TOOLS)) ## Run the slow tests: other mail programs, other users, faults, time limits, asyncio, and the code blocks of the pages
+slow: $(DEV) $(JUDGES) $(if $(QUICKLY),,$(RELEASE) $(SITE_TOOLS) $(JAVASCRIPT)) ## Run the slow tests: other mail programs, other users, faults, time limits, asyncio, and the code blocks of the pages
 	@$(BIN)/python -m pytest $(AT_ONCE) --ignore tests/browser -m 'slow$(NOT_LONG)'
 
 browser: $(DEV) $(AXE) $(if $(QUICKLY),,$(SITE_TOOLS) $(MERMAID)) ## Test the console in Chromium (some minutes; Debian's package `chromium`; `ALL=yes`: all hostile mail)
@@ -93,6 +94,12 @@ $(SENDERS): $(wildcard tests/kit/mail_programs/package*.json) | $(DEV)
 	@rm -rf $@ && mkdir -p $@ && cp tests/kit/mail_programs/package*.json $@
 	@if command -v npm > /dev/null; then echo "Fetching nodemailer"; \
 		$(NPM) $@ || echo "npm could not fetch it: its test is skipped"; fi
+
+# The tests of clients/js need the AWS SDK, a mail client and Jest.
+$(JAVASCRIPT): $(wildcard clients/js/tests/package*.json) | $(DEV)
+	@rm -rf $@ && mkdir -p $@ && cp clients/js/tests/package*.json $@
+	@if command -v npm > /dev/null; then echo "Fetching the AWS SDK for JavaScript, nodemailer and Jest"; \
+		$(NPM) $@ || echo "npm could not fetch them: the tests of clients/js are skipped"; fi
 
 # `make coverage` checks that the tests run every branch of these modules, which contain the rules and protocols.
 PURE := $(addprefix waypost.,domain smtp.protocol delivery.smtp_client.protocol api.wire api.access store.sqlite.search store.postgres.search) \

@@ -26,6 +26,7 @@ import pytest
 
 from tests.docs_blocks import ci_files
 from tests.docs_blocks.blocks import Block
+from tests.kit import javascript
 from waypost.config import file as settings_file
 from waypost.config import sources
 from waypost.config.file import SettingsFile
@@ -270,12 +271,14 @@ class Session:
         return failed
 
     def _run_javascript(self, block: Block) -> None:
-        """Run a module, or a file of tests, with Node."""
+        """Run a module or a file of tests with Node, or a file of tests with Jest."""
         if NODE_MODULES.exists() and not (self.home / "node_modules").exists():
             (self.home / "node_modules").symlink_to(NODE_MODULES)
         name = block.file or "example.mjs"
         (self.home / name).write_text(self._as_here(block.text), encoding="utf-8")
-        self._in_shell(f"node {'--test ' if 'node:test' in block.text else ''}{name}", block.place)
+        jest = f"{javascript.FETCHED}/jest/bin/jest.js --rootDir . --testTimeout {SECONDS}000 "
+        runner = "--test " if "node:test" in block.text else jest if "beforeAll(" in block.text else ""
+        self._in_shell(f"node {runner}{name}", block.place)
 
     def _run_toml(self, block: Block) -> None:
         """Write a settings file, which later blocks may use, and check that the server would accept it."""

@@ -11,8 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+import pytest
+
 from tests.docs_blocks.blocks import Block
 from tests.docs_blocks.session import SECRET, BlockFailed, Session, compare_members
+from tests.kit import javascript as javascript_project
 from tests.kit.peers.mail_sink import Sink
 from tests.kit.stores import postgresql
 from waypost.host import certificates
@@ -45,6 +48,15 @@ def access_keys(session: Session) -> Iterator[Look]:
     """For a page that needs a running server, whose directory is /srv/waypost on the page."""
     session.do("waypost serve")
     session.replaced["/srv/waypost"] = str(session.home)
+    yield nothing
+
+
+@contextmanager
+def javascript(session: Session) -> Iterator[Look]:
+    """For a page with tests in JavaScript, whose reader has installed the packages that they need."""
+    if javascript_project.MISSING:
+        pytest.skip(javascript_project.MISSING)
+    javascript_project.install(session.home)
     yield nothing
 
 
@@ -283,6 +295,7 @@ def read_mail_in_the_shell(session: Session) -> Iterator[Look]:
 PAGES: dict[str, Callable[[Session], AbstractContextManager[Look]]] = {
     "docs/how-to/access-keys.md": access_keys,
     "docs/how-to/inject-faults.md": inject_faults,
+    "docs/how-to/javascript.md": javascript,
     "docs/how-to/mail-from-the-internet.md": mail_from_the_internet,
     "docs/how-to/postgresql.md": in_postgresql,
     "docs/how-to/read-mail-in-the-shell.md": read_mail_in_the_shell,
