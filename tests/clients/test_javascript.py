@@ -14,7 +14,11 @@ from tests.kit import javascript
 from tests.kit.javascript import FETCHED, PACKAGE, ROOT, environment, run
 from tests.kit.patience import PATIENCE, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.skipif(bool(javascript.MISSING), reason=javascript.MISSING)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.long,
+    pytest.mark.skipif(bool(javascript.MISSING), reason=javascript.MISSING),
+]
 
 
 @pytest.fixture(scope="module")
