@@ -67,7 +67,7 @@ NO_PAGES = {
     "/",
     "/mail/{id}/html",
     "/mail/{id}/raw",
-    "/mail/{id}/parts/{number:int}",
+    "/mail/{id}/parts/{number}",
     *(f"{ADDRESS}/{form}" for form in ("edit", "tag", "untag", "associate", "disassociate", "explain")),
 }
 """The views that answer with a file, or that lead to another page."""

@@ -28,6 +28,7 @@ def test_the_sign_in_has_no_fault_of_accessibility(new_window, story, theme):
     assert window.faults() == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", PAGES)
 def test_each_page_fits_into_a_narrow_window(new_window, story, page):
     window = new_window(story.server, size=NARROW)
@@ -44,6 +45,7 @@ TOO_WIDE = """
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", PAGES)
 def test_the_tab_key_reaches_everything_and_the_focus_is_visible(new_window, story, page):
     window = new_window(story.server)
@@ -105,6 +107,7 @@ def test_each_page_can_be_read_without_scripts(new_window, story, page):
     assert plain.page.get_by_role("main").inner_text().strip()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", sorted(PAGES.keys() - {"source"}))  # its size is the size of the message
 def test_each_page_is_small(new_window, story, page):
     window = new_window(story.server)

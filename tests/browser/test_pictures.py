@@ -35,6 +35,8 @@ LATER = timedelta(seconds=20)
 before its end, and a slow machine is some seconds late. So no relative time is close to the next minute.
 """
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", PICTURES)
