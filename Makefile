@@ -198,7 +198,7 @@ LOCK_WAYPOST := $(LOCK) pyproject.toml requirements/build.in
 lock: $(DEV) ## Compile the lock files again (`make lock UPGRADE=--upgrade` upgrades the dependencies)
 	@$(LOCK) $(UPGRADE) requirements/installer.in --output-file requirements/installer.txt
 	@$(LOCK_WAYPOST) $(UPGRADE) --extra demo --output-file requirements/run.txt
-	@$(LOCK_WAYPOST) $(UPGRADE) --extra demo --extra postgres --extra dev --constraint requirements/run.txt \
+	@$(LOCK_WAYPOST) $(UPGRADE) $(addprefix --extra ,demo postgres testcontainers dev) --constraint requirements/run.txt \
 		--output-file requirements/dev.txt
 	@$(LOCK) $(UPGRADE) requirements/sdists.in --constraint requirements/run.txt --output-file requirements/sdists.txt
 	@$(LOCK) $(UPGRADE) pyproject.toml --extra postgres --constraint requirements/run.txt --output-file requirements/server.txt

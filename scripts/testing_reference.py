@@ -10,7 +10,7 @@ from waypost import testing
 from waypost.testing import pytest_plugin
 
 GROUPS = {
-    "The server": ("Waypost",),
+    "The server": ("Waypost", "WaypostContainer"),
     "Mail": ("Mail", "Attachment", "Trace", "TraceEvent", "Sent", "DeadLetter"),
     "What a test makes": ("EmailAddress", "AliasLink", "AddedRoute", "AddedFault", "MailClock"),
     "For unittest, and as a mock": ("WaypostMixin", "mock_connect_email", "ConnectEmailMock"),

@@ -25,11 +25,12 @@ def _lines_of(name):
     return [line for line in lines if not line.startswith("#")]
 
 
+DEV = ("demo", "postgres", "testcontainers", "dev")
 WANTED = {
     "run": [*PROJECT["dependencies"], *EXTRAS["demo"], *_lines_of("build.in")],
     "server": [*PROJECT["dependencies"], *EXTRAS["postgres"]],
     "release": [*PROJECT["dependencies"], *EXTRAS["release"]],
-    "dev": [*PROJECT["dependencies"], *EXTRAS["demo"], *EXTRAS["postgres"], *EXTRAS["dev"]],
+    "dev": [*PROJECT["dependencies"], *(one for name in DEV for one in EXTRAS[name])],
     "docs": _lines_of("docs.in"),
 }
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]

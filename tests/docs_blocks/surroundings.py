@@ -16,6 +16,7 @@ import pytest
 from tests.docs_blocks.blocks import Block
 from tests.docs_blocks.session import SECRET, BlockFailed, Session, compare_members
 from tests.kit import javascript as javascript_project
+from tests.kit.peers.container_engine import ContainerEngine
 from tests.kit.peers.mail_sink import Sink
 from tests.kit.stores import postgresql
 from waypost.host import certificates
@@ -219,6 +220,14 @@ def webhooks(session: Session) -> Iterator[Look]:
 
 
 @contextmanager
+def testcontainers(session: Session) -> Iterator[Look]:
+    """For a page whose reader has a container engine, and has built the image. The engine is a small one for tests."""
+    with ContainerEngine(session.home / "engine") as engine:
+        session.do("export " + " ".join(f"{name}={value}" for name, value in engine.variables.items()))
+        yield nothing
+
+
+@contextmanager
 def where_is_my_mail(session: Session) -> Iterator[Look]:
     """For a page about lost mail: a delivery was deferred twice and then failed, and other mail was refused or kept."""
     answers = iter([b"451 4.3.0 the disk is full"] * 2 + [b"550 5.1.1 no such mailbox"])
@@ -306,6 +315,7 @@ PAGES: dict[str, Callable[[Session], AbstractContextManager[Look]]] = {
     "docs/how-to/search.md": search,
     "docs/how-to/see-mail-in-a-browser.md": see_mail_in_a_browser,
     "docs/how-to/to-aws.md": to_aws,
+    "docs/how-to/testcontainers.md": testcontainers,
     "docs/how-to/webhooks.md": webhooks,
     "docs/how-to/where-is-my-mail.md": where_is_my_mail,
 }

@@ -5,8 +5,8 @@
         waypost.send(to=support, subject="Hello")
         assert waypost.wait_for(to=support).subject == "Hello"
 
-The pytest plugin has a fixture `waypost`; `WaypostMixin` is for `unittest`, and `mock_connect_email` for tests of code
-that uses boto3. Each name is loaded when it is first used.
+The pytest plugin has a fixture `waypost`; `WaypostMixin` is for `unittest`, `mock_connect_email` for tests of code that
+uses boto3, and `WaypostContainer` for Testcontainers. Each name is loaded when it is first used.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from waypost.client.connect import CallFailed
     from waypost.client.http import NoServer, ServerRefused
     from waypost.testing.cases import WaypostMixin
+    from waypost.testing.containers import WaypostContainer
     from waypost.testing.kit import Waypost
     from waypost.testing.mail import Attachment, Mail, Trace, TraceEvent
     from waypost.testing.mocking import ConnectEmailMock, mock_connect_email
@@ -43,6 +44,7 @@ __all__ = [
     "Trace",
     "TraceEvent",
     "Waypost",
+    "WaypostContainer",
     "WaypostMixin",
     "mock_connect_email",
     "server",
@@ -52,6 +54,7 @@ _MODULES = {
     "client.connect": ("CallFailed",),
     "client.http": ("NoServer", "ServerRefused"),
     "testing.cases": ("WaypostMixin",),
+    "testing.containers": ("WaypostContainer",),
     "testing.kit": ("Waypost",),
     "testing.mail": ("Attachment", "Mail", "Trace", "TraceEvent"),
     "testing.mocking": ("ConnectEmailMock", "mock_connect_email"),

@@ -77,16 +77,18 @@ class Waypost:
         except BaseException:
             self._remove_directory()
             raise
+        self._use(server, when_unreachable=f" Its log is {server.log}.")
+        return self
+
+    def _use(self, server: Server, *, when_unreachable: str) -> None:
+        """Use a server that was started. `when_unreachable` ends the error message if it does not answer."""
         self._server = server
         key, http = server.profile.key, server.run.http
-        self.connection = Connection(
-            http, key_id=key.id, secret=key.secret, when_unreachable=f" Its log is {server.log}."
-        )
+        self.connection = Connection(http, key_id=key.id, secret=key.secret, when_unreachable=when_unreachable)
         """A client for the inspection API."""
         self._connect = Connect(http, key_id=key.id, secret=key.secret, region=server.profile.region)
         self.instance_id: str = self.connection.get("instance", region=server.profile.region)["id"]
         """The id of the instance in which the kit makes email addresses."""
-        return self
 
     def stop(self) -> None:
         """Stop the server, and remove its data. Do nothing if the server was not started."""

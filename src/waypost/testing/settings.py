@@ -23,8 +23,12 @@ def given(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def options(settings: Mapping[str, Any]) -> list[str]:
     """Return the command-line options for all settings that have an option."""
-    named = {f"--{name.replace('_', '-')}": value for name, value in settings.items() if name not in TABLES}
-    return [word for name, value in named.items() for word in (name, _word(value))]
+    return [word for name, value in words(settings).items() for word in (f"--{name.replace('_', '-')}", value)]
+
+
+def words(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values of all settings that have an option, as a user would write them, by the names of settings."""
+    return {name: _word(value) for name, value in settings.items() if name not in TABLES}
 
 
 def file_text(settings: Mapping[str, Any]) -> str:
