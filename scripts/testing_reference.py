@@ -1,9 +1,11 @@
 """Generates the reference page of `waypost.testing` from its signatures and docstrings."""
 
+import ast
 import dataclasses
 import inspect
-import re
+import textwrap
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from waypost import testing
@@ -75,10 +77,29 @@ def _members(thing: type) -> Iterator[str]:
 
 
 def _attributes(thing: type) -> dict[str, str]:
-    """Return the docstrings below the attributes of a class, by their names."""
-    source = inspect.getsource(thing)
-    pattern = r'^( +)(?:self\.)?([a-z]\w*)(?:: [^\n]+?)?(?: = [^"]+?)?\n\1"""(.+?)"""'
-    return {name: text for _, name, text in re.findall(pattern, source, re.MULTILINE | re.DOTALL)}
+    """Return the docstrings below the attributes of a class, by their names, in the order of the source."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
+    blocks = [node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+    pairs = [pair for block in blocks for pair in pairwise(block)]
+    return {name: text for assigned, below in pairs if (name := _assigned(assigned)) and (text := _string(below))}
+
+
+def _assigned(statement: ast.stmt) -> str:
+    """Return the public name that `name = …`, `name: …` or `self.name = …` assigns, or an empty string."""
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=name) | ast.Attribute(attr=name)]):
+            return name if not name.startswith("_") else ""
+        case ast.AnnAssign(target=ast.Name(id=name) | ast.Attribute(attr=name)):
+            return name if not name.startswith("_") else ""
+    return ""
+
+
+def _string(statement: ast.stmt) -> str:
+    """Return the text of a statement that is only a string, or an empty string."""
+    match statement:
+        case ast.Expr(value=ast.Constant(value=str(text))):
+            return text
+    return ""
 
 
 def _signature(thing: Any) -> str:

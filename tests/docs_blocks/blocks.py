@@ -10,6 +10,7 @@ PAGES = [
     "README.md",
     "docs/tutorial.md",
     *(f"docs/how-to/{page.name}" for page in sorted(ROOT.glob("docs/how-to/*.md"))),
+    "examples/tickets/README.md",
 ]
 """The pages whose blocks are run. The blocks of a page are run in one environment, in their order."""
 

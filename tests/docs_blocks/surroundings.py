@@ -3,6 +3,7 @@
 import http.server
 import json
 import shutil
+import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import Self
 
 import pytest
 
-from tests.docs_blocks.blocks import Block
+from tests.docs_blocks.blocks import ROOT, Block
 from tests.docs_blocks.session import SECRET, BlockFailed, Session, compare_members
 from tests.kit import javascript as javascript_project
 from tests.kit.peers.container_engine import ContainerEngine
@@ -301,6 +302,19 @@ def read_mail_in_the_shell(session: Session) -> Iterator[Look]:
             sender.join()
 
 
+@contextmanager
+def tickets(session: Session) -> Iterator[Look]:
+    """For the page of an example, whose reader is in its folder. The second terminal runs in the background."""
+    shutil.copytree(ROOT / "examples" / "tickets", session.home, dirs_exist_ok=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    ready = f"until curl --silent --output ~/tickets.json http://127.0.0.1:{port}/tickets; do sleep 0.1; done"
+    serve = "python -m tickets serve --port 8080 --secret-file webhook.secret"
+    session.replaced |= {serve: f"{serve.replace('8080', port)} &\n{ready}", "127.0.0.1:8080": f"127.0.0.1:{port}"}
+    yield nothing
+    session.do(f"until curl --silent http://127.0.0.1:{port}/tickets | grep 'My lamp is dark'; do sleep 0.1; done")
+
+
 PAGES: dict[str, Callable[[Session], AbstractContextManager[Look]]] = {
     "docs/how-to/access-keys.md": access_keys,
     "docs/how-to/inject-faults.md": inject_faults,
@@ -318,6 +332,7 @@ PAGES: dict[str, Callable[[Session], AbstractContextManager[Look]]] = {
     "docs/how-to/testcontainers.md": testcontainers,
     "docs/how-to/webhooks.md": webhooks,
     "docs/how-to/where-is-my-mail.md": where_is_my_mail,
+    "examples/tickets/README.md": tickets,
 }
 
 

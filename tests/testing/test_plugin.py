@@ -2,7 +2,10 @@
 
 import pytest
 
-from waypost.testing import pytest_plugin
+from waypost.testing import cases, environment, pytest_plugin, reporting, shared
+
+_LOADED = (cases, environment, reporting, shared)
+"""pytester forgets the modules that a run in this process loads. The plugin would then load some of them twice."""
 
 pytest_plugins = ["pytester"]
 

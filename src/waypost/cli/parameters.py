@@ -63,13 +63,12 @@ class Command(click.Command):
             callback = click.pass_context(callback)
         super().__init__(name, callback=callback, **{**settings, "params": [_parameter(one) for one in parameters]})
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the help of the arguments, and then that of the options."""
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the help of the arguments."""
         rows = [(str(one.metavar), str(one.help)) for one in self.params if isinstance(one, _ShownArgument)]
         if rows:
             with formatter.section("Arguments"):
                 formatter.write_dl(rows)
-        super().format_options(ctx, formatter)
 
 
 class Group(click.Group):

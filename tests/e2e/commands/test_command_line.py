@@ -177,3 +177,8 @@ def test_a_failure_of_the_server_and_a_refusal_have_different_exit_codes(late, t
 def test_the_help_of_inbox_shows_its_argument_in_one_pair_of_brackets():
     help_text = CliRunner().invoke(program.app, ["inbox", "--help"], env={"COLUMNS": "100"}).output
     assert "waypost inbox [OPTIONS] [ADDRESS]" in help_text
+
+
+def test_the_help_of_a_command_explains_its_arguments_once():
+    help_text = CliRunner().invoke(program.app, ["routes", "add", "--help"], env={"COLUMNS": "100"}).output
+    assert help_text.count("The destination: ") == 1

@@ -1,0 +1,64 @@
+"""The tests of the example in `examples/tickets` pass, and leave nothing behind, however they end."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.kit.patience import PATIENCE, wait_until
+
+pytestmark = pytest.mark.slow
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "tickets"
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """An environment whose directory for temporary files is empty at the start."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV"))} | {
+        "TMPDIR": str(tmp_path)
+    }
+
+
+def left(directory):
+    """Return the directories of servers, and the processes that use them."""
+    servers = list(directory.glob("waypost-*"))
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if os.fsencode(directory) in process.read_bytes():
+                servers.append(process.parent)
+        except OSError:
+            continue  # the process has ended
+    return servers
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["one server", "a server for each worker"])
+def test_its_tests_pass(environment, tmp_path, options, record_property):
+    found = subprocess.run(
+        [*PYTEST, *options], cwd=EXAMPLE, env=environment, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    summary = found.stdout.splitlines()[-1]
+    assert int(re.search(r"(\d+) passed", summary)[1]) >= 30
+    record_property("to_be_told", f"examples/tickets {' '.join(options)}: {summary}")
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["one server", "a server for each worker"])
+def test_a_killed_run_leaves_no_process_and_no_directory(environment, tmp_path, options):
+    run = subprocess.Popen(
+        [*PYTEST, *options], cwd=EXAMPLE, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_until(lambda: list(tmp_path.glob("waypost-*/data/run.json")) or run.poll() is not None)
+    run.kill()
+    assert run.wait(PATIENCE) != 0, "the run was over before it was killed"
+    wait_until(lambda: not left(tmp_path), why=lambda: f"left: {left(tmp_path)}")
+
+
+def test_three_lines_at_most_are_about_waypost():
+    conftest = (EXAMPLE / "tests" / "conftest.py").read_text(encoding="utf-8")
+    assert len(re.findall(r"waypost\.", conftest)) <= 3
