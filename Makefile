@@ -58,7 +58,7 @@ test: $(DEV) $(JUDGES) ## Run the tests
 	@echo "Running the tests; this takes some minutes on a slow machine"
 	@$(BIN)/python -m pytest $(AT_ONCE) --ignore tests/browser -m 'not slow'
 
-slow: $(DEV) $(JUDGES) $(if $(QUICKLY),,$(RELEASE) $(SITE_TOOLS) $(JAVASCRIPT)) ## Run the slow tests: other mail programs, other users, faults, time limits, asyncio, and the code blocks of the pages
+slow: $(DEV) $(JUDGES) $(JAVASCRIPT) $(if $(QUICKLY),,$(RELEASE) $(SITE_TOOLS)) ## Run the slow tests: other mail programs, other users, faults, time limits, asyncio, and the code blocks of the pages
 	@$(BIN)/python -m pytest $(AT_ONCE) --ignore tests/browser -m 'slow$(NOT_LONG)'
 
 browser: $(DEV) $(AXE) $(if $(QUICKLY),,$(SITE_TOOLS) $(MERMAID)) ## Test the console in Chromium (some minutes; Debian's package `chromium`; `ALL=yes`: all hostile mail)

@@ -16,7 +16,6 @@ from tests.kit.patience import PATIENCE, wait_until
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.long,
     pytest.mark.skipif(bool(javascript.MISSING), reason=javascript.MISSING),
 ]
 
@@ -47,10 +46,12 @@ def test_the_package_passes_its_tests(project):
     assert "# fail 0" in shown
 
 
+@pytest.mark.long
 def test_the_example_for_node_test_passes(project):
     assert "# pass 2" in run(project, "node", "--test", "--test-reporter", "tap", "examples/node-test/support.test.mjs")
 
 
+@pytest.mark.long
 def test_the_example_for_jest_passes_and_jest_ends(project):
     assert "1 passed, 1 total" in javascript.jest(project, "examples/jest")
 
@@ -61,10 +62,12 @@ def test_the_page_shows_the_examples():
         assert f"```javascript\n{example.read_text(encoding='utf-8')}```" in page, example
 
 
+@pytest.mark.long
 def test_typescript_accepts_the_types(project):
     run(project, "node", FETCHED / "typescript/bin/tsc", "--project", "tests/tsconfig.json")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, "ends", "throws"], ids=str)
 def test_a_server_and_its_files_are_gone_when_the_tests_have_ended(project, tmp_path, how):
     command = ["node", "tests/keeps-running.mjs", how if isinstance(how, str) else ""]
