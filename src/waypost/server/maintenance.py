@@ -44,7 +44,7 @@ SHARE = 4
 SHARE_WITHOUT_SEARCHES = 50
 """The same for indexing while no client searches mail. To index a message costs more than to accept it."""
 
-NOTES_LATER = 0.5
+NOTES_LATER = 1.0
 """Seconds to the next round of notes if there is much to note, and no client follows all changes or searches mail. The
 lists of the console are then read again instead."""
 

@@ -36,14 +36,17 @@ WAITING = 60
 KEPT = 200
 """The number of rows that a list compares with the changes."""
 
-MANY = 40
+MANY = 20
 """If more rows are new at once, a person could not read them. Then only the newest `FEW` are sent, and the person is
 asked to load the page again."""
 
 FEW = 10
 
-SHARE = 10
-"""If lists are read again because very much changes, this takes one in so many parts of the time."""
+SHARE = 20
+"""If very much changes and lists are read again, reading and sending them takes one in so many parts of the time."""
+
+STEPS = 3
+"""The number of steps of the event loop in which all browsers get the events of a list."""
 
 OVERLAP = timedelta(seconds=10)
 """How far back a new stream begins: a message can be committed after messages whose transfer began later."""
@@ -233,6 +236,8 @@ class _List:
             loop = asyncio.get_running_loop()
             began = loop.time()
             await self._read()
+            for _ in range(STEPS):
+                await asyncio.sleep(0)
             await asyncio.sleep((SHARE - 1) * (loop.time() - began))
 
     def _change(self, listed: Sequence[changes.Listed]) -> None:

@@ -2,7 +2,8 @@
 -- PostgreSQL with a GIN index on a tsvector.
 
 -- part: that_matches
--- The conditions of a page of results for the words `w`.
+-- The conditions of a page of results for the words `w`. With `OFFSET 0`, PostgreSQL looks up the deliveries of each match.
+-- It would otherwise read all deliveries of the account first, because it cannot know how many matches are enough.
 {sqlite: w.mail_words MATCH :match}{postgres: w.words @@ :match::tsquery}
 AND {sqlite: w.rowid}{postgres: w.number} < :before AND {sqlite: w.rowid}{postgres: w.number} >= :oldest
 AND (:reason{postgres: ::text} IS NULL AND :status{postgres: ::text} IS NULL OR EXISTS (
@@ -11,6 +12,7 @@ AND (:reason{postgres: ::text} IS NULL AND :status{postgres: ::text} IS NULL OR 
     WHERE e.number = {sqlite: w.rowid}{postgres: w.number} AND e.account = :account
         AND (:reason{postgres: ::text} IS NULL OR k.reason = :reason)
         AND (:status{postgres: ::text} IS NULL OR k.status = :status)
+    {postgres: OFFSET 0}
 ))
 
 -- part: rows_of_results
