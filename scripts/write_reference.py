@@ -443,7 +443,7 @@ def commands_page() -> str:
 
 def commands() -> list[tuple[str, Any]]:
     """Return all commands with their full names, such as `routes add`."""
-    return list(parameters.every(program.app))
+    return list(parameters.all_commands(program.app))
 
 
 def _usage(command: Any) -> str:

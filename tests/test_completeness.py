@@ -245,7 +245,7 @@ def test_each_key_of_the_delivery_table_changes_the_service(name, home, by_defau
 
 def test_each_setting_is_an_option_of_serve(monkeypatch):
     """The option has the name and the environment variable that the table of settings has."""
-    command = dict(parameters.every(program.app))["serve"]
+    command = dict(parameters.all_commands(program.app))["serve"]
     options = {option.name: (option.opts, option.envvar) for option in command.params}
     del options["ready_json"], options["attached"]  # they are about one process, and are no settings
     assert options == {name: ([row.option], row.variable) for name, row in ROWS.items()}
@@ -328,7 +328,7 @@ def test_each_kind_of_route_has_a_transport(by_default):
 def test_each_kind_of_route_is_documented():
     """The settings, the help of `waypost routes add`, and the page on routes all describe each kind of target."""
     page = (ROOT / "docs" / "how-to" / "routes.md").read_text(encoding="utf-8")
-    add = dict(parameters.every(program.app))["routes add"]
+    add = dict(parameters.all_commands(program.app))["routes add"]
     (to,) = (parameter for parameter in add.params if parameter.name == "to")
     known = {"inbox", "mx", "maildir", *routes._SCHEMES}
     for scheme in known - {"http"}:

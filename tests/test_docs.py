@@ -189,7 +189,7 @@ def test_no_lock_file_names_a_package_index():
 
 
 def test_each_command_that_a_page_names_exists_with_its_options():
-    commands = dict(parameters.every(program.app))
+    commands = dict(parameters.all_commands(program.app))
     groups = {name.rpartition(" ")[0] for name in commands}
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
         for span in re.findall(r"`waypost ([a-z][^`]*)`", re.sub("```.*?```", "", page.read_text(), flags=re.DOTALL)):

@@ -80,7 +80,7 @@ class Group(click.Group):
         super().__init__(name, **settings, no_args_is_help=True)
 
 
-class Later(click.Command):
+class LazyCommand(click.Command):
     """A command, or a group of commands, whose module is imported only when the command runs."""
 
     def __init__(self, name: str, place: str, summary: str) -> None:
@@ -101,13 +101,13 @@ class Later(click.Command):
         return self.load().make_context(*arguments, **settings)
 
 
-def every(group: click.Group, name: str = "") -> Iterator[tuple[str, click.Command]]:
+def all_commands(group: click.Group, name: str = "") -> Iterator[tuple[str, click.Command]]:
     """Yield the full name of each command below a group, such as `routes add`, and the command."""
     for own, found in group.commands.items():
         path = f"{name} {own}".strip()
-        command = found.load() if isinstance(found, Later) else found
+        command = found.load() if isinstance(found, LazyCommand) else found
         if isinstance(command, click.Group):
-            yield from every(command, path)
+            yield from all_commands(command, path)
         else:
             yield path, command
 

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 import waypost
-from waypost.cli.parameters import Group, Later
+from waypost.cli.parameters import Group, LazyCommand
 
 SUMMARIES = {
     "serve": ("serving:serve", "Run the server until Ctrl-C or SIGTERM stops it, or until its terminal is closed."),
@@ -60,7 +60,7 @@ app = Group(
     name="waypost",
     help="A mail server with email addresses, aliases and forwarding behind the Amazon Connect API.",
     epilog="Complete commands with Tab: waypost completion -h",
-    commands={name: Later(name, place, summary) for name, (place, summary) in SUMMARIES.items()},
+    commands={name: LazyCommand(name, place, summary) for name, (place, summary) in SUMMARIES.items()},
     params=[
         click.Option(
             ["--version", "-V"],
