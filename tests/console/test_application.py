@@ -15,6 +15,7 @@ from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.directory import access_keys, sessions
 from waypost.app.limit_state import OwnState
+from waypost.app.mail.faults import FaultRules
 from waypost.app.mail.wanted import NotesWanted
 from waypost.app.rate_limits import FailedSignatures
 from waypost.console import asgi, cookies
@@ -66,6 +67,7 @@ class Client:
                 form_key=b"k" * 32,
                 notes=NotesWanted(OwnState(), lambda: self.now),
                 reader=None,
+                faults=FaultRules(),
                 refusal_retention=timedelta(days=7),
             )
         )

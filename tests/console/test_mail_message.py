@@ -7,7 +7,11 @@ from datetime import timedelta
 import pytest
 
 from tests.console.test_mail import HOSTILE, ids, mail
+from tests.kit.routed import failing, routed
+from tests.kit.values import NOW
 from waypost.console.views.mail import timeline
+from waypost.domain.mail.routes import Fault
+from waypost.domain.mail.trace_events import AcceptedEvent, TraceEvent
 
 ALTERNATIVE = b"""From: =?utf-8?q?Ann_M=C3=BCller?= <ann@shop.example>
 To: support@example.com
@@ -156,6 +160,22 @@ def test_the_trace_is_a_list_of_points_in_order(console):
     text = html.unescape(re.sub(r"<[^>]+>", "", timeline))
     assert primary in text
     assert f"{alias} is an alias of {primary}" in text
+
+
+def test_the_trace_shows_an_injected_fault(console):
+    with routed(console, "smtp://127.0.0.1:1", fault=Fault.TEMPFAIL) as address:
+        message_id = console.system.deliver(mail(), address)
+        failing(console, address)
+        page = console.browser.get(f"/mail/{message_id}")
+    assert "Injected fault: tempfail" in page.text
+
+
+def test_a_point_of_an_acceptance_has_the_rules_that_injected_faults():
+    accepted = AcceptedEvent(
+        sender="", peer="192.0.2.1", helo="client.example", protocol="ESMTP", size=1, faults="fault-1"
+    )
+    (point,) = timeline.points([TraceEvent(NOW, accepted)], [])
+    assert point.fault == "fault-1"
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,11 @@ class RefusalDetail(TypedDict, total=False):
     path: Annotated[str, "for a mail loop: the servers that the message has passed through"]
     unchecked: Annotated[str, "why the sender could not be checked"]
     verdicts: Annotated[str, "the SPF, DKIM and DMARC results that caused the refusal"]
-    fault: Annotated[str, "for an injected fault: the id of the fault rule, `tempfail+` or `bounce+`"]
+    fault: Annotated[
+        str,
+        "for an injected fault: the id of the fault rule, `tempfail+` or `bounce+`; for mail that the server refuses "
+        "for another reason: the ids of the rules that delayed it or cut it off, separated by commas",
+    ]
 
 
 class Refusal(_OfRefusal, RefusalDetail):

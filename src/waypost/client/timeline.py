@@ -110,6 +110,7 @@ def _details(detail: TraceDetail) -> Iterator[str]:
             yield detail.tls and f"TLS: {detail.tls}"
             yield detail.unchecked and f"sender not checked: {detail.unchecked}"
             yield detail.routes and f"routes as of {detail.routes}"
+            yield detail.faults and f"INJECTED FAULT: {detail.faults}"
             if forged := detail.forged_authentication_results:
                 yield f"{forged} forged Authentication-Results fields"
         case QueuedEvent():

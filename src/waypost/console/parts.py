@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
+from waypost.app.mail.faults import FaultRules
 from waypost.app.mail.wanted import NotesWanted
 from waypost.app.rate_limits import FailedSignatures
 from waypost.console.calls import Perform
@@ -81,6 +82,8 @@ class Parts:
     """Lets the jobs run that note and index mail, because people see their results."""
     reader: Reader
     """Reads messages in a process of its own."""
+    faults: FaultRules
+    """The rules by which a server for tests injects faults into incoming mail."""
     refusal_retention: timedelta
     """How long the server keeps the records of refused mail."""
     settings: Sequence[Setting] = ()

@@ -88,7 +88,16 @@ def application(
     `faults` are the fault rules, and `read_fault` returns the rule that a request describes.
     """
     keeper = Guard(store, failures=failures, clock=clock, emit=emit, own_names=own_names)
-    pages = _Pages(store, deployment, mail_clock, refusal_retention, notes, incidents=keeper.incidents, is_full=is_full)
+    pages = _Pages(
+        store,
+        deployment,
+        mail_clock,
+        refusal_retention,
+        notes,
+        incidents=keeper.incidents,
+        is_full=is_full,
+        faults=faults,
+    )
     found: Sequence[object] = (
         pages,
         QueuePages(store, deployment, mail_clock, wake, advance),
@@ -146,6 +155,7 @@ class _Pages:
         *,
         incidents: Incidents,
         is_full: Callable[[], bool],
+        faults: FaultRules,
     ) -> None:
         self._store = store
         self._deployment = deployment
@@ -154,6 +164,7 @@ class _Pages:
         self._notes = notes
         self._incidents = incidents
         self._is_full = is_full
+        self._faults = faults
 
     async def health(self, _: Request) -> Response:
         """Respond with 200 as long as the server process is running, even if the store is unavailable."""
@@ -294,7 +305,12 @@ class _Pages:
             header=await requests.header_in_body(request) if request.method == "POST" else None,
         )
         use_case = partial(
-            explain.explain, deployment=self._deployment, account=account, asked=question, now=self._clock()
+            explain.explain,
+            deployment=self._deployment,
+            account=account,
+            asked=question,
+            now=self._clock(),
+            faults=self._faults,
         )
         found = await self._long_read(account, use_case, "the explanation", guard.AGAIN)
         if self._is_full():

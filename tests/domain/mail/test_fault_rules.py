@@ -7,7 +7,16 @@ import pytest
 
 from waypost.domain import errors
 from waypost.domain.directory import addresses
-from waypost.domain.mail.fault_rules import Action, FaultRule, Magic, Situation, Stage, checked, first, read_magic
+from waypost.domain.mail.fault_rules import (
+    Action,
+    FaultRule,
+    Magic,
+    Situation,
+    Stage,
+    checked,
+    first_that_applies,
+    read_magic,
+)
 
 ANN = "ann@shop.example"
 RECIPIENTS = tuple(map(addresses.parse, ("support@example.com", "Desk@example.org")))
@@ -18,7 +27,7 @@ def rule(**fields):
 
 
 def applies(found, *, stage=Stage.RCPT, sender=ANN, recipients=RECIPIENTS, size=0, draw=0.0, peer="192.0.2.7"):
-    return first([found], Situation(stage, peer, sender, recipients, size), draw=lambda: draw) == 0
+    return first_that_applies([found], Situation(stage, peer, sender, recipients, size), draw=lambda: draw) == 0
 
 
 @pytest.mark.parametrize(
@@ -75,9 +84,9 @@ def test_a_rule_applies_with_its_probability(draw, expected):
 def test_the_first_rule_that_applies_decides():
     rules = [rule(sender="bob@shop.example"), rule(probability=0.5), rule()]
     situation = Situation(Stage.RCPT, "192.0.2.7", ANN, RECIPIENTS)
-    assert first(rules, situation, draw=lambda: 0.4) == 1
-    assert first(rules, situation, draw=lambda: 0.6) == 2
-    assert first(rules[:1], situation, draw=lambda: 0.0) is None
+    assert first_that_applies(rules, situation, draw=lambda: 0.4) == 1
+    assert first_that_applies(rules, situation, draw=lambda: 0.6) == 2
+    assert first_that_applies(rules[:1], situation, draw=lambda: 0.0) is None
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A server for tests refuses, defers, delays or cuts off incoming mail by rule, and the log and the trace say so."""
 
+import contextlib
 import json
 import smtplib
 import time
@@ -156,10 +157,88 @@ def test_a_magic_recipient_fails_on_behalf_of_the_address_it_stands_for(late, ma
     assert unknown == b"550 5.1.1 No such address here"
 
 
+DEPENDS = "This depends on the sender, the client, the size or chance."
+
+
+def explained(late, address, **query):
+    found = late.json("explain", address=address, **query)
+    return found["accepted"], found["because"], found["deliveries"]
+
+
+@pytest.mark.parametrize(("magic", "does"), [("tempfail", "defers"), ("bounce", "refuses")])
+def test_explain_says_what_the_server_does_with_a_magic_recipient(late, magic, does):
+    address = late.new_address()
+    recipient = f"{magic}+{address}"
+    because = (
+        f"The server is for tests, and {does} mail for recipients that begin with {magic}+. {recipient} stands for "
+    )
+    assert explained(late, recipient) == (False, [f"{because}{address}."], [])
+    accepted, because, _ = explained(late, f"{magic}+nobody@example.com")
+    assert (accepted, because) == (
+        False,
+        [f"{magic}+nobody@example.com is not an email address of account 000000000000."],
+    )
+
+
+def test_explain_names_a_rule_that_would_refuse_the_mail_as_long_as_it_would(late, rules):
+    address = late.new_address()
+    rule = rules(stage="rcpt", action="defer", recipient=address, times=1)
+    because = f'Fault rule {rule} applies at the stage "rcpt" with the action "defer".'
+    assert explained(late, address) == (False, [because], [])
+    assert replies(late, address)[-1].startswith(b"451 4.7.1")
+    accepted, because, _ = explained(late, address)
+    assert (accepted, rule in str(because)) == (True, False)
+
+
+def test_explain_names_the_rules_that_may_apply(late, rules):
+    address = late.new_address()
+    rules(stage="rcpt", action="refuse", recipient="other@example.com")
+    delay = rules(stage="rcpt", action="delay", delay="1s")
+    refusal = rules(stage="message", action="refuse", sender="*@shop.example", larger_than=1000)
+    accepted, because, deliveries = explained(late, address, **{"from": "ann@shop.example"})
+    assert (accepted, len(deliveries)) == (True, 1)
+    assert because[:2] == [
+        f'Fault rule {delay} applies at the stage "rcpt" with the action "delay".',
+        f'Fault rule {refusal} may apply at the stage "message" with the action "refuse". {DEPENDS}',
+    ]
+    assert refusal not in str(explained(late, address, **{"from": "ann@other.example"}))
+
+
+def test_a_rule_is_named_once_in_the_trace_of_a_message_with_several_recipients(late, rules, commands):
+    addresses = [late.new_address() for _ in range(2)]
+    rule = rules(stage="rcpt", action="delay", delay="1s")
+    message_id = late.deliver(HELLO, *addresses)
+    assert late.json(f"messages/{message_id}")["trace"][0]["faults"] == rule
+    assert f"      INJECTED FAULT: {rule}" in commands("trace", message_id).splitlines()
+
+
+@pytest.mark.parametrize("action", ["cut", "delay"])
+def test_the_refusal_of_a_message_names_the_rules_that_delayed_it_or_cut_it_off(late, rules, action):
+    address = late.new_address()
+    rule = rules(stage="message", action=action, **({"delay": "1s"} if action == "delay" else {}))
+    content = b"Received: by mail.example; Mon, 30 Nov 2026 12:00:00 +0000\r\n" * 101 + HELLO
+    with contextlib.suppress(smtplib.SMTPServerDisconnected):
+        assert late.send(content, address)[0] == 554
+    late.wait_for_refusals(address)
+    (refusal,) = late.json("trace", what=address)["refusals"]
+    assert refusal["fault"] == rule
+    assert refusal["path"]
+
+
+def test_the_refusal_of_an_unknown_recipient_names_the_rule_that_delayed_it(late, rules):
+    known, unknown = late.new_address(), f"x{late.new_address()}"
+    rule = rules(stage="rcpt", action="delay", delay="1s", recipient=unknown)
+    for address in (unknown, f"x{known}"):
+        assert replies(late, address)[-1] == b"550 5.1.1 No such address here"
+        late.wait_for_refusals(address)
+    assert [late.json("trace", what=one)["refusals"][0].get("fault") for one in (unknown, f"x{known}")] == [rule, None]
+
+
 def test_other_servers_have_no_faults(system):
     address = system.new_address()
     code, text = system.rcpt(f"tempfail+{address}")
     assert (code, text) == (550, b"5.1.1 No such address here")
+    assert "for tests" not in str(explained(system, f"tempfail+{address}"))
     answer = system.get("faults")
     assert answer.status == 409
     assert "--testing yes" in answer.json()["error"]

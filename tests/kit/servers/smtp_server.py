@@ -17,10 +17,11 @@ from tests.kit.supervised import supervised
 from tests.kit.values import an_email_address, in_memory, make_instance
 from waypost.app.deployment import Deployment
 from waypost.app.limit_state import OwnState
+from waypost.app.mail.faults import FaultRules
 from waypost.config.types import Endpoint
 from waypost.observe import events
 from waypost.server.sockets import bind
-from waypost.smtp.backend.reception import Backend
+from waypost.smtp.backend.backend import Backend
 from waypost.smtp.limits.admission import Admission
 from waypost.smtp.limits.memory import Memory
 from waypost.smtp.limits.timeouts import SmtpLimits
@@ -159,7 +160,7 @@ class Server(SmtpServer):
 class Served:
     """A server on a free port, and the events that it has emitted."""
 
-    def __init__(self, store, bounds, authenticator, enforces, **of_server):
+    def __init__(self, store, bounds, authenticator, enforces, faults, **of_server):
         self.emitted: list[events.Event] = []
         self.backend = Backend(
             store=store,
@@ -171,6 +172,7 @@ class Served:
             memory=Memory(bounds.memory),
             authenticator=authenticator,
             enforces=enforces,
+            faults=faults or FaultRules(),
         )
         self.server = Server(self.backend, limits=bounds, **of_server)
         self.clock = self.server.clock
@@ -246,14 +248,22 @@ def _has_server_ended(connection):
 
 @asynccontextmanager
 async def serving(
-    store=None, *, capabilities=None, listener=None, authenticator=None, enforces=False, of_server=None, **bounds
+    store=None,
+    *,
+    capabilities=None,
+    listener=None,
+    authenticator=None,
+    enforces=False,
+    faults=None,
+    of_server=None,
+    **bounds,
 ):
     """Run a server, and check at the end that the event loop got no unhandled exception."""
     went_wrong = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: went_wrong.append(context))
     store = store or FakeStore()
     bounds = SmtpLimits(**{"linger": 0.2, "connections_each": 1_000} | bounds)
-    served = Served(store, bounds, authenticator, enforces, **of_server or {})
+    served = Served(store, bounds, authenticator, enforces, faults, **of_server or {})
     many = dict.fromkeys(("command_limit", "error_limit", "unknown_recipient_limit"), 1_000_000)
     capabilities = Capabilities(hostname="mail.example", **many | (capabilities or {}))
     listener = Listener(name="smtp", capabilities=capabilities, **listener or {})

@@ -12,7 +12,7 @@ from tests.kit.patience import until
 from tests.kit.servers.smtp_server import ACCEPTED, HELLO, MESSAGE, TRY_AGAIN, FakeStore, on_both_loops, run_on, serving
 from waypost.app import ports
 from waypost.observe import events
-from waypost.smtp.backend.reception import PIECES_AT_ONCE
+from waypost.smtp.backend.backend import PIECES_AT_ONCE
 from waypost.smtp.server.connection import PAUSE_AT, READ, SCARCE_READ
 
 PIECE = {"piece": 1_000}

@@ -15,6 +15,8 @@ from tests.kit.servers.smtp_server import (
     on_our_loop,
     serving,
 )
+from waypost.app.mail.faults import FaultRules
+from waypost.domain.mail.fault_rules import Action, FaultRule, Stage
 from waypost.observe import events
 from waypost.smtp.limits.timeouts import SmtpLimits
 from waypost.smtp.server.connection import CHECK_EVERY
@@ -420,6 +422,15 @@ async def test_a_temporary_failure_does_not_count_as_an_unknown_recipient():
     async with serving_with_final_checks(store, capabilities=capabilities) as served, served.client() as client:
         client.say(*HELLO[:2], *[HELLO[2]] * 5, "QUIT")
         assert [line[:3] for line in await client.hear_all()][-6:] == ["451"] * 5 + ["221"]
+
+
+@on_both_loops
+async def test_a_recipient_that_a_fault_refuses_does_not_count_as_an_unknown_recipient():
+    rule = FaultRule(stage=Stage.RCPT, action=Action.REFUSE, times=3)
+    faults, capabilities = FaultRules([rule], allowed=True), {"unknown_recipient_limit": 2}
+    async with serving_with_final_checks(faults=faults, capabilities=capabilities) as served, served.client() as client:
+        client.say(*HELLO[:2], *[HELLO[2]] * 3, *["RCPT TO:<bounce+support@example.com>"] * 3, "QUIT")
+        assert [line[:3] for line in await client.hear_all()][-7:] == ["550"] * 6 + ["221"]
 
 
 @on_both_loops

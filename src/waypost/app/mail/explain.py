@@ -9,12 +9,14 @@ from datetime import datetime
 from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.mail import accept, bounces, trace
+from waypost.app.mail.faults import Expected, FaultRules
 from waypost.app.mail.recipients import find_recipients
 from waypost.domain import errors
 from waypost.domain.directory.addresses import Address
 from waypost.domain.directory.email_addresses import EmailAddress
-from waypost.domain.mail import messages, routes, routing
+from waypost.domain.mail import fault_rules, messages, routes, routing
 from waypost.domain.mail.delivery import Protocol
+from waypost.domain.mail.fault_rules import Action, Stage
 from waypost.domain.mail.routes import Route
 from waypost.domain.mailauth import forecasts
 from waypost.domain.mailauth.forecasts import Author, Forecast, Rewriting
@@ -69,11 +71,13 @@ class Explanation:
     """Whether the mail is a bounce for a message that was forwarded with a rewritten sender."""
     is_full: bool = False
     """Whether the disk is too full to accept mail."""
+    is_fault: bool = False
+    """Whether the server, which is for tests, would refuse the mail on purpose."""
 
     @property
     def is_accepted(self) -> bool:
         """Whether the server would accept the explained mail."""
-        return not self.is_full and (self.is_return or (self.plan is not None and not self.loop))
+        return not (self.is_full or self.is_fault) and (self.is_return or (self.plan is not None and not self.loop))
 
 
 NO_ROOM = (
@@ -89,10 +93,50 @@ def without_room(found: Explanation) -> Explanation:
     return replace(found, is_full=True, because=[NO_ROOM, *found.because]) if found.is_accepted else found
 
 
-def explain(tx: ports.ReadTx, deployment: Deployment, account: str, asked: Asked, *, now: datetime) -> Explanation:
+def explain(
+    tx: ports.ReadTx, deployment: Deployment, account: str, asked: Asked, *, now: datetime, faults: FaultRules
+) -> Explanation:
     """Explain what the server would do with the mail now. An address of another account is treated like an address that
-    does not exist.
+    does not exist. `faults` are the fault rules, which only servers for tests have.
     """
+    found = _explain(tx, deployment, account, asked, now)
+    if not faults.allowed:
+        return found
+    return _with_faults(found, tx, asked, deployment=deployment, account=account, faults=faults)
+
+
+def _with_faults(
+    found: Explanation, tx: ports.ReadTx, asked: Asked, *, deployment: Deployment, account: str, faults: FaultRules
+) -> Explanation:
+    """Return the explanation with the faults that the server would inject into the session."""
+    expected = faults.expected(asked.sender, asked.address)
+    because = [_fault(one) for one in expected]
+    is_fault = any(one.refuses for one in expected)
+    magic = fault_rules.read_magic(asked.address)
+    if magic and not any(one.is_certain and one.rule.stage is Stage.RCPT for one in expected):
+        kind, stands_for = magic
+        if accept.accounts_of(tx, deployment, [stands_for]).get(stands_for.key) == account:
+            is_fault = True
+            does = "defers" if kind.action is Action.DEFER else "refuses"
+            because.append(
+                f"The server is for tests, and {does} mail for recipients that begin with {kind}+. {asked.address} "
+                f"stands for {stands_for}."
+            )
+    if is_fault:
+        return replace(found, is_fault=True, because=because, courses=())
+    return replace(found, because=[*because, *found.because])
+
+
+def _fault(expected: Expected) -> str:
+    rule = expected.rule
+    what = f'at the stage "{rule.stage}" with the action "{rule.action}"'
+    if expected.is_certain:
+        return f"Fault rule {expected.id} applies {what}."
+    return f"Fault rule {expected.id} may apply {what}. This depends on the sender, the client, the size or chance."
+
+
+def _explain(tx: ports.ReadTx, deployment: Deployment, account: str, asked: Asked, now: datetime) -> Explanation:
+    """Explain what the server would do without fault rules."""
     address = asked.address
     found = find_recipients(tx, deployment, [address])
     present = [recipient for recipient in found.present if recipient.email_address.account == account]

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from waypost.domain import errors
+from waypost.domain.directory.addresses import Address
 from waypost.domain.mail import fault_rules
-from waypost.domain.mail.fault_rules import FaultRule, Situation
+from waypost.domain.mail.fault_rules import Action, FaultRule, Situation, Stage
 
 MOST_RULES = 100
 """The maximum number of fault rules that clients of the inspection API may add."""
@@ -24,6 +25,21 @@ class ActiveRule:
     def left(self) -> int | None:
         """How often the rule may still apply; None for no limit."""
         return None if self.rule.times is None else self.rule.times - self.applied
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A fault rule that would apply to mail now."""
+
+    id: str
+    rule: FaultRule
+    is_certain: bool
+    """Whether the rule applies whatever the client, the size of the message, and chance are."""
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the rule certainly prevents the server from accepting the mail."""
+        return self.is_certain and self.rule.action in {Action.REFUSE, Action.DEFER, Action.DROP}
 
 
 class FaultRules:
@@ -73,11 +89,31 @@ class FaultRules:
             active.applied = 0
         return removed
 
+    @property
+    def _usable(self) -> Sequence[ActiveRule]:
+        return [each for each in self.active if each.left != 0]
+
+    def expected(self, sender: str | None, recipient: Address) -> Sequence[Expected]:
+        """Return the rules that would apply to mail now, in the order of the session. `sender` is None if it is
+        unknown.
+
+        No rule follows one that certainly applies at the same stage, or that certainly refuses the mail.
+        """
+        found: list[Expected] = []
+        for stage in Stage:
+            for each in self._usable:
+                if each.rule.stage is stage and fault_rules.may_apply(each.rule, sender, recipient):
+                    found.append(Expected(each.id, each.rule, fault_rules.is_certain(each.rule, sender)))
+                    if found[-1].is_certain:
+                        break
+            if found and found[-1].refuses:
+                break
+        return found
+
     def find(self, situation: Situation) -> ActiveRule | None:
         """Return the rule that applies to a client now, and count that it applies; None if no rule applies."""
-        active = self.active
-        usable = [each for each in active if each.left != 0]
-        place = fault_rules.first([each.rule for each in usable], situation, draw=self._draw)
+        usable = self._usable
+        place = fault_rules.first_that_applies([each.rule for each in usable], situation, draw=self._draw)
         if place is None:
             return None
         usable[place].applied += 1

@@ -62,6 +62,7 @@ async def explanation(visit: Visit, asked: explain.Asked) -> Explanation:
         account=visit.account,
         asked=asked,
         now=visit.parts.mail_clock(),
+        faults=visit.parts.faults,
     )
     found = await visit.long_read(use_case, what="the explanation")
     return explain.without_room(found) if visit.parts.is_full() else found

@@ -95,7 +95,7 @@ class Situation:
     """The size of the complete message, in bytes."""
 
 
-def first(rules: Iterable[FaultRule], situation: Situation, *, draw: Callable[[], float]) -> int | None:
+def first_that_applies(rules: Iterable[FaultRule], situation: Situation, *, draw: Callable[[], float]) -> int | None:
     """Return the place of the first rule that applies; None if no rule applies.
 
     `draw` returns a random number from 0 up to, but not including, 1.
@@ -104,6 +104,23 @@ def first(rules: Iterable[FaultRule], situation: Situation, *, draw: Callable[[]
         if _meets(rule, situation) and draw() < rule.probability:
             return place
     return None
+
+
+def may_apply(rule: FaultRule, sender: str | None, recipient: Address) -> bool:
+    """Return whether a rule may apply to mail of which only the sender and the recipient are known. The sender is None
+    if it is not known either.
+    """
+    return (rule.sender == "*" or sender is None or _is_sender(rule.sender, sender)) and (
+        rule.recipient == "*" or _matches(rule.recipient, recipient.key)
+    )
+
+
+def is_certain(rule: FaultRule, sender: str | None) -> bool:
+    """Return whether a rule that may apply (`may_apply`) applies whatever the client, the size of the message, and
+    chance are.
+    """
+    is_known = rule.sender == "*" or sender is not None
+    return is_known and rule.source is None and not rule.larger_than and rule.probability == 1
 
 
 def _meets(rule: FaultRule, situation: Situation) -> bool:

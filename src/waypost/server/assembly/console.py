@@ -129,6 +129,7 @@ def _application(
             form_key=common.directory.derived_key("console forms"),
             reader=reader,
             notes=common.notes,
+            faults=common.faults,
             refusal_retention=settings.trace_refusals,
             settings=settings_in_force(settings),
             send=partial(own_smtp.send, common.directory),

@@ -16,7 +16,7 @@ from waypost.observe import events
 from waypost.observe.tasks import OnError
 from waypost.server.assembly.common import Common, waking
 from waypost.server.opening import CannotStart
-from waypost.smtp.backend.reception import Backend
+from waypost.smtp.backend.backend import Backend
 from waypost.smtp.limits.admission import Admission
 from waypost.smtp.limits.memory import Memory
 from waypost.smtp.limits.timeouts import SmtpLimits

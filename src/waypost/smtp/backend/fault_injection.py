@@ -17,7 +17,7 @@ Pause = Callable[[float], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
-class Injected:
+class Fault:
     """A fault that a session gets."""
 
     rule: str
@@ -38,16 +38,24 @@ class FaultInjection:
         self._trace = trace
         self._peer = peer
         self._emit = emit
+        self._of_request = ""
         self._of_message: list[str] = []
         self.is_cut = False
         """Whether a fault closes the connection now, without a reply."""
 
     @property
     def of_message(self) -> str:
-        """The rules that have delayed or cut off the current mail transaction, separated by commas."""
-        return ", ".join(self._of_message)
+        """The rules that have delayed or cut off the current mail transaction, each once, separated by commas."""
+        return ", ".join(dict.fromkeys(self._of_message))
 
-    def at_connect(self) -> Injected | None:
+    def in_refusal(self, request: Request) -> dict[str, str]:
+        """Return the details for the trace if the server refuses a request that rules have delayed or cut off: the
+        rules of the mail transaction for a message, or the rule of another request.
+        """
+        rules = self.of_message if isinstance(request, MessageReceived) else self._of_request
+        return {"fault": rules} if rules else {}
+
+    def at_connect(self) -> Fault | None:
         """Return the fault for a client that has just connected; None for no fault. Only the log has it, because no
         account owns a connection.
         """
@@ -62,6 +70,7 @@ class FaultInjection:
         Returns the reply of a fault that takes the place of the answer to the request; otherwise None.
         """
         situation = _situation(request, self._peer)
+        self._of_request = ""
         if situation is None:
             return None
         if situation.stage is Stage.MAIL:
@@ -76,19 +85,20 @@ class FaultInjection:
             await pause(fault.seconds)
         self.is_cut = fault.action in {Action.DROP, Action.CUT}
         if fault.action in {Action.DELAY, Action.CUT}:
+            self._of_request = fault.rule
             self._of_message.append(fault.rule)
             return None
         await self._trace.add(request, fault.reply, {"fault": fault.rule}, account)
         return fault.reply
 
-    def _find(self, situation: Situation) -> Injected | None:
+    def _find(self, situation: Situation) -> Fault | None:
         active = self._faults.find(situation)
         if active is None:
             return None
         delay = active.rule.delay
-        return Injected(active.id, active.rule.action, _reply(active), delay.total_seconds() if delay else 0.0)
+        return Fault(active.id, active.rule.action, _reply(active), delay.total_seconds() if delay else 0.0)
 
-    async def _magic(self, request: RecipientGiven) -> tuple[Injected | None, str]:
+    async def _magic(self, request: RecipientGiven) -> tuple[Fault | None, str]:
         """Return the fault that a magic recipient asks for, and the account of the address that it stands for.
 
         Returns no fault if the recipient is not magic, or if the address that it stands for does not exist.
@@ -99,9 +109,9 @@ class FaultInjection:
             return None, ""
         magic, _ = found
         reply = replies.MAGIC_DEFERRED if magic.action is Action.DEFER else replies.MAGIC_REFUSED
-        return Injected(f"{magic}+", magic.action, reply.about(magic=magic)), account
+        return Fault(f"{magic}+", magic.action, reply.about(magic=magic)), account
 
-    def _log(self, fault: Injected, stage: Stage) -> None:
+    def _log(self, fault: Fault, stage: Stage) -> None:
         self._emit(events.FaultInjected(peer=self._peer, stage=stage, action=fault.action, rule=fault.rule))
 
 

@@ -55,7 +55,7 @@ class RefusalTrace:
                 await self._add_for_each(recipients, partial(add, stage="message", helo=helo, sender=sender))
             case MessageReceived(envelope, recipients):
                 if reply.enhanced == replies.MAIL_LOOP.enhanced:
-                    add = partial(add, detail={"path": " → ".join(reports.path(request.header))})
+                    add = partial(add, detail={"path": " → ".join(reports.path(request.header)), **(detail or {})})
                 add = partial(add, stage="message", helo=envelope.helo, sender=envelope.sender)
                 await self._add_for_each(recipients, add)
         await self._refusals.settle()

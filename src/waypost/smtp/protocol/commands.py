@@ -147,8 +147,10 @@ def recipient_accepted(exchange: Exchange, address: Address) -> None:
 
 
 def recipient_refused(exchange: Exchange, reply: Reply) -> None:
-    """Refuse a recipient. End the session if the client has sent too many unknown recipients."""
-    exchange.unknown_recipients += reply.code >= 500
+    """Refuse a recipient. End the session if the client has sent too many unknown recipients. Recipients that a fault
+    rule refuses are not counted.
+    """
+    exchange.unknown_recipients += reply == replies.NO_SUCH_USER
     if exchange.unknown_recipients >= exchange.capabilities.unknown_recipient_limit and not exchange.is_trusted:
         reply = replies.TOO_MANY_UNKNOWN
     if reply.code == CLOSING:

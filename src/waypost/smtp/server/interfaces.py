@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from waypost.smtp.backend.reception import Backend
+from waypost.smtp.backend.backend import Backend
 from waypost.smtp.limits.timeouts import SmtpLimits
 from waypost.smtp.protocol.capabilities import Capabilities
 from waypost.smtp.protocol.replies import Reply

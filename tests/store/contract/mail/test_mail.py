@@ -12,6 +12,7 @@ from waypost.app.deployment import Deployment
 from waypost.app.directory import email_addresses, instances
 from waypost.app.directory.email_addresses import Domains
 from waypost.app.mail import accept, bounces, explain, trace
+from waypost.app.mail.faults import FaultRules
 from waypost.domain import errors
 from waypost.domain.directory import addresses
 from waypost.domain.directory.addresses import Address
@@ -277,7 +278,8 @@ def test_an_account_sees_only_its_own_deliveries_of_a_message_to_two_accounts(sy
 
 
 def explained(system, account, address):
-    return system.read(explain.explain, DEPLOYMENT, account, explain.Asked(addresses.parse(address)), now=NOW)
+    asked = explain.Asked(addresses.parse(address))
+    return system.read(explain.explain, DEPLOYMENT, account, asked, now=NOW, faults=FaultRules())
 
 
 EXPLAINED = {

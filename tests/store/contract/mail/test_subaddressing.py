@@ -10,6 +10,7 @@ from tests.kit.values import NOW, TENANT, an_email_address, make_instance
 from tests.store.contract.mail.test_mail import DEPLOYMENT
 from tests.store.contract.mail.test_refusals import a_refusal
 from waypost.app.mail import accept, explain, notify, trace
+from waypost.app.mail.faults import FaultRules
 from waypost.domain import errors
 from waypost.domain.directory import addresses
 from waypost.domain.mail.messages import Dsn, Envelope, RecipientDsn
@@ -42,9 +43,9 @@ def is_recipient(store, text, deployment=WITH_SUBADDRESSES):
     return True
 
 
-def explained(store, text, deployment=WITH_SUBADDRESSES):
+def explained(store, text, deployment=WITH_SUBADDRESSES, account=TENANT.account):
     asked = explain.Asked(address(text))
-    return store.long_read(lambda tx: explain.explain(tx, deployment, TENANT.account, asked, now=NOW))
+    return store.long_read(lambda tx: explain.explain(tx, deployment, account, asked, now=NOW, faults=FaultRules()))
 
 
 def send(store, *recipients, deployment=WITH_SUBADDRESSES, **of_envelope):
@@ -132,8 +133,7 @@ def test_dsn_parameters_are_found_for_the_recipient_as_the_sender_wrote_it(syste
 
 
 def test_an_address_of_another_account_is_explained_like_an_unknown_address(system):
-    asked = explain.Asked(address("support+order@example.com"))
-    found = system.long_read(lambda tx: explain.explain(tx, WITH_SUBADDRESSES, "999999999999", asked, now=NOW))
+    found = explained(system, "support+order@example.com", account="999999999999")
     assert found.because == ["support+order@example.com is not an email address of account 999999999999."]
 
 

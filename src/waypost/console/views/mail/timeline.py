@@ -31,16 +31,19 @@ class Point:
     at: datetime | None
     """The time of the event; None if it has not happened yet."""
     label: str
-    after: str
+    after: str = ""
     """The time since the first event, such as `+3 s`; empty if the event has not happened yet."""
-    address: str
+    address: str = ""
     """The email address that the event is about; empty if it is about the whole message."""
-    destination: str
-    said: str
+    destination: str = ""
+    said: str = ""
     """What the peer replied, or the trouble with it; empty if there was no peer."""
-    facts: tuple[tuple[str, str], ...]
+    fault: str = ""
+    """The fault that was injected into the attempt, or the rules that injected faults into the session; otherwise
+    empty."""
+    facts: tuple[tuple[str, str], ...] = ()
     """The names and values of all members of the event, for people who want to know everything."""
-    colour: str
+    colour: str = ""
     """`red`, `amber`, `open` (not yet), or empty."""
 
 
@@ -48,7 +51,7 @@ def points(events: Sequence[TraceEvent], deliveries: Sequence[Delivery]) -> list
     """Return the points of a trace in order of time, and then a point for each delivery that still waits."""
     found = [_point(event, since=events[0].at) for event in events[:POINTS]]
     waiting = [one for one in deliveries if one.status is Status.QUEUED]
-    return found + [Point(None, "next attempt", "", one.address.text, "", "", (), "open") for one in waiting[:POINTS]]
+    return found + [Point(None, "next attempt", address=one.address.text, colour="open") for one in waiting[:POINTS]]
 
 
 def elapsed(duration: timedelta) -> str:
@@ -75,6 +78,7 @@ def _point(event: TraceEvent, *, since: datetime) -> Point:
         address_of(detail),
         str(members.get("destination", "")),
         said,
+        str(members.get("fault") or members.get("faults") or ""),
         facts,
         _colour(detail),
     )
