@@ -3,6 +3,8 @@
 
 const http = require("node:http");
 
+const { ServerDied } = require("./process.js");
+
 class ServerRefused extends Error {
   constructor(message, status) {
     super(message);
@@ -14,10 +16,13 @@ class ServerRefused extends Error {
 class Api {
   #url;
   #authorization;
-  #agent = new http.Agent({ keepAlive: true });
+  #server;
 
-  constructor(url, { accessKeyId, secretAccessKey }) {
-    this.#url = url;
+  // `server` is the process of the server, whose log errors show.
+  constructor(server) {
+    const { accessKeyId, secretAccessKey } = server.credentials;
+    this.#server = server;
+    this.#url = server.ready.inspection_url;
     this.#authorization = `Basic ${Buffer.from(`${accessKeyId}:${secretAccessKey}`).toString("base64")}`;
   }
 
@@ -26,34 +31,45 @@ class Api {
   }
 
   async post(path, body) {
-    return JSON.parse(await read(await this.#request("POST", path, {}, { body: JSON.stringify(body) })));
+    return JSON.parse(await this.#whole("POST", path, {}, JSON.stringify(body)));
   }
 
   // Returns the body of a response as a Buffer.
   async bytes(path, query = {}) {
-    return read(await this.#request("GET", path, query));
+    return this.#whole("GET", path, query);
   }
 
   // Yields the server-sent events `{name, data}` until the signal is aborted or the server closes the stream.
   async *events(signal) {
-    const response = await this.#request("GET", "events", {}, { signal });
-    let rest = "";
-    for await (const text of response.setEncoding("utf8")) {
-      const blocks = (rest + text).split("\n\n");
-      rest = blocks.pop();
-      for (const block of blocks) {
-        const event = { name: "", data: "" };
-        for (const line of block.split("\n")) {
-          if (line.startsWith("event:")) event.name = line.slice(6).trim();
-          if (line.startsWith("data:")) event.data += line.slice(5).trim();
+    try {
+      const response = await this.#request("GET", "events", {}, { signal });
+      let rest = "";
+      for await (const text of response.setEncoding("utf8")) {
+        const blocks = (rest + text).split("\n\n");
+        rest = blocks.pop();
+        for (const block of blocks) {
+          const event = eventIn(block);
+          if (event.name) yield event;
         }
-        if (event.name) yield event;
       }
+    } catch (error) {
+      throw this.#explained(error);
     }
   }
 
-  close() {
-    this.#agent.destroy();
+  // Returns the whole body of a response.
+  async #whole(method, path, query, body) {
+    try {
+      return await read(await this.#request(method, path, query, { body }));
+    } catch (error) {
+      throw this.#explained(error);
+    }
+  }
+
+  // Returns an error of the connection as an error with the log of the server; other errors as they are.
+  #explained(error) {
+    if (!/^E[A-Z]+$/.test(error.code)) return error;
+    return new ServerDied(`The server does not answer (${error.code}).`, this.#server.log);
   }
 
   async #request(method, path, query, { body, signal } = {}) {
@@ -64,7 +80,8 @@ class Api {
     const headers = { authorization: this.#authorization };
     if (body !== undefined) headers["content-type"] = "application/json";
     const response = await new Promise((resolve, reject) => {
-      const request = http.request(url, { method, headers, signal, agent: this.#agent }, resolve);
+      // Each request has a connection of its own, because the server may just be closing a connection that was idle.
+      const request = http.request(url, { method, headers, signal, agent: false }, resolve);
       request.on("error", reject).end(body);
     });
     if (response.statusCode === 200) return response;
@@ -78,6 +95,15 @@ async function read(response) {
   return Buffer.concat(parts);
 }
 
+function eventIn(block) {
+  const event = { name: "", data: "" };
+  for (const line of block.split("\n")) {
+    if (line.startsWith("event:")) event.name = line.slice(6).trim();
+    if (line.startsWith("data:")) event.data += line.slice(5).trim();
+  }
+  return event;
+}
+
 function sentence(body) {
   try {
     return JSON.parse(body).error ?? body;
@@ -86,4 +112,4 @@ function sentence(body) {
   }
 }
 
-module.exports = { Api };
+module.exports = { Api, ServerRefused };

@@ -1,4 +1,4 @@
-/** The settings of `waypost serve`, such as `{limits: "aws", clock: "virtual", maxMessageSize: "1MB"}`. */
+/** The settings of `waypost serve`, such as `{limits: "aws", maxMessageSize: "1MB"}`. */
 export type Settings = Record<string, string | number | boolean>;
 
 export interface StartOptions {
@@ -36,7 +36,7 @@ export class Waypost {
   };
   /**
    * Environment variables with which AWS SDKs for JavaScript use the server, for
-   * `Object.assign(process.env, waypost.environment)`, and `WAYPOST_INSTANCE_ID`.
+   * `Object.assign(process.env, waypost.environment)`, and `WAYPOST_INSTANCE_ID`. After `reset`, assign them again.
    */
   readonly environment: Readonly<Record<string, string>>;
   /** The `InstanceId` for calls of the Amazon Connect API. `reset` changes it. */
@@ -44,7 +44,11 @@ export class Waypost {
   /** The end of the server's log. */
   readonly log: string;
 
-  /** Returns the mail of an email address, the oldest first. Throws if the address does not exist. */
+  /**
+   * Returns the mail of an email address, the oldest first.
+   *
+   * @throws ServerRefused if the address does not exist.
+   */
   inbox(address: string): Promise<Mail[]>;
   /**
    * Returns the oldest mail that fits, of any address, as soon as it is there. It may have arrived before the call.
@@ -54,7 +58,7 @@ export class Waypost {
   waitFor(wanted: Wanted | Predicate, options?: { timeoutMs?: number }): Promise<Mail>;
   /**
    * Moves the virtual clock forward, such as `"5d"`, and returns the new time. All deliveries that became due have been
-   * attempted then. The server must have the setting `clock: "virtual"`.
+   * attempted then. The server must not have the setting `clock: "real"`.
    */
   advance(by: string): Promise<Date>;
   /** Deletes everything that was made since the start: mail, email addresses, links, routes, instances, access keys. */
@@ -86,7 +90,8 @@ export interface Wanted {
 
 /**
  * One message for one email address. A message for two addresses, or for an alias and its primary, is two objects with
- * the same `id`. The methods read the content from the server.
+ * the same `id`. The methods read the content from the server. They throw `ServerRefused` with the status 404 if it has
+ * none, because the mail was sent over a route without a copy, or was deleted.
  */
 export class Mail {
   private constructor();
@@ -141,5 +146,11 @@ export interface TraceEvent {
 /** The expected mail did not arrive in time. The message says what did arrive, and what was refused. */
 export class NoSuchMail extends Error {}
 
-/** The server ended before it was ready, or there is no such command. */
+/** There is no such command, or the server has ended or does not answer. The message has the end of its log. */
 export class ServerDied extends Error {}
+
+/** The server refused a request, for example because the email address does not exist. The message says why. */
+export class ServerRefused extends Error {
+  /** The HTTP status, such as 404. */
+  readonly status: number;
+}

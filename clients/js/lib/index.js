@@ -1,7 +1,7 @@
 // A Waypost server for tests. `index.d.ts` describes what users call.
 "use strict";
 
-const { Api } = require("./api.js");
+const { Api, ServerRefused } = require("./api.js");
 const { Mail, NoSuchMail, list, waitFor } = require("./mail.js");
 const { ServerProcess, ServerDied } = require("./process.js");
 
@@ -18,7 +18,7 @@ class Waypost {
   constructor(process) {
     const { ready, credentials } = process;
     this.#process = process;
-    this.#api = new Api(ready.inspection_url, credentials);
+    this.#api = new Api(process);
     this.version = ready.version;
     this.pid = ready.pid;
     this.smtp = ready.smtp;
@@ -31,6 +31,9 @@ class Waypost {
       AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
       AWS_SESSION_TOKEN: "", // would belong to another access key
       AWS_PROFILE: "", // SDKs for JavaScript would prefer a profile to the access key
+      AWS_IGNORE_CONFIGURED_ENDPOINT_URLS: "false", // with true, even in a profile, SDKs would call AWS
+      AWS_USE_FIPS_ENDPOINT: "false", // SDKs refuse true together with the endpoint of the server
+      AWS_USE_DUALSTACK_ENDPOINT: "false",
       WAYPOST_INSTANCE_ID: ready.instance_id,
     };
   }
@@ -58,7 +61,6 @@ class Waypost {
   }
 
   async stop() {
-    this.#api.close();
     await this.#process.stop();
   }
 }
@@ -66,4 +68,4 @@ if (Symbol.asyncDispose) {
   Waypost.prototype[Symbol.asyncDispose] = Waypost.prototype.stop;
 }
 
-module.exports = { startWaypost, Waypost, Mail, NoSuchMail, ServerDied };
+module.exports = { startWaypost, Waypost, Mail, NoSuchMail, ServerDied, ServerRefused };

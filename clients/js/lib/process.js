@@ -20,6 +20,7 @@ const OPTIONS = {
   http: "127.0.0.1:0",
   smtp: "127.0.0.1:0",
   authentication: "off",
+  clock: "virtual", // allows `advance`
   "trusted-networks": "127.0.0.0/8,::1",
   testing: "yes", // allows `reset`
 };

@@ -1,6 +1,6 @@
 // TypeScript accepts these uses of the package, and refuses those below `@ts-expect-error`.
 import { ConnectClient } from "@aws-sdk/client-connect";
-import { type Attachment, type Mail, NoSuchMail, startWaypost, type Waypost } from "waypost";
+import { type Attachment, type Mail, NoSuchMail, ServerRefused, startWaypost, type Waypost } from "waypost";
 
 export async function uses(): Promise<string> {
   const waypost: Waypost = await startWaypost({ command: ["python3", "-m", "waypost"], settings: { limits: "aws" } });
@@ -12,7 +12,12 @@ export async function uses(): Promise<string> {
   const attachments: Attachment[] = await found.attachments();
   await waypost.reset();
   await waypost.stop();
-  if (found instanceof NoSuchMail) return found.message;
+  try {
+    await found.raw();
+  } catch (error) {
+    if (error instanceof NoSuchMail) return error.message;
+    if (error instanceof ServerRefused) return error.status.toFixed();
+  }
 
   // @ts-expect-error There is no such member.
   await waypost.waitFor({ recipient: "queue@example.com" });

@@ -1,6 +1,9 @@
 // The package does what its types say. tests/clients/test_javascript.py runs these tests from the packed tarball.
 import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, beforeEach, describe, test } from "node:test";
 
 import {
@@ -10,7 +13,7 @@ import {
   DescribeEmailAddressCommand,
 } from "@aws-sdk/client-connect";
 import nodemailer from "nodemailer";
-import { NoSuchMail, ServerDied, startWaypost } from "waypost";
+import { NoSuchMail, ServerDied, ServerRefused, startWaypost } from "waypost";
 
 const SENDER = "ann@shop.example";
 const LONG = 120_000; // milliseconds; no test waits as long
@@ -19,7 +22,7 @@ let waypost, connect, transport;
 
 before(async () => {
   process.env.WAYPOST_SERVE_LIMITS = "no such profile"; // variables of `waypost serve` do not reach the server
-  waypost = await startWaypost({ settings: { clock: "virtual" } });
+  waypost = await startWaypost();
   delete process.env.WAYPOST_SERVE_LIMITS;
   connect = new ConnectClient(waypost.connectConfig);
   transport = nodemailer.createTransport({ ...waypost.smtp, pool: true, maxConnections: 1, maxMessages: Infinity });
@@ -50,6 +53,20 @@ async function alias(alias, primary) {
 
 function send(to, message = {}) {
   return transport.sendMail({ from: SENDER, to, subject: "Hello", text: "Hi!", ...message });
+}
+
+// Sends a request to the inspection API.
+async function request(method, path, body) {
+  const { accessKeyId, secretAccessKey } = waypost.connectConfig.credentials;
+  const response = await fetch(`${waypost.connectConfig.endpoint}/_waypost/${path}`, {
+    method,
+    headers: {
+      authorization: `Basic ${Buffer.from(`${accessKeyId}:${secretAccessKey}`).toString("base64")}`,
+      "content-type": "application/json",
+    },
+    body: JSON.stringify(body),
+  });
+  assert.equal(response.status, 200, await response.text());
 }
 
 async function addressOf(id, client = connect) {
@@ -84,7 +101,11 @@ describe("the inbox", () => {
   });
 
   test("of an address that does not exist cannot be read", async () => {
-    await assert.rejects(waypost.inbox("nobody@example.com"), /nobody@example.com/);
+    await assert.rejects(waypost.inbox("nobody@example.com"), (error) => {
+      assert.ok(error instanceof ServerRefused);
+      assert.match(error.message, /nobody@example.com/);
+      return error.status === 404;
+    });
   });
 });
 
@@ -133,6 +154,21 @@ describe("waitFor", () => {
     const waiting = waypost.waitFor({ subject: "wanted" }, { timeoutMs: LONG });
     await send("queue@example.com", { subject: "wanted" });
     assert.equal((await waiting).subject, "wanted");
+  });
+
+  test("by text or HTML passes over mail of which the server has no copy", async (t) => {
+    const [gone, queue] = ["gone@example.com", "queue@example.com"];
+    await create(gone);
+    await create(queue);
+    const folder = await mkdtemp(join(tmpdir(), "maildir-"));
+    t.after(() => rm(folder, { recursive: true }));
+    await request("POST", "routes", { match: gone, to: `maildir:${folder}/mail` });
+    const content = { text: "number 17", html: "<b>17</b>" };
+    await send(gone, content);
+    await waypost.waitFor({ address: gone, status: "delivered" });
+    await send(queue, content);
+    const found = [await waypost.waitFor({ text: "17" }), await waypost.waitFor({ html: /17/ })];
+    assert.deepEqual(found.map(({ address }) => address), [queue, queue]);
   });
 
   test("returns the oldest mail that fits, also if it is there already", async () => {
@@ -219,13 +255,21 @@ describe("the server", () => {
 
   test("can be used by software that makes a client without arguments", async () => {
     const saved = { ...process.env };
-    Object.assign(process.env, { AWS_PROFILE: "other", AWS_SESSION_TOKEN: "other" }, waypost.environment);
+    const others = {
+      AWS_PROFILE: "other",
+      AWS_SESSION_TOKEN: "other",
+      AWS_IGNORE_CONFIGURED_ENDPOINT_URLS: "true",
+      AWS_USE_FIPS_ENDPOINT: "true",
+      AWS_USE_DUALSTACK_ENDPOINT: "true",
+      AWS_WEB_IDENTITY_TOKEN_FILE: "/no/such/file",
+    };
+    Object.assign(process.env, others, waypost.environment);
     try {
       const client = new ConnectClient();
       assert.equal(await addressOf(await create("queue@example.com"), client), "queue@example.com");
       client.destroy();
     } finally {
-      for (const name of Object.keys(waypost.environment)) {
+      for (const name of Object.keys({ ...others, ...waypost.environment })) {
         if (saved[name] === undefined) delete process.env[name];
         else process.env[name] = saved[name];
       }
@@ -241,6 +285,31 @@ describe("the server", () => {
     t.mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"] });
     t.mock.method(globalThis, "fetch", () => assert.fail());
     await assert.rejects(waypost.waitFor({ subject: "none" }, { timeoutMs: 1 }), NoSuchMail);
+  });
+});
+
+describe("a server that has ended", () => {
+  const hasTheLog = (error) => {
+    assert.ok(error instanceof ServerDied);
+    assert.match(error.message, /^The server does not answer \(E[A-Z]+\)\. Its log:\n[^]*"event":"listening"/);
+    return true;
+  };
+
+  test("gives errors with its log", async () => {
+    const server = await startWaypost();
+    const waiting = assert.rejects(server.waitFor({ subject: "none" }, { timeoutMs: LONG }), hasTheLog);
+    await server.reset();
+    process.kill(server.pid, "SIGKILL");
+    await waiting;
+    await assert.rejects(server.reset(), hasTheLog);
+    await server.stop();
+  });
+
+  test("ends the waits for mail", async () => {
+    const server = await startWaypost();
+    const waiting = assert.rejects(server.waitFor({ subject: "none" }, { timeoutMs: LONG }), hasTheLog);
+    await server.reset();
+    await Promise.all([waiting, server.stop()]);
   });
 });
 
