@@ -4,14 +4,12 @@ import codecs
 import sys
 from collections.abc import Iterable
 
+from waypost.client.text import plain
+
 
 def plain_text(text: str) -> str:
-    """Return untrusted text with U+FFFD in place of each character that could harm a terminal. Line ends and tabs
-    stay.
-    """
-    return "".join(
-        letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
-    )
+    """Return untrusted text of several lines with U+FFFD in place of each character that could harm a terminal."""
+    return plain(text, keep="\n\t")
 
 
 def print_octets(parts: Iterable[bytes]) -> None:
