@@ -25,7 +25,7 @@ def test_a_plain_message():
         customer="ann@home.example",
         subject="A lamp",
         text="My lamp is dark.",
-        files={},
+        files=(),
         ticket=None,
         is_automatic=False,
     )
@@ -56,7 +56,22 @@ def test_plain_text_is_preferred():
 
 
 def test_files_are_kept():
-    assert read(files=["lamp.png", "größer.png"]).files == {"lamp.png": b"\x00\xff", "größer.png": b"\x00\xff"}
+    names = ["lamp.png", "größer.png", "lamp.png"]
+    assert read(files=names).files == tuple((name, b"\x00\xff") for name in names)
+
+
+def test_an_attached_message_is_kept():
+    forwarded, message = EmailMessage(), EmailMessage()
+    forwarded["Subject"] = "From a customer"
+    forwarded.set_content("It is dark.\n")
+    message.set_content("See below.\n")
+    message.add_attachment(forwarded, filename="forwarded.eml")
+    assert messages.read(bytes(message)).files == (("forwarded.eml", bytes(forwarded)),)
+
+
+def test_a_charset_that_does_not_exist():
+    raw = b"Content-Type: text/plain; charset=x-none\r\n\r\nMy lamp is d\xfcster.\r\n"
+    assert messages.read(raw).text == "My lamp is d\ufffdster."
 
 
 @pytest.mark.parametrize("value", ["auto-replied", "Auto-Generated"])
@@ -69,4 +84,4 @@ def test_a_person_has_sent_it():
 
 
 def test_an_empty_message():
-    assert messages.read(b"") == messages.Received("", "(no subject)", "", {}, None, False)
+    assert messages.read(b"") == messages.Received("", "(no subject)", "", (), None, False)

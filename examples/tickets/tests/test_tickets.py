@@ -30,7 +30,7 @@ def test_a_message_becomes_a_ticket(arrive, desk):
             "customer": "ann@home.example",
             "subject": "My lamp is dark",
             "messages": ["Please help."],
-            "files": {},
+            "files": [],
         }
     ]
 
@@ -52,7 +52,7 @@ def test_nobody_answers_the_ticket_of_another_customer(arrive, desk, waypost, su
 def test_files_arrive_byte_for_byte(arrive, desk):
     photo = bytes(range(256)) * 100
     arrive(subject="A photo", attachments={"lamp.png": photo})
-    assert desk.tickets()[0]["files"] == {"lamp.png": photo}
+    assert desk.tickets()[0]["files"] == [("lamp.png", photo)]
 
 
 def test_an_out_of_office_reply_makes_no_ticket(arrive, desk):

@@ -38,7 +38,7 @@ class Desk:
                 return stored["ticket"]
             number = self._answered(database, received, queue) or self._new(database, received, queue)
             database.execute("INSERT INTO messages VALUES (?, ?, ?)", (delivery, number, received.text))
-            files = [(delivery, name, content) for name, content in received.files.items()]
+            files = [(delivery, name, content) for name, content in received.files]
             database.executemany("INSERT INTO files VALUES (?, ?, ?)", files)
             return number
 
@@ -71,7 +71,7 @@ class Desk:
         return {
             **dict(row),
             "messages": [message["text"] for message in messages],
-            "files": {file["name"]: file["content"] for file in files},
+            "files": [(file["name"], file["content"]) for file in files],
         }
 
     @contextmanager

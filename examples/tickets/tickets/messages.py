@@ -17,8 +17,8 @@ class Received:
     """The address of the author."""
     subject: str
     text: str
-    files: dict[str, bytes]
-    """The attached files by their names."""
+    files: tuple[tuple[str, bytes], ...]
+    """The names of the attached files, which need not differ, and their contents."""
     ticket: int | None
     """The ticket that the message answers, by the number in its subject."""
     is_automatic: bool
@@ -34,7 +34,7 @@ def read(raw):
         customer=parseaddr(str(message.get("From", "")))[1].lower(),
         subject=NUMBER.sub("", subject).strip() or "(no subject)",
         text=_text(message),
-        files={part.get_filename("file"): _content(part) for part in message.iter_attachments()},
+        files=tuple((part.get_filename("file"), _content(part)) for part in message.iter_attachments()),
         ticket=int(number[1]) if number else None,
         is_automatic=str(message.get("Auto-Submitted", "no")).strip().lower() != "no",
     )
@@ -44,11 +44,16 @@ def _text(message):
     body = message.get_body(("plain", "html"))
     if body is None:
         return ""
-    text = body.get_content()
+    try:
+        text = body.get_content()
+    except LookupError:  # the message names a charset that does not exist
+        text = body.get_payload(decode=True).decode("ascii", "replace")
     if body.get_content_subtype() == "html":
         text = re.sub(r"<[^>]*>", " ", text)
     return " ".join(text.split())
 
 
 def _content(part):
-    return part.get_payload(decode=True) or b""
+    if part.is_multipart():  # an attached message
+        return b"".join(each.as_bytes() for each in part.get_payload())
+    return part.get_payload(decode=True)

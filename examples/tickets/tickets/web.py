@@ -26,7 +26,9 @@ class Application:
             case "POST", "/mail":
                 status, answer = self._receive(environ)
             case "GET", "/tickets":
-                tickets = [{**ticket, "files": [*ticket["files"]]} for ticket in self._desk.tickets()]
+                tickets = [
+                    {**ticket, "files": [name for name, _ in ticket["files"]]} for ticket in self._desk.tickets()
+                ]
                 status, answer = "200 OK", {"tickets": tickets}
             case _:
                 status, answer = "404 Not Found", {"error": "There is no such page."}
