@@ -9,7 +9,7 @@ import logging
 import shutil
 from pathlib import Path
 
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 import waypost
 
@@ -37,11 +37,22 @@ def build(to: Path) -> Path:
 
 
 def list_versions(to: Path) -> None:
-    """Write the list of versions that the site's menu shows, newest first, and the page that leads to the newest."""
-    found = sorted((file.parent.name for file in to.glob("*/index.html")), key=Version, reverse=True)
+    """Write the list of versions that the site's menu shows, newest first, and the page that leads to the newest.
+    Folders without the name of a version are ignored.
+    """
+    names = [file.parent.name for file in to.glob("*/index.html") if _is_version(file.parent.name)]
+    found = sorted(names, key=Version, reverse=True)
     listed = [{"version": one, "title": one, "aliases": ["latest"] if one == found[0] else []} for one in found]
     (to / "versions.json").write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
     (to / "index.html").write_text(HOME.format(newest=found[0]), encoding="utf-8")
+
+
+def _is_version(name: str) -> bool:
+    try:
+        Version(name)
+    except InvalidVersion:
+        return False
+    return True
 
 
 def main() -> None:

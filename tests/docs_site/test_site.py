@@ -108,7 +108,7 @@ def test_the_search_finds_pages_of_each_kind(site):
 
 
 def test_the_list_of_versions_begins_with_the_newest(tmp_path):
-    for version in ("0.9.0", "0.10.0", "0.10.0rc1"):
+    for version in ("0.9.0", "0.10.0", "0.10.0rc1", "drafts"):
         (tmp_path / version).mkdir()
         (tmp_path / version / "index.html").write_text("")
     build.list_versions(tmp_path)

@@ -54,5 +54,7 @@ def remove(directory: str) -> None:
 
 def _has_input_ended() -> bool:
     """Wait a while, and return whether standard input has ended."""
+    if sys.stdin is None:  # the program that started this process has closed standard input
+        return True
     number = sys.stdin.fileno()
     return bool(select.select([number], [], [], CHECK_EVERY)[0]) and not os.read(number, 4096)

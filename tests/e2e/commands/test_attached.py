@@ -64,6 +64,13 @@ def test_a_server_whose_standard_input_ends_during_its_start_leaves_no_files(env
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_server_with_a_closed_standard_input_ends(environment, tmp_path):
+    closed = ["sh", "-c", 'exec "$@" <&-', "sh"]
+    with subprocess.Popen([*closed, *SERVE, *ON_FREE_PORTS], stdout=subprocess.PIPE, env=environment) as server:
+        server.communicate(timeout=PATIENCE)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_server_stops_with_sigterm_and_leaves_no_files(environment, tmp_path):
     with start(environment) as server:
         server.stdout.readline()
