@@ -4,6 +4,7 @@ import pytest
 
 from waypost.app.mail.faults import MOST_RULES, FaultRules
 from waypost.domain import errors
+from waypost.domain.directory import addresses
 from waypost.domain.mail.fault_rules import Action, FaultRule, Situation, Stage
 
 SITUATION = Situation(Stage.MAIL, "192.0.2.7", "ann@shop.example")
@@ -52,6 +53,24 @@ def test_a_reset_restores_the_rules_of_the_settings():
     assert [found(faults), found(faults)] == ["settings-1", None]
     assert faults.reset() == 0
     assert found(faults) == "settings-1"
+
+
+def test_no_rule_is_expected_after_one_that_certainly_applies():
+    rules = [
+        FaultRule(stage=Stage.MESSAGE, action=Action.REFUSE),
+        FaultRule(stage=Stage.RCPT, action=Action.REFUSE, probability=0.5),
+        FaultRule(stage=Stage.RCPT, action=Action.DELAY),
+        FaultRule(stage=Stage.RCPT, action=Action.REFUSE),
+        rule(times=0),
+    ]
+    expected = FaultRules(rules).expected("ann@shop.example", addresses.parse("support@example.com"))
+    assert [(one.id, one.is_certain, one.refuses) for one in expected] == [
+        ("settings-2", False, False),
+        ("settings-3", True, False),
+        ("settings-1", True, True),
+    ]
+    (refused,) = FaultRules([*rules, rule()]).expected(None, addresses.parse("support@example.com"))
+    assert (refused.id, refused.refuses) == ("settings-6", True)
 
 
 def test_the_number_of_added_rules_has_a_limit():

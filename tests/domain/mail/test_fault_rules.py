@@ -15,6 +15,8 @@ from waypost.domain.mail.fault_rules import (
     Stage,
     checked,
     first_that_applies,
+    is_certain,
+    may_apply,
     read_magic,
 )
 
@@ -79,6 +81,25 @@ def test_a_rule_can_be_for_larger_messages_only(size, expected):
 @pytest.mark.parametrize(("draw", "expected"), [(0.0, True), (0.24, True), (0.25, False), (0.99, False)])
 def test_a_rule_applies_with_its_probability(draw, expected):
     assert applies(checked(rule(probability=0.25)), draw=draw) is expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "sender", "may", "certainly"),
+    [
+        ({}, None, True, True),
+        ({"sender": "*@shop.example"}, ANN, True, True),
+        ({"sender": "*@shop.example"}, None, True, False),
+        ({"sender": "*@other.example"}, ANN, False, True),
+        ({"recipient": "*@example.com"}, None, True, True),
+        ({"recipient": "*@example.org"}, None, False, True),
+        ({"source": ip_network("192.0.2.0/24")}, ANN, True, False),
+        ({"stage": Stage.MESSAGE, "larger_than": 1000}, ANN, True, False),
+        ({"probability": 0.5}, ANN, True, False),
+    ],
+)
+def test_a_rule_may_apply_to_mail_of_which_only_the_sender_and_the_recipient_are_known(fields, sender, may, certainly):
+    found = checked(rule(**fields))
+    assert (may_apply(found, sender, RECIPIENTS[0]), is_certain(found, sender)) == (may, certainly)
 
 
 def test_the_first_rule_that_applies_decides():
