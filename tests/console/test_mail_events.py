@@ -18,7 +18,7 @@ from waypost import testing
 from waypost.app.directory import access_keys
 from waypost.console.views.mail import live
 from waypost.console.views.mail.live import Shown
-from waypost.console.views.mail.rows import PAGE_SIZE, Chip, Page, Row
+from waypost.console.views.mail.rows import Chip, Page, Row
 
 
 @contextmanager
@@ -214,7 +214,7 @@ def test_of_more_new_rows_than_a_person_can_read_the_newest_are_sent():
     newest = 3 + live.MANY
     assert found[:2] == [("reload", 0), ("changed", 1)]
     assert found[2:] == [("message", number) for number in range(newest - live.FEW + 1, newest + 1)]
-    assert [row.id for row in shown.page.rows] == list(reversed(ids_of(*range(newest - PAGE_SIZE + 1, newest + 1))))
+    assert [row.id for row in shown.page.rows] == list(reversed(ids_of(*range(1, newest + 1))))
 
 
 def test_a_list_that_is_read_again_has_the_changes_since():
