@@ -2,9 +2,10 @@
 
 import pytest
 
-from waypost.testing import cases, environment, pytest_plugin, reporting, shared
+from tests.kit.patience import PATIENCE
+from waypost.testing import cases, environment, mocking, pytest_plugin, reporting, shared
 
-_LOADED = (cases, environment, reporting, shared)
+_LOADED = (cases, environment, mocking, reporting, shared)
 """pytester forgets the modules that a run in this process loads. The plugin would then load some of them twice."""
 
 pytest_plugins = ["pytester"]
@@ -71,7 +72,7 @@ def test_each_test_has_an_empty_server_with_its_settings(pytester):
 FAILING = """
     import smtplib
     import unittest
-    from waypost.testing import WaypostMixin
+    from waypost.testing import WaypostMixin, mock_connect_email
 
     def test_fails(waypost):
         link = waypost.alias(primary="queue@example.com", alias="support@example.com")
@@ -102,15 +103,26 @@ FAILING = """
 
     def test_does_not_use_it():
         assert False
+
+    mock = mock_connect_email()
+
+    @mock
+    def test_fails_with_the_mock():
+        mock.waypost.send(to=mock.waypost.address(), subject="Of a mock")
+        assert False
+
+    def test_fails_with_the_shared_server(waypost_server):
+        assert False
+
 """
 
 
 def test_the_report_of_a_failed_test_has_the_traces_of_its_mail(pytester):
     pytester.makepyfile(FAILING)
     result = pytester.runpytest_inprocess(*QUIETLY)
-    result.assert_outcomes(passed=2, failed=5)
+    result.assert_outcomes(passed=2, failed=7)
     sections = result.stdout.str().split("- Waypost -")
-    assert len(sections) == 5
+    assert len(sections) == 7
     of_first = sections[1].splitlines()
     for expected in (
         "  subject    An order",
@@ -123,7 +135,68 @@ def test_the_report_of_a_failed_test_has_the_traces_of_its_mail(pytester):
     assert "does not answer" in sections[3]
     assert '"event":"listening"' in sections[3]  # the end of the log
     assert "  subject    Of a test case" in sections[4]
+    assert "  subject    Of a mock" in sections[5]
+    assert "  subject    Of a mock" in sections[6]  # the same server
     assert "Of a test that passes" not in result.stdout.str()
+
+
+def test_a_fixture_of_another_kind_with_the_same_name_is_left_alone(pytester):
+    pytester.makepyfile(
+        """
+        import pytest
+        from waypost.testing.kit import Waypost
+
+        @pytest.fixture
+        def waypost():
+            return "something else"
+
+        def test_fails(waypost):
+            assert False
+
+        class TestOther:
+            waypost = "something else"
+
+            def test_fails(self):
+                assert False
+        """
+    )
+    result = pytester.runpytest_inprocess(*QUIETLY)
+    result.assert_outcomes(failed=2)
+    assert "- Waypost -" not in result.stdout.str()
+
+
+def test_an_error_in_the_report_does_not_end_the_run(pytester, monkeypatch):
+    def fail(kit):
+        raise AttributeError("log")
+
+    monkeypatch.setattr(reporting, "text", fail)
+    pytester.makepyfile(
+        """
+        def test_fails(waypost):
+            assert False
+
+        def test_passes(waypost):
+            pass
+        """
+    )
+    result = pytester.runpytest_inprocess(*QUIETLY)
+    result.assert_outcomes(failed=1, passed=1)
+    assert "The traces of the mail cannot be shown: AttributeError('log')" in result.stdout.str()
+
+
+def test_a_marker_with_values_without_names_is_a_mistake(pytester):
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.waypost("aws")
+        def test_has_settings(waypost):
+            pass
+        """
+    )
+    result = pytester.runpytest_inprocess(*QUIETLY)
+    result.assert_outcomes(errors=1)
+    assert "The marker `waypost` takes settings by name, such as limits='aws', not 'aws'." in result.stdout.str()
 
 
 def test_the_plugin_loads_nothing_if_no_test_uses_it(pytester):
@@ -148,14 +221,17 @@ def test_the_marker_and_the_option_are_documented(pytester):
 
 def test_each_worker_of_xdist_has_a_server_and_a_log(pytester):
     pytester.makepyfile(
-        """
+        f"""
         import pathlib, time
 
         def test_uses_a_server(waypost, worker_id):
             address = waypost.address("support@example.com")
-            here, other = (pathlib.Path(f"{name}.url") for name in (worker_id, {"gw0": "gw1", "gw1": "gw0"}[worker_id]))
+            of_other = {{"gw0": "gw1", "gw1": "gw0"}}[worker_id]
+            here, other = (pathlib.Path(f"{{name}}.url") for name in (worker_id, of_other))
             here.write_text(waypost.url)
+            give_up = time.monotonic() + {PATIENCE}
             while not other.exists():  # both tests run at the same time
+                assert time.monotonic() < give_up
                 time.sleep(0.01)
             waypost.send(to=address)
             assert len(waypost.mail()) == 1

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from waypost.testing import shared
+from waypost.testing import NoServer, ServerRefused, shared
 
 
 class Kit:
@@ -14,9 +14,11 @@ class Kit:
         self.settings = settings
         self.did = []
         self.is_running = False
+        self.when_reset = None
 
     def start(self):
         self.is_running = True
+        self.did.append("start")
         return self
 
     def stop(self):
@@ -28,6 +30,8 @@ class Kit:
 
     def reset(self):
         self.did.append("reset")
+        if self.when_reset:
+            raise self.when_reset
 
 
 @pytest.fixture
@@ -45,9 +49,18 @@ def test_a_server_is_emptied_before_each_use_but_the_first(servers):
     with servers.used({}) as first, servers.used({"clock": "virtual"}) as same:
         assert first is same
         assert servers.running({}) is first
-    assert first.did == []
+    assert first.did == ["start"]
     assert used(servers) is first
-    assert first.did == ["reset"]
+    assert first.did == ["start", "reset"]
+
+
+def test_a_server_that_was_handed_out_is_emptied_before_a_test_uses_it(servers):
+    running = servers.running({})
+    assert used(servers) is running
+    assert running.did == ["start", "reset"]
+    assert servers.running({}) is running
+    assert used(servers) is running
+    assert running.did == ["start", "reset", "reset"]
 
 
 def test_the_servers_that_were_not_used_for_the_longest_time_are_stopped(servers):
@@ -61,11 +74,37 @@ def test_the_servers_that_were_not_used_for_the_longest_time_are_stopped(servers
     assert used(servers, limits="0") is not kits[0]
 
 
-def test_a_server_that_has_ended_is_replaced(servers):
-    ended = used(servers)
-    ended.is_running = False
-    assert used(servers) is not ended
-    assert ended.did == ["discard"]
+def test_a_server_that_was_handed_out_is_not_stopped_for_others(servers):
+    running = servers.running({})
+    for number in range(shared.MOST + 1):
+        used(servers, limits=str(number))
+    assert running.is_running
+    assert servers.running({}) is running
+    servers.stop()
+    assert not running.is_running
+
+
+def test_a_server_that_has_ended_is_started_again_with_the_same_kit(servers):
+    running = servers.running({})
+    running.is_running = False
+    assert used(servers) is running
+    assert running.did == ["start", "discard", "start"]
+
+
+@pytest.mark.parametrize("error", [NoServer, ServerRefused])
+def test_a_server_that_cannot_be_emptied_is_started_again(servers, error):
+    kit = used(servers)
+    kit.when_reset = error
+    assert used(servers) is kit
+    assert kit.did == ["start", "reset", "discard", "start"]
+
+
+def test_the_server_that_was_used_last_is_known(servers):
+    assert servers.last_used is None
+    kit = used(servers)
+    assert servers.last_used is kit
+    other = servers.running({"limits": "aws"})
+    assert servers.last_used is other
 
 
 def test_a_forked_process_has_servers_of_its_own(servers, monkeypatch):
@@ -75,4 +114,4 @@ def test_a_forked_process_has_servers_of_its_own(servers, monkeypatch):
     servers.stop()
     assert of_parent.is_running
     assert used(servers) is not of_parent
-    assert of_parent.did == []
+    assert of_parent.did == ["start"]

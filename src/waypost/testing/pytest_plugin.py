@@ -1,6 +1,7 @@
 """The pytest plugin, which is active if Waypost is installed. Each fixture imports what it needs when it is used."""
 
 import os
+import sys
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,9 @@ def _waypost_servers() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def waypost_server(_waypost_servers: Any, waypost_settings: Mapping[str, Any]) -> "Waypost":
-    """The server that all tests of this process share, as a `waypost.testing.Waypost`. It is not emptied."""
+    """The server that all tests of this process share, as a `waypost.testing.Waypost`, as the previous test left it.
+    Each test that uses `waypost` empties it.
+    """
     return _waypost_servers.running(waypost_settings)  # type: ignore[no-any-return]
 
 
@@ -66,6 +69,9 @@ def waypost(
     """An empty server for this test, as a `waypost.testing.Waypost`. The marker `waypost` gives it other settings."""
     settings = dict(waypost_settings)
     for marker in reversed([*request.node.iter_markers("waypost")]):  # the marker of the test itself is first
+        if marker.args:
+            given = ", ".join(map(repr, marker.args))
+            raise pytest.UsageError(f"The marker `waypost` takes settings by name, such as limits='aws', not {given}.")
         settings |= marker.kwargs
     with _waypost_servers.used(settings) as kit:
         yield kit
@@ -84,6 +90,13 @@ def waypost_environment(waypost: "Waypost") -> Iterator["Waypost"]:
         yield waypost
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Forget which server the previous test has used."""
+    if shared := sys.modules.get("waypost.testing.shared"):
+        shared.SERVERS.last_used = None
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     """Add the traces of the mail of a failed test to its report."""
@@ -92,10 +105,24 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     if report.failed and report.when != "teardown" and (kit := _kit_of(item)):
         from waypost.testing import reporting  # noqa: PLC0415
 
-        report.sections.append(("Waypost", reporting.text(kit)))
+        try:
+            text = reporting.text(kit)
+        except Exception as error:  # noqa: BLE001 - an exception of a hook ends the whole run
+            text = f"The traces of the mail cannot be shown: {error!r}"
+        report.sections.append(("Waypost", text))
 
 
 def _kit_of(item: pytest.Item) -> "Waypost | None":
-    """Return the server of a test, from its fixture or from the mixin for `unittest`."""
-    kit: Waypost | None = getattr(item, "funcargs", {}).get("waypost")
-    return kit or getattr(getattr(item, "instance", None), "waypost", None)
+    """Return the server of a test: that of its fixtures or of the mixin for `unittest`, or the one that it has used
+    last.
+
+    If no kit was imported, the test has none. Otherwise, a fixture or attribute `waypost` can be something else.
+    """
+    kits, shared = (sys.modules.get(f"waypost.testing.{name}") for name in ("kit", "shared"))
+    if not kits:
+        return None
+    fixtures, of_case = getattr(item, "funcargs", {}), getattr(getattr(item, "instance", None), "__dict__", {})
+    found = [fixtures.get("waypost"), of_case.get("waypost"), fixtures.get("waypost_server")]
+    if shared:
+        found.append(shared.SERVERS.last_used)
+    return next((each for each in found if isinstance(each, kits.Waypost)), None)

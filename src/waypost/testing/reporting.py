@@ -3,9 +3,7 @@
 from waypost.client import timeline
 from waypost.client.http import NoServer, ServerRefused, path_of
 from waypost.testing.kit import Waypost
-
-MOST = 20
-"""The maximum number of messages, and of refusals, that are described."""
+from waypost.testing.waiting import SHOWN
 
 LOG_LINES = 20
 """The number of lines of the log that are shown if the server has ended."""
@@ -23,14 +21,14 @@ def _messages(kit: Waypost) -> list[str]:
     ids = list(dict.fromkeys(mail.id for mail in kit.mail()))
     if not ids:
         return ["No mail has arrived."]
-    lines = [f"{len(ids) - MOST} earlier messages are not shown."] if len(ids) > MOST else []
-    for message_id in ids[-MOST:]:
+    lines = [f"{len(ids) - SHOWN} earlier messages are not shown."] if len(ids) > SHOWN else []
+    for message_id in ids[-SHOWN:]:
         lines += timeline.message(kit.connection.get(f"messages/{path_of(message_id)}"))
     return lines
 
 
 def _refusals(kit: Waypost) -> list[str]:
-    return [line for refusal in reversed(kit.refusals()[:MOST]) for line in timeline.refusal(refusal)]
+    return [line for refusal in reversed(kit.refusals()[:SHOWN]) for line in timeline.refusal(refusal)]
 
 
 def _log(kit: Waypost) -> list[str]:
