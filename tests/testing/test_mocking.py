@@ -1,6 +1,7 @@
 """`mock_connect_email` points boto3 at a server, and restores everything, also beside moto's mocks."""
 
 import asyncio
+import io
 import os
 import subprocess
 import sys
@@ -106,18 +107,48 @@ def test_it_decorates_a_coroutine_function():
     assert asyncio.run(work())
 
 
+class Inherited:
+    def test_an_inherited_test_uses_the_mock(self):
+        assert instance_id() == os.environ["WAYPOST_INSTANCE_ID"]
+
+
 @mock_connect_email
-class TestOfAClass:
-    number = 7
+class TestOfAClass(Inherited):
+    def setup_method(self):
+        self.client = boto3.client("connect")
+        make_address()
+
+    def teardown_method(self, method):
+        assert method.__name__.startswith("test_")
+        assert self.client.list_instances()["InstanceSummaryList"]
+        assert "AWS_ENDPOINT_URL_CONNECT" in os.environ
 
     def test_its_tests_use_the_mock(self):
-        make_address()
-
-    def helper(self):
-        """Do nothing: the mock is for tests only."""
+        with pytest.raises(self.client.exceptions.DuplicateResourceException):
+            make_address()
 
     def test_the_mock_begins_empty_for_each_test(self):
-        make_address()
+        assert self.client.list_instances()["InstanceSummaryList"]
+
+    async def helper(self):
+        assert "AWS_ENDPOINT_URL_CONNECT" in os.environ
+
+    def test_helpers_use_the_mock_of_the_test(self):
+        asyncio.run(self.helper())
+
+
+@mock_connect_email
+class TestOfAClassWithoutMethods(Inherited):
+    pass
+
+
+@mock_connect_email
+class TestOfAFailingClass:
+    def setup_method(self):
+        pytest.skip("the environment is restored")
+
+    def test_is_skipped(self):
+        raise AssertionError
 
 
 def test_the_environment_is_restored_after_an_error():
@@ -177,6 +208,65 @@ def test_the_fixture_and_the_mock_share_the_server(waypost):
         assert kit is waypost
         assert instance_id() == waypost.instance_id
     waypost.send(to=support)
+
+
+def test_it_decorates_classes_of_unittest():
+    class Case(unittest.TestCase):
+        def setUp(self):
+            self.connect = boto3.client("connect")
+            make_address()
+            if self._testMethodName == "test_is_not_reached":
+                raise ZeroDivisionError
+
+        def tearDown(self):
+            assert self.connect.list_instances()["InstanceSummaryList"]
+            assert "AWS_ENDPOINT_URL_CONNECT" in os.environ
+
+        def test_makes_clients_before(self):
+            assert self.connect.meta.endpoint_url == os.environ["AWS_ENDPOINT_URL_CONNECT"]
+            with pytest.raises(self.connect.exceptions.DuplicateResourceException):
+                make_address()
+
+        def test_is_not_reached(self):
+            raise AssertionError
+
+    class AsyncCase(unittest.IsolatedAsyncioTestCase):
+        async def asyncSetUp(self):
+            make_address()
+
+        async def test_makes_clients_before(self):
+            assert instance_id() == os.environ["WAYPOST_INSTANCE_ID"]
+
+    @mock_connect_email()
+    class DerivedCase(Case):
+        pass
+
+    @mock_connect_email(limits="aws")
+    class DerivedAsyncCase(AsyncCase):
+        pass
+
+    load = unittest.defaultTestLoader.loadTestsFromTestCase
+    result = unittest.TextTestRunner(io.StringIO()).run(unittest.TestSuite(map(load, (DerivedCase, DerivedAsyncCase))))
+    assert result.testsRun == 3
+    (error,) = [*result.errors, *result.failures]
+    assert "ZeroDivisionError" in error[1]
+
+
+def test_a_generator_function_cannot_be_decorated():
+    def generator():
+        yield
+
+    async def asynchronous():
+        yield
+
+    for function in (generator, asynchronous):
+        with pytest.raises(TypeError, match=rf"cannot decorate the generator function {function.__name__}"):
+            mock_connect_email(function)
+
+
+def test_a_mistake_in_the_settings_is_an_error_of_the_decorator():
+    with pytest.raises(TypeError, match="`log` is no setting"):
+        mock_connect_email(log="waypost.log")
 
 
 class TestCases(unittest.TestCase):

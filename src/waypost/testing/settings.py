@@ -5,19 +5,34 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from waypost.domain import durations
+
 BY_DEFAULT: Mapping[str, Any] = {"clock": "virtual", "testing": True}
 """The settings of a server that the kit starts, unless a test gives others."""
 
 TABLES = {"route": list, "retention": list, "fault": list, "delivery": dict}
 """The tables of a settings file, which have no option, with the type of their value in Python."""
 
+REFUSED = {
+    "data": "The kit chooses the data directory. `waypost.testing.Server` has one that you choose.",
+    "log": "`log` is no setting. Use `Waypost(log=…)`, or the option `--waypost-log` of pytest.",
+}
+"""What a test cannot set, with a sentence that says what to do instead."""
+
 
 def given(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all settings of a server. Raises `TypeError` for a value of the wrong type."""
+    """Return all settings of a server. Raises `TypeError` for a value of the wrong type, and for settings that the kit
+    chooses itself.
+    """
     for name, value in settings.items():
+        if name in REFUSED:
+            raise TypeError(REFUSED[name])
         wanted = TABLES.get(name, (str, int, timedelta))
         if not isinstance(value, wanted):
             raise TypeError(f"The setting {name} cannot be {value!r}.")
+    tables = [name for name in settings if name in TABLES]
+    if "config" in settings and tables:
+        raise TypeError(f"Write {', '.join(tables)} into the settings file {settings['config']}, or omit `config`.")
     return {**BY_DEFAULT, **settings}
 
 
@@ -51,10 +66,17 @@ def key(settings: Mapping[str, Any]) -> str:
     return json.dumps(settings, sort_keys=True, default=str)
 
 
+def duration(value: timedelta) -> str:
+    """Return a duration as a user would write it. Raises `ValueError` for a duration with a part of a second."""
+    if value % timedelta(seconds=1):
+        raise ValueError(f"Durations are whole seconds, not {value}.")
+    return durations.written(value)
+
+
 def _word(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value // timedelta(seconds=1)}s" if isinstance(value, timedelta) else str(value)
+    return duration(value) if isinstance(value, timedelta) else str(value)
 
 
 def _toml(value: Any) -> str:
