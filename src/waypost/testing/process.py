@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,9 +19,17 @@ from waypost.host.run_file import Run
 LOOPBACK = "127.0.0.0/8,::1"
 """The networks that a test server trusts. Only the test's own mail client connects from these networks."""
 
+START = 120.0
+"""The time, in seconds, after which a server that is not ready is killed."""
+
+STOP = 30.0
+"""The time, in seconds, after which a server that does not stop is killed."""
+
 
 class ServerDied(Exception):
-    """The server ended before it was ready. The exception's message contains the server's log."""
+    """The server ended before it was ready, or was killed because it was not ready in time. The exception's message
+    contains the server's log.
+    """
 
 
 class Server:
@@ -44,13 +53,16 @@ class Server:
         """The default session of boto3 while the environment points at this server."""
 
     def start(self) -> None:
-        """Start the server and wait until it is ready. Raises `ServerDied`."""
+        """Start the server and wait until it is ready. Raises `ServerDied`. If it raises any exception, no process is
+        left.
+        """
         defaults = ["--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0", "--authentication", "off"]
         defaults += ["--trusted-networks", LOOPBACK]
         self.data.parent.mkdir(parents=True, exist_ok=True)
         attached = [sys.executable, "-m", "waypost.testing.attached", str(self._temporary or "")]
-        command = [*attached, "serve", "--data", str(self.data), *defaults, *self._options]
+        command = [*attached, "serve", "--ready-json", "--data", str(self.data), *defaults, *self._options]
         self._close_pipe()
+        self._process = None
         server_end, self._pipe_end = os.pipe()
         try:
             with self.log.open("a", encoding="utf-8") as log:
@@ -63,12 +75,38 @@ class Server:
                     env=_environment(),
                     process_group=0,  # so that `kill` can kill the server's worker processes too
                 )
+            self._wait_until_ready()
+        except BaseException:
+            if self._process:
+                self.kill()
+            self._close_pipe()
+            raise
         finally:
             os.close(server_end)
+
+    def _wait_until_ready(self) -> None:
+        """Wait for the line that `--ready-json` prints, and read the files that the server has written.
+
+        Raises `ServerDied` and `DataDirectoryError`.
+        """
+        assert self._process is not None
         assert self._process.stdout is not None
-        if "is ready" not in self._process.stdout.readline():
-            self._ended()
-            raise ServerDied(self.log.read_text(encoding="utf-8"))
+        is_late = threading.Event()
+
+        def give_up() -> None:
+            is_late.set()
+            self._kill_group()
+
+        timer = threading.Timer(START, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            timer.cancel()
+        if not line:  # all processes of the server have ended
+            why = f"The server was not ready within {START:g} s. Its log:\n" if is_late.is_set() else ""
+            raise ServerDied(why + self.log.read_text(encoding="utf-8"))
         self.run: Run = DataDirectory(self.data).running()
         if self.run.pid != self._process.pid:
             raise ServerDied(f"{self.data / 'run.json'} belongs to process {self.run.pid}, not to {self._process.pid}")
@@ -78,14 +116,17 @@ class Server:
         """Stop the server with SIGTERM, which lets it finish its work, and return its exit code."""
         assert self._process is not None
         self._process.terminate()
-        return self._ended()
+        return self._wait_for_end()
 
     def kill(self) -> None:
         """Kill all processes of the server immediately, with SIGKILL (`kill -9`)."""
+        self._kill_group()
+        self._wait_for_end()
+
+    def _kill_group(self) -> None:
         assert self._process is not None
         with suppress(ProcessLookupError):  # the server may have ended
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._ended()
 
     @property
     def smtp(self) -> tuple[str, int]:
@@ -108,17 +149,21 @@ class Server:
             "aws_secret_access_key": self.profile.key.secret,
         }
 
-    def _ended(self) -> int:
+    def _wait_for_end(self) -> int:
+        """Wait until the server has ended, and return its exit code. Kill it if it does not end in time, and raise
+        `subprocess.TimeoutExpired`.
+        """
         assert self._process is not None
-        try:
-            code = self._process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            raise
         assert self._process.stdout is not None
-        self._process.stdout.close()
-        self._close_pipe()
-        return code
+        try:
+            return self._process.wait(timeout=STOP)
+        except subprocess.TimeoutExpired:
+            self._kill_group()
+            self._process.wait()
+            raise
+        finally:
+            self._process.stdout.close()
+            self._close_pipe()
 
     def _close_pipe(self) -> None:
         if self._pipe_end is not None:

@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from msgspec import structs
 
+from tests.kit.servers.running import banner
 from tests.kit.values import NOW, TENANT, TERMS, NoSeal, make_instance
 from waypost.api import application
 from waypost.api.access.throttle import Throttle
@@ -281,10 +282,10 @@ def outcomes(call, count, **members):
 THROTTLED = ("ThrottlingException", 429)
 
 
-def test_the_banner_names_the_enforced_checks_and_limits(strict):
-    banner = "".join(iter(strict._process.stdout.readline, "Ctrl-C stops the server.\n"))
-    assert "signatures and policies are enforced" in banner
-    assert f"aws   ({rates.AWS.in_words})" in banner
+def test_the_banner_names_the_enforced_checks_and_limits(tmp_path):
+    shown = banner("--data", tmp_path / "data", "--limits", "aws")
+    assert "signatures and policies are enforced" in shown
+    assert f"aws   ({rates.AWS.in_words})" in shown
 
 
 def test_sdks_get_a_throttling_error_for_each_operation(strict, new_client):

@@ -13,13 +13,13 @@ import boto3
 import pytest
 
 from tests.kit.patience import PATIENCE, wait_until
-from tests.kit.servers.running import System, logged, waypost, waypost_process
+from tests.kit.servers.running import System, banner, logged, waypost, waypost_process
 from waypost import cli
 from waypost.cli.commands import serving
 from waypost.cli.outcomes import Exit
 from waypost.config.sources import from_options
 from waypost.host.data_directory import DataDirectory
-from waypost.testing import ServerDied, server
+from waypost.testing import ServerDied
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 ON_FREE_PORTS = ("--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
@@ -248,10 +248,9 @@ age = "30d"
 def test_the_banner_summarizes_the_settings_file(tmp_path, text, summary):
     file = tmp_path / "waypost.toml"
     file.write_text(text)
-    with server("--config", str(file)) as running:
-        banner = "".join(iter(running._process.stdout.readline, "Ctrl-C stops the server.\n"))
-    assert f"  settings     {file}: {summary}\n" in banner
-    assert ("  clock        VIRTUAL: advanced by POST /_waypost/clock/advance\n" in banner) is (text == FILE)
+    shown = banner("--data", tmp_path / "data", "--config", file)
+    assert f"  settings     {file}: {summary}\n" in shown
+    assert ("  clock        VIRTUAL: advanced by POST /_waypost/clock/advance\n" in shown) is (text == FILE)
 
 
 def test_the_banner_does_not_mention_a_settings_file_if_there_is_none(new_server):

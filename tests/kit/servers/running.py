@@ -10,6 +10,7 @@ import re
 import smtplib
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -194,6 +195,25 @@ def waypost_process(*arguments, **environment) -> subprocess.CompletedProcess:
         check=False,
         env={**os.environ, "NO_COLOR": "1", **environment},
     )
+
+
+def banner(*options, **environment) -> str:
+    """Start a server, stop it, and return the banner that it has printed."""
+    command = [sys.executable, "-m", "waypost", "serve", "--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0"]
+    with tempfile.TemporaryFile("w") as log:
+        started = process.subprocess.Popen(
+            [*command, *map(str, options)],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        try:
+            return "".join(itertools.takewhile(lambda line: "Ctrl-C" not in line, started.stdout))
+        finally:
+            started.terminate()
+            assert started.wait(PATIENCE) == 0
+            started.stdout.close()
 
 
 # Several servers on one PostgreSQL database

@@ -11,7 +11,6 @@ NOT_HERE = {
     "test_limits_and_required_tls_apply_to_each_client_behind_a_load_balancer": (
         "connections to different worker processes are not admitted in the order in which clients connect"
     ),
-    "test_the_banner_summarizes_the_settings_file": "a settings file has a virtual clock, which needs a single process",
 }
 """Tests that do not apply to several worker processes, each with the reason."""
 

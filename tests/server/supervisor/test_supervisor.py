@@ -126,7 +126,7 @@ def test_worker_processes_stop_if_the_supervisor_is_killed(start):
     system = start()
     workers = [system.pid(number) for number in (1, 2)]
     os.kill(system.server._process.pid, signal.SIGKILL)
-    system.server._ended()
+    system.server._wait_for_end()
     for pid in workers:
         wait_until(lambda pid=pid: not is_running(pid))
     assert {line["signal"] for line in logged(system.server, "stopping")} == {"the supervisor ended"}
@@ -139,7 +139,7 @@ def test_another_server_cannot_use_the_data_while_a_worker_process_of_a_killed_s
     stopped = system.pid(1)
     os.kill(stopped, signal.SIGSTOP)
     os.kill(system.server._process.pid, signal.SIGKILL)
-    system.server._ended()
+    system.server._wait_for_end()
     with (
         pytest.raises(DataDirectoryError, match="Another Waypost server is using"),
         DataDirectory(system.server.data).held(),
