@@ -1,7 +1,8 @@
 """The internals of libraries that Waypost uses have not changed since their code was last reviewed.
 
-`pyproject.toml` bounds the versions of these libraries from above. If a test here fails after an update, read the
-changes in the library, adapt the code that the table names, and then write the new digest into the table.
+`pyproject.toml` bounds the versions of these libraries from above, except those that users' tests choose. If a test
+here fails after an update, read the changes in the library, adapt the code that the table names, and then write the new
+digest into the table.
 """
 
 import inspect
@@ -14,13 +15,21 @@ from pathlib import Path
 import aiohttp.client_proto
 import aiohttp.connector
 import aiohttp.streams
+import boto3
+import botocore.session
+import botocore.signers
 import dkim
 import pytest
 import spf
+from testcontainers.core.container import DockerContainer
+from testcontainers.core.waiting_utils import WaitStrategy
 
 from waypost.mailauth import spf_check
 
-LIBRARIES = ("aiohttp", "dkimpy", "pyspf")
+LIBRARIES = ("aiohttp", "dkimpy", "pyspf", "testcontainers")
+
+OF_USERS = ("boto3", "botocore")
+"""The libraries whose versions users' tests choose, so that Waypost cannot bound them."""
 
 WEBHOOK = (
     "delivery.webhook._bounded closes the connection of a receiver that sends too many bytes, or more than one "
@@ -30,6 +39,13 @@ SPF = "mailauth.spf_check._Query makes the DNS look-ups of an evaluation itself,
 DKIM = (
     "mailauth.dkim_check verifies the header against a body hash that it has computed itself, once for all signatures"
 )
+SIGNING = (
+    "testing.environment signs requests to the server with its key, whatever key a client has: it adds a handler to "
+    "those of each new session, which puts the key into the context of the request"
+)
+SESSION = "testing.environment replaces boto3's default session, which remembers the access key that it finds first"
+CONTAINER = "testing.containers adds a variable to the container before its start, when the host of the engine is known"
+TIMEOUT = "testing.containers waits with the time limit that users set with `with_startup_timeout`"
 
 USED = {
     "aiohttp TCPConnector._wrap_create_connection": (
@@ -56,6 +72,21 @@ USED = {
     "dkimpy DKIM.verify_headerprep": (dkim.DKIM.verify_headerprep, "68d5ef213883", DKIM),
     "dkimpy DKIM.verify_sig_process": (dkim.DKIM.verify_sig_process, "ab008897178a", DKIM),
     "dkimpy evaluate_pk": (dkim.evaluate_pk, "34a4ff7fe602", DKIM),
+    "botocore Session._register_builtin_handlers": (
+        botocore.session.Session._register_builtin_handlers,
+        "0a4060d2bd37",
+        SIGNING,
+    ),
+    "botocore RequestSigner.sign": (botocore.signers.RequestSigner.sign, "b066ac228d0a", SIGNING),
+    "botocore RequestSigner.get_auth_instance": (
+        botocore.signers.RequestSigner.get_auth_instance,
+        "cef293447a8f",
+        SIGNING,
+    ),
+    "boto3 _get_default_session": (boto3._get_default_session, "14778be7fe6d", SESSION),
+    "testcontainers DockerContainer.start": (DockerContainer.start, "58fed9604a7e", CONTAINER),
+    "testcontainers WaitStrategy.__init__": (WaitStrategy.__init__, "0578dafc72e7", TIMEOUT),
+    "testcontainers WaitStrategy.with_startup_timeout": (WaitStrategy.with_startup_timeout, "282efa102042", TIMEOUT),
 }
 
 
@@ -81,11 +112,12 @@ def test_each_overridden_method_is_in_the_table():
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_each_library_whose_internals_are_used_has_an_upper_bound(library):
     project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text(encoding="utf-8"))["project"]
-    (bound,) = [each for each in project["dependencies"] if re.match(rf"{library}\b", each)]
+    bounds = [*project["dependencies"], *project["optional-dependencies"]["testcontainers"]]
+    (bound,) = [each for each in bounds if re.match(rf"{library}\b", each)]
     lower, upper = re.fullmatch(rf"{library}>=([0-9.]+),<([0-9.]+)", bound).groups()
     least, found, most = ([int(part) for part in text.split(".")] for text in (lower, metadata.version(library), upper))
     assert least <= found < most
 
 
 def test_the_list_of_libraries_matches_the_table():
-    assert {name.partition(" ")[0] for name in USED} == set(LIBRARIES)
+    assert {name.partition(" ")[0] for name in USED} == {*LIBRARIES, *OF_USERS}
