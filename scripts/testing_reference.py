@@ -14,7 +14,7 @@ from waypost.testing import pytest_plugin
 GROUPS = {
     "The server": ("Waypost", "WaypostContainer"),
     "Mail": ("Mail", "Attachment", "Trace", "TraceEvent", "Sent", "DeadLetter"),
-    "What a test makes": ("EmailAddress", "AliasLink", "AddedRoute", "AddedFault", "MailClock"),
+    "What a test makes": ("EmailAddress", "AliasLink", "AddedRoute", "AddedFaultRule", "MailClock"),
     "For unittest, and as a mock": ("WaypostMixin", "mock_connect_email", "ConnectEmailMock"),
     "Errors": ("NoSuchMail", "CallFailed", "ServerRefused", "NoServer", "ServerDied"),
     "A server without the kit": ("server", "Server"),

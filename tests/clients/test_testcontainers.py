@@ -7,6 +7,7 @@ from testcontainers.core.config import ConnectionMode, testcontainers_config
 
 from tests.kit.peers.container_engine import ContainerEngine
 from waypost import testing
+from waypost.testing import containers, reporting
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +38,11 @@ def test_the_kit_works_with_a_server_in_a_container(engine):
         (running,) = engine.containers.values()
         assert running.given["Image"] == "waypost"
         assert container.waypost is waypost
+        with pytest.raises(RuntimeError, match="The log is in the container"):
+            _ = waypost.log
+        running.process.kill()
+        running.process.wait()
+        assert "does not answer. It runs in a container." in reporting.text(waypost)
     assert engine.removed == [running.root.name]
     assert running.process.returncode is not None
 
@@ -64,6 +70,17 @@ def test_a_server_that_ends_is_reported_at_once_with_its_log(engine):
     with pytest.raises(Exception, match=r"has ended\. Its log:\n.*WAYPOST_SERVE_LIMITS"):
         testing.WaypostContainer(settings={"limits": "none"}).__enter__()
     assert not engine.containers
+
+
+def test_a_server_that_is_not_ready_in_time_is_reported_with_the_last_error(engine, monkeypatch):
+    def not_ready(container):
+        raise error
+
+    error = testing.NoServer("It does not answer.")
+    monkeypatch.setattr(containers, "_is_ready", not_ready)
+    with pytest.raises(TimeoutError, match="was not ready within 0 s") as failed:
+        containers._UntilReady().with_startup_timeout(0).wait_until_ready(testing.WaypostContainer())
+    assert failed.value.__cause__ is error
 
 
 def test_a_setting_of_the_wrong_type_is_refused(engine):

@@ -1,17 +1,23 @@
 """What a test can do with a server: the methods of `waypost.testing.Waypost`, against a real server."""
 
+import gzip
+import os
 import re
+import signal
 import smtplib
+import subprocess
 import threading
 import time
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
 
+import freezegun
 import pytest
 
 from tests.kit.patience import NEVER, PATIENCE
-from waypost.testing import CallFailed, EmailAddress, NoServer, NoSuchMail, ServerDied, ServerRefused, Waypost
+from waypost.host.data_directory import DataDirectoryError
+from waypost.testing import CallFailed, EmailAddress, NoServer, NoSuchMail, ServerDied, ServerRefused, Waypost, process
 
 HTML = "<p>Hällo</p>"
 
@@ -25,7 +31,13 @@ def support(waypost):
 
 
 def test_mail_has_its_parts(waypost, support):
-    files = {"bill.pdf": b"%PDF-\0\xff", "Übersicht.txt": "Grüße"}
+    inner = b"From: x@example.org\r\nSubject: inner\r\n\r\nInner text\r\n"
+    files = {
+        "bill.pdf": b"%PDF-\0\xff",
+        "Übersicht.txt": "Grüße",
+        "mail.eml": inner,
+        "report.csv.gz": gzip.compress(b"a,b"),
+    }
     sent = waypost.send(to=support, subject="Grüße", text="Hällo\nyou", html=HTML, attachments=files)
     (mail,) = waypost.inbox(support)
     assert (mail.id, mail.address, mail.to, mail.sender) == (sent.id, support, support, "ann@example.org")
@@ -33,8 +45,15 @@ def test_mail_has_its_parts(waypost, support):
     assert [(one.filename, one.content_type) for one in mail.attachments] == [
         ("bill.pdf", "application/pdf"),
         ("Übersicht.txt", "text/plain"),
+        ("mail.eml", "application/octet-stream"),
+        ("report.csv.gz", "application/octet-stream"),
     ]
-    assert [one.content for one in mail.attachments] == [b"%PDF-\0\xff", "Grüße".encode()]
+    assert [one.content for one in mail.attachments] == [
+        b"%PDF-\0\xff",
+        "Grüße".encode(),
+        inner,
+        files["report.csv.gz"],
+    ]
     assert (mail.reason, mail.via, mail.status) == ("direct", None, "delivered")
     assert abs(mail.received_at - datetime.now(UTC)) < timedelta(seconds=PATIENCE)
     assert b"Received: from" in mail.raw
@@ -46,7 +65,7 @@ def test_mail_can_have_only_html_or_no_content_at_all(waypost, support):
     waypost.send(to=support, html=HTML)
     waypost.send(to=support)
     found = waypost.inbox(support)
-    assert [(mail.text, mail.html) for mail in found] == [("", HTML), ("", "")]
+    assert [(mail.text, mail.html) for mail in found] == [("Hällo", HTML), ("", "")]
     assert [mail.attachments for mail in found] == [[], []]
 
 
@@ -109,6 +128,18 @@ def test_a_message_with_its_parts_as_well_is_a_mistake(waypost, support):
         waypost.send(b"Subject: x\r\n\r\n", to=support, subject="y")
 
 
+def test_mail_without_a_recipient_is_a_mistake(waypost):
+    for message in (None, b"Subject: x\r\n\r\n"):
+        with pytest.raises(TypeError, match="Name a recipient"):
+            waypost.send(message, subject="" if message else "x")
+
+
+def test_only_an_empty_sender_is_the_null_sender(waypost, support):
+    waypost.send(b"Subject: x\r\n\r\n", to=support)
+    waypost.send(b"Subject: x\r\n\r\n", to=support, sender="")
+    assert [mail.sender for mail in support.inbox()] == ["ann@example.org", ""]
+
+
 def test_a_refusal_is_an_exception_of_smtplib(waypost, support):
     with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
         waypost.send(to="nobody@example.com")
@@ -127,15 +158,20 @@ def test_parts_that_are_broken_are_read_as_well_as_possible(waypost, support):
         (
             'From: a@example.org\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="x"\r\n\r\n'
             "--x\r\nContent-Type: text/plain; charset=unknown-9\r\n\r\nplain\r\n"
-            f"--x\r\nContent-Type: message/rfc822\r\n\r\n{inner}"
+            f"--x\r\nContent-Type: message/rfc822\r\n\r\n{inner}\r\n"
+            "--x\r\nContent-Type: image/png\r\nContent-Disposition: inline\r\n\r\nx\r\n"
+            "--x\r\nContent-Type: image/png\r\nContent-ID: <shown@by.html>\r\n\r\nx\r\n"
             "--x\r\nContent-Type: application/octet-stream\r\nContent-Disposition: attachment\r\n\r\nx\r\n--x--\r\n"
         ).encode(),
         to=support,
     )
     (mail,) = support.inbox()
     assert mail.text == "plain"
-    assert [one.content_type for one in mail.attachments] == ["message/rfc822", "application/octet-stream"]
-    assert b"Inner text" in mail.attachments[0].content
+    assert [(one.content_type, one.content) for one in mail.attachments] == [
+        ("message/rfc822", inner.encode()),
+        ("image/png", b"x"),
+        ("application/octet-stream", b"x"),
+    ]
 
 
 def test_an_inbox_that_does_not_exist_is_an_error(waypost):
@@ -186,6 +222,17 @@ def test_a_change_of_a_delivery_ends_the_wait(waypost, support):
     assert "dead" in found.trace.kinds
 
 
+@pytest.mark.parametrize(
+    "wanted", [{"text": "this one"}, {"predicate": lambda mail: "this one" in mail.text}], ids=["keyword", "predicate"]
+)
+def test_mail_whose_content_no_inbox_has_kept_does_not_match(waypost, support, wanted, tmp_path):
+    waypost.route("sent@example.com", f"maildir:{tmp_path}/mail")
+    waypost.send(to=waypost.address("sent@example.com"), text="this one")
+    waypost.wait_for(status="delivered", timeout=PATIENCE)
+    waypost.send(to=support, text="this one")
+    assert waypost.wait_for(**wanted).address == support
+
+
 def test_the_error_says_what_was_awaited_and_what_arrived_instead(waypost, support):
     waypost.send(to=support, subject="Another")
     with pytest.raises(smtplib.SMTPRecipientsRefused):
@@ -219,6 +266,18 @@ def test_the_error_lists_only_the_newest_mail(waypost, support):
 def test_the_error_says_that_nothing_arrived(waypost):
     with pytest.raises(NoSuchMail, match=r"No deliveries arrived$"):
         waypost.wait_for(subject="x", timeout=0)
+
+
+def test_the_kit_works_while_the_time_is_frozen(waypost):
+    with freezegun.freeze_time("2020-02-02"):
+        support = waypost.address("support")
+        waypost.send(to=support, subject="Hello")
+        assert waypost.wait_for(subject="Hello", timeout=PATIENCE).trace.kinds == ["accepted", "delivered"]
+        with pytest.raises(NoSuchMail):
+            waypost.wait_for(subject="x", timeout=0.2)
+        waypost.reset()
+        with Waypost() as other:
+            assert other.mail() == []
 
 
 # Email addresses, routes, the clock
@@ -280,6 +339,8 @@ def test_retries_happen_when_the_clock_is_moved_forward(waypost, support):
     with pytest.raises(ServerRefused):
         letter.redrive()
     route.remove()
+    with pytest.raises(ValueError, match="whole seconds"):
+        waypost.clock.advance(timedelta(seconds=0.5))
     waypost.reset()
     assert waypost.clock.now - before < timedelta(seconds=PATIENCE)
 
@@ -364,13 +425,92 @@ def test_the_clients_of_boto3_use_the_server(waypost, monkeypatch):
 
 
 def test_a_wait_ends_with_an_error_if_the_server_ends(tmp_path):
+    def kill():
+        assert is_waiting.wait(PATIENCE)
+        waypost.server.kill()
+
+    def is_it(mail):
+        is_waiting.set()
+        return False
+
     waypost = Waypost(log=tmp_path / "waypost.log").start()
     try:
-        timer = threading.Timer(0.1, waypost.server.kill)
-        timer.start()
-        with pytest.raises(NoServer, match=r"does not answer. Its log is .*waypost.log"):
-            waypost.wait_for(subject="x", timeout=NEVER)
-        timer.join()
+        waypost.send(to=waypost.address())
+        is_waiting = threading.Event()
+        thread = threading.Thread(target=kill)
+        thread.start()
+        unreachable = r"does not answer. Its log is .*waypost.log"
+        with pytest.raises(NoServer, match=unreachable):
+            waypost.wait_for(is_it, timeout=NEVER)
+        thread.join()
+        with pytest.raises(NoServer, match=unreachable):
+            waypost.address()
     finally:
         waypost.discard()
     assert Path(tmp_path / "waypost.log").exists()
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """The directory in which the kit makes its directories."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def has_ended(pid):
+    """Return whether a process, which this process has not waited for yet, has ended."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ("waypost.testing.process.DataDirectory.running", DataDirectoryError("damaged")),
+        ("waypost.testing.kit.Connection.get", NoServer("down")),
+        ("waypost.testing.kit.Connection.get", KeyboardInterrupt()),
+    ],
+)
+def test_a_start_that_fails_leaves_no_server(temporary, monkeypatch, where, error):
+    def fail(*_, **__):
+        raise error
+
+    started = []
+    popen = process.subprocess.Popen
+    monkeypatch.setattr(process.subprocess, "Popen", lambda *a, **b: started.append(popen(*a, **b)) or started[-1])
+    monkeypatch.setattr(where, fail)
+    waypost = Waypost()
+    with pytest.raises(type(error)):
+        waypost.start()
+    (server,) = started
+    assert server.returncode == -signal.SIGKILL
+    assert has_ended(server.pid)
+    assert server.stdout.closed
+    assert list(temporary.iterdir()) == []
+    assert not waypost.is_running
+
+
+def test_a_server_that_is_not_ready_in_time_is_killed(temporary, monkeypatch):
+    never_ready = temporary / "python"
+    never_ready.write_text("#!/bin/sh\necho Starting >&2\nsleep 3600\n")
+    never_ready.chmod(0o700)
+    monkeypatch.setattr(process, "subprocess", subprocess)
+    monkeypatch.setattr("sys.executable", str(never_ready))
+    monkeypatch.setattr(process, "START", 0.5)
+    with pytest.raises(ServerDied, match=r"The server was not ready within 0.5 s\. Its log:\n"):
+        Waypost().start()
+    assert list(temporary.iterdir()) == [never_ready]
+
+
+def test_a_server_that_does_not_stop_is_killed(monkeypatch):
+    monkeypatch.setattr(process, "STOP", 0.0)
+    waypost = Waypost().start()
+    server = waypost.server
+    os.kill(server.run.pid, signal.SIGSTOP)
+    with pytest.raises(process.subprocess.TimeoutExpired):
+        waypost.stop()
+    assert has_ended(server.run.pid)
+    assert not server.data.parent.exists()

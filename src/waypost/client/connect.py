@@ -7,12 +7,13 @@ AWS Signature Version 4 (source: "Create a signed AWS API request" in the IAM Us
 import hashlib
 import hmac
 import json
+import time
 from contextlib import closing
-from datetime import UTC, datetime
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
+from waypost.client import clock
 from waypost.client.http import SECONDS, NoServer
 
 _KIND = "application/x-amz-json-1.1"
@@ -30,9 +31,10 @@ class CallFailed(Exception):
 class Connect:
     """Calls the Amazon Connect API of a server with one access key, in one region."""
 
-    def __init__(self, http: str, *, key_id: str, secret: str, region: str) -> None:
-        """`http` is the HOST:PORT of the server."""
+    def __init__(self, http: str, *, key_id: str, secret: str, region: str, when_unreachable: str = "") -> None:
+        """`http` is the HOST:PORT of the server, and `when_unreachable` is advice for a server that does not answer."""
         self._http, self._key_id, self._secret, self._region = http, key_id, secret, region
+        self._when_unreachable = when_unreachable
 
     def call(self, operation: str, **members: Any) -> dict[str, Any]:
         """Call an operation, and return its response. Raises `CallFailed` and `NoServer`."""
@@ -40,7 +42,7 @@ class Connect:
         headers = {
             "content-type": _KIND,
             "host": self._http,
-            "x-amz-date": datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),
+            "x-amz-date": time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(clock.seconds_since_1970())),
             "x-amz-target": f"AmazonConnectService.{operation}",
         }
         headers["authorization"] = self._authorization(headers, body)
@@ -50,7 +52,7 @@ class Connect:
                 response = connection.getresponse()
                 status, answer = response.status, json.loads(response.read() or b"{}")
         except (OSError, HTTPException, ValueError) as error:
-            raise NoServer(f"The server at {self._http} does not answer.") from error
+            raise NoServer(f"The server at {self._http} does not answer.{self._when_unreachable}") from error
         if status != HTTPStatus.OK:
             message = answer.get("Message") or answer.get("message", "")
             raise CallFailed(operation, answer.get("__type", "").rpartition("#")[2], message)

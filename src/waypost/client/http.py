@@ -3,7 +3,6 @@
 import base64
 import json
 import socket
-import time
 import urllib.parse
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -11,6 +10,7 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
 
+from waypost.client import clock
 from waypost.client.text import plain
 
 LONGEST_WORK = 600.0
@@ -78,13 +78,13 @@ class Connection:
         with self._answer("GET", path, query) as response:
             return json.load(response)
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+    def post(self, path: str, body: Mapping[str, Any], *, seconds: float = LONGEST_WORK) -> Any:
         """Send a POST request with a JSON body, and return the parsed JSON response.
 
-        The server may take several minutes to respond.
+        The server may take several minutes to respond. `seconds` is the time limit of each read.
         """
         octets, kind = json.dumps(body).encode(), "application/json"
-        with self._answer("POST", path, {}, octets=octets, kind=kind, seconds=LONGEST_WORK) as response:
+        with self._answer("POST", path, {}, octets=octets, kind=kind, seconds=seconds) as response:
             return json.load(response)
 
     def delete(self, path: str, **query: str | int | None) -> Any:
@@ -115,10 +115,10 @@ class Connection:
             yield iter(lambda: response.read1(PART), b"")
 
     def stream_until(self, path: str, deadline: float, **query: str | int | None) -> Generator[bytes, None, None]:
-        """Send a GET request for a stream of events, and yield its bytes, as they arrive, until a time of the monotonic
-        clock. The stream begins now.
+        """Send a GET request for a stream of events, and yield its bytes, as they arrive, until a time of
+        `clock.monotonic`. The stream begins now.
         """
-        seconds = max(LEAST, deadline - time.monotonic())
+        seconds = max(LEAST, deadline - clock.monotonic())
         try:
             with self._exchange("GET", path, query, seconds=seconds) as (response, connected):
                 yield from _until(response, connected, deadline)
@@ -173,8 +173,8 @@ class Connection:
 
 
 def _until(response: HTTPResponse, connected: socket.socket, deadline: float) -> Iterator[bytes]:
-    """Yield the bytes of a response as they arrive, until a time of the monotonic clock."""
-    while (left := deadline - time.monotonic()) > 0:
+    """Yield the bytes of a response as they arrive, until a time of `clock.monotonic`."""
+    while (left := deadline - clock.monotonic()) > 0:
         connected.settimeout(left)
         try:
             part = response.read1(PART)

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from waypost.testing.mail import Attachment, Mail, Trace, TraceEvent
     from waypost.testing.mocking import ConnectEmailMock, mock_connect_email
     from waypost.testing.process import Server, ServerDied, server
-    from waypost.testing.resources import AddedFault, AddedRoute, AliasLink, DeadLetter, EmailAddress, MailClock
+    from waypost.testing.resources import AddedFaultRule, AddedRoute, AliasLink, DeadLetter, EmailAddress, MailClock
     from waypost.testing.sending import Sent
     from waypost.testing.waiting import NoSuchMail
 
 __all__ = [
-    "AddedFault",
+    "AddedFaultRule",
     "AddedRoute",
     "AliasLink",
     "Attachment",
@@ -59,7 +59,7 @@ _MODULES = {
     "testing.mail": ("Attachment", "Mail", "Trace", "TraceEvent"),
     "testing.mocking": ("ConnectEmailMock", "mock_connect_email"),
     "testing.process": ("Server", "ServerDied", "server"),
-    "testing.resources": ("AddedFault", "AddedRoute", "AliasLink", "DeadLetter", "EmailAddress", "MailClock"),
+    "testing.resources": ("AddedFaultRule", "AddedRoute", "AliasLink", "DeadLetter", "EmailAddress", "MailClock"),
     "testing.sending": ("Sent",),
     "testing.waiting": ("NoSuchMail",),
 }

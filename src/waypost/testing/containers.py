@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 try:
@@ -15,6 +16,7 @@ try:
 except ImportError as error:
     raise ImportError("This needs Testcontainers. Install it with: pip install testcontainers") from error
 
+from waypost.client import clock
 from waypost.client.http import Connection, NoServer, ServerRefused
 from waypost.config.rows import environment_name
 from waypost.host import credentials_file
@@ -110,23 +112,30 @@ class _UntilReady(WaitStrategy):
 
     def wait_until_ready(self, container: WaitStrategyTarget) -> None:
         assert isinstance(container, WaypostContainer)
-        deadline = time.monotonic() + self._startup_timeout
-        while not _is_ready(container):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"The server was not ready within {self._startup_timeout:g} s.")
+        deadline = clock.monotonic() + self._startup_timeout
+        last: Exception | None = None
+        while True:
+            try:
+                if _is_ready(container):
+                    return
+            except (NoServer, ServerRefused) as error:
+                last = error
+            if clock.monotonic() > deadline:
+                raise TimeoutError(f"The server was not ready within {self._startup_timeout:g} s.") from last
             time.sleep(LOOK_EVERY)
 
 
 def _is_ready(container: WaypostContainer) -> bool:
-    """Return whether the server answers. Raises `ContainerStartException` if it has ended."""
+    """Return whether the server runs and is ready. Raises `ContainerStartException` if it has ended, and `NoServer` or
+    `ServerRefused` if it does not answer so.
+    """
     container.reload()
     if container.status in {"exited", "dead"}:
         log = b"".join(container.get_logs()).decode(errors="replace")
         raise ContainerStartException(f"The server has ended. Its log:\n{log}")
     if container.status == "running":
-        with suppress(NoServer, ServerRefused):
-            Connection(container.address_of(HTTP), key_id="", secret="").get("ready")
-            return True
+        Connection(container.address_of(HTTP), key_id="", secret="").get("ready")
+        return True
     return False
 
 
@@ -156,6 +165,10 @@ class _Server(Server):
 
     def kill(self) -> None:
         self._container.stop()
+
+    @property
+    def log(self) -> Path:  # type: ignore[override]  # other servers have a file
+        raise RuntimeError("The log is in the container. Use `get_logs()` of the container.")
 
 
 class _Kit(Waypost):

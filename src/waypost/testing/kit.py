@@ -10,12 +10,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from waypost.client.connect import CallFailed, Connect
-from waypost.client.http import Connection
+from waypost.client.http import SECONDS, Connection
 from waypost.testing import sending, settings, waiting
 from waypost.testing.mail import Mail, Trace, trace_of
 from waypost.testing.process import Server
 from waypost.testing.resources import (
-    AddedFault,
+    AddedFaultRule,
     AddedRoute,
     AliasLink,
     DeadLetter,
@@ -49,7 +49,8 @@ class Waypost:
 
         `log` is the file to which the server's log is added; by default, it is removed with the data. All other
         arguments are settings of `waypost serve`, such as `limits="aws"`, and tables of the settings file, such as
-        `delivery={"expire": "1d"}`. Raises `TypeError` for a value of the wrong type.
+        `delivery={"expire": "1d"}`. Raises `TypeError` for a value of the wrong type, and for settings that the kit
+        chooses itself.
         """
         self.settings: Mapping[str, Any] = settings.given(given)
         self._log = Path(log) if log else None
@@ -74,10 +75,10 @@ class Waypost:
             server = Server(self._directory / "data", *options, temporary=self._directory)
             server.log = self._log or server.log
             server.start()
+            self._use(server, when_unreachable=f" Its log is {server.log}.")
         except BaseException:
-            self._remove_directory()
+            self.discard()
             raise
-        self._use(server, when_unreachable=f" Its log is {server.log}.")
         return self
 
     def _use(self, server: Server, *, when_unreachable: str) -> None:
@@ -86,7 +87,13 @@ class Waypost:
         key, http = server.profile.key, server.run.http
         self.connection = Connection(http, key_id=key.id, secret=key.secret, when_unreachable=when_unreachable)
         """A client for the inspection API."""
-        self._connect = Connect(http, key_id=key.id, secret=key.secret, region=server.profile.region)
+        self._connect = Connect(
+            http,
+            key_id=key.id,
+            secret=key.secret,
+            region=server.profile.region,
+            when_unreachable=when_unreachable,
+        )
         self.instance_id: str = self.connection.get("instance", region=server.profile.region)["id"]
         """The id of the instance in which the kit makes email addresses."""
 
@@ -156,9 +163,10 @@ class Waypost:
         """Delete everything that was made since the start: mail, refusals, email addresses, links, client tokens,
         routes, instances and access keys. Rates begin anew, and the mail clock shows the real time again.
 
-        Routes in the settings stay. The server refuses this unless it was started for tests.
+        Routes in the settings stay. Raises `ServerRefused` unless the server was started for tests, and `NoServer` if
+        the server does not answer within 30 seconds.
         """
-        self.instance_id = self.connection.post("reset", {})["instance"]
+        self.instance_id = self.connection.post("reset", {}, seconds=SECONDS)["instance"]
 
     # AWS SDKs
 
@@ -221,10 +229,11 @@ class Waypost:
 
         Either give `message`: an `EmailMessage`, bytes, or the path of a file; its sender and recipients are those in
         its header, unless `sender` and `to` are given. Or give the parts of a message. `attachments` are the contents
-        of files by their names, or the paths of files; `headers` are further header fields. An empty `sender` is the
-        null sender.
+        of files by their names, or the paths of files; `headers` are further header fields. Without a sender, the
+        sender is ann@example.org. An empty `sender` is the null sender.
 
-        Raises the exceptions of `smtplib`, such as `smtplib.SMTPRecipientsRefused`, if the server refuses the mail.
+        Raises the exceptions of `smtplib`, such as `smtplib.SMTPRecipientsRefused`, if the server refuses the mail, and
+        `TypeError` if there is no recipient.
         """
         recipients = [to] if isinstance(to, str) else list(to)
         if message is None:
@@ -272,9 +281,10 @@ class Waypost:
     ) -> Mail:
         """Return the oldest mail that matches, as soon as it is there. It may have arrived already.
 
-        A string must be equal to the attribute of `Mail`, except that `text` and `html` must contain it. A compiled
-        regular expression must match somewhere. `predicate` gets the mail that matches all keywords. Raises
-        `NoSuchMail`, an `AssertionError`, if no such mail arrives within `timeout` seconds.
+        A string must be equal to the attribute of `Mail`, except that `text` and `html` must contain it; the case of
+        email addresses is ignored. A compiled regular expression must match somewhere. `predicate` gets the mail that
+        matches all keywords. Raises `NoSuchMail`, an `AssertionError`, if no such mail arrives within `timeout`
+        seconds.
         """
         given = {
             "address": address,
@@ -338,8 +348,10 @@ class Waypost:
         )
 
     def _existing(self, text: str) -> dict[str, Any]:
-        """Return the email address with exactly this spelling in the kit's instance; empty if there is none."""
-        condition = {"FieldName": "EmailAddress", "ComparisonType": "EXACT", "Value": text}
+        """Return the email address of the kit's instance that is this string, in upper or lower case; empty if there is
+        none.
+        """
+        condition = {"FieldName": "emailAddress", "ComparisonType": "EXACT", "Value": text}
         found = self._connect.call(
             "SearchEmailAddresses", InstanceId=self.instance_id, SearchCriteria={"StringCondition": condition}
         )
@@ -351,7 +363,7 @@ class Waypost:
         Each of the two is an `EmailAddress`, or a name from which `address` makes one. Raises `CallFailed` if the
         server refuses the link.
         """
-        of_primary, of_alias = map(self._end, (primary, alias))
+        of_primary, of_alias = map(self._side, (primary, alias))
         self._connect.call(
             "AssociateEmailAddressAlias",
             InstanceId=self.instance_id,
@@ -360,7 +372,7 @@ class Waypost:
         )
         return AliasLink(of_primary, of_alias, self._connect)
 
-    def _end(self, given: str) -> EmailAddress:
+    def _side(self, given: str) -> EmailAddress:
         return given if isinstance(given, EmailAddress) else self.address(given)
 
     def route(self, match: str, to: str, **options: Any) -> AddedRoute:
@@ -374,7 +386,7 @@ class Waypost:
         added = self.connection.post("routes", {"match": str(match), "to": to, **options})
         return AddedRoute(str(match), to, added["log_name"], self.connection)
 
-    def fault(self, stage: str, action: str, **options: Any) -> AddedFault:
+    def fault(self, stage: str, action: str, **options: Any) -> AddedFaultRule:
         """Add a fault rule for mail that is sent to the server, before all other rules. It is removed by `reset`, or at
         the end of a `with` block.
 
@@ -382,4 +394,4 @@ class Waypost:
         `fault("rcpt", "defer", recipient="busy@example.com", times=2)`. Raises `ServerRefused`.
         """
         added = self.connection.post("faults", {"stage": stage, "action": action, **options})
-        return AddedFault(added["id"], self.connection)
+        return AddedFaultRule(added["id"], self.connection)

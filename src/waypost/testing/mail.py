@@ -1,14 +1,16 @@
 """Mail that a test has received, with its content and its trace."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email import message_from_bytes, policy
-from email.message import EmailMessage, Message
+from email.message import EmailMessage
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from waypost.client.http import Connection, path_of
+from waypost.mime import reading
+from waypost.mime.message import MimeMessage
 
 if TYPE_CHECKING:
     from waypost.app import inspection_schema as schema
@@ -19,11 +21,11 @@ class Attachment:
     """A file in a message."""
 
     filename: str
-    """The name of the file; empty if the message gives none."""
+    """The name of the file, without folders and characters that are not safe; empty if the message gives none."""
     content_type: str
     """The media type in lower case, such as `application/pdf`."""
     content: bytes = field(repr=False)
-    """The decoded content."""
+    """The content. A transfer encoding is decoded; an attached message is as it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,20 +128,36 @@ class Mail:
 
     @cached_property
     def text(self) -> str:
-        """The plain text, with LF line ends, without the line ends at its end; empty if there is none."""
-        return _text(self.message, "plain")
+        """The text that people read, as in the console: from the plain text or, where there is none, from the HTML. It
+        has LF line ends, but none at its end; empty if there is no text.
+        """
+        return self._read.text.rstrip("\n")
 
     @cached_property
     def html(self) -> str:
         """The HTML as the sender wrote it, with LF line ends, without the line ends at its end; empty if there is
         none.
         """
-        return _text(self.message, "html")
+        number = self._read.html_part
+        if number is None:
+            return ""
+        html, _ = reading.html_of(reading.part(self.raw, number))
+        return html.replace("\r\n", "\n").rstrip("\n")
 
     @cached_property
     def attachments(self) -> list[Attachment]:
-        """The files in the message, in order."""
-        return [_attachment(part) for part in _leaves(self.message) if _is_attachment(part)]
+        """The files in the message, in order: the parts that mail programs show as files, also without a name. A
+        picture that the HTML shows is not a file.
+        """
+        return [
+            Attachment(part.filename or "", part.content_type, reading.part(self.raw, part.number).octets)
+            for part in self._read.parts
+            if part.is_attachment
+        ]
+
+    @cached_property
+    def _read(self) -> MimeMessage:
+        return reading.read(self.raw)
 
     @property
     def trace(self) -> Trace:
@@ -163,37 +181,3 @@ def mail_of(connection: Connection, found: "schema.DeliveryInList") -> Mail:
         delivery_id=found["delivery"],
         connection=connection,
     )
-
-
-def _leaves(message: Message) -> Iterator[Message]:
-    """Yield the parts of a message that contain no parts. An attached message is one part."""
-    if message.get_content_maintype() == "multipart" and message.is_multipart():
-        for part in message.get_payload():
-            yield from _leaves(cast("Message", part))
-    else:
-        yield message
-
-
-def _is_attachment(part: Message) -> bool:
-    has_name = bool(part.get_filename()) or part.get_content_type() == "message/rfc822"
-    return has_name or part.get_content_disposition() == "attachment"
-
-
-def _text(message: Message, subtype: str) -> str:
-    for part in _leaves(message):
-        if part.get_content_type() == f"text/{subtype}" and not _is_attachment(part):
-            octets = cast("bytes", part.get_payload(decode=True) or b"")
-            try:
-                text = octets.decode(part.get_content_charset("utf-8"), "replace")
-            except LookupError:  # the message names a charset that does not exist
-                text = octets.decode("utf-8", "replace")
-            return text.replace("\r\n", "\n").rstrip("\n")
-    return ""
-
-
-def _attachment(part: Message) -> Attachment:
-    if part.get_content_maintype() == "message" and part.is_multipart():
-        content = cast("Message", part.get_payload(0)).as_bytes()
-    else:
-        content = cast("bytes", part.get_payload(decode=True) or b"")
-    return Attachment(part.get_filename() or "", part.get_content_type(), content)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from waypost.client.connect import CallFailed, Connect
 from waypost.client.http import Connection, NotThere, path_of
+from waypost.testing import settings
 from waypost.testing.mail import Mail
 from waypost.testing.waiting import listed
 
@@ -115,7 +116,7 @@ class AddedRoute(_Removable):
 
 
 @dataclass(frozen=True)
-class AddedFault(_Removable):
+class AddedFaultRule(_Removable):
     """A fault rule. As a context manager, it removes the rule at the end."""
 
     id: str
@@ -192,11 +193,13 @@ class MailClock:
         return datetime.fromisoformat(self._connection.get("clock")["now"])
 
     def advance(self, by: str | timedelta) -> datetime:
-        """Move the clock forward, and return the new time. `by` is a duration such as `5d`, `12h`, `30m` or `90s`.
+        """Move the clock forward, and return the new time. `by` is a duration such as `5d`, `12h`, `30m` or `90s`, or a
+        `timedelta` of whole seconds.
 
         When this method returns, everything that became due in between has happened, in order, each at its time.
+        Raises `ValueError` for a `timedelta` with a part of a second.
         """
-        duration = f"{by // timedelta(seconds=1)}s" if isinstance(by, timedelta) else by
+        duration = settings.duration(by) if isinstance(by, timedelta) else by
         return datetime.fromisoformat(self._connection.post("clock/advance", {"by": duration})["now"])
 
     def __str__(self) -> str:

@@ -70,10 +70,21 @@ def composed(
         message.set_content(html, subtype="html")
     for name, content in _contents(attachments):
         octets = content.encode() if isinstance(content, str) else content
-        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        main, _, sub = kind.partition("/")
+        main, _, sub = _media_type(name).partition("/")
         message.add_attachment(octets, maintype=main, subtype=sub, filename=name)
     return message
+
+
+def _media_type(name: str) -> str:
+    """Return the media type of a file.
+
+    A message is sent as any bytes, because `email` encodes files in base64, which RFC 2046 (section 5.2.1) forbids for
+    messages: programs would show the base64. The type of a compressed file would be that of its content.
+    """
+    kind, encoding = mimetypes.guess_type(name)
+    if kind is None or encoding or kind.startswith(("message/", "multipart/")):
+        return "application/octet-stream"
+    return kind
 
 
 def _contents(attachments: Files) -> Iterable[tuple[str, bytes | str]]:
@@ -85,17 +96,20 @@ def _contents(attachments: Files) -> Iterable[tuple[str, bytes | str]]:
 def send(smtp: tuple[str, int], source: Source, *, sender: str | None, to: Iterable[str]) -> Sent:
     """Send a message, and return what the server said.
 
-    The sender and the recipients are those of the arguments or, if these are None and empty, those of the header. LF
-    line ends become CRLF, unless some lines of the message have CRLF line ends. Raises the exceptions of `smtplib`,
-    such as `SMTPRecipientsRefused` if the server accepts no recipient, and `SMTPDataError` if it refuses the message.
+    The sender and the recipients are those of the arguments or, if these are None and empty, those of the header. If
+    the header names no sender, the sender is `SENDER`. LF line ends become CRLF, unless some lines of the message have
+    CRLF line ends. Raises `TypeError` if there is no recipient, and the exceptions of `smtplib`, such as
+    `SMTPRecipientsRefused` if the server accepts no recipient, and `SMTPDataError` if it refuses the message.
     """
     octets = source if isinstance(source, bytes) else _octets(source)
     octets = octets if b"\r\n" in octets else _BARE_LF.sub(b"\r\n", octets)
     header = octets.partition(b"\r\n\r\n")[0]
     fields = source if isinstance(source, Message) else message_from_bytes(header, policy=policy.default)
     recipients = list(to) or _addresses(fields, "To", "Cc", "Bcc")
+    if not recipients:
+        raise TypeError("Name a recipient, as `to` or in the header of the message.")
     if sender is None:
-        sender = next(iter(_addresses(fields, "Sender", "From")), "")
+        sender = next(iter(_addresses(fields, "Sender", "From")), SENDER)
     # By default, `smtplib` looks up the name of this machine, which may take seconds.
     with smtplib.SMTP(*smtp, local_hostname="localhost", timeout=SECONDS) as client:
         client.ehlo_or_helo_if_needed()

@@ -2,14 +2,14 @@
 
 import json
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
 
+from waypost.client import clock
 from waypost.client.event_stream import EventReader
-from waypost.client.http import Connection, NoServer
+from waypost.client.http import Connection, NoServer, NotThere
 from waypost.testing.mail import Mail, mail_of
 
 Pattern = str | re.Pattern[str]
@@ -19,7 +19,7 @@ PAGE = 500
 """The number of deliveries that are read at a time."""
 
 SHOWN = 20
-"""The maximum number of deliveries, and of refusals, that an error message lists."""
+"""The maximum number of deliveries, and of refusals, that an error message or the report of a test lists."""
 
 _ADDRESSES = frozenset({"address", "to", "sender", "via"})
 _CONTENT = frozenset({"text", "html"})
@@ -38,12 +38,18 @@ class Wanted:
     """The expected values of attributes of `Mail`."""
 
     def matches(self, mail: Mail) -> bool:
-        """Return whether mail is what the test waits for."""
+        """Return whether mail is what the test waits for.
+
+        If the content is asked for, and no inbox has kept it, or it was deleted meanwhile, the mail does not match.
+        """
         # The content is read last, because each look at it needs a request.
         ordered = sorted(self.members, key=_CONTENT.__contains__)
-        return all(_fits(name, self.members[name], getattr(mail, name)) for name in ordered) and (
-            self.predicate is None or bool(self.predicate(mail))
-        )
+        try:
+            return all(_fits(name, self.members[name], getattr(mail, name)) for name in ordered) and (
+                self.predicate is None or bool(self.predicate(mail))
+            )
+        except NotThere:
+            return False
 
     def __str__(self) -> str:
         named = [f"{name}={_shown(value)}" for name, value in self.members.items()]
@@ -84,18 +90,18 @@ def wait_for(connection: Connection, wanted: Wanted, *, timeout: float) -> Mail:
     """Return the oldest mail that a test waits for, as soon as it is there. Raises `NoSuchMail` after `timeout`
     seconds, and `NoServer` if the server has ended.
     """
-    deadline = time.monotonic() + timeout
-    for found in _looks(connection, deadline):
+    deadline = clock.monotonic() + timeout
+    for found in _mail_until(connection, deadline):
         for mail in found:
             if wanted.matches(mail):
                 return mail
     raise NoSuchMail(f"No mail with {wanted} arrived within {timeout:g} s. {_report(connection)}")
 
 
-def _looks(connection: Connection, deadline: float) -> Iterator[Sequence[Mail]]:
-    """Yield all mail, and then what changes, until a time of the monotonic clock."""
+def _mail_until(connection: Connection, deadline: float) -> Iterator[Sequence[Mail]]:
+    """Yield all mail, and then what changes, until a time of `clock.monotonic`."""
     yield listed(connection)
-    while time.monotonic() < deadline:
+    while clock.monotonic() < deadline:
         reader = EventReader()
         with closing(connection.stream_until("events", deadline)) as parts:
             for part in parts:
