@@ -1,5 +1,7 @@
 """The pytest plugin, run on the tests of another project by pytest's own plugin for tests of plugins."""
 
+import gc
+
 import pytest
 
 from tests.kit.patience import PATIENCE
@@ -15,6 +17,7 @@ QUIETLY = ("-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:cov")
 
 @pytest.fixture(autouse=True)
 def _strict(pytester):
+    gc.collect()  # otherwise, what earlier tests have left open could be an error of the run
     pytester.makeini("[pytest]\naddopts = --strict-markers --strict-config\nfilterwarnings = error\n")
 
 
