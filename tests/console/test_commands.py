@@ -6,7 +6,7 @@ import pytest
 
 from tests.kit.browser import Browser
 from tests.kit.servers.failing_deliveries import Commands
-from waypost import testing
+from tests.kit.servers.running import banner, serving
 from waypost.server.console_link import console_address
 
 LINK = re.compile(r"http://127\.0\.0\.1:\d+(/console/link/[\w-]{43})")
@@ -22,22 +22,17 @@ def test_the_command_prints_a_link_that_signs_in(console, capsys, monkeypatch):
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_the_banner_has_a_link_if_the_setting_asks_for_it(tmp_path, workers):
-    server = testing.Server(tmp_path / "data", "--console-link", "always", "--workers", workers)
-    server.start()
-    lines = [server._process.stdout.readline() for _ in range(3)]
-    match = LINK.search("".join(lines))
-    assert Browser(server.url).get(match[1]).status == 303
-    server.stop()
-    assert match[1] not in server.log.read_text(encoding="utf-8")
+    log = tmp_path / "log"
+    options = ("--data", tmp_path / "data", "--console-link", "always", "--workers", workers)
+    with serving(*options, log=log) as shown:
+        match = LINK.search(shown)
+        assert Browser(match[0].removesuffix(match[1])).get(match[1]).status == 303
+    assert match[1] not in log.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("option", ["never", "terminal"])
 def test_the_banner_has_no_link_if_nobody_reads_it(tmp_path, option):
-    server = testing.Server(tmp_path / "data", "--console-link", option)
-    server.start()
-    server._process.send_signal(15)
-    assert "/console/" not in server._process.stdout.read()
-    server._ended()
+    assert "/console/" not in banner("--data", tmp_path / "data", "--console-link", option)
 
 
 @pytest.mark.parametrize(

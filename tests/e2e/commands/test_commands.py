@@ -253,11 +253,10 @@ def test_the_banner_summarizes_the_settings_file(tmp_path, text, summary):
     assert ("  clock        VIRTUAL: advanced by POST /_waypost/clock/advance\n" in shown) is (text == FILE)
 
 
-def test_the_banner_does_not_mention_a_settings_file_if_there_is_none(new_server):
-    new_server.start()
-    banner = "".join(iter(new_server._process.stdout.readline, "Ctrl-C stops the server.\n"))
-    assert "settings  " not in banner
-    assert "VIRTUAL" not in banner
+def test_the_banner_does_not_mention_a_settings_file_if_there_is_none(tmp_path):
+    shown = banner("--data", tmp_path / "data")
+    assert "settings  " not in shown
+    assert "VIRTUAL" not in shown
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

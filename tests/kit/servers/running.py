@@ -10,7 +10,6 @@ import re
 import smtplib
 import subprocess
 import sys
-import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -18,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import boto3
 import botocore.config
@@ -197,23 +197,30 @@ def waypost_process(*arguments, **environment) -> subprocess.CompletedProcess:
     )
 
 
-def banner(*options, **environment) -> str:
-    """Start a server, stop it, and return the banner that it has printed."""
+@contextmanager
+def serving(*options, log=os.devnull, **environment):
+    """Run `waypost serve` as a person does, and yield its banner. `log` is the file for its log."""
     command = [sys.executable, "-m", "waypost", "serve", "--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0"]
-    with tempfile.TemporaryFile("w") as log:
+    with Path(log).open("w", encoding="utf-8") as file:
         started = process.subprocess.Popen(
             [*command, *map(str, options)],
             stdout=subprocess.PIPE,
-            stderr=log,
+            stderr=file,
             text=True,
             env={**os.environ, **environment},
         )
         try:
-            return "".join(itertools.takewhile(lambda line: "Ctrl-C" not in line, started.stdout))
+            yield "".join(itertools.takewhile(lambda line: "Ctrl-C" not in line, started.stdout))
         finally:
             started.terminate()
             assert started.wait(PATIENCE) == 0
             started.stdout.close()
+
+
+def banner(*options, **environment) -> str:
+    """Start a server, stop it, and return the banner that it has printed."""
+    with serving(*options, **environment) as shown:
+        return shown
 
 
 # Several servers on one PostgreSQL database
