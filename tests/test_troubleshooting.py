@@ -54,7 +54,7 @@ def _texts(tree):
 
 
 def _split(text):
-    return [sentence.strip(" .") for sentence in re.split(r"(?<=\.) |\n", text)]
+    return [sentence.strip(" .") for sentence in re.split(rf"(?<=\.)(?: |(?={HOLE}))|\n", text)]
 
 
 def is_in_code(sentence):

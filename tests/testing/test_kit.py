@@ -237,13 +237,24 @@ def test_the_error_says_what_was_awaited_and_what_arrived_instead(waypost, suppo
         waypost.wait_for(subject="Hello", to=re.compile("^s"), timeout=0.2)
     assert time.monotonic() - began < PATIENCE
     assert str(failed.value) == (
-        "No mail with to=/^s/, subject='Hello' arrived within 0.2 s. 1 delivery arrived\n"
+        "No mail with to=/^s/, subject='Hello' arrived within 0.2 s. 1 delivery arrived:\n"
         "  'Another' from <ann@example.org> at support@example.com: direct, delivered\n"
-        "1 recipient or message was refused\n"
+        "1 recipient or message was refused:\n"
         "  from <ann@example.org> to <suport@example.com>: 550 5.1.1 No such address here"
     )
     with pytest.raises(AssertionError, match=r"predicate .*<lambda> \(.*test_kit.py:\d+\)"):
         waypost.wait_for(lambda mail: mail.subject == "x", timeout=0)
+
+
+def test_the_error_says_how_to_wait_for_forwarded_mail(waypost):
+    link = waypost.alias(primary="queue@example.com", alias="support@example.com")
+    waypost.send(to=link.alias)
+    advice = (
+        r"Mail at queue@example\.com was sent to support@example\.com\. Wait for it with address='queue@example\.com'\."
+    )
+    with pytest.raises(NoSuchMail, match=advice):
+        waypost.wait_for(to=link.primary, timeout=0)
+    assert waypost.wait_for(address=link.primary, timeout=0).reason == "forwarded"
 
 
 def test_the_error_lists_only_the_newest_mail(waypost, support):
@@ -252,7 +263,7 @@ def test_the_error_lists_only_the_newest_mail(waypost, support):
     with pytest.raises(NoSuchMail) as failed:
         waypost.wait_for(subject="x", timeout=0)
     lines = str(failed.value).splitlines()
-    assert "23 deliveries arrived" in lines[0]
+    assert "23 deliveries arrived:" in lines[0]
     assert lines[1] == "  … 3 earlier"
     assert "'number 3'" in lines[2]
     assert "'number 22'" in lines[-1]

@@ -14,7 +14,7 @@ try:
     from testcontainers.core.exceptions import ContainerStartException
     from testcontainers.core.waiting_utils import WaitStrategy, WaitStrategyTarget
 except ImportError as error:
-    raise ImportError("This needs Testcontainers. Install it with: pip install testcontainers") from error
+    raise ImportError("WaypostContainer needs Testcontainers. Install it with: pip install testcontainers") from error
 
 from waypost.client import clock
 from waypost.client.http import Connection, NoServer, ServerRefused

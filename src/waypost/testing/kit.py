@@ -380,8 +380,9 @@ class Waypost:
         end of a `with` block.
 
         `match` is an email address, `*@example.com` or `*`. `to` is a destination such as `smtp://127.0.0.1:2525`, and
-        `options` are the other keys of a route in the settings file, such as `fault="tempfail"` and `keep=True`, and
-        `secret`. The server does not check that the destination can be reached. Raises `ServerRefused`.
+        `options` are the other keys of a route in the settings file, such as `keep=True`, `secret`, and `fault`. A
+        `fault` is `tempfail`, `permfail`, `slow` or `drop-after-data`. The server does not check that the destination
+        can be reached. Raises `ServerRefused`.
         """
         added = self.connection.post("routes", {"match": str(match), "to": to, **options})
         return AddedRoute(str(match), to, added["log_name"], self.connection)
@@ -390,7 +391,8 @@ class Waypost:
         """Add a fault rule for mail that is sent to the server, before all other rules. It is removed by `reset`, or at
         the end of a `with` block.
 
-        `stage`, `action` and `options` are the keys of a `[[fault]]` table in the settings file, such as
+        `stage` is `connect`, `mail`, `rcpt`, `data` or `message`, and `action` is `refuse`, `defer`, `delay`, `drop` or
+        `cut`. `options` are the other keys of a `[[fault]]` table in the settings file, such as
         `fault("rcpt", "defer", recipient="busy@example.com", times=2)`. Raises `ServerRefused`.
         """
         added = self.connection.post("faults", {"stage": stage, "action": action, **options})

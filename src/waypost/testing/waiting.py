@@ -95,7 +95,7 @@ def wait_for(connection: Connection, wanted: Wanted, *, timeout: float) -> Mail:
         for mail in found:
             if wanted.matches(mail):
                 return mail
-    raise NoSuchMail(f"No mail with {wanted} arrived within {timeout:g} s. {_report(connection)}")
+    raise NoSuchMail(f"No mail with {wanted} arrived within {timeout:g} s. {_report(connection, wanted)}")
 
 
 def _mail_until(connection: Connection, deadline: float) -> Iterator[Sequence[Mail]]:
@@ -113,17 +113,28 @@ def _mail_until(connection: Connection, deadline: float) -> Iterator[Sequence[Ma
     yield listed(connection)
 
 
-def _report(connection: Connection) -> str:
+def _report(connection: Connection, wanted: Wanted) -> str:
     """Say what has arrived, and what was refused."""
     arrived = listed(connection)
     refused = connection.get("refusals", limit=PAGE)["refusals"]
-    lines = [f"{_count(len(arrived), 'delivery', 'deliveries')} arrived", *_last(map(line_of, arrived), len(arrived))]
+    count = _count(len(arrived), "delivery", "deliveries")
+    lines = [f"{count} arrived{':' if arrived else ''}", *_last(map(line_of, arrived), len(arrived))]
+    lines += _advice(arrived, wanted.members.get("to"))
     if refused:
-        lines.append(f"{_count(len(refused), 'recipient or message was', 'recipients or messages were')} refused")
+        lines.append(f"{_count(len(refused), 'recipient or message was', 'recipients or messages were')} refused:")
         lines += _last(
             (f"from <{each['from']}> to <{each['to']}>: {each['reply']}" for each in reversed(refused)), len(refused)
         )
     return "\n".join(lines)
+
+
+def _advice(arrived: Iterable[Mail], to: Pattern | None) -> Iterator[str]:
+    """Say how to find mail in an inbox, if a test waits for forwarded mail by its recipient."""
+    forwarded = next(
+        (mail for mail in arrived if mail.via and isinstance(to, str) and _fits("to", to, mail.address)), None
+    )
+    if forwarded:
+        yield f"Mail at {forwarded.address} was sent to {forwarded.to}. Wait for it with address='{forwarded.address}'."
 
 
 def _count(number: int, one: str, many: str) -> str:
