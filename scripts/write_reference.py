@@ -43,7 +43,7 @@ def settings_page() -> str:
     """Return the page with every setting of `waypost serve`."""
     rows = [
         f"| `{row.option}` | `{row.variable}` | {f'`{row.default}`' if row.default else ''} | {row.type.words} "
-        f"| {row.help} |"
+        f"| {'SIGHUP' if row.is_reloadable else 'restart'} | {row.help} |"
         for row in ROWS.values()
     ]
     return "\n".join(
@@ -53,15 +53,20 @@ def settings_page() -> str:
             "file](#the-settings-file). The command line takes precedence over the environment, and the",
             f"environment over the file. The setting `{data_directory.MASTER_KEY_VARIABLE}` exists only in the",
             "environment. The value of this setting is 32 bytes in base64url, and replaces the file `master.key`.\n",
-            "| option | environment | default | value | description |",
-            "|---|---|---|---|---|",
+            "The column *change* says when a running server uses a new value: after",
+            "[SIGHUP](../how-to/run-it.md#reload), or only after a restart. SIGHUP also makes the server read its",
+            "certificate files again.",
+            "`waypost serve --check` checks the settings, and shows which changes need a restart.\n",
+            "| option | environment | default | value | change | description |",
+            "|---|---|---|---|---|---|",
             *rows,
             "",
             "## The settings file\n",
             "`waypost serve --config FILE` reads a TOML file. Before its first table, the file may contain any of the",
             "settings above, without the two leading hyphens (`smtp-memory = 256`, or `smtp_memory`). Relative paths",
             "are relative to the directory of the file. The page on [routes](../how-to/routes.md) has a complete",
-            "example.",
+            "example. After SIGHUP, a running server uses new tables, except `[[fault]]` tables and the key",
+            "`connections` of `[delivery]`, which need a restart.",
             *(line for table, keys in tables.TABLES.items() for line in _keys(table, keys)),
             "",
         ]
@@ -383,7 +388,8 @@ def events_page() -> str:
     return "\n".join(
         [
             "# Events in the log\n",
-            "Waypost writes the log to standard error: as readable lines on a terminal, and otherwise as JSON. The",
+            "Waypost writes the log to standard error, or to a file (`--log-file`): as readable lines on a terminal,",
+            "and otherwise as JSON (`--log-format`). The log has the events whose level is at least `--log-level`. The",
             "log never contains an email address, a subject, a body or a secret. The field `peer` is a client's IP",
             "address. The field `destination` omits the destination's path, because the path could contain an",
             "email address. The trace of a message contains the destination's path. The field `route` is a digest of",

@@ -114,7 +114,7 @@ SETTINGS: dict[str, tuple[str, object]] = {
 """For each setting of `waypost serve`: a value, and an object that the service must then contain, besides the settings.
 """
 
-NOT_OF_THE_SERVICE = {"config", "workers"}
+NOT_OF_THE_SERVICE = {"config", "workers", "log_level", "log_format", "log_file"}
 """Settings that the command uses itself, so that the service does not contain them."""
 
 DELIVERY = {
@@ -152,15 +152,21 @@ def by_default(home):
     return {tls: the_service(home / f"default-{tls}", **(with_tls if tls else {})) for tls in (False, True)}
 
 
-def the_service(directory, delivery=None, **given):
-    """Start a service, and return all of its objects except the settings, and the lines of its credentials file."""
+def the_service(directory, delivery=None, *, then=None, **given):
+    """Start a service, and return all of its objects except the settings, and the lines of its credentials file.
+
+    If `then` is given, it changes the settings, and the service reloads them.
+    """
     on_free_ports = {"data": str(directory), "http": "127.0.0.1:0", "smtp": "127.0.0.1:0"}
     settings = replace(from_options(**on_free_ports | given), delivery=delivery or Delivery())
 
     async def started():
-        service = services.Service(settings)
+        service = services.Service(settings, reread=then and (lambda: then(settings)))
         run = await service.start()
         try:
+            if then:
+                assert await service.reload()
+                service._reread = None  # it contains the new settings
             return list(reached([service, run])), service.directory.credentials.read_text(encoding="utf-8").splitlines()
         finally:
             await service.stop()
@@ -223,6 +229,22 @@ def test_each_setting_of_serve_changes_the_service(name, home, by_default, tmp_p
     assert not has(by_default[bool(needed)], wanted, home), f"{wanted} exists by default: set another value"
 
 
+@pytest.mark.parametrize("name", sorted(name for name in SETTINGS if ROWS[name].is_reloadable))
+def test_each_setting_that_can_be_reloaded_changes_a_running_service(name, home, tmp_path):
+    value, wanted = SETTINGS[name]
+    changed = getattr(from_options(**{name: value}), name)
+    parts = the_service(tmp_path / "data", then=lambda settings: replace(settings, **{name: changed}))
+    assert has(parts, wanted, home), f"{ROWS[name].option}: after a reload, the service contains no {wanted}"
+
+
+@pytest.mark.parametrize("name", ["smtp_connections", "smtp_unknown_recipients", "trace_refusals"])
+def test_a_setting_that_needs_a_restart_does_not_change_a_running_service(name, home, tmp_path):
+    value, wanted = SETTINGS[name]
+    changed = getattr(from_options(**{name: value}), name)
+    parts = the_service(tmp_path / "data", then=lambda settings: replace(settings, **{name: changed}))
+    assert not has(parts, wanted, home)
+
+
 @contextmanager
 def a_database(name):
     """Yield the setting of a new PostgreSQL database for a test of a database setting, and no setting otherwise."""
@@ -243,11 +265,20 @@ def test_each_key_of_the_delivery_table_changes_the_service(name, home, by_defau
     assert not has(by_default[False], wanted, home), f"{wanted} exists by default: set another value"
 
 
+@pytest.mark.parametrize("name", sorted(name for name in DELIVERY if tables.DELIVERY[name].is_reloadable))
+def test_each_key_of_the_delivery_table_that_can_be_reloaded_changes_a_running_service(name, home, tmp_path):
+    value, wanted = DELIVERY[name]
+    (tmp_path / "waypost.toml").write_text(f"[delivery]\n{name} = {value}\n")
+    given = settings_file.read(tmp_path / "waypost.toml").delivery
+    parts = the_service(tmp_path / "data", then=lambda settings: replace(settings, delivery=given))
+    assert has(parts, wanted, home), f"{name}: after a reload, the service contains no {wanted}"
+
+
 def test_each_setting_is_an_option_of_serve(monkeypatch):
     """The option has the name and the environment variable that the table of settings has."""
     command = dict(parameters.all_commands(program.app))["serve"]
     options = {option.name: (option.opts, option.envvar) for option in command.params}
-    del options["ready_json"], options["attached"]  # they are about one process, and are no settings
+    del options["ready_json"], options["attached"], options["check"]  # they are about one process, and are no settings
     assert options == {name: ([row.option], row.variable) for name, row in ROWS.items()}
 
 

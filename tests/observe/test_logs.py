@@ -14,8 +14,9 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from tests.kit.patience import PATIENCE
-from waypost.observe import events, logs
+from tests.kit.patience import PATIENCE, wait_until
+from waypost.observe import events, log_output, logs
+from waypost.observe.log_options import Format, Level, LogOptions
 
 
 class Stream(io.StringIO):
@@ -210,3 +211,161 @@ def test_a_log_without_a_thread_does_not_wait_for_a_reader(monkeypatch):
     lines = [json.loads(line) for line in os.read(reading, 65_536).splitlines()]
     os.close(reading)
     assert [line["event"] for line in lines] == ["stopped", "reopened"]
+
+
+DROPPED = events.LinesDropped(count=1)
+
+
+def failed():
+    return events.Failed(where="smtp", id="an-id", cause=failure())
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        (Level.INFO, ["stopped", "dns_changed", "lines_dropped", "failed"]),
+        (Level.WARNING, ["lines_dropped", "failed"]),
+        (Level.ERROR, ["failed"]),
+    ],
+)
+def test_the_log_contains_only_events_of_its_level_or_above(tmp_path, level, expected):
+    log = logs.Log(LogOptions(level=level, file=tmp_path / "log"))
+    for event in (events.Stopped(), events.DnsChanged(works=True), DROPPED, failed()):
+        log.emit(event)
+    log.close()
+    lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["event"] for line in lines] == expected
+
+
+def test_an_event_below_the_level_makes_no_line_and_is_not_kept(tmp_path, monkeypatch):
+    log = logs.Log(LogOptions(level=Level.ERROR, file=tmp_path / "log"))
+    monkeypatch.setattr(logs, "datetime", None)  # a kept event has a time
+    log.emit(events.Stopped())
+    assert not log._waiting
+    assert not log._dropped
+    log.close()
+
+
+def test_the_format_text_has_no_control_sequences_in_a_file(tmp_path):
+    log = logs.Log(LogOptions(format=Format.TEXT, file=tmp_path / "log"))
+    log.emit(events.Listening(edge="smtp", address="127.0.0.1:25"))
+    log.close()
+    assert re.fullmatch(
+        r"[0-9T:.-]+Z \[info   \] listening +edge=smtp address=127\.0\.0\.1:25\n",
+        (tmp_path / "log").read_text(encoding="utf-8"),
+    )
+
+
+def test_the_format_json_applies_on_a_terminal_too(monkeypatch):
+    stream = Stream(terminal=True)
+    monkeypatch.setattr(sys, "stderr", stream)
+    log = logs.Log(LogOptions(format=Format.JSON))
+    log.emit(events.Stopped())
+    log.close()
+    assert lines_of(stream)[0]["event"] == "stopped"
+
+
+def test_a_new_log_file_cannot_be_read_by_other_users(tmp_path):
+    before = os.umask(0)
+    logs.Log(LogOptions(file=tmp_path / "new")).close()
+    (tmp_path / "old").touch(0o600)
+    logs.Log(LogOptions(file=tmp_path / "old")).close()
+    os.umask(0o077)
+    logs.Log(LogOptions(file=tmp_path / "of_server")).close()
+    os.umask(before)
+    modes = {file.name: f"{file.stat().st_mode & 0o777:o}" for file in tmp_path.iterdir()}
+    assert modes == {"new": "640", "old": "600", "of_server": "640"}
+
+
+@pytest.mark.parametrize("kind", ["missing directory", "directory", "pipe"])
+def test_a_log_file_that_cannot_be_used_is_refused_at_once(tmp_path, kind):
+    file = tmp_path / "log"
+    if kind == "missing directory":
+        file = tmp_path / "missing" / "log"
+    elif kind == "directory":
+        file.mkdir()
+    else:
+        os.mkfifo(file)
+    with pytest.raises(OSError, match=r"."):
+        logs.Log(LogOptions(file=file))
+
+
+@pytest.mark.parametrize("has_thread", [True, False])
+def test_a_log_that_is_reopened_continues_in_a_new_file_and_loses_no_line(tmp_path, has_thread):
+    file, old = tmp_path / "log", tmp_path / "log.1"
+    log = logs.Log(LogOptions(file=file), has_thread=has_thread)
+    log.emit(events.WorkerStarted(worker=1, pid=1))
+    if has_thread:
+        wait_until(file.read_bytes)
+    file.rename(old)
+    log.emit(events.WorkerStarted(worker=2, pid=2))
+    log.reopen(LogOptions(file=file, level=Level.WARNING))
+    log.emit(events.WorkerEnded(worker=3, pid=3, reason="a test"))
+    log.close()
+    found = [json.loads(line) for path in (old, file) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [line["worker"] for line in found] == [1, 2, 3]
+    assert '"worker":3' in file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("has_thread", [True, False])
+def test_a_log_that_cannot_be_reopened_continues_with_the_old_file_and_says_so(tmp_path, has_thread):
+    directory = tmp_path / "directory"
+    directory.mkdir()
+    file = directory / "log"
+    log = logs.Log(LogOptions(file=file), has_thread=has_thread)
+    directory.rename(tmp_path / "elsewhere")
+    log.reopen(LogOptions(file=file))
+    log.emit(events.Stopped())
+    wait_until(lambda: "log_file_refused" in (tmp_path / "elsewhere" / "log").read_text(encoding="utf-8"))
+    log.close()
+    lines = (tmp_path / "elsewhere" / "log").read_text(encoding="utf-8").splitlines()
+    found = {line["event"]: line for line in map(json.loads, lines)}
+    assert found.keys() == {"log_file_refused", "stopped"}
+    assert found["log_file_refused"]["reason"] == "No such file or directory"
+    assert found["log_file_refused"]["level"] == "warning"
+
+
+def test_a_part_of_a_line_that_a_full_disk_left_is_not_continued_by_the_next_line(tmp_path, monkeypatch):
+    output = log_output.File(tmp_path / "log")
+    write = os.write
+
+    def writes_three(descriptor, octets):
+        monkeypatch.setattr(os, "write", fails)
+        return write(descriptor, octets[:3])
+
+    def fails(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "write", writes_three)
+    with pytest.raises(OSError, match="no space"):
+        output.write(b"first\n")
+    monkeypatch.setattr(os, "write", write)
+    output.write(b"second\n")
+    output.close()
+    assert (tmp_path / "log").read_bytes() == b"fir\nsecond\n"
+
+
+@pytest.mark.parametrize("kind", [Format.JSON, Format.TEXT])
+def test_lines_for_the_journal_begin_with_their_priority(tmp_path, monkeypatch, kind):
+    with (tmp_path / "journal").open("w") as stream:
+        found = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        monkeypatch.setattr(sys, "stderr", stream)
+        log = logs.Log(LogOptions(format=kind))
+        for event in (events.Stopped(), DROPPED, failed()):
+            log.emit(event)
+        log.close()
+    lines = (tmp_path / "journal").read_text(encoding="utf-8").splitlines()
+    assert [line[:3] for line in lines[:3]] == ["<6>", "<4>", "<3>"]
+    assert {line[:3] for line in lines[3:]} <= {"<3>"}
+    assert len(lines) > 3 or kind is Format.JSON
+
+
+def test_lines_for_another_stream_than_the_journal_have_no_priority(tmp_path, monkeypatch):
+    monkeypatch.setenv("JOURNAL_STREAM", "1:1")
+    with (tmp_path / "file").open("w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        log = logs.Log()
+        log.emit(events.Stopped())
+        log.close()
+    assert (tmp_path / "file").read_text(encoding="utf-8").startswith("{")

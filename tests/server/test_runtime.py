@@ -38,8 +38,9 @@ class Server:
     def emit(self, event):
         self.emitted.append(event)
 
-    def reopen(self):
-        self.done.append("reopen")
+    async def reload(self):
+        self.done.append("reload")
+        return True
 
     async def start(self):
         self.done.append("start")
@@ -94,6 +95,51 @@ def test_a_signal_stops_the_server_gracefully(number):
     assert reported == ["the addresses"]
     assert server.done == ["start", "stop"]
     assert server.emitted == [events.Stopping(signal=number.name)]
+
+
+def test_sighup_reloads_and_tells_systemd():
+    server, told, results = Server(), [], []
+
+    def reloaded(is_usable):
+        results.append(is_usable)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    async def limited():
+        async with asyncio.timeout(PATIENCE):
+            hang_up = asyncio.get_running_loop().call_soon
+            ready = lambda _: hang_up(os.kill, os.getpid(), signal.SIGHUP)  # noqa: E731
+            await runtime.run(server, ready, when_reloaded=reloaded, notify=told.append)
+
+    before = signal.getsignal(signal.SIGHUP)
+    asyncio.run(limited())
+    signal.signal(signal.SIGHUP, before)
+    assert server.done == ["start", "reload", "stop"]
+    assert results == [True]
+    assert [message.partition("\n")[0] for message in told] == ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
+
+
+def test_sighup_during_the_start_reloads_after_it():
+    server, results = Server(), []
+    start = server.start
+
+    async def hung_up_while_starting():
+        os.kill(os.getpid(), signal.SIGHUP)
+        return await start()
+
+    server.start = hung_up_while_starting
+
+    def reloaded(is_usable):
+        results.append(is_usable)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    async def limited():
+        async with asyncio.timeout(PATIENCE):
+            await runtime.run(server, lambda _: None, when_reloaded=reloaded)
+
+    before = signal.getsignal(signal.SIGHUP)
+    asyncio.run(limited())
+    signal.signal(signal.SIGHUP, before)
+    assert server.done == ["start", "reload", "stop"]
 
 
 def test_the_server_ends_with_a_reference_to_the_log_if_a_task_that_it_needs_fails():

@@ -57,7 +57,8 @@ class Api:
         emit: events.Emit,
     ) -> None:
         self._store = store
-        self._terms = terms
+        self.terms = terms
+        """The settings that all calls share. A reload of the settings can change them."""
         self._clock = clock
         self._incidents = Incidents(emit, of_store=STORE_FAILURES)
         self._protocol = protocol.Protocol(shapes.load())
@@ -136,7 +137,7 @@ class Api:
         operation = table.OPERATIONS[match.operation.name]
         members = operation.with_ids(members, caller.tenant)
         call = calls.Call(
-            match.operation.name, caller.tenant, caller.key, caller.source, request, members, now, self._terms
+            match.operation.name, caller.tenant, caller.key, caller.source, request, members, now, self.terms
         )
         return await self._perform(operation, call)
 

@@ -35,12 +35,16 @@ class OpenConnections:
         `name` names the counted connections, such as `smtp`. All worker processes of a server count connections with
         the same name together.
         """
-        self._total = total
-        self._each = each
-        self._of_site = limit_of_site(total, each)
+        self.limit(total, each)
         self._all = state.counts(f"{name} connections")
         self._by_network = state.counts(f"{name} connections of a network")
         self._by_site = state.counts(f"{name} connections of a site")
+
+    def limit(self, total: int, each: int) -> None:
+        """Use these limits for further connections."""
+        self._total = total
+        self._each = each
+        self._of_site = limit_of_site(total, each)
 
     @property
     def count(self) -> int:

@@ -2,7 +2,7 @@
 
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 
 from waypost.app import ports
@@ -15,9 +15,9 @@ def _no_key(_: int) -> bytes:
     return b""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Deployment:
-    """The properties of the deployment that do not change while the server runs."""
+    """The properties of the deployment. They change only when the operator reloads the settings (`become`)."""
 
     hostname: str
     loop_key: bytes
@@ -53,6 +53,16 @@ class Deployment:
     """Domains, as A-labels, whose SPF record lists this server. If the SPF record of a sender's domain lists this
     server, the sender is never rewritten.
     """
+
+    def become(self, other: "Deployment") -> None:
+        """Take the properties of another deployment. All parts of the server then use them, because they share this
+        object.
+
+        A transaction that is running on another thread may use the old and the new routes in turn. Each delivery still
+        has one destination, and the queue moves deliveries whose routes have changed.
+        """
+        for each in fields(other):
+            setattr(self, each.name, getattr(other, each.name))
 
     def srs_key_for(self, email_address_id: str) -> Callable[[int], bytes]:
         """Return a function that derives one email address's secret for a given period. Because each email address has

@@ -35,8 +35,8 @@ def _run(arguments: Sequence[str]) -> None:
         options = serving.options_in([one for one in arguments if one not in serving.FLAGS])
         if options is not None:
             file = serving.settings_file(options)
-            ready_json, attached = (flag in arguments for flag in serving.FLAGS)
-            serving.run(options, file, ready_json=ready_json, attached=attached)
+            ready_json, attached, check = (flag in arguments for flag in serving.FLAGS)
+            serving.run(options, file, ready_json=ready_json, attached=attached, check=check)
             return
     from waypost.cli.program import app
 

@@ -79,22 +79,25 @@ def read(path: Path) -> SettingsFile:
         refuse_replaceable(path)
         text = path.read_bytes().decode()
     except UnsafeFile as error:
-        raise BadSetting(f"The settings file cannot be used: {error}") from error
+        raise BadSetting(f"The settings file cannot be used: {error}", where=str(path)) from error
     except OSError as error:
-        raise BadSetting(f"{path} cannot be read: {error.strerror}") from error
+        raise BadSetting(f"{path} cannot be read: {error.strerror}", where=str(path)) from error
     except UnicodeDecodeError as error:
-        raise BadSetting(f"{path} is not UTF-8 text") from error
+        raise BadSetting(f"{path} is not UTF-8 text", where=str(path)) from error
     try:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         end = f"(at line {text.count(chr(10)) + 1}, the end of the file)"
-        raise BadSetting(f"{path} is not valid TOML: {str(error).replace('(at end of document)', end)}") from error
+        reason = str(error).replace("(at end of document)", end)
+        line = re.search(r"\(at (line [0-9]+)", reason)
+        where = f"{path}, {line[1]}" if line else str(path)
+        raise BadSetting(f"{path} is not valid TOML: {reason}", where=where) from error
     except RecursionError as error:
-        raise BadSetting(f"{path} has arrays or tables nested too deeply") from error
+        raise BadSetting(f"{path} has arrays or tables nested too deeply", where=str(path)) from error
     except ValueError as error:  # a number with thousands of digits
-        raise BadSetting(f"{path} has a number with too many digits") from error
+        raise BadSetting(f"{path} has a number with too many digits", where=str(path)) from error
     if unusable := _unusable(found):
-        raise BadSetting(f"{path} has {unusable}")
+        raise BadSetting(f"{path} has {unusable}", where=str(path))
     return _Reader(str(path), text, path.parent).file(found)
 
 
@@ -194,7 +197,8 @@ class _Reader:
         table.
         """
         place = [_place(self.path, self.text, (*self.table, *at))] if self.path else []
-        return BadSetting(": ".join([*place, *([self._title] if self.table else []), sentence]))
+        where = [*place, *([self._title] if self.table else [])]
+        return BadSetting(": ".join([*where, sentence]), where=": ".join(where))
 
     @property
     def _title(self) -> str:

@@ -26,6 +26,8 @@ class Row:
     """Whether a settings file may contain this setting."""
     is_secret: bool = False
     """Whether error messages must not show the value of this setting."""
+    is_reloadable: bool = False
+    """Whether a running server uses a new value of this setting after SIGHUP. Otherwise, it must be restarted."""
 
     @property
     def option(self) -> str:
@@ -38,9 +40,17 @@ class Row:
         return environment_name(self.name)
 
 
-def setting(type_: Type[T], default: str, text: str, *, in_file: bool = True, is_secret: bool = False) -> T:
+def setting(
+    type_: Type[T],
+    default: str,
+    text: str,
+    *,
+    in_file: bool = True,
+    is_secret: bool = False,
+    is_reloadable: bool = False,
+) -> T:
     """Return a dataclass field for a row of the settings table. The field's default is the row's default, parsed."""
-    row = Row(type=type_, default=default, help=text, in_file=in_file, is_secret=is_secret)
+    row = Row(type=type_, default=default, help=text, in_file=in_file, is_secret=is_secret, is_reloadable=is_reloadable)
     value: T = field(default=type_.read(default), metadata={"row": row}, repr=not is_secret)
     return value
 

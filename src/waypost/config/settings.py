@@ -49,6 +49,7 @@ from waypost.domain.limits.rates import PROFILES, Limits
 from waypost.domain.mail.fault_rules import FaultRule
 from waypost.domain.mail.retention import Rule
 from waypost.domain.mail.routes import Route
+from waypost.observe.log_options import Format, Level, LogOptions
 
 FEWEST = 5
 """The minimum number of connections to PostgreSQL: one connection for each kind of work."""
@@ -134,6 +135,7 @@ class Settings:
         "The maximum number of simultaneous HTTP connections from one client IP address (with IPv6, from one /64 "
         "network). If the server is behind a proxy, this limit applies to all clients together, because all "
         "connections come from the proxy's address.",
+        is_reloadable=True,
     )
     http_names: frozenset[str] = setting(
         HOST_NAMES,
@@ -191,6 +193,7 @@ class Settings:
         "Networks of trusted clients, such as 127.0.0.0/8,::1. The server trusts the sender addresses that these "
         "clients give, sends notices to those addresses, and does not limit the number of unknown recipients. By "
         "default, no client is trusted, not even on loopback.",
+        is_reloadable=True,
     )
     smtp_connections: int = setting(
         whole_number(10, 1_000_000), "15000", "The maximum number of simultaneous mail connections."
@@ -200,16 +203,19 @@ class Settings:
         "100",
         "The maximum number of simultaneous mail connections from one client IP address (with IPv6, from one /64 "
         "network).",
+        is_reloadable=True,
     )
     smtp_new_connections_each: int = setting(
         whole_number(0, 1_000_000),
         "0",
         "The maximum number of new connections per minute from one client IP address. The value 0 means no limit.",
+        is_reloadable=True,
     )
     smtp_messages_each: int = setting(
         whole_number(0, 1_000_000),
         "0",
         "The maximum number of messages per minute from one client IP address. The value 0 means no limit.",
+        is_reloadable=True,
     )
     smtp_unknown_recipients: int = setting(
         whole_number(1, 1_000_000),
@@ -228,6 +234,7 @@ class Settings:
         "",
         "The delay before the server sends its greeting, such as 2s. The server refuses clients that send data during "
         "the delay. By default, there is no delay.",
+        is_reloadable=True,
     )
     authentication: Authentication = setting(
         one_of(Authentication),
@@ -259,6 +266,7 @@ class Settings:
         'Domains, separated by commas, in which every account may have email addresses. The value "*" stands for '
         "all domains except the server's own domain. By default, a domain belongs to the account that has email "
         "addresses in it.",
+        is_reloadable=True,
     )
     database: str = setting(
         DATABASE,
@@ -290,10 +298,16 @@ class Settings:
         "The AWS region of the instance that the server creates when it first starts. `waypost env` prints the region.",
     )
     limits: Limits = setting(
-        choice(PROFILES), "relaxed", 'The API limits: "relaxed", or "aws" for the default quotas of Amazon Connect.'
+        choice(PROFILES),
+        "relaxed",
+        'The API limits: "relaxed", or "aws" for the default quotas of Amazon Connect.',
+        is_reloadable=True,
     )
     token_retention: timedelta = setting(
-        DURATION, "7d", "How long the server remembers client tokens: a duration such as 7d, 12h, 30m or 90s."
+        DURATION,
+        "7d",
+        "How long the server remembers client tokens: a duration such as 7d, 12h, 30m or 90s.",
+        is_reloadable=True,
     )
     trace_refusals: timedelta = setting(
         DURATION, "7d", "How long the server remembers that it refused mail for an address."
@@ -303,12 +317,33 @@ class Settings:
         "256MiB",
         "The amount of space to keep free on the data directory's disk. If less space is free, the server refuses "
         "mail with 452.",
+        is_reloadable=True,
     )
     console_link: ConsoleLink = setting(
         one_of(ConsoleLink),
         "terminal",
         'When the server prints a link that opens the console: "always" at its start, "never", or only if its output '
         'is a "terminal". The link signs in once, within 10 minutes, on the machine of the server.',
+    )
+    log_level: Level = setting(
+        one_of(Level),
+        "info",
+        "The least level of the events in the log. The page on events has the level of each event.",
+        is_reloadable=True,
+    )
+    log_format: Format = setting(
+        one_of(Format),
+        "auto",
+        'The format of the log: "json" for one JSON object in each line, "text" for lines for people, or "auto" for '
+        "text on a terminal, and for JSON otherwise.",
+        is_reloadable=True,
+    )
+    log_file: Path | None = setting(
+        FILE,
+        "",
+        "The file to which the log is appended. A new file has the mode 0640. After SIGHUP, the server opens the file "
+        "again, so that a program such as logrotate can rename it. By default, the log goes to standard error.",
+        is_reloadable=True,
     )
     clock: Clock = setting(
         one_of(Clock),
@@ -355,6 +390,11 @@ class Settings:
     def mail_endpoints(self) -> Mapping[str, tuple[Endpoint, ...]]:
         """The endpoints of the mail listeners, keyed by the names of their settings."""
         return {"smtp": self.smtp, "smtps": self.smtps, "lmtp": self.lmtp}
+
+    @property
+    def log(self) -> LogOptions:
+        """The options of the log."""
+        return LogOptions(level=self.log_level, format=self.log_format, file=self.log_file)
 
     @property
     def own_http_names(self) -> frozenset[str]:

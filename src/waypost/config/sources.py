@@ -29,7 +29,8 @@ def read(options: Mapping[str, str], environment: Mapping[str, str], file: Setti
             **values, routes=file.routes, delivery=file.delivery, retention=file.retention, faults=file.faults
         )
     except Contradiction as error:
-        raise BadSetting(f"{_place(ROWS[error.name], options, environment, file)} {error.reason}") from error
+        place = _place(ROWS[error.name], options, environment, file)
+        raise BadSetting(f"{place} {error.reason}", where=place) from error
 
 
 def from_options(**options: str) -> Settings:

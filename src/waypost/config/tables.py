@@ -42,6 +42,9 @@ class Key:
     default: str = ""
     """The default as it would be written in the file; empty if the key has no default."""
     is_required: bool = False
+    is_reloadable: bool = True
+    """Whether a running server uses a new value after SIGHUP. This applies only to the keys of `[delivery]`: the other
+    tables are reloaded as a whole, or not at all."""
 
 
 def _is_text(value: Any) -> str:
@@ -163,9 +166,10 @@ def _of(made: type[Any], keys: Mapping[str, Key]) -> Mapping[str, Key]:
     }
 
 
-def key(type_: Type[Any], default: T, text: str) -> T:
+def key(type_: Type[Any], default: T, text: str, *, is_reloadable: bool = True) -> T:
     """Return a dataclass field for a key of a table."""
-    value: T = field(default=default, metadata={"key": Key(type_, text, written(default))})
+    row = Key(type_, text, written(default), is_reloadable=is_reloadable)
+    value: T = field(default=default, metadata={"key": row})
     return value
 
 
@@ -284,7 +288,10 @@ class Delivery:
         "Domains whose SPF records allow this server to send. The server never rewrites senders in these domains.",
     )
     connections: int = key(
-        _whole(1, 10_000), 100, "The maximum number of simultaneous connections to all destinations together."
+        _whole(1, 10_000),
+        100,
+        "The maximum number of simultaneous connections to all destinations together.",
+        is_reloadable=False,  # the limits on connections of clients follow from it at the start
     )
 
     @property

@@ -23,6 +23,11 @@ E = TypeVar("E", bound=StrEnum)
 class BadSetting(Exception):
     """A setting has an invalid value. The message names the setting and its source, and describes a valid value."""
 
+    def __init__(self, message: str, *, where: str = "") -> None:
+        super().__init__(message)
+        self.where = where
+        """The setting and its source, such as a line of the settings file, without the value, which may be secret."""
+
 
 class Unfit(Exception):
     """A value is not valid for the type of its setting."""
@@ -310,4 +315,4 @@ def refusal(type_: Type[Any], text: str, error: Unfit, where: str, *, is_secret:
     """
     found = text if error.entry is None else error.entry
     instead = "" if is_secret else f", not {found!r}{f': {error.reason}' if error.reason else ''}"
-    return BadSetting(f"{where} must be {type_.words}{instead}")
+    return BadSetting(f"{where} must be {type_.words}{instead}", where=where)

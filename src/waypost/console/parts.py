@@ -86,7 +86,8 @@ class Parts:
     """The rules by which a server for tests injects faults into incoming mail."""
     refusal_retention: timedelta
     """How long the server keeps the records of refused mail."""
-    settings: Sequence[Setting] = ()
+    settings: Callable[[], Sequence[Setting]] = tuple
+    """Returns the settings in force."""
     send: Send = _send_nothing
     """Sends a test message."""
     problem_of: Callable[[Route], Awaitable[str]] = _no_problem

@@ -46,7 +46,8 @@ class DiskGuard:
         `reusable` returns the number of bytes that the database can store without making its files larger.
         """
         self._directory = directory
-        self._reserve = reserve_octets
+        self.reserve = reserve_octets
+        """The number of bytes to keep free. A reload of the settings can change it."""
         self._emit = emit
         self._free = free
         self._reusable = reusable
@@ -70,10 +71,10 @@ class DiskGuard:
             free = bare + self._reusable()
         except (OSError, StoreUnavailable):
             return  # the free space is unknown, so `_is_full` keeps its value; if the disk is full, a write will fail
-        wanted = self._reserve * (FREED_AT if self._is_full else 1)
+        wanted = self.reserve * (FREED_AT if self._is_full else 1)
         is_full = free < wanted or bare < wanted / BARE_SHARE
         if is_full == self._is_full:
             return
         self._is_full = is_full
         kind = events.DiskFull if is_full else events.DiskFreed
-        self._emit(kind(free=free, reserve=self._reserve))
+        self._emit(kind(free=free, reserve=self.reserve))

@@ -30,6 +30,8 @@ class Run:
     """The path of the server's settings file; empty if the server has none."""
     routes: list[dict[str, Any]] = field(default_factory=list)
     """The routes in the server's settings file, without secrets."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """A digest of each setting in use, by its name in the settings file, to find settings that have changed since."""
     pid: int = field(default_factory=os.getpid, kw_only=True)
 
 

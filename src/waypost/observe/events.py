@@ -21,7 +21,45 @@ class Listening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reopened:
-    """The server has received SIGHUP, has reloaded its certificate files (if any), and keeps running."""
+    """The server has received SIGHUP, has opened its log file again and reloaded its certificate files (if any), and
+    keeps running.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsReloaded:
+    """After SIGHUP, the server uses new values of the named settings."""
+
+    settings: str
+    """The names of the settings and tables, as in the settings file, separated by commas."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartNeeded:
+    """At SIGHUP, the named settings have other values than at the start. The server uses these values after a
+    restart.
+    """
+
+    settings: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsRefused:
+    """At SIGHUP, there is a mistake in the settings. The server keeps all settings as they were. `where` names the
+    file, the line and the key. `waypost serve --check` prints what is wrong.
+    """
+
+    where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFileRefused:
+    """The server cannot open its log file again, and continues with the file that it had. Correct the cause, and send
+    SIGHUP again.
+    """
+
+    file: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,6 +383,10 @@ Event = (
     LinesDropped
     | Listening
     | Reopened
+    | SettingsReloaded
+    | RestartNeeded
+    | SettingsRefused
+    | LogFileRefused
     | WorkerStarted
     | WorkerEnded
     | WorkerNotStarted
@@ -383,6 +425,9 @@ WARNINGS = frozenset(
         WorkerEnded,
         WorkerNotStarted,
         LinesDropped,
+        RestartNeeded,
+        SettingsRefused,
+        LogFileRefused,
         ConnectionsLimited,
         CertificateRefused,
         DataDirectoryReplaceable,

@@ -1,4 +1,4 @@
-"""Write events to the log on standard error, as readable lines on a terminal and as JSON otherwise."""
+"""Write events to the log: to a file or to standard error, as readable lines or as JSON."""
 
 import dataclasses
 import json
@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import select
-import sys
 import threading
 import traceback
 from collections import deque
@@ -17,10 +16,11 @@ from typing import Any
 
 import msgspec
 
-from waypost.observe import events
+from waypost.observe import events, log_output
 from waypost.observe.incidents import Incidents
+from waypost.observe.log_options import Format, Level, LogOptions
 
-Render = Callable[[datetime, str, Any], bytes]
+Render = Callable[[datetime, Level, Any], bytes]
 """A function that turns an event's time, its log level and its fields into the bytes of a log line."""
 
 BACKLOG = 10_000
@@ -35,16 +35,19 @@ Lines are made and written together, because that takes less time, and because w
 would slow down mail.
 """
 
+STANDARD = LogOptions()
+
 
 class Log:
     """A log that writes each event as a line, on a thread of its own."""
 
-    def __init__(self, *, worker: int = 0, has_thread: bool = True) -> None:
+    def __init__(self, options: LogOptions = STANDARD, *, worker: int = 0, has_thread: bool = True) -> None:
         """`worker` is the number of the worker process that writes the log. Each line shows this number, unless it is
         zero.
 
         If `has_thread` is false, `emit` itself writes the waiting lines, unless nobody reads them at the moment. The
-        supervisor, which must not have threads, writes its few lines in this way.
+        supervisor, which must not have threads, writes its few lines in this way. Raises `OSError` if the log file
+        cannot be opened.
         """
         self._has_thread = has_thread
         self._of_process = {"worker": worker} if worker else {}
@@ -54,25 +57,69 @@ class Log:
         self._counting = threading.Lock()
         """The lock that protects the count of dropped lines. It is needed because several threads emit events."""
         self._closing = threading.Event()
-        self._file = sys.stderr.buffer
-        self._render = _terminal() if sys.stderr.isatty() else _json()
+        self._output = log_output.open_output(options.file)
+        self._use(options)
+        self._wanted: deque[LogOptions] = deque()
+        """The options with which the output must be opened again; empty if it is open as it should be."""
         self._thread = threading.Thread(target=self._write, name="waypost-log", daemon=True)
         if has_thread:
             self._thread.start()
 
     def emit(self, event: events.Event) -> None:
-        """Log an event. This method never raises and never waits, even if the log cannot be written."""
+        """Log an event, unless its level is too low. This method never raises and never waits, even if the log cannot
+        be written.
+        """
         try:
+            if self._least and _RANKS[level_of(event)] < self._least:
+                return
             if len(self._waiting) < BACKLOG:
                 now = datetime.now(UTC)
                 # A waiting exception would keep all the objects of its traceback in memory.
                 self._waiting.append(self._line(now, event) if hasattr(event, "cause") else (now, event))
-                if not self._has_thread and select.select([], [self._file], [], 0)[1]:
+                if not self._has_thread and select.select([], [self._output], [], 0)[1]:
                     self._write_waiting()
                 return
         except Exception:  # noqa: BLE001, S110 - the line is counted as dropped, below
             pass
         self._drop(1)
+
+    def reopen(self, options: LogOptions) -> None:
+        """Open the log file again, because another program may have renamed it, and continue with these options.
+
+        No line is lost: lines that wait are written to the new file. If it cannot be opened, the log continues with
+        the old file, and logs this. The log's thread opens the file, so this method never waits.
+        """
+        self._least = _RANKS[options.level]
+        self._wanted.append(options)
+        if not self._has_thread:
+            self._reopen()
+
+    def close_inherited(self) -> None:
+        """Close the log file in a forked process, which has a log of its own. Otherwise the file would stay open after
+        it is rotated.
+        """
+        self._output.close()
+
+    def _use(self, options: LogOptions) -> None:
+        self._least = _RANKS[options.level]
+        is_text = options.format is Format.TEXT or (options.format is Format.AUTO and self._output.is_terminal)
+        render = _text(has_colours=self._output.is_terminal) if is_text else _json()
+        self._render = _for_journal(render) if self._output.is_journal else render
+
+    def _reopen(self) -> None:
+        options = None
+        while self._wanted:
+            options = self._wanted.popleft()
+        if options is None:
+            return
+        try:
+            output = log_output.open_output(options.file)
+        except OSError as error:
+            self.emit(events.LogFileRefused(file=str(options.file), reason=error.strerror or ""))
+        else:
+            self._output.close()
+            self._output = output
+        self._use(options)
 
     def _drop(self, count: int) -> None:
         with self._counting:
@@ -91,10 +138,8 @@ class Log:
         for field in field_names:
             line[field] = getattr(event, field)
         if "cause" in line:
-            return self._render(moment, "error", {"exc_info": line.pop("cause"), **line})
-        is_recovery = line.get("works", False)
-        level = "warning" if kind in events.WARNINGS and not is_recovery else "info"
-        return self._render(moment, level, line)
+            line = {"exc_info": line.pop("cause"), **line}
+        return self._render(moment, level_of(event), line)
 
     def _write(self) -> None:
         """Write the waiting lines repeatedly until the log is closed. This method runs on the log's own thread."""
@@ -104,9 +149,13 @@ class Log:
             self._write_waiting()
 
     def _write_waiting(self) -> None:
-        """Write all waiting lines. Drop lines that cannot be written, and log their number at the next write."""
+        """Write all waiting lines, to the file that is wanted now. Drop lines that cannot be written, and log their
+        number at the next write.
+        """
+        waiting_lines = len(self._waiting)
+        self._reopen()  # after counting, so that a line that was emitted after `reopen` is in the new file
         lines = []
-        for _ in range(len(self._waiting)):
+        for _ in range(waiting_lines):
             waiting = self._waiting.popleft()
             try:
                 lines.append(waiting if isinstance(waiting, bytes) else self._line(*waiting))
@@ -120,8 +169,7 @@ class Log:
         if not lines:
             return
         try:
-            self._file.write(b"".join(lines))
-            self._file.flush()
+            self._output.write(b"".join(lines))
         except (OSError, ValueError):
             self._drop(count + dropped)
 
@@ -148,18 +196,34 @@ def _described(kind: type[Any]) -> tuple[str, tuple[str, ...]]:
     return name_of(kind), tuple(field.name for field in dataclasses.fields(kind))
 
 
+def level_of(event: events.Event) -> Level:
+    """Return the level of an event."""
+    if hasattr(event, "cause"):
+        return Level.ERROR
+    is_recovery = getattr(event, "works", False)
+    return Level.WARNING if type(event) in events.WARNINGS and not is_recovery else Level.INFO
+
+
+_RANKS = {level: rank for rank, level in enumerate(Level)}
+"""The levels in their order. The rank of the lowest level is 0."""
+
+
 def name_of(kind: type[Any]) -> str:
     """Return the name that events of this class have in the log."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
 
 
-def _terminal() -> Render:
-    is_plain = bool(os.environ.get("NO_COLOR"))  # https://no-color.org
+def _for_journal(render: Render) -> Render:
+    return lambda moment, level, line: log_output.with_priority(render(moment, level, line), level)
+
+
+def _text(*, has_colours: bool) -> Render:
+    is_plain = not has_colours or bool(os.environ.get("NO_COLOR"))  # https://no-color.org
 
     def styled(text: str, code: str) -> str:
         return text if is_plain else f"\x1b[{code}m{text}\x1b[0m"
 
-    def render(moment: datetime, level: str, line: Any) -> bytes:
+    def render(moment: datetime, level: Level, line: Any) -> bytes:
         cause = line.pop("exc_info", None)
         timestamp = moment.isoformat().replace("+00:00", "Z")
         parts = [
@@ -173,7 +237,7 @@ def _terminal() -> Render:
     return render
 
 
-_STYLES = {"info": "32", "warning": "33", "error": "31"}
+_STYLES = {Level.INFO: "32", Level.WARNING: "33", Level.ERROR: "31"}
 """The colours of the log levels on a terminal, as parameters of a control sequence."""
 
 
@@ -195,7 +259,7 @@ def _traceback(cause: BaseException | None) -> Iterator[str]:
 
 
 def _json() -> Render:
-    def render(moment: datetime, level: str, line: Any) -> bytes:
+    def render(moment: datetime, level: Level, line: Any) -> bytes:
         cause = line.pop("exc_info", None)
         line["level"], line["timestamp"] = level, moment
         if cause is not None:

@@ -60,9 +60,9 @@ message stores its deliveries within milliseconds.
 """
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Maintenance:
-    """Runs the periodic maintenance of one service."""
+    """Runs the periodic maintenance of one service. A reload changes `token_retention` and `rules`."""
 
     store: ports.Store
     deployment: Deployment

@@ -1,4 +1,6 @@
-"""Opens the store of a data directory, for a server or for a command that reads and writes the store itself."""
+"""Opens the store of a data directory, for a server or for a command that reads and writes the store itself. Also opens
+the log of a server.
+"""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
@@ -11,6 +13,7 @@ from waypost.config.settings import FEWEST, Settings
 from waypost.domain import errors
 from waypost.host import data_directory, first_start, sealing
 from waypost.host.clock import now
+from waypost.observe import logs
 from waypost.server import runtime
 from waypost.store.migrations import SchemaMissing, SchemaTooNew, SchemaTooOld
 from waypost.store.sqlite.file import SqliteTooOld
@@ -25,6 +28,16 @@ class CannotStart(Exception):
 
 class Refused(Exception):
     """A command was refused. The error message gives the reason."""
+
+
+def open_log(settings: Settings, *, worker: int = 0, has_thread: bool = True) -> logs.Log:
+    """Open the log of a server. The arguments are as for `logs.Log`. Raises `CannotStart` if the log file cannot be
+    opened.
+    """
+    try:
+        return logs.Log(settings.log, worker=worker, has_thread=has_thread)
+    except OSError as error:
+        raise CannotStart(f"The log file {settings.log_file} cannot be opened: {error.strerror}.") from error
 
 
 def open_store(

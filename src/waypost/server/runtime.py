@@ -2,11 +2,7 @@
 
 With these settings, only the owner can access new files, and the process may open as many files as the system allows.
 The log lines of libraries go to the server's log, and the garbage collector runs less often. SIGTERM, SIGINT, and the
-loss of the terminal stop the server gracefully.
-
-SIGHUP has two meanings. SIGHUP can mean that the terminal is gone, or that a program that rotates logs or renews
-certificates asks the server to read its files again. If the process had a terminal at its start and has none now,
-SIGHUP means that the terminal is gone. Under `nohup`, the process keeps ignoring SIGHUP.
+loss of the terminal stop the server gracefully. SIGHUP reloads the settings and the files (see `hang_up`).
 
 A `Service` does not change process-wide settings, so tests can run several services in one process.
 """
@@ -22,9 +18,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from waypost.host import systemd
 from waypost.host.run_file import Run
 from waypost.observe import events, logs
-from waypost.observe.tasks import Tasks
+from waypost.observe.tasks import OnError, Tasks
+from waypost.server import hang_up
 
 COLLECT_AFTER = 20_000
 """The number of new objects after which the garbage collector runs. Python's default is 700."""
@@ -42,6 +40,7 @@ class Process:
     """Writes an event to the log."""
     files: float
     """The number of files that the process may have open at the same time."""
+    log: logs.Log
 
 
 class Runs(Protocol):
@@ -61,8 +60,10 @@ class Runs(Protocol):
         """Finish the work in progress, and close everything."""
         ...
 
-    def reopen(self) -> None:
-        """Reload the files that another program may have replaced."""
+    async def reload(self) -> bool:
+        """Reload the settings, and the files that another program may have replaced. Return whether the settings could
+        be used.
+        """
         ...
 
 
@@ -77,7 +78,7 @@ def process_of_a_server(log: logs.Log) -> Iterator[Process]:
     root.handlers[:] = [logs.LibraryErrors(log.emit)]
     try:
         with new_files_are_private():
-            yield Process(log.emit, most_files())
+            yield Process(log.emit, most_files(), log)
     finally:
         log.close()
         root.handlers[:] = handlers
@@ -120,16 +121,24 @@ def collect_less_garbage() -> None:
     gc.set_threshold(COLLECT_AFTER)
 
 
-async def run(server: Runs, when_ready: Callable[[Run], None], *, supervisor_pipe: int | None = None) -> None:
+async def run(
+    server: Runs,
+    when_ready: Callable[[Run], None],
+    *,
+    when_reloaded: Callable[[bool], None] = lambda _: None,
+    notify: Callable[[str], None] = lambda _: None,
+    supervisor_pipe: int | None = None,
+) -> None:
     """Start a server, pass its addresses to `when_ready`, and stop the server when a signal arrives.
 
-    `supervisor_pipe` is the file descriptor of a pipe whose other end only the supervisor holds. The server also stops
-    when the supervisor has ended.
+    `when_reloaded` gets the result of each reload, and `notify` gets messages for systemd. `supervisor_pipe` is the
+    file descriptor of a pipe whose other end only the supervisor holds. The server also stops when the supervisor has
+    ended.
 
     Raises the errors that prevent the server from starting, and `ServerFailed` if a task that the server needs has
     ended.
     """
-    signals = Signals(server.reopen)
+    signals = Signals()
     started = await server.start()
     # Before this call there is no work to finish, so a signal ends the process immediately, even while the start
     # waits for another server's migration.
@@ -138,8 +147,21 @@ async def run(server: Runs, when_ready: Callable[[Run], None], *, supervisor_pip
         signals.stop_at_end_of(supervisor_pipe)
     collect_less_garbage()
     failed = asyncio.ensure_future(server.tasks.failed())
+
+    async def reload() -> None:
+        while True:
+            await signals.reload.wait()
+            signals.reload.clear()
+            notify(systemd.reloading())
+            try:
+                when_reloaded(await server.reload())
+            finally:
+                notify(systemd.READY)
+
     try:
         when_ready(started)
+        notify(systemd.READY)
+        server.tasks.start(reload, where="reload", on_error=OnError.RESTART)
         either: list[asyncio.Future[Any]] = [signals.stop, failed]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not signals.stop.done():
@@ -148,23 +170,29 @@ async def run(server: Runs, when_ready: Callable[[Run], None], *, supervisor_pip
         server.emit(events.Stopping(signal=signals.stop.result()))
     finally:
         failed.cancel()
+        notify(systemd.STOPPING)
         await server.stop()
+        signals.close()
 
 
 class Signals:
     """Handles the signals of the process, on the running event loop."""
 
-    def __init__(self, reopen: Callable[[], None]) -> None:
+    def __init__(self) -> None:
         """Install a handler for SIGHUP. The handler stops the server if the process has lost its terminal; otherwise it
-        calls `reopen`. If the process already ignores SIGHUP, no handler is installed.
+        asks for a reload. If the process already ignores SIGHUP, no handler is installed.
         """
         self._loop = asyncio.get_running_loop()
         self.stop: asyncio.Future[str] = self._loop.create_future()
         """A future that is done when the server should stop. The result is the name of the signal."""
-        self._reopen = reopen
-        self._had_terminal = has_terminal()
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        self.reload = asyncio.Event()
+        """An event that is set when the server should reload. It is also set if SIGHUP arrived earlier."""
+        self._had_terminal = hang_up.has_terminal()
+        self._handles_hang_up = not hang_up.is_ignored()
+        if self._handles_hang_up:
             self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        if hang_up.was_received():
+            self.reload.set()
 
     def handle_stop_signals(self) -> None:
         """Install handlers that stop the server gracefully on SIGTERM and SIGINT. Before this call, SIGTERM and SIGINT
@@ -177,6 +205,16 @@ class Signals:
         """Stop the server when the other end of a pipe is closed."""
         self._loop.add_reader(pipe, self._stop_without_supervisor, pipe)
 
+    def close(self) -> None:
+        """Let SIGHUP have no effect while the process ends. The event loop would restore the default, which ends the
+        process at once.
+        """
+        if self._handles_hang_up:
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+            self._loop.remove_signal_handler(signal.SIGHUP)
+            hang_up.remember()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
     def _stop_without_supervisor(self, pipe: int) -> None:
         self._loop.remove_reader(pipe)
         if not self.stop.done():
@@ -187,16 +225,7 @@ class Signals:
             self.stop.set_result(number.name)
 
     def _hang_up(self) -> None:
-        if self._had_terminal and not has_terminal():
+        if self._had_terminal and not hang_up.has_terminal():
             self._stop(signal.SIGHUP)
         else:
-            self._reopen()
-
-
-def has_terminal() -> bool:
-    """Whether this process has a controlling terminal that still exists."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
+            self.reload.set()

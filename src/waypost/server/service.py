@@ -22,17 +22,24 @@ from waypost.config.types import SELF_SIGNED, Endpoint
 from waypost.delivery.queue.worker import Worker
 from waypost.domain import errors
 from waypost.domain.directory.instances import Tenant
-from waypost.domain.mail import routes
 from waypost.host import data_directory, run_file
 from waypost.host.clock import VirtualClock, now
 from waypost.host.private_files import Exposure, Risk
 from waypost.mime.reader import Reader
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
+from waypost.observe.log_options import LogOptions
 from waypost.observe.tasks import OnError, Tasks
-from waypost.server import console_link, opening, routes_check, sockets, start_warnings
+from waypost.server import console_link, opening, reloading, routes_check, sockets, start_warnings
 from waypost.server.assembly import delivery, http, smtp
-from waypost.server.assembly.common import Common, connections, deployment, disk_guard, routes_of_settings
+from waypost.server.assembly.common import (
+    Common,
+    UseSettings,
+    connections,
+    deployment,
+    disk_guard,
+    routes_of_settings,
+)
 from waypost.server.assembly.smtp import SmtpEdge
 from waypost.server.http.server import HttpServer
 from waypost.server.maintenance import NOTES_EVERY, NOTES_EVERY_FOR_TESTS, PLAN_AGE, Maintenance
@@ -77,12 +84,17 @@ class Service:
         warn: Callable[[str], None] = lambda _: None,
         process: WorkerProcess | None = None,
         has_reader: bool = False,
+        reread: reloading.Reread | None = None,
+        reopen_log: Callable[[LogOptions], None] = lambda _: None,
     ) -> None:
         """`files` is the number of files that the service may have open. Each client connection uses one open file.
 
         The service calls `warn` with each warning for the person who starts the server. `process` is the worker process
         that the service runs in; None if the service is the whole server. `has_reader` is true if a person reads the
         output of the command.
+
+        `reread` reads the settings again for a reload; None if they cannot change. `reopen_log` opens the log file
+        again.
         """
         self.settings = settings
         self.roles = frozenset(roles)
@@ -106,6 +118,10 @@ class Service:
         self._checked_for = routes_check.OurServer.of(settings)
         self._certificates: tls.Certificates | None = None
         """The TLS certificates in use, if any."""
+        self._reread = reread
+        self._reopen_log = reopen_log
+        self._users_of_settings: list[UseSettings] = []
+        self._run: run_file.Run | None = None
         self._opened = AsyncExitStack()
         """Everything that the service must close when it stops. The resource that was opened last is closed first."""
 
@@ -133,11 +149,35 @@ class Service:
         await self._opened.aclose()
         self.emit(events.Stopped())
 
-    def reopen(self) -> None:
-        """Read the certificate files again. The service has no other open files that an operator may replace."""
+    async def reload(self) -> bool:
+        """Read the settings and the certificate files again, and open the log file again. Return whether the settings
+        could be used. If not, the service keeps its settings.
+        """
+        self._reopen_log(self.settings.log)
         if self._certificates:
             self._certificates.reload()
+        is_usable = True
+        if self._reread and self._run:
+            server = replace(self._checked_for, listeners=self._run.listeners)
+            found = await reloading.new_settings(self.settings, self._reread, server, self.emit)
+            is_usable = found is not None
+            if found:
+                self._use(found)
         self.emit(events.Reopened())
+        return is_usable
+
+    def _use(self, settings: Settings) -> None:
+        """Use new settings, which differ from the settings only where a setting can be reloaded."""
+        if settings.log != self.settings.log:
+            self._reopen_log(settings.log)
+        self.settings = settings
+        self._set_routes = routes_of_settings(settings)
+        for use in self._users_of_settings:
+            use(settings)
+        if self._run:
+            self._run = reloading.run_with(self._run, settings)
+            if self._process is None:
+                reloading.announce(self.directory, self._run, self.emit)
 
     async def _start(self, opened: AsyncExitStack) -> run_file.Run:
         """Start the service, step by step. When `opened` is closed, it closes everything that the steps opened, in
@@ -163,7 +203,7 @@ class Service:
         calls_at = await self._listen_for_calls(calls, opened)
         mail_at = await self._listen_for_mail(mail, opened)
         self._begin_maintenance(maintenance, opened)
-        run = self._found(calls_at, mail_at, mail)
+        self._run = run = reloading.run_with(self._found(calls_at, mail_at, mail), self.settings)
         await self._make_console_link(store, calls_at)
         await self._begin_to_check_routes(store, run, opened)
         if self._process is None:
@@ -214,30 +254,39 @@ class Service:
         """`has_connections` is true if the store is a PostgreSQL database, which other servers may use too."""
         process = self._process
         limit_state = process.limit_state if process else OwnState()
+        of_deployment = deployment(self.settings, self.directory, owner=owner.account)
+        guard = disk_guard(self.settings, self.directory, store, emit=self.emit, warn=self._warn)
+
+        def use(settings: Settings) -> None:
+            of_deployment.become(deployment(settings, self.directory, owner=owner.account))
+            guard.reserve = settings.disk_reserve
+
+        self._users_of_settings.append(use)
         return Common(
             settings=self.settings,
             directory=self.directory,
             store=store,
             is_alone=not has_connections and (process is None or process.is_first),
             owner=owner,
-            deployment=deployment(self.settings, self.directory, owner=owner.account),
+            deployment=of_deployment,
             connections=connections(
                 self.settings, files=self._files, has_connections=has_connections, emit=self.emit, warn=self._warn
             ),
-            disk_guard=disk_guard(self.settings, self.directory, store, emit=self.emit, warn=self._warn),
+            disk_guard=guard,
             virtual_clock=self._virtual_clock,
             faults=FaultRules(self.settings.faults, allowed=self.settings.testing, draw=random.random),
             ids=Ids(),
             limit_state=limit_state,
             notes=NotesWanted(limit_state, now),
             processes=self._processes,
+            when_reloaded=self._users_of_settings.append,
             emit=self.emit,
             tasks=self.tasks,
         )
 
     def _make_maintenance(self, common: Common, reader: ports.MailText) -> Maintenance:
         moment = common.mail_clock()
-        return Maintenance(
+        maintenance = Maintenance(
             store=common.store,
             deployment=common.deployment,
             incidents=self.incidents,
@@ -254,6 +303,13 @@ class Service:
             begun_before=moment if common.is_alone else moment - accept.LONGEST_TRANSFER,
             first_plan_age=timedelta() if common.is_alone else PLAN_AGE,
         )
+
+        def use(settings: Settings) -> None:
+            maintenance.token_retention = settings.token_retention
+            maintenance.rules = settings.retention
+
+        common.when_reloaded(use)
+        return maintenance
 
     def _make_worker(self, common: Common) -> Worker | None:
         return delivery.worker(common) if Role.DELIVERY in self.roles else None
@@ -325,7 +381,6 @@ class Service:
             hostname=settings.real_hostname,
             dns=",".join(map(str, settings.dns)),
             config=_absolute(settings.config),
-            routes=[routes.without_secret(route) for route in settings.routes],
         )
 
     async def _begin_to_check_routes(self, store: ports.Store, run: run_file.Run, opened: AsyncExitStack) -> None:

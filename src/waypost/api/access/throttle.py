@@ -13,7 +13,12 @@ class Throttle:
     """Limits the rate of API calls. All instances and users of an account share the account's rate limits."""
 
     def __init__(self, limits: Limits, state: ports.LimitState) -> None:
-        self._buckets = Buckets(limits.rate, state.times("API calls"))
+        self._times = state.times("API calls")
+        self.use(limits)
+
+    def use(self, limits: Limits) -> None:
+        """Use these limits from now on."""
+        self._buckets = Buckets(limits.rate, self._times)
         self._is_of_account = limits.is_of_account
 
     def admit(self, tenant: Tenant, operation: str, now: datetime) -> None:

@@ -12,6 +12,7 @@ import click
 
 import waypost
 from waypost.cli import ready
+from waypost.cli.outcomes import Exit
 from waypost.cli.parameters import Option
 from waypost.cli.ready import Started
 from waypost.config.settings import ROWS, Clock, Settings
@@ -29,7 +30,10 @@ READY_JSON = "--ready-json"
 ATTACHED = "--attached"
 """The option with which the server belongs to the program that started it."""
 
-FLAGS = (READY_JSON, ATTACHED)
+CHECK = "--check"
+"""The option with which the command checks the settings and does not run a server."""
+
+FLAGS = (READY_JSON, ATTACHED, CHECK)
 """The options without a value. They are about this one process, so they are no settings."""
 
 
@@ -88,6 +92,14 @@ def serve(
             "in a temporary directory, which the server removes when it stops.",
         ),
     ] = False,
+    check: Annotated[
+        bool,
+        Option(
+            CHECK,
+            help="Check the settings and the files that they name, and end. If a server is running, show which "
+            "settings differ from its settings, and whether they need a restart.",
+        ),
+    ] = False,
     **given: str,
 ) -> None:
     """Run the server until Ctrl-C or SIGTERM stops it, or until its terminal is closed."""
@@ -96,7 +108,7 @@ def serve(
         for name, text in given.items()
         if (source := ctx.get_parameter_source(name)) and source.name == "COMMANDLINE"
     }
-    run(options, ctx.obj, ready_json=ready_json, attached=attached)
+    run(options, ctx.obj, ready_json=ready_json, attached=attached, check=check)
 
 
 def options_in(arguments: Sequence[str]) -> dict[str, str] | None:
@@ -129,13 +141,25 @@ def settings_file(options: Mapping[str, str]) -> "SettingsFile":
     return file.read(Path(path)) if path else file.SettingsFile()
 
 
-def run(options: Mapping[str, str], file: "SettingsFile", *, ready_json: bool = False, attached: bool = False) -> None:
+def run(
+    options: Mapping[str, str],
+    file: "SettingsFile",
+    *,
+    ready_json: bool = False,
+    attached: bool = False,
+    check: bool = False,
+) -> None:
     """Run the server with these options and this settings file, until a signal stops it. Raises `BadSetting`.
 
-    When the server is ready, print the banner or, if `ready_json` is true, a line of JSON. If `attached` is true, the
-    server belongs to the program that started it: the server stops when that program ends, and has its data in a
-    temporary directory.
+    If `check` is true, only check the settings. When the server is ready, print the banner or, if `ready_json` is true,
+    a line of JSON. If `attached` is true, the server belongs to the program that started it: the server stops when that
+    program ends, and has its data in a temporary directory.
     """
+    if check:
+        from waypost.config import sources
+
+        _check(sources.read(options, os.environ, file))
+        return
     if attached:
         import tempfile
 
@@ -153,7 +177,10 @@ def run(options: Mapping[str, str], file: "SettingsFile", *, ready_json: bool = 
     settings = sources.read(options, os.environ, file)
     DataDirectory(settings.data).forget_killed_server()
 
-    from waypost.server import opening, runtime, start_warnings
+    from waypost.server import hang_up, opening, runtime, start_warnings
+
+    def reread() -> Settings:
+        return sources.read(options, os.environ, settings_file(options))
 
     for sentence in start_warnings.of_environment(os.environ):
         _warn(sentence)
@@ -166,13 +193,38 @@ def run(options: Mapping[str, str], file: "SettingsFile", *, ready_json: bool = 
 
     try:
         if settings.workers > 1:
-            _run_workers(settings, tell)
+            _run_workers(settings, tell, reread)
         else:
-            _run_one_process(settings, tell)
+            _run_one_process(settings, tell, reread)
     except (opening.CannotStart, runtime.ServerFailed) as error:
         click.echo(f"waypost: {error}", err=True)
         raise click.exceptions.Exit(1) from error
+    hang_up.ignore()
     _drop_unread_output()
+
+
+def _check(settings: Settings) -> None:
+    """Print whether a server can use the settings, and how they differ from those of the running server."""
+    from waypost.server import settings_check
+
+    found = list(settings_check.problems(settings))
+    for sentence in found:
+        _warn(sentence)
+    if found:
+        raise click.exceptions.Exit(Exit.REFUSED)
+    click.echo("The settings are valid.")
+    running = settings_check.running_with_other_settings(settings)
+    if running is None:
+        click.echo(f"No server is using {settings.data}.")
+        return
+    server, differences = running
+    if differences.reloadable:
+        names = ", ".join(differences.reloadable)
+        click.echo(f"The running server will use new values after SIGHUP (kill -HUP {server.pid}): {names}")
+    if differences.need_restart:
+        click.echo(f"The running server will use new values after a restart: {', '.join(differences.need_restart)}")
+    if not differences.reloadable and not differences.need_restart:
+        click.echo("The running server uses these settings.")
 
 
 def _refuse_directory(options: Mapping[str, str], file: "SettingsFile") -> None:
@@ -182,15 +234,21 @@ def _refuse_directory(options: Mapping[str, str], file: "SettingsFile") -> None:
         raise BadSetting(f"{row.option} cannot be set with {ATTACHED}, which keeps the data in a temporary directory")
 
 
-def _run_one_process(settings: Settings, tell: Callable[[Started], None]) -> None:
+def _run_one_process(settings: Settings, tell: Callable[[Started], None], reread: Callable[[], Settings]) -> None:
     import uvloop
 
-    from waypost.observe import logs
-    from waypost.server import runtime, service
+    from waypost.host import systemd
+    from waypost.server import opening, runtime, service
 
-    with runtime.process_of_a_server(logs.Log()) as process:
+    with runtime.process_of_a_server(opening.open_log(settings)) as process:
         server = service.Service(
-            settings, emit=process.emit, files=process.files, warn=_warn, has_reader=sys.stdout.isatty()
+            settings,
+            emit=process.emit,
+            files=process.files,
+            warn=_warn,
+            has_reader=sys.stdout.isatty(),
+            reread=reread,
+            reopen_log=process.log.reopen,
         )
 
         def when_ready(run: "Run") -> None:
@@ -204,17 +262,23 @@ def _run_one_process(settings: Settings, tell: Callable[[Started], None]) -> Non
                 )
             )
 
-        uvloop.run(runtime.run(server, when_ready))
+        uvloop.run(runtime.run(server, when_ready, notify=systemd.notify))
 
 
-def _run_workers(settings: Settings, tell: Callable[[Started], None]) -> None:
-    from waypost.observe import logs
-    from waypost.server import runtime
+def _run_workers(settings: Settings, tell: Callable[[Started], None], reread: Callable[[], Settings]) -> None:
+    from waypost.server import opening, runtime
     from waypost.server.supervisor import supervisor
 
     directory = DataDirectory(settings.data)
-    with runtime.process_of_a_server(logs.Log(has_thread=False)) as process:
-        supervisor.Supervisor(settings, emit=process.emit, warn=_warn, has_reader=sys.stdout.isatty()).run(
+    with runtime.process_of_a_server(opening.open_log(settings, has_thread=False)) as process:
+        supervisor.Supervisor(
+            settings,
+            emit=process.emit,
+            log=process.log,
+            reread=reread,
+            warn=_warn,
+            has_reader=sys.stdout.isatty(),
+        ).run(
             lambda first: tell(
                 Started(
                     directory=directory,

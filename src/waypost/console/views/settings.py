@@ -7,4 +7,4 @@ from waypost.console.visits import Visit
 
 async def show(visit: Visit) -> Response:
     """Show the settings in force."""
-    return visit.page("settings.html", settings=visit.parts.settings)
+    return visit.page("settings.html", settings=visit.parts.settings())

@@ -23,6 +23,9 @@ from waypost.server import start_warnings
 from waypost.server.open_files import FILES_OF_AN_ATTEMPT, OWN_FILES, Connections, connections_within
 from waypost.smtp.backend.ids import Ids
 
+UseSettings = Callable[[Settings], None]
+"""Makes a part of the service use new settings. The part ignores settings that cannot be reloaded."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Common:
@@ -50,6 +53,8 @@ class Common:
     """Lets the jobs run that note and index mail."""
     processes: int
     """The number of processes that the server consists of."""
+    when_reloaded: Callable[[UseSettings], None]
+    """Takes a function that must be called with the new settings when the settings are reloaded."""
     emit: events.Emit
     tasks: Tasks
 

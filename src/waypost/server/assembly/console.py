@@ -60,9 +60,15 @@ class Console:
             failures=failures,
             wake=wake,
             reader=reader,
+            in_force=lambda: settings_in_force(self._settings),
         )
+        self._settings: Settings = common.settings
+        common.when_reloaded(self._use)
         self._made: ASGIApp | None = None
         self._making = asyncio.Lock()
+
+    def _use(self, settings: Settings) -> None:
+        self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request. The first request waits until a thread has imported the modules of the console, so that
@@ -108,6 +114,7 @@ def _application(
     failures: FailedSignatures,
     wake: Callable[[], None],
     reader: Reader,
+    in_force: "Callable[[], Sequence[Setting]]",
 ) -> ASGIApp:
     from waypost.console import asgi  # noqa: PLC0415 - only when a browser asks for the console
     from waypost.console.parts import Parts  # noqa: PLC0415
@@ -131,7 +138,7 @@ def _application(
             notes=common.notes,
             faults=common.faults,
             refusal_retention=settings.trace_refusals,
-            settings=settings_in_force(settings),
+            settings=in_force,
             send=partial(own_smtp.send, common.directory),
             problem_of=partial(_problem_of, common),
         )

@@ -21,6 +21,7 @@ from waypost.app.limit_state import OwnState
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.app.rate_limits import FailedSignatures
 from waypost.config.file import fault_rule
+from waypost.config.settings import Settings
 from waypost.config.types import BadSetting
 from waypost.delivery.queue.worker import Worker
 from waypost.domain import errors
@@ -52,10 +53,11 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
     """
     settings = common.settings
     failures = FailedSignatures(common.limit_state)
+    throttle = Throttle(settings.limits, common.limit_state)
     api = Api(
         common.store,
-        terms=_terms(common),
-        throttle=Throttle(settings.limits, common.limit_state),
+        terms=_terms(common, settings),
+        throttle=throttle,
         older_regions=await common.store.long_read(lambda tx: tx.regions(), what="the regions of the instances"),
         failures=failures,
         clock=now,
@@ -88,18 +90,29 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
         faults=common.faults,
         read_fault=_read_fault,
     )
-    bounds = HttpBounds(connections=common.connections.http, connections_each=settings.http_connections_each)
     console = Console(common, reader, api=api, failures=failures, wake=waking(worker))
-    return HttpServer(
+    found = HttpServer(
         _Pages(inspected, console),
         prefixes=(INSPECTION, CONSOLE),
         landings=LANDINGS,
         calls=api,
-        bounds=bounds,
+        bounds=_bounds(common, settings),
         emit=common.emit,
         tasks=common.tasks,
         limit_state=common.limit_state,
     )
+
+    def use(new: Settings) -> None:
+        throttle.use(new.limits)
+        api.terms = _terms(common, new)
+        found.use(_bounds(common, new))
+
+    common.when_reloaded(use)
+    return found
+
+
+def _bounds(common: Common, settings: Settings) -> HttpBounds:
+    return HttpBounds(connections=common.connections.http, connections_each=settings.http_connections_each)
 
 
 class _Pages:
@@ -115,9 +128,8 @@ class _Pages:
         await (self._inspected if is_inspection else self._console)(scope, receive, send)
 
 
-def _terms(common: Common) -> Terms:
+def _terms(common: Common, settings: Settings) -> Terms:
     """Return the values that the API operations need."""
-    settings = common.settings
     own = {settings.domain_of_hostname, settings.delivery.srs_domain} - {""}
     return Terms(
         new_id=lambda: str(uuid.uuid4()),

@@ -74,14 +74,7 @@ def _server(
     common: Common, *, checker: Checker | None, worker: Worker | None, certificates: tls.Certificates | None
 ) -> SmtpServer:
     settings = common.settings
-    limits = SmtpLimits(
-        connections=common.connections.smtp,
-        connections_each=settings.smtp_connections_each,
-        new_connections_a_minute=settings.smtp_new_connections_each,
-        messages_a_minute=settings.smtp_messages_each,
-        memory=max(LEAST_MEMORY, settings.smtp_memory // common.processes),
-        greeting_delay=settings.greeting_delay.total_seconds(),
-    )
+    limits = _limits(common, settings)
     backend = Backend(
         store=common.store,
         deployment=common.deployment,
@@ -98,12 +91,25 @@ def _server(
         enforces=settings.authentication is Authentication.ENFORCE,
         stores_refusals_at_once=settings.testing,
     )
-    return SmtpServer(
+    server = SmtpServer(
         backend,
         limits=limits,
         certificates=certificates,
         proxy_networks=settings.proxy_networks,
         trusted_networks=settings.trusted_networks,
+    )
+    common.when_reloaded(lambda new: server.use(_limits(common, new), new.trusted_networks))
+    return server
+
+
+def _limits(common: Common, settings: Settings) -> SmtpLimits:
+    return SmtpLimits(
+        connections=common.connections.smtp,
+        connections_each=settings.smtp_connections_each,
+        new_connections_a_minute=settings.smtp_new_connections_each,
+        messages_a_minute=settings.smtp_messages_each,
+        memory=max(LEAST_MEMORY, settings.smtp_memory // common.processes),
+        greeting_delay=settings.greeting_delay.total_seconds(),
     )
 
 

@@ -91,6 +91,11 @@ class HttpAdmission:
         self._unlogged_seconds = 0
         self._lingering = 0
 
+    def use(self, bounds: HttpBounds) -> None:
+        """Use these limits for further connections."""
+        self.bounds = bounds
+        self.connections.limit(bounds.connections, bounds.connections_each)
+
     @property
     def is_crowded(self) -> bool:
         """Whether more than three quarters of the allowed connections are in use."""

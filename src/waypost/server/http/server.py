@@ -67,6 +67,10 @@ class HttpServer:
         self._ticks_a_second = ticks_a_second
         self._stopping = asyncio.Event()
 
+    def use(self, bounds: HttpBounds) -> None:
+        """Use these limits for further connections."""
+        self._admission.use(bounds)
+
     async def start(self, bound: socket.socket) -> None:
         """Listen on a socket that is bound to an address. `stop` closes the socket."""
         loop = asyncio.get_running_loop()

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from waypost.server import hang_up
+
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
@@ -39,6 +41,8 @@ def handled() -> Iterator[Signals]:
     ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
     before = {each: signal.signal(each, lambda *_: None) for each in HANDLED if each not in ignored}
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    if hang_up.was_received():
+        os.write(writing, bytes([signal.SIGHUP]))
     try:
         yield Signals(pipe)
     finally:
@@ -51,10 +55,12 @@ def handled() -> Iterator[Signals]:
 
 def restore_in_worker(blocked: Collection[signal.Signals | int]) -> None:
     """Remove the supervisor's handlers in a new worker process, so that signals end it until it has its own handlers.
-    Afterwards, block only the signals `blocked`, which were blocked before the fork.
+    SIGHUP does not end it, but is remembered. Afterwards, block only the signals `blocked`, which were blocked before
+    the fork.
     """
     signal.set_wakeup_fd(-1)
     for each in HANDLED:
         if signal.getsignal(each) is not signal.SIG_IGN:
             signal.signal(each, signal.SIG_DFL)
+    hang_up.remember()
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

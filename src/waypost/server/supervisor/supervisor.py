@@ -21,15 +21,19 @@ import uvloop
 
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.config.settings import Settings
+from waypost.host import systemd
 from waypost.host.data_directory import DataDirectory, DataDirectoryError
+from waypost.host.run_file import Run
 from waypost.host.shared_memory import SharedMemory
 from waypost.observe import events, logs
 from waypost.observe.incidents import Incidents
-from waypost.server import runtime, sockets
-from waypost.server.opening import CannotStart
+from waypost.server import hang_up, runtime, sockets
+from waypost.server.opening import CannotStart, open_log
+from waypost.server.reloading import Reread, announce, run_with
 from waypost.server.runtime import ServerFailed
 from waypost.server.service import Service, report_risks
 from waypost.server.supervisor import signals
+from waypost.server.supervisor.reloads import Reloads
 from waypost.server.supervisor.restarts import MOST, PERIOD, pause_after_failed_start, pause_before_restart
 from waypost.server.supervisor.signals import Signals
 from waypost.server.supervisor.worker import Ready, Report, Worker
@@ -46,12 +50,26 @@ class Supervisor:
     """The supervisor of one server."""
 
     def __init__(
-        self, settings: Settings, *, emit: events.Emit, warn: Callable[[str], None], has_reader: bool = False
+        self,
+        settings: Settings,
+        *,
+        emit: events.Emit,
+        warn: Callable[[str], None],
+        log: logs.Log | None = None,
+        reread: Reread | None = None,
+        has_reader: bool = False,
     ) -> None:
-        """The supervisor calls `warn` with each warning for the person who starts the server. `has_reader` is true if a
-        person reads the output of the command.
+        """The supervisor calls `warn` with each warning for the person who starts the server. `log` is the log to which
+        `emit` writes. `reread` reads the settings again for a reload. `has_reader` is true if a person reads the output
+        of the command.
         """
         self._settings = settings
+        """The settings at the start. A reload cannot change the settings that the supervisor itself uses."""
+        self._reread = reread
+        self._log = log
+        self._reloads = Reloads(settings, log=log, reread=reread, used=self._announce_settings)
+        self._run: Run | None = None
+        """The description of the running server; None until it is ready."""
         self._emit = emit
         self._warn = warn
         self._has_reader = has_reader
@@ -71,7 +89,7 @@ class Supervisor:
         self._is_ready = False
         """Whether all worker processes have started for the first time."""
         self._is_stopping = False
-        self._had_terminal = runtime.has_terminal()
+        self._had_terminal = hang_up.has_terminal()
         self._pipe_end, self._held = os.pipe()
         """A pipe whose second end only the supervisor holds. The first end closes when the supervisor has ended."""
 
@@ -92,8 +110,10 @@ class Supervisor:
             opened.callback(self._stop_all, received)
             ready = self._start_all(received)
             if ready:
-                self._directory.announce(ready.run)
+                self._run = run_with(ready.run, self._reloads.settings)
+                self._directory.announce(self._run)
                 when_ready(ready)
+                systemd.notify(systemd.READY)
             while not self._is_stopping:
                 self._wait(received)
 
@@ -137,18 +157,27 @@ class Supervisor:
             self._retry_later(number, reason)
             return
         self._workers[number] = worker
+        self._reloads.started(worker)
         self._emit(events.WorkerStarted(worker=number, pid=worker.pid))
 
     def _work(self, number: int, report: Report, *, is_first: bool) -> int:
         """Run a worker process, and return its exit code. Only the worker process calls this method."""
         os.close(self._held)
+        if self._log:
+            self._log.close_inherited()
         for other in self._workers.values():
             other.close()
         own = self._sockets.pop(number - 1)
         self._close_sockets()
-        with runtime.process_of_a_server(logs.Log(worker=number)) as process:
+        settings = self._reloads.settings
+        try:
+            log = open_log(settings, worker=number)
+        except CannotStart as error:
+            report.failed(str(error))
+            return 1
+        with runtime.process_of_a_server(log) as process:
             service = Service(
-                self._settings,
+                settings,
                 emit=process.emit,
                 files=process.files,
                 warn=self._warn if is_first else lambda _: None,
@@ -161,12 +190,15 @@ class Supervisor:
                     limit_state=self._memory.state_of(number),
                 ),
                 has_reader=self._has_reader,
+                reread=self._reread,
+                reopen_log=log.reopen,
             )
             try:
                 uvloop.run(
                     runtime.run(
                         service,
                         lambda run: report.ready(Ready(run, service.instance_id, service.where, service.console_link)),
+                        when_reloaded=report.reloaded,
                         supervisor_pipe=self._pipe_end,
                     )
                 )
@@ -193,6 +225,7 @@ class Supervisor:
         names, readable = received.wait(by_pipe, pause)
         for pipe in readable:
             by_pipe[pipe].receive()
+            self._reloads.received(by_pipe[pipe])
         for name in names:
             self._handle(name)
         for worker in list(self._workers.values()):
@@ -202,17 +235,21 @@ class Supervisor:
     def _handle(self, received: signal.Signals) -> None:
         if received is signal.SIGCHLD or self._is_stopping:
             return
-        if received is signal.SIGHUP and not (self._had_terminal and not runtime.has_terminal()):
-            for worker in self._workers.values():
-                if worker.ready:  # SIGHUP would end a worker process that has no handler yet
-                    os.kill(worker.pid, signal.SIGHUP)
+        if received is signal.SIGHUP and not (self._had_terminal and not hang_up.has_terminal()):
+            self._reloads.begin(list(self._workers.values()))
             return
         self._emit(events.Stopping(signal=received.name))
         self._is_stopping = True
 
+    def _announce_settings(self, settings: Settings) -> None:
+        if self._run:
+            self._run = run_with(self._run, settings)
+            announce(self._directory, self._run, self._emit)
+
     def _handle_end(self, worker: Worker, how: str) -> None:
         """Decide what to do after a worker process has ended."""
         del self._workers[worker.number]
+        self._reloads.ended(worker)
         worker.receive()
         worker.close()
         if self._is_stopping:
@@ -248,6 +285,7 @@ class Supervisor:
 
     def _stop_all(self, received: Signals) -> None:
         """Let all worker processes finish their work, and wait until they have ended."""
+        systemd.notify(systemd.STOPPING)
         self._is_stopping = True
         self._due.clear()
         self._close_sockets()

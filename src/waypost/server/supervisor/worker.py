@@ -40,6 +40,8 @@ class Worker:
         self.number = number
         self.ready: Ready | None = None
         """The report that the process has started; None if it has not started yet."""
+        self.reloads: list[bool] = []
+        """The results of finished reloads, in their order: whether the process could use the settings."""
         self.error = ""
         """The reason why the process cannot start, or cannot continue, in a sentence for the operator."""
         self._received = b""
@@ -72,6 +74,8 @@ class Worker:
             report = json.loads(line)
             if "error" in report:
                 self.error = report["error"]
+            elif "reloaded" in report:
+                self.reloads.append(report["reloaded"])
             else:
                 self.ready = Ready(**report | {"run": Run(**report["run"])})
 
@@ -84,6 +88,10 @@ class Worker:
             return ""
         code = os.waitstatus_to_exitcode(status)
         return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+
+    def reload(self) -> None:
+        """Let the process read its settings and files again, as soon as it has started."""
+        os.kill(self.pid, signal.SIGHUP)
 
     def stop(self) -> None:
         """Let the process finish its work and end."""
@@ -103,6 +111,10 @@ class Report:
     def ready(self, ready: Ready) -> None:
         """Report that the worker process has started."""
         self._write(asdict(ready))
+
+    def reloaded(self, is_usable: bool) -> None:
+        """Report that a reload has finished, and whether the settings could be used."""
+        self._write({"reloaded": is_usable})
 
     def failed(self, sentence: str) -> None:
         """Report why the worker process must end."""

@@ -24,10 +24,16 @@ class Admission:
 
     def __init__(self, limits: SmtpLimits, state: ports.LimitState) -> None:
         self.connections = OpenConnections(limits.connections, limits.connections_each, state, "smtp")
-        self._new = _a_minute(limits.new_connections_a_minute, state.times("new connections"))
-        self._messages = _a_minute(limits.messages_a_minute, state.times("messages"))
+        self._new_times, self._message_times = state.times("new connections"), state.times("messages")
         self._unknown = Buckets(UNKNOWN, state.times("unknown recipients"))
         self._guessing = Guessing(state)
+        self.use(limits)
+
+    def use(self, limits: SmtpLimits) -> None:
+        """Use these limits for further connections and messages."""
+        self.connections.limit(limits.connections, limits.connections_each)
+        self._new = _a_minute(limits.new_connections_a_minute, self._new_times)
+        self._messages = _a_minute(limits.messages_a_minute, self._message_times)
 
     @property
     def is_crowded(self) -> bool:

@@ -62,6 +62,12 @@ class SmtpServer:
         self._is_stopping = False
         self._all_gone: asyncio.Future[None] | None = None
 
+    def use(self, limits: SmtpLimits, trusted_networks: Sequence[IPv4Network | IPv6Network]) -> None:
+        """Use these limits and trusted networks for further connections."""
+        self.limits = limits
+        self._trusted_networks = trusted_networks
+        self.backend.admission.use(limits)
+
     async def start(self, listener: Listener, bound: socket.socket) -> None:
         """Listen on a socket that is bound to an address. `stop` closes the socket."""
         loop = asyncio.get_running_loop()
