@@ -2,7 +2,7 @@
 
 import random
 import socket
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -24,13 +24,12 @@ from waypost.domain import errors
 from waypost.domain.directory.instances import Tenant
 from waypost.host import data_directory, run_file
 from waypost.host.clock import VirtualClock, now
-from waypost.host.private_files import Exposure, Risk
 from waypost.mime.reader import Reader
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
 from waypost.observe.log_options import LogOptions
 from waypost.observe.tasks import OnError, Tasks
-from waypost.server import console_link, opening, reloading, routes_check, sockets, start_warnings
+from waypost.server import console_link, opening, reloading, routes_check, sockets
 from waypost.server.assembly import delivery, http, smtp
 from waypost.server.assembly.common import (
     Common,
@@ -45,6 +44,7 @@ from waypost.server.http.server import HttpServer
 from waypost.server.maintenance import NOTES_EVERY, NOTES_EVERY_FOR_TESTS, PLAN_AGE, Maintenance
 from waypost.server.opening import CannotStart, open_store
 from waypost.server.owner import find_or_make, first_instance
+from waypost.server.risks import report_risks
 from waypost.server.supervisor.worker_process import WorkerProcess
 from waypost.smtp.backend.ids import Ids
 from waypost.smtp.server import tls
@@ -403,37 +403,6 @@ class Service:
         real = Endpoint(*bound[0].getsockname()[:2])
         self.emit(events.Listening(edge=edge, address=str(real)))
         return str(real)
-
-
-def report_risks(
-    settings: Settings,
-    exposures: Iterable[Exposure],
-    *,
-    emit: events.Emit,
-    warn: Callable[[str], None],
-) -> None:
-    """Log the risks that other users of the machine pose to the data directory, and warn about them. Also warn about
-    settings that are probably not intended.
-    """
-    for exposure in exposures:
-        emit(_event_of(exposure))
-        warn(exposure.sentence)
-    for sentence in start_warnings.of_settings(settings):
-        warn(sentence)
-
-
-def _event_of(exposure: Exposure) -> events.Event:
-    """Return the log event for a risk that other users pose to the data directory or one of its files."""
-    path, mode = str(exposure.path), f"{exposure.mode:04o}"
-    match exposure.risk:
-        case Risk.SHARED:
-            return events.DataDirectoryShared(directory=path, mode=mode, group=exposure.group)
-        case Risk.REPLACED | Risk.REPLACED_BY_GROUP:
-            return events.DataDirectoryReplaceable(above=path, owner=exposure.owner, mode=mode, group=exposure.group)
-        case Risk.REPAIRED:
-            return events.FileMadePrivate(file=path, mode=mode)
-        case Risk.EXPOSED:
-            return events.FileExposed(file=path, mode=mode)
 
 
 def _absolute(path: Path | None) -> str:

@@ -30,8 +30,9 @@ from waypost.observe.incidents import Incidents
 from waypost.server import hang_up, runtime, sockets
 from waypost.server.opening import CannotStart, open_log
 from waypost.server.reloading import Reread, announce, run_with
+from waypost.server.risks import report_risks
 from waypost.server.runtime import ServerFailed
-from waypost.server.service import Service, report_risks
+from waypost.server.service import Service
 from waypost.server.supervisor import signals
 from waypost.server.supervisor.reloads import Reloads
 from waypost.server.supervisor.restarts import MOST, PERIOD, pause_after_failed_start, pause_before_restart
