@@ -4,20 +4,25 @@ import json
 import os
 import re
 import signal
+import smtplib
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import botocore.exceptions
 import pytest
+from cryptography import x509
 
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.servers.running import System, end, logged, waypost, waypost_process
 from waypost import testing
+from waypost.host import certificates
 from waypost.host.data_directory import DataDirectory
 
 MESSAGE = b"Subject: hello\r\n\r\n"
@@ -259,6 +264,33 @@ def test_a_route_to_the_server_itself_is_refused_at_a_reload(start):
         f"{system.file}: a route leads back to this server"
     }
     assert DataDirectory(system.server.data).running().routes == []
+
+
+def test_a_reload_uses_a_renewed_certificate_and_refuses_a_broken_one(start, tmp_path):
+    now = datetime.now(UTC)
+    first, second = (certificates.self_signed(name, now) for name in ("first.example", "second.example"))
+    (tmp_path / "tls.pem").write_bytes(b"".join(first))
+    system = start('tls_certificate = "tls.pem"\n')
+    assert "first.example" in name_of_certificate(system)
+    (tmp_path / "tls.pem").write_bytes(b"broken")
+    system.reload()
+    assert [line["reason"] for line in system.logged("certificate_refused")] == [
+        f"{tmp_path}/tls.pem has no private key in PEM format; specify the key's file with --tls-key."
+    ] * system.processes
+    assert "first.example" in name_of_certificate(system)
+    (tmp_path / "tls.pem").write_bytes(b"".join(second))
+    system.reload()
+    assert "second.example" in name_of_certificate(system)
+
+
+def name_of_certificate(system):
+    """Return the subject of the certificate that the server presents."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with smtplib.SMTP(*system.server.smtp, local_hostname="client.example", timeout=PATIENCE) as client:
+        client.starttls(context=context)
+        found = x509.load_der_x509_certificate(client.sock.getpeercert(binary_form=True))
+    return found.subject.rfc4514_string()
 
 
 def test_serve_check_says_what_a_reload_changes_and_what_needs_a_restart(start):
