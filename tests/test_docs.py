@@ -154,6 +154,7 @@ COMMANDS = {
         "ready",
         "console",
         "serve",
+        "doctor",
         "env",
         "inbox",
         "search",

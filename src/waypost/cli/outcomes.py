@@ -24,7 +24,7 @@ MEANINGS = {
     Exit.DONE: "The command succeeded.",
     Exit.REFUSED: "The server or the store refused the command and gave a reason, or a file or a setting "
     "cannot be used. `explain` exits with this code if the mail would be refused, and `routes test` if a delivery did "
-    "not arrive.",
+    "not arrive. `doctor` exits with this code if there is a problem.",
     Exit.MISUSED: "The command line is invalid: a command, an option or an argument is unknown or missing.",
     Exit.NO_SERVER: "No server is using the data directory, or the server fails with HTTP 5xx, for example because "
     "its database is unavailable. The command may succeed if it is repeated later.",
@@ -32,6 +32,7 @@ MEANINGS = {
 """The meaning of each exit code."""
 
 JSON: dict[str, tuple[str, ...]] = {
+    "doctor": ("is_healthy", "findings"),
     "env": (),
     "inbox": ("messages",),
     "search": ("messages", "refusals", "next", "indexed_until"),

@@ -10,6 +10,10 @@ from waypost.cli.parameters import Group, LazyCommand
 SUMMARIES = {
     "serve": ("serving:serve", "Run the server until Ctrl-C or SIGTERM stops it, or until its terminal is closed."),
     "ready": ("readiness:ready", "Report whether the running server works and can reach its database."),
+    "doctor": (
+        "doctor:doctor",
+        "Check ports, permissions, disk, limits, clock, DNS, TLS, the database and the routes of a server.",
+    ),
     "env": (
         "environment:env_command",
         "Print shell commands that make AWS SDKs, the AWS CLI and mail clients use the running server.",

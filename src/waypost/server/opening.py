@@ -2,7 +2,7 @@
 the log of a server.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
@@ -78,14 +78,31 @@ def _postgres(database: str, seal: sealing.Keyring, **options: Any) -> ports.Sto
         from waypost.store.postgres.connection import BadDatabase  # noqa: PLC0415
         from waypost.store.postgres.store import PostgresStore  # noqa: PLC0415 - see the docstring
     except ImportError as error:
-        raise CannotStart(
-            "The PostgreSQL driver is not installed. Install the driver with: pip install 'psycopg[binary]'"
-        ) from error
+        raise _no_driver() from error
     runtime.silence("psycopg")  # its log lines quote rows of data, and it raises every error that it logs
     try:
         return PostgresStore(database, seal, **options)
     except BadDatabase as error:
         raise CannotStart(str(error)) from error
+
+
+def postgresql_settings(url: str) -> Mapping[str, str]:
+    """Return settings of the PostgreSQL server at a URL (`server_settings.read`). Raises `CannotStart` and
+    `StoreUnavailable`.
+    """
+    try:
+        from waypost.store.postgres import server_settings  # noqa: PLC0415
+        from waypost.store.postgres.connection import BadDatabase  # noqa: PLC0415 - as in `_postgres`
+    except ImportError as error:
+        raise _no_driver() from error
+    try:
+        return server_settings.read(url)
+    except BadDatabase as error:
+        raise CannotStart(str(error)) from error
+
+
+def _no_driver() -> CannotStart:
+    return CannotStart("The PostgreSQL driver is not installed. Install the driver with: pip install 'psycopg[binary]'")
 
 
 def adopting(directory: data_directory.DataDirectory) -> Callable[[ports.WriteTx], None]:

@@ -40,6 +40,7 @@ def arguments(late, tmp_path):
     file = tmp_path / "waypost.toml"
     file.write_text('[[retention]]\nmatch = "*"\nage = "3650d"\n[[route]]\nmatch = "a@b.example"\nto = "inbox"\n')
     return {
+        "doctor": ["--config", file],
         "search": ["from:a@client.example", "is:direct"],
         "show": [message_id],
         "explain": [alias],

@@ -1,0 +1,44 @@
+"""`waypost doctor` checks the machine, the settings and the database of a server."""
+
+import os
+
+import click
+
+from waypost.cli.client import DEFAULT_DATA, Data, Json
+from waypost.cli.commands.keys import DEFAULT_DATABASE, Database
+from waypost.cli.commands.routes import DEFAULT_CONFIG, Config
+from waypost.cli.outcomes import Exit, print_json
+
+_COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
+
+
+def doctor(
+    ctx: click.Context,
+    config: Config = DEFAULT_CONFIG,
+    data: Data = DEFAULT_DATA,
+    database: Database = DEFAULT_DATABASE,
+    as_json: Json = False,
+) -> None:
+    """Check ports, permissions, disk, limits, clock, DNS, TLS, the database and the routes of a server.
+
+    The command changes nothing, and works whether or not the server is running. Give it the settings file and the
+    environment of the server, and run it as the user of the server. The exit code is 1 if there is a problem. Warnings
+    do not change it.
+    """
+    import asyncio
+
+    from waypost.config import sources
+    from waypost.server.doctor import facts
+
+    given = {"config": config, "data": data, "database": database}
+    options = {name: text for name, text in given.items() if text}
+    findings = asyncio.run(facts.examine(sources.read(options, os.environ, ctx.obj)))
+    is_healthy = not any(one.level == "problem" for one in findings)
+    if as_json:
+        shown = [{"check": one.check, "level": one.level, "text": one.text} for one in findings]
+        print_json({"is_healthy": is_healthy, "findings": shown})
+    else:
+        for one in findings:
+            click.echo(f"{click.style(f'{one.level:<8}', fg=_COLOURS[one.level])} {one.check:<12} {one.text}")
+    if not is_healthy:
+        raise click.exceptions.Exit(Exit.REFUSED)

@@ -1,0 +1,247 @@
+"""Reads what `waypost doctor` checks: ports, disk, clock, DNS, certificates, permissions, limits, database, routes."""
+
+import ctypes
+import os
+import random
+import re
+import resource
+import socket
+import stat
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+
+from waypost.app import ports
+from waypost.app.mail.routes import list_routes
+from waypost.config.settings import Settings
+from waypost.config.types import SELF_SIGNED
+from waypost.delivery.smtp_client.dns import DnsFailed, NoSuchDomain, NullMx, Resolver
+from waypost.domain.mail import routes as domain_routes
+from waypost.host.clock import now
+from waypost.host.data_directory import DataDirectory, DataDirectoryError, NotRunning
+from waypost.host.disk import free_octets
+from waypost.host.run_file import Run
+from waypost.server import opening, routes_check, sockets
+from waypost.server.assembly.common import routes_of_settings
+from waypost.server.doctor import checks
+from waypost.server.doctor.checks import Certificate, Finding, Level, Port
+from waypost.server.open_files import FILES_OF_AN_ATTEMPT, OWN_FILES
+from waypost.smtp.server import tls
+
+SECONDS = 5.0
+"""The time limit, in seconds, for a connection to the running server, and for the DNS."""
+
+_TIME_ERROR = 5
+"""The result of adjtimex(2) if the clock is not synchronized."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """The server to check, which may be running or not."""
+
+    settings: Settings
+    directory: DataDirectory
+    run: Run | None
+    """The running server; None if no server is using the data directory."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Patient":
+        """Return the server with these settings. Raises `DataDirectoryError`."""
+        directory = DataDirectory(settings.data)
+        try:
+            return cls(settings, directory, directory.running())
+        except NotRunning:
+            return cls(settings, directory, None)
+
+    @property
+    def is_public(self) -> bool:
+        """Whether other machines can send mail to the server."""
+        endpoints = [each for several in self.settings.mail_endpoints.values() for each in several]
+        return not all(each.is_loopback for each in endpoints)
+
+
+async def examine(settings: Settings) -> Sequence[Finding]:
+    """Run all checks of a server with these settings, and return the findings. Raises `DataDirectoryError`."""
+    patient = Patient.of(settings)
+    facts, trouble = _database(patient)
+    ahead = time.time() - float(facts["time"]) if facts else None
+    name_error, is_failure = await _why_no_address(settings)
+    chain, tls_error = _chain(settings)
+    return [
+        *_settings(patient),
+        *checks.ports(_ports(patient), is_running=patient.run is not None),
+        *_permissions(patient),
+        *_disk(settings),
+        *checks.open_files(_file_limit(patient.run), needed=_needed_files(settings)),
+        *checks.clock(is_synchronized=_is_synchronized(), ahead_of_database=ahead),
+        *checks.dns(settings.real_hostname, is_public=patient.is_public, error=name_error, is_failure=is_failure),
+        *checks.tls(chain, hostname=settings.real_hostname, error=tls_error, now=now()),
+        *([Finding("database", Level.PROBLEM, trouble)] if trouble else []),
+        *(checks.postgresql(facts, connections=settings.database_connections) if facts else []),
+        *([Finding("database", Level.OK, "The data is in SQLite.")] if not facts and not trouble else []),
+        *checks.routes(await _routes(patient)),
+    ]
+
+
+def _settings(patient: Patient) -> Iterator[Finding]:
+    which = f"in {patient.settings.config}" if patient.settings.config else "of the environment and the options"
+    yield Finding("settings", Level.OK, f"The settings {which} are valid.")
+    if patient.run is None:
+        yield Finding("server", Level.WARNING, f"No server is using {patient.directory.path}.")
+    else:
+        yield Finding("server", Level.OK, f"A server is using {patient.directory.path} (process {patient.run.pid}).")
+
+
+def _ports(patient: Patient) -> Sequence[Port]:
+    """Connect to the addresses of the running server, or try to listen on the addresses in the settings."""
+    if run := patient.run:
+        addresses = [("http", run.http), *(("mail", address) for address in run.listeners)]
+        return [Port(setting, address, _why_no_answer(address)) for setting, address in addresses if address]
+    found = []
+    for setting, endpoints in {sockets.HTTP: (patient.settings.http,), **patient.settings.mail_endpoints}.items():
+        for endpoint in endpoints:
+            error = ""
+            try:
+                bound = sockets.bind(setting, endpoint)
+                for each in (each for several in bound for each in several):
+                    each.close()
+            except opening.CannotStart as failure:
+                error = str(failure)
+            found.append(Port(setting, str(endpoint), error))
+    return found
+
+
+def _why_no_answer(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host.strip("[]"), host.strip("[]"))  # noqa: S104 - not to bind
+    try:
+        socket.create_connection((host, int(port)), timeout=SECONDS).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _permissions(patient: Patient) -> Iterator[Finding]:
+    problem = ""
+    try:
+        patient.directory.refuse_others()
+    except DataDirectoryError as error:
+        problem = str(error)
+    path = patient.directory.path
+    yield from checks.data_directory(problem, exists=path.exists(), path=str(path))
+    certificate = patient.settings.tls_certificate
+    if certificate and certificate != SELF_SIGNED:
+        key = patient.settings.tls_key or certificate
+        with suppress(OSError):  # an unreadable key is a finding about TLS
+            yield from checks.key_file(str(key), stat.S_IMODE(key.stat().st_mode))
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    path = settings.data.absolute()
+    while not path.exists():
+        path = path.parent
+    found = os.statvfs(path)
+    free_files = found.f_favail if found.f_files else None
+    yield from checks.disk(
+        str(settings.data), free=free_octets(path), reserve=settings.disk_reserve, free_files=free_files
+    )
+
+
+def _needed_files(settings: Settings) -> int:
+    to_database = settings.database_connections if settings.database else 0
+    attempts = FILES_OF_AN_ATTEMPT * settings.delivery.connections
+    return settings.smtp_connections + settings.http_connections + OWN_FILES + attempts + to_database
+
+
+def _file_limit(run: Run | None) -> float:
+    """Return the limit on open files of the running server's process, or the limit that a new process would have."""
+    if run:
+        with suppress(OSError):
+            limits = Path(f"/proc/{run.pid}/limits").read_text(encoding="ascii")
+            if found := re.search(r"^Max open files +\w+ +(\d+)", limits, re.MULTILINE):
+                return float(found[1])
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return float("inf") if hard == resource.RLIM_INFINITY else hard
+
+
+def _is_synchronized() -> bool | None:
+    """Return whether the kernel considers its clock synchronized (adjtimex(2)); None if this is not known."""
+    try:
+        state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))  # larger than any struct timex; reads only
+    except (OSError, AttributeError):
+        return None
+    return None if state < 0 else state != _TIME_ERROR
+
+
+async def _why_no_address(settings: Settings) -> tuple[str, bool]:
+    """Return why the host name of the server has no address, or an empty string; and whether the DNS has failed."""
+    resolver = Resolver(settings.dns, seconds=SECONDS, shuffler=random.SystemRandom())
+    try:
+        await resolver.mail_hosts(settings.real_hostname)
+    except DnsFailed as error:
+        return str(error), True
+    except NoSuchDomain as error:
+        return str(error), False
+    except NullMx:
+        pass  # the name exists, and wants no mail
+    return "", False
+
+
+def _chain(settings: Settings) -> tuple[Sequence[Certificate], str]:
+    """Return the certificates in the certificate file, or why it cannot be used."""
+    certificate = settings.tls_certificate
+    if certificate is None or certificate == SELF_SIGNED:
+        return [], ""
+    try:
+        tls.load(tls.TlsFiles(certificate, settings.tls_key or certificate, settings.tls_clients))
+        found = x509.load_pem_x509_certificates(certificate.read_bytes())
+    except (tls.BadCertificate, OSError, ValueError) as error:
+        return [], str(error)
+    return [_certificate(each) for each in found], ""
+
+
+def _certificate(found: x509.Certificate) -> Certificate:
+    names: Sequence[str] = ()
+    with suppress(x509.ExtensionNotFound):
+        extension = found.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        names = extension.value.get_values_for_type(x509.DNSName)
+    return Certificate(
+        found.subject.rfc4514_string(),
+        found.issuer.rfc4514_string(),
+        found.not_valid_before_utc,
+        found.not_valid_after_utc,
+        names,
+    )
+
+
+def _database(patient: Patient) -> tuple[Mapping[str, str], str]:
+    """Return settings of the PostgreSQL server, or why it cannot be used. Both are empty with SQLite."""
+    try:
+        url = patient.directory.where(patient.settings.database)
+        return (opening.postgresql_settings(url), "") if url else ({}, "")
+    except (opening.CannotStart, DataDirectoryError, ports.StoreUnavailable) as error:
+        return {}, str(error)
+
+
+async def _routes(patient: Patient) -> Mapping[str, str]:
+    """Connect to the targets of all routes. Return why each cannot be used now, or an empty string."""
+    found = list(routes_of_settings(patient.settings))
+    if patient.run:  # otherwise the schema of the database may be older, and would be migrated
+        with suppress(opening.CannotStart, opening.Refused):
+            found += await opening.administer(patient.directory, list_routes, database=patient.settings.database)
+        server = routes_check.OurServer.running(patient.run)
+    else:
+        server = routes_check.OurServer.of(patient.settings)
+    errors = {}
+    for route in found:
+        try:
+            await routes_check.check(route, server)
+            error = ""
+        except opening.Refused as failure:
+            error = str(failure)
+        errors[f"{route.match} to {domain_routes.shown(route.to)}"] = error
+    return errors

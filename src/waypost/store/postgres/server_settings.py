@@ -1,0 +1,43 @@
+"""Reads the settings of a PostgreSQL server that matter for durability and capacity, for `waypost doctor`."""
+
+from collections.abc import Mapping
+
+import psycopg
+
+from waypost.store.postgres.connection import unavailable, where
+
+_QUERY = b"""SELECT current_setting('server_version'), current_setting('fsync'), current_setting('full_page_writes'),
+    current_setting('synchronous_commit'), current_setting('max_connections'),
+    current_setting('superuser_reserved_connections'),
+    (SELECT count(*) FROM pg_stat_activity
+        WHERE backend_type = 'client backend' AND application_name <> 'waypost')::text,
+    extract(epoch FROM clock_timestamp())::text"""
+"""SQL that returns the values in the order of `_NAMES`. The sessions of Waypost's own servers are not counted as
+others."""
+
+_NAMES = (
+    "server_version",
+    "fsync",
+    "full_page_writes",
+    "synchronous_commit",
+    "max_connections",
+    "reserved_connections",
+    "other_connections",
+    "time",
+)
+
+
+def read(url: str) -> Mapping[str, str]:
+    """Return settings of the PostgreSQL server, by name. `time` is the time of its clock, in seconds since the epoch,
+    and `other_connections` is the number of sessions of other programs.
+
+    Raises `BadDatabase` or `StoreUnavailable`.
+    """
+    place = where(url)
+    try:
+        with place.connect() as connection:
+            row = connection.execute(_QUERY).fetchone()
+    except psycopg.Error as error:
+        raise unavailable(place, error) from error
+    assert row is not None
+    return dict(zip(_NAMES, row, strict=True))
