@@ -197,11 +197,17 @@ def _described(kind: type[Any]) -> tuple[str, tuple[str, ...]]:
 
 
 def level_of(event: events.Event) -> Level:
-    """Return the level of an event."""
-    if hasattr(event, "cause"):
+    """Return the level of an event. An event that says that something works again is no warning."""
+    kind: Any = type(event)
+    level = _level_of_kind(kind)
+    return Level.INFO if level is Level.WARNING and getattr(event, "works", False) else level
+
+
+@cache
+def _level_of_kind(kind: Any) -> Level:
+    if "cause" in _described(kind)[1]:
         return Level.ERROR
-    is_recovery = getattr(event, "works", False)
-    return Level.WARNING if type(event) in events.WARNINGS and not is_recovery else Level.INFO
+    return Level.WARNING if kind in events.WARNINGS else Level.INFO
 
 
 _RANKS = {level: rank for rank, level in enumerate(Level)}
@@ -261,7 +267,7 @@ def _traceback(cause: BaseException | None) -> Iterator[str]:
 def _json() -> Render:
     def render(moment: datetime, level: Level, line: Any) -> bytes:
         cause = line.pop("exc_info", None)
-        line["level"], line["timestamp"] = level, moment
+        line["level"], line["timestamp"] = level.value, moment
         if cause is not None:
             line["exception"] = "".join(traceback.format_exception(cause)).removesuffix("\n")
         encoded = msgspec.json.encode(line)
