@@ -107,6 +107,7 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "token_retention": ("57h", timedelta(hours=57)),
     "trace_refusals": ("57h", timedelta(hours=57)),
     "disk_reserve": ("57MiB", 57 * 2**20),
+    "hold_queue": ("yes", Has("QueuePages", "_is_held", True)),
     "console_link": ("always", Begins("http://127.0.0.1:")),
     "clock": ("virtual", VirtualClock),
     "testing": ("yes", Has("FaultRules", "allowed", True)),

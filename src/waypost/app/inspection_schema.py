@@ -279,6 +279,7 @@ class Queue(TypedDict):
     destinations: Annotated[
         list[WaitingDestination], "the destinations for which deliveries of the account wait, at most 100"
     ]
+    is_held: Annotated[bool, "whether the server attempts no deliveries, because it was started with --hold-queue yes"]
 
 
 class DeadLetter(_OfDelivery):

@@ -39,7 +39,7 @@ JSON: dict[str, tuple[str, ...]] = {
     "show": ("id", "received_at", "from", "subject", "deliveries", "trace"),
     "explain": ("address", "accepted", "deliveries", "because", "loop"),
     "trace": ("messages", "refusals"),
-    "queue": ("deliveries", "destinations"),
+    "queue": ("deliveries", "destinations", "is_held"),
     "dead list": ("dead_letters",),
     "dead show": ("id", "received_at", "from", "subject", "deliveries", "trace"),
     "dead redrive": ("redriven",),

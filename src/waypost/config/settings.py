@@ -319,6 +319,13 @@ class Settings:
         "mail with 452.",
         is_reloadable=True,
     )
+    hold_queue: bool = setting(
+        FLAG,
+        "no",
+        "Whether the server holds the queue: it accepts mail and API calls, but attempts no queued delivery, sends no "
+        "notice, and gives up nothing. The deliveries are attempted after a restart without this setting. It applies "
+        "to this server only: other servers on the same PostgreSQL database still send. Use it for a restored backup.",
+    )
     console_link: ConsoleLink = setting(
         one_of(ConsoleLink),
         "terminal",

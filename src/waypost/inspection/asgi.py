@@ -65,6 +65,7 @@ def application(
     mail_clock: ports.Clock,
     emit: events.Emit,
     wake: Callable[[], None],
+    is_queue_held: bool = False,
     advance: Callable[[timedelta], Awaitable[datetime]] | None,
     reset: Reset | None = None,
     refusal_retention: timedelta,
@@ -80,7 +81,8 @@ def application(
 
     `own_names` are the host names, in lower case, that clients may use in addition to IP addresses and localhost.
     `clock` is the clock for access keys, and `mail_clock` is the clock for mail. `wake` tells the worker that there are
-    new deliveries to attempt. `advance` advances the mail clock; it is None if mail uses the real time.
+    new deliveries to attempt. `is_queue_held` is whether this server attempts no deliveries. `advance` advances the
+    mail clock; it is None if mail uses the real time.
     `reset` forgets everything; it is None if the server is not for tests. `is_full`
     returns whether the disk has too little space to accept mail. `reader` reads the content of messages, and `feeds`
     are the changes to the mail of each account (`following.feeds`). `notes` lets the jobs run that note and index
@@ -100,7 +102,7 @@ def application(
     )
     found: Sequence[object] = (
         pages,
-        QueuePages(store, deployment, mail_clock, wake, advance),
+        QueuePages(store, deployment, mail_clock, wake, advance, is_held=is_queue_held),
         ContentPages(store, reader, PREFIX),
         DeletingPages(store, mail_clock),
         ResettingPage(deployment, reset),

@@ -31,12 +31,15 @@ class QueuePages:
         clock: ports.Clock,
         wake: Callable[[], None],
         advance: Callable[[timedelta], Awaitable[datetime]] | None,
+        *,
+        is_held: bool,
     ) -> None:
         self._store = store
         self._deployment = deployment
         self._clock = clock
         self._wake = wake
         self._advance = advance
+        self._is_held = is_held
 
     async def waiting(self, request: Request, account: str) -> Response:
         """Respond with the waiting deliveries of an account, and their destinations."""
@@ -49,6 +52,7 @@ class QueuePages:
             return {
                 "deliveries": [_queue_line(tx, account, line) for line in found.lines],
                 "destinations": [answers.destination(one.waiting, one.count) for one in found.destinations],
+                "is_held": self._is_held,
             }
 
         instead = guard.FEWER if destination else f"Name one destination. {guard.FEWER}"

@@ -312,7 +312,9 @@ class Service:
         return maintenance
 
     def _make_worker(self, common: Common) -> Worker | None:
-        return delivery.worker(common) if Role.DELIVERY in self.roles else None
+        """Return the part that sends queued mail and writes notices. If the queue is held, there is none."""
+        is_wanted = Role.DELIVERY in self.roles and not self.settings.hold_queue
+        return delivery.worker(common) if is_wanted else None
 
     async def _make_http_server(
         self, common: Common, worker: Worker | None, maintenance: Maintenance, reader: Reader

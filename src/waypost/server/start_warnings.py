@@ -39,6 +39,11 @@ def of_settings(settings: Settings) -> list[str]:
             f"fault rules ({len(settings.faults)} in the settings file, others by requests), and for recipients that "
             "begin with tempfail+ or bounce+. POST /_waypost/reset deletes all mail, email addresses and routes."
         )
+    if settings.hold_queue:
+        found.append(
+            "The queue is held (--hold-queue yes). The server attempts no queued delivery and sends no notice until "
+            "you restart it without this setting."
+        )
     if "." not in settings.real_hostname and not all(each.is_loopback for each in (*settings.smtp, *settings.smtps)):
         found.append(
             f"The host name {settings.real_hostname!r} has no domain, but other mail servers see it in the greeting "

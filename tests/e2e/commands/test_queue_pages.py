@@ -241,7 +241,11 @@ def test_the_queue_is_listed_in_pages_and_by_destination(late):
     (summary,) = late.json("queue")["destinations"]
     assert summary["destination"] == "smtp://127.0.0.1:1"
     assert summary["waiting"] == len(found)
-    assert late.json("queue", destination="smtp://127.0.0.1:2") == {"deliveries": [], "destinations": []}
+    assert late.json("queue", destination="smtp://127.0.0.1:2") == {
+        "deliveries": [],
+        "destinations": [],
+        "is_held": False,
+    }
 
 
 def test_an_account_does_not_see_the_queue_of_another_account(late, commands):
@@ -251,7 +255,7 @@ def test_an_account_does_not_see_the_queue_of_another_account(late, commands):
     _, out, _ = commands.run("keys", "create", "--account", "111111111111", "--json")
     made = json.loads(out)
     key = (made["AccessKeyId"], made["SecretAccessKey"])
-    assert late.get("queue", key=key).json() == {"deliveries": [], "destinations": []}
+    assert late.get("queue", key=key).json() == {"deliveries": [], "destinations": [], "is_held": False}
     assert late.get("dead-letters", key=key).json() == {"dead_letters": []}
     assert late.get("trace", key=key, what=address).status == 404
     assert late.get("explain", key=key, address=address).json()["accepted"] is False

@@ -58,4 +58,4 @@ def test_mail_that_looks_like_http_is_downloaded_as_it_was_sent(system, message,
     paths = [raw, "/_waypost/queue", raw, "/_waypost/queue"]
     found = list(CLIENTS[client]((host, int(port)), paths, {"Authorization": f"Basic {credentials}"}))
     assert all(body.endswith(b"\r\n" + octets) for body in found[::2])
-    assert [json.loads(body) for body in found[1::2]] == [{"deliveries": [], "destinations": []}] * 2
+    assert [json.loads(body) for body in found[1::2]] == [{"deliveries": [], "destinations": [], "is_held": False}] * 2

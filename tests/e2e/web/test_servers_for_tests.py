@@ -103,7 +103,7 @@ def test_what_waits_for_a_destination_is_forgotten_by_a_reset(waypost):
         waypost.send(to=late)
         wait_until(lambda: waypost.connection.get("queue")["deliveries"][0]["attempts"])
         waypost.reset()
-        assert waypost.connection.get("queue") == {"deliveries": [], "destinations": []}
+        assert waypost.connection.get("queue") == {"deliveries": [], "destinations": [], "is_held": False}
     waypost.clock.advance("6d")
     assert waypost.mail() == waypost.dead_letters() == []
 

@@ -54,6 +54,8 @@ def queue(
     if as_json:
         print_json(found)
         return
+    if found["is_held"]:
+        click.echo("The queue is held: nothing is sent until the server is restarted without --hold-queue.")
     if not found["deliveries"]:
         click.echo("The queue is empty.")
     for to in found["destinations"]:

@@ -49,7 +49,8 @@ Advance = Callable[[timedelta], Awaitable[datetime]]
 async def server(common: Common, *, worker: Worker | None, maintenance: Maintenance, reader: Reader) -> HttpServer:
     """Return the HTTP server of a service. The server does not listen yet.
 
-    `worker` is None if only other services deliver mail. `reader` reads the content of messages.
+    `worker` is None if only other services deliver mail, or if the queue is held. `reader` reads the content of
+    messages.
     """
     settings = common.settings
     failures = FailedSignatures(common.limit_state)
@@ -83,6 +84,7 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
         mail_clock=common.mail_clock,
         emit=common.emit,
         wake=waking(worker),
+        is_queue_held=settings.hold_queue,
         advance=_advance(common, worker, maintenance, one_at_a_time),
         reset=_reset(common, worker, one_at_a_time),
         refusal_retention=settings.trace_refusals,
