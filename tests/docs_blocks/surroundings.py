@@ -99,16 +99,15 @@ def routes(session: Session) -> Iterator[Look]:
 
 
 @contextmanager
-def run_it(session: Session) -> Iterator[Look]:
+def backup(session: Session) -> Iterator[Look]:
     """For a page that needs a running server. After a backup, check that only its owner can read it."""
     session.do("waypost serve")
 
     def look(block: Block) -> None:
-        if "waypost-backup" in block.text:
-            for name in ("waypost.sqlite3", "credentials", "master.key"):
-                mode = stat.S_IMODE((session.home.parent / "waypost-backup" / name).stat().st_mode)
-                if mode & 0o077:
-                    raise BlockFailed(f"{block.place}: other users can read waypost-backup/{name} (mode {mode:o})")
+        if block.text.startswith("waypost backup"):
+            for path in (session.home.parent / "waypost-backup").rglob("*"):
+                if stat.S_IMODE(path.stat().st_mode) & 0o077:
+                    raise BlockFailed(f"{block.place}: other users can read {path}")
 
     yield look
 
@@ -317,6 +316,7 @@ def tickets(session: Session) -> Iterator[Look]:
 
 PAGES: dict[str, Callable[[Session], AbstractContextManager[Look]]] = {
     "docs/how-to/access-keys.md": access_keys,
+    "docs/how-to/backup.md": backup,
     "docs/how-to/inject-faults.md": inject_faults,
     "docs/how-to/javascript.md": javascript,
     "docs/how-to/mail-from-the-internet.md": mail_from_the_internet,
@@ -325,7 +325,7 @@ PAGES: dict[str, Callable[[Session], AbstractContextManager[Look]]] = {
     "docs/how-to/retention.md": a_server,
     "docs/how-to/routes.md": routes,
     "docs/how-to/run-in-ci.md": run_in_ci,
-    "docs/how-to/run-it.md": run_it,
+    "docs/how-to/run-it.md": a_server,
     "docs/how-to/search.md": search,
     "docs/how-to/see-mail-in-a-browser.md": see_mail_in_a_browser,
     "docs/how-to/to-aws.md": to_aws,

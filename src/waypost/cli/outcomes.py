@@ -23,8 +23,8 @@ class Exit(IntEnum):
 MEANINGS = {
     Exit.DONE: "The command succeeded.",
     Exit.REFUSED: "The server or the store refused the command and gave a reason, or a file or a setting "
-    "cannot be used. `explain` exits with this code if the mail would be refused, and `routes test` if a delivery did "
-    "not arrive. `doctor` exits with this code if there is a problem.",
+    "cannot be used. `explain` exits with this code if the mail would be refused, `routes test` if a delivery did not "
+    "arrive, `doctor` if there is a problem, and `verify` if something is wrong.",
     Exit.MISUSED: "The command line is invalid: a command, an option or an argument is unknown or missing.",
     Exit.NO_SERVER: "No server is using the data directory, or the server fails with HTTP 5xx, for example because "
     "its database is unavailable. The command may succeed if it is repeated later.",
@@ -45,6 +45,7 @@ JSON: dict[str, tuple[str, ...]] = {
     "dead redrive": ("redriven",),
     "replay": ("forwarded",),
     "purge": ("dry_run", "purged"),
+    "verify": ("is_sound", "findings"),
     "keys create": ("Version", "AccessKeyId", "SecretAccessKey"),
     "keys list": ("keys",),
     "routes list": ("routes",),

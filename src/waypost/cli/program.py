@@ -38,6 +38,15 @@ SUMMARIES = {
         "Forward the mail that an alias has received since a given time to the alias's current primary.",
     ),
     "purge": ("purge:purge", "Delete mail that exceeds the limits in the settings file's retention rules."),
+    "backup": ("backup:backup", "Write a backup of all data, with the keys, while the server runs or not."),
+    "restore": (
+        "backup:restore",
+        "Restore a backup to a new data directory and, if it is a backup of PostgreSQL, to an empty database.",
+    ),
+    "verify": (
+        "backup:verify",
+        "Check a backup, or the data of a server: checksums, damage, and the rules of the data.",
+    ),
     "keys": ("keys:app", "Manage access keys, which allow programs to call the API."),
     "routes": (
         "routes:app",

@@ -292,6 +292,10 @@ class DataDirectory:
         """Write the owner's access key to the credentials file, which `waypost env` and AWS tools read."""
         self._write(self.credentials, credentials_file.text_of(key, region=region))
 
+    def write_kept(self, name: str, text: str) -> None:
+        """Write a file that a backup contains. Raises `DataDirectoryError`."""
+        self._write(self.path / name, text)
+
     @property
     def certificate(self) -> Path:
         """The path of the self-signed certificate for development."""

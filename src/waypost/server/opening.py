@@ -2,8 +2,8 @@
 the log of a server.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,6 +20,9 @@ from waypost.store.sqlite.file import SqliteTooOld
 from waypost.store.sqlite.store import SqliteStore
 
 T = TypeVar("T")
+
+
+NO_DRIVER = "The PostgreSQL driver is not installed. Install the driver with: pip install 'psycopg[binary]'"
 
 
 class CannotStart(Exception):
@@ -78,7 +81,7 @@ def _postgres(database: str, seal: sealing.Keyring, **options: Any) -> ports.Sto
         from waypost.store.postgres.connection import BadDatabase  # noqa: PLC0415
         from waypost.store.postgres.store import PostgresStore  # noqa: PLC0415 - see the docstring
     except ImportError as error:
-        raise _no_driver() from error
+        raise CannotStart(NO_DRIVER) from error
     runtime.silence("psycopg")  # its log lines quote rows of data, and it raises every error that it logs
     try:
         return PostgresStore(database, seal, **options)
@@ -126,16 +129,12 @@ async def administering(
     raised as `Refused`.
     """
     database = directory.where(database)
-    # With PostgreSQL, the process keeps the rights of its user, because root may connect to PostgreSQL with a different
-    # name and password than the owner of the directory. The command only reads the directory, so it does not need the
-    # owner's rights.
-    rights = nullcontext() if database else directory.of_its_owner()
-    with rights, runtime.new_files_are_private():
+    with of_its_owner(directory, database):
         if make and not database:
             directory.make()
         elif not database:
             directory.refuse_others()
-        _refuse_missing(directory, database, make=make)
+        refuse_missing(directory, database, make=make)
         try:
             # There may be a pooler between the command and PostgreSQL, and a command gains nothing by preparing.
             store = open_store(directory, database, connections=FEWEST, prepares=False, only_new=True)
@@ -153,7 +152,20 @@ async def administering(
             await store.close()
 
 
-def _refuse_missing(directory: data_directory.DataDirectory, database: str, *, make: bool) -> None:
+@contextmanager
+def of_its_owner(directory: data_directory.DataDirectory, database: str) -> Iterator[None]:
+    """Run the `with` block of a command with the rights of the data directory's owner, and make new files private.
+
+    With PostgreSQL, the process keeps the rights of its user, because root may connect to PostgreSQL with a different
+    name and password than the owner of the directory. The command only reads the directory, so it does not need the
+    owner's rights.
+    """
+    rights = nullcontext() if database else directory.of_its_owner()
+    with rights, runtime.new_files_are_private():
+        yield
+
+
+def refuse_missing(directory: data_directory.DataDirectory, database: str, *, make: bool = False) -> None:
     """Raise `Refused` if no server has ever used the data directory, unless `make` allows its creation."""
     if make and not database:
         return

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 _FILE = re.compile(r"(?P<number>\d{4})_(?P<name>\w+)\.(?P<dialect>\w+)\.sql")
+_TABLE = re.compile(r"^CREATE TABLE (\w+)", re.MULTILINE)
 
 
 class SchemaTooNew(Exception):
@@ -54,12 +55,20 @@ def pending(dialect: str, *, newest_applied: int, where: str) -> list[Migration]
     `newest_applied` is the number of the last migration that has run on the database, or 0. `where` is the name of the
     database for error messages. Raises `SchemaTooNew` if the database was migrated by a newer version of Waypost.
     """
-    steps = known(dialect)
-    newest_known = steps[-1].number
-    if newest_applied > newest_known:
+    if newest_applied > newest_known(dialect):
         raise SchemaTooNew(
             f"{where} has schema {newest_applied}, but this version of Waypost knows schemas only up to "
-            f"{newest_known}. A newer version of Waypost has used this database. Start the newer "
+            f"{newest_known(dialect)}. A newer version of Waypost has used this database. Start the newer "
             "version, or use another database."
         )
-    return [step for step in steps if step.number > newest_applied]
+    return [step for step in known(dialect) if step.number > newest_applied]
+
+
+def newest_known(dialect: str) -> int:
+    """Return the number of the newest migration for an SQL dialect."""
+    return known(dialect)[-1].number
+
+
+def tables(dialect: str) -> set[str]:
+    """Return the names of all tables that migrations create. A later migration may have removed or renamed some."""
+    return {name for step in known(dialect) for name in _TABLE.findall(step.sql)}

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -222,10 +222,26 @@ def _migrated_by_one(connection: Connection, *, where: str, only_new: bool, may_
             raise migrations.SchemaMissing(where)
         if steps and only_new and newest:
             raise migrations.SchemaTooOld(f"{where} has the schema of an older version of Waypost.")
-        for step in steps[:1]:
-            connection.execute(step.sql.encode())
-            connection.execute("INSERT INTO migrations VALUES ($1, $2, now())", (step.number, step.name))
+        _run(connection, steps[:1])
     return len(steps) > 1
+
+
+def make_schema(connection: Connection, number: int, *, refuse: Callable[[], None]) -> None:
+    """Run the migrations up to a number on a new database, in the transaction that the caller has begun.
+
+    `refuse` raises an exception if the database is not new. It is called when no other process can migrate.
+    """
+    connection.execute(f"SELECT {_DURABLE}".encode())
+    connection.execute("SELECT pg_advisory_xact_lock($1)", (_MIGRATION_LOCK,))
+    refuse()
+    _newest(connection)  # creates the table of migrations
+    _run(connection, [step for step in migrations.known("postgres") if step.number <= number])
+
+
+def _run(connection: Connection, steps: Sequence[migrations.Migration]) -> None:
+    for step in steps:
+        connection.execute(step.sql.encode())
+        connection.execute("INSERT INTO migrations VALUES ($1, $2, now())", (step.number, step.name))
 
 
 def _newest(connection: Connection) -> int:

@@ -47,10 +47,11 @@ def refuse_old_sqlite() -> None:
 def connect(path: Path, mode: str) -> sqlite3.Connection:
     """Open an SQLite file. Raises `sqlite3.Error`.
 
-    The mode is `ro` (read), `rw` (read and write), or `rwc` (read and write, and create the file if it is missing).
+    The mode is `ro` (read), `rw` (read and write), `rwc` (read and write, and create the file if it is missing), or
+    `immutable` (read a file that no process writes to, without creating files beside it).
     """
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
+        f"{path.absolute().as_uri()}?{'immutable=1' if mode == 'immutable' else f'mode={mode}'}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,
@@ -59,7 +60,7 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
     try:
         connection.execute(f"PRAGMA busy_timeout = {time_limits.LIMITS.other_process * 1000:.0f}")
         connection.execute("PRAGMA foreign_keys = ON")
-        if mode != "ro":
+        if mode not in ("ro", "immutable"):
             _write_ahead(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA journal_size_limit = {WAL_OCTETS}")
@@ -102,8 +103,8 @@ def migrate(connection: sqlite3.Connection, *, where: str, only_new: bool = Fals
     )
     if (
         only_new
-        and _newest(connection)
-        and migrations.pending("sqlite", newest_applied=_newest(connection), where=where)
+        and newest_migration(connection)
+        and migrations.pending("sqlite", newest_applied=newest_migration(connection), where=where)
     ):
         raise migrations.SchemaTooOld(f"{where} has the schema of an older version of Waypost.")
     while _migrated_by_one(connection, where=where):
@@ -116,7 +117,7 @@ def _migrated_by_one(connection: sqlite3.Connection, *, where: str) -> bool:
     The number of the last migration is read inside the transaction, so that two processes never run the same migration.
     """
     with exclusively(connection):
-        steps = migrations.pending("sqlite", newest_applied=_newest(connection), where=where)
+        steps = migrations.pending("sqlite", newest_applied=newest_migration(connection), where=where)
         for step in steps[:1]:
             for statement in _statements(step.sql):
                 connection.execute(statement)
@@ -127,10 +128,10 @@ def _migrated_by_one(connection: sqlite3.Connection, *, where: str) -> bool:
 def _has_migrations(connection: sqlite3.Connection) -> bool:
     """Return whether any migration has run on this database."""
     found = connection.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'migrations'").fetchone()
-    return found is not None and _newest(connection) > 0
+    return found is not None and newest_migration(connection) > 0
 
 
-def _newest(connection: sqlite3.Connection) -> int:
+def newest_migration(connection: sqlite3.Connection) -> int:
     """Return the number of the last migration that ran, or 0 for a new database."""
     newest: int = connection.execute("SELECT coalesce(max(number), 0) FROM migrations").fetchone()[0]
     return newest

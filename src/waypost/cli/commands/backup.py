@@ -1,0 +1,141 @@
+"""`waypost backup`, `waypost restore` and `waypost verify` copy a whole deployment, and check the copy or the data."""
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import click
+
+from waypost.cli import progress
+from waypost.cli.administration import Refused
+from waypost.cli.client import DEFAULT_DATA, Data, Json
+from waypost.cli.commands.keys import DEFAULT_DATABASE, Database
+from waypost.cli.outcomes import Exit, print_json
+from waypost.cli.parameters import Argument, Option
+from waypost.config.settings import ROWS
+from waypost.host.data_directory import MASTER_KEY_VARIABLE, DataDirectory
+
+if TYPE_CHECKING:
+    from waypost.app.ports.backups import Finding
+    from waypost.host.backup_directory import Manifest
+
+NewData = Annotated[
+    str, Option("--data", help="The new data directory, which must be new or empty.", envvar=ROWS["data"].variable)
+]
+NewDatabase = Annotated[
+    str,
+    Option(
+        "--database",
+        help="The PostgreSQL database for the backup's data, which must be empty. Needed for a backup of PostgreSQL.",
+        envvar=ROWS["database"].variable,
+    ),
+]
+
+
+def backup(
+    directory: Annotated[Path, Argument(metavar="DIR", help="A new or empty directory for the backup.")],
+    data: Data = DEFAULT_DATA,
+    database: Database = DEFAULT_DATABASE,
+) -> None:
+    """Write a backup of all data, with the keys, while the server runs or not.
+
+    The backup has everything that was acknowledged before it began. Only its owner can read it.
+    """
+    from waypost.server import backups
+
+    with _checked(database), progress.bar("Backup") as told:
+        made = backups.back_up(DataDirectory(Path(data)), directory, database=database, told=told)
+    click.echo(f"The backup {directory} has {_contents(made)}.")
+    key = (
+        f"It has no master key, because the key is in {MASTER_KEY_VARIABLE}. Keep a copy of the key elsewhere."
+        if made.master_key == "environment"
+        else "It contains the master key and the owner's access key, so everybody who can read it can read and change "
+        "everything. Keep it as safe as the server."
+    )
+    click.echo(key, err=True)
+
+
+def restore(
+    directory: Annotated[Path, Argument(metavar="DIR", help="The directory of a backup.")],
+    data: NewData = DEFAULT_DATA,
+    database: NewDatabase = DEFAULT_DATABASE,
+) -> None:
+    """Restore a backup to a new data directory and, if it is a backup of PostgreSQL, to an empty database.
+
+    All checksums of the backup are checked before anything is written.
+    """
+    from waypost.server import backups
+
+    with _checked(database), progress.bar("Restore") as told:
+        made = backups.restore(directory, DataDirectory(Path(data)), database=database, told=told)
+    click.echo(f"Restored {_contents(made)} to {data}.")
+    where = f" and with the same {ROWS['database'].variable} or --database" if database else ""
+    click.echo(
+        "The queue is as it was at the time of the backup. To look at the copy without sending anything, start it"
+        f"{where} with:\n"
+        f"  waypost serve --data {shlex.quote(data)} --hold-queue yes\n"
+        "When no other server with this mail runs, restart it without --hold-queue to send the queued mail."
+    )
+
+
+def verify(
+    directory: Annotated[
+        Path | None,
+        Argument(metavar="DIR", help="The directory of a backup. Without it, the server's data are checked."),
+    ] = None,
+    data: Data = DEFAULT_DATA,
+    database: Database = DEFAULT_DATABASE,
+    as_json: Json = False,
+) -> None:
+    """Check a backup, or the data of a server: checksums, damage, and the rules of the data.
+
+    Among the rules are that each message has its bytes, that an alias link has one primary and one alias, and that each
+    entry of the queue has its message. The command lists what is wrong by id, and then exits with code 1. The server
+    can run meanwhile.
+    """
+    from waypost.server import backups
+
+    with _checked(database):
+        found = list(
+            backups.verify_backup(directory)
+            if directory
+            else backups.verify_data(DataDirectory(Path(data)), database=database)
+        )
+    if as_json:
+        print_json({"is_sound": not found, "findings": [{"id": one.id, "what": one.what} for one in found]})
+    else:
+        for one in found:
+            click.echo(f"{one.id}  {one.what}")
+        click.echo(f"{directory or data}: {_verdict(found)}")
+    if found:
+        raise click.exceptions.Exit(Exit.REFUSED)
+
+
+def _verdict(found: "list[Finding]") -> str:
+    if not found:
+        return "nothing is wrong."
+    return f"{len(found):,} {'thing is' if len(found) == 1 else 'things are'} wrong."
+
+
+def _contents(made: "Manifest") -> str:
+    """Return the numbers of messages and email addresses in a backup, and its time."""
+    numbers = (f"{made.copied.tables[table].rows:,} {words}" for table, words in _COUNTED.items())
+    return f"{' and '.join(numbers)}, as of {made.began_at}"
+
+
+_COUNTED = {"messages": "messages", "email_addresses": "email addresses"}
+
+
+@contextmanager
+def _checked(database: str) -> Iterator[None]:
+    """Check the URL of the database. Raise `Refused` if the command in the `with` block cannot be carried out."""
+    from waypost.config import sources
+    from waypost.server import opening
+
+    sources.check("database", database)
+    try:
+        yield
+    except (opening.CannotStart, opening.Refused) as error:
+        raise Refused(str(error)) from error

@@ -1,0 +1,257 @@
+"""Makes, checks and restores backups of a whole deployment: the store, the master key and the owner's access key."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+
+import waypost
+from waypost.app import ports
+from waypost.app.ports.backups import Finding, Told
+from waypost.domain import moments
+from waypost.host import backup_directory, data_directory, disk, sealing
+from waypost.host.backup_directory import BadBackup, Manifest
+from waypost.host.clock import now
+from waypost.host.data_directory import DataDirectory
+from waypost.server import opening, runtime
+from waypost.server.opening import CannotStart, Refused
+from waypost.store import migrations
+from waypost.store.migrations import SchemaTooNew
+from waypost.store.sqlite import backups as sqlite_backups
+
+SQLITE, POSTGRES = "sqlite", "postgres"
+"""The kinds of databases, as the manifest names them."""
+
+
+class _Steps:
+    """The progress of several steps, each of which handles the same number of bytes."""
+
+    def __init__(self, count: int, told: Told) -> None:
+        self._count = count
+        self._told = told
+        self._step = 0
+        self._done = 0
+
+    def step(self, done: int, total: int) -> None:
+        """Tell the progress of the present step."""
+        self._told(self._step * total + done, self._count * total)
+
+    def next(self, total: int) -> "_Parts":
+        """Begin the next step. Return the counter of its bytes."""
+        self._step += 1
+        return _Parts(self, total)
+
+
+class _Parts:
+    """Counts the bytes of one step."""
+
+    def __init__(self, steps: _Steps, total: int) -> None:
+        self._steps = steps
+        self._total = total
+        self._done = 0
+
+    def add(self, octets: int) -> None:
+        self._done += octets
+        self._steps.step(min(self._done, self._total), self._total)
+
+
+def back_up(directory: DataDirectory, target: Path, *, database: str = "", told: Told) -> Manifest:
+    """Write a backup of a deployment to a new or empty directory, whether or not servers use the deployment.
+
+    The backup has everything that was acknowledged before the call. `database` is the URL of the PostgreSQL database,
+    if the data directory does not name it. `told` is told the progress. Raises `Refused`, `CannotStart` and
+    `DataDirectoryError`.
+    """
+    database = directory.where(database)
+    with _refusing(), opening.of_its_owner(directory, database):
+        directory.refuse_others()
+        opening.refuse_missing(directory, database)
+        steps = _Steps(2, told)
+        with backup_directory.written(target) as place:
+            began_at, kept = now(), backup_directory.kept_files(directory.path)
+            if database:
+                copied = _postgres().copy(database, place / backup_directory.TABLES, steps.step)
+            else:
+                _refuse_small_disk(directory.database, target, place)
+                copied = sqlite_backups.copy(directory.database, place / backup_directory.DATABASE, steps.step)
+            if backup_directory.kept_files(directory.path) != kept:
+                raise BadBackup("The keys were changed while the backup was made. Make the backup again.")
+            for name, octets in kept.items():
+                (place / name).write_bytes(octets)
+            names = sorted(str(path.relative_to(place)) for path in place.rglob("*") if path.is_file())
+            read = steps.next(sum((place / name).stat().st_size for name in names)).add
+            manifest = Manifest(
+                waypost=waypost.__version__,
+                store=POSTGRES if database else SQLITE,
+                began_at=moments.iso8601(began_at),
+                ended_at=moments.iso8601(now()),
+                master_key=backup_directory.IN_FILE if _has_key(kept) else backup_directory.IN_ENVIRONMENT,
+                copied=copied,
+                files={name: backup_directory.facts_of(place / name, read) for name in names},
+            )
+            (place / backup_directory.MANIFEST).write_text(backup_directory.text_of(manifest), encoding="utf-8")
+    return manifest
+
+
+def _refuse_small_disk(database: Path, target: Path, place: Path) -> None:
+    """Raise `BadBackup` if a copy of an SQLite file has no room, so that the copy does not fill the server's disk."""
+    with suppress(FileNotFoundError):
+        free, needed = disk.free_octets(place), database.stat().st_size
+        if free < needed:
+            raise BadBackup(
+                f"The disk of {target} has {free >> 20:,} MiB free, but the backup needs {needed >> 20:,} MiB."
+            )
+
+
+def _has_key(kept: dict[str, bytes]) -> bool:
+    return "master.key" in kept and not data_directory.is_master_key_in_environment()
+
+
+def restore(source: Path, directory: DataDirectory, *, database: str = "", told: Told) -> Manifest:
+    """Restore a backup to a new or empty data directory and, if the backup is of PostgreSQL, to an empty database with
+    the URL `database`.
+
+    All checksums are checked before anything is written. The database is written last, and all of it or nothing. From
+    an incomplete data directory, no server starts. If the restore fails, what it wrote is removed. Raises `Refused`,
+    `CannotStart` and `DataDirectoryError`, also if a server of a newer version of Waypost made the backup.
+    """
+    with _refusing():
+        manifest = backup_directory.read_manifest(source)
+        _refuse_unfit(manifest, source, database)
+        steps, total = _Steps(2, told), _octets(manifest)
+        steps.step(0, total)
+        if wrong := next(backup_directory.wrong_files(source, manifest, _Parts(steps, total).add), None):
+            raise BadBackup(f"{source / wrong[0]}: {wrong[1]} Nothing was restored. Use another backup.")
+        _refuse_filled(directory)
+        if database:
+            _postgres().refuse_filled(database)
+        with runtime.new_files_are_private(), directory.held(), _undone(directory):
+            _refuse_filled(directory, apart_from=directory.lock.name)
+            directory.note_database()  # first, so that no server makes a new database here if the restore is killed
+            for name in backup_directory.KEPT:
+                if name in manifest.files:
+                    directory.write_kept(name, (source / name).read_text(encoding="utf-8"))
+            read = steps.next(total).add
+            if database:
+                directory.remember_database(database)
+                _postgres().restore(database, source / backup_directory.TABLES, manifest.copied, now(), read)
+            else:
+                name = backup_directory.DATABASE
+                backup_directory.copy_file(source / name, directory.database, manifest.files[name], read)
+    return manifest
+
+
+def _octets(manifest: Manifest) -> int:
+    return sum(facts.size for facts in manifest.files.values())
+
+
+def _refuse_unfit(manifest: Manifest, source: Path, database: str) -> None:
+    """Raise `BadBackup` or `SchemaTooNew` if this version, or this kind of database, cannot have the backup's data."""
+    newest = migrations.newest_known(manifest.store)
+    if manifest.copied.schema > newest:
+        raise SchemaTooNew(
+            f"{source} was made by version {manifest.waypost} of Waypost and has schema {manifest.copied.schema}, but "
+            f"this version knows schemas only up to {newest}. Restore the backup with version {manifest.waypost} or a "
+            "newer one."
+        )
+    if manifest.store == POSTGRES and not database:
+        raise BadBackup(f"{source} is a backup of PostgreSQL. Name an empty database with --database.")
+    if manifest.store == SQLITE and database:
+        raise BadBackup(f"{source} is a backup of SQLite, which cannot be restored to PostgreSQL. Omit --database.")
+    if manifest.master_key == backup_directory.IN_ENVIRONMENT and not data_directory.is_master_key_in_environment():
+        raise BadBackup(
+            f"{source} has no master key, because the server had its key in {data_directory.MASTER_KEY_VARIABLE}. Set "
+            "this variable to the same key."
+        )
+
+
+def _refuse_filled(directory: DataDirectory, *, apart_from: str = "") -> None:
+    """Raise `BadBackup` if the data directory exists and contains anything."""
+    with suppress(FileNotFoundError):
+        # A new file system contains the directory lost+found.
+        names = {path.name for path in directory.path.iterdir()} - {apart_from, "lost+found"}
+        if names:
+            raise BadBackup(
+                f"{directory.path} is not empty: it contains {backup_directory.listed(sorted(names))}. Name a new or "
+                "an empty directory with --data."
+            )
+
+
+@contextmanager
+def _undone(directory: DataDirectory) -> Iterator[None]:
+    """If the `with` block raises an exception, remove the files that it has written to the empty data directory."""
+    try:
+        yield
+    except BaseException:
+        written = (*backup_directory.KEPT, directory.database.name, directory.elsewhere.name, directory.lock.name)
+        for name in written:
+            (directory.path / name).unlink(missing_ok=True)
+        raise
+
+
+def verify_backup(source: Path) -> Iterator[Finding]:
+    """Yield everything that is wrong with a backup. Raises `Refused`, `CannotStart` and `DataDirectoryError`."""
+    with _refusing():
+        manifest = backup_directory.read_manifest(source)
+        wrong = list(backup_directory.wrong_files(source, manifest))
+        yield from (Finding(reason, name) for name, reason in wrong)
+        if wrong:
+            return
+        if manifest.store == SQLITE:
+            path, seal = source / backup_directory.DATABASE, _seal(DataDirectory(source), manifest)
+            yield from _with_seal(sqlite_backups.verify(path, seal, is_in_use=False), path.name)
+        else:
+            yield from sqlite_backups.broken_rules_of(source / backup_directory.TABLES, manifest.copied)
+
+
+def verify_data(directory: DataDirectory, *, database: str = "") -> Iterator[Finding]:
+    """Yield everything that is wrong with the data of a deployment, whether or not servers use it.
+
+    Raises `Refused`, `CannotStart` and `DataDirectoryError`.
+    """
+    database = directory.where(database)
+    with _refusing(), opening.of_its_owner(directory, database):
+        directory.refuse_others()
+        opening.refuse_missing(directory, database)
+        seal = sealing.Keyring(directory.derived_key("sealed secrets"))
+        if database:
+            yield from _with_seal(_postgres().verify(database, seal), "deployment_marks")
+        else:
+            yield from _with_seal(
+                sqlite_backups.verify(directory.database, seal, is_in_use=True), directory.database.name
+            )
+
+
+def _with_seal(findings: Iterator[Finding], name: str) -> Iterator[Finding]:
+    """Yield findings, the last of which says that the secrets were sealed with another master key, if they were."""
+    try:
+        yield from findings
+    except sealing.SealBroken as error:
+        yield Finding(str(error), name)
+
+
+def _seal(directory: DataDirectory, manifest: Manifest) -> sealing.Keyring | None:
+    """Return the seal with the master key of a backup; None if the key is not known."""
+    is_here = manifest.master_key == backup_directory.IN_FILE or data_directory.is_master_key_in_environment()
+    return sealing.Keyring(directory.derived_key("sealed secrets")) if is_here else None
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Raise `Refused` with the message of an exception that prevents a command from being carried out."""
+    try:
+        yield
+    except (BadBackup, ports.StoreUnavailable, SchemaTooNew) as error:
+        raise Refused(str(error)) from error
+    except OSError as error:
+        raise Refused(f"{error.filename or 'A file'} cannot be used: {error.strerror}.") from error
+
+
+def _postgres() -> ModuleType:
+    """Return the module for PostgreSQL. Only this function imports the driver, which is an optional package."""
+    try:
+        from waypost.store.postgres import backups  # noqa: PLC0415 - see the docstring
+    except ImportError as error:
+        raise CannotStart(opening.NO_DRIVER) from error
+    runtime.silence("psycopg")  # its log lines quote rows of data
+    return backups

@@ -1,0 +1,133 @@
+"""Copies an SQLite file while servers use it, and checks a file."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from waypost.app import ports
+from waypost.app.ports.backups import CopiedStore, CopiedTable, Finding, Told
+from waypost.store import migrations
+from waypost.store.common import copy_format, verifying
+from waypost.store.common.statements import Seal
+from waypost.store.sqlite import file as sqlite_file
+from waypost.store.sqlite.transaction import QUERIES, SqliteTransaction
+
+PAGES_EACH = 1_000
+"""The number of pages that are copied between two reports of the progress: 4 MB."""
+
+MOST_LINES = 100
+"""The maximum number of lines that SQLite's own check returns."""
+
+
+def copy(source: Path, target: Path, told: Told) -> CopiedStore:
+    """Copy the SQLite file `source` to a new file. The copy is the state of the data at the beginning of the call.
+
+    Servers can write to the source meanwhile, and do not wait. However, the write-ahead log of the source grows by all
+    that they write, because SQLite keeps the state that is copied. The copy has no write-ahead log. It is not yet
+    synced to disk. Raises `StoreUnavailable`, and `SchemaTooNew` if a newer version of Waypost has used the source.
+    """
+    with _translated(source), closing(sqlite_file.connect(source, "ro")) as reading:
+        # SQLite would begin the copy again whenever a server has written, but not while a transaction reads the source.
+        reading.execute("BEGIN")
+        schema = _schema(reading, str(source))
+        (octets,) = reading.execute("PRAGMA page_size").fetchone()
+        with closing(sqlite3.connect(target, isolation_level=None)) as writing:
+            # The copy needs no journal, because an incomplete copy is removed. The caller syncs it.
+            writing.execute("PRAGMA journal_mode = OFF")
+            writing.execute("PRAGMA synchronous = OFF")
+
+            def tell(_: int, remaining: int, total: int) -> None:
+                told((total - remaining) * octets, total * octets)
+
+            reading.backup(writing, pages=PAGES_EACH, progress=tell)
+            # Otherwise everybody who reads the copy would have to create a write-ahead log beside it.
+            writing.execute("PRAGMA journal_mode = DELETE")
+            return CopiedStore(schema=schema, tables=dict(_counted(writing)))
+
+
+def verify(path: Path, seal: Seal | None, *, is_in_use: bool) -> Iterator[Finding]:
+    """Yield everything that is wrong with an SQLite file. `seal` is None if the master key is not known.
+
+    If `is_in_use` is false, no process may write to the file, and no file is created beside it. Raises
+    `StoreUnavailable` if the file cannot be opened, `SchemaTooNew` if a newer version of Waypost has used it, and the
+    exception from `seal.unseal` if its secrets were encrypted with another key.
+    """
+    with _translated(path):
+        connection = sqlite_file.connect(path, "ro" if is_in_use else "immutable")
+    with closing(connection):
+        try:
+            connection.execute("BEGIN")
+            yield from _damage(connection)
+            if migrations.pending("sqlite", newest_applied=_schema(connection, str(path)), where=str(path)):
+                yield Finding(verifying.TOO_OLD, path.name)
+            else:
+                yield from verifying.broken_rules(lambda query: connection.execute(QUERIES[query]))
+            if seal:
+                SqliteTransaction(connection, seal).refuse_other_seal()
+        except sqlite3.DatabaseError as error:
+            yield Finding(f"SQLite cannot read the file: {error}.", path.name)
+
+
+def broken_rules_of(folder: Path, copied: CopiedStore) -> Iterator[Finding]:
+    """Yield the rows that break a rule in a copy of a PostgreSQL database, whose tables are files in a folder.
+
+    The rows are read into a temporary database, which has the number of bytes in place of the bytes of messages. Raises
+    `StoreUnavailable`.
+    """
+    if copied.schema < migrations.newest_known("postgres"):
+        yield Finding(verifying.TOO_OLD, folder.name)
+        return
+    with _translated(folder), closing(sqlite3.connect("", isolation_level=None)) as connection:
+        connection.create_function("length", 1, lambda octets: octets)
+        connection.execute("BEGIN")
+        for table in verifying.TABLES:
+            columns = copied.tables[table].columns
+            places = ", ".join("?" * len(columns))
+            connection.execute(f"CREATE TABLE {table} ({', '.join(columns)})")
+            connection.executemany(
+                f"INSERT INTO {table} VALUES ({places})",  # noqa: S608 - the name is one of our own
+                copy_format.rows(folder / f"{table}.copy", list(columns.values())),
+            )
+            connection.execute(f"CREATE INDEX {table}_by_id ON {table} ({next(iter(columns))})")
+        yield from verifying.broken_rules(lambda query: connection.execute(QUERIES[query]))
+
+
+def _damage(connection: sqlite3.Connection) -> Iterator[Finding]:
+    """Yield what the checks of SQLite find: damage in the file, and rows that refer to missing rows."""
+    for (line,) in connection.execute(f"PRAGMA integrity_check({MOST_LINES})").fetchall():
+        if line != "ok":
+            yield Finding("SQLite found damage:", " ".join(str(line).split()))
+    missing = Counter((table, parent) for table, _, parent, _ in connection.execute("PRAGMA foreign_key_check"))
+    for (table, parent), count in sorted(missing.items()):
+        yield Finding(f"Rows of this table refer to missing rows of {parent}: {count}.", table)
+
+
+def _schema(connection: sqlite3.Connection, where: str) -> int:
+    """Return the number of the newest migration that has run. Raises `SchemaTooNew` or `StoreUnavailable`."""
+    try:
+        newest = sqlite_file.newest_migration(connection)
+    except sqlite3.OperationalError:
+        newest = 0
+    if not newest:
+        raise ports.StoreUnavailable(f"{where} contains none of Waypost's tables.")
+    migrations.pending("sqlite", newest_applied=newest, where=where)
+    return newest
+
+
+def _counted(connection: sqlite3.Connection) -> Iterator[tuple[str, CopiedTable]]:
+    """Yield the name of each table of Waypost, and the number of its rows."""
+    existing = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    for table in sorted(existing & migrations.tables("sqlite")):
+        (rows,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - a name of a migration
+        yield table, CopiedTable(rows)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Raise `StoreUnavailable` instead of SQLite's errors in the `with` block."""
+    try:
+        yield
+    except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
+        raise ports.StoreUnavailable(sqlite_file.why_not_opened(path, error)) from error
