@@ -417,14 +417,18 @@ def test_a_killed_backup_is_no_backup(deployment, places, tmp_path, name):
     assert waypost("verify", target).returncode == 0
 
 
-def test_no_server_starts_from_a_killed_restore(backup, places, store):
+DATABASE_OF = {
+    "sqlite": ("waypost.host", "backup_directory", "copy_file"),
+    "postgres": ("waypost.store.postgres", "backups", "_continue_counters"),
+}
+"""The functions that write the database of a restored backup, or write its last part."""
+
+
+@pytest.mark.parametrize("when", ["before the keys", "in the database"])
+def test_no_server_starts_from_a_killed_restore(backup, places, store, when):
     restored = places("copy")
-    at = (
-        ("waypost.host", "backup_directory", "copy_file")
-        if store == "sqlite"
-        else ("waypost.store.postgres", "backups", "_continue_counters")
-    )
-    killed(*at, "restore", backup, *restored.options)
+    first = ("waypost.host.data_directory", "DataDirectory", "write_kept")
+    killed(*(first if when == "before the keys" else DATABASE_OF[store]), "restore", backup, *restored.options)
     server = restored.server()
     with pytest.raises(ServerDied, match="a server has stored data there, according to"):
         server.start()

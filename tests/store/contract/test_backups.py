@@ -1,4 +1,4 @@
-"""Data that breaks a rule is found and named, on both stores."""
+"""Copies of both stores: they are consistent while others write, and data that breaks a rule is found and named."""
 
 import contextlib
 import sqlite3
@@ -6,8 +6,10 @@ import sqlite3
 import psycopg
 import pytest
 
-from tests.kit.stores.both_stores import ENGINES
-from tests.kit.values import NoSeal
+from tests.kit.stores import postgresql
+from tests.kit.values import NOW, NoSeal
+from waypost.app import ports
+from waypost.store import migrations
 from waypost.store.common.verifying import RULES, TOO_OLD
 from waypost.store.postgres import backups as postgres_backups
 from waypost.store.sqlite import backups as sqlite_backups
@@ -77,25 +79,19 @@ BREAKING = {
 }
 """For each rule: changes that break it, and the ids that are then found."""
 
+TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+
+MOST_STEPS = 1_000
+"""More steps than a copy has."""
+
 CASES = [(rule, change, ids) for rule, cases in BREAKING.items() for change, ids in cases]
 
 
-@pytest.fixture(scope="module")
-def engines():
-    made = {}
-    yield lambda name: made.setdefault(name, ENGINES[name]())
-    for engine in made.values():
-        engine.close()
-
-
-@pytest.fixture(params=ENGINES)
-def sound(request, engines):
+@pytest.fixture
+def sound(engine, database):
     """An engine, and a database with data that breaks no rule."""
-    engine = engines(request.param)
-    database = engine.fresh()
     engine.execute(database, *SOUND.format_map(WORDS[engine.name]).split(";\n"))
-    yield engine, database
-    engine.drop(database)
+    return engine, database
 
 
 def found_in(engine, database):
@@ -104,13 +100,127 @@ def found_in(engine, database):
     return list(postgres_backups.verify(database, NoSeal()))
 
 
+def copied(engine, database, directory, told=lambda *_: None):
+    """Copy a database to a directory, and return the description of the copy."""
+    if engine.name == "sqlite":
+        return sqlite_backups.copy(database, directory / "copy", told)
+    return postgres_backups.copy(database, directory / "tables", told)
+
+
 def found_in_copy(engine, database, directory):
     """Return what is found in a backup of a database."""
+    found = copied(engine, database, directory)
     if engine.name == "sqlite":
-        sqlite_backups.copy(database, directory / "copy", lambda *_: None)
         return list(sqlite_backups.verify(directory / "copy", NoSeal(), is_in_use=False))
-    copied = postgres_backups.copy(database, directory / "tables", lambda *_: None)
-    return list(sqlite_backups.broken_rules_of(directory / "tables", copied))
+    return list(sqlite_backups.broken_rules_of(directory / "tables", found))
+
+
+def restored(directory, found):
+    """Restore a copy of PostgreSQL to a new database, and return its URL."""
+    url = postgresql.new_database()
+    postgres_backups.restore(url, directory / "tables", found, NOW, lambda _: None)
+    return url
+
+
+def rows_of(url):
+    """Return the rows of each table of a PostgreSQL database, except the table of migrations."""
+    with psycopg.connect(url) as connection:
+        tables = [name for (name,) in connection.execute(TABLES) if name != "migrations"]
+        return {name: connection.execute(f"SELECT t::text FROM {name} AS t ORDER BY 1").fetchall() for name in tables}
+
+
+@pytest.fixture
+def on_postgresql(sound):
+    engine, database = sound
+    if engine.name != "postgres":
+        pytest.skip("a copy of SQLite is a file of SQLite")
+    return engine, database
+
+
+# Copies
+
+
+def test_a_copy_is_the_state_at_its_beginning_while_others_write(sound, tmp_path, monkeypatch):
+    """SQLite would begin the copy again with each write, and never end, if no transaction read the database."""
+    engine, database = sound
+    monkeypatch.setattr(sqlite_backups, "PAGES_EACH", 1)
+    written = 0
+
+    def write(*_):
+        nonlocal written
+        written += 1
+        assert written < MOST_STEPS
+        engine.execute(database, f"INSERT INTO messages_begun (message_id, begun_at) VALUES ('w{written}', 5)")
+
+    found = copied(engine, database, tmp_path, write)
+    assert written > 5
+    assert found.tables["messages_begun"].rows == 1
+    (tmp_path / "later").mkdir()
+    assert copied(engine, database, tmp_path / "later").tables["messages_begun"].rows == 1 + written
+
+
+def test_the_progress_ends_with_all(sound, tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite_backups, "PAGES_EACH", 1)
+    told = []
+    copied(*sound, tmp_path, lambda done, total: told.append((done, total)))
+    assert told == sorted(told)
+    assert told[-1][0] == told[-1][1] > 0
+
+
+def test_a_restored_database_is_equal_and_counts_on(on_postgresql, tmp_path):
+    engine, database = on_postgresql
+    refusal = "INSERT INTO refusals (at, peer, helo, sender, recipient, recipient_key, stage, reply, detail) VALUES {}"
+    engine.execute(database, refusal.format(", ".join(["(5, 'p\t\\', 'ü\n', '', 'r', 'r', 'rcpt', '', '')"] * 3)))
+    engine.execute(database, "DELETE FROM refusals WHERE number > 1")  # the numbers are never used again
+    found = copied(engine, database, tmp_path)
+    url = restored(tmp_path, found)
+    assert rows_of(url) == rows_of(database)
+    assert engine.catalogue(url) == engine.catalogue(database)
+    assert found.counters == {"mail_changes.number": 0, "refusals.number": 3, "search_entries.number": 0}
+    engine.execute(url, refusal.format("(5, '', '', '', '', '', 'rcpt', '', '')"))
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT max(number) FROM refusals").fetchone() == (4,)
+    engine.drop(url)
+
+
+def test_claims_of_the_original_end_with_a_restore(on_postgresql, tmp_path):
+    engine, database = on_postgresql
+    engine.execute(database, "UPDATE queue SET claim = 'a claim', due_at = 10")
+    url = restored(tmp_path, copied(engine, database, tmp_path))
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT claim, due_at FROM queue").fetchone() == ("", NOW.timestamp() * 1000)
+    engine.drop(url)
+
+
+def test_a_copy_with_an_older_schema_is_restored_and_then_migrated(engine, empty, tmp_path, monkeypatch):
+    if engine.name != "postgres":
+        pytest.skip("a copy of SQLite is a file of SQLite")
+    known = migrations.known("postgres")
+    monkeypatch.setattr(migrations, "known", lambda _: known[:2])
+    engine.migrate(empty)
+    monkeypatch.undo()
+    found = copied(engine, empty, tmp_path)
+    assert (found.schema, "queue" in found.tables) == (2, False)
+    url = restored(tmp_path, found)
+    engine.migrate(url)
+    newest = engine.fresh()
+    assert engine.catalogue(url) == engine.catalogue(newest)
+    for database in (url, newest):
+        engine.drop(database)
+
+
+def test_a_database_with_tables_is_not_restored_to(on_postgresql, tmp_path):
+    engine, database = on_postgresql
+    found = copied(engine, database, tmp_path)
+    before = rows_of(database)
+    with pytest.raises(ports.StoreUnavailable, match="is not empty: it has the tables access_keys, alias_link_ends, "):
+        postgres_backups.restore(database, tmp_path / "tables", found, NOW, lambda _: None)
+    with pytest.raises(ports.StoreUnavailable, match="is not empty"):
+        postgres_backups.refuse_filled(database)
+    assert rows_of(database) == before
+
+
+# Rules
 
 
 def test_sound_data_and_its_backup_have_no_findings(sound, tmp_path):
