@@ -26,6 +26,9 @@ from waypost.host.private_files import UnsafeFile
 
 MANIFEST = "manifest.json"
 DATABASE = "waypost.sqlite3"
+LOCK = "lock"
+"""A file that a data directory has, and a backup has not."""
+
 TABLES = "tables"
 
 KEPT = ("master.key", "credentials", "certificate.pem", "certificate-key.pem")
@@ -96,7 +99,7 @@ def read_manifest(directory: Path) -> Manifest:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         hint = f" To verify a data directory, run: waypost verify --data {directory}"
-        is_data = (directory / DATABASE).exists()
+        is_data = (directory / LOCK).exists()
         raise BadBackup(f"{directory} is not a whole backup: {path} is missing.{hint if is_data else ''}") from None
     except OSError as error:
         raise BadBackup(f"{path} cannot be read: {error.strerror}.") from error

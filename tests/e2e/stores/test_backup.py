@@ -83,6 +83,8 @@ def tables_of(url):
 
 @pytest.fixture(scope="module", params=STORES)
 def store(request):
+    if request.param == "sqlite" and request.config.pluginmanager.has_plugin("tests.kit.stores.on_postgresql"):
+        pytest.skip("every server keeps its data in PostgreSQL")
     return request.param
 
 
@@ -316,7 +318,7 @@ def test_the_manifest_counts_the_rows(backup):
 def test_backup_says_what_it_contains_and_warns_about_the_keys(deployment, tmp_path):
     made = waypost("backup", tmp_path / "backup", *deployment.options)
     assert re.fullmatch(
-        rf"The backup {tmp_path}/backup has 1 messages and 2 email addresses, as of \S+Z\.\n", made.stdout
+        rf"The backup {tmp_path}/backup has 1 message and 2 email addresses, as of \S+Z\.\n", made.stdout
     )
     assert "contains the master key and the owner's access key" in made.stderr
 
@@ -512,10 +514,7 @@ def test_a_backup_without_data_is_refused_and_creates_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_verify_of_a_data_directory_in_place_of_a_backup_names_the_option(tmp_path):
-    place = Place(tmp_path / "data", "sqlite")
-    with running(place):
-        pass
-    refused = waypost("verify", place.data)
+def test_verify_of_a_data_directory_in_place_of_a_backup_names_the_option(deployment):
+    refused = waypost("verify", deployment.data)
     assert refused.returncode == Exit.REFUSED
-    assert f"To verify a data directory, run: waypost verify --data {place.data}" in refused.stderr
+    assert f"To verify a data directory, run: waypost verify --data {deployment.data}" in refused.stderr

@@ -71,13 +71,15 @@ def restore(
     with _checked(database), progress.bar("Restore") as told:
         made = backups.restore(directory, DataDirectory(Path(data)), database=database, told=told)
     click.echo(f"Restored {_contents(made)} to {data}.")
-    where = f" and with the same {ROWS['database'].variable} or --database" if database else ""
     click.echo(
-        "The queue is as it was at the time of the backup. To look at the copy without sending anything, start it"
-        f"{where} with:\n"
+        "The queue is as it was at the time of the backup. Start the copy so that it sends nothing:\n"
         f"  waypost serve --data {shlex.quote(data)} --hold-queue yes\n"
         "When no other server with this mail runs, restart it without --hold-queue to send the queued mail."
     )
+    if database:
+        click.echo(
+            f"If the URL of the database has a password, set {ROWS['database'].variable} for these commands too."
+        )
 
 
 def verify(
@@ -121,11 +123,11 @@ def _verdict(found: "list[Finding]") -> str:
 
 def _contents(made: "Manifest") -> str:
     """Return the numbers of messages and email addresses in a backup, and its time."""
-    numbers = (f"{made.copied.tables[table].rows:,} {words}" for table, words in _COUNTED.items())
-    return f"{' and '.join(numbers)}, as of {made.began_at}"
-
-
-_COUNTED = {"messages": "messages", "email_addresses": "email addresses"}
+    messages, addresses = (made.copied.tables[table].rows for table in ("messages", "email_addresses"))
+    return (
+        f"{messages:,} {'message' if messages == 1 else 'messages'} and {addresses:,} email "
+        f"{'address' if addresses == 1 else 'addresses'}, as of {made.began_at}"
+    )
 
 
 @contextmanager
