@@ -179,7 +179,11 @@ def written(target: Path) -> Iterator[Path]:
         temporary = target.absolute().with_name(f"{target.absolute().name}.{secrets.token_hex(4)}.new")
         temporary.mkdir(mode=0o700)
     except OSError as error:
-        raise BadBackup(f"{target} cannot be created: {error.strerror}.") from error
+        why = ""
+        if os.geteuid() != os.getuid():
+            owner = private_files.user_name(os.geteuid())
+            why = f" The command has the permissions of the data directory's owner, {owner}."
+        raise BadBackup(f"{target} cannot be created: {error.strerror}.{why}") from error
     try:
         try:
             yield temporary

@@ -266,6 +266,32 @@ def test_root_can_run_commands_on_the_data_directory_of_another_user(place):
 
 
 @AS_ROOT
+def test_root_makes_a_backup_of_the_data_of_another_user_with_the_permissions_of_that_user(place):
+    home, private = place / "home", place / "private"
+    home.mkdir(0o755)
+    private.mkdir(0o700)
+    os.chown(home, USER, USER)
+    data = home / "data"
+    with running_as(USER, USER, data):
+        made = waypost_process("backup", home / "first", "--data", data)
+        assert made.returncode == 0, made.stderr
+    made = waypost_process("backup", home / "second", "--data", data)  # now the command itself opens the log
+    assert made.returncode == 0, made.stderr
+    for backup in (home / "first", home / "second"):
+        assert waypost_process("verify", "--data", data).returncode == 0
+        assert owners_of(backup) == owners_of(data) == {USER}
+    refused = waypost_process("backup", private / "backup", "--data", data)
+    assert refused.returncode == 1
+    assert "cannot be created: Permission denied. The command has the permissions of the" in refused.stderr
+    with running_as(USER, USER, data) as output:
+        assert "is ready" in output
+    restored = command_as(USER, USER, "restore", home / "first", "--data", home / "copy")
+    assert restored.returncode == 0, restored.stderr
+    with running_as(USER, USER, home / "copy") as output:
+        assert "is ready" in output
+
+
+@AS_ROOT
 def test_root_does_not_follow_symbolic_links_in_the_directory_of_another_user(place):
     home, victim = place / "home", place / "victim"
     home.mkdir(0o755)
