@@ -97,15 +97,11 @@ def postgresql_settings(url: str) -> Mapping[str, str]:
         from waypost.store.postgres import server_settings  # noqa: PLC0415
         from waypost.store.postgres.connection import BadDatabase  # noqa: PLC0415 - as in `_postgres`
     except ImportError as error:
-        raise _no_driver() from error
+        raise CannotStart(NO_DRIVER) from error
     try:
         return server_settings.read(url)
     except BadDatabase as error:
         raise CannotStart(str(error)) from error
-
-
-def _no_driver() -> CannotStart:
-    return CannotStart("The PostgreSQL driver is not installed. Install the driver with: pip install 'psycopg[binary]'")
 
 
 def adopting(directory: data_directory.DataDirectory) -> Callable[[ports.WriteTx], None]:
