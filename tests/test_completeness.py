@@ -115,7 +115,7 @@ SETTINGS: dict[str, tuple[str, object]] = {
 """For each setting of `waypost serve`: a value, and an object that the service must then contain, besides the settings.
 """
 
-NOT_OF_THE_SERVICE = {"config", "workers", "log_level", "log_format", "log_file"}
+NOT_OF_THE_SERVICE = {"config", "workers", "roles", "log_level", "log_format", "log_file"}
 """Settings that the command uses itself, so that the service does not contain them."""
 
 DELIVERY = {

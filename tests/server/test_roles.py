@@ -11,13 +11,14 @@ from tests.kit.patience import PATIENCE, until
 from tests.kit.servers.running import MASTER_KEY, fetch
 from tests.kit.stores import postgresql
 from tests.kit.values import an_email_address
+from waypost.config.settings import ALL_ROLES, Role
 from waypost.config.sources import from_options
 from waypost.domain.mail.routes import Route
 from waypost.host.data_directory import MASTER_KEY_VARIABLE
 from waypost.observe import events
 from waypost.server import opening
 from waypost.server.http.server import HttpServer
-from waypost.server.service import ALL_ROLES, Role, Service
+from waypost.server.service import Service
 
 ANY_PORT = {"http": "127.0.0.1:0", "smtp": "127.0.0.1:0", "lmtp": "127.0.0.1:0"}
 LOCAL = {"authentication": "off", "trusted_networks": "127.0.0.0/8"}
@@ -28,8 +29,8 @@ class Running:
 
     def __init__(self, directory, roles=ALL_ROLES, *, routes=(), **settings):
         self.emitted = []
-        given = from_options(**{"data": str(directory), **ANY_PORT, **LOCAL, **settings})
-        self.service = Service(replace(given, routes=routes), roles=roles, emit=self.emitted.append)
+        given = from_options(**{"data": str(directory), "roles": ",".join(roles), **ANY_PORT, **LOCAL, **settings})
+        self.service = Service(replace(given, routes=routes), emit=self.emitted.append)
 
     async def start(self):
         self.run = await self.service.start()

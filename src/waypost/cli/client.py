@@ -28,6 +28,11 @@ class Client(Connection):
     def __init__(self, data: str) -> None:
         directory = DataDirectory(Path(data))
         self.run = directory.running()
+        if not self.run.http:
+            raise NoServer(
+                f"The server that uses {directory.path.absolute()} has no HTTP port, because it does not have the api "
+                "role. With --data, name the data directory of a server that has it."
+            )
         profile = directory.profiles()[0]
         self.key, self.region = profile.key, profile.region
         super().__init__(

@@ -33,8 +33,8 @@ def line(started: Started) -> str:
     found = {
         "version": waypost.__version__,
         "pid": run.pid,
-        "api_url": f"http://{run.http}",
-        "inspection_url": f"http://{run.http}/_waypost/",
+        "api_url": f"http://{run.http}" if run.http else None,
+        "inspection_url": f"http://{run.http}/_waypost/" if run.http else None,
         "console_url": started.console_link or None,
         "http": _parts(run.http),
         "smtp": _parts(run.smtp),

@@ -7,7 +7,7 @@ other code and pages that must use the setting but do not use it yet.
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -41,6 +41,7 @@ from waypost.config.types import (
     duration,
     number_or_auto,
     one_of,
+    some_of,
     whole_number,
 )
 from waypost.domain.directory.addresses import domain_key
@@ -75,6 +76,22 @@ class Clock(StrEnum):
 
     REAL = "real"
     VIRTUAL = "virtual"
+
+
+class Role(StrEnum):
+    """A kind of work that a server can do. Servers that share a database can have different roles."""
+
+    API = "api"
+    """Serves the Amazon Connect API, the inspection API and the console over HTTP."""
+    SMTP = "smtp"
+    """Receives mail over SMTP and LMTP."""
+    DELIVERY = "delivery"
+    """Delivers queued mail to the destinations of the routes, and writes notices to senders."""
+    UPKEEP = "upkeep"
+    """Deletes what has expired, and completes the work of servers that were killed."""
+
+
+ALL_ROLES = frozenset(Role)
 
 
 class ConsoleLink(StrEnum):
@@ -117,6 +134,13 @@ class Settings:
         "1",
         "The number of worker processes. With more than one, a supervisor process starts the worker processes, which "
         'share the ports, the database and the limits. The value "auto" means one for each processor core.',
+    )
+    roles: frozenset[Role] = setting(
+        some_of(Role),
+        ",".join(Role),
+        "The work of this server: api, smtp, delivery, upkeep, or several of these, separated by commas. Servers that "
+        "share a database can have different roles, but each role needs at least one server. A server without the api "
+        "role has no HTTP port, and a server without the smtp role receives no mail.",
     )
     http: Endpoint = setting(
         ENDPOINT,
@@ -394,9 +418,14 @@ class Settings:
             )
 
     @property
+    def http_endpoints(self) -> Sequence[Endpoint]:
+        """The endpoint of the HTTP listener; none without the api role."""
+        return (self.http,) if Role.API in self.roles else ()
+
+    @property
     def mail_endpoints(self) -> Mapping[str, tuple[Endpoint, ...]]:
-        """The endpoints of the mail listeners, keyed by the names of their settings."""
-        return {"smtp": self.smtp, "smtps": self.smtps, "lmtp": self.lmtp}
+        """The endpoints of the mail listeners, keyed by the names of their settings; none without the smtp role."""
+        return {"smtp": self.smtp, "smtps": self.smtps, "lmtp": self.lmtp} if Role.SMTP in self.roles else {}
 
     @property
     def log(self) -> LogOptions:

@@ -1,7 +1,7 @@
 """The types of settings. Each type parses a string once, into a value that the program can use directly."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +18,7 @@ from waypost.domain.errors import Invalid
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 E = TypeVar("E", bound=StrEnum)
+C = TypeVar("C", bound=Collection[Any])
 
 
 class BadSetting(Exception):
@@ -131,6 +132,12 @@ def one_of(members: type[E]) -> Type[E]:
     return choice({str(member): member for member in members})
 
 
+def some_of(members: type[E]) -> Type[frozenset[E]]:
+    """Return a type that accepts one or more members of an enumeration, separated by commas."""
+    words = f"{', '.join(members)}, or several with commas"
+    return at_least_one(several(one_of(members).read, words, frozenset))
+
+
 def duration(most: timedelta = LONGEST, *, example: str = "7d", empty: timedelta | None = None) -> Type[timedelta]:
     """Return a type that accepts durations longer than zero. An empty string stands for the duration `empty`; if
     `empty` is None, an empty string is invalid.
@@ -176,10 +183,10 @@ def several(
     return Type(words, read)
 
 
-def at_least_one(type_: Type[tuple[T, ...]]) -> Type[tuple[T, ...]]:
+def at_least_one(type_: Type[C]) -> Type[C]:
     """Return a list type like `type_` that requires at least one element."""
 
-    def read(text: str) -> tuple[T, ...]:
+    def read(text: str) -> C:
         found = type_.read(text)
         if not found:
             raise Unfit

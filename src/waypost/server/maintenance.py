@@ -85,10 +85,12 @@ class Maintenance:
     """How old a message must be before the first round stores its planned deliveries."""
     _progress: noting.Progress = field(default_factory=noting.Progress, init=False)
 
-    @property
-    def jobs(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
-        """The jobs that run as long as the service."""
-        return (self.run, self.run_plans, self.run_removals, self.run_notes, self.run_index)
+    def jobs(self, *, for_all: bool, for_clients: bool) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+        """The jobs that run as long as the service: those that one server on the database does for all, and those that
+        a server does for its own clients.
+        """
+        of_all = (self.run, self.run_plans, self.run_removals) if for_all else ()
+        return (*of_all, self.run_notes, self.run_index) if for_clients else of_all
 
     async def run(self) -> None:
         """Run all maintenance jobs in rounds, until cancelled. If a job fails, log the error and run the other jobs."""

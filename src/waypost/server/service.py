@@ -2,11 +2,10 @@
 
 import random
 import socket
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from waypost.app.mail.faults import FaultRules
 from waypost.app.mail.routes import list_routes
 from waypost.app.mail.wanted import NotesWanted
 from waypost.app.ports.failures import STORE_FAILURES
-from waypost.config.settings import FEWEST, Clock, ConsoleLink, Settings
+from waypost.config.settings import FEWEST, Clock, ConsoleLink, Role, Settings
 from waypost.config.types import SELF_SIGNED, Endpoint
 from waypost.delivery.queue.worker import Worker
 from waypost.domain import errors
@@ -29,7 +28,7 @@ from waypost.observe import events
 from waypost.observe.incidents import Incidents
 from waypost.observe.log_options import LogOptions
 from waypost.observe.tasks import OnError, Tasks
-from waypost.server import console_link, opening, reloading, routes_check, sockets
+from waypost.server import console_link, opening, reloading, routes_check, sockets, start_warnings
 from waypost.server.assembly import delivery, http, smtp
 from waypost.server.assembly.common import (
     Common,
@@ -53,20 +52,6 @@ StartListening = Callable[[socket.socket], Awaitable[None]]
 """Starts to listen on a bound socket."""
 
 
-class Role(StrEnum):
-    """A kind of work that a server can do. Services that share a database can have different roles."""
-
-    API = "api"
-    """Serves the Amazon Connect API and the inspection API over HTTP."""
-    SMTP = "smtp"
-    """Receives mail over SMTP and LMTP."""
-    DELIVERY = "delivery"
-    """Delivers queued mail to the targets of the routes, and writes notices to senders."""
-
-
-ALL_ROLES = frozenset(Role)
-
-
 class Service:
     """One server: the parts that its roles need, and its maintenance. All parts use the same store.
 
@@ -78,7 +63,6 @@ class Service:
         self,
         settings: Settings,
         *,
-        roles: Collection[Role] = ALL_ROLES,
         emit: events.Emit = lambda _: None,
         files: float = float("inf"),
         warn: Callable[[str], None] = lambda _: None,
@@ -97,7 +81,7 @@ class Service:
         again.
         """
         self.settings = settings
-        self.roles = frozenset(roles)
+        self.roles = settings.roles
         self.directory = process.directory if process else data_directory.DataDirectory(settings.data)
         self._process = process
         self._processes = process.count if process else 1
@@ -228,6 +212,9 @@ class Service:
         When the service stops, it ends all tasks before it closes the database.
         """
         settings = self.settings
+        missing = [role for role in Role if role not in self.roles]
+        if missing and not database and (self._process is None or self._process.is_first):
+            self._warn(start_warnings.of_missing_roles(missing))
         store = open_store(
             self.directory,
             database,
@@ -367,7 +354,8 @@ class Service:
     def _begin_maintenance(self, maintenance: Maintenance, opened: AsyncExitStack) -> None:
         if self._process and not self._process.does_upkeep:
             return
-        for run in maintenance.jobs:
+        jobs = maintenance.jobs(for_all=Role.UPKEEP in self.roles, for_clients=Role.API in self.roles)
+        for run in jobs:
             opened.callback(self.tasks.start(run, where="upkeep", on_error=OnError.RESTART).cancel)
 
     def _found(self, calls_at: str, mail_at: Mapping[str, str], edge: SmtpEdge | None) -> run_file.Run:

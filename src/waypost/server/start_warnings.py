@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from waypost.config.rows import environment_name
-from waypost.config.settings import ROWS, Settings
+from waypost.config.settings import ROWS, Role, Settings
 from waypost.server.open_files import Connections
 
 _NOT_PUBLIC = [
@@ -50,6 +50,15 @@ def of_settings(settings: Settings) -> list[str]:
             "and in Received fields. Set --hostname to a full name, such as mail.example.com."
         )
     return found
+
+
+def of_missing_roles(missing: Iterable[Role]) -> str:
+    """Return the warning that a server on an SQLite file does not have some roles."""
+    return (
+        f"This server does not have these roles: {', '.join(missing)}. No other server can use its SQLite file, so "
+        "nobody does their work. Let several servers share a PostgreSQL database (--database), or give this server "
+        "all roles."
+    )
 
 
 def of_environment(names: Iterable[str]) -> list[str]:

@@ -19,6 +19,7 @@ from waypost.cli.commands import serving
 from waypost.cli.outcomes import Exit
 from waypost.config.sources import from_options
 from waypost.host.data_directory import DataDirectory
+from waypost.host.run_file import Run
 from waypost.testing import ServerDied
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
@@ -167,9 +168,11 @@ def test_explain_shows_that_the_disk_is_full(new_server):
 
 def test_the_banner_shows_the_trusted_networks_and_the_checks_of_senders():
     lines = serving._mail_lines(
-        from_options(hostname="mx.example", trusted_networks="10.0.0.0/8", authentication="enforce")
+        from_options(hostname="mx.example", trusted_networks="10.0.0.0/8", authentication="enforce"),
+        Run(http="", smtp="127.0.0.1:25"),
     )
     assert [line.split()[:3] for line in lines.splitlines()] == [
+        ["mail", "127.0.0.1:25", "(SMTP;"],
         ["host", "name", "mx.example"],
         ["trusted", "10.0.0.0/8"],
         ["senders", "enforce", "(SPF,"],

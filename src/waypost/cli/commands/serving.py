@@ -15,7 +15,7 @@ from waypost.cli import ready
 from waypost.cli.outcomes import Exit
 from waypost.cli.parameters import Option
 from waypost.cli.ready import Started
-from waypost.config.settings import ROWS, Clock, Settings
+from waypost.config.settings import ROWS, Clock, Role, Settings
 from waypost.config.types import BadSetting
 from waypost.host.data_directory import DataDirectory
 
@@ -322,11 +322,15 @@ def _other_mail_addresses(run: "Run") -> str:
     return smtps + lmtp
 
 
-def _mail_lines(settings: Settings) -> str:
-    """Return the banner lines that show the host name, the trusted networks and the sender checks."""
+def _mail_lines(settings: Settings, run: "Run") -> str:
+    """Return the banner lines that show the mail addresses, the host name, the trusted networks and the sender
+    checks.
+    """
     trusted = ", ".join(map(str, settings.trusted_networks)) or "no network"
     checked = settings.authentication.value if settings.checks_senders else "off"
     return (
+        f"  mail         {run.smtp}   ({_protocols(settings)}; only for email addresses that exist)\n"
+        f"{_other_mail_addresses(run)}"
         f"  host name    {settings.real_hostname}\n"
         f"  trusted      {trusted}\n"
         f"  senders      {checked}   (SPF, DKIM and DMARC of mail from untrusted clients)\n"
@@ -349,6 +353,25 @@ def _settings_lines(settings: Settings) -> str:
     return read + clock
 
 
+def _roles_line(settings: Settings) -> str:
+    """Return the banner line that shows the roles, unless the server has all roles."""
+    roles = [role for role in Role if role in settings.roles]
+    return f"  roles        {', '.join(roles)}\n" if len(roles) < len(Role) else ""
+
+
+def _api_line(run: "Run") -> str:
+    """Return the banner line that shows the address of the API, if the server has it."""
+    return (
+        f"  API          http://{run.http}   (Amazon Connect; signatures and policies are enforced)\n"
+        if run.http
+        else ""
+    )
+
+
+def _env_line(directory: DataDirectory) -> str:
+    return f'To use this server, run in your shell:  eval "$(waypost env --data {shlex.quote(str(directory.path))})"\n'
+
+
 def _workers_line(settings: Settings) -> str:
     """Return the banner line that shows the number of worker processes, if there are several."""
     return f"  workers      {settings.workers} processes\n" if settings.workers > 1 else ""
@@ -368,17 +391,16 @@ def _banner(settings: Settings, started: Started) -> None:
     run, directory = started.run, started.directory
     click.echo(
         f"Waypost {waypost.__version__} is ready.\n"
-        f"  API          http://{run.http}   (Amazon Connect; signatures and policies are enforced)\n"
+        f"{_roles_line(settings)}"
+        f"{_api_line(run)}"
         f"{_console_line(started.console_link)}"
         f"  limits       {settings.limits.name}   ({settings.limits.in_words})\n"
-        f"  mail         {run.smtp}   ({_protocols(settings)}; only for email addresses that exist)\n"
-        f"{_other_mail_addresses(run)}"
-        f"{_mail_lines(settings)}"
+        f"{_mail_lines(settings, run) if run.smtp else ''}"
         f"  instance     {started.instance_id}\n"
         f"  access key   in {directory.credentials}\n"
         f"  data         {started.where}\n"
         f"{_workers_line(settings)}"
         f"{_settings_lines(settings)}"
-        f'To use this server, run in your shell:  eval "$(waypost env --data {shlex.quote(str(directory.path))})"\n'
+        f"{_env_line(directory) if run.http else ''}"
         "Ctrl-C stops the server."
     )

@@ -124,7 +124,7 @@ class Supervisor:
         """Bind the sockets of all worker processes. Raises `CannotStart`."""
         settings = self._settings
         self._sockets = [{} for _ in range(settings.workers)]
-        for edge, endpoints in {sockets.HTTP: (settings.http,), **settings.mail_endpoints}.items():
+        for edge, endpoints in {sockets.HTTP: settings.http_endpoints, **settings.mail_endpoints}.items():
             for place, endpoint in enumerate(endpoints):
                 bound = sockets.bind(edge, endpoint, times=settings.workers)
                 for of_worker, each in zip(self._sockets, bound, strict=True):
