@@ -259,7 +259,8 @@ class DeliveryDeferred(_Attempted):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenUp(_Attempted):
     """A delivery has become a dead letter, because the destination refused it permanently or the time allowed for
-    attempts has run out. The dead letter can be redriven.
+    attempts has run out. If the time ran out while the delivery waited, `stage` is empty and `trouble` is `expired`.
+    The dead letter can be redriven.
     """
 
 

@@ -7,6 +7,7 @@ from tests.kit.patience import PATIENCE
 from tests.kit.servers.worker_alone import GONE, NOT_NOW, TAKEN, Scripted, a_system
 from waypost.delivery.queue.worker import Worker
 from waypost.domain.mail.delivery import Policy, Status
+from waypost.observe import events
 
 TEN_DAYS = timedelta(days=10)
 POLICY = Policy(retry_schedule=(timedelta(minutes=5), timedelta(hours=1)))
@@ -71,5 +72,22 @@ def test_mail_that_was_queued_while_the_clock_was_ahead_is_given_up_on_time(tmp_
             system.clock._ahead -= TEN_DAYS
             await system.advance(days=1, minutes=10)
             assert (await system.delivery(message_id, "support")).status is Status.DEAD
+
+    run(scenario())
+
+
+def test_mail_whose_time_runs_out_while_it_waits_is_given_up_with_an_event(tmp_path):
+    async def scenario():
+        async with a_system(tmp_path, Scripted(NOT_NOW), policy=Policy(expire=timedelta(days=1))) as system:
+            message_id = await system.send("support")
+            await system.rest()
+            system.clock._ahead += TEN_DAYS
+            await system.rest()
+            delivery = await system.delivery(message_id, "support")
+            assert delivery.status is Status.DEAD
+            (given_up,) = (event for event in system.emitted if isinstance(event, events.GivenUp))
+            assert given_up == events.GivenUp(
+                id=delivery.id, destination=delivery.destination, attempt=1, stage="", code=0, trouble="expired"
+            )
 
     run(scenario())

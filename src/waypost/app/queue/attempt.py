@@ -198,20 +198,22 @@ def record_all(tx: ports.WriteTx, *, outcomes: Sequence[Outcome]) -> list[bool]:
     ]
 
 
-def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, now: datetime) -> int:
+def give_up_expired(tx: ports.WriteTx, deployment: Deployment, *, now: datetime) -> list[ports.Held]:
     """Turn some expired deliveries into dead letters, even if no deliveries to their destination are being attempted.
 
-    Returns the number of expired deliveries that were found.
+    Returns these deliveries.
     """
     policy = deployment.policy
     # Wait until a little after the last attempt is due, because that attempt may give a better reason.
     found = tx.lock_overdue(queued_before=now - policy.expire - 5 * policy.pause, now=now, limit=AT_ONCE)
+    given_up = []
     for held in found:
         decision = expired(policy, held.because or "its destination could not be reached")
         if tx.finish(held):
             attempt = Attempt(number=held.queued.attempts, destination=held.delivery.destination)
             _give_up(tx, held.delivery, decision, attempt, result=None, now=now)
-    return len(found)
+            given_up.append(held)
+    return given_up
 
 
 def correct_times(tx: ports.WriteTx, deployment: Deployment, *, now: datetime, lease: timedelta) -> int:

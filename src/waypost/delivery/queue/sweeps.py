@@ -7,6 +7,8 @@ from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.queue import attempt
 from waypost.delivery.queue.leases import LEASE
+from waypost.domain.mail.routes import log_destination
+from waypost.observe import events
 
 EVERY = timedelta(minutes=1)
 """The interval between sweeps."""
@@ -15,9 +17,10 @@ EVERY = timedelta(minutes=1)
 class Sweeps:
     """The sweeps of one worker. A sweep has small steps, so that the worker can attempt deliveries between them."""
 
-    def __init__(self, store: ports.Store, deployment: Deployment) -> None:
+    def __init__(self, store: ports.Store, deployment: Deployment, emit: events.Emit) -> None:
         self._store = store
         self._deployment = deployment
+        self._emit = emit
         self.is_running = False
         """Whether a sweep has begun and has more steps."""
         self._next: datetime | None = None
@@ -47,6 +50,17 @@ class Sweeps:
         """
         correct = partial(attempt.correct_times, deployment=self._deployment, now=now, lease=LEASE)
         count = await self._store.write(correct)
-        for use_case in (attempt.give_up_expired, attempt.warn_of_delays):
-            count += await self._store.write(partial(use_case, deployment=self._deployment, now=now))
-        return count > 0
+        given_up = await self._store.write(partial(attempt.give_up_expired, deployment=self._deployment, now=now))
+        for held in given_up:
+            self._emit(
+                events.GivenUp(
+                    id=held.delivery.id,
+                    destination=log_destination(held.delivery.destination),
+                    attempt=held.queued.attempts,
+                    stage="",
+                    code=0,
+                    trouble="expired",
+                )
+            )
+        count += await self._store.write(partial(attempt.warn_of_delays, deployment=self._deployment, now=now))
+        return count + len(given_up) > 0

@@ -100,7 +100,7 @@ class Worker:
         self._passes = 0
         self._passed = asyncio.Condition()
         self._loops: list[asyncio.Task[None]] = []
-        self._sweeps = Sweeps(deps.store, deps.deployment)
+        self._sweeps = Sweeps(deps.store, deps.deployment, deps.emit)
         self._notices = Notices(deps.store, deps.deployment, new_id=deps.new_id, failed=self._failed)
         self._is_rerouting = False
         """Whether the queue may contain more deliveries that the current routes would move to other destinations."""
