@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
 
-from scripts import inspection_reference, testing_reference
+from scripts import inspection_reference, metrics_reference, testing_reference
 from tests.api import refusals
 from tests.differential import expected
 from waypost.api import application
@@ -490,6 +490,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "smtp-replies.md": smtp_replies_page,
     "smtp-differences.md": differences_page,
     "reference/events.md": events_page,
+    "reference/metrics.md": metrics_reference.page,
     "mail-flow.md": mail_flow_page,
 }
 """The functions that return the pages, by the path of the page in `docs`."""

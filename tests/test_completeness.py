@@ -43,6 +43,7 @@ from waypost.inspection import asgi
 from waypost.inspection.operations import OPERATIONS
 from waypost.observe import events, logs
 from waypost.server import service as services
+from waypost.server.assembly import metrics as assembly
 from waypost.server.http.limits import HttpBounds
 from waypost.smtp.limits.timeouts import SmtpLimits
 from waypost.store.postgres import store
@@ -74,6 +75,7 @@ class Begins:
 SETTINGS: dict[str, tuple[str, object]] = {
     "data": ("{home}/elsewhere", Has("DataDirectory", "path", Path("{home}/elsewhere"))),
     "http": ("127.0.0.3:0", Begins("127.0.0.3:")),
+    "metrics": ("127.0.0.7:0", Has("HttpBounds", "connections", assembly.CONNECTIONS)),
     "smtp": ("127.0.0.4:0", Begins("127.0.0.4:")),
     "smtps": ("127.0.0.5:0", Begins("127.0.0.5:")),
     "lmtp": ("127.0.0.6:0", Begins("127.0.0.6:")),

@@ -50,6 +50,7 @@ class Client:
             wake=lambda: None,
             advance=None,
             refusal_retention=timedelta(days=1),
+            metrics=None,
             reader=None,
             feeds=None,
             notes=NotesWanted(OwnState(), lambda: NOW),

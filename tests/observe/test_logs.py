@@ -161,6 +161,22 @@ def test_lines_that_were_lost_in_a_failed_write_are_counted_by_the_next_write(lo
     ]
 
 
+@pytest.mark.parametrize("terminal", [False])
+def test_each_dropped_line_is_counted_once_even_if_later_writes_fail_too(terminal, monkeypatch):
+    stream, counted = Stream(terminal=terminal), []
+    monkeypatch.setattr(sys, "stderr", stream)
+    log = logs.Log(has_thread=False, count=counted.append)
+
+    def fails(lines):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(stream, "write", fails)
+    for _ in range(3):
+        log._waiting.append(b"a line\n")
+        log._write_waiting()
+    assert counted == [events.LinesDropped(count=1)] * 3
+
+
 def test_lines_that_do_not_fit_are_dropped_and_counted(log, monkeypatch):
     log, stream = log
     gate, writing, write = threading.Event(), threading.Event(), stream.write

@@ -14,6 +14,7 @@ import pytest
 from tests.kit.patience import PATIENCE
 from tests.kit.supervised import supervised
 from waypost.observe import events, logs
+from waypost.observe.metrics.arrays import Arrays
 from waypost.observe.tasks import OnError
 from waypost.server import runtime
 
@@ -68,7 +69,7 @@ def test_the_process_of_a_server_is_set_up_and_restored_afterwards(tmp_path, cap
     root = logging.getLogger()
     handlers, umask = root.handlers[:], os.umask(0o022)
     try:
-        with runtime.process_of_a_server(logs.Log()) as process:
+        with runtime.process_of_a_server(logs.Log(), Arrays().of(0)) as process:
             logging.getLogger("asyncio").error("something failed")
             process.emit(events.Stopped())
             assert file_mode(tmp_path / "inside") == 0o600
@@ -82,7 +83,7 @@ def test_the_process_of_a_server_is_set_up_and_restored_afterwards(tmp_path, cap
 
 
 def test_the_log_is_written_completely_when_a_start_fails(capsys):
-    with suppress(RuntimeError), runtime.process_of_a_server(logs.Log()) as process:
+    with suppress(RuntimeError), runtime.process_of_a_server(logs.Log(), Arrays().of(0)) as process:
         process.emit(events.Stopped())
         raise RuntimeError
     assert "stopped" in capsys.readouterr().err

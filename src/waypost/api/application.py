@@ -1,6 +1,7 @@
 """The AWS API as an application, which authenticates, parses, authorises and runs each call."""
 
 import asyncio
+import time
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from waypost.domain.errors import WaypostError
 from waypost.domain.iam.access_keys import AccessKey
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
+from waypost.observe.measures import Measures
 
 KNOWN_AT_ONCE = 1_000
 """The maximum number of access keys, and of outputs of look-ups, that a process remembers."""
@@ -55,8 +57,10 @@ class Api:
         failures: FailedSignatures,
         clock: ports.Clock,
         emit: events.Emit,
+        measures: Measures | None = None,
     ) -> None:
         self._store = store
+        self._measures = measures or Measures()
         self.terms = terms
         """The settings that all calls share. A reload of the settings can change them."""
         self._clock = clock
@@ -72,24 +76,36 @@ class Api:
         """Return the response to one HTTP request from the IP address `peer`. `request_id` also identifies an internal
         error in the log.
         """
+        began, operation = time.monotonic(), ""
         try:
-            return await self._answer(request, calls.Source(peer, is_secure=False))
+            operation, response = await self._answer(request, calls.Source(peer, is_secure=False))
         except _UnauthenticatedError as error:
             # The traceback keeps the request and its body in memory. Without the traceback, they can be freed before
             # the delay.
             error.__traceback__ = error.__context__ = None
             if error.delay:
                 await asyncio.sleep(error.delay)
-            return _unrouted(error, request)
+            response = _unrouted(error, request)
         except ApiError as error:
-            return _unrouted(error, request)
+            response = _unrouted(error, request)
         except Exception as error:  # noqa: BLE001 - the only boundary: the caller must not see the cause of an unexpected error
             incident = self._incidents.report(error, where="api", incident_id=request_id)
             answer = unavailable(error) if incident.is_of_store else internal()
-            return _unrouted(answer, request, modelled=not incident.is_of_store)
+            operation = self._operation_of(request)
+            response = _unrouted(answer, request, modelled=not incident.is_of_store)
+        self._measures.api_call(operation, response.status, time.monotonic() - began)
+        return response
 
-    async def _answer(self, request: Request, source: calls.Source) -> Response:
-        """Run the steps of a call, from authentication to the response. Each step can refuse the call with an error."""
+    def _operation_of(self, request: Request) -> str:
+        try:
+            return self._protocol.route(request).operation.name
+        except ApiError:
+            return ""
+
+    async def _answer(self, request: Request, source: calls.Source) -> tuple[str, Response]:
+        """Run the steps of a call, from authentication to the response. Each step can refuse the call with an error.
+        Return the name of the operation, and the response.
+        """
         if len(request.body) > BODY_LIMIT:
             text = f"The request body is larger than {BODY_LIMIT} bytes."
             raise ApiError("RequestEntityTooLargeException", 413, text)
@@ -99,11 +115,11 @@ class Api:
         try:
             self._throttle.admit(tenant, match.operation.name, now)
             output = await self._run(match, request, _Caller(key, tenant, source), now)
-            return protocol.serialise(match.operation, output, form=match.form)
+            return match.operation.name, protocol.serialise(match.operation, output, form=match.form)
         except WaypostError as error:
-            return _refusal(translate(error, match.operation.errors), match)
+            return match.operation.name, _refusal(translate(error, match.operation.errors), match)
         except ApiError as error:
-            return _refusal(error, match)
+            return match.operation.name, _refusal(error, match)
 
     async def perform(
         self,

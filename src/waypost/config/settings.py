@@ -168,6 +168,13 @@ class Settings:
         "console. IP addresses, localhost and the server's own name (--hostname) are always allowed. The Amazon "
         "Connect API accepts any host name.",
     )
+    metrics: tuple[Endpoint, ...] = setting(
+        ENDPOINTS,
+        "",
+        "One or more addresses (HOST:PORT), separated by commas, where the server gives its metrics and its health to "
+        "every client, without credentials. By default, only the address of the API has them, and only programs on the "
+        "same machine can read the metrics without credentials.",
+    )
     smtp: tuple[Endpoint, ...] = setting(
         at_least_one(ENDPOINTS),
         "127.0.0.1:1025",

@@ -65,6 +65,10 @@ class DiskGuard:
             self._check()
         return self._is_full
 
+    def free_for_mail(self) -> int:
+        """Return the number of free bytes, with those inside the database. Raises `OSError` and `StoreUnavailable`."""
+        return self._free(self._directory) + self._reusable()
+
     def _check(self) -> None:
         try:
             bare = self._free(self._directory)

@@ -5,7 +5,6 @@ requires HTTP Basic authentication with the id and the secret of an access key, 
 account. For each request, the table `operations` names the action that the key's policy must allow.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,7 +17,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
-import waypost
 from waypost.app import inspection_schema as schema
 from waypost.app import ports
 from waypost.app.deployment import Deployment
@@ -39,6 +37,8 @@ from waypost.inspection.deleting import DeletingPages
 from waypost.inspection.faults import FaultPages
 from waypost.inspection.following import FollowingPage
 from waypost.inspection.guard import Guard
+from waypost.inspection.health import HealthPages
+from waypost.inspection.metrics import MetricsPage, Rendered
 from waypost.inspection.operations import OPERATIONS, Operation
 from waypost.inspection.queue import QueuePages
 from waypost.inspection.resetting import Reset, ResettingPage
@@ -51,9 +51,6 @@ from waypost.observe.incidents import Incidents
 T = TypeVar("T")
 
 PREFIX = "/_waypost"
-
-READY_SECONDS = 2.0
-"""The maximum time, in seconds, that the store may take to answer a readiness check."""
 
 
 def application(
@@ -71,6 +68,7 @@ def application(
     refusal_retention: timedelta,
     own_names: frozenset[str] = frozenset(),
     is_full: Callable[[], bool] = lambda: False,
+    metrics: Rendered,
     reader: Reader,
     feeds: Feeds[bytes],
     notes: NotesWanted,
@@ -82,11 +80,10 @@ def application(
     `own_names` are the host names, in lower case, that clients may use in addition to IP addresses and localhost.
     `clock` is the clock for access keys, and `mail_clock` is the clock for mail. `wake` tells the worker that there are
     new deliveries to attempt. `is_queue_held` is whether this server attempts no deliveries. `advance` advances the
-    mail clock; it is None if mail uses the real time.
-    `reset` forgets everything; it is None if the server is not for tests. `is_full`
-    returns whether the disk has too little space to accept mail. `reader` reads the content of messages, and `feeds`
-    are the changes to the mail of each account (`following.feeds`). `notes` lets the jobs run that note and index
-    mail.
+    mail clock; it is None if mail uses the real time. `reset` forgets everything; it is None if the server is not for
+    tests. `is_full` returns whether the disk has too little space to accept mail. `metrics` returns the text of the
+    metrics. `reader` reads the content of messages, and `feeds` are the changes to the mail of each account
+    (`following.feeds`). `notes` lets the jobs run that note and index mail.
     `faults` are the fault rules, and `read_fault` returns the rule that a request describes.
     """
     keeper = Guard(store, failures=failures, clock=clock, emit=emit, own_names=own_names)
@@ -102,6 +99,8 @@ def application(
     )
     found: Sequence[object] = (
         pages,
+        HealthPages(store),
+        MetricsPage(metrics, owner=deployment.owner),
         QueuePages(store, deployment, mail_clock, wake, advance, is_held=is_queue_held),
         ContentPages(store, reader, PREFIX),
         DeletingPages(store, mail_clock),
@@ -112,7 +111,8 @@ def application(
         FaultPages(faults, read_fault, owner=deployment.owner),
     )
     routes = [
-        Route(operation.path, _page(keeper, operation, found), methods=[operation.method]) for operation in OPERATIONS
+        Route(operation.path, _page(keeper, operation, found, deployment.owner), methods=[operation.method])
+        for operation in OPERATIONS
     ]
     handlers: dict[Any, Any] = {HTTPException: guard.http_error}
     # There are no redirects, because they would contain the host name from the Host header, which is not trustworthy.
@@ -120,10 +120,14 @@ def application(
     return Starlette(routes=[Mount(PREFIX, app=router)], exception_handlers=handlers)
 
 
-def _page(keeper: Guard, operation: Operation, found: Sequence[object]) -> guard.OpenPage:
-    """Return the page that answers a request, with the checks that the request needs."""
+def _page(keeper: Guard, operation: Operation, found: Sequence[object], owner: str) -> guard.OpenPage:
+    """Return the page that answers a request, with the checks that the request needs. `owner` is the account that owns
+    the server.
+    """
     page = next(getattr(each, operation.name) for each in found if hasattr(each, operation.name))
-    return keeper.page(page, operation.action) if operation.action else keeper.open(page)
+    if operation.action is None:
+        return keeper.open(page)
+    return keeper.page(page, operation.action, local_account=owner if operation.is_open_to_local else None)
 
 
 def _not_found(routes: Sequence[Route]) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
@@ -167,23 +171,6 @@ class _Pages:
         self._incidents = incidents
         self._is_full = is_full
         self._faults = faults
-
-    async def health(self, _: Request) -> Response:
-        """Respond with 200 as long as the server process is running, even if the store is unavailable."""
-        return JSONResponse(schema.Health(status="ok", version=waypost.__version__))
-
-    async def ready(self, _: Request) -> Response:
-        """Respond with 200 if the store takes writes. A load balancer can use this page to find out whether the server
-        can accept calls and mail. The write changes nothing.
-
-        This page needs no credentials.
-        """
-        try:
-            async with asyncio.timeout(READY_SECONDS):
-                await self._store.write(lambda tx: tx.has_instance_alias(""))
-        except TimeoutError as error:
-            raise ports.StoreUnavailable(f"the store did not answer in {READY_SECONDS:g} s") from error
-        return JSONResponse(schema.Ready(status="ready"))
 
     async def openapi(self, _: Request) -> Response:
         """Respond with the OpenAPI description of this API. This page needs no credentials."""

@@ -58,20 +58,28 @@ class Guard:
         self._clock = clock
         self.incidents = Incidents(emit, of_store=STORE_FAILURES)
 
-    def page(self, page: Page, action: str) -> OpenPage:
+    def page(self, page: Page, action: str, *, local_account: str | None = None) -> OpenPage:
         """Wrap a page so that it requires an access key whose policy allows `action`. A stream of events ends when the
         key is no longer active, or its policy no longer allows `action`.
+
+        If there is a `local_account`, a program on this machine needs no key, and gets the page of this account.
         """
 
         async def authorized(request: Request) -> Response:
-            because = origins.refusal(request.headers, self._own_names, of="The inspection API")
-            if because:
-                raise HTTPException(403, because)
+            self.refuse_other_origins(request)
+            if local_account is not None and _is_local(request):
+                return await page(request, local_account)
             response = await page(request, await self._account(request, action))
             event_streams.end_when_refused(response, partial(self._is_still_allowed, request, action))
             return response
 
         return self.open(authorized)
+
+    def refuse_other_origins(self, request: Request) -> None:
+        """Raise `HTTPException` for a request with which a web page of another site may misuse a browser."""
+        because = origins.refusal(request.headers, self._own_names, of="The inspection API")
+        if because:
+            raise HTTPException(403, because)
 
     def open(self, page: OpenPage) -> OpenPage:
         """Wrap a page so that exceptions become error responses. For an internal error, the caller gets only an id."""
@@ -192,6 +200,22 @@ def _credentials(request: Request) -> tuple[str, str]:
 def _source(request: Request) -> str:
     """Return the IP address of the client that sent the request."""
     return request.client.host if request.client else ""
+
+
+def _is_local(request: Request) -> bool:
+    """Return whether a program on this machine has sent a request to this machine's loopback address.
+
+    The addresses are those of the socket. A request that a proxy forwards also comes from this machine if the proxy is
+    here, so a request with a header field of a proxy, or with another host name, is not local.
+    """
+    ends = (request.client, request.scope.get("server"))
+    if _OF_PROXIES & set(request.headers.keys()) or not origins.is_loopback(request.headers.get("host", "")):
+        return False
+    return all(end is not None and origins.is_loopback_address(end[0]) for end in ends)
+
+
+_OF_PROXIES = frozenset({"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"})
+"""The header fields that only proxies add, in lower case (RFC 7239, RFC 9110 section 7.6.3)."""
 
 
 def _is_valid(key: AccessKey | None, secret: str) -> TypeGuard[AccessKey]:

@@ -47,7 +47,7 @@ def _operation(operation: Operation, components: dict[str, Any]) -> dict[str, An
         "operationId": f"{operation.method.lower()}_{operation.name}",
         "summary": operation.summary,
         "parameters": [*_in_path(operation.path), *map(_parameter, operation.parameters)],
-        "security": [{"accessKey": []}] if operation.action else [],
+        "security": _security(operation),
         "responses": {
             "200": {"description": "success", "content": {operation.media_type: _content(operation, components)}},
             "4XX": {"description": "the request is refused; the error is a sentence", **error},
@@ -61,6 +61,13 @@ def _operation(operation: Operation, components: dict[str, Any]) -> dict[str, An
     elif operation.method == "POST":
         described["requestBody"] = {"content": {"message/rfc822": {}}}
     return described
+
+
+def _security(operation: Operation) -> list[dict[str, list[str]]]:
+    """Return the alternatives of credentials for a request; the empty object stands for none."""
+    if operation.action is None:
+        return []
+    return [{"accessKey": []}, *([{}] if operation.is_open_to_local else [])]
 
 
 def _content(operation: Operation, components: dict[str, Any]) -> dict[str, Any]:

@@ -51,6 +51,8 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     body: Schema | None = None
     """The schema of the body, which is JSON; None if the request has no JSON body."""
+    is_open_to_local: bool = False
+    """Whether a program on the server's machine needs no access key for this request."""
     media_type: str = "application/json"
     """The media type of the response. The schema of a JSON response is in `inspection_schema.ANSWERS`."""
 
@@ -91,6 +93,15 @@ def _object(required: tuple[str, ...] = (), **members: Schema) -> Schema:
 OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/health", "health", None, "Report that the server process runs"),
     Operation("GET", "/ready", "ready", None, "Report whether the store takes writes"),
+    Operation(
+        "GET",
+        "/metrics",
+        "metrics",
+        INSPECT,
+        "Read the metrics for Prometheus",
+        is_open_to_local=True,
+        media_type="text/plain",
+    ),
     Operation("GET", "/openapi.json", "openapi", None, "Describe this API"),
     Operation(
         "GET",

@@ -39,6 +39,23 @@ def refusal(headers: Mapping[str, str], own_names: Collection[str], *, of: str) 
     return None
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether a `Host` names this machine itself: `localhost`, or an address such as 127.0.0.1 or [::1].
+
+    An empty `Host` counts too, because only clients of HTTP/1.0 send none.
+    """
+    name = _name(host.lower())
+    return not name or name == "localhost" or is_loopback_address(name)
+
+
+def is_loopback_address(address: str) -> bool:
+    """Return whether a text is a loopback address of IPv4 or IPv6."""
+    try:
+        return ip_address(address.removeprefix("::ffff:")).is_loopback
+    except ValueError:
+        return False
+
+
 def _name(host: str) -> str:
     """Return a host without its port, its brackets, and its final dot."""
     return _PORT.sub("", host).removeprefix("[").removesuffix("]").removesuffix(".")

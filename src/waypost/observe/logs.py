@@ -41,15 +41,23 @@ STANDARD = LogOptions()
 class Log:
     """A log that writes each event as a line, on a thread of its own."""
 
-    def __init__(self, options: LogOptions = STANDARD, *, worker: int = 0, has_thread: bool = True) -> None:
+    def __init__(
+        self,
+        options: LogOptions = STANDARD,
+        *,
+        worker: int = 0,
+        has_thread: bool = True,
+        count: events.Emit = lambda _: None,
+    ) -> None:
         """`worker` is the number of the worker process that writes the log. Each line shows this number, unless it is
         zero.
 
         If `has_thread` is false, `emit` itself writes the waiting lines, unless nobody reads them at the moment. The
-        supervisor, which must not have threads, writes its few lines in this way. Raises `OSError` if the log file
-        cannot be opened.
+        supervisor, which must not have threads, writes its few lines in this way. `count` is called at once with the
+        number of lines that were dropped. Raises `OSError` if the log file cannot be opened.
         """
         self._has_thread = has_thread
+        self._count = count
         self._of_process = {"worker": worker} if worker else {}
         self._waiting: deque[bytes | tuple[datetime, events.Event]] = deque()
         """The waiting lines, and the events whose lines are made when they are written."""
@@ -121,9 +129,11 @@ class Log:
             self._output = output
         self._use(options)
 
-    def _drop(self, count: int) -> None:
+    def _drop(self, count: int, *, earlier: int = 0) -> None:
+        """Note that `count` lines were dropped, and that the drop of `earlier` ones is still not in the log."""
         with self._counting:
-            self._dropped += count
+            self._dropped += count + earlier
+        self._count(events.LinesDropped(count=count))
 
     def close(self) -> None:
         """Write the waiting lines, and stop the thread. The method returns after at most two seconds."""
@@ -171,7 +181,7 @@ class Log:
         try:
             self._output.write(b"".join(lines))
         except (OSError, ValueError):
-            self._drop(count + dropped)
+            self._drop(count, earlier=dropped)
 
 
 class LibraryErrors(logging.Handler):

@@ -13,7 +13,7 @@ from waypost.config.settings import FEWEST, Settings
 from waypost.domain import errors
 from waypost.host import data_directory, first_start, sealing
 from waypost.host.clock import now
-from waypost.observe import logs
+from waypost.observe import events, logs
 from waypost.server import runtime
 from waypost.store.migrations import SchemaMissing, SchemaTooNew, SchemaTooOld
 from waypost.store.sqlite.file import SqliteTooOld
@@ -33,12 +33,14 @@ class Refused(Exception):
     """A command was refused. The error message gives the reason."""
 
 
-def open_log(settings: Settings, *, worker: int = 0, has_thread: bool = True) -> logs.Log:
+def open_log(
+    settings: Settings, *, worker: int = 0, has_thread: bool = True, count: events.Emit = lambda _: None
+) -> logs.Log:
     """Open the log of a server. The arguments are as for `logs.Log`. Raises `CannotStart` if the log file cannot be
     opened.
     """
     try:
-        return logs.Log(settings.log, worker=worker, has_thread=has_thread)
+        return logs.Log(settings.log, worker=worker, has_thread=has_thread, count=count)
     except OSError as error:
         raise CannotStart(f"The log file {settings.log_file} cannot be opened: {error.strerror}.") from error
 
@@ -50,6 +52,7 @@ def open_store(
     connections: int = Settings().database_connections,
     prepares: bool = Settings().database_prepared_statements,
     only_new: bool = False,
+    on_commit: ports.OnCommit = ports.not_measured,
 ) -> ports.Store:
     """Open the store of a data directory, for use on the running event loop.
 
@@ -63,10 +66,16 @@ def open_store(
     try:
         if database:
             store = _postgres(
-                database, seal, connections=connections, prepares=prepares, only_new=only_new, may_make=may_make
+                database,
+                seal,
+                connections=connections,
+                prepares=prepares,
+                only_new=only_new,
+                may_make=may_make,
+                on_commit=on_commit,
             )
         else:
-            store = SqliteStore(directory.database, seal, only_new=only_new, may_make=may_make)
+            store = SqliteStore(directory.database, seal, only_new=only_new, may_make=may_make, on_commit=on_commit)
     except SchemaMissing as error:
         raise first_start.lost(directory, str(error), database) from error
     except (ports.StoreUnavailable, SchemaTooNew, SqliteTooOld, sealing.SealBroken) as error:

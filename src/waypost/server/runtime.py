@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from waypost.host import systemd
 from waypost.host.run_file import Run
 from waypost.observe import events, logs
+from waypost.observe.metrics.arrays import Metrics
 from waypost.observe.tasks import OnError, Tasks
 from waypost.server import hang_up
 
@@ -37,7 +38,8 @@ class Process:
     """The resources that the process provides to a server."""
 
     emit: events.Emit
-    """Writes an event to the log."""
+    """Counts an event in `metrics`, and writes it to the log."""
+    metrics: Metrics
     files: float
     """The number of files that the process may have open at the same time."""
     log: logs.Log
@@ -68,17 +70,19 @@ class Runs(Protocol):
 
 
 @contextmanager
-def process_of_a_server(log: logs.Log) -> Iterator[Process]:
-    """Set up this process for a server that writes to `log`. Enter this context before you create the server.
+def process_of_a_server(log: logs.Log, metrics: Metrics) -> Iterator[Process]:
+    """Set up this process for a server that writes to `log` and counts in `metrics`. Enter this context before you
+    create the server.
 
     When the context ends, all log lines have been written.
     """
+    emit = metrics.counting(log.emit)
     root = logging.getLogger()
     handlers = root.handlers[:]
-    root.handlers[:] = [logs.LibraryErrors(log.emit)]
+    root.handlers[:] = [logs.LibraryErrors(emit)]
     try:
         with new_files_are_private():
-            yield Process(log.emit, most_files(), log)
+            yield Process(emit, metrics, most_files(), log)
     finally:
         log.close()
         root.handlers[:] = handlers

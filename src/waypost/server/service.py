@@ -27,9 +27,10 @@ from waypost.mime.reader import Reader
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
 from waypost.observe.log_options import LogOptions
+from waypost.observe.metrics.arrays import Arrays, Metrics
 from waypost.observe.tasks import OnError, Tasks
 from waypost.server import console_link, opening, reloading, routes_check, sockets, start_warnings
-from waypost.server.assembly import delivery, http, smtp
+from waypost.server.assembly import delivery, http, metrics, smtp
 from waypost.server.assembly.common import (
     Common,
     UseSettings,
@@ -38,6 +39,7 @@ from waypost.server.assembly.common import (
     disk_guard,
     routes_of_settings,
 )
+from waypost.server.assembly.metrics import MetricsText
 from waypost.server.assembly.smtp import SmtpEdge
 from waypost.server.http.server import HttpServer
 from waypost.server.maintenance import NOTES_EVERY, NOTES_EVERY_FOR_TESTS, PLAN_AGE, Maintenance
@@ -64,6 +66,7 @@ class Service:
         settings: Settings,
         *,
         emit: events.Emit = lambda _: None,
+        metrics: Metrics | None = None,
         files: float = float("inf"),
         warn: Callable[[str], None] = lambda _: None,
         process: WorkerProcess | None = None,
@@ -71,7 +74,9 @@ class Service:
         reread: reloading.Reread | None = None,
         reopen_log: Callable[[LogOptions], None] = lambda _: None,
     ) -> None:
-        """`files` is the number of files that the service may have open. Each client connection uses one open file.
+        """`emit` also counts events in `metrics`. If there are no `metrics`, the service has its own.
+
+        `files` is the number of files that the service may have open. Each client connection uses one open file.
 
         The service calls `warn` with each warning for the person who starts the server. `process` is the worker process
         that the service runs in; None if the service is the whole server. `has_reader` is true if a person reads the
@@ -86,8 +91,9 @@ class Service:
         self._process = process
         self._processes = process.count if process else 1
         """The number of processes that the server consists of."""
-        self.emit = emit
-        self.incidents = Incidents(emit, of_store=STORE_FAILURES)
+        self.metrics = metrics or Arrays().of(0)
+        self.emit = emit if metrics else self.metrics.counting(emit)
+        self.incidents = Incidents(self.emit, of_store=STORE_FAILURES)
         self.tasks = Tasks(self.incidents)
         self.instance_id = ""
         """The id of the oldest instance in the owner's account; empty until the service has started."""
@@ -181,10 +187,13 @@ class Service:
         opened.push_async_callback(reader.close)
         maintenance = self._make_maintenance(common, reader)
         worker = self._make_worker(common)
-        calls = await self._make_http_server(common, worker, maintenance, reader)
+        text = MetricsText(common)
+        calls = text.calls = await self._make_http_server(common, worker, maintenance, reader, text)
         mail = self._make_smtp_edge(common, worker)
+        text.mail = mail.server if mail else None
         await self._begin_deliveries(worker, opened)
         calls_at = await self._listen_for_calls(calls, opened)
+        await self._listen_for_metrics(common, text, opened)
         mail_at = await self._listen_for_mail(mail, opened)
         self._begin_maintenance(maintenance, opened)
         self._run = run = reloading.run_with(self._found(calls_at, mail_at, mail), self.settings)
@@ -220,6 +229,7 @@ class Service:
             database,
             connections=max(FEWEST, settings.database_connections // self._processes),
             prepares=settings.database_prepared_statements,
+            on_commit=self.metrics.measures.commit,
         )
         opened.push_async_callback(store.close)
         opened.push_async_callback(self.tasks.stop)
@@ -268,6 +278,7 @@ class Service:
             processes=self._processes,
             when_reloaded=self._users_of_settings.append,
             emit=self.emit,
+            metrics=self.metrics,
             tasks=self.tasks,
         )
 
@@ -304,11 +315,11 @@ class Service:
         return delivery.worker(common) if is_wanted else None
 
     async def _make_http_server(
-        self, common: Common, worker: Worker | None, maintenance: Maintenance, reader: Reader
+        self, common: Common, worker: Worker | None, maintenance: Maintenance, reader: Reader, text: MetricsText
     ) -> HttpServer | None:
         if Role.API not in self.roles:
             return None
-        return await http.server(common, worker=worker, maintenance=maintenance, reader=reader)
+        return await http.server(common, worker=worker, maintenance=maintenance, reader=reader, metrics=text)
 
     def _make_smtp_edge(self, common: Common, worker: Worker | None) -> SmtpEdge | None:
         if Role.SMTP not in self.roles:
@@ -329,6 +340,19 @@ class Service:
         address = await self._listen(sockets.HTTP, 0, self.settings.http, server.start)
         opened.push_async_callback(server.stop)
         return address
+
+    async def _listen_for_metrics(self, common: Common, text: MetricsText, opened: AsyncExitStack) -> None:
+        """Listen on the addresses for the metrics, and let the other processes of the server see this process's
+        gauges.
+        """
+        if self._process:
+            opened.callback(self.tasks.start(text.publish, where="metrics", on_error=OnError.RESTART).cancel)
+        if not self.settings.metrics:
+            return
+        server = metrics.server(common, text)
+        opened.push_async_callback(server.stop)
+        for place, endpoint in enumerate(self.settings.metrics):
+            await self._listen(sockets.METRICS, place, endpoint, server.start)
 
     async def _make_console_link(self, store: ports.Store, calls_at: str) -> None:
         """Make the link that the command prints. One worker process makes it."""

@@ -14,6 +14,9 @@ BACKLOG = 1024
 HTTP = "http"
 """The name of the setting with the endpoint for HTTP."""
 
+METRICS = "metrics"
+"""The name of the setting with the endpoints for the metrics."""
+
 
 def bind(edge: str, endpoint: Endpoint, *, times: int = 1) -> list[list[socket.socket]]:
     """Bind sockets to an endpoint, `times` times. The operating system distributes the connections among them.

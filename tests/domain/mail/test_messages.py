@@ -252,3 +252,9 @@ def test_special_characters_in_a_helo_name_are_replaced_in_the_received_line(hel
 def test_a_subject_cannot_change_the_direction_of_the_text_after_it(mark):
     facts = messages.read_header(f"Subject: a{mark}b\r\n\r\n".encode())
     assert facts.subject == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def test_an_id_contains_the_time_at_which_the_server_began_to_receive_the_message():
+    moment = datetime(2026, 12, 1, 12, 30, 15, 678_000, tzinfo=UTC)
+    assert messages.time_of(messages.new_id(moment, 4095, b"\xff" * 8)) == moment
+    assert messages.time_of(messages.first_id(messages.EPOCH)) == messages.EPOCH

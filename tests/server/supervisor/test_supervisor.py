@@ -15,12 +15,15 @@ import botocore.config
 import botocore.exceptions
 import pytest
 
+from tests.kit.metrics import scrape
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.servers.running import System, logged
 from waypost import testing
 from waypost.config.sources import from_options
 from waypost.host.data_directory import DataDirectory, DataDirectoryError
 from waypost.observe import events
+from waypost.observe.metrics import families
+from waypost.observe.metrics.arrays import Arrays
 from waypost.server.opening import CannotStart
 from waypost.server.runtime import ServerFailed
 from waypost.server.supervisor.restarts import MOST_FAILED_STARTS
@@ -312,7 +315,7 @@ def test_if_no_process_can_be_forked_the_worker_process_is_started_later(tmp_pat
 
     emitted = []
     settings = from_options(data=str(tmp_path / "data"), workers="2")
-    supervisor = Supervisor(settings, emit=emitted.append, warn=emitted.append)
+    supervisor = Supervisor(settings, emit=emitted.append, arrays=Arrays(2), warn=emitted.append)
     monkeypatch.setattr("waypost.server.supervisor.supervisor.Worker", fail)
     with pytest.raises(CannotStart, match="No process can be started: Resource temporarily unavailable"):
         supervisor._start(2)
@@ -340,3 +343,28 @@ def test_a_reload_does_not_end_a_worker_process_that_is_being_started(start):
 
         wait_until(is_replaced)
     assert {line["reason"] for line in logged(system.server, "worker_ended")} == {"signal SIGKILL"}
+
+
+@pytest.mark.slow
+def test_each_worker_process_shows_the_sum_and_no_counter_decreases_when_one_is_killed(start):
+    system = start()
+    url = f"{system.server.url}/_waypost"
+    address = system.new_address()
+    for _ in range(30):
+        system.deliver(b"Subject: hello\r\n\r\n", address)
+    # Each request is a new connection, so both worker processes answer some of them.
+    pages = [scrape(url) for _ in range(20)]
+    assert {page[families.MESSAGES_ACCEPTED] for page in pages} == {30}
+    assert {page[families.MEMORY_LIMIT] for page in pages} == {128 * 2**20}
+    clients = sessions(system, 20)
+    wait_until(lambda: scrape(url)[families.SESSIONS, "start"] == 20, pause=0.1)
+    killed = system.pid(2)
+    os.kill(killed, signal.SIGKILL)
+    system.wait_for_replacement(2, killed)
+    pages = [scrape(url) for _ in range(20)]
+    assert {page[families.MESSAGES_ACCEPTED] for page in pages} == {30}
+    assert {page[families.WORKER_RESTARTS] for page in pages} == {1}
+    assert all(page[families.SESSIONS, "start"] < 20 for page in pages)
+    for client in clients:
+        client.close()
+    wait_until(lambda: scrape(url)[families.SESSIONS, "start"] == 0, pause=0.1)

@@ -154,3 +154,19 @@ def test_ids_stay_in_order_when_the_clock_is_set_back():
     new = Ids().new
     ids = [new(moment) for moment in moments]
     assert ids == sorted(ids)
+
+
+@on_both_loops
+async def test_open_connections_are_counted_by_the_state_of_their_sessions():
+    async with serving() as served, served.client() as client:
+        for line, state in (
+            ("NOOP", "start"),
+            ("EHLO client.example", "ready"),
+            ("MAIL FROM:<>", "mail"),
+            ("RCPT TO:<support@example.com>", "rcpt"),
+            ("DATA", "data"),
+        ):
+            client.say(line)
+            while (await client.hear())[3:4] != " ":
+                pass
+            assert served.server.count_states() == {state: 1}

@@ -377,3 +377,19 @@ def test_a_transaction_that_fails_after_it_removed_an_email_address_leaves_a_ver
     with pytest.raises(RuntimeError):
         store.write(half)
     assert (store.store.directory_version() is not None) is has_versions
+
+
+def test_each_transaction_that_is_committed_is_measured(store, instance):
+    measured = []
+    for part in (store.store, getattr(store.store, "_write_groups", store.store)):
+        part._on_commit = lambda writes, seconds: measured.append((writes, seconds))
+
+    def fails(tx):
+        raise errors.Conflict("no")
+
+    store.write(lambda tx: tx.first_time("once"))
+    with pytest.raises(errors.Conflict):
+        store.write(fails)
+    store.run(store.store.write(lambda tx: tx.has_instance_alias(""), may_share=True))
+    assert [writes for writes, _ in measured] == [1, 1]
+    assert all(0 < seconds < PATIENCE for _, seconds in measured)

@@ -30,9 +30,9 @@ from waypost.app.ports.mail_index import Hit, MailEntry, MailText, NotIndexed
 from waypost.app.ports.mailbox import ListedDelivery, ListedMessage, Place
 from waypost.app.ports.notices import OWNER_OF_LOOP, Owed, Owing
 from waypost.app.ports.outside import Authenticator, Clock
-from waypost.app.ports.queue import Claimed, DeadLetter, Held, QueueLine, Waiting
+from waypost.app.ports.queue import Backlog, Claimed, DeadLetter, Held, QueueLine, Waiting
 from waypost.app.ports.refusals import Refusal
-from waypost.app.ports.store import ReadTx, Store, StoreUnavailable, TookTooLong, WriteTx
+from waypost.app.ports.store import OnCommit, ReadTx, Store, StoreUnavailable, TookTooLong, WriteTx, not_measured
 
 __all__ = [
     "CHANGES_LOCK",
@@ -40,6 +40,7 @@ __all__ = [
     "OWNER_OF_LOOP",
     "REMOVAL",
     "Authenticator",
+    "Backlog",
     "CallKey",
     "Change",
     "Claimed",
@@ -62,6 +63,7 @@ __all__ = [
     "NotIndexed",
     "NotNoted",
     "NotedDelivery",
+    "OnCommit",
     "Owed",
     "Owing",
     "Owners",
@@ -78,4 +80,5 @@ __all__ = [
     "Waiting",
     "Way",
     "WriteTx",
+    "not_measured",
 ]

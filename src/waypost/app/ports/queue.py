@@ -45,6 +45,16 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Backlog:
+    """The queued deliveries to one destination."""
+
+    destination: str
+    count: int
+    oldest_id: str
+    """The id of the oldest message among them."""
+
+
+@dataclass(frozen=True, slots=True)
 class QueueLine:
     """A queued delivery as it appears in the list of queued deliveries that an operator requests."""
 
@@ -78,6 +88,13 @@ class ReadQueue(Protocol):
         """Return all destinations that have queued deliveries.
 
         The running time depends on the number of destinations, not on the number of deliveries.
+        """
+        ...
+
+    def backlogs(self) -> list[Backlog]:
+        """Return how many deliveries are queued for each destination.
+
+        The running time depends on the number of deliveries. The method reads only one index, and no row.
         """
         ...
 

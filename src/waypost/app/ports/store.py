@@ -20,6 +20,15 @@ from waypost.app.ports.sessions import ReadSessions, WriteSessions
 
 T = TypeVar("T")
 
+OnCommit = Callable[[int, float], None]
+"""A function that a store calls on the event loop after each commit, with the number of writes that shared the
+transaction, and the duration of the transaction in seconds.
+"""
+
+
+def not_measured(_writes: int, _seconds: float) -> None:
+    """Ignore a commit, for a store whose commits nobody measures."""
+
 
 class StoreUnavailable(Exception):
     """The store is temporarily unusable: closed, locked, out of disk space, or unreachable. A retry may succeed.

@@ -238,12 +238,15 @@ def _run_one_process(settings: Settings, tell: Callable[[Started], None], reread
     import uvloop
 
     from waypost.host import systemd
+    from waypost.observe.metrics.arrays import Arrays
     from waypost.server import opening, runtime, service
 
-    with runtime.process_of_a_server(opening.open_log(settings)) as process:
+    metrics = Arrays().of(0)
+    with runtime.process_of_a_server(opening.open_log(settings, count=metrics.count), metrics) as process:
         server = service.Service(
             settings,
             emit=process.emit,
+            metrics=process.metrics,
             files=process.files,
             warn=_warn,
             has_reader=sys.stdout.isatty(),
@@ -266,14 +269,19 @@ def _run_one_process(settings: Settings, tell: Callable[[Started], None], reread
 
 
 def _run_workers(settings: Settings, tell: Callable[[Started], None], reread: Callable[[], Settings]) -> None:
+    from waypost.observe.metrics.arrays import Arrays
     from waypost.server import opening, runtime
     from waypost.server.supervisor import supervisor
 
     directory = DataDirectory(settings.data)
-    with runtime.process_of_a_server(opening.open_log(settings, has_thread=False)) as process:
+    arrays = Arrays(settings.workers)
+    metrics = arrays.of(0)
+    log = opening.open_log(settings, has_thread=False, count=metrics.count)
+    with runtime.process_of_a_server(log, metrics) as process:
         supervisor.Supervisor(
             settings,
             emit=process.emit,
+            arrays=arrays,
             log=process.log,
             reread=reread,
             warn=_warn,

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
@@ -31,6 +31,7 @@ from waypost.domain.mail.messages import NO_DSN
 from waypost.domain.mail.routes import log_destination
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
+from waypost.observe.measures import Measures
 from waypost.observe.tasks import OnError, Tasks
 
 T = TypeVar("T")
@@ -67,6 +68,7 @@ class Dependencies:
     transports: Mapping[Protocol, outgoing.Transport]
     clock: ports.Clock
     emit: events.Emit
+    measures: Measures = field(default_factory=Measures)
     tasks: Tasks
     new_id: notify.NewId
     connections: int = 100
@@ -300,7 +302,11 @@ class Worker:
             self._lost(ready.claimed)  # another worker may already have sent the message
             self._leases.done_with_one(ready.claimed.claim)
             return
-        outcome = Outcome.of(ready.claimed, await self._send(ready), deps.deployment, deps.clock())
+        began = deps.monotonic()
+        result = await self._send(ready)
+        destination = ready.claimed.delivery.destination
+        deps.measures.attempt(destination, deps.monotonic() - began)
+        outcome = Outcome.of(ready.claimed, result, deps.deployment, deps.clock())
         connections = min(ready.route.connections, max(1, deps.connections // 2))
         lane.learn(outcome.decision, connections=connections, now=outcome.at, pause=deps.deployment.policy.pause)
         lane.recording += 1

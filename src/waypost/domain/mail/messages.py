@@ -9,7 +9,7 @@ import hmac
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import lru_cache
 from itertools import islice
@@ -201,6 +201,11 @@ def first_id(moment: datetime) -> str:
     A time before 1970 counts as the beginning of 1970.
     """
     return new_id(max(moment, EPOCH), 0, bytes(8))
+
+
+def time_of(message_id: str) -> datetime:
+    """Return the time at which the server began to receive a message, which is a part of its id (`new_id`)."""
+    return EPOCH + timedelta(milliseconds=int(message_id[:8] + message_id[9:13], 16))
 
 
 def read_header(raw: bytes) -> HeaderFacts:

@@ -18,6 +18,7 @@ from waypost.host.clock import VirtualClock, now
 from waypost.host.data_directory import DataDirectory
 from waypost.host.disk import DiskGuard, free_octets
 from waypost.observe import events
+from waypost.observe.metrics.arrays import Metrics
 from waypost.observe.tasks import Tasks
 from waypost.server import start_warnings
 from waypost.server.open_files import FILES_OF_AN_ATTEMPT, OWN_FILES, Connections, connections_within
@@ -56,6 +57,7 @@ class Common:
     when_reloaded: Callable[[UseSettings], None]
     """Takes a function that must be called with the new settings when the settings are reloaded."""
     emit: events.Emit
+    metrics: Metrics
     tasks: Tasks
 
     @property

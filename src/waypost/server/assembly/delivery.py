@@ -28,6 +28,7 @@ def worker(common: Common) -> Worker:
             transports=transports.by_protocol(),
             clock=clock,
             emit=common.emit,
+            measures=common.metrics.measures,
             tasks=common.tasks,
             new_id=lambda: ids.new(clock()),
             connections=max(1, common.settings.delivery.connections // common.processes),

@@ -35,6 +35,7 @@ from waypost.observe.incidents import Incidents
 from waypost.server.assembly.common import Common, waking
 from waypost.server.assembly.console import LANDINGS, Console
 from waypost.server.assembly.console import PREFIX as CONSOLE
+from waypost.server.assembly.metrics import MetricsText
 from waypost.server.http.limits import HttpBounds
 from waypost.server.http.server import HttpServer
 from waypost.server.maintenance import Maintenance
@@ -46,11 +47,13 @@ Advance = Callable[[timedelta], Awaitable[datetime]]
 """Advances the mail clock by a duration. Returns the new time."""
 
 
-async def server(common: Common, *, worker: Worker | None, maintenance: Maintenance, reader: Reader) -> HttpServer:
+async def server(
+    common: Common, *, worker: Worker | None, maintenance: Maintenance, reader: Reader, metrics: MetricsText
+) -> HttpServer:
     """Return the HTTP server of a service. The server does not listen yet.
 
     `worker` is None if only other services deliver mail, or if the queue is held. `reader` reads the content of
-    messages.
+    messages. `metrics` is the text of the metrics.
     """
     settings = common.settings
     failures = FailedSignatures(common.limit_state)
@@ -63,6 +66,7 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
         failures=failures,
         clock=now,
         emit=common.emit,
+        measures=common.metrics.measures,
     )
     incidents = Incidents(common.emit, of_store=STORE_FAILURES)
     notes = common.notes
@@ -70,6 +74,7 @@ async def server(common: Common, *, worker: Worker | None, maintenance: Maintena
     inspected = inspection.application(
         common.store,
         notes=notes,
+        metrics=metrics.rendered,
         reader=reader,
         feeds=following.feeds(
             common.store,

@@ -84,6 +84,7 @@ def _server(
         is_full=common.disk_guard.is_full,
         faults=common.faults,
         emit=common.emit,
+        measures=common.metrics.measures,
         tasks=common.tasks,
         admission=Admission(limits, common.limit_state),
         memory=Memory(limits.memory),

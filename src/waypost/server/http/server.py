@@ -66,6 +66,13 @@ class HttpServer:
         self._tasks = tasks
         self._ticks_a_second = ticks_a_second
         self._stopping = asyncio.Event()
+        self._listeners: list[asyncio.Server] = []
+        self._ticking: asyncio.Task[None] | None = None
+
+    @property
+    def open_connections(self) -> int:
+        """The number of open connections."""
+        return len(self.shared.connections)
 
     def use(self, bounds: HttpBounds) -> None:
         """Use these limits for further connections."""
@@ -74,8 +81,10 @@ class HttpServer:
     async def start(self, bound: socket.socket) -> None:
         """Listen on a socket that is bound to an address. `stop` closes the socket."""
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(lambda: HttpConnection(self.shared), sock=bound, backlog=BACKLOG)
-        self._ticking = self._tasks.start(self.main_loop, where="http", on_error=OnError.END_SERVER)
+        listener = await loop.create_server(lambda: HttpConnection(self.shared), sock=bound, backlog=BACKLOG)
+        self._listeners.append(listener)
+        if self._ticking is None:
+            self._ticking = self._tasks.start(self.main_loop, where="http", on_error=OnError.END_SERVER)
 
     async def main_loop(self) -> None:
         """Count the seconds for the clients, and update the Date field, until `stop` is called."""
@@ -101,7 +110,8 @@ class HttpServer:
     async def stop(self) -> None:
         """Complete the requests that have arrived, for at most `SHUTDOWN_SECONDS`, then close all connections."""
         self._stopping.set()
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         shared = self.shared
         for connection in list(shared.connections):
             connection.shut_down()
@@ -113,6 +123,8 @@ class HttpServer:
             exchange.cancel()
         for connection in list(shared.connections):
             connection.transport.abort()
-        await self._ticking
-        await self._listener.wait_closed()
+        if self._ticking:
+            await self._ticking
+        for listener in self._listeners:
+            await listener.wait_closed()
         self._admission.log_refused()

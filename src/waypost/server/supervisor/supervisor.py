@@ -27,6 +27,7 @@ from waypost.host.run_file import Run
 from waypost.host.shared_memory import SharedMemory
 from waypost.observe import events, logs
 from waypost.observe.incidents import Incidents
+from waypost.observe.metrics.arrays import Arrays
 from waypost.server import hang_up, runtime, sockets
 from waypost.server.opening import CannotStart, open_log
 from waypost.server.reloading import Reread, announce, run_with
@@ -55,14 +56,15 @@ class Supervisor:
         settings: Settings,
         *,
         emit: events.Emit,
+        arrays: Arrays,
         warn: Callable[[str], None],
         log: logs.Log | None = None,
         reread: Reread | None = None,
         has_reader: bool = False,
     ) -> None:
-        """The supervisor calls `warn` with each warning for the person who starts the server. `log` is the log to which
-        `emit` writes. `reread` reads the settings again for a reload. `has_reader` is true if a person reads the output
-        of the command.
+        """`arrays` has the metrics of all processes. The supervisor calls `warn` with each warning for the person who
+        starts the server. `log` is the log to which `emit` writes. `reread` reads the settings again for a reload.
+        `has_reader` is true if a person reads the output of the command.
         """
         self._settings = settings
         """The settings at the start. A reload cannot change the settings that the supervisor itself uses."""
@@ -72,6 +74,7 @@ class Supervisor:
         self._run: Run | None = None
         """The description of the running server; None until it is ready."""
         self._emit = emit
+        self._arrays = arrays
         self._warn = warn
         self._has_reader = has_reader
         self._directory = DataDirectory(settings.data)
@@ -124,7 +127,12 @@ class Supervisor:
         """Bind the sockets of all worker processes. Raises `CannotStart`."""
         settings = self._settings
         self._sockets = [{} for _ in range(settings.workers)]
-        for edge, endpoints in {sockets.HTTP: settings.http_endpoints, **settings.mail_endpoints}.items():
+        endpoints_of = {
+            sockets.HTTP: settings.http_endpoints,
+            sockets.METRICS: settings.metrics,
+            **settings.mail_endpoints,
+        }
+        for edge, endpoints in endpoints_of.items():
             for place, endpoint in enumerate(endpoints):
                 bound = sockets.bind(edge, endpoint, times=settings.workers)
                 for of_worker, each in zip(self._sockets, bound, strict=True):
@@ -170,16 +178,17 @@ class Supervisor:
             other.close()
         own = self._sockets.pop(number - 1)
         self._close_sockets()
-        settings = self._reloads.settings
+        settings, metrics = self._reloads.settings, self._arrays.of(number)
         try:
-            log = open_log(settings, worker=number)
+            log = open_log(settings, worker=number, count=metrics.count)
         except CannotStart as error:
             report.failed(str(error))
             return 1
-        with runtime.process_of_a_server(log) as process:
+        with runtime.process_of_a_server(log, metrics) as process:
             service = Service(
                 settings,
                 emit=process.emit,
+                metrics=process.metrics,
                 files=process.files,
                 warn=self._warn if is_first else lambda _: None,
                 process=WorkerProcess(
@@ -251,6 +260,7 @@ class Supervisor:
         """Decide what to do after a worker process has ended."""
         del self._workers[worker.number]
         self._reloads.ended(worker)
+        self._arrays.drop_gauges(worker.number)
         worker.receive()
         worker.close()
         if self._is_stopping:

@@ -13,6 +13,7 @@ from waypost.app.mail.faults import FaultRules
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
+from waypost.observe.measures import Measures
 from waypost.observe.tasks import Tasks
 from waypost.smtp.backend.aborted_transfers import AbortedTransfers
 from waypost.smtp.backend.ids import Ids
@@ -55,6 +56,7 @@ class Backend:
     """Called when an accepted message has deliveries that are waiting to be sent."""
     is_full: Callable[[], bool] = lambda: False
     """Returns whether the disk is too full to accept mail."""
+    measures: Measures = field(default_factory=Measures)
     ids: Ids = field(default_factory=Ids)
     known: Known[bool] = field(default_factory=lambda: Known(KNOWN_RECIPIENTS))
     """The addresses that have an owner, by their keys, so that most RCPT commands need no query."""

@@ -11,7 +11,8 @@ class Memory:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
+        """The size of the budget, in bytes."""
         self.used = 0
         """The number of bytes in use."""
         self.change(0)
@@ -19,7 +20,7 @@ class Memory:
     def change(self, octets: int) -> None:
         """Add this number of bytes to the memory in use. A negative number subtracts."""
         self.used += octets
-        self.is_scarce = self.used * 2 >= self._limit
+        self.is_scarce = self.used * 2 >= self.limit
         """Whether at least half of the memory is in use. If so, messages should be written to disk as they arrive."""
-        self.is_full = self.used >= self._limit
+        self.is_full = self.used >= self.limit
         """Whether all of the memory is in use. If so, no new message should begin."""

@@ -98,6 +98,11 @@ class Session:
         return len(self._exchange.input.octets)
 
     @property
+    def state(self) -> State:
+        """The state of the session."""
+        return self._exchange.state
+
+    @property
     def is_receiving(self) -> bool:
         """Whether the client is sending a message."""
         return self._exchange.transfer is not None

@@ -13,6 +13,7 @@ from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.replies import Reply
 from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, Request, TlsWanted
 from waypost.smtp.protocol.session import Session
+from waypost.smtp.protocol.states import State
 from waypost.smtp.server.deadlines import ClientTime
 from waypost.smtp.server.interfaces import Listener, Server
 
@@ -41,6 +42,8 @@ CHECK_EVERY = 15.0
 
 The time limit must be checked repeatedly, because it becomes shorter when most connections are in use."""
 
+_RECEIVING = frozenset({State.DATA, State.CHUNK, State.BETWEEN_CHUNKS, State.CHUNK_IN_START})
+
 
 class Connection(asyncio.BufferedProtocol):
     """One SMTP client's connection.
@@ -52,7 +55,7 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, server: Server, listener: Listener) -> None:
         self._server = server
         self._memory = server.backend.memory
-        self._listener = listener
+        self.listener = listener
         self._loop = asyncio.get_running_loop()
         self._session: Session | None = None
         self._answering: asyncio.Task[None] | None = None
@@ -106,7 +109,7 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse(refusal)
             return
         self._is_admitted = True
-        if self._listener.is_tls:
+        if self.listener.is_tls:
             self._upgrade = self._new_upgrade()
             self._answering = self._loop.create_task(self._begin_with_tls())
         else:
@@ -199,6 +202,16 @@ class Connection(asyncio.BufferedProtocol):
             self._session.close(reply)
             self._send(self._session)
 
+    @property
+    def state(self) -> str:
+        """The state of the session, for the metrics: one of the states of the protocol in lower case, `data` for all
+        states in which the client sends a message, or `opening` before the greeting.
+        """
+        if self._session is None:
+            return "opening"
+        state = self._session.state
+        return "data" if state in _RECEIVING else state.lower()
+
     # Before the session
 
     def _refuse(self, reply: Reply) -> None:
@@ -243,6 +256,7 @@ class Connection(asyncio.BufferedProtocol):
             return None
         self._transport = made.transport
         self._transport.set_write_buffer_limits(high=UNREAD)  # the default of a TLS transport is eight times as large
+        self._server.tls_made(made.tls.version() or "")
         return describe(made.tls), made.said
 
     def _greet(self, version: str = "") -> None:
@@ -264,7 +278,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_lost:
             return
         session = Session(
-            self._listener.capabilities,
+            self.listener.capabilities,
             peer=self.peer,
             gate=self._reception,
             tls=version,

@@ -33,6 +33,12 @@ class Client(Protocol):
     """The client's IP address."""
     trusted: bool
     """Whether the client connected to a listener that is `trusted`."""
+    listener: Listener
+
+    @property
+    def state(self) -> str:
+        """The state of the session, for the metrics."""
+        ...
 
     def end_session(self, reply: Reply) -> None:
         """End the session with this reply. If the server is working on an answer, the client gets the answer first.
@@ -67,6 +73,10 @@ class Server(Protocol):
 
     def tls_failed(self, peer: str, error: BaseException) -> None:
         """Log that a TLS handshake, or an established TLS connection, failed."""
+        ...
+
+    def tls_made(self, version: str) -> None:
+        """Count a TLS handshake that succeeded. `version` is the version of TLS."""
         ...
 
     def trusts(self, peer: str) -> bool:

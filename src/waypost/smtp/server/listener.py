@@ -104,6 +104,8 @@ class SmtpServer:
         refusal = admission.enter(client.peer, self.backend.clock(), trusted=client.trusted)
         if refusal:
             self._count_refused_client(refusal, client.peer)
+        else:
+            self.backend.measures.session_opened(client.listener.name)
         return refusal
 
     def closed(self, client: Client, *, was_admitted: bool) -> None:
@@ -111,6 +113,7 @@ class SmtpServer:
         self._connections.discard(client)
         if was_admitted:
             self.backend.admission.leave(client.peer)
+            self.backend.measures.session_closed(client.listener.name)
         if self._all_gone and not self._all_gone.done() and not self._connections:
             self._all_gone.set_result(None)
 
@@ -122,6 +125,14 @@ class SmtpServer:
     def tls_failed(self, peer: str, error: BaseException) -> None:
         """Log that a TLS handshake, or an established TLS connection, failed."""
         self.backend.emit(events.TlsFailed(peer=peer, reason=tls.why(error)))
+
+    def tls_made(self, version: str) -> None:
+        """Count a TLS handshake that succeeded. `version` is the version of TLS."""
+        self.backend.measures.tls_made(version)
+
+    def count_states(self) -> Counter[str]:
+        """Return the number of open connections in each state of the session."""
+        return Counter(client.state for client in self._connections)
 
     def _protocol(self, listener: Listener) -> asyncio.BaseProtocol:
         connection = Connection(self, listener)

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 
@@ -52,6 +53,18 @@ class Certificates:
         if self._file_states() != self._seen:
             self.reload()
         return self._context
+
+    def expires_at(self) -> datetime | None:
+        """Return the time when the certificate expires; None if its file cannot be read now.
+
+        The method reads the file, so do not call it on the event loop.
+        """
+        from cryptography import x509  # noqa: PLC0415 - it needs memory, and only the page with the metrics uses it
+
+        try:
+            return x509.load_pem_x509_certificate(self._files.certificate.read_bytes()).not_valid_after_utc
+        except (OSError, ValueError):
+            return None
 
     def reload(self) -> None:
         """Reload the SSL context, whether or not a file has changed."""

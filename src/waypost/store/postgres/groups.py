@@ -10,6 +10,7 @@ been committed, so nothing runs again, and every caller gets an error
 """
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -296,8 +297,13 @@ class WriteGroups(Groups):
     for all inserts and the COMMIT.
     """
 
+    def __init__(self, *given: Any, on_commit: ports.OnCommit, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._on_commit = on_commit
+
     async def _run(self, session: _Session, jobs: list[Job]) -> list[Job]:
         pipelined = session.pipelined
+        began = time.monotonic()
         asking = self._run_jobs(session, jobs)
         self._begin(session)
         while asking:
@@ -315,6 +321,7 @@ class WriteGroups(Groups):
             raise
         if commit.command_status != b"COMMIT":  # PostgreSQL rolls back a failed transaction without reporting an error
             raise psycopg.InternalError("PostgreSQL did not commit the transaction")
+        self._on_commit(len(now), time.monotonic() - began)
         for job in now:
             job.finish()
         return later

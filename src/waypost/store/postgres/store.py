@@ -7,6 +7,7 @@ messages.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from waypost.store.common.statements import Seal
 from waypost.store.common.turns import Turns
 from waypost.store.postgres import connection as postgres_connection
 from waypost.store.postgres.groups import ReadGroups, WriteGroups
-from waypost.store.postgres.pool import Pool, none_free
+from waypost.store.postgres.pool import Pool, Session, none_free
 from waypost.store.postgres.transaction import PostgresTransaction
 
 T = TypeVar("T")
@@ -67,6 +68,7 @@ class PostgresStore:
         prepares: bool = True,
         only_new: bool = False,
         may_make: bool = True,
+        on_commit: ports.OnCommit = ports.not_measured,
     ) -> None:
         """Open the database, and migrate its schema if needed. `seal` encrypts the secrets in the database.
 
@@ -104,7 +106,10 @@ class PostgresStore:
         )
         self._writes = pool("write", shares.writes)
         self._read_groups = ReadGroups(where, seal, begins(read_only=True), size=shares.groups, prepares=prepares)
-        self._write_groups = WriteGroups(where, seal, begins(), size=shares.groups, prepares=prepares)
+        self._write_groups = WriteGroups(
+            where, seal, begins(), size=shares.groups, prepares=prepares, on_commit=on_commit
+        )
+        self._on_commit = on_commit
 
     async def read(self, use_case: Callable[[ports.ReadTx], T]) -> T:
         """Run a use case that makes one or a few point queries, in one transaction with other reads."""
@@ -130,7 +135,15 @@ class PostgresStore:
         """Run a use case that changes data. When `write` returns, the changes are on PostgreSQL's disk."""
         if may_share:
             return await self._write_groups.run(use_case, alone=lambda: self.write(use_case))
-        return await self._writes.run(lambda session: session.write(use_case))
+
+        def run(session: Session) -> tuple[T, float]:
+            began = time.monotonic()
+            result = session.write(use_case)
+            return result, time.monotonic() - began
+
+        result, seconds = await self._writes.run(run)
+        self._on_commit(1, seconds)
+        return result
 
     def directory_version(self) -> None:
         """Return None, because another server may change the directory at any time."""

@@ -51,7 +51,15 @@ class SqliteStore:
     An `SqliteStore` must be created and used on the same event loop.
     """
 
-    def __init__(self, path: Path, seal: Seal, *, only_new: bool = False, may_make: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        seal: Seal,
+        *,
+        only_new: bool = False,
+        may_make: bool = True,
+        on_commit: ports.OnCommit = ports.not_measured,
+    ) -> None:
         """Open the file. Create the file and migrate its schema if needed. `seal` encrypts the secrets in the file.
 
         If `only_new` is true, the method raises `migrations.SchemaTooOld` instead of migrating an old schema. If
@@ -67,6 +75,9 @@ class SqliteStore:
         self._waits_since: float | None = None
         """The monotonic time since which the writer thread has been waiting for its turn; None if it is not waiting."""
         self._closed = False
+        self._on_commit = on_commit
+        self._seconds = 0.0
+        """The duration of the last transaction."""
         sqlite_file.refuse_old_sqlite()
         try:
             with ExitStack() as opened:
@@ -186,7 +197,7 @@ class SqliteStore:
             is_open = self._wakes.get()
             while self._jobs:
                 batch = self._run_next_batch()
-                self._loop.call_soon_threadsafe(_report_all, batch)
+                self._loop.call_soon_threadsafe(self._report_all, batch, self._seconds)
 
     def _run_next_batch(self) -> list[Job]:
         """Wait for the turn, run the waiting jobs, and return them. This method never raises an exception."""
@@ -203,11 +214,20 @@ class SqliteStore:
         try:
             batch = self._next_batch()
             if batch:
+                began = time.monotonic()
                 batches.discard_old_drafts(batch, self._turn.version)
                 batches.run(self._writing, batch)
+                self._seconds = time.monotonic() - began
         finally:
             self._turn.end()
         return batch
+
+    def _report_all(self, batch: list[Job], seconds: float) -> None:
+        """Pass the outcomes of a batch to the callers. `seconds` is the duration of its transaction."""
+        if batch and batch[0].error is None:
+            self._on_commit(len(batch), seconds)
+        for job in batch:
+            job.report()
 
     def _next_batch(self) -> list[Job]:
         """Return the waiting jobs, up to `BATCH_LIMIT`. The list is empty if `_refuse_if_turn_is_late` has removed the
@@ -239,11 +259,6 @@ class SqliteStore:
                 for job in batch:
                     job.error = _turn_failed(TurnIsLate(time_limits.LIMITS.other_process))
                     job.report()
-
-
-def _report_all(batch: list[Job]) -> None:
-    for job in batch:
-        job.report()
 
 
 def _long_read(tx: SqliteTransaction, use_case: Callable[[ports.ReadTx], T], what: str) -> T:

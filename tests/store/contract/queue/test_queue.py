@@ -8,6 +8,7 @@ import pytest
 from tests.kit.patience import PATIENCE
 from tests.kit.stores.queue_calls import HERE, LEASE, SECOND, THERE, claim, claiming, ids, lines, one, queue_up, waiting
 from tests.kit.values import NOW, TENANT, a_delivery, a_message
+from waypost.app import ports
 from waypost.domain.mail.delivery import Queued, Status
 
 LATER = NOW + timedelta(hours=1)
@@ -49,6 +50,14 @@ def test_each_destination_is_listed_with_the_time_when_its_first_delivery_is_due
     assert waiting(store)[HERE] == NOW + 4 * SECOND
     claim(store, now=LATER, limit=1)
     assert waiting(store)[HERE] == LATER + LEASE
+
+
+def test_the_backlog_of_each_destination_has_its_size_and_the_id_of_its_oldest_message(store):
+    assert store.long_read(lambda tx: tx.backlogs()) == []
+    queue_up(store, *"cab")
+    queue_up(store, "d", to=THERE)
+    backlogs = store.long_read(lambda tx: tx.backlogs())
+    assert sorted(backlogs, key=lambda one: one.count) == [ports.Backlog(THERE, 1, "d"), ports.Backlog(HERE, 3, "a")]
 
 
 def test_the_deliveries_to_a_destination_are_counted_up_to_a_limit(store):

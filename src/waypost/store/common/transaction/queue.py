@@ -21,6 +21,9 @@ class QueueQueries(Statements):
     def waiting(self) -> list[ports.Waiting]:
         return [ports.Waiting(row[0], kinds.from_milliseconds(row[1])) for row in self._all("waiting")]
 
+    def backlogs(self) -> list[ports.Backlog]:
+        return [ports.Backlog(*row) for row in self._all("backlogs")]
+
     def destinations_of(self, account: str, *, limit: int) -> list[ports.Waiting]:
         found = self._all("destinations_of", account, limit)
         return [ports.Waiting(row[0], kinds.from_milliseconds(row[1])) for row in found]

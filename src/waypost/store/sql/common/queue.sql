@@ -17,6 +17,11 @@ WITH RECURSIVE waits (destination) AS (
 SELECT destination, (SELECT min(q.due_at) FROM queue AS q WHERE q.destination = waits.destination)
 FROM waits WHERE destination IS NOT NULL;
 
+-- name: backlogs()
+-- Returns the number of queued deliveries for each destination, and the id of the oldest message among them. The query
+-- reads only the index by destination, in its order.
+SELECT destination, count(*), min(message_id) FROM queue GROUP BY destination;
+
 -- name: destinations_of(account, limit)
 -- Returns the destinations for which an account has queued deliveries. The query jumps from one destination to the next
 -- through the index, like `waiting`.
