@@ -7,10 +7,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import yaml
+
 from tests.docs_blocks.blocks import Block
 from tests.docs_blocks.session import BlockFailed
 from waypost.domain.mailauth import verdicts
 from waypost.domain.mailauth.verdicts import Dkim, Dmarc, Outcome, Spf, Verdicts
+from waypost.inspection.operations import OPERATIONS
 
 HOST = "mx.here.example"
 
@@ -49,8 +52,21 @@ def _compare(block: Block, lines: list[str] | tuple[str, ...]) -> None:
         raise BlockFailed(f"{block.place}: Waypost writes another field:\n" + "\n".join(lines))
 
 
+def jobs_of_prometheus(block: Block) -> None:
+    """Check a Prometheus configuration: its one job collects the page that the server has."""
+    (job,) = yaml.safe_load(block.text)["scrape_configs"]
+    assert job["metrics_path"] in {f"/_waypost{operation.path}" for operation in OPERATIONS}
+
+
+def key_for_prometheus(block: Block) -> None:
+    """Check the part of a Prometheus configuration that names an access key."""
+    assert set(yaml.safe_load(block.text)["basic_auth"]) == {"username", "password_file"}
+
+
 CHECKS: dict[tuple[str, str], Callable[[Block], None]] = {
     ("docs/how-to/mail-from-the-internet.md", "virtual_mailbox_domains = example.com"): settings_of_postfix,
+    ("docs/how-to/monitor.md", "scrape_configs:"): jobs_of_prometheus,
+    ("docs/how-to/monitor.md", "    basic_auth:"): key_for_prometheus,
     ("docs/how-to/sender-authentication.md", "Authentication-Results: mx.here.example;"): field_with_results,
     ("docs/how-to/sender-authentication.md", "Authentication-Results: mx.here.example; none"): field_without_results,
 }

@@ -45,6 +45,14 @@ NOT_RUN = {
     ("docs/how-to/backup.md", "createdb --encoding UTF8 --template template0 waypost_copy"): (
         "it needs a PostgreSQL server; tests/e2e/stores/test_backup.py restores to one"
     ),
+    (
+        "docs/how-to/doctor.md",
+        "$ waypost doctor --config /etc/waypost/waypost.toml --data /var/lib/waypost/data",
+    ): "it needs an installed server whose certificate has expired; tests/e2e/commands/test_doctor.py runs the command",
+    ("docs/how-to/run-it.md", "$ waypost serve --check --config waypost.toml"): (
+        "the shell of these tests starts a server for each `waypost serve`; tests/e2e/commands/test_reload.py runs it"
+    ),
+    ("docs/how-to/run-it.md", "/var/log/waypost/waypost.log {"): "a configuration of logrotate for a unit of systemd",
     ("docs/how-to/see-mail-in-a-browser.md", "ssh -L 8025:127.0.0.1:8025 mail.example.com"): "it needs another machine",
 }
 """The blocks that are not run, by their page and first line, each with the reason. Keep this list short."""

@@ -16,6 +16,14 @@ pytestmark = pytest.mark.slow
 EXAMPLE = Path(__file__).parents[2] / "examples" / "tickets"
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 
+WITH_WORKERS = pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param((), id="one server"),
+        pytest.param(("-n", "2"), id="a server for each worker", marks=pytest.mark.long),
+    ],
+)
+
 
 @pytest.fixture
 def environment(tmp_path):
@@ -39,7 +47,7 @@ def left(directory):
     return found
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["one server", "a server for each worker"])
+@WITH_WORKERS
 def test_its_tests_pass(environment, tmp_path, options, record_property):
     found = subprocess.run(
         [*PYTEST, *options], cwd=EXAMPLE, env=environment, capture_output=True, text=True, check=False
@@ -51,7 +59,7 @@ def test_its_tests_pass(environment, tmp_path, options, record_property):
     assert left(tmp_path) == []
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["one server", "a server for each worker"])
+@WITH_WORKERS
 def test_a_killed_run_leaves_no_process_and_no_directory(environment, tmp_path, options):
     run = subprocess.Popen(
         [*PYTEST, *options], cwd=EXAMPLE, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

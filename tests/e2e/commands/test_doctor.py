@@ -12,6 +12,8 @@ from tests.kit.stores import postgresql
 from waypost import testing
 from waypost.host import certificates
 
+pytestmark = pytest.mark.slow  # the DNS of these servers does not answer
+
 
 def doctor(*arguments, code):
     """Run the command, and return its findings as pairs of a level and a text, by their subjects."""

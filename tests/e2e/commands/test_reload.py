@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -386,7 +386,8 @@ def test_sighup_does_not_end_the_server_while_it_starts_and_stops(tmp_path, work
 
     def hang_up_all():
         while not ended.is_set():
-            os.killpg(process.pid, signal.SIGHUP)
+            with suppress(ProcessLookupError):  # the server has ended
+                os.killpg(process.pid, signal.SIGHUP)
             time.sleep(0.002)  # otherwise the processes would do nothing but handle signals
 
     sender = threading.Thread(target=hang_up_all)
