@@ -1,10 +1,14 @@
 """What a test can do with a server: the methods of `waypost.testing.Waypost`, against a real server."""
 
 import gzip
+import os
 import re
 import smtplib
+import subprocess
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 
@@ -383,3 +387,33 @@ def test_everything_is_empty_after_a_reset(waypost, support):
     waypost.alias(primary="queue@example.com", alias="support@example.com")
     waypost.send(to=support)
     assert len(waypost.mail()) == 2
+
+
+def test_a_forked_process_leaves_the_server_of_its_parent_alone():
+    with Waypost() as waypost:
+        address = waypost.address("support")
+        child = os.fork()
+        if child == 0:
+            waypost.stop()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        waypost.send(to=address, subject="Still there")
+        assert [mail.subject for mail in address.inbox()] == ["Still there"]
+
+
+def test_modules_in_the_working_directory_do_not_replace_those_of_the_server(tmp_path):
+    (tmp_path / "queue.py").write_text("BUSY = 3\n")
+    code = "from waypost.testing import Waypost\nwith Waypost() as waypost: assert waypost.is_running"
+    subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, check=True)
+
+
+def test_routes_that_are_added_and_removed_at_the_same_time_keep_their_names(waypost):
+    def add_and_remove(name):
+        for number in range(15):
+            route = waypost.route(f"{name}-{number}@example.com", "smtp://127.0.0.1:9")
+            assert route.match == f"{name}-{number}@example.com"
+            route.remove()
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(add_and_remove, "abc"))
+    assert [route["number"] for route in waypost.connection.get("routes")["routes"]] == []

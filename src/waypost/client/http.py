@@ -31,6 +31,9 @@ _LONGEST_REASON = 500
 PART = 1024 * 1024
 """The number of bytes to read from a response at a time."""
 
+_BYTES = "surrogatepass"
+"""How text is encoded that is not valid UTF-8, such as an argument of a command. The server finds nothing for it."""
+
 Query = Mapping[str, str | int | None]
 
 
@@ -144,7 +147,8 @@ class Connection:
         seconds: float = SECONDS,
     ) -> Iterator[tuple[HTTPResponse, socket.socket]]:
         """Send a request, and yield the response and its socket. `seconds` is the time limit of each read."""
-        given = urllib.parse.urlencode({name: value for name, value in query.items() if value is not None})
+        members = {name: value for name, value in query.items() if value is not None}
+        given = urllib.parse.urlencode(members, errors=_BYTES)
         optional = {"Content-Type": kind, "Last-Event-ID": last_id}
         headers = self._headers | {name: value for name, value in optional.items() if value}
         try:
@@ -187,7 +191,7 @@ def _until(response: HTTPResponse, connected: socket.socket, deadline: float) ->
 
 def path_of(part: str) -> str:
     """Percent-encode a string from the user so that it is one segment of a URL path."""
-    return urllib.parse.quote(part, safe="")
+    return urllib.parse.quote(part, safe="", errors=_BYTES)
 
 
 def _reason(response: HTTPResponse) -> str:

@@ -15,7 +15,7 @@ from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.mail import routes
 from waypost.domain import errors
-from waypost.domain.mail.routes import Fault, LineEnds, Route, Tls, without_secret
+from waypost.domain.mail.routes import Fault, LineEnds, Route, Tls, checked, without_secret
 from waypost.inspection import guard, requests
 
 MEMBERS = (
@@ -63,10 +63,10 @@ class RoutePages:
         guard.refuse_others(self._deployment.owner, account, "add routes", _BECAUSE)
         body = await requests.json_body(request, members=(*MEMBERS, "before"))
         before = requests.number(body, "before")
-        add = partial(routes.add_route, route=_route(body), before=before, file_routes=self._deployment.routes)
-        number = await self._store.write(add)
-        stored = await self._store.read(routes.list_routes)
-        return JSONResponse(_listed(stored[number - 1], number))
+        route = checked(_route(body))
+        add = partial(routes.add_route, route=route, before=before, file_routes=self._deployment.routes)
+        # The response does not read the list again, because other requests may have changed it already.
+        return JSONResponse(_listed(route, await self._store.write(add)))
 
     async def remove_route(self, request: Request, account: str) -> Response:
         """Remove a route. The numbers of all later routes decrease by one."""

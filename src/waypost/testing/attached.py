@@ -15,8 +15,8 @@ def main() -> None:
     """Run the command."""
     _, directory, *arguments = sys.argv
     parent = parent_process.ParentProcess()
-    parent.end_with(directory)
     try:
+        parent.end_with(directory)  # which may end this process at once
         sys.argv = ["waypost", *arguments]
         runpy.run_module("waypost", run_name="__main__")
     finally:

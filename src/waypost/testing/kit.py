@@ -56,6 +56,8 @@ class Waypost:
         self._log = Path(log) if log else None
         self._directory: Path | None = None
         self._server: Server | None = None
+        self._process = os.getpid()
+        """The process that has started the server. A process that it has forked leaves the server alone."""
         self._clients: dict[str, Any] = {}
         self._session: Any = None
 
@@ -65,6 +67,7 @@ class Waypost:
         """Start the server, and wait until it is ready. Raises `ServerDied`, with the server's log."""
         if self._server:
             raise RuntimeError("The server was started already.")
+        self._process = os.getpid()
         self._directory = Path(tempfile.mkdtemp(prefix="waypost-"))
         try:
             options = settings.options(self.settings)
@@ -104,7 +107,7 @@ class Waypost:
         self._clients, self._session = {}, None
         server, self._server = self._server, None
         try:
-            if server:
+            if server and self._process == os.getpid():
                 server.stop()
         finally:
             self._remove_directory()
@@ -114,14 +117,14 @@ class Waypost:
         server, self._server = self._server, None
         self._clients, self._session = {}, None
         try:
-            if server:
+            if server and self._process == os.getpid():
                 server.kill()
         finally:
             self._remove_directory()
 
     def _remove_directory(self) -> None:
         directory, self._directory = self._directory, None
-        if directory:
+        if directory and self._process == os.getpid():
             shutil.rmtree(directory, ignore_errors=True)
 
     def __enter__(self) -> "Self":

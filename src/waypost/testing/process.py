@@ -59,7 +59,8 @@ class Server:
         defaults = ["--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0", "--authentication", "off"]
         defaults += ["--trusted-networks", LOOPBACK]
         self.data.parent.mkdir(parents=True, exist_ok=True)
-        attached = [sys.executable, "-m", "waypost.testing.attached", str(self._temporary or "")]
+        # `-P` keeps modules in the working directory from replacing those of the server.
+        attached = [sys.executable, "-P", "-m", "waypost.testing.attached", str(self._temporary or "")]
         command = [*attached, "serve", "--ready-json", "--data", str(self.data), *defaults, *self._options]
         self._close_pipe()
         self._process = None

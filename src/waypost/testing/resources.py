@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from waypost.client.connect import CallFailed, Connect
-from waypost.client.http import Connection, NotThere, path_of
+from waypost.client.http import Connection, NotThere, ServerRefused, path_of
 from waypost.testing import settings
 from waypost.testing.mail import Mail
 from waypost.testing.waiting import listed
@@ -109,10 +109,15 @@ class AddedRoute(_Removable):
         """Remove the route, unless it was removed already. Mail that waits for it takes the next route that matches, or
         goes to the inbox.
         """
-        for route in self.connection.get("routes")["routes"]:
-            if route["log_name"] == self.name and route["number"] is not None:
-                with suppress(NotThere):
-                    self.connection.delete(f"routes/{route['number']}", name=self.name)
+        while (number := self._number()) is not None:
+            # The server refuses the request if another thread has just changed the numbers of the routes.
+            with suppress(ServerRefused):
+                self.connection.delete(f"routes/{number}", name=self.name)
+
+    def _number(self) -> int | None:
+        """Return the number that the route has now; None if it was removed."""
+        routes = self.connection.get("routes")["routes"]
+        return next((route["number"] for route in routes if route["number"] and route["log_name"] == self.name), None)
 
 
 @dataclass(frozen=True)

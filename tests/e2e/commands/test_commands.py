@@ -420,3 +420,22 @@ def test_a_second_server_does_not_change_the_run_json_of_the_first(new_server):
     message = refused("serve", "--data", new_server.data, *ON_FREE_PORTS, run=waypost_process)
     assert "Another Waypost server is using" in message
     assert DataDirectory(new_server.data).running() == new_server.run
+
+
+def test_a_server_starts_with_its_standard_output_closed(tmp_path):
+    options = f"--data {tmp_path}/data --http 127.0.0.1:0 --smtp 127.0.0.1:0 --workers"
+    for workers in (1, 2):
+        command = f"exec {sys.executable} -m waypost serve {options} {workers} >&-"
+        with subprocess.Popen(["bash", "-c", command], stderr=subprocess.DEVNULL) as server:
+            wait_until(lambda: (tmp_path / "data" / "run.json").exists() or server.poll() is not None)
+            server.terminate()
+            assert server.wait(PATIENCE) == 0
+
+
+def test_arguments_that_are_not_utf_8_cause_no_traceback(new_server):
+    new_server.start()
+    for command in ("trace", "explain", "inbox", "search", "show"):
+        done = waypost(command, "\udcff\udcfe", "--data", new_server.data)
+        assert done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        assert done.returncode in {Exit.DONE, Exit.REFUSED, Exit.MISUSED}, command

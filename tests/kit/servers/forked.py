@@ -29,7 +29,7 @@ class Popen:
     """The part of `subprocess.Popen` that is needed to start and end `python -m MODULE …`."""
 
     def __init__(self, command, *, stdout, stderr, text, env, stdin=subprocess.DEVNULL, process_group=None):
-        python, option, *words = command
+        python, option, *words = (word for word in command if word != "-P")
         assert (python, option, stdout, text) == (sys.executable, "-m", subprocess.PIPE, True)
         assert process_group in {None, 0}
         read, write = os.pipe()

@@ -176,6 +176,7 @@ def run(
 
     settings = sources.read(options, os.environ, file)
     DataDirectory(settings.data).forget_killed_server()
+    _open_standard_files()
 
     from waypost.server import hang_up, opening, runtime, start_warnings
 
@@ -297,6 +298,15 @@ def _run_workers(settings: Settings, tell: Callable[[Started], None], reread: Ca
                 )
             )
         )
+
+
+def _open_standard_files() -> None:
+    """Open the null device in place of standard files that are closed, which Python calls None. Otherwise a socket
+    would get the number of such a file.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - until the process ends
 
 
 def _warn(sentence: str) -> None:
