@@ -4,6 +4,7 @@ import asyncio
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 from contextlib import contextmanager
@@ -45,10 +46,16 @@ def pooled(url):
             subprocess.Popen([PGBOUNCER, *as_user, str(settings)], stdout=log, stderr=log) as process,
         ):
             try:
-                wait_until((directory / f".s.PGSQL.{PORT}").exists, "PgBouncer did not start")
+                wait_until(lambda: answers(directory / f".s.PGSQL.{PORT}"), "PgBouncer did not start")
                 yield conninfo.make_conninfo(**{**named, "host": str(directory), "port": PORT})
             finally:
                 process.terminate()
+
+
+def answers(path):
+    """Return whether a program accepts connections on a Unix socket. The socket exists shortly before."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 def sessions(admin):

@@ -201,7 +201,14 @@ def test_a_commit_without_a_reply_raises_an_error_although_it_may_have_succeeded
 # A network that hangs
 
 
-@pytest.mark.parametrize("kind", ["read", "long_read", "write"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("read", marks=[pytest.mark.slow, pytest.mark.long]),  # a group of look-ups has 30 s
+        "long_read",
+        "write",
+    ],
+)
 def test_calls_fail_in_bounded_time_while_the_network_hangs_and_succeed_afterwards(database, proxy, kind):
     async def scenario(store):
         run = partial(store.long_read, what="the data of a test") if kind == "long_read" else getattr(store, kind)
