@@ -21,8 +21,8 @@ LARGE = b"Subject: large\r\n\r\n" + (b"x" * 76 + b"\r\n") * 400_000
 
 def impatient(command):
     """Return the command for a server with short timeouts for HTTP clients."""
-    assert command[:3] == [sys.executable, "-m", "waypost.testing.attached"]
-    return [sys.executable, "-m", "tests.kit.servers.impatient_server", *command[3:]]
+    assert command[:4] == [sys.executable, "-P", "-m", "waypost.testing.attached"]
+    return [sys.executable, "-m", "tests.kit.servers.impatient_server", *command[4:]]
 
 
 @pytest.fixture(scope="module")
