@@ -12,7 +12,8 @@ from tests.kit.stores import postgresql
 from waypost import testing
 from waypost.host import certificates
 
-pytestmark = pytest.mark.slow  # the DNS of these servers does not answer
+# The DNS of these servers does not answer, which takes five seconds.
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def doctor(*arguments, code):
