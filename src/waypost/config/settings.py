@@ -425,9 +425,9 @@ class Settings:
             )
 
     @property
-    def http_endpoints(self) -> Sequence[Endpoint]:
-        """The endpoint of the HTTP listener; none without the api role."""
-        return (self.http,) if Role.API in self.roles else ()
+    def endpoints(self) -> Mapping[str, Sequence[Endpoint]]:
+        """The endpoints of all listeners of a server with these roles, keyed by the names of their settings."""
+        return {"http": (self.http,) if Role.API in self.roles else (), "metrics": self.metrics, **self.mail_endpoints}
 
     @property
     def mail_endpoints(self) -> Mapping[str, tuple[Endpoint, ...]]:

@@ -66,6 +66,11 @@ def test_a_running_server_is_healthy_and_is_not_changed(settings, tmp_path):
         server.stop()
 
 
+def test_the_addresses_of_the_roles_and_of_the_metrics_are_checked(settings):
+    found = doctor(*settings(QUIET + 'metrics = "127.0.0.1:0"\nroles = "smtp"\n'), code=0)
+    assert [text for _, text in found["ports"]] == ["127.0.0.1:0 (metrics) is free.", "127.0.0.1:0 (smtp) is free."]
+
+
 def test_without_a_server_the_machine_is_checked_and_nothing_is_made(settings, tmp_path):
     found = doctor(*settings(QUIET), code=0)
     assert found["server"][0][0] == "warning"

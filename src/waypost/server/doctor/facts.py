@@ -102,7 +102,7 @@ def _ports(patient: Patient) -> Sequence[Port]:
         addresses = [("http", run.http), *(("mail", address) for address in run.listeners)]
         return [Port(setting, address, _why_no_answer(address)) for setting, address in addresses if address]
     found = []
-    for setting, endpoints in {sockets.HTTP: (patient.settings.http,), **patient.settings.mail_endpoints}.items():
+    for setting, endpoints in patient.settings.endpoints.items():
         for endpoint in endpoints:
             error = ""
             try:

@@ -127,12 +127,7 @@ class Supervisor:
         """Bind the sockets of all worker processes. Raises `CannotStart`."""
         settings = self._settings
         self._sockets = [{} for _ in range(settings.workers)]
-        endpoints_of = {
-            sockets.HTTP: settings.http_endpoints,
-            sockets.METRICS: settings.metrics,
-            **settings.mail_endpoints,
-        }
-        for edge, endpoints in endpoints_of.items():
+        for edge, endpoints in settings.endpoints.items():
             for place, endpoint in enumerate(endpoints):
                 bound = sockets.bind(edge, endpoint, times=settings.workers)
                 for of_worker, each in zip(self._sockets, bound, strict=True):
