@@ -7,21 +7,19 @@ from collections.abc import Iterator
 from waypost.config import changes
 from waypost.config.changes import Changes
 from waypost.config.settings import Settings
-from waypost.config.types import SELF_SIGNED
 from waypost.host.data_directory import DataDirectory, NotRunning
 from waypost.host.run_file import Run
 from waypost.server import routes_check
-from waypost.server.assembly.common import routes_of_settings
+from waypost.server.assembly.common import certificate_files, routes_of_settings
 from waypost.server.opening import Refused
 from waypost.smtp.server import tls
 
 
 def problems(settings: Settings) -> Iterator[str]:
     """Yield a sentence for each file that a server with these settings could not use, and for a route to itself."""
-    if settings.tls_certificate and settings.tls_certificate != SELF_SIGNED:
-        key = settings.tls_key or settings.tls_certificate
+    if files := certificate_files(settings):
         try:
-            tls.load(tls.TlsFiles(settings.tls_certificate, key, settings.tls_clients))
+            tls.load(files)
         except tls.BadCertificate as error:
             yield str(error)
     if (file := settings.log_file) and not os.access(file if file.exists() else file.absolute().parent, os.W_OK):

@@ -1,6 +1,7 @@
 """Warnings for the person who starts a server, about settings that are valid but probably not intended."""
 
 import difflib
+import stat
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
@@ -90,6 +91,17 @@ def of_connections(possible: Connections, *, files: int, wanted: int) -> str:
         f"{possible.http} HTTP connections. Raise the limit to {wanted} open files (`ulimit -n`, `LimitNOFILE=`), or "
         "lower --smtp-connections and --http-connections."
     )
+
+
+def of_key_file(key: str, mode: int) -> str:
+    """Return the warning that every user of the machine can access the certificate's private key; empty if not.
+
+    There is no warning if only the file's group can read the key, because Linux distributions provide a group for the
+    programs that need such keys.
+    """
+    if not mode & stat.S_IRWXO:
+        return ""
+    return f"Every user can access {key}, the certificate's private key (mode {mode:04o}). Run: chmod o= {key}"
 
 
 def of_disk(directory: str, *, free: int, reserve: int) -> str:

@@ -10,6 +10,7 @@ from waypost.app.deployment import Deployment
 from waypost.app.mail.faults import FaultRules
 from waypost.app.mail.wanted import NotesWanted
 from waypost.config.settings import Settings
+from waypost.config.types import SELF_SIGNED
 from waypost.delivery.queue.worker import Worker
 from waypost.domain.directory.instances import Tenant
 from waypost.domain.mail import routes
@@ -23,6 +24,7 @@ from waypost.observe.tasks import Tasks
 from waypost.server import start_warnings
 from waypost.server.open_files import FILES_OF_AN_ATTEMPT, OWN_FILES, Connections, connections_within
 from waypost.smtp.backend.ids import Ids
+from waypost.smtp.server.tls import TlsFiles
 
 UseSettings = Callable[[Settings], None]
 """Makes a part of the service use new settings. The part ignores settings that cannot be reloaded."""
@@ -105,15 +107,41 @@ def connections(
     `files` is the number of files that the process may open. `has_connections` is true if the process connects to
     PostgreSQL.
     """
-    wanted = Connections(settings.smtp_connections, settings.http_connections)
-    to_database = settings.database_connections if has_connections else 0
-    others = FILES_OF_AN_ATTEMPT * settings.delivery.connections + to_database
+    wanted, others = _wanted_files(settings, has_connections=has_connections)
     possible = connections_within(files, wanted, others=others)
     if possible != wanted:
         emit(events.ConnectionsLimited(connections=possible.smtp, http_connections=possible.http, files=int(files)))
-        needed = sum(wanted) + OWN_FILES + others
+        needed = needed_files(settings, has_connections=has_connections)
         warn(start_warnings.of_connections(possible, files=int(files), wanted=needed))
     return possible
+
+
+def needed_files(settings: Settings, *, has_connections: bool) -> int:
+    """Return the number of files that a process must be able to open for all connections that the settings allow.
+
+    `has_connections` is true if the process connects to PostgreSQL.
+    """
+    wanted, others = _wanted_files(settings, has_connections=has_connections)
+    return sum(wanted) + OWN_FILES + others
+
+
+def _wanted_files(settings: Settings, *, has_connections: bool) -> tuple[Connections, int]:
+    """Return the numbers of client connections that the settings allow, and the number of files for the server's own
+    connections.
+    """
+    to_database = settings.database_connections if has_connections else 0
+    others = FILES_OF_AN_ATTEMPT * settings.delivery.connections + to_database
+    return Connections(settings.smtp_connections, settings.http_connections), others
+
+
+def certificate_files(settings: Settings) -> TlsFiles | None:
+    """Return the files of the TLS certificate that the settings name; None if they name none, or if the server makes
+    its own certificate.
+    """
+    certificate = settings.tls_certificate
+    if certificate is None or certificate == SELF_SIGNED:
+        return None
+    return TlsFiles(certificate, settings.tls_key or certificate, settings.tls_clients)
 
 
 def disk_guard(

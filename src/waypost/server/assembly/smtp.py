@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from waypost.config.settings import Authentication, Settings
-from waypost.config.types import SELF_SIGNED
 from waypost.delivery.queue.worker import Worker
 from waypost.host.clock import now
 from waypost.mailauth.checker import Checker
 from waypost.observe import events
 from waypost.observe.tasks import OnError
-from waypost.server.assembly.common import Common, waking
+from waypost.server import start_warnings
+from waypost.server.assembly.common import Common, certificate_files, waking
 from waypost.server.opening import CannotStart
 from waypost.smtp.backend.backend import Backend
 from waypost.smtp.limits.admission import Admission
@@ -136,38 +136,33 @@ def _certificates(common: Common, warn: Callable[[str], None]) -> tls.Certificat
     The function calls `warn` with warnings for the person who starts the server. Raises `CannotStart`.
     """
     settings, directory = common.settings, common.directory
-    certificate = settings.tls_certificate
-    if certificate is None:
+    if settings.tls_certificate is None:
         return None
-    if certificate == SELF_SIGNED:
+    files = certificate_files(settings)
+    is_self_made = files is None
+    if files is None:
         from waypost.host import certificates as self_made  # noqa: PLC0415 - it needs memory, and few servers use it
 
         hostname = settings.real_hostname
-        certificate, key = directory.certificate, directory.certificate_key
-        if not self_made.is_good(certificate, key, hostname, now()):
+        files = tls.TlsFiles(directory.certificate, directory.certificate_key, settings.tls_clients)
+        if not self_made.is_good(files.certificate, files.key, hostname, now()):
             directory.write_certificate(*self_made.self_signed(hostname, now()))
-    else:
-        key = settings.tls_key or certificate
     try:
         found = tls.Certificates(
-            tls.TlsFiles(certificate, key, settings.tls_clients),
+            files,
             failed=lambda error: common.emit(events.CertificateRefused(reason=str(error))),
         )
     except tls.BadCertificate as error:
         raise CannotStart(str(error)) from error
-    if settings.tls_certificate != SELF_SIGNED:
-        _warn_of_readable(key, common.emit, warn)  # only now is the file known to contain a key
+    if not is_self_made:
+        _warn_of_readable(files.key, common.emit, warn)  # only now is the file known to contain a key
     return found
 
 
 def _warn_of_readable(key: Path, emit: events.Emit, warn: Callable[[str], None]) -> None:
-    """Warn if every user of the machine can access the certificate's private key.
-
-    There is no warning if only the file's group can read the key, because Linux distributions provide a group for the
-    programs that need such keys.
-    """
+    """Warn if every user of the machine can access the certificate's private key."""
     with suppress(OSError):  # an unreadable key is reported when it is loaded
         mode = stat.S_IMODE(key.stat().st_mode)
-        if mode & stat.S_IRWXO:
+        if warning := start_warnings.of_key_file(str(key), mode):
             emit(events.FileExposed(file=str(key), mode=f"{mode:04o}"))
-            warn(f"Every user can access {key}, the certificate's private key (mode {mode:04o}). Run: chmod o= {key}")
+            warn(warning)

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
 
+from waypost.server import start_warnings
+
 EXPIRES_SOON = timedelta(days=14)
 """A certificate that expires within this time is a warning, because an automatic renewal has probably failed."""
 
@@ -99,9 +101,8 @@ def data_directory(problem: str, *, exists: bool, path: str) -> Iterator[Finding
 
 def key_file(path: str, mode: int) -> Iterator[Finding]:
     """Check the permission bits of the file with the certificate's private key."""
-    if mode & 0o007:
-        text = f"Every user can access {path}, the certificate's private key (mode {mode:04o}). Run: chmod o= {path}"
-        yield Finding("permissions", Level.WARNING, text)
+    if warning := start_warnings.of_key_file(path, mode):
+        yield Finding("permissions", Level.WARNING, warning)
 
 
 def clock(*, is_synchronized: bool | None, ahead_of_database: float | None) -> Iterator[Finding]:

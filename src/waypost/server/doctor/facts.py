@@ -18,7 +18,6 @@ from cryptography import x509
 from waypost.app import ports
 from waypost.app.mail.routes import list_routes
 from waypost.config.settings import Settings
-from waypost.config.types import SELF_SIGNED
 from waypost.delivery.smtp_client.dns import DnsFailed, NoSuchDomain, NullMx, Resolver
 from waypost.domain.mail import routes as domain_routes
 from waypost.host.clock import now
@@ -26,10 +25,9 @@ from waypost.host.data_directory import DataDirectory, DataDirectoryError, NotRu
 from waypost.host.disk import free_octets
 from waypost.host.run_file import Run
 from waypost.server import opening, routes_check, sockets
-from waypost.server.assembly.common import routes_of_settings
+from waypost.server.assembly.common import certificate_files, needed_files, routes_of_settings
 from waypost.server.doctor import checks
 from waypost.server.doctor.checks import Certificate, Finding, Level, Port
-from waypost.server.open_files import FILES_OF_AN_ATTEMPT, OWN_FILES
 from waypost.smtp.server import tls
 
 SECONDS = 5.0
@@ -76,7 +74,9 @@ async def examine(settings: Settings) -> Sequence[Finding]:
         *checks.ports(_ports(patient), is_running=patient.run is not None),
         *_permissions(patient),
         *_disk(settings),
-        *checks.open_files(_file_limit(patient.run), needed=_needed_files(settings)),
+        *checks.open_files(
+            _file_limit(patient.run), needed=needed_files(settings, has_connections=bool(settings.database))
+        ),
         *checks.clock(is_synchronized=_is_synchronized(), ahead_of_database=ahead),
         *checks.dns(settings.real_hostname, is_public=patient.is_public, error=name_error, is_failure=is_failure),
         *checks.tls(chain, hostname=settings.real_hostname, error=tls_error, now=now()),
@@ -133,11 +133,9 @@ def _permissions(patient: Patient) -> Iterator[Finding]:
         problem = str(error)
     path = patient.directory.path
     yield from checks.data_directory(problem, exists=path.exists(), path=str(path))
-    certificate = patient.settings.tls_certificate
-    if certificate and certificate != SELF_SIGNED:
-        key = patient.settings.tls_key or certificate
+    if files := certificate_files(patient.settings):
         with suppress(OSError):  # an unreadable key is a finding about TLS
-            yield from checks.key_file(str(key), stat.S_IMODE(key.stat().st_mode))
+            yield from checks.key_file(str(files.key), stat.S_IMODE(files.key.stat().st_mode))
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
@@ -149,12 +147,6 @@ def _disk(settings: Settings) -> Iterator[Finding]:
     yield from checks.disk(
         str(settings.data), free=free_octets(path), reserve=settings.disk_reserve, free_files=free_files
     )
-
-
-def _needed_files(settings: Settings) -> int:
-    to_database = settings.database_connections if settings.database else 0
-    attempts = FILES_OF_AN_ATTEMPT * settings.delivery.connections
-    return settings.smtp_connections + settings.http_connections + OWN_FILES + attempts + to_database
 
 
 def _file_limit(run: Run | None) -> float:
@@ -193,12 +185,12 @@ async def _why_no_address(settings: Settings) -> tuple[str, bool]:
 
 def _chain(settings: Settings) -> tuple[Sequence[Certificate], str]:
     """Return the certificates in the certificate file, or why it cannot be used."""
-    certificate = settings.tls_certificate
-    if certificate is None or certificate == SELF_SIGNED:
+    files = certificate_files(settings)
+    if files is None:
         return [], ""
     try:
-        tls.load(tls.TlsFiles(certificate, settings.tls_key or certificate, settings.tls_clients))
-        found = x509.load_pem_x509_certificates(certificate.read_bytes())
+        tls.load(files)
+        found = x509.load_pem_x509_certificates(files.certificate.read_bytes())
     except (tls.BadCertificate, OSError, ValueError) as error:
         return [], str(error)
     return [_certificate(each) for each in found], ""
