@@ -63,7 +63,7 @@ class Command(click.Command):
             callback = click.pass_context(callback)
         super().__init__(name, callback=callback, **{**settings, "params": [_parameter(one) for one in parameters]})
 
-    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as in click
         """Write the help of the arguments."""
         rows = [(str(one.metavar), str(one.help)) for one in self.params if isinstance(one, _ShownArgument)]
         if rows:

@@ -12,15 +12,15 @@ _STEPS = 1_000
 
 @contextmanager
 def bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function that is told how much is done, and how much there is. If standard error is a terminal, it shows
-    a bar there.
+    """Yield a function whose arguments are how much is done and how much there is. If standard error is a terminal, the
+    function shows a bar there.
     """
     if not sys.stderr.isatty():
         yield lambda done, total: None  # noqa: ARG005 - nobody sees the progress
         return
     with click.progressbar(length=_STEPS, label=label, file=sys.stderr) as shown:
 
-        def tell(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             shown.update(_STEPS * done // max(total, 1) - shown.pos)
 
-        yield tell
+        yield report

@@ -137,7 +137,10 @@ def _manifest(body: dict[str, Any]) -> Manifest:
 
 
 def facts_of(path: Path, read: Callable[[int], object] = lambda _: None) -> FileFacts:
-    """Return the size and the SHA-256 of a file. `read` is told the number of bytes of each part. Raises `OSError`."""
+    """Return the size and the SHA-256 of a file. `read` is called with the number of bytes of each part.
+
+    Raises `OSError`.
+    """
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
         while block := file.read(BLOCK):

@@ -1,4 +1,4 @@
-"""Reads how many deliveries wait in the queue, and for how long, without delaying whoever asks."""
+"""Reads how many deliveries wait in the queue, and for how long, without delaying the request for the metrics."""
 
 import asyncio
 import time

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import waypost
 from waypost.app import ports
-from waypost.app.ports.backups import Finding, Told
+from waypost.app.ports.backups import Finding, ReportProgress
 from waypost.domain import moments
 from waypost.host import backup_directory, data_directory, disk, sealing
 from waypost.host.backup_directory import BadBackup, Manifest
@@ -26,15 +26,14 @@ SQLITE, POSTGRES = "sqlite", "postgres"
 class _Steps:
     """The progress of several steps, each of which handles the same number of bytes."""
 
-    def __init__(self, count: int, told: Told) -> None:
+    def __init__(self, count: int, report: ReportProgress) -> None:
         self._count = count
-        self._told = told
+        self._report = report
         self._step = 0
-        self._done = 0
 
     def step(self, done: int, total: int) -> None:
-        """Tell the progress of the present step."""
-        self._told(self._step * total + done, self._count * total)
+        """Report the progress of the present step."""
+        self._report(self._step * total + done, self._count * total)
 
     def next(self, total: int) -> "_Parts":
         """Begin the next step. Return the counter of its bytes."""
@@ -55,18 +54,18 @@ class _Parts:
         self._steps.step(min(self._done, self._total), self._total)
 
 
-def back_up(directory: DataDirectory, target: Path, *, database: str = "", told: Told) -> Manifest:
+def back_up(directory: DataDirectory, target: Path, *, database: str = "", report: ReportProgress) -> Manifest:
     """Write a backup of a deployment to a new or empty directory, whether or not servers use the deployment.
 
     The backup has everything that was acknowledged before the call. `database` is the URL of the PostgreSQL database,
-    if the data directory does not name it. `told` is told the progress. Raises `Refused`, `CannotStart` and
+    if the data directory does not name it. `report` is called with the progress. Raises `Refused`, `CannotStart` and
     `DataDirectoryError`.
     """
     database = directory.where(database)
     with _refusing(), opening.of_its_owner(directory, database):
         directory.refuse_others()
         opening.refuse_missing(directory, database)
-        steps = _Steps(2, told)
+        steps = _Steps(2, report)
         with backup_directory.written(target) as place:
             began_at, kept = now(), backup_directory.kept_files(directory.path)
             if database:
@@ -107,7 +106,7 @@ def _has_key(kept: dict[str, bytes]) -> bool:
     return "master.key" in kept and not data_directory.is_master_key_in_environment()
 
 
-def restore(source: Path, directory: DataDirectory, *, database: str = "", told: Told) -> Manifest:
+def restore(source: Path, directory: DataDirectory, *, database: str = "", report: ReportProgress) -> Manifest:
     """Restore a backup to a new or empty data directory and, if the backup is of PostgreSQL, to an empty database with
     the URL `database`.
 
@@ -118,7 +117,7 @@ def restore(source: Path, directory: DataDirectory, *, database: str = "", told:
     with _refusing():
         manifest = backup_directory.read_manifest(source)
         _refuse_unfit(manifest, source, database)
-        steps, total = _Steps(2, told), _octets(manifest)
+        steps, total = _Steps(2, report), _octets(manifest)
         steps.step(0, total)
         if wrong := next(backup_directory.wrong_files(source, manifest, _Parts(steps, total).add), None):
             raise BadBackup(f"{source / wrong[0]}: {wrong[1]} Nothing was restored. Use another backup.")

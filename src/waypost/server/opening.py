@@ -103,7 +103,7 @@ def postgresql_settings(url: str) -> Mapping[str, str]:
     `StoreUnavailable`.
     """
     try:
-        from waypost.store.postgres import server_settings  # noqa: PLC0415
+        from waypost.store.postgres import server_settings  # noqa: PLC0415 - as in `_postgres`
         from waypost.store.postgres.connection import BadDatabase  # noqa: PLC0415 - as in `_postgres`
     except ImportError as error:
         raise CannotStart(NO_DRIVER) from error

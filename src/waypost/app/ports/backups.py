@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-Told = Callable[[int, int], None]
-"""A function that is told the progress of a copy: how much is done, and how much there is, in bytes."""
+ReportProgress = Callable[[int, int], None]
+"""A function that a copy calls with its progress: the number of bytes that are done, and the number of all bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,8 +45,8 @@ def backup(
     """
     from waypost.server import backups
 
-    with _checked(database), progress.bar("Backup") as told:
-        made = backups.back_up(DataDirectory(Path(data)), directory, database=database, told=told)
+    with _checked(database), progress.bar("Backup") as report:
+        made = backups.back_up(DataDirectory(Path(data)), directory, database=database, report=report)
     click.echo(f"The backup {directory} has {_contents(made)}.")
     key = (
         f"It has no master key, because the key is in {MASTER_KEY_VARIABLE}. Keep a copy of the key elsewhere."
@@ -68,8 +68,8 @@ def restore(
     """
     from waypost.server import backups
 
-    with _checked(database), progress.bar("Restore") as told:
-        made = backups.restore(directory, DataDirectory(Path(data)), database=database, told=told)
+    with _checked(database), progress.bar("Restore") as report:
+        made = backups.restore(directory, DataDirectory(Path(data)), database=database, report=report)
     click.echo(f"Restored {_contents(made)} to {data}.")
     click.echo(
         "The queue is as it was at the time of the backup. Start the copy so that it sends nothing:\n"

@@ -38,7 +38,7 @@ _TIME_ERROR = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
+class CheckedServer:
     """The server to check, which may be running or not."""
 
     settings: Settings
@@ -47,7 +47,7 @@ class Patient:
     """The running server; None if no server is using the data directory."""
 
     @classmethod
-    def of(cls, settings: Settings) -> "Patient":
+    def of(cls, settings: Settings) -> "CheckedServer":
         """Return the server with these settings. Raises `DataDirectoryError`."""
         directory = DataDirectory(settings.data)
         try:
@@ -64,45 +64,45 @@ class Patient:
 
 async def examine(settings: Settings) -> Sequence[Finding]:
     """Run all checks of a server with these settings, and return the findings. Raises `DataDirectoryError`."""
-    patient = Patient.of(settings)
-    facts, trouble = _database(patient)
+    checked = CheckedServer.of(settings)
+    facts, trouble = _database(checked)
     ahead = time.time() - float(facts["time"]) if facts else None
     name_error, is_failure = await _why_no_address(settings)
     chain, tls_error = _chain(settings)
     return [
-        *_settings(patient),
-        *checks.ports(_ports(patient), is_running=patient.run is not None),
-        *_permissions(patient),
+        *_settings(checked),
+        *checks.ports(_ports(checked), is_running=checked.run is not None),
+        *_permissions(checked),
         *_disk(settings),
         *checks.open_files(
-            _file_limit(patient.run), needed=needed_files(settings, has_connections=bool(settings.database))
+            _file_limit(checked.run), needed=needed_files(settings, has_connections=bool(settings.database))
         ),
         *checks.clock(is_synchronized=_is_synchronized(), ahead_of_database=ahead),
-        *checks.dns(settings.real_hostname, is_public=patient.is_public, error=name_error, is_failure=is_failure),
+        *checks.dns(settings.real_hostname, is_public=checked.is_public, error=name_error, is_failure=is_failure),
         *checks.tls(chain, hostname=settings.real_hostname, error=tls_error, now=now()),
         *([Finding("database", Level.PROBLEM, trouble)] if trouble else []),
         *(checks.postgresql(facts, connections=settings.database_connections) if facts else []),
         *([Finding("database", Level.OK, "The data is in SQLite.")] if not facts and not trouble else []),
-        *checks.routes(await _routes(patient)),
+        *checks.routes(await _routes(checked)),
     ]
 
 
-def _settings(patient: Patient) -> Iterator[Finding]:
-    which = f"in {patient.settings.config}" if patient.settings.config else "of the environment and the options"
+def _settings(checked: CheckedServer) -> Iterator[Finding]:
+    which = f"in {checked.settings.config}" if checked.settings.config else "of the environment and the options"
     yield Finding("settings", Level.OK, f"The settings {which} are valid.")
-    if patient.run is None:
-        yield Finding("server", Level.WARNING, f"No server is using {patient.directory.path}.")
+    if checked.run is None:
+        yield Finding("server", Level.WARNING, f"No server is using {checked.directory.path}.")
     else:
-        yield Finding("server", Level.OK, f"A server is using {patient.directory.path} (process {patient.run.pid}).")
+        yield Finding("server", Level.OK, f"A server is using {checked.directory.path} (process {checked.run.pid}).")
 
 
-def _ports(patient: Patient) -> Sequence[Port]:
+def _ports(checked: CheckedServer) -> Sequence[Port]:
     """Connect to the addresses of the running server, or try to listen on the addresses in the settings."""
-    if run := patient.run:
+    if run := checked.run:
         addresses = [("http", run.http), *(("mail", address) for address in run.listeners)]
         return [Port(setting, address, _why_no_answer(address)) for setting, address in addresses if address]
     found = []
-    for setting, endpoints in patient.settings.endpoints.items():
+    for setting, endpoints in checked.settings.endpoints.items():
         for endpoint in endpoints:
             error = ""
             try:
@@ -125,15 +125,15 @@ def _why_no_answer(address: str) -> str:
     return ""
 
 
-def _permissions(patient: Patient) -> Iterator[Finding]:
+def _permissions(checked: CheckedServer) -> Iterator[Finding]:
     problem = ""
     try:
-        patient.directory.refuse_others()
+        checked.directory.refuse_others()
     except DataDirectoryError as error:
         problem = str(error)
-    path = patient.directory.path
+    path = checked.directory.path
     yield from checks.data_directory(problem, exists=path.exists(), path=str(path))
-    if files := certificate_files(patient.settings):
+    if files := certificate_files(checked.settings):
         with suppress(OSError):  # an unreadable key is a finding about TLS
             yield from checks.key_file(str(files.key), stat.S_IMODE(files.key.stat().st_mode))
 
@@ -210,24 +210,24 @@ def _certificate(found: x509.Certificate) -> Certificate:
     )
 
 
-def _database(patient: Patient) -> tuple[Mapping[str, str], str]:
+def _database(checked: CheckedServer) -> tuple[Mapping[str, str], str]:
     """Return settings of the PostgreSQL server, or why it cannot be used. Both are empty with SQLite."""
     try:
-        url = patient.directory.where(patient.settings.database)
+        url = checked.directory.where(checked.settings.database)
         return (opening.postgresql_settings(url), "") if url else ({}, "")
     except (opening.CannotStart, DataDirectoryError, ports.StoreUnavailable) as error:
         return {}, str(error)
 
 
-async def _routes(patient: Patient) -> Mapping[str, str]:
+async def _routes(checked: CheckedServer) -> Mapping[str, str]:
     """Connect to the targets of all routes. Return why each cannot be used now, or an empty string."""
-    found = list(routes_of_settings(patient.settings))
-    if patient.run:  # otherwise the schema of the database may be older, and would be migrated
+    found = list(routes_of_settings(checked.settings))
+    if checked.run:  # otherwise the schema of the database may be older, and would be migrated
         with suppress(opening.CannotStart, opening.Refused):
-            found += await opening.administer(patient.directory, list_routes, database=patient.settings.database)
-        server = routes_check.OurServer.running(patient.run)
+            found += await opening.administer(checked.directory, list_routes, database=checked.settings.database)
+        server = routes_check.OurServer.running(checked.run)
     else:
-        server = routes_check.OurServer.of(patient.settings)
+        server = routes_check.OurServer.of(checked.settings)
     errors = {}
     for route in found:
         try:

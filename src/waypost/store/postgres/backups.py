@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from waypost.app import ports
-from waypost.app.ports.backups import CopiedStore, CopiedTable, Finding, Told
+from waypost.app.ports.backups import CopiedStore, CopiedTable, Finding, ReportProgress
 from waypost.store import migrations
 from waypost.store.common import verifying
 from waypost.store.common.statements import Seal
@@ -48,7 +48,7 @@ _REFERENCES = b"""SELECT c.relname, r.relname
     WHERE k.contype = 'f' AND c.oid <> r.oid AND c.relnamespace = current_schema()::regnamespace"""
 
 
-def copy(url: str, folder: Path, told: Told) -> CopiedStore:
+def copy(url: str, folder: Path, report: ReportProgress) -> CopiedStore:
     """Write the rows of each table to a new file `NAME.copy` in a new folder. The copy is the state of the data at the
     beginning of the call.
 
@@ -71,12 +71,12 @@ def copy(url: str, folder: Path, told: Told) -> CopiedStore:
                     file.write(block)
                     rows += block.count(b"\n")  # in COPY's text format, each row is one line
                     octets += len(block)
-                    told(done + min(octets, size), total)
+                    report(done + min(octets, size), total)
             tables[name] = CopiedTable(rows, types)
             counted = [column for column, _, is_counted in columns if is_counted]
             counters |= {f"{name}.{column}": _last_value(connection, name, column) for column in counted}
             done += size
-        told(total, total)
+        report(total, total)
     return CopiedStore(schema=schema, tables=tables, counters=counters)
 
 
@@ -113,7 +113,7 @@ def restore(url: str, folder: Path, copied: CopiedStore, now: datetime, read: Ca
     """Make the tables in an empty database, with the schema that the copy has, and insert the rows of the files.
 
     One transaction does all of it. Deliveries that a server was attempting are free from the time `now` on, because no
-    server attempts them here. `read` is told the number of bytes of each part. Raises `StoreUnavailable`.
+    server attempts them here. `read` is called with the number of bytes of each part. Raises `StoreUnavailable`.
     """
     where = postgres_connection.where(url)
     with _connected(url) as connection:

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from waypost.app import ports
-from waypost.app.ports.backups import CopiedStore, CopiedTable, Finding, Told
+from waypost.app.ports.backups import CopiedStore, CopiedTable, Finding, ReportProgress
 from waypost.store import migrations
 from waypost.store.common import copy_format, verifying
 from waypost.store.common.statements import Seal
@@ -21,7 +21,7 @@ MOST_LINES = 100
 """The maximum number of lines that SQLite's own check returns."""
 
 
-def copy(source: Path, target: Path, told: Told) -> CopiedStore:
+def copy(source: Path, target: Path, report: ReportProgress) -> CopiedStore:
     """Copy the SQLite file `source` to a new file. The copy is the state of the data at the beginning of the call.
 
     Servers can write to the source meanwhile, and do not wait. However, the write-ahead log of the source grows by all
@@ -39,7 +39,7 @@ def copy(source: Path, target: Path, told: Told) -> CopiedStore:
             writing.execute("PRAGMA synchronous = OFF")
 
             def tell(_: int, remaining: int, total: int) -> None:
-                told((total - remaining) * octets, total * octets)
+                report((total - remaining) * octets, total * octets)
 
             reading.backup(writing, pages=PAGES_EACH, progress=tell)
             # Otherwise everybody who reads the copy would have to create a write-ahead log beside it.
