@@ -45,6 +45,10 @@ class NotThere(ServerRefused):
     """The server does not have the requested resource (HTTP 404)."""
 
 
+class Conflict(ServerRefused):
+    """The request conflicts with what the server has now (HTTP 409), which may have changed in the meantime."""
+
+
 class NoServer(Exception):
     """No server answers, or the server fails with HTTP 5xx. The same request may succeed later."""
 
@@ -172,6 +176,8 @@ class Connection:
             raise ServerRefused(self._when_unauthorized)
         if response.status == HTTPStatus.NOT_FOUND:
             raise NotThere(_reason(response))
+        if response.status == HTTPStatus.CONFLICT:
+            raise Conflict(_reason(response))
         failed = response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         raise (NoServer if failed else ServerRefused)(_reason(response))
 

@@ -57,7 +57,7 @@ class Waypost:
         self._directory: Path | None = None
         self._server: Server | None = None
         self._process = os.getpid()
-        """The process that has started the server. A process that it has forked leaves the server alone."""
+        """The id of the process that has started the server."""
         self._clients: dict[str, Any] = {}
         self._session: Any = None
 
@@ -104,28 +104,25 @@ class Waypost:
         """Stop the server, and remove its data. Do nothing if the server was not started."""
         for client in self._clients.values():
             client.close()
-        self._clients, self._session = {}, None
-        server, self._server = self._server, None
-        try:
-            if server and self._process == os.getpid():
-                server.stop()
-        finally:
-            self._remove_directory()
+        self._end(lambda server: server.stop())
 
     def discard(self) -> None:
         """Remove the data of a server that has ended unexpectedly, or end it at once if it does not answer."""
-        server, self._server = self._server, None
-        self._clients, self._session = {}, None
-        try:
-            if server and self._process == os.getpid():
-                server.kill()
-        finally:
-            self._remove_directory()
+        self._end(lambda server: server.kill())
 
-    def _remove_directory(self) -> None:
+    def _end(self, end: Callable[[Server], object]) -> None:
+        """End the server with `end`, and remove its data. A forked process leaves both to its parent."""
+        server, self._server = self._server, None
         directory, self._directory = self._directory, None
-        if directory and self._process == os.getpid():
-            shutil.rmtree(directory, ignore_errors=True)
+        self._clients, self._session = {}, None
+        if self._process != os.getpid():
+            return
+        try:
+            if server:
+                end(server)
+        finally:
+            if directory:
+                shutil.rmtree(directory, ignore_errors=True)
 
     def __enter__(self) -> "Self":
         return self.start()

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from waypost.client.connect import CallFailed, Connect
-from waypost.client.http import Connection, NotThere, ServerRefused, path_of
+from waypost.client.http import Conflict, Connection, NotThere, path_of
 from waypost.testing import settings
 from waypost.testing.mail import Mail
 from waypost.testing.waiting import listed
@@ -110,8 +110,7 @@ class AddedRoute(_Removable):
         goes to the inbox.
         """
         while (number := self._number()) is not None:
-            # The server refuses the request if another thread has just changed the numbers of the routes.
-            with suppress(ServerRefused):
+            with suppress(NotThere, Conflict):  # another thread has just changed the numbers of the routes
                 self.connection.delete(f"routes/{number}", name=self.name)
 
     def _number(self) -> int | None:
