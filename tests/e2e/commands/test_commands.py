@@ -15,7 +15,7 @@ import pytest
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.servers.running import System, banner, logged, waypost, waypost_process
 from waypost import cli
-from waypost.cli.commands import serving
+from waypost.cli import banner as banners
 from waypost.cli.outcomes import Exit
 from waypost.config.sources import from_options
 from waypost.host.data_directory import DataDirectory
@@ -167,7 +167,7 @@ def test_explain_shows_that_the_disk_is_full(new_server):
 
 
 def test_the_banner_shows_the_trusted_networks_and_the_checks_of_senders():
-    lines = serving._mail_lines(
+    lines = banners.mail_lines(
         from_options(hostname="mx.example", trusted_networks="10.0.0.0/8", authentication="enforce"),
         Run(http="", smtp="127.0.0.1:25"),
     )

@@ -2,7 +2,6 @@
 
 import inspect
 import os
-import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import click
 
-import waypost
-from waypost.cli import ready
+from waypost.cli import banner, ready
 from waypost.cli.outcomes import Exit
 from waypost.cli.parameters import Option
 from waypost.cli.ready import Started
-from waypost.config.settings import ROWS, Clock, Role, Settings
+from waypost.config.settings import ROWS, Settings
 from waypost.config.types import BadSetting
 from waypost.host.data_directory import DataDirectory
 
@@ -190,7 +188,7 @@ def run(
         if ready_json:
             click.echo(ready.line(started))
         else:
-            _banner(settings, started)
+            click.echo(banner.text(settings, started))
 
     try:
         if settings.workers > 1:
@@ -325,100 +323,3 @@ def _drop_unread_output() -> None:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream.fileno())
             os.close(null)
-
-
-def _protocols(settings: Settings) -> str:
-    if not settings.tls_certificate:
-        return "SMTP"
-    return "SMTP, STARTTLS required" if settings.tls_required else "SMTP, STARTTLS"
-
-
-def _other_mail_addresses(run: "Run") -> str:
-    """Return the banner lines that show the SMTPS and LMTP addresses, if there are any."""
-    smtps = f"  mail, TLS    {run.smtps}   (SMTP with implicit TLS)\n" if run.smtps else ""
-    lmtp = f"  mail, LMTP   {run.lmtp}   (for mail from your own mail server)\n" if run.lmtp else ""
-    return smtps + lmtp
-
-
-def _mail_lines(settings: Settings, run: "Run") -> str:
-    """Return the banner lines that show the mail addresses, the host name, the trusted networks and the sender
-    checks.
-    """
-    trusted = ", ".join(map(str, settings.trusted_networks)) or "no network"
-    checked = settings.authentication.value if settings.checks_senders else "off"
-    return (
-        f"  mail         {run.smtp}   ({_protocols(settings)}; only for email addresses that exist)\n"
-        f"{_other_mail_addresses(run)}"
-        f"  host name    {settings.real_hostname}\n"
-        f"  trusted      {trusted}\n"
-        f"  senders      {checked}   (SPF, DKIM and DMARC of mail from untrusted clients)\n"
-    )
-
-
-def _settings_lines(settings: Settings) -> str:
-    """Return the banner lines that show the settings file, if there is one, and the virtual clock, if it is used."""
-    faulty = sum(1 for route in settings.routes if route.fault)
-    summary = ", ".join(
-        [
-            _count(len(settings.routes), "route") + (f" ({faulty} with an injected fault)" if faulty else ""),
-            _count(len(settings.retention), "retention rule"),
-        ]
-    )
-    read = f"  settings     {settings.config}: {summary}\n" if settings.config else ""
-    clock = (
-        "  clock        VIRTUAL: advanced by POST /_waypost/clock/advance\n" if settings.clock is Clock.VIRTUAL else ""
-    )
-    return read + clock
-
-
-def _roles_line(settings: Settings) -> str:
-    """Return the banner line that shows the roles, unless the server has all roles."""
-    roles = [role for role in Role if role in settings.roles]
-    return f"  roles        {', '.join(roles)}\n" if len(roles) < len(Role) else ""
-
-
-def _api_line(run: "Run") -> str:
-    """Return the banner line that shows the address of the API, if the server has it."""
-    return (
-        f"  API          http://{run.http}   (Amazon Connect; signatures and policies are enforced)\n"
-        if run.http
-        else ""
-    )
-
-
-def _env_line(directory: DataDirectory) -> str:
-    return f'To use this server, run in your shell:  eval "$(waypost env --data {shlex.quote(str(directory.path))})"\n'
-
-
-def _workers_line(settings: Settings) -> str:
-    """Return the banner line that shows the number of worker processes, if there are several."""
-    return f"  workers      {settings.workers} processes\n" if settings.workers > 1 else ""
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number or 'no'} {what if number == 1 else what + 's'}"
-
-
-def _console_line(url: str) -> str:
-    """Return the banner line with the link to the console, if there is one."""
-    return f"  console      {url}   (signs in once, within 10 minutes)\n" if url else ""
-
-
-def _banner(settings: Settings, started: Started) -> None:
-    """Print the banner, which tells the operator the server's addresses and files."""
-    run, directory = started.run, started.directory
-    click.echo(
-        f"Waypost {waypost.__version__} is ready.\n"
-        f"{_roles_line(settings)}"
-        f"{_api_line(run)}"
-        f"{_console_line(started.console_link)}"
-        f"  limits       {settings.limits.name}   ({settings.limits.in_words})\n"
-        f"{_mail_lines(settings, run) if run.smtp else ''}"
-        f"  instance     {started.instance_id}\n"
-        f"  access key   in {directory.credentials}\n"
-        f"  data         {started.where}\n"
-        f"{_workers_line(settings)}"
-        f"{_settings_lines(settings)}"
-        f"{_env_line(directory) if run.http else ''}"
-        "Ctrl-C stops the server."
-    )
