@@ -8,6 +8,7 @@ Until the server can reload, this module remembers the signal, which would other
 
 import os
 import signal
+from collections.abc import Callable
 from types import FrameType
 
 
@@ -16,12 +17,27 @@ class _Memory:
 
     had_terminal = False
     was_received = False
+    handler: Callable[[], object] | None = None
+    """The function that handles SIGHUP; None if it is only remembered."""
 
 
 def remember() -> None:
-    """Remember SIGHUP from now on, instead of ending. Call this function as early as possible."""
+    """Remember SIGHUP from now on, instead of ending. Call this function as early as possible, and when the function
+    that was given to `handle` can handle it no more.
+    """
     _Memory.had_terminal = has_terminal()
     _Memory.was_received = False
+    _Memory.handler = None
+    if not is_ignored():
+        signal.signal(signal.SIGHUP, _note)
+
+
+def handle(handler: Callable[[], object]) -> None:
+    """Call a function for each SIGHUP from now on, in the main thread, unless the process ignores SIGHUP.
+
+    The handler of the event loop is not used: when the loop removes it, SIGHUP ends the process.
+    """
+    _Memory.handler = handler
     if not is_ignored():
         signal.signal(signal.SIGHUP, _note)
 
@@ -52,6 +68,9 @@ def has_terminal() -> bool:
 
 
 def _note(number: int, _: FrameType | None) -> None:
+    if _Memory.handler:
+        _Memory.handler()
+        return
     if _Memory.had_terminal and not has_terminal():
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

@@ -192,9 +192,7 @@ class Signals:
         self.reload = asyncio.Event()
         """An event that is set when the server should reload. It is also set if SIGHUP arrived earlier."""
         self._had_terminal = hang_up.has_terminal()
-        self._handles_hang_up = not hang_up.is_ignored()
-        if self._handles_hang_up:
-            self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        hang_up.handle(lambda: self._loop.call_soon_threadsafe(self._hang_up))
         if hang_up.was_received():
             self.reload.set()
 
@@ -210,14 +208,8 @@ class Signals:
         self._loop.add_reader(pipe, self._stop_without_supervisor, pipe)
 
     def close(self) -> None:
-        """Let SIGHUP have no effect while the process ends. The event loop would restore the default, which ends the
-        process at once.
-        """
-        if self._handles_hang_up:
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-            self._loop.remove_signal_handler(signal.SIGHUP)
-            hang_up.remember()
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        """Let SIGHUP have no effect while the process ends."""
+        hang_up.remember()
 
     def _stop_without_supervisor(self, pipe: int) -> None:
         self._loop.remove_reader(pipe)
