@@ -13,7 +13,7 @@ import boto3
 import pytest
 
 from tests.kit.patience import PATIENCE, wait_until
-from tests.kit.servers.running import System, banner, logged, waypost, waypost_process
+from tests.kit.servers.running import System, banner, handles, logged, waypost, waypost_process
 from waypost import cli
 from waypost.cli import banner as banners
 from waypost.cli.outcomes import Exit
@@ -427,7 +427,8 @@ def test_a_server_starts_with_its_standard_output_closed(tmp_path):
     for workers in (1, 2):
         command = f"exec {sys.executable} -m waypost serve {options} {workers} >&-"
         with subprocess.Popen(["bash", "-c", command], stderr=subprocess.DEVNULL) as server:
-            wait_until(lambda: (tmp_path / "data" / "run.json").exists() or server.poll() is not None)
+            wait_until(lambda pid=server.pid: handles(pid, signal.SIGTERM))
+            wait_until((tmp_path / "data" / "run.json").exists)
             server.terminate()
             assert server.wait(PATIENCE) == 0
 

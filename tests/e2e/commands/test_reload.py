@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import smtplib
 import socket
@@ -20,7 +19,7 @@ import pytest
 from cryptography import x509
 
 from tests.kit.patience import PATIENCE, wait_until
-from tests.kit.servers.running import System, end, logged, waypost, waypost_process
+from tests.kit.servers.running import System, end, handles, logged, waypost, waypost_process
 from waypost import testing
 from waypost.host import certificates
 from waypost.host.data_directory import DataDirectory
@@ -349,16 +348,6 @@ def test_serve_check_needs_no_server(tmp_path):
 # SIGHUP at any time
 
 
-def handles_hang_up(pid):
-    """Return whether a process has a handler for SIGHUP, or ignores it. Without one, SIGHUP ends the process."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    except FileNotFoundError:
-        return False
-    masks = (int(re.search(rf"^Sig{kind}:\s*(\w+)", status, re.MULTILINE)[1], 16) for kind in ("Cgt", "Ign"))
-    return any(mask >> (signal.SIGHUP - 1) & 1 for mask in masks)
-
-
 def test_sighup_does_not_end_the_command_before_it_has_imported_its_modules(tmp_path):
     code = (
         "import os, signal, sys\n"
@@ -381,7 +370,7 @@ def test_sighup_does_not_end_the_server_while_it_starts_and_stops(tmp_path, work
     command += ["--data", str(tmp_path / "data"), "--workers", str(workers), "--authentication", "off"]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, process_group=0)
-    wait_until(lambda: handles_hang_up(process.pid), pause=0.001)
+    wait_until(lambda: handles(process.pid, signal.SIGHUP), pause=0.001)
     ended = threading.Event()
 
     def hang_up_all():

@@ -197,6 +197,16 @@ def waypost_process(*arguments, **environment) -> subprocess.CompletedProcess:
     )
 
 
+def handles(pid, number) -> bool:
+    """Return whether a process has a handler for a signal, or ignores it. Without one, the signal ends the process."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except FileNotFoundError:
+        return False
+    masks = (int(re.search(rf"^Sig{kind}:\s*(\w+)", status, re.MULTILINE)[1], 16) for kind in ("Cgt", "Ign"))
+    return any(mask >> (number - 1) & 1 for mask in masks)
+
+
 @contextmanager
 def serving(*options, log=os.devnull, **environment):
     """Run `waypost serve` as a person does, and yield its banner. `log` is the file for its log."""
