@@ -3,11 +3,12 @@
 import random
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from growth_fill import INSTANCE, TENANT, email_address
+from msgspec.structs import replace
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment

@@ -2,9 +2,8 @@
 unnecessarily.
 """
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.values import NOW, a_delivery, a_message
 from waypost.app import ports

@@ -14,7 +14,6 @@ SERVER = (
     "dns",
     "httptools",
     "jinja2",
-    "msgspec",
     "nh3",
     "sqlite3",
     "starlette",

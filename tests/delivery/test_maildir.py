@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import force_setattr
 
 from tests.kit.examples import examples
 from tests.kit.peers.webhook_receiver import PART, RECEIVED_AT, a_parcel, a_route
@@ -148,7 +149,7 @@ def test_a_large_message_is_read_once_and_the_first_reading_ends_at_a_bare_line_
                 read.append(len(part))
                 yield part
 
-        object.__setattr__(parcel, "octets", counting)
+        force_setattr(parcel, "octets", counting)
         return parcel
 
     text = b"x" * 62 + b"\r\n"
@@ -261,6 +262,7 @@ def test_simultaneous_attempts_leave_one_file(path):
 
 KILLED = """
 import asyncio, sys
+from msgspec.structs import force_setattr
 from tests.kit.peers.webhook_receiver import a_parcel, a_route
 from waypost.delivery.maildir import MaildirTransport
 
@@ -272,7 +274,7 @@ async def part_of_it():
         await asyncio.Event().wait()
 
 whole = parcel.octets
-object.__setattr__(parcel, "octets", part_of_it)
+force_setattr(parcel, "octets", part_of_it)
 asyncio.run(MaildirTransport("mx.example").attempt(parcel, a_route(f"maildir:{sys.argv[1]}")))
 """
 
@@ -299,7 +301,7 @@ def test_a_cancelled_attempt_leaves_no_file(path):
             written.set()
             await asyncio.Event().wait()
 
-        object.__setattr__(parcel, "octets", endless)
+        force_setattr(parcel, "octets", endless)
         task = asyncio.create_task(MaildirTransport("mx.example").attempt(parcel, a_route(f"maildir:{path}")))
         await written.wait()
         assert len(files(path, "tmp")) == 1
@@ -442,7 +444,7 @@ def test_an_unreadable_message_is_not_stored(path):
         yield b"x"
         raise RuntimeError("the store is gone")
 
-    object.__setattr__(parcel, "octets", broken)
+    force_setattr(parcel, "octets", broken)
     result = deliver(path, parcel)
     assert (result.stage, result.trouble, result.text) == (
         Stage.BODY,
@@ -480,7 +482,7 @@ def test_a_directory_that_is_replaced_by_a_link_during_a_delivery_does_not_redir
             (path / name).rename(path / f"{name}.kept")
             (path / name).symlink_to(elsewhere)
 
-    object.__setattr__(parcel, "octets", exchanged)
+    force_setattr(parcel, "octets", exchanged)
     assert deliver(path, parcel).stage is Stage.STORED
     assert list(elsewhere.iterdir()) == []
     assert len(files(path, "new.kept")) == 1
@@ -614,7 +616,7 @@ def test_an_attempt_opens_at_most_the_number_of_files_that_the_server_reserves(p
         counts.append(open_descriptors())
 
     deliver(path, a_parcel(number=2))  # opens the files that the loop and its threads need
-    object.__setattr__(parcel, "octets", counted)
+    force_setattr(parcel, "octets", counted)
 
     async def scenario():
         before = open_descriptors()

@@ -1,8 +1,7 @@
 """Parcels for transports: the sender and the DSN parameters that the peer gets."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.values import NOW, a_delivery, a_message
 from waypost.app import ports

@@ -11,12 +11,12 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import force_setattr, replace
 
 from tests.kit.certificates import Authority, authority, client_context
 from tests.kit.examples import examples
@@ -266,6 +266,7 @@ def test_a_connection_is_not_reused_after_a_response_that_is_too_long():
 
 LARGE_MESSAGE = """
 import asyncio, os, resource
+from msgspec.structs import force_setattr
 from tests.kit.peers.webhook_receiver import Receiver, a_parcel, a_route
 from waypost.delivery.webhook import WebhookTransport
 
@@ -289,7 +290,7 @@ async def main():
     async with Receiver(taking) as receiver:
         await transport.attempt(a_parcel(), a_route(receiver.url))
         before, parcel = peak(), a_parcel(size=times << 20)
-        object.__setattr__(parcel, "octets", octets)
+        force_setattr(parcel, "octets", octets)
         result = await transport.attempt(parcel, a_route(receiver.url))
         assert result.code == 200, result
         print(peak() - before)
@@ -493,7 +494,7 @@ def unreadable():
         if next(calls):
             raise RuntimeError("the store is gone")
 
-    object.__setattr__(parcel, "octets", octets)
+    force_setattr(parcel, "octets", octets)
     return to(answering(), parcel)
 
 

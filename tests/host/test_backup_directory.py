@@ -3,9 +3,9 @@
 import hashlib
 import json
 import stat
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from waypost.app.ports.backups import CopiedStore, CopiedTable
 from waypost.host import backup_directory

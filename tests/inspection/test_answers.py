@@ -1,8 +1,7 @@
 """The parts of a webhook's URL that the inspection API shows in a trace, and the parts that it hides."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.values import NOW, a_message
 from waypost.app.mail.trace import MessageDetails

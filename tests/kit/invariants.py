@@ -7,8 +7,10 @@ and replies, and must never accept a message that the client did not send as one
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import accumulate, cycle, takewhile
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tests.kit import smtp_dialogues
 from waypost.smtp.protocol import grammar, replies
@@ -123,8 +125,7 @@ def a_chunk(octets: bytes, *, is_last: bool) -> bytes:
     return b"BDAT %d%b\r\n%b" % (len(octets), b" LAST" if is_last else b"", octets)
 
 
-@dataclass(frozen=True, slots=True)
-class Behaviour:
+class Behaviour(Struct, frozen=True):
     """The behaviour of the system, independent of the requests."""
 
     makes_handshakes: bool = True

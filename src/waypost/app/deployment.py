@@ -2,8 +2,9 @@
 
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
 from datetime import timedelta
+
+from msgspec import Struct, field
 
 from waypost.app import ports
 from waypost.domain.dsn.notices import Bounces
@@ -15,8 +16,7 @@ def _no_key(_: int) -> bytes:
     return b""
 
 
-@dataclass(slots=True, eq=False)
-class Deployment:
+class Deployment(Struct, eq=False):
     """The properties of the deployment. They change only when the operator reloads the settings (`become`)."""
 
     hostname: str
@@ -39,7 +39,7 @@ class Deployment:
     """The domain of rewritten senders, as A-labels; bounces of mail with a rewritten sender go to this domain. An empty
     string means that no sender is rewritten.
     """
-    srs_key: Callable[[int], bytes] = field(default=_no_key, repr=False)
+    srs_key: Callable[[int], bytes] = _no_key
     """A function that returns the secret with which the server signs rewritten senders in a given period."""
     owner: str = ""
     """The account of the server's owner. The access key in the credentials file, which the server creates when it first
@@ -61,8 +61,8 @@ class Deployment:
         A transaction that is running on another thread may use the old and the new routes in turn. Each delivery still
         has one destination, and the queue moves deliveries whose routes have changed.
         """
-        for each in fields(other):
-            setattr(self, each.name, getattr(other, each.name))
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(other, name))
 
     def srs_key_for(self, email_address_id: str) -> Callable[[int], bytes]:
         """Return a function that derives one email address's secret for a given period. Because each email address has

@@ -4,16 +4,16 @@ A step is a synchronous use case that does part of the work. The caller can stop
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 Tx = TypeVar("Tx")
 Done = TypeVar("Done")
 Position = TypeVar("Position")
 
 
-@dataclass(frozen=True, slots=True)
-class Step(Generic[Done, Position]):
+class Step(Struct, Generic[Done, Position], frozen=True):
     """The result of one step."""
 
     done: Done

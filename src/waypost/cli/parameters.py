@@ -7,15 +7,14 @@ import importlib
 import inspect
 import types
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 import click
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(Struct, frozen=True):
     """An option of a command. Its type and its default are those of the annotated parameter."""
 
     name: str = ""
@@ -30,8 +29,7 @@ class Option:
     """A function that is called with the value while the command line is parsed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(Struct, frozen=True):
     """An argument of a command. It is required unless the annotated parameter has a default."""
 
     metavar: str
@@ -146,8 +144,7 @@ def _parameter(parameter: inspect.Parameter) -> click.Parameter:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
+class _Kind(Struct, frozen=True):
     type: click.ParamType[Any]
     is_list: bool = False
 

@@ -4,16 +4,16 @@
 """
 
 import json
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 import waypost
 from waypost.host.data_directory import DataDirectory
 from waypost.host.run_file import Run, reachable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
+class Started(Struct, frozen=True, kw_only=True):
     """A server that has started."""
 
     directory: DataDirectory

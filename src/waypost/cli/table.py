@@ -2,9 +2,9 @@
 
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import click
+from msgspec import Struct
 
 GAP = 2
 """The number of spaces between two columns."""
@@ -15,8 +15,7 @@ Part = tuple[str, dict[str, object]]
 Cell = Sequence[Part]
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """A column of a table."""
 
     name: str

@@ -2,15 +2,15 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from waypost.app import inspection_schema as schema
 from waypost.client import event_stream
 from waypost.client.http import Connection
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """A change to a message."""
 
     kind: str

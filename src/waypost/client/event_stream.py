@@ -3,8 +3,9 @@
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import chain
+
+from msgspec import Struct
 
 from waypost.client.http import Connection, NoServer
 from waypost.host.data_directory import NotRunning
@@ -33,8 +34,7 @@ class BrokenStream(Exception):
     """The stream exceeds a limit. The exception's message is a sentence for people."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """An event of a stream."""
 
     name: str

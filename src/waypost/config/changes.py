@@ -3,10 +3,12 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from waypost.config import tables
 from waypost.config.settings import ROWS, Settings
@@ -19,8 +21,7 @@ _NAMES_IN_FILE = {"routes": "route", "faults": "fault"}
 """The names of tables in the settings file, keyed by the fields of `Settings` with the same tables."""
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(Struct, frozen=True):
     """The differences between the settings of a running server and other settings."""
 
     reloadable: Sequence[str]
@@ -92,6 +93,8 @@ def _canonical(value: Any) -> Any:
         return str(value)
     if isinstance(value, AbstractSet):
         return sorted(_canonical(each) for each in value)
+    if isinstance(value, Struct):
+        return [_canonical(getattr(value, name)) for name in value.__struct_fields__]
     if is_dataclass(value):
         return [_canonical(getattr(value, each.name)) for each in fields(value)]
     if isinstance(value, Sequence):

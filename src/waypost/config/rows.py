@@ -1,8 +1,11 @@
 """The rows of the settings table, and the names that settings have on the command line and in the environment."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields
 from typing import Any, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from waypost.config.types import Type
 
@@ -12,8 +15,7 @@ DATA_DIRECTORY = "./waypost-data"
 """The default of the setting `data`. Commands need it, but not the whole table."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """One setting of `waypost serve`."""
 
     name: str = ""

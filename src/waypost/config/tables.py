@@ -7,9 +7,13 @@ These tables are used both to read the settings file and to generate the referen
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, TypeVar
+
+import msgspec.structs
+from msgspec import NODEFAULT, Struct
+from msgspec.structs import replace
 
 from waypost.config.types import DOMAIN, DURATION, NETWORK, SIZE, Type, Unfit
 from waypost.domain import durations, errors
@@ -33,8 +37,7 @@ class UnfitEntry(Unfit):
         self.words = words
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """A key of a table in the settings file."""
 
     type: Type[Any]
@@ -154,13 +157,13 @@ def written(value: Any) -> str:
 
 
 def _of(made: type[Any], keys: Mapping[str, Key]) -> Mapping[str, Key]:
-    """Return the keys of a table with their defaults. `made` is the dataclass to which the table is converted, and the
+    """Return the keys of a table with their defaults. `made` is the class to which the table is converted, and the
     defaults are those of its fields.
     """
-    defaults = {member.name: member.default for member in fields(made)}
+    defaults = {member.name: member.default for member in msgspec.structs.fields(made)}
     return {
         name: replace(key, is_required=True)
-        if defaults.get(name) is MISSING
+        if defaults.get(name) is NODEFAULT
         else replace(key, default=written(defaults.get(name)))
         for name, key in keys.items()
     }

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
+
+from msgspec import Struct
 
 from waypost.domain import durations
 from waypost.domain.directory.addresses import domain_key
@@ -39,8 +40,7 @@ class Unfit(Exception):
         self.entry, self.reason = entry, reason
 
 
-@dataclass(frozen=True, slots=True)
-class Type(Generic[T_co]):
+class Type(Struct, Generic[T_co], frozen=True):
     """The type of a setting."""
 
     words: str

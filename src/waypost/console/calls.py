@@ -6,14 +6,14 @@ refusal has the API's code and message.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from waypost.domain.iam.access_keys import AccessKey
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A call: the name of the operation, such as `CreateEmailAddress`, and the region of the instance."""
 
     operation: str
@@ -22,8 +22,7 @@ class Call:
     """The members of the operation's input, as JSON values by the names in AWS's model."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """The person who makes a call, for the policy of the access key."""
 
     key: AccessKey

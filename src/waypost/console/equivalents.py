@@ -4,8 +4,9 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from waypost.console.calls import Call
 
@@ -13,8 +14,7 @@ _READ_FROM_A_FILE = ("file://", "fileb://", "http://", "https://")
 """The beginnings of option values that the AWS CLI replaces with the content of a file or, in version 1, of a URL."""
 
 
-@dataclass(frozen=True, slots=True)
-class Equivalents:
+class Equivalents(Struct, frozen=True):
     """A call in the forms in which programs and scripts make it."""
 
     cli: str

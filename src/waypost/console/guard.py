@@ -1,11 +1,11 @@
 """Protects every view: checks who asks and from where, and turns exceptions into pages."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 from urllib.parse import parse_qsl, urlencode
 
+from msgspec import Struct
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -59,8 +59,7 @@ Answer = Callable[[Request], Awaitable[Response]]
 Show = Callable[[Visit], Awaitable[Response]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class View(Struct, frozen=True, kw_only=True):
     """A row of the table of views."""
 
     path: str

@@ -6,11 +6,13 @@ The drawing has classes and no styles, because the policy of the page forbids in
 import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from html import escape
 from math import sqrt
 from typing import NamedTuple
 from unicodedata import east_asian_width
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 COLUMNS = ("Aliases", "Primaries", "Routes", "Destinations")
 """The titles of the columns."""
@@ -38,8 +40,7 @@ _THINNEST, _THICKEST = 1.5, 10.0
 """The widths of connectors. Without volumes, all connectors have the smaller one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(Struct, frozen=True):
     """The path of mail through the columns. A chain without a link has no alias; an empty label is no node."""
 
     alias: str

@@ -1,8 +1,9 @@
 """The parts of the server that the console needs."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
@@ -18,8 +19,7 @@ PREFIX = "/console"
 """The path under which the console is, on the port of the API."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Setting(Struct, frozen=True, kw_only=True):
     """A setting in force, as text."""
 
     name: str
@@ -31,8 +31,7 @@ class Setting:
     help: str
 
 
-@dataclass(frozen=True, slots=True)
-class SmtpReply:
+class SmtpReply(Struct, frozen=True):
     """The last reply of the SMTP server to a message."""
 
     code: int
@@ -56,8 +55,7 @@ async def _no_problem(_: Route) -> str:
     return ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class Parts(Struct, frozen=True, kw_only=True):
     """The parts of the server that the console needs. The clock for mail can be virtual; `clock` is the real clock."""
 
     store: ports.Store

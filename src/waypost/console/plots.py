@@ -6,10 +6,10 @@ in them.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from markupsafe import Markup
+from msgspec import Struct
 
 from waypost.domain import moments
 
@@ -25,8 +25,7 @@ SPARK_WIDTH, SPARK_HEIGHT = 120, 24
 """The size of a sparkline, in pixels."""
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
+class Series(Struct, frozen=True):
     """One layer of a stacked plot."""
 
     name: str

@@ -2,8 +2,9 @@
 
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from waypost.app.directory import sessions
 from waypost.app.ports.failures import STORE_FAILURES
@@ -11,8 +12,7 @@ from waypost.console.parts import Parts
 from waypost.domain.iam.access_keys import AccessKey
 
 
-@dataclass(frozen=True, slots=True)
-class SignedIn:
+class SignedIn(Struct, frozen=True):
     """A person who has signed in."""
 
     session_id: str

@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, assert_never
+
+from msgspec import Struct
 
 from waypost.app.deployment import Deployment
 from waypost.app.queue.attempt import Ready
@@ -20,8 +21,7 @@ message.
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parcel:
+class Parcel(Struct, frozen=True, kw_only=True):
     """One delivery, prepared for its route. A parcel has only one recipient, so every reply from a peer applies to that
     recipient.
     """
@@ -132,8 +132,7 @@ class Transport(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transports:
+class Transports(Struct, frozen=True, kw_only=True):
     """The transport for each kind of route. The type check fails if a kind of route has no transport in this class."""
 
     smtp: Transport

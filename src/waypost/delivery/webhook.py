@@ -13,11 +13,12 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from datetime import UTC
 from functools import lru_cache, partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from waypost import __version__
 from waypost.delivery.outgoing import Parcel
@@ -54,8 +55,7 @@ request is sent.
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
+class Timeouts(Struct, frozen=True, kw_only=True):
     """The time limits of an attempt, in seconds."""
 
     connect: float = 30.0
@@ -257,8 +257,7 @@ def _public_socket(
     return socket.socket(family, kind, protocol)
 
 
-@dataclass(slots=True)
-class _Progress:
+class _Progress(Struct):
     """The progress of an attempt: its stage, the deadline for its next step, and the part of the response that has
     arrived.
     """

@@ -16,9 +16,10 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, to_builtins
 
 from waypost.app.ports.backups import CopiedStore, CopiedTable
 from waypost.host import private_files
@@ -52,16 +53,14 @@ class BadBackup(Exception):
     """A backup cannot be written or used. The message gives the reason, and names the file."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileFacts:
+class FileFacts(Struct, frozen=True):
     """What the manifest says about a file."""
 
     size: int
     sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(Struct, frozen=True, kw_only=True):
     """What a backup contains."""
 
     waypost: str
@@ -80,7 +79,7 @@ class Manifest:
 
 def text_of(manifest: Manifest) -> str:
     """Return the contents of `manifest.json`. Its member `sha256` is the SHA-256 of the text without this member."""
-    body = {"form": FORM, **asdict(manifest)}
+    body = {"form": FORM, **to_builtins(manifest)}
     return _text({"sha256": _digest_of(body), **body})
 
 

@@ -2,7 +2,8 @@
 
 import configparser
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from waypost.domain.iam.access_keys import AccessKey
 
@@ -10,8 +11,7 @@ OWN_CREDENTIALS = "# The owner's access key for Waypost."
 """The text at the beginning of each credentials file that a server writes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Struct, frozen=True):
     """A profile in the credentials file."""
 
     key: AccessKey

@@ -17,10 +17,11 @@ import stat
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import IO
+
+from msgspec import Struct
 
 ROOT = 0
 """The user id of root, who can change every file anyway."""
@@ -126,8 +127,7 @@ class Risk(Enum):
     EXPOSED = "other users can access a file, and Waypost could not change its mode"
 
 
-@dataclass(frozen=True, slots=True)
-class Exposure:
+class Exposure(Struct, frozen=True):
     """A file or directory that other users can access or replace, and the kind of risk."""
 
     risk: Risk

@@ -5,13 +5,14 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
 from ipaddress import ip_address
 from typing import Any
 
+from msgspec import Struct, field
+from msgspec.structs import asdict, replace
 
-@dataclass(frozen=True, slots=True)
-class Run:
+
+class Run(Struct, frozen=True):
     """The addresses of the running server, as HOST:PORT, and the settings that commands need."""
 
     http: str
@@ -32,7 +33,7 @@ class Run:
     """The routes in the server's settings file, without secrets."""
     settings: dict[str, str] = field(default_factory=dict)
     """A digest of each setting in use, by its name in the settings file, to find settings that have changed since."""
-    pid: int = field(default_factory=os.getpid, kw_only=True)
+    pid: int = field(default_factory=os.getpid)
 
 
 _ADDRESS = re.compile(r"(?:[^\s\[\]:]+|\[[^\s\[\]]+\]):[0-9]{1,5}", re.ASCII)
@@ -52,7 +53,7 @@ def parse(text: str) -> Run:
     """
     stored = json.loads(text)
     # A newer server may have written more fields.
-    run = Run(**{one.name: stored[one.name] for one in fields(Run) if one.name in stored})
+    run = Run(**{name: stored[name] for name in Run.__struct_fields__ if name in stored})
     _refuse_foreign(run)
     return reachable(run)
 

@@ -1,8 +1,9 @@
 """The table of the requests that the inspection API answers, for its routes and its OpenAPI description."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from waypost.app import inspection_schema as schema
 from waypost.domain.iam.actions import (
@@ -25,8 +26,7 @@ Schema = Mapping[str, Any]
 """A JSON schema."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """A query parameter or header field of a request."""
 
     name: str
@@ -36,8 +36,7 @@ class Parameter:
     place: str = "query"
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """A request that the API answers."""
 
     method: str

@@ -7,8 +7,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from waypost.domain.limits import shares
 from waypost.domain.mailauth.enforcement import Findings, Reason, Unchecked
@@ -35,8 +36,7 @@ SILENT_IN_A_ROW = 3
 """If all DNS queries for this many consecutive messages time out, the DNS is probed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """The time limits for checks and probes, in seconds. Tests use shorter limits."""
 
     check: float = LIMIT

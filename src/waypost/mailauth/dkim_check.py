@@ -8,12 +8,12 @@ import binascii
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import dkim
 import dkim.crypto
 import dkim.util
+from msgspec import Struct, field
 
 from waypost.domain.mailauth.from_header import Authors
 from waypost.domain.mailauth.verdicts import MAX_LISTED, Dkim, Outcome
@@ -54,8 +54,7 @@ class _NotPassed(Exception):
         self.outcome = outcome
 
 
-@dataclass(slots=True)
-class _Signature:
+class _Signature(Struct):
     """The parts of one signature that could be read. The signature may be invalid."""
 
     index: int

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from waypost.domain.mail.messages import HEADER_LIMIT
 from waypost.domain.mailauth import from_header
@@ -28,8 +29,7 @@ name in the tuple is an empty string.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """A message that is split into its header fields and its body."""
 
     fields: list[Field]

@@ -3,7 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterable, Callable, Sequence
-from dataclasses import asdict
+
+from msgspec import to_builtins
 
 from waypost.domain.mailauth.verdicts import Claim, Verdicts
 from waypost.mailauth import wire
@@ -44,7 +45,7 @@ class WorkerProcess(ChildProcess):
         Return the verdicts, and whether all DNS queries were unanswered. Raises `WorkerDied`, `CheckFailed`, and any
         exception that `octets` raises. Raises `ValueError` if the message does not have `size` bytes.
         """
-        question = {"claim": asdict(claim)}
+        question = {"claim": to_builtins(claim)}
         answer = await self.ask(wire.Kind.CHECK, lambda: question | {"seconds": seconds_left()}, octets, size)
         if "failed" in answer:
             raise CheckFailed(answer["failed"])

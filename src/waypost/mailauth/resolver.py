@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import dns.exception
@@ -13,6 +12,7 @@ import dns.nameserver
 import dns.rdataclass
 import dns.rdatatype
 import dns.resolver
+from msgspec import Struct
 
 from waypost.domain.limits import shares
 from waypost.domain.mailauth.verdicts import Answer
@@ -62,8 +62,7 @@ class NotAnswered(Exception):
         self.is_ours = is_ours
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """The DNS answer for a name: its records, and whether the name exists."""
 
     records: tuple[Any, ...]

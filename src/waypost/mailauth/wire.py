@@ -4,9 +4,10 @@ Each request is about one message or one probe. The frames of several messages m
 message does not delay other messages.
 """
 
-from dataclasses import asdict
 from enum import IntEnum
 from typing import Any
+
+from msgspec import to_builtins
 
 from waypost.domain.mailauth.from_header import Naming
 from waypost.domain.mailauth.verdicts import Dkim, Dmarc, Outcome, Spf, Verdicts
@@ -30,7 +31,8 @@ class Kind(IntEnum):
 
 def to_json(verdicts: Verdicts) -> dict[str, Any]:
     """Return the verdicts on a message as JSON values."""
-    return asdict(verdicts)
+    members: dict[str, Any] = to_builtins(verdicts)
+    return members
 
 
 def from_json(members: dict[str, Any]) -> Verdicts:

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
+
+from msgspec import Struct
 
 from waypost.domain.mail import charsets, encoded_words
 from waypost.mime import cleaning
@@ -27,8 +28,7 @@ _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _ENCODINGS = frozenset({"7bit", "8bit", "base64", "binary", "quoted-printable"})
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
+class Fields(Struct, frozen=True):
     """The fields of a header, and what they say about the content."""
 
     lines: list[tuple[str, bytes]]

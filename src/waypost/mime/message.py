@@ -1,6 +1,6 @@
 """What a message contains, for people who read it."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 PARTS_LIMIT = 500
 """The maximum number of parts that are listed."""
@@ -9,8 +9,7 @@ PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "ima
 """The media types of pictures that cannot contain scripts or references, so that a browser may show them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """One part of a message: a multipart that contains other parts, an embedded message, or a part with content."""
 
     number: int
@@ -33,8 +32,7 @@ class Part:
     """Whether a mail program lists the part as a file, and does not show it as a piece of the message."""
 
 
-@dataclass(frozen=True, slots=True)
-class MimeMessage:
+class MimeMessage(Struct, frozen=True):
     """A message that has been read."""
 
     headers: tuple[tuple[str, str], ...]
@@ -50,8 +48,7 @@ class MimeMessage:
     """A sentence for each thing that is wrong with the message, or that was left out because of a limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class PartContent:
+class PartContent(Struct, frozen=True):
     """The content of one part, with the transfer encoding decoded."""
 
     octets: bytes
@@ -60,8 +57,7 @@ class PartContent:
     filename: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """A link in HTML."""
 
     text: str
@@ -72,8 +68,7 @@ class Link:
     """Whether the text looks like an address on another host than the target, or hides what it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class SafeHtml:
+class SafeHtml(Struct, frozen=True):
     """HTML that is safe to show."""
 
     html: str

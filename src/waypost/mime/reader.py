@@ -6,8 +6,9 @@ The worker starts at the first use, and ends after a minute without use.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from waypost.mime import wire
 from waypost.mime.message import PARTS_LIMIT, CannotRead, MimeMessage, PartContent, SafeHtml
@@ -32,8 +33,7 @@ class NoAnswer(CannotRead):
     """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReaderLimits:
+class ReaderLimits(Struct, frozen=True, kw_only=True):
     """The limits of a reader, in seconds. Tests use other limits."""
 
     request: float = 2.0

@@ -6,15 +6,15 @@ visits each line that begins with two hyphens once.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from waypost.mime import fields
 from waypost.mime.fields import Fields, Octets
 from waypost.mime.message import PARTS_LIMIT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """The limits within which a message is read."""
 
     depth: int = 50
@@ -35,8 +35,7 @@ class Limits:
     """The maximum number of lines that are examined because they begin with two hyphens."""
 
 
-@dataclass(slots=True)
-class Node:
+class Node(Struct):
     """A part, as offsets in the message."""
 
     number: int

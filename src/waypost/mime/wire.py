@@ -1,8 +1,9 @@
 """What the reader asks its worker, in frames (`sandbox.frames`), and how results are sent back."""
 
-from dataclasses import asdict
 from enum import IntEnum
 from typing import Any
+
+from msgspec import to_builtins
 
 from waypost.mime.message import Link, MimeMessage, Part, PartContent, SafeHtml
 
@@ -25,7 +26,8 @@ class Kind(IntEnum):
 
 def message_to_json(message: MimeMessage) -> dict[str, Any]:
     """Return a message as JSON values."""
-    return asdict(message)
+    members: dict[str, Any] = to_builtins(message)
+    return members
 
 
 def message_from_json(members: dict[str, Any]) -> MimeMessage:
@@ -46,7 +48,8 @@ def content_from_json(members: dict[str, Any]) -> PartContent:
 
 def html_to_json(html: SafeHtml) -> dict[str, Any]:
     """Return HTML as JSON values."""
-    return asdict(html)
+    members: dict[str, Any] = to_builtins(html)
+    return members
 
 
 def html_from_json(members: dict[str, Any]) -> SafeHtml:

@@ -9,9 +9,10 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Generic, TypeVar
+
+from msgspec import Struct, field
 
 T = TypeVar("T")
 
@@ -32,16 +33,14 @@ SHARED = 1_000
 """The number of changes of a key that are kept in memory for all of its viewers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item(Generic[T]):
+class Item(Struct, Generic[T], frozen=True):
     """One change."""
 
     number: int
     value: T
 
 
-@dataclass(frozen=True, slots=True)
-class Missed:
+class Missed(Struct, frozen=True):
     """Changes between the viewer's place and the first change that the source still has are lost."""
 
     number: int
@@ -55,8 +54,7 @@ Bounds = Callable[[], Awaitable[tuple[int, int]]]
 """Returns the numbers of the first and the last change that the source has; zeros if it has none."""
 
 
-@dataclass(slots=True)
-class _Watch(Generic[T]):
+class _Watch(Struct, Generic[T]):
     """A key that has viewers."""
 
     last: int

@@ -2,15 +2,15 @@
 
 import asyncio
 import ssl
-from dataclasses import dataclass
 from typing import cast
+
+from msgspec import Struct
 
 from waypost.net.deadlines import Deadline
 from waypost.net.tls_alerts import start_tls
 
 
-@dataclass(frozen=True, slots=True)
-class Upgraded:
+class Upgraded(Struct, frozen=True):
     """The result of a successful TLS handshake."""
 
     transport: asyncio.Transport

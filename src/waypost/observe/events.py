@@ -6,11 +6,11 @@ function, and calls it to report an event.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listening:
+class Listening(Struct, frozen=True, kw_only=True):
     """The server has begun to listen on an address. `edge` is the name of the option that sets the address, such as
     `smtp`.
     """
@@ -19,23 +19,20 @@ class Listening:
     address: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reopened:
+class Reopened(Struct, frozen=True, kw_only=True):
     """The server has received SIGHUP, has opened its log file again and reloaded its certificate files (if any), and
     keeps running.
     """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingsReloaded:
+class SettingsReloaded(Struct, frozen=True, kw_only=True):
     """After SIGHUP, the server uses new values of the named settings."""
 
     settings: str
     """The names of the settings and tables, as in the settings file, separated by commas."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestartNeeded:
+class RestartNeeded(Struct, frozen=True, kw_only=True):
     """At SIGHUP, the named settings have other values than at the start. The server uses these values after a
     restart.
     """
@@ -43,8 +40,7 @@ class RestartNeeded:
     settings: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingsRefused:
+class SettingsRefused(Struct, frozen=True, kw_only=True):
     """At SIGHUP, there is a mistake in the settings. The server keeps all settings as they were. `where` names the
     file, the line and the key. `waypost serve --check` prints what is wrong.
     """
@@ -52,8 +48,7 @@ class SettingsRefused:
     where: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogFileRefused:
+class LogFileRefused(Struct, frozen=True, kw_only=True):
     """The server cannot open its log file again, and continues with the file that it had. Correct the cause, and send
     SIGHUP again.
     """
@@ -62,16 +57,14 @@ class LogFileRefused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerStarted:
+class WorkerStarted(Struct, frozen=True, kw_only=True):
     """The supervisor has started a worker process, which does not serve clients yet. `worker` is its number."""
 
     worker: int
     pid: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerEnded:
+class WorkerEnded(Struct, frozen=True, kw_only=True):
     """A worker process has ended although the server is not stopping. The supervisor replaces the worker process."""
 
     worker: int
@@ -79,8 +72,7 @@ class WorkerEnded:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerNotStarted:
+class WorkerNotStarted(Struct, frozen=True, kw_only=True):
     """A worker process has ended before it could serve clients, or could not be started. If the server has already been
     ready, the supervisor tries again later.
     """
@@ -89,21 +81,18 @@ class WorkerNotStarted:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stopping:
+class Stopping(Struct, frozen=True, kw_only=True):
     """The server is stopping: it accepts no new connections, and finishes the work in progress."""
 
     signal: str
     """The name of the signal that stops the server, or another reason in words."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stopped:
+class Stopped(Struct, frozen=True, kw_only=True):
     """The server has finished its work, and all data is on disk."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageAccepted:
+class MessageAccepted(Struct, frozen=True, kw_only=True):
     """The server has accepted a message: the message is on disk, and the client gets the reply 250."""
 
     id: str
@@ -112,8 +101,7 @@ class MessageAccepted:
     recipients: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageRefused:
+class MessageRefused(Struct, frozen=True, kw_only=True):
     """The server has refused a message at MAIL, or at the end of its data. The client remains responsible for the
     message.
     """
@@ -124,16 +112,14 @@ class MessageRefused:
     """The results of SPF, DKIM and DMARC, if they are the reason for the refusal."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecipientRefused:
+class RecipientRefused(Struct, frozen=True, kw_only=True):
     """The server has refused a recipient at RCPT."""
 
     peer: str
     reply: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FaultInjected:
+class FaultInjected(Struct, frozen=True, kw_only=True):
     """A fault rule or a magic recipient has changed how the server treats a client. The server is for tests
     (`--testing yes`). `stage` is the stage of the session, and `rule` is the id of the rule.
     """
@@ -144,8 +130,7 @@ class FaultInjected:
     rule: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionClosed:
+class SessionClosed(Struct, frozen=True, kw_only=True):
     """The server has ended an SMTP session because the client broke the protocol or was idle for too long. `reply` is
     the server's last reply.
     """
@@ -155,8 +140,7 @@ class SessionClosed:
     last_error: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionsRefused:
+class ConnectionsRefused(Struct, frozen=True, kw_only=True):
     """The server has refused connections because a limit on connections was reached. `count` is the number of refused
     connections in the last few seconds. `peer` is the client of the last refused connection.
     """
@@ -166,8 +150,7 @@ class ConnectionsRefused:
     peer: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionsLimited:
+class ConnectionsLimited(Struct, frozen=True, kw_only=True):
     """The operating system does not allow this process to open enough files for the connection limits in the settings.
     The event's fields contain the lower limits that apply instead. Raise the limit on open files (`ulimit -n`,
     `LimitNOFILE=`), or reduce the connection limits.
@@ -180,8 +163,7 @@ class ConnectionsLimited:
     """The maximum number of files that this process may have open."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpConnectionClosed:
+class HttpConnectionClosed(Struct, frozen=True, kw_only=True):
     """The server has closed an HTTP connection because the client took too long. `reason` names the step that took too
     long.
     """
@@ -190,8 +172,7 @@ class HttpConnectionClosed:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsFailed:
+class TlsFailed(Struct, frozen=True, kw_only=True):
     """A TLS handshake with a client has failed. `reason` is the cause. No mail is lost, because the client still has
     its mail.
     """
@@ -200,8 +181,7 @@ class TlsFailed:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateRefused:
+class CertificateRefused(Struct, frozen=True, kw_only=True):
     """The certificate or key has changed, but the changed files cannot be used. The server continues to use the
     previous certificate. Correct the files.
     """
@@ -209,8 +189,7 @@ class CertificateRefused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyHeaderRefused:
+class ProxyHeaderRefused(Struct, frozen=True, kw_only=True):
     """The server has closed a connection from a proxy network because the connection did not begin with a valid PROXY
     header.
     """
@@ -219,8 +198,7 @@ class ProxyHeaderRefused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DnsChanged:
+class DnsChanged(Struct, frozen=True, kw_only=True):
     """The DNS has stopped working, the DNS is working again, or the process that checks senders cannot start. `reason`
     gives the cause. While the DNS does not work, the server checks no senders. If `--authentication` is `enforce`, the
     server also defers all mail from untrusted clients.
@@ -231,8 +209,7 @@ class DnsChanged:
     """The reason why the server checks no senders; empty while the DNS works."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Attempted:
+class _Attempted(Struct, frozen=True, kw_only=True):
     """The fields of all events about delivery attempts."""
 
     id: str
@@ -244,28 +221,24 @@ class _Attempted:
     trouble: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered(_Attempted):
+class Delivered(_Attempted, frozen=True, kw_only=True):
     """The destination has accepted a message."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryDeferred(_Attempted):
+class DeliveryDeferred(_Attempted, frozen=True, kw_only=True):
     """A delivery attempt has failed, and the server will try again. The message's trace contains the reason and the
     time of the next attempt.
     """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GivenUp(_Attempted):
+class GivenUp(_Attempted, frozen=True, kw_only=True):
     """A delivery has become a dead letter, because the destination refused it permanently or the time allowed for
     attempts has run out. If the time ran out while the delivery waited, `stage` is empty and `trouble` is `expired`.
     The dead letter can be redriven.
     """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseLost:
+class LeaseLost(Struct, frozen=True, kw_only=True):
     """The server could not renew its lease on a delivery in time, so the delivery will be attempted again. The result
     of this server's attempt is not recorded. If this attempt has already sent the message, the destination will receive
     the message twice, with the same delivery id.
@@ -275,8 +248,7 @@ class LeaseLost:
     destination: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteUnreachable:
+class RouteUnreachable(Struct, frozen=True, kw_only=True):
     """The destination of a route is currently unreachable. Mail for this destination waits in the queue."""
 
     route: str
@@ -287,8 +259,7 @@ class RouteUnreachable:
     """The reason. It contains no text from the peer, because such text could contain an email address."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataDirectoryShared:
+class DataDirectoryShared(Struct, frozen=True, kw_only=True):
     """The group of the data directory can write to it, so members of the group can replace its files. This permission
     is necessary for container volumes.
     """
@@ -300,8 +271,7 @@ class DataDirectoryShared:
     """The numeric id of the data directory's group."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataDirectoryReplaceable:
+class DataDirectoryReplaceable(Struct, frozen=True, kw_only=True):
     """A directory above the data directory belongs to another user, or its group can write to it. The owner, or
     the members of the group, can replace the data directory with another directory.
     """
@@ -315,8 +285,7 @@ class DataDirectoryReplaceable:
     """The numeric id of the directory's group."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileMadePrivate:
+class FileMadePrivate(Struct, frozen=True, kw_only=True):
     """Other users had access to a file in the data directory, for example after a restore. The server has removed this
     access, so that only the file's owner can access the file.
     """
@@ -326,8 +295,7 @@ class FileMadePrivate:
     """The permission bits of the file before the change, in octal."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileExposed:
+class FileExposed(Struct, frozen=True, kw_only=True):
     """Other users can access a file that should be private: a file in the data directory, or the certificate's private
     key. The server cannot or must not change the mode of this file.
     """
@@ -337,8 +305,7 @@ class FileExposed:
     """The permission bits of the file, in octal."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiskFull:
+class DiskFull(Struct, frozen=True, kw_only=True):
     """The disk's free space is below the reserve. The server refuses mail until more space is free. The sizes
     `free` and `reserve` are in bytes.
     """
@@ -347,16 +314,14 @@ class DiskFull:
     reserve: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiskFreed:
+class DiskFreed(Struct, frozen=True, kw_only=True):
     """The disk has enough free space again, and the server accepts mail."""
 
     free: int
     reserve: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreFailed:
+class StoreFailed(Struct, frozen=True, kw_only=True):
     """The store has failed. The caller gets a temporary failure with the id of the incident."""
 
     where: str
@@ -364,8 +329,7 @@ class StoreFailed:
     cause: BaseException
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failed(Struct, frozen=True, kw_only=True):
     """An internal error (a bug in Waypost) has occurred. The caller gets only the id of the incident."""
 
     where: str
@@ -373,8 +337,7 @@ class Failed:
     cause: BaseException
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinesDropped:
+class LinesDropped(Struct, frozen=True, kw_only=True):
     """The server could not write the log for some time. `count` lines are missing from the log, or are incomplete."""
 
     count: int

@@ -7,13 +7,13 @@ callers have the same form everywhere.
 
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from waypost.observe import events
 
 
-@dataclass(frozen=True, slots=True)
-class Incident:
+class Incident(Struct, frozen=True):
     """A failure that has been reported to the log."""
 
     id: str

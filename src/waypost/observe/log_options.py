@@ -1,8 +1,9 @@
 """The options of the log: which events it contains, in which format, and where the lines go."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+from msgspec import Struct
 
 
 class Level(StrEnum):
@@ -22,8 +23,7 @@ class Format(StrEnum):
     TEXT = "text"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogOptions:
+class LogOptions(Struct, frozen=True, kw_only=True):
     """The options of one log."""
 
     level: Level = Level.INFO

@@ -1,6 +1,5 @@
 """Write events to the log: to a file or to standard error, as readable lines or as JSON."""
 
-import dataclasses
 import json
 import logging
 import os
@@ -203,7 +202,7 @@ class LibraryErrors(logging.Handler):
 @cache
 def _described(kind: type[Any]) -> tuple[str, tuple[str, ...]]:
     """Return the name that events of this class have in the log, and the names of their fields."""
-    return name_of(kind), tuple(field.name for field in dataclasses.fields(kind))
+    return name_of(kind), kind.__struct_fields__
 
 
 def level_of(event: events.Event) -> Level:

@@ -1,7 +1,8 @@
 """Reads the settings again, and decides which changes a running server can use."""
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from waypost.config import changes
 from waypost.config.settings import Settings

@@ -7,10 +7,12 @@ import socket
 import ssl
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from waypost.config.settings import Settings
 from waypost.config.types import ENDPOINT, RESOLVERS, understood
@@ -52,8 +54,7 @@ class Unreachable(Refused):
         """The reason for the refusal as it appears in the log event, without file paths or text from the peer."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class OurServer:
+class OurServer(Struct, frozen=True, kw_only=True):
     """The server for which a route is checked."""
 
     hostname: str

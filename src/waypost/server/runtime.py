@@ -15,8 +15,9 @@ import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from waypost.host import systemd
 from waypost.host.run_file import Run
@@ -33,8 +34,7 @@ class ServerFailed(Exception):
     """The server must end. The error message names the task that failed, and the log line with the cause."""
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(Struct, frozen=True):
     """The resources that the process provides to a server."""
 
     emit: events.Emit

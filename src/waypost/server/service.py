@@ -4,10 +4,11 @@ import random
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from waypost.app import ports, resetting
 from waypost.app.limit_state import OwnState

@@ -6,10 +6,11 @@ import os
 import re
 import smtplib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from email import message_from_bytes, policy, utils
 from email.message import EmailMessage, Message
 from pathlib import Path
+
+from msgspec import Struct
 
 SENDER = "ann@example.org"
 """The sender of mail for which a test names no sender."""
@@ -27,8 +28,7 @@ _ID = re.compile(rb"2\.0\.0 ([0-9a-f-]{36}) ")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """A message that the server has accepted."""
 
     id: str

@@ -1,6 +1,5 @@
 """Tests of Signature Version 4: with AWS's own test suite (aws4_testsuite), with bad requests, and with botocore."""
 
-import dataclasses
 import hashlib
 import random
 import re
@@ -69,7 +68,7 @@ def refusal(request, **arguments):
 def key_for(request):
     """Return the key of the test suite, with the session token of the request, if it has one."""
     token = request.header("x-amz-security-token")
-    return KEY if token is None else dataclasses.replace(KEY, session_token_digest=digest_of_session_token(token))
+    return KEY if token is None else replace(KEY, session_token_digest=digest_of_session_token(token))
 
 
 def accepted(requests, **arguments):
@@ -389,7 +388,7 @@ def test_the_repr_of_no_object_shows_the_secret():
     assert KEY.secret not in f"{KEY!r} {KEY} {claim!r} {VANILLA!r} {canonical._signing_key!r}"
 
 
-SESSION = dataclasses.replace(
+SESSION = replace(
     KEY, session_token_digest=digest_of_session_token("a/session+token=="), expires_at=NOW + timedelta(hours=1)
 )
 
@@ -443,7 +442,7 @@ def test_a_presigned_url_with_an_x_amz_header_that_is_not_signed_is_refused():
 def test_a_presigned_url_with_one_bit_flipped_is_refused(token, monkeypatch):
     monkeypatch.setattr(f"{__name__}.SAMPLE", 10_000)
     request, now = presigned(body=b"{}", token=token)
-    key = dataclasses.replace(SESSION, expires_at=None) if token else KEY
+    key = replace(SESSION, expires_at=None) if token else KEY
     flipped = [
         *(
             ((part, value), replace(request, **{part: value}))
@@ -586,7 +585,7 @@ TOKENS = {
 @pytest.mark.parametrize(("key", "token", "code"), TOKENS.values(), ids=TOKENS)
 def test_a_session_token_is_valid_only_for_its_own_key(form, key, token, code):
     request, now = session_request(form, token)
-    key = dataclasses.replace(key, expires_at=None)
+    key = replace(key, expires_at=None)
     if code is None:
         assert authenticate(request, keys=[key], now=now)
     else:
@@ -596,8 +595,8 @@ def test_a_session_token_is_valid_only_for_its_own_key(form, key, token, code):
 @both_forms
 def test_a_temporary_key_expires(form):
     request, now = session_request(form, "a/session+token==")
-    assert authenticate(request, keys=[dataclasses.replace(SESSION, expires_at=now + timedelta(seconds=1))], now=now)
-    ended = dataclasses.replace(SESSION, expires_at=now)
+    assert authenticate(request, keys=[replace(SESSION, expires_at=now + timedelta(seconds=1))], now=now)
+    ended = replace(SESSION, expires_at=now)
     error = refusal(request, keys=[ended], now=now)
     assert error.code == "ExpiredTokenException"
     assert error.message == "The security token included in the request is expired"
@@ -606,8 +605,8 @@ def test_a_temporary_key_expires(form):
 @both_forms
 def test_only_a_caller_who_knows_the_secret_gets_the_error_that_the_key_expired(form):
     request, now = session_request(form, "a/session+token==")
-    ended = dataclasses.replace(SESSION, expires_at=now - timedelta(days=1))
-    another = dataclasses.replace(ended, secret="another")
+    ended = replace(SESSION, expires_at=now - timedelta(days=1))
+    another = replace(ended, secret="another")
     assert refusal(request, keys=[another], now=now).code == "InvalidSignatureException"
     assert refusal(session_request(form, "wrong")[0], keys=[ended], now=now).code == "UnrecognizedClientException"
 
@@ -617,7 +616,7 @@ def test_only_a_caller_who_knows_the_secret_gets_the_error_that_the_key_expired(
 def test_an_inactive_key_is_refused_like_an_unknown_key(form, expires_in):
     request, now = session_request(form, "a/session+token==")
     expires_at = now + timedelta(seconds=expires_in) if expires_in else None
-    inactive = dataclasses.replace(SESSION, active=False, expires_at=expires_at)
+    inactive = replace(SESSION, active=False, expires_at=expires_at)
     refused = refusal(request, keys=[inactive], now=now)
     unknown = refusal(request, keys=[], now=now)
     assert (refused.code, refused.message) == (unknown.code, unknown.message)

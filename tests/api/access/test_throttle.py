@@ -4,12 +4,12 @@ import asyncio
 import itertools
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from botocore.exceptions import ClientError
 from msgspec import structs
+from msgspec.structs import replace
 
 from tests.kit.servers.running import banner
 from tests.kit.values import NOW, TENANT, TERMS, NoSeal, make_instance

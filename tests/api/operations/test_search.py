@@ -3,11 +3,11 @@
 import string
 import threading
 import uuid
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from botocore.exceptions import ClientError
+from msgspec.structs import replace
 
 from tests.kit.stores import direct_writes
 from tests.kit.values import an_email_address

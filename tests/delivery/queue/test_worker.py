@@ -1,8 +1,9 @@
 """The worker: a fair share for each destination, retries for failing destinations, and safe handling of claims."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from tests.kit.patience import PATIENCE
 from tests.kit.servers.worker_alone import GONE, NEVER, NOT_NOW, PEER, TAKEN, Scripted, a_system

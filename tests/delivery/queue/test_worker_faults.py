@@ -3,11 +3,11 @@ changed.
 """
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.patience import PATIENCE
 from tests.kit.servers.worker_alone import GONE, NEVER, PEER, TAKEN, Scripted, a_system

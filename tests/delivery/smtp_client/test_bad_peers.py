@@ -17,9 +17,11 @@ and the decision is one of
 import asyncio
 import socket
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 
 import pytest
+from msgspec import field
+from msgspec.structs import asdict, replace
 
 from tests.kit.certificates import DAY, Authority, authority
 from tests.kit.patience import PATIENCE
@@ -339,8 +341,7 @@ class Case:
     to_connection: int = 1 << 30
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShortAt(Timeouts):
+class ShortAt(Timeouts, frozen=True, kw_only=True):
     """Short time limits at the stage at which the peer becomes silent. Before that, the limits allow for a slow
     machine.
     """

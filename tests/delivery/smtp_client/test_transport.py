@@ -9,7 +9,6 @@ import tempfile
 import threading
 import tracemalloc
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from aiosmtpd.controller import UnthreadedController
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.kit.certificates import authority, in_files, tls_setup
 from tests.kit.examples import examples

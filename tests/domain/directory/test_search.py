@@ -1,9 +1,9 @@
 """Tests of search conditions: their meaning, their maximum size, and the searched texts of an email address."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from tests.kit import reference_search
 from tests.kit.values import NOW, an_email_address

@@ -1,9 +1,9 @@
 """Tests of the access key: its secret, its session token, its expiry and its policy."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from waypost.domain import errors
 from waypost.domain.iam import access_keys, policies

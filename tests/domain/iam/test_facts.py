@@ -1,10 +1,10 @@
 """Tests of the global condition keys, which every policy may use."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from msgspec.structs import replace
 
 from waypost.domain.directory.instances import Tenant
 from waypost.domain.iam import decisions, policies

@@ -1,12 +1,12 @@
 """The values that are read from a message's header, and the trace header."""
 
 import re
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from waypost.domain import errors
 from waypost.domain.mail import messages

@@ -2,11 +2,11 @@
 
 import re
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from waypost.domain import errors
 from waypost.domain.directory import addresses

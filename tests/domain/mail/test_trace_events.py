@@ -1,9 +1,9 @@
 """Trace events, and their members in the store and in the inspection API."""
 
-from dataclasses import MISSING
 from typing import get_args
 
 import pytest
+from msgspec import NODEFAULT
 
 from waypost.domain.mail import trace_events
 from waypost.domain.mail.delivery import Event
@@ -94,7 +94,7 @@ def test_each_member_of_each_kind_has_a_unique_name_and_a_note():
         found = members_of(kind)
         assert len({member.name for member in found}) == len(found)
         assert all(member.note and member.type in {str, int} for member in found)
-        assert all(member.default in {MISSING, "", 0} for member in found)
+        assert all(member.default in {NODEFAULT, "", 0} for member in found)
     assert members_of(DeadEvent)[1] == members_of(Attempt)[0]
 
 

@@ -1,11 +1,11 @@
 """The field that reports the results, the fields from other servers, and the rules of DMARC (RFC 8601, RFC 9989)."""
 
 import re
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from waypost.domain.mailauth import verdicts as authentication
 from waypost.domain.mailauth.from_header import Authors, Naming

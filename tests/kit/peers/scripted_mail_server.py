@@ -13,7 +13,9 @@ import socket
 import ssl
 import uuid
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from tests.kit.certificates import authority, tls_setup
 from tests.kit.patience import PATIENCE, until

@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 import socket
 import threading
-from dataclasses import replace
 
 import uvloop
+from msgspec.structs import replace
 
 from tests.kit.patience import NEVER, PATIENCE, wait_until
 from tests.kit.supervised import supervised

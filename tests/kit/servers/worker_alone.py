@@ -6,9 +6,10 @@ import time
 import uuid
 from collections import deque
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+
+from msgspec.structs import replace
 
 from tests.kit.supervised import supervised
 from tests.kit.values import NoSeal, an_email_address, make_instance

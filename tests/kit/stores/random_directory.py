@@ -2,9 +2,10 @@
 
 import random
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.kit import reference_search
 from tests.kit.values import NOW, TENANT, an_email_address, make_instance

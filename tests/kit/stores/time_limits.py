@@ -1,6 +1,6 @@
 """Changes the time limits of the stores for a test."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from waypost.store.common import time_limits
 

@@ -1,9 +1,9 @@
 """The checks of `waypost doctor`: what they conclude from what was read."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from waypost.server.doctor import checks
 from waypost.server.doctor.checks import Certificate, Level, Port

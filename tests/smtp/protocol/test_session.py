@@ -1,13 +1,13 @@
 """Tests that the SMTP session gives the replies and makes the requests of the dialogues, however its input is split."""
 
 import tracemalloc
-from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.kit import invariants, smtp_dialogues
 from tests.kit.examples import examples

@@ -1,8 +1,7 @@
 """The data that the schemas refuse, even if a use case forgot to check it, and the errors that are raised."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.stores.calls import OTHERS, check_invariants, create
 from tests.kit.values import NOW, TENANT, an_email_address, make_instance

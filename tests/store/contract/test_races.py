@@ -1,8 +1,7 @@
 """Concurrent calls, on two nodes if the engine allows it: the result is the same as if they ran one by one."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.stores.calls import (
     associate,

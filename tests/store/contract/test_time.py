@@ -1,9 +1,9 @@
 """Times on both stores: they are stored to the millisecond, in the past and in the future."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.stores.calls import create, describe, ids, tokened
 from tests.kit.values import NOW, TENANT, an_email_address, make_instance

@@ -1,11 +1,11 @@
 """Writes that share a transaction on PostgreSQL: they succeed together, and a failure of one does not affect others."""
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.stores.broken_postgresql import at_commit, exists, with_store
 from tests.kit.stores.shared_writes import message, stored, together

@@ -6,9 +6,9 @@ The results of searches are tested for both stores in tests/store/contract/direc
 import asyncio
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.stores.calls import EVERYTHING
 from tests.kit.stores.random_directory import INSTANCES, build

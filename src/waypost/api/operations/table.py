@@ -3,9 +3,10 @@ a policy must allow it, and whether it accepts ids, ARNs or both.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+
+from msgspec import Struct
 
 from waypost.api.operations import calls, email_addresses, instances, tags
 from waypost.api.operations.calls import Call, Output
@@ -61,8 +62,7 @@ class Access(Enum):
     WRITE = "write"
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """One operation. The function `run` performs the operation in a transaction."""
 
     run: Callable[[Any, Call], Output]

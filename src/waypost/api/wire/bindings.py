@@ -3,9 +3,10 @@
 import base64
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
+
+from msgspec import Struct
 
 from waypost.api.wire import texts
 from waypost.api.wire.http import OCTETS, Request
@@ -21,8 +22,7 @@ class Repeated(ValueError):
     """Raised if a query parameter occurs several times although it may occur only once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True):
     """A member of an operation's input or output: its name in the model, and its location in a request or response."""
 
     name: str

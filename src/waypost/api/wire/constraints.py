@@ -5,8 +5,9 @@ members.
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from waypost.api.wire import shapes
 from waypost.api.wire.shapes import Shape
@@ -33,8 +34,7 @@ _JSON_TYPES: Mapping[str, tuple[tuple[type[Any], ...], str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(Struct, frozen=True):
     """One invalid member. `wrong_type` is true if the member has the wrong JSON type, and false if it violates a
     constraint.
     """

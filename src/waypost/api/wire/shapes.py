@@ -9,11 +9,11 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from importlib import resources
 from typing import Annotated, Any, ForwardRef, Literal
 
 import msgspec
+from msgspec import Struct
 
 from waypost.api.wire import bindings, json_form
 
@@ -30,8 +30,7 @@ _ABSENT: Any = None
 """The value of an optional member that is missing from a request. A member that is null in JSON counts as missing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """The location of each member of an operation's input or output: the path, the query, a header, the body, or the
     status code.
     """
@@ -50,8 +49,7 @@ class Layout:
     """Whether every label is a string and has the same name as its member."""
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """One operation of the service, in the form that the protocols use."""
 
     name: str

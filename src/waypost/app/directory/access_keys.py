@@ -3,8 +3,9 @@ API has no operations for access keys.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from waypost.app import ports
 from waypost.domain import errors

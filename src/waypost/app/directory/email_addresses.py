@@ -2,8 +2,9 @@
 
 import zlib
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.directory import idempotency, instances
@@ -20,8 +21,7 @@ separate lock for each domain would take an unlimited amount of space.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Domains:
+class Domains(Struct, frozen=True):
     """The settings for domains, such as the domains that all accounts share. Domains are written as A-labels."""
 
     shared: frozenset[str] = frozenset()

@@ -8,8 +8,9 @@ these operations (docs/aws-differences.md).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.domain import errors
@@ -18,8 +19,7 @@ FORGOTTEN_AT_ONCE = 1_000
 """The maximum number of records that one transaction deletes; a longer transaction would delay other writes."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenedCall:
+class TokenedCall(Struct, frozen=True):
     """A call with a client token. `fingerprint` is a digest of all parameters except the token."""
 
     key: ports.CallKey

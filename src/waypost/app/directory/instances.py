@@ -1,8 +1,9 @@
 """Create, describe, list and delete instances."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.directory import idempotency
@@ -22,8 +23,7 @@ each, and other writers wait for the transaction.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """A page of instances, and the id after which the next page begins; the id is None on the last page."""
 
     instances: list[Instance]

@@ -4,8 +4,9 @@ A session belongs to an access key. It ends when the person signs out, when it e
 deleted or expired. The caller makes all tokens, because use cases have no randomness.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.directory import access_keys
@@ -15,8 +16,7 @@ from waypost.domain.iam.access_keys import AccessKey, digest_of_session_token
 from waypost.domain.iam.sessions import Session
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A session with its access key."""
 
     session: Session

@@ -1,7 +1,8 @@
 """List, add and remove the tags of instances and email addresses."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.directory import email_addresses, instances
@@ -9,8 +10,7 @@ from waypost.domain.directory import tags
 from waypost.domain.directory.instances import Tenant
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(Struct, frozen=True):
     """A resource that can have tags: an instance, or an email address in an instance."""
 
     instance_id: str

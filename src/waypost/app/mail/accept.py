@@ -1,10 +1,11 @@
 """Accept mail: check that recipients exist on this server, and record a message in one transaction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
@@ -47,8 +48,7 @@ FORGOTTEN_AT_ONCE = 8
 """The maximum number of pieces of a message that one transaction deletes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True):
     """An accepted message, and whether it added work to the queue, such as a delivery or a notice."""
 
     message: Message
@@ -75,8 +75,7 @@ def accounts_of(tx: ports.ReadTx, deployment: Deployment, recipients: Sequence[A
     return {recipient.sent_to.key: recipient.email_address.account for recipient in found.present}
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(Struct, frozen=True):
     """The result of `examine`: the facts about a message's content that `accept_message` needs."""
 
     facts: HeaderFacts

@@ -5,8 +5,10 @@ shows the bounce. The original sender gets a notice, as if the delivery had fail
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
@@ -22,8 +24,7 @@ from waypost.domain.mail.trace_events import LateBounceEvent, NotNotifiedEvent
 from waypost.domain.mailauth import srs
 
 
-@dataclass(frozen=True, slots=True)
-class Original:
+class Original(Struct, frozen=True):
     """The forwarded message and the delivery that a bounce is about."""
 
     message: Message

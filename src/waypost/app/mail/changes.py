@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.mail.wanted import NotesWanted
@@ -14,8 +15,7 @@ from waypost.domain.mail.messages import Message
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(Struct, frozen=True):
     """A change, with the deliveries that it is about, as they are now."""
 
     change: ports.Change
@@ -47,8 +47,7 @@ DELIVERIES_LIMIT = 100
 """The maximum number of deliveries that one change lists."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """A change, with what a list shows of its message now."""
 
     number: int
@@ -57,8 +56,7 @@ class Listed:
     """None if the account has no delivery of the message any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Many:
+class Many(Struct, frozen=True):
     """So many changes that it is cheaper to read a list again than to read what changed."""
 
     number: int

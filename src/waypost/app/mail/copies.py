@@ -1,8 +1,9 @@
 """Read the copy of a message that was delivered to an account."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.mail import trace
@@ -16,8 +17,7 @@ class Gone(Exception):
     """The rest of a message was deleted while it was read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(Struct, frozen=True):
     """The beginning of a copy of a message."""
 
     copy: trace.Copy

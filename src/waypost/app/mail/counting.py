@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
 
 from waypost.app import ports
 
@@ -17,8 +18,7 @@ KINDS = ("accepted", "delivered", "deferred", "refused", "dead")
 """What is counted: messages, refusals, and deliveries that were completed, deferred or given up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Struct, frozen=True):
     """The counts of one minute or hour."""
 
     start: datetime
@@ -26,8 +26,7 @@ class Counted:
     """The count of each of `KINDS`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True):
     """The counts of an account."""
 
     minutes: Sequence[Counted]

@@ -5,9 +5,10 @@ the way, the completed steps remain in effect.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.mail import accept, retention
@@ -20,8 +21,7 @@ AT_ONCE = 100
 """The maximum number of deliveries that one transaction deletes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deleted:
+class Deleted(Struct, frozen=True):
     """What one step has deleted."""
 
     deliveries: int

@@ -3,8 +3,10 @@ mail.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
@@ -22,8 +24,7 @@ from waypost.domain.mailauth import forecasts
 from waypost.domain.mailauth.forecasts import Author, Forecast, Rewriting
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """The mail to explain: its recipient, and its sender and header if they are known."""
 
     address: Address
@@ -33,8 +34,7 @@ class Asked:
     """The header of the message; None if no message was given."""
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
+class Course(Struct, frozen=True):
     """The expected handling of one delivery: its destination and route, and how its sender is rewritten and checked."""
 
     destination: routing.Destination
@@ -54,8 +54,7 @@ class Course:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Struct, frozen=True):
     """An explanation of what the server would do now with mail for an address."""
 
     address: Address

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from waypost.domain import errors
 from waypost.domain.directory.addresses import Address
 from waypost.domain.mail import fault_rules
@@ -27,8 +29,7 @@ class ActiveRule:
         return None if self.rule.times is None else self.rule.times - self.applied
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(Struct, frozen=True):
     """A fault rule that would apply to mail now."""
 
     id: str

@@ -5,8 +5,9 @@ once.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
@@ -30,8 +31,7 @@ _INSTANCES = 1_000
 """The maximum number of instances of a region whose email addresses are read."""
 
 
-@dataclass(frozen=True, slots=True)
-class MailPath:
+class MailPath(Struct, frozen=True):
     """The path of mail for one email address."""
 
     email_address: EmailAddress
@@ -65,8 +65,7 @@ if it was addressed), and the destination of the route (empty for the inbox).
 """
 
 
-@dataclass(frozen=True, slots=True)
-class AllPaths:
+class AllPaths(Struct, frozen=True):
     """The paths of an account's email addresses."""
 
     paths: tuple[MailPath, ...]

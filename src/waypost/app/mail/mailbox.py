@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.mail.accept import LONGEST_TRANSFER
@@ -59,8 +60,7 @@ _BEGUN_BEFORE = 1_000
 """The maximum number of messages that `_begun_before` reads."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusals:
+class Refusals(Struct, frozen=True):
     """A page of refusals."""
 
     refusals: Sequence[ports.Refusal]

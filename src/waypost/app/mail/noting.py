@@ -10,9 +10,10 @@ and a message or event is noted once, however many servers look for it.
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+
+from msgspec import Struct, field
 
 from waypost.app import ports
 from waypost.domain.mail import messages
@@ -55,8 +56,7 @@ MESSAGES, EVENTS = "messages", "events"
 _COUNTED_KINDS = {"delivered", "deferred", "dead"}
 
 
-@dataclass(slots=True)
-class Progress:
+class Progress(Struct):
     """What a process remembers from one round to the next."""
 
     in_transfer: set[str] = field(default_factory=set)
@@ -69,8 +69,7 @@ class Progress:
     """The number of messages that the last round noted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """What a round notes."""
 
     messages: Sequence[ports.NotNoted]

@@ -1,7 +1,8 @@
 """Find each recipient's email address, by the recipient's whole address or by the address without its tag."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
@@ -11,8 +12,7 @@ from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.mail.routing import Recipient
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """The result of a lookup of a message's recipients."""
 
     present: list[Recipient]

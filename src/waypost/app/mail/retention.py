@@ -6,10 +6,11 @@ deleted, the message's trace and bytes are deleted too.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.mail import accept
@@ -36,8 +37,7 @@ transactions.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Purge:
+class Purge(Struct, frozen=True):
     """The totals of the mail that was deleted, or would be deleted, from an inbox."""
 
     inbox: Inbox
@@ -53,8 +53,7 @@ class Purge:
         return Purge(self.inbox, self.deliveries + len(gone), self.octets + octets)
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(Struct, frozen=True):
     """The deliveries to delete in one part of an inbox, and the cursor for the next part."""
 
     going: Sequence[Delivered]

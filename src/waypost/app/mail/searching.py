@@ -1,8 +1,9 @@
 """Search the mail of an account, and its refusals."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.mail import indexing, mailbox
@@ -17,8 +18,7 @@ REFUSALS_READ = 5_000
 """The maximum number of refusals that one page of a search compares with the query."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Results:
+class Results(Struct, frozen=True, kw_only=True):
     """A page of the results of a search."""
 
     found: Sequence[tuple[Delivery, Message]] = ()

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.mail import reading
@@ -29,8 +30,7 @@ from waypost.domain.mailauth.enforcement import SWITCHED_OFF, Findings, Unchecke
 from waypost.domain.mailauth.verdicts import Verdicts, in_words, trusted_results
 
 
-@dataclass(frozen=True, slots=True)
-class MessageDetails:
+class MessageDetails(Struct, frozen=True):
     """A message with its trace and its deliveries to one account."""
 
     message: Message
@@ -42,8 +42,7 @@ class MessageDetails:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(Struct, frozen=True):
     """A message as it was delivered to one address: the trace header, and then the bytes that the client sent."""
 
     message_id: str
@@ -134,8 +133,7 @@ def message_details(tx: ports.ReadTx, account: str, message_id: str) -> MessageD
     return MessageDetails(message, deliveries, events, believed)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """The messages and refusals that match a search term."""
 
     messages: list[MessageDetails]

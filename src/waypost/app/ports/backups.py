@@ -1,14 +1,14 @@
 """Copies of a store, and what is wrong with a store."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 ReportProgress = Callable[[int, int], None]
 """A function that a copy calls with its progress: the number of bytes that are done, and the number of all bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class CopiedTable:
+class CopiedTable(Struct, frozen=True):
     """One table of a copy."""
 
     rows: int
@@ -16,8 +16,7 @@ class CopiedTable:
     """The columns in the table's file, in their order, and their types; empty if the whole database is one file."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopiedStore:
+class CopiedStore(Struct, frozen=True, kw_only=True):
     """What the copy of a store contains."""
 
     schema: int
@@ -28,8 +27,7 @@ class CopiedStore:
     these values, so they are listed for PostgreSQL only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """Something that is wrong with stored data."""
 
     what: str

@@ -1,14 +1,14 @@
 """Records of API calls that had a client token. The recorded responses prevent a retry from taking effect again."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct
 
 from waypost.domain.directory.instances import Tenant
 
 
-@dataclass(frozen=True, slots=True)
-class CallKey:
+class CallKey(Struct, frozen=True):
     """The key of a call that has a client token. If two calls have equal keys, the second call is a retry.
 
     `scope` is the id of the instance that the call names, or an empty string if the call names no instance.
@@ -20,8 +20,7 @@ class CallKey:
     token: str
 
 
-@dataclass(frozen=True, slots=True)
-class RememberedCall:
+class RememberedCall(Struct, frozen=True):
     """The recorded response to a call that had a client token."""
 
     fingerprint: bytes

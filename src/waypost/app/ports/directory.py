@@ -1,9 +1,10 @@
 """Instances, email addresses, alias links and tags: the resources of the API."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
+
+from msgspec import Struct
 
 from waypost.domain.directory import search
 from waypost.domain.directory.aliases import AliasLink
@@ -24,8 +25,7 @@ class Description(NamedTuple):
     tags: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class SearchPage:
+class SearchPage(Struct, frozen=True):
     """One page of search results: email addresses with their alias links, in a fixed order."""
 
     found: list[tuple[EmailAddress, AliasLink | None]]
@@ -37,8 +37,7 @@ class SearchPage:
     """The cursor of the next page, in a format that only the store knows, or None if this is the last page."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Owners:
+class Owners(Struct, frozen=True, eq=False):
     """The owners of several addresses at one point in time.
 
     The store may return the same object again if nothing has changed, so results that depend on it can be cached.

@@ -1,9 +1,10 @@
 """What the background job notes about mail, after it was committed: new messages, events, and counts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct
 
 from waypost.domain.mail.delivery import Delivery
 from waypost.domain.mail.messages import Message
@@ -16,8 +17,7 @@ REMOVAL = -2
 """The `event` of the change that notes a removed delivery."""
 
 
-@dataclass(frozen=True, slots=True)
-class MailMark:
+class MailMark(Struct, frozen=True):
     """How far the job is."""
 
     message_id: str
@@ -26,16 +26,14 @@ class MailMark:
     """The time of the last message or event; None if there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class NotNoted:
+class NotNoted(Struct, frozen=True):
     """A message that is not noted."""
 
     id: str
     received_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class NotedDelivery:
+class NotedDelivery(Struct, frozen=True):
     """What the job needs to know about a delivery."""
 
     message_id: str
@@ -47,8 +45,7 @@ class NotedDelivery:
     destination: str
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """An event of a trace, with its message and its number in the trace."""
 
     message_id: str
@@ -56,8 +53,7 @@ class Event:
     event: TraceEvent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewChange:
+class NewChange(Struct, frozen=True, kw_only=True):
     """A change to note."""
 
     account: str
@@ -71,8 +67,7 @@ class NewChange:
     """The number of the event in the trace, `NEW_MESSAGE` or `REMOVAL`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """A noted change to the mail of an account."""
 
     number: int
@@ -83,8 +78,7 @@ class Change:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(Struct, frozen=True):
     """How many messages or deliveries there were in a minute."""
 
     minute: int
@@ -93,8 +87,7 @@ class Count:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Struct, frozen=True):
     """How many deliveries took a way."""
 
     address: str
@@ -105,8 +98,7 @@ class Flow:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """How many deliveries of the messages of a minute took a way."""
 
     account: str

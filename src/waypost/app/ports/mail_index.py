@@ -1,9 +1,10 @@
 """The text index, by which mail is searched."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct
 
 from waypost.domain.mail.delivery import Delivery
 from waypost.domain.mail.mail_filter import MailFilter
@@ -11,8 +12,7 @@ from waypost.domain.mail.mail_search import Phrase
 from waypost.domain.mail.messages import Message
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailEntry:
+class MailEntry(Struct, frozen=True, kw_only=True):
     """What the index has of a message for one account: words, separated by spaces."""
 
     number: int
@@ -25,8 +25,7 @@ class MailEntry:
     body: str
 
 
-@dataclass(frozen=True, slots=True)
-class NotIndexed:
+class NotIndexed(Struct, frozen=True):
     """A message that was noted for an account, and whose words are not in the index."""
 
     number: int
@@ -34,8 +33,7 @@ class NotIndexed:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(Struct, frozen=True):
     """A message that a search has found, with the first of its deliveries that meets the filter."""
 
     number: int

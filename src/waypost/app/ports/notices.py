@@ -1,16 +1,16 @@
 """Due notices to senders and owners: the store has recorded that they are due, but no worker has written them yet."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct
 
 OWNER_OF_LOOP = "loop"
 """The value of `action` for a notice that informs the owner of an email address about a mail loop."""
 
 
-@dataclass(frozen=True, slots=True)
-class Owing:
+class Owing(Struct, frozen=True):
     """The message and the action that one notice is about."""
 
     message_id: str
@@ -18,8 +18,7 @@ class Owing:
     """An `Action` from `domain.notices`, or `OWNER_OF_LOOP`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owed:
+class Owed(Struct, frozen=True, kw_only=True):
     """The part of a due notice that concerns one recipient."""
 
     message_id: str

@@ -1,16 +1,16 @@
 """The queue of deliveries that wait for an attempt or are being attempted, and the dead letters."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct
 
 from waypost.domain.mail.delivery import Delivery, Queued
 from waypost.domain.mail.messages import Message
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Held(Struct, frozen=True, kw_only=True):
     """A queued delivery that is reserved for the caller.
 
     The caller has either locked the delivery until the transaction ends, or claimed it until the lease ends.
@@ -24,8 +24,7 @@ class Held:
     """The reason why the last attempt failed, or an empty string before the first attempt."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed(Held):
+class Claimed(Held, frozen=True, kw_only=True):
     """A queued delivery that a worker has claimed until its lease ends, with the delivery's message."""
 
     message: Message
@@ -33,8 +32,7 @@ class Claimed(Held):
     """The bytes of the message, as the client sent them; None if they must be read separately."""
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """A destination with queued deliveries, and the earliest time at which a worker can claim one of its deliveries.
 
     A worker can claim a delivery when the next attempt is due, or when the lease of another worker ends.
@@ -44,8 +42,7 @@ class Waiting:
     due_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
+class Backlog(Struct, frozen=True):
     """The queued deliveries to one destination."""
 
     destination: str
@@ -54,8 +51,7 @@ class Backlog:
     """The id of the oldest message among them."""
 
 
-@dataclass(frozen=True, slots=True)
-class QueueLine:
+class QueueLine(Struct, frozen=True):
     """A queued delivery as it appears in the list of queued deliveries that an operator requests."""
 
     delivery: Delivery
@@ -67,8 +63,7 @@ class QueueLine:
     """The reason why the last attempt failed, or an empty string before the first attempt."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(Struct, frozen=True):
     """A dead letter with its message."""
 
     delivery: Delivery

@@ -1,13 +1,13 @@
 """Records of refused mail, which help operators find out what happened to a message."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+
+class Refusal(Struct, frozen=True, kw_only=True):
     """The record of a recipient or message that the server refused."""
 
     at: datetime

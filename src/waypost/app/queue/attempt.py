@@ -6,8 +6,9 @@ The transaction that turns a delivery into a dead letter also records that a not
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
@@ -57,8 +58,7 @@ attempt, so that claimed deliveries do not fill the memory.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True):
     """A claimed delivery and its current route."""
 
     claimed: ports.Claimed
@@ -69,8 +69,7 @@ class Ready:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(Struct, frozen=True):
     """The result of one claim."""
 
     ready: list[Ready]
@@ -81,8 +80,7 @@ class Taken:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """An attempt that has ended, and the decision that follows from its result."""
 
     claimed: ports.Claimed

@@ -1,7 +1,8 @@
 """List the queued deliveries of an account, and the destinations for which they wait."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.domain.mail import routes
@@ -17,8 +18,7 @@ MAX_COMPARED = 10_000
 destinations."""
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(Struct, frozen=True):
     """A destination for which deliveries of an account wait."""
 
     waiting: ports.Waiting
@@ -26,8 +26,7 @@ class Destination:
     """The number of the account's deliveries that wait for the destination, at most `COUNTED_UP_TO`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """A page of queued deliveries."""
 
     lines: Sequence[ports.QueueLine]

@@ -1,11 +1,11 @@
 """The page of one email address: its texts, tags, link, path, and what would happen to mail for it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
 
+from msgspec import Struct
 from starlette.responses import Response
 
 from waypost.app.mail import explain, mail_paths
@@ -149,8 +149,7 @@ async def _newest(visit: Visit, selection: Selection) -> Sequence[rows.Row]:
     return (await visit.long_read(use_case, what="the mail")).rows[:NEWEST]
 
 
-@dataclass(frozen=True, slots=True)
-class _Volume:
+class _Volume(Struct, frozen=True):
     """The number of deliveries to an email address in the last day."""
 
     direct: int

@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 from starlette.responses import Response
 
 from waypost.app import ports
@@ -24,8 +24,7 @@ AGES = {"": "any time", "1h": "the last hour", "1d": "the last day", "7d": "the 
 """The choices of the filter by age, with their names on the page."""
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
+class Filters(Struct, frozen=True):
     """The conditions that the dead letters in the list meet."""
 
     address: Address | None
@@ -33,8 +32,7 @@ class Filters:
     """The time at which their messages arrived at the earliest; None for any time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(Struct, frozen=True):
     """The dead letters to redrive."""
 
     ids: Sequence[str]
@@ -42,8 +40,7 @@ class Chosen:
     filters: Filters
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """A dead letter as the page shows it."""
 
     letter: ports.DeadLetter

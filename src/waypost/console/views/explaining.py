@@ -1,8 +1,9 @@
 """What would happen to mail for an address, as a page shows it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from waypost.app.mail import explain
 from waypost.app.mail.explain import Course, Explanation
@@ -16,8 +17,7 @@ TEXT_LIMIT = 100_000
 """The maximum length of a pasted message, in characters. Only its header is read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """The mail to explain."""
 
     sender: str | None
@@ -29,8 +29,7 @@ class Question:
 NOTHING_KNOWN = Question(None, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """A delivery that would be made, in words."""
 
     address: str
@@ -41,8 +40,7 @@ class Delivery:
     details: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Struct, frozen=True):
     """An explanation, in words."""
 
     is_accepted: bool

@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from markupsafe import Markup
+from msgspec import Struct
 from starlette.responses import Response
 
 from waypost.app import ports
@@ -35,8 +35,7 @@ DEAD_READ = 500
 """The maximum number of new dead letters that are counted for the destinations."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True):
     """The counts of an account."""
 
     minutes: Mapping[str, list[int]]
@@ -49,8 +48,7 @@ class Counts:
     """The number of dead letters of each destination among the messages of the last hour."""
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
+class Figure(Struct, frozen=True):
     """One of the numbers at the top of the page."""
 
     name: str
@@ -61,8 +59,7 @@ class Figure:
     """The page with more about this number; empty if there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """A destination with its mail of the last day."""
 
     name: str

@@ -1,9 +1,9 @@
 """The page on which a person chooses the other email address of an alias link."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from starlette.responses import Response
 
 from waypost.app import ports
@@ -21,8 +21,7 @@ ALIAS, PRIMARY = "alias", "primary"
 """The side of the link that the person chooses, in the URL."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """An email address that may be the other end of a link, or the reason why it may not."""
 
     id: str

@@ -3,11 +3,11 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from urllib.parse import urlencode
 
 from markupsafe import Markup
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from waypost.app.mail import mail_paths

@@ -1,11 +1,11 @@
 """Instances and email addresses in the URLs of the console, and what all pages about email addresses need."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from msgspec import Struct
 from starlette.responses import Response
 
 from waypost.app.mail import mail_paths
@@ -24,8 +24,7 @@ _MOST_PAGES = 20
 """The maximum number of pages of instances that are listed for each region."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """An instance, as the URLs of the console name it."""
 
     region: str
@@ -57,8 +56,7 @@ class Place:
         return PREFIX + self.path(email_address_id, page)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """A step of a drawn path: an email address, or the destination of a route."""
 
     text: str

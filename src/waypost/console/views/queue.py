@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from msgspec import Struct
 from starlette.responses import Response
 
 from waypost.app import ports
@@ -37,8 +37,7 @@ class State(StrEnum):
     """No attempt has failed. The deliveries wait for their turn."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DestinationRow:
+class DestinationRow(Struct, frozen=True, kw_only=True):
     """A destination as the page shows it."""
 
     name: str
@@ -51,8 +50,7 @@ class DestinationRow:
     """Why an attempt failed: a reply of the peer or another reason, without secrets; empty if no attempt failed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingRow:
+class WaitingRow(Struct, frozen=True, kw_only=True):
     """A waiting delivery as the page shows it."""
 
     line: ports.QueueLine
@@ -61,8 +59,7 @@ class WaitingRow:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(Struct, frozen=True):
     """The numbers in the tabs of the page."""
 
     waiting: int

@@ -1,8 +1,8 @@
 """The pages that forward the mail of an alias to its primary again."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 from starlette.responses import Response
 
 from waypost.app import ports
@@ -26,8 +26,7 @@ AGES = {"1h": "in the last hour", "1d": "in the last day", "7d": "in the last 7 
 """The choices of the form, with their names on the page."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """The mail that a person has asked to forward again."""
 
     alias: Address

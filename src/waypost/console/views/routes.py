@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from typing import TypeVar
 
+from msgspec import Struct
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from waypost.app.mail import explain, routes
@@ -24,8 +25,7 @@ DEFAULTS = {"match": "", "to": "", "tls": Tls.OPPORTUNISTIC.value, "connections"
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """A route as the page shows it."""
 
     number: int | None
@@ -39,8 +39,7 @@ class Row:
     fault: str
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
+class Course(Struct, frozen=True):
     """What would happen to one delivery, as the page shows it."""
 
     address: str

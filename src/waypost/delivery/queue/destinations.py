@@ -6,8 +6,9 @@ This module does no I/O and reads no clock. The worker queries the state, and re
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
 
 from waypost.app.queue.attempt import Ready
 from waypost.domain.mail.delivery import Decision
@@ -26,8 +27,7 @@ REMEMBERED = 10_000
 """The maximum number of destinations that are remembered as working although no mail waits for them."""
 
 
-@dataclass(slots=True, eq=False)
-class Lane:
+class Lane(Struct, eq=False):
     """The state of one destination."""
 
     destination: str

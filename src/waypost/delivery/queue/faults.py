@@ -4,7 +4,9 @@ Injected faults are marked as such in the trace, in the result of the attempt, a
 """
 
 import asyncio
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from waypost.delivery.outgoing import Parcel, Transport
 from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Trouble
@@ -14,8 +16,7 @@ SLOW_SECONDS = 5.0
 """The delay, in seconds, before a route with the fault `slow` sends anything."""
 
 
-@dataclass(frozen=True, slots=True)
-class Faulty:
+class Faulty(Struct, frozen=True):
     """A transport that injects the route's fault into each attempt."""
 
     transport: Transport

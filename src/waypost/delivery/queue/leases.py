@@ -8,9 +8,10 @@ import asyncio
 import itertools
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.queue import attempt
@@ -31,8 +32,7 @@ A larger drift means that the clock was set to another time.
 """
 
 
-@dataclass(slots=True)
-class _Lease:
+class _Lease(Struct):
     """The lease of one claim."""
 
     ends: float

@@ -8,10 +8,11 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
@@ -59,8 +60,7 @@ PART = 256 * 1024
 """The number of bytes of a message that are read at a time."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Dependencies:
+class Dependencies(Struct, frozen=True, kw_only=True):
     """The dependencies and options of a worker."""
 
     store: ports.Store

@@ -5,8 +5,9 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 from typing import cast
+
+from msgspec import Struct
 
 from waypost.delivery.smtp_client.protocol.commands import Part
 from waypost.delivery.smtp_client.protocol.dialogue import Dialogue, Need, SessionOptions
@@ -24,8 +25,7 @@ of the message is read.
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
+class Timeouts(Struct, frozen=True, kw_only=True):
     """The time limits for a peer, in seconds.
 
     The limits for the message and for the reply to it come from RFC 5321 section 4.5.3.2. The limits for the greeting

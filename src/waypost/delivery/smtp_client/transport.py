@@ -6,9 +6,11 @@ import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from waypost.delivery.outgoing import Parcel
 from waypost.delivery.public_addresses import is_public
@@ -262,8 +264,7 @@ class SmtpTransport:
         return result or connection
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(Struct, frozen=True):
     """A host and one of its addresses."""
 
     host: str
@@ -282,8 +283,7 @@ class _Place:
         return cls(host, address, name if host == address else f"{host} {name}")
 
 
-@dataclass(slots=True)
-class _NextHop:
+class _NextHop(Struct):
     """The target of a parcel, and the TLS mode for the connection to this target."""
 
     route: Route

@@ -7,9 +7,9 @@ spelling for display, but comparisons use only its `key`.
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import idna
+from msgspec import Struct
 
 from waypost.domain import errors
 from waypost.domain.directory import caseless
@@ -28,8 +28,7 @@ _DOT_STRING = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*
 """The syntax of `Dot-string` in RFC 5321 section 4.1.2, for an ASCII local part."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """A parsed address: its original spelling, and the key that comparisons use."""
 
     text: str

@@ -8,14 +8,14 @@ Source: AssociateEmailAddressAlias, "Important things to know", in the Amazon Co
 docs/aws-differences.md lists our decisions about cases that the API Reference does not cover.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from waypost.domain import errors
 
 
-@dataclass(frozen=True, slots=True)
-class AliasLink:
+class AliasLink(Struct, frozen=True):
     """A link that forwards mail for the email address `alias_id` to the email address `primary_id`."""
 
     primary_id: str

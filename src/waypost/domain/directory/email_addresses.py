@@ -1,13 +1,14 @@
 """The email address as a resource: an address that an instance owns, with a display name and a description."""
 
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from waypost.domain.directory import addresses
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmailAddress:
+class EmailAddress(Struct, frozen=True, kw_only=True):
     """One email address.
 
     A display name or description is None if the caller never set it, and empty if the caller set it to an empty string.

@@ -1,13 +1,13 @@
 """The Amazon Connect instance, which belongs to a tenant and owns email addresses."""
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from waypost.domain.directory import partitions
 
 
-@dataclass(frozen=True, slots=True)
-class Tenant:
+class Tenant(Struct, frozen=True):
     """The tenant of a call: one account in one region. A call sees only the resources of its tenant."""
 
     account: str
@@ -26,8 +26,7 @@ Amazon Connect returns exactly this message, and programs may check for it.
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
+class Instance(Struct, frozen=True, kw_only=True):
     """An Amazon Connect instance. An instance never changes after its creation."""
 
     id: str

@@ -6,8 +6,9 @@ evaluates the tree in plain Python.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from waypost.domain import errors
 from waypost.domain.directory import caseless
@@ -45,8 +46,7 @@ class Comparison(Enum):
     CONTAINS = "CONTAINS"
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Struct, frozen=True):
     """The condition that a field equals, starts with, or contains `value`, which must be case-folded (`caseless.fold`).
 
     A display name or description that was never set is compared as an empty string.
@@ -57,23 +57,20 @@ class Text:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tagged:
+class Tagged(Struct, frozen=True):
     """The condition that the email address has a tag with this key and, unless `value` is None, this value."""
 
     key: str
     value: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Every:
+class Every(Struct, frozen=True):
     """The condition that all conditions in `of` are true. If `of` is empty, this condition is true."""
 
     of: "tuple[Condition, ...]"
 
 
-@dataclass(frozen=True, slots=True)
-class Either:
+class Either(Struct, frozen=True):
     """The condition that at least one condition in `of` is true. If `of` is empty, this condition is false."""
 
     of: "tuple[Condition, ...]"

@@ -12,11 +12,12 @@ import binascii
 import re
 import textwrap
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from enum import StrEnum
 from itertools import count
+
+from msgspec import Struct
 
 from waypost.domain.directory import addresses
 from waypost.domain.dsn import returned_content
@@ -58,16 +59,14 @@ class Action(StrEnum):
     """The message was delivered and also forwarded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Permission:
+class Permission(Struct, frozen=True):
     """Whether a sender may get a notice and, if not, the reason."""
 
     granted: bool
     because: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fate:
+class Fate(Struct, frozen=True, kw_only=True):
     """The outcome of a delivery, as a notice reports it."""
 
     action: Action
@@ -79,8 +78,7 @@ class Fate:
     retried_until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecipientOutcome:
+class RecipientOutcome(Struct, frozen=True, kw_only=True):
     """The outcome that a notice reports for one recipient."""
 
     recipient: str

@@ -7,8 +7,9 @@ import binascii
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
+
+from msgspec import Struct
 
 from waypost.domain.dsn.notices import STATUS, Action
 from waypost.domain.dsn.redact import one_line
@@ -71,8 +72,7 @@ _VALUE_END = re.compile(rb"\r?\n(?![ \t])")
 _NOT_IN_NAME = re.compile(r"[^\w.:\[\]-]", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True):
     """The information about one recipient in a bounce. Values that are missing from the bounce are empty."""
 
     final_recipient: str

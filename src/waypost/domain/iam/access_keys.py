@@ -3,11 +3,12 @@
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from waypost.domain import errors
+from msgspec import Struct
+
+from waypost.domain import errors, representation
 from waypost.domain.iam import policies
 from waypost.domain.iam.policies import Policy
 
@@ -20,23 +21,26 @@ _ID = re.compile(r"[!-~]{1,128}")
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class AccessKey:
+class AccessKey(Struct, frozen=True):
     """An access key id with its secret. The `repr` of an access key shows neither the secret nor the session token.
 
     A key with an expiry time is temporary, and has a session token that every request must send.
     """
 
     id: str
-    secret: str = field(repr=False)
+    secret: str
     account: str
     user_name: str = "root"
-    document: str = field(default=policies.ALLOW_ALL, repr=False)
+    document: str = policies.ALLOW_ALL
     """The IAM identity policy of the access key, as JSON."""
     active: bool = True
     created_at: datetime = _LONG_AGO
     expires_at: datetime | None = None
-    session_token_digest: bytes | None = field(default=None, repr=False)
+    session_token_digest: bytes | None = None
+
+    def __repr__(self) -> str:
+        """Return the fields without the secrets."""
+        return representation.without(self, "secret", "document", "session_token_digest")
 
     def has_secret(self, candidate: str) -> bool:
         """Return whether the candidate is the key's secret. The comparison takes constant time."""

@@ -29,9 +29,10 @@ context keys or values". Our decisions about cases that the IAM User Guide does 
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+
+from msgspec import Struct
 
 from waypost.domain import errors
 from waypost.domain.iam import keys, operands, patterns
@@ -48,8 +49,7 @@ class Quantifier(Enum):
     ALL = "ForAllValues:"
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Struct, frozen=True):
     """A condition that compares the values of a key."""
 
     key: str
@@ -78,8 +78,7 @@ class Comparison:
         return self.negated != any(test(value, lookup) for test in self.tests)
 
 
-@dataclass(frozen=True, slots=True)
-class Presence:
+class Presence(Struct, frozen=True):
     """The Null condition, which only tests whether the request has the key."""
 
     key: str

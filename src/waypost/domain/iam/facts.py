@@ -6,16 +6,16 @@ statement that tests this key would never apply.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from waypost.domain import moments
 from waypost.domain.directory.instances import Tenant
 from waypost.domain.iam.access_keys import AccessKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Circumstances:
+class Circumstances(Struct, frozen=True, kw_only=True):
     """The data of one call from which the global condition keys get their values. An empty string stands for an unknown
     value.
     """

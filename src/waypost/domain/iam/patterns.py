@@ -8,8 +8,9 @@ variables with no value").
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from waypost.domain import errors
 from waypost.domain.iam import keys
@@ -22,8 +23,7 @@ class Wildcard(Enum):
     ONE = "?"
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(Struct, frozen=True):
     """A placeholder in a policy string, which is replaced with a value from the request."""
 
     key: str
@@ -49,8 +49,7 @@ ARN_PARTS = 6
 """The number of parts in an ARN: arn, partition, service, region, account and resource. Resources may have colons."""
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Struct, frozen=True):
     """A string that is compared for equality, and in which `*` and `?` are literal characters."""
 
     pieces: tuple[Piece, ...]
@@ -65,8 +64,7 @@ class Text:
         return None if resolved is None else plain(resolved)
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(Struct, frozen=True):
     """A string with wildcards. In an ARN, a wildcard never matches beyond its own part. Of all parts, only the resource
     may contain colons, so only a wildcard in the resource can match a colon.
     """

@@ -11,8 +11,9 @@ Sources: IAM User Guide, "Grammar of the IAM JSON policy language", "IAM JSON po
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from waypost.domain import errors
 from waypost.domain.iam import conditions, documents, patterns
@@ -23,8 +24,7 @@ ALLOW_ALL = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*"
 """The policy document that allows everything."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
+class Statement(Struct, frozen=True, kw_only=True):
     """A policy statement. It applies to a request if its actions, its resources and all its conditions match."""
 
     actions: re.Pattern[str] | None
@@ -40,8 +40,7 @@ class Statement:
     """The condition keys that the statement's conditions and variables need."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """A parsed policy document. The order of the statements in a policy does not matter."""
 
     denials: tuple[Statement, ...]

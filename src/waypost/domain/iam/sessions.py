@@ -1,8 +1,10 @@
 """A session of the console: a person who has signed in with an access key."""
 
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from msgspec import Struct
+
+from waypost.domain import representation
 from waypost.domain.iam.access_keys import MAX_CLOCK_SKEW
 
 LONGEST = timedelta(hours=12)
@@ -24,19 +26,22 @@ LINK_LIFETIME = timedelta(minutes=10)
 """How long a link that signs in once is valid."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(Struct, frozen=True, kw_only=True):
     """A person who has signed in with an access key. The browser has the token, and the store only its digest."""
 
     id: str
     """A random id that never changes. The CSRF tokens are bound to it."""
     access_key_id: str
-    token_digest: bytes = field(repr=False)
-    previous_digest: bytes | None = field(default=None, repr=False)
+    token_digest: bytes
+    previous_digest: bytes | None = None
     token_made_at: datetime
     opened_at: datetime
     used_at: datetime
     expires_at: datetime
+
+    def __repr__(self) -> str:
+        """Return the fields without the secrets."""
+        return representation.without(self, "token_digest", "previous_digest")
 
     def is_over(self, now: datetime) -> bool:
         """Return whether the session has expired, or has not been used for too long.

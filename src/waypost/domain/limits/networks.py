@@ -1,8 +1,9 @@
 """Groups clients by network, because one host or one customer can use many IP addresses."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
+
+from msgspec import Struct
 
 HOST = (32, 64)
 """The prefix lengths of a single host's network, for IPv4 and for IPv6 (RFC 4291 section 2.5.4)."""
@@ -13,8 +14,7 @@ customer's network (RFC 6177).
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Networks:
+class Networks(Struct, frozen=True):
     """The networks to which an IP address belongs, as strings. For IPv4, `host` is the address itself."""
 
     host: str

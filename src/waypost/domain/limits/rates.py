@@ -4,12 +4,12 @@ The algorithm is the generic cell rate algorithm (ITU-T I.371, annex A). The alg
 stores only one number for each bucket: the time at which the bucket will be full again.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+
+class Rate(Struct, frozen=True):
     """A rate limit: the average number of calls that are allowed per second, and the number of calls that are allowed
     at once after a pause (`burst`).
     """
@@ -18,8 +18,7 @@ class Rate:
     burst: int
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """A limit profile."""
 
     name: str

@@ -8,7 +8,8 @@ Transactions on Networking 6(2), 1998).
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from waypost.domain.limits import networks
 
@@ -22,8 +23,7 @@ Neighbours have a common limit, because they may be a single user with several a
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(Struct, frozen=True):
     """A holder of a resource, and its limit as a multiple of the free amount (`factor`)."""
 
     holder: str

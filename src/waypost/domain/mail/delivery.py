@@ -7,10 +7,11 @@ unknown result as a temporary failure, so the server keeps the mail and tries ag
 import hashlib
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import assert_never
+
+from msgspec import Struct
 
 from waypost.domain.directory import addresses
 
@@ -86,8 +87,7 @@ def after(status: Status, event: Event) -> Status:
     return STATES[status, event]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class Delivery(Struct, frozen=True, kw_only=True):
     """One delivery. The delivered copy is `trace_header`, followed by the unchanged raw bytes of the message."""
 
     message_id: str
@@ -194,8 +194,7 @@ class Trouble(StrEnum):
     """This server is the first of the mail servers that the DNS lists for the domain (RFC 5321 section 5.1)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptResult:
+class AttemptResult(Struct, frozen=True, kw_only=True):
     """The result of one attempt, as the transport observed it. Only `decide` interprets the result."""
 
     protocol: Protocol
@@ -225,8 +224,7 @@ class Then(StrEnum):
     GIVE_UP = "give up"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """The decision about a delivery after an attempt."""
 
     then: Then
@@ -242,8 +240,7 @@ class Decision:
     """Whether the message is in a mail loop."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queued:
+class Queued(Struct, frozen=True, kw_only=True):
     """The facts about a queued delivery that `decide` needs."""
 
     delivery_id: str
@@ -253,8 +250,7 @@ class Queued:
     """The time when the message was accepted or the delivery was redriven."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Struct, frozen=True, kw_only=True):
     """The rules for how long and how often the server attempts deliveries."""
 
     retry_schedule: tuple[timedelta, ...] = tuple(

@@ -9,10 +9,12 @@ This module has only the rules. `app.mail.faults` counts how often a rule may st
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from waypost.domain import errors
 from waypost.domain.directory import addresses
@@ -56,8 +58,7 @@ class Action(StrEnum):
     """The server carries out the command, so a message is stored, but closes the connection before it replies."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FaultRule:
+class FaultRule(Struct, frozen=True, kw_only=True):
     """A fault rule. Use `checked` to validate a rule."""
 
     stage: Stage
@@ -81,8 +82,7 @@ class FaultRule:
     """The reply of the actions `REFUSE` and `DEFER`, such as `450 4.2.0 Mailbox busy`; empty for the usual one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(Struct, frozen=True):
     """The facts about a session that the conditions of rules are compared with."""
 
     stage: Stage

@@ -1,8 +1,9 @@
 """The filter of a list of deliveries."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 from waypost.domain.directory.addresses import Address
 from waypost.domain.mail.delivery import Reason, Status
@@ -27,8 +28,7 @@ class Filtered(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailFilter:
+class MailFilter(Struct, frozen=True, kw_only=True):
     """The conditions that each delivery in a list must meet."""
 
     reason: Reason | None = None

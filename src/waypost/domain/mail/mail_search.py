@@ -14,10 +14,12 @@ A message must match all parts of the query.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from waypost.domain import errors
 from waypost.domain.mail.delivery import Reason, Status
@@ -40,8 +42,7 @@ class Field(StrEnum):
     SUBJECT = "subject"
 
 
-@dataclass(frozen=True, slots=True)
-class Phrase:
+class Phrase(Struct, frozen=True):
     """Words that follow one another in a part of a message."""
 
     field: Field
@@ -50,8 +51,7 @@ class Phrase:
     """Whether the last word is only the beginning of a word."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class Query(Struct, frozen=True, kw_only=True):
     """What a search looks for."""
 
     phrases: tuple[Phrase, ...] = ()

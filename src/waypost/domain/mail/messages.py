@@ -8,11 +8,12 @@ import hashlib
 import hmac
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import lru_cache
 from itertools import islice
+
+from msgspec import Struct
 
 from waypost.domain import errors
 from waypost.domain.directory import addresses
@@ -66,8 +67,7 @@ Unpaired surrogates can occur, because the decoders of some charsets produce the
 _NOT_IN_NAME = re.compile(r"[^\w.:\[\]-]", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class RecipientDsn:
+class RecipientDsn(Struct, frozen=True):
     """The DSN parameters of RCPT TO: the notices that the sender requested for one recipient (RFC 3461 section 4)."""
 
     notify: tuple[str, ...] = ()
@@ -80,8 +80,7 @@ NO_RECIPIENT_DSN = RecipientDsn()
 """The `RecipientDsn` of a recipient without DSN parameters."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dsn:
+class Dsn(Struct, frozen=True):
     """The DSN parameters of a message and its recipients (RFC 3461 section 4)."""
 
     ret: str = ""
@@ -98,8 +97,7 @@ NO_DSN = Dsn()
 """The `Dsn` of a message without DSN parameters, which is the usual case."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class Envelope(Struct, frozen=True, kw_only=True):
     """The SMTP envelope of a message."""
 
     sender: str
@@ -139,8 +137,7 @@ class Envelope:
         return dict(zip(reversed(self.recipients), reversed(given), strict=True)) if given else {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Struct, frozen=True, kw_only=True):
     """One accepted SMTP transaction, without the bytes of the message. The 250 reply contains the id of the message."""
 
     id: str
@@ -164,8 +161,7 @@ class Message:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderFacts:
+class HeaderFacts(Struct, frozen=True):
     """The values from a message's header that determine whether and how the message is accepted."""
 
     subject: str

@@ -1,7 +1,8 @@
 """Deliveries that are planned before they are stored, so that a message to many recipients can be stored in batches."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from waypost.domain.directory.addresses import Address
 from waypost.domain.mail.delivery import Reason
@@ -37,8 +38,7 @@ class PlannedDelivery(NamedTuple):
     """The alias that the sender also addressed; see `Delivery.also_for`."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedPart:
+class PlannedPart(Struct, frozen=True):
     """A batch of one message's planned deliveries, to be stored in one transaction."""
 
     deliveries: tuple[PlannedDelivery, ...]

@@ -6,8 +6,9 @@ indefinitely. Retention deletes only delivered mail. Queued mail and dead letter
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
 
 from waypost.domain.directory import addresses
 from waypost.domain.mail import messages, routes
@@ -16,8 +17,7 @@ from waypost.domain.mail.messages import AFTER_ALL_IDS
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """A retention rule: the maximum age of mail and the maximum size of each inbox, for some addresses.
 
     If a rule has neither an age nor a size, all mail is kept.
@@ -34,16 +34,14 @@ class Rule:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Inbox:
+class Inbox(Struct, frozen=True):
     """An account's mail for one address. The mail remains after the email address is deleted."""
 
     account: str
     address_key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(Struct, frozen=True):
     """A completed delivery of a message to an inbox or over a route."""
 
     message_id: str

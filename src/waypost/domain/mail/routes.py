@@ -21,13 +21,15 @@ that matches an address is used. If no route matches, mail goes to the inbox.
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 
-from waypost.domain import errors
+from msgspec import Struct
+from msgspec.structs import replace
+
+from waypost.domain import errors, representation
 from waypost.domain.directory import addresses
 from waypost.domain.mail import hosts
 from waypost.domain.mail.delivery import Protocol
@@ -82,8 +84,7 @@ The length is limited because the database has an index of the queue by target, 
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Struct, frozen=True, kw_only=True):
     """The parsed target of a route."""
 
     protocol: Protocol
@@ -105,8 +106,7 @@ class Target:
     """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class Route(Struct, frozen=True, kw_only=True):
     """A route. Use `checked` to validate a route and to get its canonical spelling."""
 
     match: str
@@ -116,7 +116,7 @@ class Route:
     tls: Tls = Tls.OPPORTUNISTIC
     user: str = ""
     """The user name for AUTH with an SMTP peer."""
-    secret: str = field(default="", repr=False)
+    secret: str = ""
     """The user's password, or the key that signs requests to a webhook."""
     rewrite_sender: bool = True
     """Whether the sender is rewritten (SRS) if the message leaves this server's domains."""
@@ -131,6 +131,10 @@ class Route:
     line_ends: LineEnds = LineEnds.LF
     """The line endings of messages in a Maildir."""
     fault: Fault | None = None
+
+    def __repr__(self) -> str:
+        """Return the fields without the secrets."""
+        return representation.without(self, "secret")
 
     @property
     def target(self) -> Target:
@@ -305,7 +309,7 @@ def checked(route: Route) -> Route:
     _check_line_ends(route, target)
     if not 1 <= route.connections <= 1000:
         raise errors.Invalid("`connections` must be a number from 1 to 1000")
-    return Route(**{name: getattr(route, name) for name in Route.__slots__} | {"match": match, "tls": tls})
+    return replace(route, match=match, tls=tls)
 
 
 def _checked_tls(route: Route, target: Target) -> Tls:

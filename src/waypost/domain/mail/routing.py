@@ -7,7 +7,9 @@ accepted.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from waypost.domain.directory.addresses import Address
 from waypost.domain.directory.email_addresses import EmailAddress
@@ -15,8 +17,7 @@ from waypost.domain.mail.delivery import Reason
 from waypost.domain.mail.routes import INBOX_ROUTE, Route, find
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(Struct, frozen=True):
     """An existing recipient: the address as the sender wrote it, the email address and, for an alias, the primary."""
 
     sent_to: Address
@@ -25,8 +26,7 @@ class Recipient:
     """The primary to which mail is forwarded; None if the email address is not an alias."""
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(Struct, frozen=True):
     """One email address that will get the message, and the reason."""
 
     email_address: EmailAddress
@@ -44,8 +44,7 @@ class Destination:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Spared:
+class Spared(Struct, frozen=True):
     """A duplicate copy that was omitted, and the reason. The trace shows both."""
 
     email_address: EmailAddress
@@ -54,8 +53,7 @@ class Spared:
     """The alias that would have forwarded the copy, as the sender wrote it; None for a direct copy."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """The plan for a message: its destinations in the order of the recipients, and the duplicates that are omitted."""
 
     destinations: tuple[Destination, ...]

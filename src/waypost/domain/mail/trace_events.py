@@ -6,9 +6,11 @@ includes the note from each field's `Annotated` type.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, TypeVar, cast, get_args
+
+from msgspec import NODEFAULT, Struct, field
+from msgspec.structs import fields
 
 from waypost.domain.mail.delivery import Event
 
@@ -23,11 +25,10 @@ RouteMatch = Annotated[str, "the `match` of the route, such as `*@example.com`; 
 What = Annotated[str, "the subject of the notice: `failed`, `delayed`, `delivered`, `relayed`, or `a mail loop`"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, frozen=True, kw_only=True):
     """An attempt to deliver a message over a route, and its result."""
 
-    number: Annotated[int, "the number of the attempt, from 1"] = field(metadata={"name": "attempt"})
+    number: Annotated[int, "the number of the attempt, from 1"] = field(name="attempt")
     destination: Destination
     peer: Annotated[str, "the peer: a mail server, a directory, or the host of a webhook"] = ""
     stage: Annotated[str, "the last stage that the attempt reached, such as `connect`, `rcpt` or `end`"] = ""
@@ -37,12 +38,11 @@ class Attempt:
     fault: Annotated[str, "the fault that the route injected into the attempt"] = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptedEvent:
+class AcceptedEvent(Struct, frozen=True, kw_only=True):
     """The server replied 250 and is responsible for the message."""
 
     kind: ClassVar[str] = "accepted"
-    sender: Annotated[str, "the envelope sender; empty for the null sender"] = field(metadata={"name": "from"})
+    sender: Annotated[str, "the envelope sender; empty for the null sender"] = field(name="from")
     peer: Annotated[str, "the IP address of the client"]
     helo: Annotated[str, "the name that the client gave in EHLO, HELO or LHLO"]
     protocol: Annotated[str, "the protocol of the session, such as `ESMTPS`"]
@@ -61,8 +61,7 @@ class AcceptedEvent:
     ] = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckedEvent:
+class CheckedEvent(Struct, frozen=True, kw_only=True):
     """The server checked SPF, DKIM and DMARC."""
 
     kind: ClassVar[str] = "checked"
@@ -71,8 +70,7 @@ class CheckedEvent:
     dmarc: Annotated[str, "the result of DMARC, and its domain"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueuedEvent:
+class QueuedEvent(Struct, frozen=True, kw_only=True):
     """A delivery waits for its first attempt over a route."""
 
     kind: ClassVar[str] = Event.QUEUED.value
@@ -84,8 +82,7 @@ class QueuedEvent:
     inbox: Annotated[str, "`keeps a copy` if the inbox also keeps a copy; otherwise absent"] = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveredEvent:
+class DeliveredEvent(Struct, frozen=True, kw_only=True):
     """A copy is in the inbox or, if the event has an attempt, the delivery over a route succeeded."""
 
     kind: ClassVar[str] = Event.DELIVERED.value
@@ -95,8 +92,7 @@ class DeliveredEvent:
     attempt: Attempt | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MovedEvent:
+class MovedEvent(Struct, frozen=True, kw_only=True):
     """The routes have changed, so the next attempt will go to a new destination."""
 
     kind: ClassVar[str] = Event.MOVED.value
@@ -105,8 +101,7 @@ class MovedEvent:
     because: Because
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeferredEvent:
+class DeferredEvent(Struct, frozen=True, kw_only=True):
     """An attempt failed, and the server will try again."""
 
     kind: ClassVar[str] = Event.DEFERRED.value
@@ -116,8 +111,7 @@ class DeferredEvent:
     because: Because
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadEvent:
+class DeadEvent(Struct, frozen=True, kw_only=True):
     """The server makes no more attempts, so the delivery is a dead letter."""
 
     kind: ClassVar[str] = Event.DEAD.value
@@ -128,8 +122,7 @@ class DeadEvent:
     path: Annotated[str, "the servers that the message has passed through; only for a mail loop"] = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RedrivenEvent:
+class RedrivenEvent(Struct, frozen=True, kw_only=True):
     """An operator, or a caller of the API, redrove the delivery."""
 
     kind: ClassVar[str] = Event.REDRIVEN.value
@@ -138,8 +131,7 @@ class RedrivenEvent:
     because: Because
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DelayedEvent:
+class DelayedEvent(Struct, frozen=True, kw_only=True):
     """A delivery is delayed, so a notice to the sender is due."""
 
     kind: ClassVar[str] = "delayed"
@@ -147,8 +139,7 @@ class DelayedEvent:
     because: Because
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotifiedEvent:
+class NotifiedEvent(Struct, frozen=True, kw_only=True):
     """The server sent a notice to the sender or to the owner of the email address."""
 
     kind: ClassVar[str] = "notified"
@@ -158,8 +149,7 @@ class NotifiedEvent:
     notice: Annotated[str, "the message id of the notice"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotNotifiedEvent:
+class NotNotifiedEvent(Struct, frozen=True, kw_only=True):
     """The server did not send a notice. The event gives the reason."""
 
     kind: ClassVar[str] = "not notified"
@@ -168,8 +158,7 @@ class NotNotifiedEvent:
     because: Because
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LateBounceEvent:
+class LateBounceEvent(Struct, frozen=True, kw_only=True):
     """A peer first accepted the copy, but later sent a bounce for it."""
 
     kind: ClassVar[str] = "late bounce"
@@ -180,8 +169,7 @@ class LateBounceEvent:
     reply: Annotated[str, "the `Diagnostic-Code` of the report"] = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SparedEvent:
+class SparedEvent(Struct, frozen=True, kw_only=True):
     """The server omitted a duplicate copy for an email address."""
 
     kind: ClassVar[str] = "spared"
@@ -189,8 +177,7 @@ class SparedEvent:
     because: Because
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeletedEvent:
+class DeletedEvent(Struct, frozen=True, kw_only=True):
     """A delivery was deleted on request. The message is kept for its other deliveries."""
 
     kind: ClassVar[str] = "deleted"
@@ -199,8 +186,7 @@ class DeletedEvent:
     because: Because
 
 
-@dataclass(frozen=True, slots=True)
-class OtherEvent:
+class OtherEvent(Struct, frozen=True):
     """An event that another version of the server wrote and that this version cannot read. All its members are kept."""
 
     kind: str
@@ -239,8 +225,7 @@ KINDS: Mapping[str, type[KnownEvent]] = {kind.kind: kind for kind in get_args(Kn
 """The event types by kind, in the order in which they usually occur."""
 
 
-@dataclass(frozen=True, slots=True)
-class TraceEvent:
+class TraceEvent(Struct, frozen=True):
     """One line in a message's trace: the time of an event, and the event's details."""
 
     at: datetime
@@ -277,8 +262,7 @@ def from_members(kind: str, found: Members) -> TraceDetail:
     return OtherEvent(kind, dict(found)) if left else detail
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True):
     """The description of an event's member, for the reference documentation."""
 
     field: str
@@ -288,7 +272,7 @@ class Member:
     type: type
     note: str
     default: object
-    """The value for which the member is omitted, or `dataclasses.MISSING` if the member is required."""
+    """The value for which the member is omitted, or `msgspec.NODEFAULT` if the member is required."""
 
 
 def members_of(kind: type[KnownEvent | Attempt]) -> list[Member]:
@@ -300,10 +284,7 @@ def members_of(kind: type[KnownEvent | Attempt]) -> list[Member]:
 
 
 def _form(kind: type[Any]) -> tuple[Member, ...]:
-    return tuple(
-        Member(one.name, one.metadata.get("name", one.name), *_type_and_note(one.type), one.default)
-        for one in fields(kind)
-    )
+    return tuple(Member(one.name, one.encode_name, *_type_and_note(one.type), one.default) for one in fields(kind))
 
 
 def _type_and_note(annotation: Any) -> tuple[type, str]:
@@ -330,7 +311,7 @@ def _writer(form: Sequence[Member]) -> Callable[[Any], dict[str, str | int]]:
         if member.type is Attempt:
             lines += [f"    if {value} is not None:", f"        found |= of_attempt({value})"]
         else:
-            indent = "    " if member.default is MISSING else f"    if {value}:\n        "
+            indent = "    " if member.default is NODEFAULT else f"    if {value}:\n        "
             lines.append(f"{indent}found[{member.name!r}] = {value}")
     names: dict[str, Any] = {"of_attempt": _of_attempt}
     exec("\n".join([*lines, "    return found"]), names)  # noqa: S102 - the code has only the names of the fields above
@@ -356,8 +337,8 @@ def _taken(kind: type[T], left: dict[str, str | int]) -> T:
     for member in _FORMS[kind]:
         if member.type is Attempt:
             is_there = not left.keys().isdisjoint(one.name for one in _FORMS[Attempt])
-            given[member.field] = _taken(Attempt, left) if is_there or member.default is MISSING else None
-        elif member.name in left or member.default is MISSING:
+            given[member.field] = _taken(Attempt, left) if is_there or member.default is NODEFAULT else None
+        elif member.name in left or member.default is NODEFAULT:
             value = left.pop(member.name)
             if type(value) is not member.type:
                 raise TypeError(member.name)

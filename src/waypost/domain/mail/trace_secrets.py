@@ -1,6 +1,6 @@
 """Removes the secrets of destinations from the events of a trace before a person sees them."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from waypost.domain.mail.routes import shown, without_secrets
 from waypost.domain.mail.trace_events import (

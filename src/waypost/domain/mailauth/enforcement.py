@@ -5,8 +5,9 @@ refusal. It does not matter whether this server or a DNS server failed to provid
 make either of them fail.
 """
 
-from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
+
+from msgspec import Struct
 
 from waypost.domain.mailauth.from_header import Naming
 from waypost.domain.mailauth.verdicts import Dmarc, Outcome, Verdicts
@@ -35,8 +36,7 @@ All other reasons mean that the server was unable to check the message.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Unchecked:
+class Unchecked(Struct, frozen=True):
     """The result for a message that was not checked, with the reason. `detail` never contains text from the message."""
 
     reason: Reason

@@ -6,8 +6,9 @@ This module does not query the DNS. If a result depends on a domain's DNS record
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from waypost.domain.mail.delivery import Protocol
 from waypost.domain.mail.messages import end_of_header
@@ -37,16 +38,14 @@ class Expected(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
+class Expectation(Struct, frozen=True):
     """The expected result of a check, and the reason."""
 
     outcome: Expected
     because: str
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
+class Forecast(Struct, frozen=True):
     """The expected results of a receiver's checks of a forwarded message."""
 
     spf: Expectation
@@ -54,8 +53,7 @@ class Forecast:
     dmarc: Expectation
 
 
-@dataclass(frozen=True, slots=True)
-class Author:
+class Author(Struct, frozen=True):
     """The author's domains and the DKIM signatures in a message's header."""
 
     domains: tuple[str, ...]
@@ -66,8 +64,7 @@ class Author:
     """Whether there is exactly one From field, in which every mail reader finds the same single domain."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rewriting:
+class Rewriting(Struct, frozen=True):
     """Whether the server rewrites the sender, and the reason."""
 
     domain: str

@@ -8,10 +8,10 @@ show is used.
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 
 import idna
+from msgspec import Struct
 
 from waypost.domain.mail import encoded_words
 
@@ -121,8 +121,7 @@ class Naming(StrEnum):
     """There are too many domains, addresses, fields or characters, or an address or the header is too long."""
 
 
-@dataclass(frozen=True, slots=True)
-class Authors:
+class Authors(Struct, frozen=True):
     """Up to `MAX_NAMED` domains of the author, as A-labels. Domains in angle brackets come first."""
 
     naming: Naming

@@ -13,8 +13,9 @@ change the case of local parts.
 import hmac
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from waypost.domain import errors
 from waypost.domain.directory import addresses
@@ -54,8 +55,7 @@ _FOREIGN_SRS0 = re.compile(r"srs0(?P<rest>[=+-].+)", re.IGNORECASE)
 _FOREIGN_SRS1 = re.compile(r"srs1[=+-][^=]*=(?P<domain>[a-z0-9-]+(?:\.[a-z0-9-]+)*)=(?P<rest>[=+-].+)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Returned:
+class Returned(Struct, frozen=True, kw_only=True):
     """The contents of a rewritten sender address to which a bounce was sent."""
 
     first_id: str

@@ -6,10 +6,12 @@ caller sends an `Answer` for each name.
 
 import re
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from itertools import islice
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from waypost.domain.mailauth.from_header import Authors, Naming
 
@@ -62,8 +64,7 @@ class Outcome(StrEnum):
     PERMERROR = "permerror"
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """The input of an SPF check: the client's IP address and HELO name, and the sender (empty for the null sender)."""
 
     peer: str
@@ -71,8 +72,7 @@ class Claim:
     sender: str
 
 
-@dataclass(frozen=True, slots=True)
-class Spf:
+class Spf(Struct, frozen=True):
     """The SPF result: whether the client may send for a domain (RFC 7208). `identity` is `mailfrom` or `helo`."""
 
     outcome: Outcome
@@ -81,8 +81,7 @@ class Spf:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Dkim:
+class Dkim(Struct, frozen=True):
     """The result of one DKIM signature (RFC 6376), with its `d=`, `s=` and `i=` values."""
 
     outcome: Outcome
@@ -92,8 +91,7 @@ class Dkim:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Dmarc:
+class Dmarc(Struct, frozen=True):
     """The DMARC result: whether SPF or DKIM authenticates the domain in From (RFC 9989).
 
     `policy` is the domain owner's policy for mail that fails DMARC. `naming` shows how clearly From names the domain.
@@ -106,8 +104,7 @@ class Dmarc:
     naming: Naming = Naming.ONE
 
 
-@dataclass(frozen=True, slots=True)
-class Verdicts:
+class Verdicts(Struct, frozen=True):
     """The results of all checks of one message."""
 
     spf: Spf
@@ -237,8 +234,7 @@ def _authserv_id(value: str) -> str:
 # The rules of DMARC.
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """A DMARC policy record, and the domain at which it was found (RFC 9989 section 4.7)."""
 
     domain: str
@@ -252,8 +248,7 @@ class Record:
     testing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """The DNS answer for a name: its TXT records, and whether the name exists (RFC 8020)."""
 
     texts: tuple[str, ...]

@@ -7,8 +7,9 @@ number of time series is fixed too. No label value comes from a client: a value 
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
+
+from msgspec import Struct, field
 
 import waypost
 
@@ -29,8 +30,7 @@ class Kind(Enum):
     """A current value of the whole server, which is read when the page is requested."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Family:
+class Family(Struct, frozen=True, kw_only=True, eq=False):
     """One metric, with a time series for each combination of its label values."""
 
     name: str

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
@@ -30,8 +31,7 @@ UseSettings = Callable[[Settings], None]
 """Makes a part of the service use new settings. The part ignores settings that cannot be reloaded."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Common:
+class Common(Struct, frozen=True, kw_only=True):
     """The values that are used to make all parts of one service."""
 
     settings: Settings

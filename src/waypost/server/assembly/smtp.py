@@ -3,9 +3,11 @@
 import stat
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from waypost.config.settings import Authentication, Settings
 from waypost.delivery.queue.worker import Worker
@@ -29,8 +31,7 @@ LEAST_MEMORY = 4 * 1024 * 1024
 """The minimum number of bytes for incoming mail in one worker process, even if its share of `--smtp-memory` is less."""
 
 
-@dataclass(frozen=True)
-class SmtpEdge:
+class SmtpEdge(Struct, frozen=True):
     """The SMTP server of a service, and its sender checks."""
 
     server: SmtpServer

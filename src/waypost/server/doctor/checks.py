@@ -1,10 +1,11 @@
 """The checks of `waypost doctor`. Each check is a pure function of what was read, and returns findings."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
+
+from msgspec import Struct
 
 from waypost.server import start_warnings
 
@@ -28,8 +29,7 @@ class Level(StrEnum):
     """The server cannot start, refuses or delays mail, or could lose mail."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """The result of a check."""
 
     check: str
@@ -39,8 +39,7 @@ class Finding:
     """A sentence with the finding, and with a remedy if there is a problem."""
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(Struct, frozen=True):
     """An address of the server."""
 
     setting: str
@@ -50,8 +49,7 @@ class Port:
     """Why the running server does not answer at the address, or why it cannot be used; empty if all is well."""
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(Struct, frozen=True):
     """A certificate of the chain in the certificate file."""
 
     subject: str

@@ -10,10 +10,10 @@ import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.mail.routes import list_routes
@@ -37,8 +37,7 @@ _TIME_ERROR = 5
 """The result of adjtimex(2) if the clock is not synchronized."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedServer:
+class CheckedServer(Struct, frozen=True):
     """The server to check, which may be running or not."""
 
     settings: Settings

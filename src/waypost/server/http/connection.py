@@ -4,12 +4,12 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import cast
 
 import httptools
+from msgspec import Struct, field
 from starlette.types import ASGIApp
 
 from waypost.observe import events
@@ -48,8 +48,7 @@ class TooManyRequests(Exception):
     """The client has sent too many requests without waiting for the responses: more than `PIPELINED` are waiting."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Shared:
+class Shared(Struct, kw_only=True):
     """The parts of a server that all its connections use."""
 
     application: ASGIApp

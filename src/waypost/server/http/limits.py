@@ -1,7 +1,8 @@
 """Limits for HTTP clients: the time that a client may take, and the number of connections."""
 
 from collections import Counter
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.connections import OpenConnections
@@ -12,8 +13,7 @@ LOG_EVERY = 10
 it does not log each refusal separately."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpBounds:
+class HttpBounds(Struct, frozen=True, kw_only=True):
     """The limits of one HTTP server. Times are in seconds, and sizes are in bytes.
 
     Only the time during which the server waits for the client counts towards a limit.

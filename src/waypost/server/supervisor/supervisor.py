@@ -15,9 +15,9 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 
 import uvloop
+from msgspec.structs import replace
 
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.config.settings import Settings

@@ -7,8 +7,9 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from typing import Any, NoReturn
+
+from msgspec import Struct, to_builtins
 
 from waypost.host.run_file import Run
 from waypost.server.supervisor import signals
@@ -16,8 +17,7 @@ from waypost.server.supervisor import signals
 _READ_AT_ONCE = 65_536
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True):
     """The report of a worker process that has started."""
 
     run: Run
@@ -110,7 +110,7 @@ class Report:
 
     def ready(self, ready: Ready) -> None:
         """Report that the worker process has started."""
-        self._write(asdict(ready))
+        self._write(to_builtins(ready))
 
     def reloaded(self, is_usable: bool) -> None:
         """Report that a reload has finished, and whether the settings could be used."""

@@ -2,14 +2,14 @@
 
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.host.data_directory import DataDirectory
 
 
-@dataclass(frozen=True, kw_only=True)
-class WorkerProcess:
+class WorkerProcess(Struct, frozen=True, kw_only=True):
     """One of the worker processes of a server, and the resources that the supervisor has prepared for it."""
 
     number: int

@@ -1,7 +1,8 @@
 """Injects the faults of one client's session, and records them in the log and the trace."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from waypost.app.mail.faults import ActiveRule, FaultRules
 from waypost.domain.mail import fault_rules
@@ -16,8 +17,7 @@ Pause = Callable[[float], Awaitable[object]]
 """A function that delays a reply by a number of seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """A fault that a session gets."""
 
     rule: str

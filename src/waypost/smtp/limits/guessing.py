@@ -9,8 +9,9 @@ Here, a network is the address range that one customer typically has: one IPv4 a
 /24 or /48 network has separate, higher limits, because it may contain other customers.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.rate_limits import Buckets
@@ -26,8 +27,7 @@ GROWTH = 0.025
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(Struct, frozen=True):
     """The limits on unknown recipients for networks of one size: the networks of single customers, or the surrounding
     networks.
     """

@@ -1,10 +1,9 @@
 """The time, connection, rate and memory limits of one SMTP server. Times are in seconds."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SmtpLimits:
+class SmtpLimits(Struct, frozen=True, kw_only=True):
     """The limits of one SMTP server. The defaults suit a server on the public internet."""
 
     connections: int = 15_000

@@ -1,8 +1,9 @@
 """The extensions that a session offers, and the limits of a session."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
+
+from msgspec import Struct
 
 from waypost.domain.directory.addresses import Address
 from waypost.smtp.protocol import replies
@@ -34,8 +35,7 @@ ERROR_LIMIT = 20
 """The number of refused commands after which the server ends a session."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Capabilities:
+class Capabilities(Struct, frozen=True, kw_only=True, eq=False):
     """The server's host name, the extensions that it offers, and the limits of a session.
 
     Instances are compared by identity, so that the cached replies to each new client are found in little time.

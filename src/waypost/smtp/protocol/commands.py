@@ -4,7 +4,8 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from waypost.domain.directory.addresses import Address
 from waypost.smtp.protocol import grammar, parameters, replies
@@ -25,8 +26,7 @@ Handler = Callable[[Exchange, str], Reply | None]
 A handler returns the reply, or None if it has made a request to the server or has already sent every reply."""
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """One SMTP command: its handler, and the conditions under which the command is refused."""
 
     run: Handler

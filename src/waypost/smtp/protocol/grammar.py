@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+
+from msgspec import Struct
 
 from waypost.domain import errors
 from waypost.domain.directory import addresses
@@ -69,8 +70,7 @@ class BadParameter(Exception):
     """Raised for a malformed or repeated parameter. `args[0]` is the name of the parameter."""
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(Struct, frozen=True):
     """The address and parameters of a MAIL or RCPT command. For the null sender `<>`, the address is empty."""
 
     text: str

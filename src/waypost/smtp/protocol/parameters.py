@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from waypost.domain.directory.addresses import Address
 from waypost.domain.mail.messages import NO_DSN, Dsn, RecipientDsn
@@ -40,8 +41,7 @@ class Mail(NamedTuple):
     envid: str = ""
 
 
-@dataclass(slots=True)
-class Transaction:
+class Transaction(Struct):
     """A mail transaction: the MAIL command, and the recipients from the accepted RCPT commands."""
 
     mail: Mail

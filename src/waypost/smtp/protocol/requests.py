@@ -1,22 +1,20 @@
 """The requests that a session makes to the server. A session cannot access the store or sockets itself."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from waypost.domain.directory.addresses import Address
 from waypost.domain.mail.messages import Envelope
 from waypost.smtp.protocol.parameters import Mail
 
 
-@dataclass(frozen=True, slots=True)
-class SenderGiven:
+class SenderGiven(Struct, frozen=True):
     """A request to decide whether a message may begin. The session makes it only if faults may be injected."""
 
     mail: Mail
     helo: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ContentOffered:
+class ContentOffered(Struct, frozen=True):
     """A request to decide whether the client may send the content of a message. The session makes it only if faults
     may be injected.
     """
@@ -26,8 +24,7 @@ class ContentOffered:
     helo: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RecipientGiven:
+class RecipientGiven(Struct, frozen=True):
     """A request to check whether the server accepts mail for an address."""
 
     address: Address
@@ -36,8 +33,7 @@ class RecipientGiven:
     helo: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PieceReceived:
+class PieceReceived(Struct, frozen=True):
     """A request to store a piece of a large message. The message may never be completed."""
 
     octets: bytes
@@ -45,8 +41,7 @@ class PieceReceived:
     """The offset of the piece in the message, in bytes. An offset of zero means that a new message begins."""
 
 
-@dataclass(frozen=True, slots=True)
-class MessageReceived:
+class MessageReceived(Struct, frozen=True):
     """A request to accept a complete message. A positive answer means that the message is on disk."""
 
     envelope: Envelope
@@ -58,8 +53,7 @@ class MessageReceived:
     header: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class TlsWanted:
+class TlsWanted(Struct, frozen=True):
     """A request to perform the TLS handshake. After a successful handshake, the server calls `tls_started`; otherwise
     it closes the connection.
     """

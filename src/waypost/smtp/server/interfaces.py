@@ -1,7 +1,8 @@
 """The interfaces between a connection and its server, and the properties of a listener."""
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from waypost.smtp.backend.backend import Backend
 from waypost.smtp.limits.timeouts import SmtpLimits
@@ -10,8 +11,7 @@ from waypost.smtp.protocol.replies import Reply
 from waypost.smtp.server.tls import Certificates
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listener:
+class Listener(Struct, frozen=True, kw_only=True):
     """The protocol and options of one address on which the server listens."""
 
     name: str

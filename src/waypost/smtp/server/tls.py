@@ -2,9 +2,10 @@
 
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 
 class BadCertificate(Exception):
@@ -14,8 +15,7 @@ class BadCertificate(Exception):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
+class TlsFiles(Struct, frozen=True):
     """The files with the server's certificate and key.
 
     `client_authority` is the file with the certificate authorities for client certificates; None if clients need no

@@ -1,10 +1,9 @@
 """The time limits of the SQLite store and the PostgreSQL store."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeLimits:
+class TimeLimits(Struct, frozen=True, kw_only=True):
     """The time limits of the SQLite store and the PostgreSQL store. All time limits are in seconds."""
 
     long_read: float = 5.0

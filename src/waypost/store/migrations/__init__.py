@@ -5,8 +5,9 @@ also records the migration's number.
 """
 
 import re
-from dataclasses import dataclass
 from importlib import resources
+
+from msgspec import Struct
 
 _FILE = re.compile(r"(?P<number>\d{4})_(?P<name>\w+)\.(?P<dialect>\w+)\.sql")
 _TABLE = re.compile(r"^CREATE TABLE (\w+)", re.MULTILINE)
@@ -30,8 +31,7 @@ class SchemaMissing(Exception):
         super().__init__(f"{where} contains none of Waypost's tables")
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
+class Migration(Struct, frozen=True):
     """One migration of the schema, with its number, its name and its SQL."""
 
     number: int

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
+from msgspec import Struct
 from psycopg import conninfo, pq
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
@@ -158,8 +159,7 @@ def set_up(connection: Connection, *, prepares: bool = True) -> None:
     check_session(connection, row)
 
 
-@dataclass(frozen=True, slots=True)
-class Beginning:
+class Beginning(Struct, frozen=True):
     """The two statements with which a transaction begins. They are sent with the transaction's first query.
 
     All settings apply only to this transaction (SET LOCAL), so that a pooler may give every transaction another

@@ -9,11 +9,11 @@ each statement, and a thread for each transaction would switch threads dozens of
 import asyncio
 import select
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 import psycopg
+from msgspec import Struct
 from psycopg import errors as pg
 from psycopg import pq
 from psycopg.adapt import PyFormat, Transformer
@@ -25,13 +25,15 @@ from waypost.store.postgres.transaction import Connection
 _FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
 
 
-@dataclass(frozen=True, slots=True)
-class Parameters:
+class Parameters(Struct, frozen=True):
     """The parameters of one statement, converted to the form in which libpq sends them."""
 
     values: Sequence[Any] = ()
     types: tuple[int, ...] = ()
     formats: Sequence[pq.Format] = ()
+
+
+NO_PARAMETERS = Parameters()
 
 
 class PipelinedConnection:
@@ -78,7 +80,7 @@ class PipelinedConnection:
         assert self._values.formats is not None
         return Parameters(converted, self._values.types, self._values.formats)
 
-    def send(self, sql: bytes, parameters: Parameters = Parameters(), *, prepare: bool = True) -> None:
+    def send(self, sql: bytes, parameters: Parameters = NO_PARAMETERS, *, prepare: bool = True) -> None:
         """Add a statement to the pipeline. If `prepare` is false, PostgreSQL plans the statement for these parameters.
 
         Raises `psycopg.OperationalError` if the connection is lost.

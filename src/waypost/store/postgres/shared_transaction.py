@@ -12,11 +12,11 @@ case does anything else, the store runs it in a transaction of its own.
 import re
 from asyncio import Future
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NoReturn
 
 import psycopg
+from msgspec import Struct, field
 
 from waypost.store.common import rows
 from waypost.store.common.statements import Seal
@@ -50,8 +50,7 @@ class _Unanswered(BaseException):
     """The result of a look-up has not arrived, so the run of the use case ends here."""
 
 
-@dataclass(slots=True)
-class LookUp:
+class LookUp(Struct):
     """A query whose result a use case needs, and the rows of the result when they have arrived."""
 
     query: str
@@ -67,8 +66,7 @@ class LookUp:
         return self.query, self.converted.types, *values
 
 
-@dataclass(slots=True, eq=False)
-class Job:
+class Job(Struct, eq=False):
     """A use case that waits for its turn or for a result, and everything that is known about its run."""
 
     use_case: Callable[[Any], Any]

@@ -9,10 +9,10 @@ messages.
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.store.common import time_limits
@@ -32,8 +32,7 @@ FEWEST = 5
 """The smallest number of connections for a process: one for each kind of work."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shares:
+class Shares(Struct, frozen=True):
     """The number of connections for each kind of work."""
 
     groups: int

@@ -24,8 +24,9 @@ These placeholders are replaced once, when the program starts, with plain SQL th
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
+
+from msgspec import Struct
 
 from waypost.store.sql import tables
 
@@ -41,8 +42,7 @@ _NUMBERED = {"sqlite": "?", "postgres": "$"}
 """The character that precedes a parameter's number in each database's SQL."""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Struct, frozen=True):
     """A named query, in the SQL dialect of one database."""
 
     parameters: tuple[str, ...]

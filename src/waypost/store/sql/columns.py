@@ -5,17 +5,17 @@ of `dataclasses`. The compiled functions are as fast as handwritten functions th
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
 from itertools import groupby
-from typing import Any, Generic, TypeVar, get_type_hints
+from typing import Any, ClassVar, Generic, TypeVar, get_origin, get_type_hints
+
+from msgspec import Struct
 
 T = TypeVar("T")
 
 Row = Sequence[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """The conversion between the stored values of a column and the values of a field.
 
     `read` converts a stored value to a field's value, and `write` converts it back. If one of these functions is None,
@@ -29,8 +29,7 @@ class Kind:
 AS_IS = Kind()
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """One column of a table."""
 
     name: str
@@ -131,7 +130,7 @@ def _construction(of: type[Any], codes: Sequence[tuple[tuple[str, ...], str]], n
         field: [(path[1:], code) for path, code in group]
         for field, group in groupby(sorted(codes, key=lambda pair: pair[0][0]), key=lambda pair: pair[0][0])
     }
-    if different := by_field.keys() ^ {field.name for field in fields(of)}:
+    if different := by_field.keys() ^ {name for name, type_ in types.items() if get_origin(type_) is not ClassVar}:
         raise TypeError(f"{of.__name__} and its columns differ in {', '.join(sorted(different))}")
     arguments = [
         f"{field}={found[0][1] if found[0][0] == () else _construction(types[field], found, names)}"

@@ -8,8 +8,9 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.store.sqlite import drafts
@@ -18,8 +19,7 @@ from waypost.store.sqlite.drafts import Draft
 from waypost.store.sqlite.transaction import SqliteTransaction
 
 
-@dataclass(slots=True)
-class Job:
+class Job(Struct):
     """A write that waits for the writer thread. The writer thread stores the outcome of the write in this object, and
     the caller gets the outcome after the commit.
     """

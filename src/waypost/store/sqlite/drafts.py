@@ -9,10 +9,11 @@ anything else, the writer runs the use case in its turn (docs/decisions/0042-dec
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from typing import Any, NoReturn
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.domain.mail.routes import Route
@@ -36,8 +37,7 @@ class NeedsTurn(BaseException):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """The result of a use case, and the rows that must be inserted before the result is true."""
 
     version: int

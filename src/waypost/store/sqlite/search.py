@@ -18,8 +18,9 @@ The email addresses of each instance have their own range of numbers, so a searc
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from waypost.domain.directory import search
 from waypost.domain.directory.search import Comparison, Condition, Every, Field, Tagged, Text
@@ -44,8 +45,7 @@ then extrapolates the total number of matches from this count."""
 _ENTRIES = "search_entries AS s"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Driver:
+class _Driver(Struct, frozen=True, kw_only=True):
     """The driver of a search: the source of its rows, which determines their order. The driver consists of parts of an
     SQL statement, and their parameters.
     """

@@ -1,9 +1,9 @@
 """Access keys on both stores: all fields, the order, and the encryption of the secrets."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.stores.both_stores import Handle
 from tests.kit.values import NOW

@@ -1,9 +1,8 @@
 """A domain belongs to the account that has email addresses in it, on both stores and in concurrent calls."""
 
-from dataclasses import replace
-
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.stores.both_stores import Handle
 from tests.kit.stores.calls import OTHERS, check_invariants, create, creating, deleting, deleting_instance, kinds

@@ -1,9 +1,9 @@
 """Email addresses on both stores: create, describe, update, delete, and the quota."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.stores.calls import (
     OTHERS,

@@ -1,9 +1,9 @@
 """Tests of instances on both stores."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.stores.calls import OTHERS, associate, check_invariants, create, delete, ids, tokened
 from tests.kit.values import NOW, TENANT, an_email_address, make_instance

@@ -1,11 +1,11 @@
 """Searching on both stores: a search finds the same as the reference, in one or more pages, even during changes."""
 
 import random
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.kit.examples import examples
 from tests.kit.stores.both_stores import Handle

@@ -1,8 +1,7 @@
 """Bounces of forwarded mail with a rewritten sender: how many are accepted, and when the sender gets a notice."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.stores.calls import create
 from tests.kit.values import NOW

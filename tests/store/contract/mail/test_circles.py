@@ -1,8 +1,7 @@
 """Mail loops: a message that its own recipient forwards again is refused, and a loop of only the primary is ended."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.stores.calls import associate, create
 from tests.kit.values import NOW

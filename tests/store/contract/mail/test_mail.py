@@ -1,10 +1,10 @@
 """Accepting mail on both stores: its deliveries, its trace, and the accounts that can see them."""
 
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.stores.calls import associate, create, delete, disassociate
 from tests.kit.values import NOW, TENANT, an_email_address, make_instance

@@ -1,10 +1,10 @@
 """Planned deliveries: a message to many recipients is accepted in one transaction, and later ones store deliveries."""
 
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.stores.calls import all_deliveries_of, associate, create, disassociate
 from tests.kit.values import NOW, TENANT

@@ -1,10 +1,10 @@
 """Deleting old mail on both stores: what the retention rules delete, and what is never deleted."""
 
-from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.stores.calls import create, delete
 from tests.kit.values import NOW, TENANT, a_line

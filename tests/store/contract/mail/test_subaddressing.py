@@ -1,9 +1,9 @@
 """Mail to subaddresses such as support+x@: RCPT, the delivery, the trace and `explain` give the same result."""
 
-from dataclasses import replace
 from functools import partial
 
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.stores.calls import OTHERS, associate, create, delete
 from tests.kit.values import NOW, TENANT, an_email_address, make_instance

@@ -1,9 +1,9 @@
 """Unusual text on both stores: it is stored and found exactly, or refused without any change."""
 
 import random
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.stores.calls import Described, associating, check_invariants, create, describe, tokened
 from tests.kit.values import NOW, TENANT, an_email_address, make_instance

@@ -1,9 +1,9 @@
 """The data of a message after its deliveries have ended: inbox, dead letters, trace and bytes, and finding messages."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.stores.calls import all_deliveries_of, create, kinds
 from tests.kit.stores.queue_calls import HERE, RAW, SECOND, add, claim, one, queue_up

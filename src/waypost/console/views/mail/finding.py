@@ -1,7 +1,8 @@
 """Finds mail for the search box. The query language is described in `domain.mail.mail_search`."""
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.mail import searching
@@ -20,8 +21,7 @@ OPERATORS = (
 """Examples of queries, each with what it finds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A page of the results of a search."""
 
     page: rows.Page

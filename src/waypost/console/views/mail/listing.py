@@ -1,10 +1,10 @@
 """The page with the list of mail. The third column of the page shows one message."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct
 from starlette.responses import Response
 
 from waypost.app import ports
@@ -17,8 +17,7 @@ from waypost.console.visits import Visit
 from waypost.domain import errors
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class Listed(Struct, frozen=True, kw_only=True):
     """What the first two columns of the page show."""
 
     rows: Sequence[Row] = ()

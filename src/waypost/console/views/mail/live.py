@@ -9,8 +9,9 @@ If very much changes, a list is read again instead, so that its cost does not de
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.mail import changes
@@ -52,8 +53,7 @@ OVERLAP = timedelta(seconds=10)
 """How far back a new stream begins: a message can be committed after messages whose transfer began later."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """A change of a list."""
 
     name: str
@@ -160,8 +160,7 @@ class _Browser:
             self.events.put_nowait(b"")
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """Where a list gets its rows from, and how it shows them."""
 
     account: str

@@ -1,8 +1,8 @@
 """The view of one message: its text, HTML, header or source, its attachments, and its trace."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from starlette.responses import Response
 
 from waypost.app import ports
@@ -29,8 +29,7 @@ SOURCE_SHOWN = 100_000
 """How many bytes of the source a page shows. The download has all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
+class Opened(Struct, frozen=True, kw_only=True):
     """A message that a person has opened."""
 
     details: trace.MessageDetails

@@ -1,9 +1,10 @@
 """The rows of a list of mail: one for each message, with all its deliveries that the list has."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.mail import mailbox
@@ -36,8 +37,7 @@ class Shown(Filtered, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Chip:
+class Chip(Struct, frozen=True):
     """A short text with a sign and a colour."""
 
     sign: str
@@ -45,8 +45,7 @@ class Chip:
     colour: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """A message in a list."""
 
     id: str
@@ -61,8 +60,7 @@ class Row:
     chips: tuple[Chip, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """A page of a list."""
 
     rows: Sequence[Row] = ()

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlencode
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from waypost.domain import errors
 from waypost.domain.directory import addresses
@@ -32,8 +34,7 @@ _SEARCH_LIMIT = 1_001
 """One more than the longest query, so that a longer one is refused and not cut."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class Selection(Struct, frozen=True, kw_only=True):
     """What a list of mail shows."""
 
     kind: str = ""

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
+
+from msgspec import Struct, field
 
 from waypost.app import ports
 from waypost.app.mail import mailbox
@@ -25,8 +26,7 @@ COUNTED_UP_TO = 100
 """The number at which a count of a kind ends. The page then shows one less, and a plus sign."""
 
 
-@dataclass(frozen=True, slots=True)
-class Busy:
+class Busy(Struct, frozen=True):
     """An email address with its mail."""
 
     address: str
@@ -36,8 +36,7 @@ class Busy:
     """Whether the address is listed below its alias."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sidebar:
+class Sidebar(Struct, frozen=True):
     """What the column shows."""
 
     kinds: Mapping[str, int] = field(default_factory=dict)

@@ -1,8 +1,9 @@
 """Arranges the events of a trace as the points of a timeline."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from waypost.domain.mail import trace_events
 from waypost.domain.mail.delivery import Delivery, Status
@@ -24,8 +25,7 @@ POINTS = 200
 """The maximum number of points. A message to very many addresses has more events than a person can read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(Struct, frozen=True):
     """A point of the timeline."""
 
     at: datetime | None

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from waypost.domain.mail.trace_events import AcceptedEvent, CheckedEvent, TraceDetail
 from waypost.domain.mailauth.verdicts import Outcome
@@ -35,8 +36,7 @@ _FOR_ALL = {
 _LOOKS = {Outcome.PASS: ("✓", "green"), Outcome.FAIL: ("✕", "red"), Outcome.NONE: ("–", "grey")}
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """The result of a check, for people."""
 
     name: str

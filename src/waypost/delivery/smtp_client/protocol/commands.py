@@ -3,8 +3,9 @@
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from waypost.delivery.outgoing import Parcel
 from waypost.domain.directory import addresses
@@ -24,8 +25,7 @@ class Unsayable(Exception):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """A part of a message, as it is sent to the peer."""
 
     octets: bytes

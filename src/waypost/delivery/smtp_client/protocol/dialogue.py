@@ -14,8 +14,9 @@ dialogue, because it could be mistaken for the reply to the next command.
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from enum import Enum, auto
+
+from msgspec import Struct
 
 from waypost.delivery.outgoing import Parcel
 from waypost.delivery.smtp_client.protocol import commands
@@ -43,8 +44,7 @@ class Need(Enum):
     """No input: the dialogue is ready for a message, or finished."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionOptions:
+class SessionOptions(Struct, frozen=True, kw_only=True):
     """The options of a session with a peer."""
 
     protocol: Protocol

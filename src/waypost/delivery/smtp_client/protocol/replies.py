@@ -1,8 +1,9 @@
 """Parse a peer's replies from bytes that may be split anywhere (RFC 5321 section 4.2)."""
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 REPLY_LINE_LIMIT = 4096
 """The maximum length of a reply line in bytes: eight times the limit in RFC 5321 section 4.5.3.1.5."""
@@ -32,8 +33,7 @@ class NotAReply(Exception):
         self.begun = begun
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """One reply from a peer."""
 
     code: int
