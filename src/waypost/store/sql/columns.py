@@ -1,4 +1,4 @@
-"""The columns of a table, listed once for both the queries and the conversion between rows and dataclass objects.
+"""The columns of a table, listed once for both the queries and the conversion between rows and structs.
 
 The functions that read and write the rows of a table are compiled when the program starts, like the `__init__` methods
 of `dataclasses`. The compiled functions are as fast as handwritten functions that name every column.
@@ -34,7 +34,7 @@ class Column(Struct, frozen=True):
 
     name: str
     field: str = ""
-    """The path of the dataclass field, such as `envelope.sender`. An empty path means that the field has the same name
+    """The path of the struct field, such as `envelope.sender`. An empty path means that the field has the same name
     as the column."""
     kind: Kind = AS_IS
     is_given: bool = False
@@ -48,12 +48,12 @@ class Column(Struct, frozen=True):
 
 
 class Columns(Generic[T]):
-    """The columns that store the fields of a dataclass, in the order in which queries list them."""
+    """The columns that store the fields of a struct, in the order in which queries list them."""
 
     def __init__(self, of: type[T], *columns: Column) -> None:
         """Compile the reader and writer of the table.
 
-        `of` is the dataclass. Raises `TypeError` if a field of the dataclass has no column, or if a column has no
+        `of` is the struct. Raises `TypeError` if a field of the struct has no column, or if a column has no
         field.
         """
         self._of = of
@@ -61,12 +61,12 @@ class Columns(Generic[T]):
         self._places = {column.name: place for place, column in enumerate(columns)}
         self.names = tuple(self._places)
         self.read = self.reader()
-        """A function that converts a row, which must begin with these columns, to an instance of the dataclass.
+        """A function that converts a row, which must begin with these columns, to an instance of the struct.
 
         The arguments are the row, followed by the values of the columns for which `is_given` is true.
         """
         self.write = self._writer()
-        """A function that converts an instance of the dataclass to a row.
+        """A function that converts an instance of the struct to a row.
 
         The arguments are the object, followed by the values of the columns for which `is_given` is true.
         """
@@ -80,7 +80,7 @@ class Columns(Generic[T]):
         return row[self._places[name]]
 
     def reader(self, *, start: int = 0) -> Callable[..., T]:
-        """Return a function that converts a row to an instance of the dataclass. `start` is the index of this table's
+        """Return a function that converts a row to an instance of the struct. `start` is the index of this table's
         first column in the row.
         """
         names: dict[str, Any] = {}
@@ -121,7 +121,7 @@ def _named(what: Any, names: dict[str, Any]) -> str:
 
 
 def _construction(of: type[Any], codes: Sequence[tuple[tuple[str, ...], str]], names: dict[str, Any]) -> str:
-    """Return the code that constructs an object of a dataclass, including the objects of nested dataclasses.
+    """Return the code that constructs an object of a struct, including the objects of nested structs.
 
     `codes` contains the path of each field, and the code that computes the field's value.
     """

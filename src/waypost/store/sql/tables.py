@@ -1,7 +1,7 @@
-"""The columns of each table, and the dataclass fields that they store. No other module lists the columns.
+"""The columns of each table, and the struct fields that they store. No other module lists the columns.
 
-To add a column, write a migration, and add a line to this module and a field to the dataclass. If the columns and the
-fields differ, the program does not start. Columns that store no dataclass field, such as comparison keys and sort
+To add a column, write a migration, and add a line to this module and a field to the struct. If the columns and the
+fields differ, the program does not start. Columns that store no struct field, such as comparison keys and sort
 numbers, are listed only in the queries that write them.
 """
 
