@@ -17,7 +17,7 @@ from waypost.api.operations import calls, tags
 from waypost.api.operations import table as operations
 from waypost.api.wire import shapes
 from waypost.app import connections
-from waypost.cli import outcomes, parameters, program
+from waypost.cli import outcomes, parameters, program, secret_files
 from waypost.config import tables
 from waypost.config.settings import ROWS
 from waypost.domain.limits.rates import Rate
@@ -53,6 +53,9 @@ def settings_page() -> str:
             "file](#the-settings-file). The command line takes precedence over the environment, and the",
             f"environment over the file. The setting `{data_directory.MASTER_KEY_VARIABLE}` exists only in the",
             "environment. The value of this setting is 32 bytes in base64url, and replaces the file `master.key`.\n",
+            "Secrets can also be in files, as container engines provide them. Then "
+            + " or ".join(f"`{name}_FILE`" for name in secret_files.VARIABLES),
+            "is the path of a file that contains the value in one line.\n",
             "The column *change* says when a running server uses a new value: after",
             "[SIGHUP](../how-to/run-it.md#reload), or only after a restart. SIGHUP also makes the server read its",
             "certificate files again.",

@@ -1,5 +1,6 @@
 """Runs a command, and turns its errors into a sentence and an exit code."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -12,9 +13,10 @@ from waypost.host.data_directory import DataDirectoryError, NotRunning
 
 def run(arguments: Sequence[str]) -> None:
     """Run the command that the arguments name, and exit."""
-    from waypost.cli import administration, client
+    from waypost.cli import administration, client, secret_files
 
     try:
+        secret_files.read_into(os.environ)
         _run(arguments)
     except click.exceptions.Exit as ended:
         sys.exit(ended.exit_code)

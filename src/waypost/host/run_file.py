@@ -19,6 +19,9 @@ class Run(Struct, frozen=True):
     smtp: str
     smtps: str = ""
     lmtp: str = ""
+    metrics: str = ""
+    """The first address of the listener for metrics alone, which also has the server's health; empty if there is
+    none."""
     certificate: str = ""
     """The path of the self-signed certificate that clients can trust; empty if the server has not made one."""
     listeners: Sequence[str] = ()
@@ -64,6 +67,7 @@ def reachable(run: Run) -> Run:
         run,
         http=_reachable(run.http),
         smtp=_reachable(run.smtp),
+        metrics=_reachable(run.metrics),
         smtps=_reachable(run.smtps),
         lmtp=_reachable(run.lmtp),
     )
@@ -71,7 +75,7 @@ def reachable(run: Run) -> Run:
 
 def _refuse_foreign(run: Run) -> None:
     """Raise `TypeError` or `ValueError` if no Waypost server could have written the values of `run`."""
-    addresses = [run.http, run.smtp, run.smtps, run.lmtp, *run.listeners]
+    addresses = [run.http, run.smtp, run.smtps, run.lmtp, run.metrics, *run.listeners]
     texts = [*addresses, run.certificate, run.hostname, run.dns, run.config]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError(run)

@@ -109,6 +109,8 @@ class Service:
         self._checked_for = routes_check.OurServer.of(settings)
         self._certificates: tls.Certificates | None = None
         """The TLS certificates in use, if any."""
+        self._metrics_at = ""
+        """The first address of the listener for metrics; empty if there is none."""
         self._reread = reread
         self._reopen_log = reopen_log
         self._users_of_settings: list[UseSettings] = []
@@ -353,7 +355,8 @@ class Service:
         server = metrics.server(common, text)
         opened.push_async_callback(server.stop)
         for place, endpoint in enumerate(self.settings.metrics):
-            await self._listen(sockets.METRICS, place, endpoint, server.start)
+            found = await self._listen(sockets.METRICS, place, endpoint, server.start)
+            self._metrics_at = self._metrics_at or found
 
     async def _make_console_link(self, store: ports.Store, calls_at: str) -> None:
         """Make the link that the command prints. One worker process makes it."""
@@ -391,6 +394,7 @@ class Service:
             mail_at["smtp"],
             smtps=mail_at["smtps"],
             lmtp=mail_at["lmtp"],
+            metrics=self._metrics_at,
             certificate=_absolute(self.directory.certificate) if settings.tls_certificate == SELF_SIGNED else "",
             listeners=[str(Endpoint(*address)) for address in edge.server.addresses] if edge else [],
             hostname=settings.real_hostname,

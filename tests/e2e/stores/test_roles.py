@@ -29,7 +29,7 @@ def servers(tmp_path, monkeypatch):
         for name, *options in (
             ("calls", "--roles", "api,upkeep"),
             ("mail", "--roles", "smtp", "--workers", "2"),
-            ("deliveries", "--roles", "delivery"),
+            ("deliveries", "--roles", "delivery", "--metrics", "127.0.0.1:0"),
         ):
             found[name] = testing.Server(tmp_path / name, "--database", url, *options)
             found[name].start()
@@ -75,3 +75,6 @@ def test_a_command_that_needs_the_api_names_a_server_without_it(servers):
         done = waypost_process(*command, "--data", mail.data)
         assert done.returncode == Exit.NO_SERVER
         assert f"The server that uses {mail.data} has no HTTP port" in done.stderr
+    # With an address for metrics, `waypost ready` works without the role.
+    done = waypost_process("ready", "--data", servers["deliveries"].data)
+    assert (done.returncode, done.stdout) == (Exit.DONE, "The server is ready.\n")
