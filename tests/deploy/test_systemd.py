@@ -1,0 +1,95 @@
+"""The unit of systemd is valid, hardened, and leaves the server enough time and enough rights."""
+
+import ctypes.util
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.kit.deployments import DEPLOY, LONGEST_STOP, files_needed
+from tests.kit.patience import PATIENCE
+from tests.kit.servers import unit_sandbox
+from tests.kit.servers.running import fetch, system_started_by
+
+UNIT = DEPLOY / "systemd" / "waypost.service"
+PORTS = UNIT.with_name("waypost.service.d") / "ports.conf"
+INSTALLATION = DEPLOY.parent / "docs" / "how-to" / "install.md"
+
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd is not installed: apt-get install systemd"
+)
+needs_libseccomp = pytest.mark.skipif(
+    ctypes.util.find_library("seccomp") is None, reason="libseccomp is not installed: apt-get install libseccomp2"
+)
+
+
+@pytest.fixture(params=["the unit alone", "with the drop-in for ports"])
+def installed(request, tmp_path):
+    """Return a unit whose program exists on this machine, in a directory of its own."""
+    unit = tmp_path / UNIT.name
+    unit.write_text(UNIT.read_text(encoding="utf-8").replace("/opt/waypost/bin/waypost", sys.executable))
+    if "drop-in" in request.param:
+        (tmp_path / PORTS.parent.name).mkdir()
+        shutil.copy(PORTS, tmp_path / PORTS.parent.name)
+    return unit
+
+
+@pytest.mark.slow
+@needs_systemd
+def test_systemd_finds_no_fault_in_the_unit(installed):
+    done = subprocess.run(["systemd-analyze", "verify", installed], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.slow
+@needs_systemd
+def test_the_exposure_of_the_unit_is_below_2(installed):
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=20", installed],  # in tenths
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-200:]
+    (exposure,) = re.findall(r"Overall exposure level for waypost.service: (\d+\.\d)", done.stdout)
+    assert float(exposure) < 2.0
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@needs_systemd
+@needs_libseccomp
+def test_a_server_works_with_the_system_calls_that_the_unit_allows():
+    sandbox = [sys.executable, unit_sandbox.__file__, str(UNIT)]
+    refused = subprocess.run(
+        [*sandbox, sys.executable, "-c", "import socket; socket.socket(socket.AF_NETLINK)"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert "Operation not permitted" in refused.stderr
+    with system_started_by(lambda command: [*sandbox, *command]) as system:
+        alias, primary = system.linked_pair()
+        message = system.deliver(b"Subject: hello\r\n\r\nHello.\r\n", alias)
+        assert message in system.ids_at(primary)
+        assert fetch(f"{system.server.url}/_waypost/metrics").status == 200
+        system.json(f"messages/{message}", address=alias)  # reads the message in its own process
+
+
+def test_systemd_waits_until_a_server_has_finished_its_work():
+    (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)s$", UNIT.read_text(encoding="utf-8"), re.MULTILINE)
+    assert int(seconds) >= LONGEST_STOP
+
+
+def test_the_unit_allows_as_many_files_as_the_default_settings_need():
+    (allowed,) = re.findall(r"^LimitNOFILE=(\d+)$", UNIT.read_text(encoding="utf-8"), re.MULTILINE)
+    assert int(allowed) >= files_needed()
+
+
+def test_the_page_on_installation_installs_the_unit():
+    page = INSTALLATION.read_text(encoding="utf-8")
+    assert "install -m 644 deploy/systemd/waypost.service /etc/systemd/system/" in page
+    assert "deploy/systemd/waypost.service.d/ports.conf" in page
