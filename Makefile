@@ -231,8 +231,10 @@ sbom: $(RELEASE) $(SERVER) ## Write the list of the dependencies (CycloneDX) and
 		--output-file dist/waypost.cdx.json $(SERVER)/bin/python
 	@$(BIN)/python -m scripts.licences $(SERVER)/bin/python | tee dist/licences.txt
 
-lint: $(RELEASE) ## Check the Containerfile and the workflow of the public forge
+lint: $(RELEASE) ## Check the Containerfile, the files of Compose and Kubernetes, and the workflow of the public forge
 	@$(RELEASE)/bin/hadolint Containerfile
+	@$(RELEASE)/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/compose.yaml
+	@$(RELEASE)/bin/kubernetes-validate --strict --quiet $(wildcard deploy/kubernetes/*.yaml deploy/kubernetes/examples/*.yaml)
 	@$(RELEASE)/bin/zizmor --offline --no-progress --quiet --pedantic .github
 
 image: package ## Build the container image with buildah, and check it (`BASE=IMAGE` sets the base image)

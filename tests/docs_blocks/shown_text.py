@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.docs_blocks.blocks import Block
+from tests.docs_blocks.blocks import ROOT, Block
 from tests.docs_blocks.session import BlockFailed
 from waypost.domain.mailauth import verdicts
 from waypost.domain.mailauth.verdicts import Dkim, Dmarc, Outcome, Spf, Verdicts
@@ -58,6 +58,16 @@ def jobs_of_prometheus(block: Block) -> None:
     assert job["metrics_path"] in {f"/_waypost{operation.path}" for operation in OPERATIONS}
 
 
+def pods_for_prometheus(block: Block) -> None:
+    """Check a Prometheus configuration: its one job finds the pods by the service and the port of the manifest."""
+    (job,) = yaml.safe_load(block.text)["scrape_configs"]
+    (search,) = job["dns_sd_configs"]
+    service = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "30-metrics.yaml").read_text(encoding="utf-8"))
+    named = service["metadata"]
+    assert search["names"] == [f"{named['name']}.{named['namespace']}.svc.cluster.local"]
+    assert search["port"] == service["spec"]["ports"][0]["port"]
+
+
 def key_for_prometheus(block: Block) -> None:
     """Check the part of a Prometheus configuration that names an access key."""
     assert set(yaml.safe_load(block.text)["basic_auth"]) == {"username", "password_file"}
@@ -65,6 +75,7 @@ def key_for_prometheus(block: Block) -> None:
 
 CHECKS: dict[tuple[str, str], Callable[[Block], None]] = {
     ("docs/how-to/mail-from-the-internet.md", "virtual_mailbox_domains = example.com"): settings_of_postfix,
+    ("docs/how-to/kubernetes.md", "scrape_configs:"): pods_for_prometheus,
     ("docs/how-to/monitor.md", "scrape_configs:"): jobs_of_prometheus,
     ("docs/how-to/monitor.md", "    basic_auth:"): key_for_prometheus,
     ("docs/how-to/sender-authentication.md", "Authentication-Results: mx.here.example;"): field_with_results,

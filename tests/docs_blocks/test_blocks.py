@@ -37,6 +37,14 @@ NOT_RUN = {
         "docs/how-to/container.md",
         "podman run --detach --name waypost --read-only --cap-drop all --security-opt no-new-privileges \\",
     ): ("it needs a container engine; `make image` runs the image"),
+    ("docs/how-to/compose.md", "make package"): (
+        "it needs a container engine; tests/deploy/test_compose.py runs the services"
+    ),
+    ("docs/how-to/compose.md", "docker compose kill --signal USR2 proxy"): "it needs a container engine",
+    ("docs/how-to/compose.md", "docker compose build"): "it needs a container engine",
+    ("docs/how-to/compose.md", "docker compose exec waypost-1 waypost backup /data/backup"): (
+        "it needs a container engine; tests/e2e/stores/test_backup.py runs the command"
+    ),
     ("docs/how-to/install.md", "useradd --system --home-dir /var/lib/waypost --shell /usr/sbin/nologin waypost"): (
         "it changes the machine, as root; `make tutorial` runs its other commands"
     ),
@@ -53,6 +61,9 @@ NOT_RUN = {
         "docs/how-to/doctor.md",
         "$ waypost doctor --config /etc/waypost/waypost.toml --data /var/lib/waypost/data",
     ): "it needs an installed server whose certificate has expired; tests/e2e/commands/test_doctor.py runs the command",
+    ("docs/how-to/kubernetes.md", "kubectl apply --filename deploy/kubernetes/00-namespace.yaml"): (
+        "it needs a cluster; tests/deploy/test_kubernetes.py runs the servers of the manifests"
+    ),
     ("docs/how-to/run-it.md", "$ waypost serve --check --config waypost.toml"): (
         "the shell of these tests starts a server for each `waypost serve`; tests/e2e/commands/test_reload.py runs it"
     ),

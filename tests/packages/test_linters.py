@@ -1,4 +1,4 @@
-"""The linters of containers and workflows find no fault, and each dependency has a licence that is known."""
+"""The linters of containers, deployments and workflows find no fault, and the licence of each dependency is known."""
 
 import re
 import subprocess
@@ -15,8 +15,14 @@ WORKFLOW = (ROOT / ".github" / "workflows" / "check.yml").read_text(encoding="ut
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_hadolint_and_zizmor_find_no_fault():
-    for command in (("hadolint", "Containerfile"), ("zizmor", "--offline", "--no-progress", "--pedantic", ".github")):
+def test_the_linters_find_no_fault():
+    manifests = sorted(str(path) for path in (ROOT / "deploy" / "kubernetes").rglob("*.yaml"))
+    for command in (
+        ("hadolint", "Containerfile"),
+        ("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "deploy/compose/compose.yaml"),
+        ("kubernetes-validate", "--strict", *manifests),
+        ("zizmor", "--offline", "--no-progress", "--pedantic", ".github"),
+    ):
         done = subprocess.run(
             [RELEASE / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False
         )
