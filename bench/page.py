@@ -1,4 +1,4 @@
-"""Writes the generated parts of docs/benchmarks.md, and its plots, from the figures of a run.
+"""Writes the generated parts of docs/benchmarks.md and docs/operations.md, and the plots, from the figures of a run.
 
 `.venv/bin/python bench/page.py` does so again from docs/benchmarks/figures.json.
 """
@@ -14,6 +14,8 @@ from table import table
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE, FOLDER = DOCS / "benchmarks.md", DOCS / "benchmarks"
+OPERATIONS = DOCS / "operations.md"
+"""The page for operators, which has a table of the figures."""
 FIGURES, OTHERS = FOLDER / "figures.json", FOLDER / "others.json"
 """The figures of `make bench`, and the tables of other commands."""
 
@@ -21,8 +23,9 @@ _PART = re.compile(r"(<!-- generated: ([\w.-]+) -->\n).*?(<!-- end -->)", re.DOT
 
 
 def parts(run: report.Run, others: Mapping[str, Mapping[str, list]]) -> dict[str, str]:
-    """Return the generated parts of the page by name."""
+    """Return the generated parts of the pages by name."""
     found = {
+        "capacity": report.capacity(run),
         "conditions": report.conditions(run),
         "servers": report.servers(run),
         "api": report.api(run),
@@ -39,14 +42,15 @@ def filled(page: str, found: Mapping[str, str]) -> str:
 
 
 def written(run: report.Run) -> dict[Path, str]:
-    """Return the text of each generated file: the page and the plots."""
+    """Return the text of each generated file: the pages and the plots."""
     others = json.loads(OTHERS.read_text(encoding="utf-8"))
-    page = filled(PAGE.read_text(encoding="utf-8"), parts(run, others))
-    return {PAGE: page} | {FOLDER / name: text for name, text in plots.drawn(run).items()}
+    found = parts(run, others)
+    pages = {page: filled(page.read_text(encoding="utf-8"), found) for page in (PAGE, OPERATIONS)}
+    return pages | {FOLDER / name: text for name, text in plots.drawn(run).items()}
 
 
 def keep(run: report.Run) -> None:
-    """Write the figures of a run, the page and the plots."""
+    """Write the figures of a run, the pages and the plots."""
     FIGURES.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for path, text in written(run).items():
         path.write_text(text, encoding="utf-8")

@@ -196,6 +196,32 @@ def _targets(run: Run) -> list[tuple[str, Target, float | None]]:
     ]  # fmt: skip
 
 
+_CAPACITY = {
+    "kept": "messages a second, connections kept",
+    "each": "messages a second, a connection for each message",
+    "64k": "messages a second of 64 KB, connections kept",
+    "relay": "messages a second, both copies relayed by SMTP",
+}
+"""The cases that the page for operators shows, with its words."""
+
+
+def capacity(run: Run) -> str:
+    """Return the table for operators: what one worker process can do on each store."""
+    names = (BASELINE, "Waypost, PostgreSQL")
+    cases = {case["id"]: case["figures"] for case in run["cases"]}
+
+    def row(words: str, case: str, figure: str, unit: str = "") -> tuple[str, ...]:
+        found = (cases.get(case, {}).get(name) for name in names)
+        return (words, *(f"{statistics.median(one[figure]):,.0f}{unit}" if one else "not measured" for one in found))
+
+    rows = [row(words, case, "delivered") for case, words in _CAPACITY.items()]
+    rows.append(row("processor time for a message, connections kept", "kept", "cpu", " µs"))
+    for words, figure in (("memory when idle", "idle"), ("memory under load, connections kept", "loaded")):
+        of_servers = (run["servers"].get(name, {}).get(figure) for name in names)
+        rows.append((words, *("not measured" if one is None else f"{one:.0f} MB" for one in of_servers)))
+    return table(("one worker process", "SQLite", "PostgreSQL, with its own processes"), rows)
+
+
 def rate(rates: Sequence[float]) -> str:
     """Return the median, followed by the slowest and the fastest round in brackets."""
     return f"{statistics.median(rates):,.0f} ({min(rates):,.0f}–{max(rates):,.0f})"

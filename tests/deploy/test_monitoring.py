@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
 RULE_TESTS = RULES.with_name("alerts_test.yml")
 DASHBOARD = ROOT / "deploy" / "grafana" / "waypost.json"
-PAGE = ROOT / "docs" / "how-to" / "monitor.md"
+PAGE = ROOT / "docs" / "operations.md"
 
 PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(
@@ -72,6 +72,11 @@ def test_each_alert_has_a_test_and_a_section_of_the_page():
     sections = re.findall(r"^### (\w+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert alerts() == sections
     assert set(alerts()) == set(tested)
+
+
+def test_each_alert_names_its_section_of_the_page():
+    named = dict(re.findall(r"- alert: (\w+)\n(?:.+\n)*? +runbook: (\S+)", RULES.read_text(encoding="utf-8")))
+    assert named == {alert: f"{PAGE.relative_to(ROOT)}#{alert.lower()}" for alert in alerts()}
 
 
 def test_each_panel_has_a_place_of_its_own_and_an_id_of_its_own():
