@@ -1,6 +1,5 @@
 """Writes the reference pages that are generated from the code (`make docs`); a test checks that they are up to date."""
 
-import dataclasses
 import html
 import inspect
 import json
@@ -337,9 +336,9 @@ def smtp_replies_page() -> str:
     )
 
 
-def _level(event: type) -> str:
+def _level(event: type[events.Event]) -> str:
     """Return the log level of an event: error, warning or info."""
-    if any(field.name == "cause" for field in dataclasses.fields(event)):
+    if "cause" in event.__struct_fields__:
         return "error"
     return "warning" if event in events.WARNINGS else "info"
 
@@ -384,7 +383,7 @@ def events_page() -> str:
     """Return the page with every event that the log can contain."""
     rows = []
     for event in get_args(events.Event):
-        fields = ", ".join(f"`{field.name}`" for field in dataclasses.fields(event))
+        fields = ", ".join(f"`{name}`" for name in event.__struct_fields__)
         level = _level(event)
         text = inspect.cleandoc(event.__doc__ or "").replace("\n", " ")
         rows.append(f"| `{logs.name_of(event)}` | {level} | {fields} | {text} |")

@@ -19,7 +19,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import get_args
 
+import msgspec.structs
 import pytest
+from msgspec import Struct
 
 from tests.kit.stores import postgresql
 from waypost import cli
@@ -329,8 +331,8 @@ def test_each_setting_has_the_same_default_everywhere():
 
 
 def default_of(kind, name):
-    """Return the default value of a field of a dataclass."""
-    (member,) = (member for member in dataclasses.fields(kind) if member.name == name)
+    """Return the default value of a field of a struct."""
+    (member,) = (member for member in msgspec.structs.fields(kind) if member.name == name)
     return member.default
 
 
@@ -338,16 +340,16 @@ def default_of(kind, name):
 def test_each_field_of_a_route_or_a_rule_is_used(name, kind):
     elsewhere = [path for path in SOURCES if not {"tables.py", "file.py", "cli"} & set(path.parts)]
     read = {match for path in elsewhere for match in re.findall(rf"\b{name}\.(\w+)", SOURCES[path])}
-    unread = {field.name for field in dataclasses.fields(kind)} - read
+    unread = set(kind.__struct_fields__) - read
     assert not unread, f"no code reads {unread} of a {name}"
 
 
 def test_the_keys_of_each_table_match_the_fields_of_its_class():
     """Secrets are an exception, because their keys name a file or a variable that contains the secret."""
     secret = set(tables.SECRETS)
-    assert set(tables.ROUTE) - secret | {"secret"} == {field.name for field in dataclasses.fields(Route)}
-    assert set(tables.RETENTION) == {field.name for field in dataclasses.fields(Rule)}
-    assert set(tables.FAULT) == {field.name for field in dataclasses.fields(FaultRule)}
+    assert set(tables.ROUTE) - secret | {"secret"} == set(Route.__struct_fields__)
+    assert set(tables.RETENTION) == set(Rule.__struct_fields__)
+    assert set(tables.FAULT) == set(FaultRule.__struct_fields__)
     assert tables.VIA.keys() <= tables.ROUTE.keys()
 
 
@@ -375,11 +377,11 @@ def test_each_kind_of_route_is_documented():
 
 
 def kinds_of_events():
-    """Return all dataclasses of the module `events`, whether or not its union names them."""
+    """Return all structs of the module `events`, whether or not its union names them."""
     return [
         kind
         for name, kind in vars(events).items()
-        if isinstance(kind, type) and dataclasses.is_dataclass(kind) and not name.startswith("_")
+        if isinstance(kind, type) and issubclass(kind, Struct) and kind is not Struct and not name.startswith("_")
     ]
 
 
@@ -392,7 +394,7 @@ def test_each_event_is_documented_with_its_fields(kind):
     page = (ROOT / "docs" / "reference" / "events.md").read_text(encoding="utf-8")
     (row,) = (line for line in page.splitlines() if line.startswith(f"| `{logs.name_of(kind)}` |"))
     cells = row.split(" | ")
-    assert re.findall("`(.*?)`", cells[2]) == [field.name for field in dataclasses.fields(kind)]
+    assert re.findall("`(.*?)`", cells[2]) == list(kind.__struct_fields__)
     assert len(cells[3]) > 10
 
 
