@@ -61,6 +61,7 @@ PAGES = {
     "send": Page("/send", lambda _: "/send"),
     "keys": Page("/keys", lambda _: "/keys"),
     "settings": Page("/settings", lambda _: "/settings"),
+    "check": Page("/doctor", lambda _: "/doctor"),
 }
 
 NO_PAGES = {

@@ -38,9 +38,11 @@ class Answer:
 
 
 class Client:
-    """Calls the ASGI application directly. `now` is the time, and `peer` is the client's address."""
+    """Calls the ASGI application directly. `now` is the time, and `peer` is the client's address. `parts` replace
+    further parts of the server.
+    """
 
-    def __init__(self, path, emitted):
+    def __init__(self, path, emitted, **parts):
         self.path = path
         self.now = NOW
         self.peer = "127.0.0.1"
@@ -48,6 +50,7 @@ class Client:
         self._run = asyncio.Runner()
         self._store = self._run.run(_opened(path))
         self._emitted = emitted
+        self._parts = parts
         self.serve()
 
     def serve(self):
@@ -69,6 +72,7 @@ class Client:
                 reader=None,
                 faults=FaultRules(),
                 refusal_retention=timedelta(days=7),
+                **self._parts,
             )
         )
 

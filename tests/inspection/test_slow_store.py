@@ -51,6 +51,7 @@ class Client:
             advance=None,
             refusal_retention=timedelta(days=1),
             metrics=None,
+            check_server=None,
             reader=None,
             feeds=None,
             notes=NotesWanted(OwnState(), lambda: NOW),

@@ -475,6 +475,22 @@ class FaultsRemoved(TypedDict):
     removed: Annotated[int, "the number of rules that were removed"]
 
 
+class Finding(TypedDict):
+    """A finding of a check."""
+
+    check: Annotated[str, "the subject of the check, such as `ports`"]
+    level: Annotated[str, "`ok`, `warning` or `problem`"]
+    text: Annotated[str, "the finding, with a remedy if there is a problem"]
+
+
+class Diagnosis(TypedDict):
+    """Results of checks."""
+
+    is_healthy: Annotated[bool, "whether no finding is a problem"]
+    checked_at: Annotated[str, "when the checks ended"]
+    findings: Annotated[list[Finding], "in the order of the checks"]
+
+
 class Error(TypedDict):
     """An error."""
 
@@ -484,6 +500,7 @@ class Error(TypedDict):
 ANSWERS: dict[str, type] = {
     "GET /health": Health,
     "GET /ready": Ready,
+    "GET /doctor": Diagnosis,
     "GET /instance": OldestInstance,
     "GET /messages": Messages,
     "GET /messages/ID": MessageWithTrace,

@@ -32,7 +32,7 @@ MEANINGS = {
 """The meaning of each exit code."""
 
 JSON: dict[str, tuple[str, ...]] = {
-    "doctor": ("is_healthy", "findings"),
+    "doctor": ("is_healthy", "checked_at", "findings"),
     "env": (),
     "inbox": ("messages",),
     "search": ("messages", "refusals", "next", "indexed_until"),

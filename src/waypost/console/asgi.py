@@ -18,6 +18,7 @@ from waypost.console.views import (
     address,
     addresses,
     dead_letters,
+    doctor,
     flow,
     home,
     keys,
@@ -35,6 +36,7 @@ from waypost.console.views.mail import actions, contents, deletion, events, find
 from waypost.console.visits import Visit
 from waypost.domain.iam.actions import (
     CHANGE_ROUTES,
+    CHECK_SERVER,
     DELETE_MAIL,
     INSPECT,
     LIST_ACCESS_KEYS,
@@ -92,6 +94,8 @@ VIEWS = (
     View(path="/send", show=send.send, action=SEND_TEST_MESSAGE, method="POST"),
     View(path="/keys", show=keys.show, action=LIST_ACCESS_KEYS, label="Keys"),
     View(path="/settings", show=settings.show, action=READ_SETTINGS, of_owner=True),
+    View(path="/doctor", show=doctor.show, action=CHECK_SERVER, of_owner=True),
+    View(path="/doctor", show=doctor.check, action=CHECK_SERVER, of_owner=True, method="POST"),
 )
 """The table of views. The header shows the labels in this order."""
 

@@ -7,10 +7,12 @@ from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
+from waypost.app.inspection_schema import Diagnosis
 from waypost.app.mail.faults import FaultRules
 from waypost.app.mail.wanted import NotesWanted
 from waypost.app.rate_limits import FailedSignatures
 from waypost.console.calls import Perform
+from waypost.domain import errors
 from waypost.domain.mail.routes import Route
 from waypost.mime.reader import Reader
 from waypost.observe import events
@@ -47,8 +49,16 @@ class SendFailed(Exception):
     """This server's SMTP port did not answer. The message is a sentence for people."""
 
 
+CheckServer = Callable[[], Awaitable[Diagnosis]]
+"""Checks the server, or returns the results of checks that have just ended. Raises `errors.Conflict`."""
+
+
 async def _send_nothing(_: str, __: str, ___: bytes) -> SmtpReply:
     raise SendFailed("This server does not receive mail by SMTP.")
+
+
+async def _check_nothing() -> Diagnosis:
+    raise errors.Conflict("This server does not check itself.")
 
 
 async def _no_problem(_: Route) -> str:
@@ -88,6 +98,8 @@ class Parts(Struct, frozen=True, kw_only=True):
     """Returns the settings in force."""
     send: Send = _send_nothing
     """Sends a test message."""
+    check_server: CheckServer = _check_nothing
+    """Runs the checks of `waypost doctor`."""
     problem_of: Callable[[Route], Awaitable[str]] = _no_problem
     """Connects to the target of a route, and returns a sentence with the reason why the route cannot be used now; an
     empty string if it can be used."""

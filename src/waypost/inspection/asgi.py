@@ -34,6 +34,7 @@ from waypost.inspection import answers, guard, openapi, requests
 from waypost.inspection.content import ContentPages
 from waypost.inspection.counting import CountingPage
 from waypost.inspection.deleting import DeletingPages
+from waypost.inspection.doctor import CheckServer, DoctorPage
 from waypost.inspection.faults import FaultPages
 from waypost.inspection.following import FollowingPage
 from waypost.inspection.guard import Guard
@@ -69,6 +70,7 @@ def application(
     own_names: frozenset[str] = frozenset(),
     is_full: Callable[[], bool] = lambda: False,
     metrics: Rendered,
+    check_server: CheckServer,
     reader: Reader,
     feeds: Feeds[bytes],
     notes: NotesWanted,
@@ -82,8 +84,8 @@ def application(
     new deliveries to attempt. `is_queue_held` is whether this server attempts no deliveries. `advance` advances the
     mail clock; it is None if mail uses the real time. `reset` forgets everything; it is None if the server is not for
     tests. `is_full` returns whether the disk has too little space to accept mail. `metrics` returns the text of the
-    metrics. `reader` reads the content of messages, and `feeds` are the changes to the mail of each account
-    (`following.feeds`). `notes` lets the jobs run that note and index mail.
+    metrics. `check_server` runs the checks of `waypost doctor`. `reader` reads the content of messages, and `feeds` are
+    the changes to the mail of each account (`following.feeds`). `notes` lets the jobs run that note and index mail.
     `faults` are the fault rules, and `read_fault` returns the rule that a request describes.
     """
     keeper = Guard(store, failures=failures, clock=clock, emit=emit, own_names=own_names)
@@ -101,6 +103,7 @@ def application(
         pages,
         HealthPages(store),
         MetricsPage(metrics, owner=deployment.owner),
+        DoctorPage(check_server, owner=deployment.owner),
         QueuePages(store, deployment, mail_clock, wake, advance, is_held=is_queue_held),
         ContentPages(store, reader, PREFIX),
         DeletingPages(store, mail_clock),

@@ -9,6 +9,7 @@ from waypost.app import inspection_schema as schema
 from waypost.domain.iam.actions import (
     ADVANCE_CLOCK,
     CHANGE_ROUTES,
+    CHECK_SERVER,
     DELETE_MAIL,
     INJECT_FAULTS,
     INSPECT,
@@ -101,6 +102,7 @@ OPERATIONS: tuple[Operation, ...] = (
         is_open_to_local=True,
         media_type="text/plain",
     ),
+    Operation("GET", "/doctor", "doctor", CHECK_SERVER, "Check the server, its machine and its database"),
     Operation("GET", "/openapi.json", "openapi", None, "Describe this API"),
     Operation(
         "GET",

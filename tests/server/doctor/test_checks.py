@@ -162,6 +162,11 @@ def test_postgresql(changed, connections, level, words):
 
 
 def test_routes():
-    found = list(checks.routes({"*@a to inbox": "", "*@b to lmtp://b": "lmtp://b cannot be reached: refused"}))
-    assert [one.level for one in found] == [Level.OK, Level.PROBLEM]
+    found = list(
+        checks.routes(
+            {"*@a to inbox": "", "*@b to lmtp://b": "lmtp://b cannot be reached: refused", "*@c to mx:": None}
+        )
+    )
+    assert [one.level for one in found] == [Level.OK, Level.PROBLEM, Level.WARNING]
     assert found[1].text == "lmtp://b cannot be reached: refused. Mail for the route *@b to lmtp://b waits."
+    assert found[2].text.startswith("The route *@c to mx: was not checked, because the checks of all routes took too")

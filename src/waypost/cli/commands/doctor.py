@@ -28,17 +28,19 @@ def doctor(
     import asyncio
 
     from waypost.config import sources
-    from waypost.server.doctor import facts
+    from waypost.host.clock import now
+    from waypost.server.doctor.facts import CheckedServer, examine
+    from waypost.server.doctor.report import report
 
     given = {"config": config, "data": data, "database": database}
     options = {name: text for name, text in given.items() if text}
-    findings = asyncio.run(facts.examine(sources.read(options, os.environ, ctx.obj)))
-    is_healthy = not any(one.level == "problem" for one in findings)
+    checked = CheckedServer.of(sources.read(options, os.environ, ctx.obj))
+    findings = asyncio.run(examine(checked))
+    found = report(findings, now=now())
     if as_json:
-        shown = [{"check": one.check, "level": one.level, "text": one.text} for one in findings]
-        print_json({"is_healthy": is_healthy, "findings": shown})
+        print_json(found)
     else:
         for one in findings:
             click.echo(f"{click.style(f'{one.level:<8}', fg=_COLOURS[one.level])} {one.check:<12} {one.text}")
-    if not is_healthy:
+    if not found["is_healthy"]:
         raise click.exceptions.Exit(Exit.REFUSED)

@@ -44,6 +44,9 @@ CHANGE_ROUTES = "waypost:ChangeRoutes"
 READ_SETTINGS = "waypost:ReadSettings"
 """Read the server's settings. The access key must also belong to the server owner's account."""
 
+CHECK_SERVER = "waypost:CheckServer"
+"""Check the server, its machine and its database. The access key must also belong to the server owner's account."""
+
 
 def is_allowed(action: str, key: AccessKey, *, ip: str, is_secure: bool, user_agent: str, now: datetime) -> bool:
     """Return whether the policy of a key allows one of these actions for the whole account. `ip`, `is_secure` (whether

@@ -32,7 +32,7 @@ from waypost.server.opening import Refused
 
 if TYPE_CHECKING:
     from waypost.console.calls import Call, Caller, Perform
-    from waypost.console.parts import Setting
+    from waypost.console.parts import CheckServer, Setting
 
 PREFIX = "/console/"
 """The paths of the console. `waypost.console.parts` has the prefix too, but it must not be imported at the start."""
@@ -52,6 +52,7 @@ class Console:
         api: Api,
         failures: FailedSignatures,
         wake: Callable[[], None],
+        check_server: "CheckServer",
     ) -> None:
         self._make = partial(
             _application,
@@ -60,6 +61,7 @@ class Console:
             failures=failures,
             wake=wake,
             reader=reader,
+            check_server=check_server,
             in_force=lambda: settings_in_force(self._settings),
         )
         self._settings: Settings = common.settings
@@ -114,6 +116,7 @@ def _application(
     failures: FailedSignatures,
     wake: Callable[[], None],
     reader: Reader,
+    check_server: "CheckServer",
     in_force: "Callable[[], Sequence[Setting]]",
 ) -> ASGIApp:
     from waypost.console import asgi  # noqa: PLC0415 - only when a browser asks for the console
@@ -140,6 +143,7 @@ def _application(
             refusal_retention=settings.trace_refusals,
             settings=in_force,
             send=partial(own_smtp.send, common.directory),
+            check_server=check_server,
             problem_of=partial(_problem_of, common),
         )
     )

@@ -36,6 +36,7 @@ from waypost.server.assembly.common import Common, waking
 from waypost.server.assembly.console import LANDINGS, Console
 from waypost.server.assembly.console import PREFIX as CONSOLE
 from waypost.server.assembly.metrics import MetricsText
+from waypost.server.doctor.own import OwnChecks
 from waypost.server.http.limits import HttpBounds
 from waypost.server.http.server import HttpServer
 from waypost.server.maintenance import Maintenance
@@ -71,10 +72,12 @@ async def server(
     incidents = Incidents(common.emit, of_store=STORE_FAILURES)
     notes = common.notes
     one_at_a_time = asyncio.Lock()
+    own_checks = OwnChecks(common)
     inspected = inspection.application(
         common.store,
         notes=notes,
         metrics=metrics.rendered,
+        check_server=own_checks.run,
         reader=reader,
         feeds=following.feeds(
             common.store,
@@ -97,7 +100,7 @@ async def server(
         faults=common.faults,
         read_fault=_read_fault,
     )
-    console = Console(common, reader, api=api, failures=failures, wake=waking(worker))
+    console = Console(common, reader, api=api, failures=failures, wake=waking(worker), check_server=own_checks.run)
     found = HttpServer(
         _Pages(inspected, console),
         prefixes=(INSPECTION, CONSOLE),

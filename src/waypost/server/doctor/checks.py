@@ -203,13 +203,16 @@ def postgresql(settings: Mapping[str, str], *, connections: int) -> Iterator[Fin
     yield Finding("database", Level.OK, f"PostgreSQL {settings['server_version']} can be reached.")
 
 
-def routes(errors: Mapping[str, str]) -> Iterator[Finding]:
+def routes(errors: Mapping[str, str | None]) -> Iterator[Finding]:
     """Check the routes. `errors` maps each route's `match` and target, in words, to why it cannot be used now, or to an
-    empty string.
+    empty string; None if there was no time to check it.
     """
     for route, error in errors.items():
         if error:
             yield Finding("routes", Level.PROBLEM, f"{error.removesuffix('.')}. Mail for the route {route} waits.")
+        elif error is None:
+            text = f"The route {route} was not checked, because the checks of all routes took too long."
+            yield Finding("routes", Level.WARNING, f"{text} To check it, run: waypost routes test ADDRESS")
         else:
             yield Finding("routes", Level.OK, f"The target of the route {route} can be reached.")
 

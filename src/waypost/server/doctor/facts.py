@@ -1,15 +1,16 @@
 """Reads what `waypost doctor` checks: ports, disk, clock, DNS, certificates, permissions, limits, database, routes."""
 
+import asyncio
 import ctypes
 import os
 import random
 import re
 import resource
-import socket
 import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
@@ -17,9 +18,12 @@ from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.mail.routes import list_routes
+from waypost.app.ports.failures import STORE_FAILURES
 from waypost.config.settings import Settings
+from waypost.delivery.smtp_client.connection import why
 from waypost.delivery.smtp_client.dns import DnsFailed, NoSuchDomain, NullMx, Resolver
 from waypost.domain.mail import routes as domain_routes
+from waypost.domain.mail.routes import Route
 from waypost.host.clock import now
 from waypost.host.data_directory import DataDirectory, DataDirectoryError, NotRunning
 from waypost.host.disk import free_octets
@@ -33,6 +37,15 @@ from waypost.smtp.server import tls
 SECONDS = 5.0
 """The time limit, in seconds, for a connection to the running server, and for the DNS."""
 
+ROUTES_SECONDS = 20.0
+"""The time limit, in seconds, for the connections to the targets of all routes together."""
+
+ROUTES_AT_ONCE = 10
+"""How many routes are checked at the same time."""
+
+StoredRoutes = Callable[[], Awaitable[Sequence[Route]]]
+"""Returns the routes in the store of a server."""
+
 _TIME_ERROR = 5
 """The result of adjtimex(2) if the clock is not synchronized."""
 
@@ -44,15 +57,19 @@ class CheckedServer(Struct, frozen=True):
     directory: DataDirectory
     run: Run | None
     """The running server; None if no server is using the data directory."""
+    stored_routes: StoredRoutes | None = None
+    """Reads the routes from the store, if this process belongs to the server; None if it does not. Then the routes are
+    read as other commands do, which can take the rights of another user for a moment.
+    """
 
     @classmethod
-    def of(cls, settings: Settings) -> "CheckedServer":
+    def of(cls, settings: Settings, stored_routes: StoredRoutes | None = None) -> "CheckedServer":
         """Return the server with these settings. Raises `DataDirectoryError`."""
         directory = DataDirectory(settings.data)
         try:
-            return cls(settings, directory, directory.running())
+            return cls(settings, directory, directory.running(), stored_routes)
         except NotRunning:
-            return cls(settings, directory, None)
+            return cls(settings, directory, None, stored_routes)
 
     @property
     def is_public(self) -> bool:
@@ -61,24 +78,23 @@ class CheckedServer(Struct, frozen=True):
         return not all(each.is_loopback for each in endpoints)
 
 
-async def examine(settings: Settings) -> Sequence[Finding]:
-    """Run all checks of a server with these settings, and return the findings. Raises `DataDirectoryError`."""
-    checked = CheckedServer.of(settings)
-    facts, trouble = _database(checked)
-    ahead = time.time() - float(facts["time"]) if facts else None
-    name_error, is_failure = await _why_no_address(settings)
-    chain, tls_error = _chain(settings)
+async def examine(checked: CheckedServer) -> Sequence[Finding]:
+    """Run all checks of a server, and return the findings.
+
+    What can block runs in threads, so that a server can run the checks on its own event loop.
+    """
+    settings = checked.settings
+    of_machine, of_tls = await asyncio.to_thread(_machine, checked), await asyncio.to_thread(_tls, settings)
+    found, (facts, trouble, ahead), (name_error, is_failure) = await asyncio.gather(
+        _ports(checked), asyncio.to_thread(_database, checked), _why_no_address(settings)
+    )
     return [
-        *_settings(checked),
-        *checks.ports(_ports(checked), is_running=checked.run is not None),
-        *_permissions(checked),
-        *_disk(settings),
-        *checks.open_files(
-            _file_limit(checked.run), needed=needed_files(settings, has_connections=bool(settings.database))
-        ),
+        *_server(checked),
+        *checks.ports(found, is_running=checked.run is not None),
+        *of_machine,
         *checks.clock(is_synchronized=_is_synchronized(), ahead_of_database=ahead),
         *checks.dns(settings.real_hostname, is_public=checked.is_public, error=name_error, is_failure=is_failure),
-        *checks.tls(chain, hostname=settings.real_hostname, error=tls_error, now=now()),
+        *of_tls,
         *([Finding("database", Level.PROBLEM, trouble)] if trouble else []),
         *(checks.postgresql(facts, connections=settings.database_connections) if facts else []),
         *([Finding("database", Level.OK, "The data is in SQLite.")] if not facts and not trouble else []),
@@ -86,20 +102,38 @@ async def examine(settings: Settings) -> Sequence[Finding]:
     ]
 
 
-def _settings(checked: CheckedServer) -> Iterator[Finding]:
-    which = f"in {checked.settings.config}" if checked.settings.config else "of the environment and the options"
-    yield Finding("settings", Level.OK, f"The settings {which} are valid.")
+def _machine(checked: CheckedServer) -> Sequence[Finding]:
+    """Check what can be read on this machine at once."""
+    needed = needed_files(checked.settings, has_connections=bool(checked.settings.database))
+    return [
+        *_permissions(checked),
+        *_disk(checked.settings),
+        *checks.open_files(_file_limit(checked.run), needed=needed),
+    ]
+
+
+def _tls(settings: Settings) -> Sequence[Finding]:
+    chain, error = _chain(settings)
+    return [*checks.tls(chain, hostname=settings.real_hostname, error=error, now=now())]
+
+
+def _server(checked: CheckedServer) -> Iterator[Finding]:
+    if checked.stored_routes is None:  # a server uses only valid settings, but the file may have changed since
+        which = f"in {checked.settings.config}" if checked.settings.config else "of the environment and the options"
+        yield Finding("settings", Level.OK, f"The settings {which} are valid.")
     if checked.run is None:
         yield Finding("server", Level.WARNING, f"No server is using {checked.directory.path}.")
     else:
         yield Finding("server", Level.OK, f"A server is using {checked.directory.path} (process {checked.run.pid}).")
 
 
-def _ports(checked: CheckedServer) -> Sequence[Port]:
+async def _ports(checked: CheckedServer) -> Sequence[Port]:
     """Connect to the addresses of the running server, or try to listen on the addresses in the settings."""
     if run := checked.run:
         addresses = [("http", run.http), *(("mail", address) for address in run.listeners)]
-        return [Port(setting, address, _why_no_answer(address)) for setting, address in addresses if address]
+        used = [(setting, address) for setting, address in addresses if address]
+        errors = await asyncio.gather(*(_why_no_answer(address) for _, address in used))
+        return [Port(setting, address, error) for (setting, address), error in zip(used, errors, strict=True)]
     found = []
     for setting, endpoints in checked.settings.endpoints.items():
         for endpoint in endpoints:
@@ -114,13 +148,15 @@ def _ports(checked: CheckedServer) -> Sequence[Port]:
     return found
 
 
-def _why_no_answer(address: str) -> str:
+async def _why_no_answer(address: str) -> str:
     host, _, port = address.rpartition(":")
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host.strip("[]"), host.strip("[]"))  # noqa: S104 - not to bind
     try:
-        socket.create_connection((host, int(port)), timeout=SECONDS).close()
+        async with asyncio.timeout(SECONDS):
+            _, writer = await asyncio.open_connection(host, int(port))
     except OSError as error:
-        return error.strerror or str(error)
+        return why(error)
+    writer.close()
     return ""
 
 
@@ -209,30 +245,52 @@ def _certificate(found: x509.Certificate) -> Certificate:
     )
 
 
-def _database(checked: CheckedServer) -> tuple[Mapping[str, str], str]:
-    """Return settings of the PostgreSQL server, or why it cannot be used. Both are empty with SQLite."""
+def _database(checked: CheckedServer) -> tuple[Mapping[str, str], str, float | None]:
+    """Return settings of the PostgreSQL server, or why it cannot be used; and the number of seconds by which this clock
+    is ahead of its clock. All are empty with SQLite.
+    """
     try:
         url = checked.directory.where(checked.settings.database)
-        return (opening.postgresql_settings(url), "") if url else ({}, "")
+        facts = opening.postgresql_settings(url) if url else {}
     except (opening.CannotStart, DataDirectoryError, ports.StoreUnavailable) as error:
-        return {}, str(error)
+        return {}, str(error), None
+    return facts, "", time.time() - float(facts["time"]) if facts else None
 
 
-async def _routes(checked: CheckedServer) -> Mapping[str, str]:
-    """Connect to the targets of all routes. Return why each cannot be used now, or an empty string."""
+async def _routes(checked: CheckedServer) -> Mapping[str, str | None]:
+    """Connect to the targets of all routes. Return for each why it cannot be used now, or an empty string; None if
+    there was no time to check it.
+    """
     found = list(routes_of_settings(checked.settings))
     if checked.run:  # otherwise the schema of the database may be older, and would be migrated
-        with suppress(opening.CannotStart, opening.Refused):
-            found += await opening.administer(checked.directory, list_routes, database=checked.settings.database)
+        with suppress(opening.CannotStart, opening.Refused, *STORE_FAILURES):  # the check of the database says why
+            found += await (checked.stored_routes or partial(_routes_of_another_process, checked))()
         server = routes_check.OurServer.running(checked.run)
     else:
         server = routes_check.OurServer.of(checked.settings)
-    errors = {}
-    for route in found:
-        try:
-            await routes_check.check(route, server)
-            error = ""
-        except opening.Refused as failure:
-            error = str(failure)
-        errors[f"{route.match} to {domain_routes.shown(route.to)}"] = error
+    errors: dict[str, str | None] = {}
+    slots = asyncio.Semaphore(ROUTES_AT_ONCE)
+
+    async def check(name: str, route: Route) -> None:
+        async with slots:
+            errors[name] = await _why_not_usable(route, server)
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ROUTES_SECONDS), asyncio.TaskGroup() as group:
+            for route in found:
+                name = f"{route.match} to {domain_routes.shown(route.to)}"
+                errors[name] = None
+                group.create_task(check(name, route))
     return errors
+
+
+async def _routes_of_another_process(checked: CheckedServer) -> Sequence[Route]:
+    return await opening.administer(checked.directory, list_routes, database=checked.settings.database)
+
+
+async def _why_not_usable(route: Route, server: routes_check.OurServer) -> str:
+    try:
+        await routes_check.check(route, server)
+    except opening.Refused as error:
+        return str(error)
+    return ""
