@@ -1,6 +1,7 @@
 """What a test can do with a server: the methods of `waypost.testing.Waypost`, against a real server."""
 
 import gzip
+import math
 import os
 import re
 import smtplib
@@ -196,7 +197,8 @@ def test_mail_that_is_there_is_found_at_once(waypost, support):
         wait_for()
 
 
-def test_mail_that_arrives_later_ends_the_wait(waypost, support):
+@pytest.mark.parametrize("timeout", [PATIENCE, math.inf, 1e300], ids=["finite", "endless", "huge"])
+def test_mail_that_arrives_later_ends_the_wait(waypost, support, timeout):
     def send():
         assert has_looked.wait(PATIENCE)
         waypost.send(to=support, subject="other")
@@ -210,7 +212,7 @@ def test_mail_that_arrives_later_ends_the_wait(waypost, support):
     thread = threading.Thread(target=send)
     thread.start()
     waypost.send(to=support, subject="earlier")
-    assert waypost.wait_for(is_it, timeout=PATIENCE).subject == "later"
+    assert waypost.wait_for(is_it, timeout=timeout).subject == "later"
     thread.join()
 
 

@@ -22,6 +22,9 @@ SECONDS = 30.0
 LEAST = 0.001
 """The shortest time limit of a read, in seconds, because 0 means that a socket does not wait at all."""
 
+LONGEST = 86_400.0
+"""The longest time limit of a socket, in seconds, because sockets refuse infinity and very large numbers."""
+
 _LONGEST_ERROR = 64 * 1024
 """The maximum number of bytes to read from an error response."""
 
@@ -123,9 +126,9 @@ class Connection:
 
     def stream_until(self, path: str, deadline: float, **query: str | int | None) -> Generator[bytes, None, None]:
         """Send a GET request for a stream of events, and yield its bytes, as they arrive, until a time of
-        `clock.monotonic`. The stream begins now.
+        `clock.monotonic`, which can be infinite. The stream begins now, and may end earlier.
         """
-        seconds = max(LEAST, deadline - clock.monotonic())
+        seconds = min(max(LEAST, deadline - clock.monotonic()), LONGEST)
         try:
             with self._exchange("GET", path, query, seconds=seconds) as (response, connected):
                 yield from _until(response, connected, deadline)
@@ -185,7 +188,7 @@ class Connection:
 def _until(response: HTTPResponse, connected: socket.socket, deadline: float) -> Iterator[bytes]:
     """Yield the bytes of a response as they arrive, until a time of `clock.monotonic`."""
     while (left := deadline - clock.monotonic()) > 0:
-        connected.settimeout(left)
+        connected.settimeout(min(left, LONGEST))
         try:
             part = response.read1(PART)
         except TimeoutError:
