@@ -27,7 +27,7 @@ SERVER = (
 SLOW_TO_IMPORT = (*SERVER, "asyncio", "waypost.app.ports", "waypost.config.settings")
 """The modules that a command which calls the server does not need. They take longer than all that it needs."""
 
-NOTHING_BUT = {"waypost", "waypost.cli"}
+NOTHING_BUT = {"waypost", "waypost.cli", "waypost.cli.output"}
 
 CLIENTS = (
     "ready",
