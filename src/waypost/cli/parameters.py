@@ -13,6 +13,9 @@ from typing import Any, Union, get_args, get_origin
 import click
 from msgspec import Struct
 
+OPTIONS = "Options"
+"""The heading above options that have no other one."""
+
 
 class Option(Struct, frozen=True):
     """An option of a command. Its type and its default are those of the annotated parameter."""
@@ -27,6 +30,8 @@ class Option(Struct, frozen=True):
     """Whether the option is parsed before the other options."""
     callback: Callable[[click.Context, click.Parameter, Any], Any] | None = None
     """A function that is called with the value while the command line is parsed."""
+    heading: str = OPTIONS
+    """The heading above the option in the help of the command."""
 
 
 class Argument(Struct, frozen=True):
@@ -51,6 +56,14 @@ class _ShownArgument(click.Argument):
         return shown if self.nargs == 1 else f"{shown}..."
 
 
+class _ShownOption(click.Option):
+    """An option below a heading in the help of its command."""
+
+    def __init__(self, declarations: Sequence[str], *, heading: str, **settings: Any) -> None:
+        super().__init__(declarations, **settings)
+        self.heading = heading
+
+
 class Command(click.Command):
     """A command with the arguments and options that its function's annotations declare."""
 
@@ -66,6 +79,16 @@ class Command(click.Command):
         rows = [(str(one.metavar), str(one.help)) for one in self.params if isinstance(one, _ShownArgument)]
         if rows:
             with formatter.section("Arguments"):
+                formatter.write_dl(rows)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help of the options, each below its heading."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for one in self.get_params(ctx):
+            if record := one.get_help_record(ctx):
+                sections.setdefault(getattr(one, "heading", OPTIONS), []).append(record)
+        for heading, rows in sections.items():
+            with formatter.section(heading):
                 formatter.write_dl(rows)
 
 
@@ -127,8 +150,9 @@ def _parameter(parameter: inspect.Parameter) -> click.Parameter:
             required=is_required,
             **with_default,
         )
-    return click.Option(
+    return _ShownOption(
         [parameter.name, declared.name or f"--{parameter.name.replace('_', '-')}"],
+        heading=declared.heading,
         help=declared.help,
         metavar=declared.metavar,
         type=kind.type,

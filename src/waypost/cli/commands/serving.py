@@ -13,6 +13,7 @@ from waypost.cli import banner, ready
 from waypost.cli.outcomes import Exit
 from waypost.cli.parameters import Option
 from waypost.cli.ready import Started
+from waypost.config.headings import headings
 from waypost.config.settings import ROWS, Settings
 from waypost.config.types import BadSetting
 from waypost.host.data_directory import DataDirectory
@@ -51,6 +52,7 @@ def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
 
     `Command` derives a command's options from its signature, so this function replaces the signature.
     """
+    under = headings(ROWS)
     options = [
         inspect.Parameter(
             row.name,
@@ -64,6 +66,7 @@ def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
                     envvar=row.variable,
                     is_eager=not row.in_file,
                     callback=None if row.in_file else read_file,
+                    heading=under[row.name],
                 ),
             ],
         )
