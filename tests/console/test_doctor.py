@@ -99,3 +99,15 @@ def test_only_the_owners_account_may_check_the_server(console):
 
 def test_the_page_of_keys_leads_to_the_checks(console):
     assert 'href="/console/doctor"' in console.browser.get("/keys").html
+
+
+def test_the_inspection_api_has_the_same_rules(console):
+    theirs, _ = console.new_key(account="111111111111")
+    mine, _ = console.new_key("waypost:Inspect", "waypost:ReadSettings")
+    system = console.system
+    refused = system.get("doctor", key=(theirs.id, theirs.secret))
+    assert refused.status == 403
+    assert "Only an access key of the account that owns this server may check the server" in refused.json()["error"]
+    refused = system.get("doctor", key=(mine.id, mine.secret))
+    assert refused.status == 403
+    assert "does not allow waypost:CheckServer" in refused.json()["error"]
