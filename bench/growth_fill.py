@@ -200,7 +200,8 @@ class PostgresFiller:
                     for name in columns[table]
                 )
                 connection.execute(
-                    f"INSERT INTO {table} ({', '.join(columns[table])})"
+                    # The notes of mail have numbers that PostgreSQL gives itself; there are no notes yet.
+                    f"INSERT INTO {table} ({', '.join(columns[table])}) OVERRIDING SYSTEM VALUE"
                     f" SELECT {copied} FROM generate_series({start}, {end - 1}) AS s (k)"
                     f" CROSS JOIN {_originals(table, key)} AS t".encode()
                 )

@@ -158,6 +158,7 @@ COMMANDS = {
         "backup",
         "restore",
         "verify",
+        "copy",
         "routes",
         "keys",
         "demo",

@@ -58,6 +58,14 @@ NOT_RUN = {
         "it needs a PostgreSQL server; tests/e2e/stores/test_backup.py restores to one"
     ),
     (
+        "docs/how-to/move-between-stores.md",
+        "createdb --encoding UTF8 --template template0 --owner waypost waypost",
+    ): "it needs a PostgreSQL server; tests/e2e/stores/test_copy.py copies to one",
+    (
+        "docs/how-to/move-between-stores.md",
+        "waypost copy waypost-data-sqlite --data waypost-data-postgresql",
+    ): "it needs a PostgreSQL server; tests/e2e/stores/test_copy.py copies from one",
+    (
         "docs/how-to/doctor.md",
         "$ waypost doctor --config /etc/waypost/waypost.toml --data /var/lib/waypost/data",
     ): "it needs an installed server whose certificate has expired; tests/e2e/commands/test_doctor.py runs the command",

@@ -47,6 +47,10 @@ SUMMARIES = {
         "backup:verify",
         "Check a backup, or the data of a server: checksums, damage, and the rules of the data.",
     ),
+    "copy": (
+        "moving:copy",
+        "Copy all data and the keys from SQLite to PostgreSQL, or from PostgreSQL to SQLite, and compare them.",
+    ),
     "keys": ("keys:app", "Manage access keys, which allow programs to call the API."),
     "routes": (
         "routes:app",

@@ -305,14 +305,14 @@ DATABASE = Type(
 )
 
 
-def understood(type_: Type[T], text: str, where: str) -> T:
+def understood(type_: Type[T], text: str, where: str, *, is_secret: bool = False) -> T:
     """Parse a string. Raises `BadSetting` for an invalid string, with a message that begins with `where`, the source of
-    the string.
+    the string. The message quotes the string unless `is_secret` is true.
     """
     try:
         return type_.read(text)
     except Unfit as error:
-        raise refusal(type_, text, error, where) from error
+        raise refusal(type_, text, error, where, is_secret=is_secret) from error
 
 
 def refusal(type_: Type[Any], text: str, error: Unfit, where: str, *, is_secret: bool = False) -> BadSetting:

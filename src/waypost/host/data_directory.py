@@ -51,10 +51,10 @@ _FILES = frozenset(
 
 def _is_ours(name: str) -> bool:
     """Return whether Waypost uses a file with this name in the directory."""
-    return name in _FILES or _is_temporary(name)
+    return name in _FILES or is_temporary(name)
 
 
-def _is_temporary(name: str) -> bool:
+def is_temporary(name: str) -> bool:
     """Return whether a file with this name is a temporary file. A server that was killed can leave temporary files
     behind.
     """
@@ -175,7 +175,7 @@ class DataDirectory:
                 found = directory.make_private(_is_ours)
                 if self.database.exists() and not os.access(self.database, os.W_OK):
                     raise DataDirectoryError(f"{self.database} cannot be written.")
-                for left in (self._run.name, *filter(_is_temporary, directory.names())):
+                for left in (self._run.name, *filter(is_temporary, directory.names())):
                     directory.remove(left)
                 opened.pop_all()
         except BlockingIOError as error:

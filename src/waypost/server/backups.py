@@ -15,43 +15,13 @@ from waypost.host.clock import now
 from waypost.host.data_directory import DataDirectory
 from waypost.server import opening, runtime
 from waypost.server.opening import CannotStart, Refused
+from waypost.server.progress import Parts, Steps
 from waypost.store import migrations
-from waypost.store.migrations import SchemaTooNew
+from waypost.store.migrations import SchemaTooNew, SchemaTooOld
 from waypost.store.sqlite import backups as sqlite_backups
 
 SQLITE, POSTGRES = "sqlite", "postgres"
 """The kinds of databases, as the manifest names them."""
-
-
-class _Steps:
-    """The progress of several steps, each of which handles the same number of bytes."""
-
-    def __init__(self, count: int, report: ReportProgress) -> None:
-        self._count = count
-        self._report = report
-        self._step = 0
-
-    def step(self, done: int, total: int) -> None:
-        """Report the progress of the present step."""
-        self._report(self._step * total + done, self._count * total)
-
-    def next(self, total: int) -> "_Parts":
-        """Begin the next step. Return the counter of its bytes."""
-        self._step += 1
-        return _Parts(self, total)
-
-
-class _Parts:
-    """Counts the bytes of one step."""
-
-    def __init__(self, steps: _Steps, total: int) -> None:
-        self._steps = steps
-        self._total = total
-        self._done = 0
-
-    def add(self, octets: int) -> None:
-        self._done += octets
-        self._steps.step(min(self._done, self._total), self._total)
 
 
 def back_up(directory: DataDirectory, target: Path, *, database: str = "", report: ReportProgress) -> Manifest:
@@ -62,10 +32,10 @@ def back_up(directory: DataDirectory, target: Path, *, database: str = "", repor
     `DataDirectoryError`.
     """
     database = directory.where(database)
-    with _refusing(), opening.of_its_owner(directory, database):
+    with refusing(), opening.of_its_owner(directory, database):
         directory.refuse_others()
         opening.refuse_missing(directory, database)
-        steps = _Steps(2, report)
+        steps = Steps(2, report)
         with backup_directory.written(target) as place:
             began_at, kept = now(), backup_directory.kept_files(directory.path)
             if database:
@@ -114,12 +84,12 @@ def restore(source: Path, directory: DataDirectory, *, database: str = "", repor
     an incomplete data directory, no server starts. If the restore fails, what it wrote is removed. Raises `Refused`,
     `CannotStart` and `DataDirectoryError`, also if a server of a newer version of Waypost made the backup.
     """
-    with _refusing():
+    with refusing():
         manifest = backup_directory.read_manifest(source)
         _refuse_unfit(manifest, source, database)
-        steps, total = _Steps(2, report), _octets(manifest)
+        steps, total = Steps(2, report), _octets(manifest)
         steps.step(0, total)
-        if wrong := next(backup_directory.wrong_files(source, manifest, _Parts(steps, total).add), None):
+        if wrong := next(backup_directory.wrong_files(source, manifest, Parts(steps, total).add), None):
             raise BadBackup(f"{source / wrong[0]}: {wrong[1]} Nothing was restored. Use another backup.")
         _refuse_filled(directory)
         if database:
@@ -190,7 +160,7 @@ def _undone(directory: DataDirectory) -> Iterator[None]:
 
 def verify_backup(source: Path) -> Iterator[Finding]:
     """Yield everything that is wrong with a backup. Raises `Refused`, `CannotStart` and `DataDirectoryError`."""
-    with _refusing():
+    with refusing():
         manifest = backup_directory.read_manifest(source)
         wrong = list(backup_directory.wrong_files(source, manifest))
         yield from (Finding(reason, name) for name, reason in wrong)
@@ -209,7 +179,7 @@ def verify_data(directory: DataDirectory, *, database: str = "") -> Iterator[Fin
     Raises `Refused`, `CannotStart` and `DataDirectoryError`.
     """
     database = directory.where(database)
-    with _refusing(), opening.of_its_owner(directory, database):
+    with refusing(), opening.of_its_owner(directory, database):
         directory.refuse_others()
         opening.refuse_missing(directory, database)
         seal = sealing.Keyring(directory.derived_key("sealed secrets"))
@@ -236,11 +206,11 @@ def _seal(directory: DataDirectory, manifest: Manifest) -> sealing.Keyring | Non
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def refusing() -> Iterator[None]:
     """Raise `Refused` with the message of an exception that prevents a command from being carried out."""
     try:
         yield
-    except (BadBackup, ports.StoreUnavailable, SchemaTooNew) as error:
+    except (BadBackup, ports.StoreUnavailable, SchemaTooNew, SchemaTooOld, sealing.SealBroken) as error:
         raise Refused(str(error)) from error
     except OSError as error:
         raise Refused(f"{error.filename or 'A file'} cannot be used: {error.strerror}.") from error

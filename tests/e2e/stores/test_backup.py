@@ -6,23 +6,17 @@ import json
 import os
 import re
 import shutil
-import signal
 import smtplib
 import stat
-import subprocess
-import sys
 import threading
 from collections import Counter
-from contextlib import contextmanager
 
-import psycopg
 import pytest
 
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.peers.mail_sink import Sink
-from tests.kit.servers.running import ACCEPTED, System, logged, waypost, waypost_process
-from tests.kit.stores import postgresql
-from waypost import testing
+from tests.kit.servers.places import Place, killed, running
+from tests.kit.servers.running import ACCEPTED, waypost, waypost_process
 from waypost.cli.outcomes import Exit
 from waypost.host.data_directory import MASTER_KEY_VARIABLE
 from waypost.store import migrations
@@ -38,47 +32,6 @@ retry_schedule = ["1s"]
 """
 
 STORES = ["sqlite", "postgres"]
-
-KILLED = """
-import os, signal, sys
-from waypost import cli
-from {module} import {object} as patched
-def kill(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-patched.{name} = kill
-sys.argv = ["waypost", *sys.argv[1:]]
-cli.main()
-"""
-"""A program that runs a command, which is killed (`kill -9`) when it calls a function."""
-
-
-class Place:
-    """Where the data of a deployment is: a data directory and, with PostgreSQL, a database."""
-
-    def __init__(self, data, store):
-        self.data, self.store = data, store
-        self.url = postgresql.new_database() if store == "postgres" else ""
-
-    @property
-    def options(self):
-        """The options of `waypost serve` and of the commands."""
-        return ["--data", str(self.data), *(["--database", self.url] if self.url else [])]
-
-    def server(self, *options):
-        return testing.Server(self.data, *(["--database", self.url] if self.url else []), *options)
-
-    def is_empty(self):
-        """Return whether a restore could write here."""
-        return not (self.data.exists() and list(self.data.iterdir())) and not (self.url and tables_of(self.url))
-
-    def close(self):
-        if self.url:
-            postgresql.drop_database(self.url)
-
-
-def tables_of(url):
-    with psycopg.connect(url) as connection:
-        return connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
 
 
 @pytest.fixture(scope="module", params=STORES)
@@ -100,20 +53,6 @@ def places(tmp_path, store):
     yield new
     for place in made:
         place.close()
-
-
-@contextmanager
-def running(place, *options):
-    """Run a server, and yield its `System`. At the end, its log must contain no unexpected error."""
-    server = place.server(*options)
-    server.start()
-    system = System(server)
-    try:
-        yield system
-    finally:
-        system.connect.close()
-        server.stop()
-    assert not logged(server, "failed")
 
 
 @pytest.fixture(scope="module")
@@ -393,15 +332,6 @@ def test_verify_finds_data_that_was_sealed_with_another_key(deployment):
 
 
 # Interruptions
-
-
-def killed(module, object_, name, *arguments):
-    """Run a command that is killed when it calls a function of a module."""
-    code = KILLED.format(module=module, object=object_, name=name)
-    ended = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, timeout=PATIENCE, check=False
-    )
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
 
 
 @pytest.mark.parametrize("name", ["facts_of", "text_of", "sync_all"])

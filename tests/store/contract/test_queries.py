@@ -9,6 +9,7 @@ import pytest
 import waypost.store
 from tests.kit.stores.both_stores import ENGINES
 from waypost.store import sql
+from waypost.store.common import copying
 
 ONLY_IN_SQLITE = {
     "add_mail_words": "SQLite has a column for the words of each part of a message",
@@ -16,6 +17,15 @@ ONLY_IN_SQLITE = {
     "search_range": "SQLite gives each instance a range of numbers",
     "add_search_range": "SQLite gives each instance a range of numbers",
     "remove_emptied_search_range": "SQLite gives each instance a range of numbers",
+    "put_copied_search_entries": "PostgreSQL gets rows by COPY",
+    "put_copied_tags": "PostgreSQL gets rows by COPY",
+    "put_copied_mail_entries": "PostgreSQL gets rows by COPY",
+    "add_copied_search_ranges": "SQLite gives each instance a range of numbers",
+    "count_without_search_text": "SQLite has the trigrams in a table of their own",
+    "add_search_texts": "SQLite has the trigrams in a table of their own",
+    "merge_search_texts": "SQLite merges the segments of the index of trigrams on request",
+    "forget_last_change_number": "PostgreSQL has a sequence for the numbers",
+    "remember_last_change_number": "PostgreSQL has a sequence for the numbers",
     "lock_with_links": "PostgreSQL reads the links in a separate query, after it has acquired the locks",
 }
 ONLY_IN_POSTGRESQL = {
@@ -78,7 +88,9 @@ def test_every_query_is_used():
     store = Path(waypost.store.__file__).parent
     for dialect in ENGINES:
         files = [*store.glob("common/transaction/*.py"), *store.glob(f"{dialect}/transaction.py")]
-        files.append(store / "common" / "verifying.py")
+        files += [store / "common" / "verifying.py", store / dialect / "copies.py"]
         used = "".join(file.read_text(encoding="utf-8") for file in files)
+        # `copying.query_of`, and the queries that write the same tables
+        used += " ".join(f'"copied_{name}" "put_copied_{name}"' for name in copying.READ_BY_QUERY)
         for name in sql.load(dialect):
             assert f'"{name}"' in used, name

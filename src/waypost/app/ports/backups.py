@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct, field
 
 ReportProgress = Callable[[int, int], None]
-"""A function that a copy calls with its progress: the number of bytes that are done, and the number of all bytes."""
+"""A function that is called with the progress of a copy: how much is done, and how much there is, in bytes or rows."""
 
 
 class CopiedTable(Struct, frozen=True):

@@ -45,7 +45,7 @@ def backup(
     """
     from waypost.server import backups
 
-    with _checked(database), progress.bar("Backup") as report:
+    with checked(database), progress.bar("Backup") as report:
         made = backups.back_up(DataDirectory(Path(data)), directory, database=database, report=report)
     click.echo(f"The backup {directory} has {_contents(made)}.")
     key = (
@@ -68,7 +68,7 @@ def restore(
     """
     from waypost.server import backups
 
-    with _checked(database), progress.bar("Restore") as report:
+    with checked(database), progress.bar("Restore") as report:
         made = backups.restore(directory, DataDirectory(Path(data)), database=database, report=report)
     click.echo(f"Restored {_contents(made)} to {data}.")
     click.echo(
@@ -99,7 +99,7 @@ def verify(
     """
     from waypost.server import backups
 
-    with _checked(database):
+    with checked(database):
         found = list(
             backups.verify_backup(directory)
             if directory
@@ -131,7 +131,7 @@ def _contents(made: "Manifest") -> str:
 
 
 @contextmanager
-def _checked(database: str) -> Iterator[None]:
+def checked(database: str) -> Iterator[None]:
     """Check the URL of the database. Raise `Refused` if the command in the `with` block cannot be carried out."""
     from waypost.config import sources
     from waypost.server import opening

@@ -17,6 +17,11 @@ each id in full."""
 TRIGRAM = 3
 """The length, in characters, of the substrings in the index for CONTAINS comparisons."""
 
+OTHER_CURSOR = (
+    "NextToken was returned by a server with another database. Leave NextToken out to begin at the first page."
+)
+"""The message for a cursor of the other store, which a client may still have after the data was copied."""
+
 _LAST_CHARACTER = "\U0010ffff"
 _FIRST_SURROGATE, _LAST_SURROGATE = "\ud800", "\udfff"
 

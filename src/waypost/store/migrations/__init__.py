@@ -13,6 +13,12 @@ _FILE = re.compile(r"(?P<number>\d{4})_(?P<name>\w+)\.(?P<dialect>\w+)\.sql")
 _TABLE = re.compile(r"^CREATE TABLE (\w+)", re.MULTILINE)
 
 
+COPYING = 1_000_000_000
+"""The number in the table of migrations while `waypost copy` fills a database. It is greater than the number of any
+migration, so that no server of any version starts with an incomplete copy.
+"""
+
+
 class SchemaTooNew(Exception):
     """The database was migrated by a newer version of Waypost, and this version does not know the new schema."""
 
@@ -55,6 +61,11 @@ def pending(dialect: str, *, newest_applied: int, where: str) -> list[Migration]
     `newest_applied` is the number of the last migration that has run on the database, or 0. `where` is the name of the
     database for error messages. Raises `SchemaTooNew` if the database was migrated by a newer version of Waypost.
     """
+    if newest_applied == COPYING:
+        raise SchemaTooNew(
+            f"{where} has an incomplete copy of another database. Run `waypost copy` again to complete the copy, or "
+            "use another database."
+        )
     if newest_applied > newest_known(dialect):
         raise SchemaTooNew(
             f"{where} has schema {newest_applied}, but this version of Waypost knows schemas only up to "
@@ -62,6 +73,17 @@ def pending(dialect: str, *, newest_applied: int, where: str) -> list[Migration]
             "version, or use another database."
         )
     return [step for step in known(dialect) if step.number > newest_applied]
+
+
+def refuse_old(dialect: str, *, newest_applied: int, where: str) -> None:
+    """Raise `SchemaTooOld` if not all migrations have run on a database. The arguments are as for `pending`, which may
+    raise `SchemaTooNew`.
+    """
+    if pending(dialect, newest_applied=newest_applied, where=where):
+        raise SchemaTooOld(
+            f"{where} has the schema of an older version of Waypost. First start a server of this version with this "
+            "database, and stop it."
+        )
 
 
 def newest_known(dialect: str) -> int:

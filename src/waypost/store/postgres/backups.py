@@ -28,7 +28,7 @@ BLOCK = 256 * 1024
 MOST_NAMED = 5
 """The maximum number of tables that a message names."""
 
-_SETTINGS = b"""SELECT
+SETTINGS = b"""SELECT
     set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true),
     set_config('idle_in_transaction_session_timeout', '0', true),
     set_config('bytea_output', 'hex', true), set_config('datestyle', 'ISO', true)"""
@@ -39,7 +39,7 @@ _COLUMNS = """SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attident
     WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
     ORDER BY a.attnum"""
 
-_EXISTING = b"""SELECT c.relname, pg_table_size(c.oid) FROM pg_class AS c
+EXISTING = b"""SELECT c.relname, pg_table_size(c.oid) FROM pg_class AS c
     WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
     ORDER BY c.relname"""
 
@@ -55,10 +55,10 @@ def copy(url: str, folder: Path, report: ReportProgress) -> CopiedStore:
     Servers can write meanwhile, and do not wait. Only a migration waits. Raises `StoreUnavailable`, and `SchemaTooNew`
     if a newer version of Waypost has used the database.
     """
-    with _snapshot(url) as connection:
-        schema = _schema(connection, url)
+    with snapshot(url) as connection:
+        schema = schema_of(connection, url)
         ours = migrations.tables("postgres")
-        sizes = {name: int(size) for name, size in _rows(connection, _EXISTING) if name in ours}
+        sizes = {name: int(size) for name, size in rows_of(connection, EXISTING) if name in ours}
         total, done = sum(sizes.values()), 0
         folder.mkdir()
         tables, counters = dict[str, CopiedTable](), dict[str, int]()
@@ -74,7 +74,7 @@ def copy(url: str, folder: Path, report: ReportProgress) -> CopiedStore:
                     report(done + min(octets, size), total)
             tables[name] = CopiedTable(rows, types)
             counted = [column for column, _, is_counted in columns if is_counted]
-            counters |= {f"{name}.{column}": _last_value(connection, name, column) for column in counted}
+            counters |= {f"{name}.{column}": last_value(connection, name, column) for column in counted}
             done += size
         report(total, total)
     return CopiedStore(schema=schema, tables=tables, counters=counters)
@@ -87,25 +87,26 @@ def _blocks(connection: Connection, table: str, columns: Iterable[str]) -> Itera
             yield bytes(block)
 
 
-def _last_value(connection: Connection, table: str, column: str) -> int:
+def last_value(connection: Connection, table: str, column: str) -> int:
     """Return the last value of a column that PostgreSQL counts up; 0 if there was none."""
     ((sequence,),) = connection.execute("SELECT pg_get_serial_sequence($1, $2)", (table, column)).fetchall()
-    ((last, is_called),) = _rows(connection, f"SELECT last_value, is_called FROM {sequence}".encode())  # noqa: S608
+    ((last, is_called),) = rows_of(connection, f"SELECT last_value, is_called FROM {sequence}".encode())  # noqa: S608
     return int(last) if is_called else 0
 
 
 def refuse_filled(url: str) -> None:
     """Raise `StoreUnavailable` if a database already has tables, or cannot be used."""
-    with _snapshot(url) as connection:
-        _refuse_filled(connection, url)
+    with snapshot(url) as connection:
+        refuse_tables(connection, url)
 
 
-def _refuse_filled(connection: Connection, url: str) -> None:
-    if names := [name for name, _ in _rows(connection, _EXISTING)]:
+def refuse_tables(connection: Connection, url: str, option: str = "--database") -> None:
+    """Raise `StoreUnavailable` if a database already has tables. `option` is the one that names the database."""
+    if names := [name for name, _ in rows_of(connection, EXISTING)]:
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
         raise ports.StoreUnavailable(
             f"{postgres_connection.where(url)} is not empty: it has the tables {', '.join(names[:MOST_NAMED])}{more}. "
-            "Name an empty database with --database."
+            f"Name an empty database with {option}."
         )
 
 
@@ -116,10 +117,10 @@ def restore(url: str, folder: Path, copied: CopiedStore, now: datetime, read: Ca
     server attempts them here. `read` is called with the number of bytes of each part. Raises `StoreUnavailable`.
     """
     where = postgres_connection.where(url)
-    with _connected(url) as connection:
+    with connected(url) as connection:
         with connection.transaction():
-            connection.execute(_SETTINGS)
-            postgres_connection.make_schema(connection, copied.schema, refuse=lambda: _refuse_filled(connection, url))
+            connection.execute(SETTINGS)
+            postgres_connection.make_schema(connection, copied.schema, refuse=lambda: refuse_tables(connection, url))
             for table in _in_order(connection, copied.tables):
                 found = _copy_in(connection, table, copied.tables[table].columns, folder / f"{table}.copy", read)
                 if found != copied.tables[table].rows:
@@ -136,15 +137,18 @@ def _continue_counters(connection: Connection, copied: CopiedStore) -> None:
     """Let the columns that PostgreSQL counts up continue after their last values."""
     for counter, last in copied.counters.items():
         table, _, column = counter.partition(".")
-        connection.execute(
-            "SELECT setval(pg_get_serial_sequence($1, $2), greatest($3, 1), $3 > 0)", (table, column, last)
-        )
+        count_on(connection, table, column, last)
+
+
+def count_on(connection: Connection, table: str, column: str, last: int) -> None:
+    """Let a column that PostgreSQL counts up continue after a value; 0 if there was none."""
+    connection.execute("SELECT setval(pg_get_serial_sequence($1, $2), greatest($3, 1), $3 > 0)", (table, column, last))
 
 
 def _in_order(connection: Connection, tables: Iterable[str]) -> list[str]:
     """Return the tables so that each comes after those that it refers to."""
     graph: dict[str, set[str]] = {table: set() for table in tables}
-    for table, other in _rows(connection, _REFERENCES):
+    for table, other in rows_of(connection, _REFERENCES):
         if table in graph:
             graph[table].add(other)
     return [table for table in TopologicalSorter(graph).static_order() if table in graph]
@@ -169,43 +173,44 @@ def verify(url: str, seal: Seal) -> Iterator[Finding]:
     """Yield everything that is wrong with a database. Raises `StoreUnavailable`, `SchemaTooNew` if a newer version of
     Waypost has used it, and the exception from `seal.unseal` if its secrets were encrypted with another key.
     """
-    with _snapshot(url) as connection:
+    with snapshot(url) as connection:
         where = str(postgres_connection.where(url))
-        if migrations.pending("postgres", newest_applied=_schema(connection, url), where=where):
+        if migrations.pending("postgres", newest_applied=schema_of(connection, url), where=where):
             yield Finding(verifying.TOO_OLD, where)
             return
-        yield from verifying.broken_rules(lambda query: _rows(connection, QUERIES[query]))
+        yield from verifying.broken_rules(lambda query: rows_of(connection, QUERIES[query]))
         PostgresTransaction(connection, seal).refuse_other_seal()
 
 
-def _schema(connection: Connection, url: str) -> int:
+def schema_of(connection: Connection, url: str) -> int:
     """Return the number of the newest migration that has run. Raises `SchemaTooNew` or `StoreUnavailable`."""
     where = str(postgres_connection.where(url))
-    ((table,),) = _rows(connection, b"SELECT to_regclass('migrations')::text")
+    ((table,),) = rows_of(connection, b"SELECT to_regclass('migrations')::text")
     newest = 0
     if table:
-        ((newest,),) = _rows(connection, b"SELECT coalesce(max(number), 0) FROM migrations")
+        ((newest,),) = rows_of(connection, b"SELECT coalesce(max(number), 0) FROM migrations")
     if not newest:
         raise ports.StoreUnavailable(f"{where} contains none of Waypost's tables.")
     migrations.pending("postgres", newest_applied=int(newest), where=where)
     return int(newest)
 
 
-def _rows(connection: Connection, query: bytes) -> list[tuple[Any, ...]]:
+def rows_of(connection: Connection, query: bytes) -> list[tuple[Any, ...]]:
+    """Return the rows of a query."""
     return connection.execute(query, prepare=False).fetchall()
 
 
 @contextmanager
-def _snapshot(url: str) -> Iterator[Connection]:
+def snapshot(url: str) -> Iterator[Connection]:
     """Yield a connection in a transaction whose queries all see the same data, and that has no time limits."""
-    with _connected(url) as connection:
+    with connected(url) as connection:
         connection.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        connection.execute(_SETTINGS)
+        connection.execute(SETTINGS)
         yield connection
 
 
 @contextmanager
-def _connected(url: str) -> Iterator[Connection]:
+def connected(url: str) -> Iterator[Connection]:
     """Yield a connection. Raises `StoreUnavailable` instead of errors of PostgreSQL, which can quote data."""
     try:
         where = postgres_connection.where(url)

@@ -226,12 +226,17 @@ def _migrated_by_one(connection: Connection, *, where: str, only_new: bool, may_
     return len(steps) > 1
 
 
+def commit_durably(connection: Connection) -> None:
+    """Make the commit of the transaction that the caller has begun synchronous."""
+    connection.execute(f"SELECT {_DURABLE}".encode())
+
+
 def make_schema(connection: Connection, number: int, *, refuse: Callable[[], None]) -> None:
     """Run the migrations up to a number on a new database, in the transaction that the caller has begun.
 
     `refuse` raises an exception if the database is not new. It is called when no other process can migrate.
     """
-    connection.execute(f"SELECT {_DURABLE}".encode())
+    commit_durably(connection)
     connection.execute("SELECT pg_advisory_xact_lock($1)", (_MIGRATION_LOCK,))
     refuse()
     _newest(connection)  # creates the table of migrations

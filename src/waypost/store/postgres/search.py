@@ -7,6 +7,7 @@ a number when it is created, and the results are always ordered by this number.
 from collections.abc import Sequence
 from typing import Any
 
+from waypost.domain import errors
 from waypost.domain.directory.search import Comparison, Condition, Every, Field, Tagged, Text
 from waypost.store.common import text_starts
 from waypost.store.sql import tables
@@ -53,8 +54,10 @@ class Search:
 
     def page(self, *, after: str | None, limit: int) -> Statement:
         """Return the statement that reads one page of results. Each row contains an email address, its alias link, and
-        the email address's number.
+        the email address's number. Raises `errors.Invalid` for a cursor of another store.
         """
+        if after and not after.isdecimal():
+            raise errors.Invalid(text_starts.OTHER_CURSOR)
         parameters = [*self._parameters, int(after) if after else 0, limit]
         place, count = len(parameters) - 1, len(parameters)
         return (

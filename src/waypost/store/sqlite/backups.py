@@ -28,10 +28,10 @@ def copy(source: Path, target: Path, report: ReportProgress) -> CopiedStore:
     that they write, because SQLite keeps the state that is copied. The copy has no write-ahead log. It is not yet
     synced to disk. Raises `StoreUnavailable`, and `SchemaTooNew` if a newer version of Waypost has used the source.
     """
-    with _translated(source), closing(sqlite_file.connect(source, "ro")) as reading:
+    with translated(source), closing(sqlite_file.connect(source, "ro")) as reading:
         # SQLite would begin the copy again whenever a server has written, but not while a transaction reads the source.
         reading.execute("BEGIN")
-        schema = _schema(reading, str(source))
+        schema = schema_of(reading, str(source))
         (octets,) = reading.execute("PRAGMA page_size").fetchone()
         with closing(sqlite3.connect(target, isolation_level=None)) as writing:
             # The copy needs no journal, because an incomplete copy is removed. The caller syncs it.
@@ -54,13 +54,13 @@ def verify(path: Path, seal: Seal | None, *, is_in_use: bool) -> Iterator[Findin
     `StoreUnavailable` if the file cannot be opened, `SchemaTooNew` if a newer version of Waypost has used it, and the
     exception from `seal.unseal` if its secrets were encrypted with another key.
     """
-    with _translated(path):
+    with translated(path):
         connection = sqlite_file.connect(path, "ro" if is_in_use else "immutable")
     with closing(connection):
         try:
             connection.execute("BEGIN")
             yield from _damage(connection)
-            if migrations.pending("sqlite", newest_applied=_schema(connection, str(path)), where=str(path)):
+            if migrations.pending("sqlite", newest_applied=schema_of(connection, str(path)), where=str(path)):
                 yield Finding(verifying.TOO_OLD, path.name)
             else:
                 yield from verifying.broken_rules(lambda query: connection.execute(QUERIES[query]))
@@ -79,7 +79,7 @@ def broken_rules_of(folder: Path, copied: CopiedStore) -> Iterator[Finding]:
     if copied.schema < migrations.newest_known("postgres"):
         yield Finding(verifying.TOO_OLD, folder.name)
         return
-    with _translated(folder), closing(sqlite3.connect("", isolation_level=None)) as connection:
+    with translated(folder), closing(sqlite3.connect("", isolation_level=None)) as connection:
         connection.create_function("length", 1, lambda octets: octets)
         connection.execute("BEGIN")
         for table in verifying.TABLES:
@@ -104,7 +104,7 @@ def _damage(connection: sqlite3.Connection) -> Iterator[Finding]:
         yield Finding(f"Rows of this table refer to missing rows of {parent}: {count}.", table)
 
 
-def _schema(connection: sqlite3.Connection, where: str) -> int:
+def schema_of(connection: sqlite3.Connection, where: str) -> int:
     """Return the number of the newest migration that has run. Raises `SchemaTooNew` or `StoreUnavailable`."""
     try:
         newest = sqlite_file.newest_migration(connection)
@@ -125,7 +125,7 @@ def _counted(connection: sqlite3.Connection) -> Iterator[tuple[str, CopiedTable]
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
     """Raise `StoreUnavailable` instead of SQLite's errors in the `with` block."""
     try:
         yield

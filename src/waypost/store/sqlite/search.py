@@ -22,6 +22,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from waypost.domain import errors
 from waypost.domain.directory import search
 from waypost.domain.directory.search import Comparison, Condition, Every, Field, Tagged, Text
 from waypost.store.common import text_starts
@@ -107,18 +108,21 @@ class Search:
         """Return the statement that reads one page of results.
 
         Each row contains an email address, its alias link, and the two columns of the row's cursor: a text and a
-        number.
+        number. Raises `errors.Invalid` for a cursor of another store.
         """
         driver = self._driver
-        text, number = json.loads(after) if after else (driver.start, self._lowest)
+        cursor = json.loads(after) if after else (driver.start, self._lowest)
+        if isinstance(cursor, int):
+            raise errors.Invalid(text_starts.OTHER_CURSOR)
+        text, number = cursor
         spans, parameters = [], list[Any]()
-        for is_after, cursor in driver.after(text, number):
+        for is_after, place in driver.after(text, number):
             spans.append(
                 f"SELECT * FROM (SELECT s.email_address_id AS id, {driver.text or 'NULL'} AS text,"
                 f" {driver.number} AS number"
                 f" FROM {driver.source}{driver.join} {self._where} AND {is_after} ORDER BY {driver.order} LIMIT ?)"
             )
-            parameters += [*self._parameters(self._highest), *cursor, limit]
+            parameters += [*self._parameters(self._highest), *place, limit]
         found = " UNION ALL ".join(spans)
         return (
             f"SELECT {_COLUMNS}, f.text, f.number"

@@ -5,6 +5,8 @@ As in `app/ports/`, each file covers one subject. The subclass for each database
 `statements.py` and at the end of `directory.py`.
 """
 
+import hashlib
+
 from waypost.store.common.transaction.access_keys import AccessKeyQueries
 from waypost.store.common.transaction.calls import CallQueries
 from waypost.store.common.transaction.directory import DirectoryQueries
@@ -56,3 +58,10 @@ class Transaction(
         """Check the same as `check_seal`, without storing anything. A new database passes the check."""
         for (sealed,) in self._all("mark", _SEAL_CHECK):
             self._seal.unseal(sealed, _SEAL_CHECK)
+
+    def deployment_id(self) -> str:
+        """Return an id that no other deployment has: a digest of the value that `check_seal` stores. All copies of this
+        database have the same id.
+        """
+        sealed = b"".join(bytes(value) for (value,) in self._all("mark", _SEAL_CHECK))
+        return hashlib.sha256(sealed).hexdigest()
