@@ -1,6 +1,6 @@
 # `make` lists the targets. `make demo` and `make test` need only Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog flood kit worst fuzz search growth postgresql workers foreign corpora proofs model docs docs-site tutorial lock package sbom lint image installs fresh clean
+.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog flood kit worst fuzz copy search growth postgresql workers foreign corpora proofs model docs docs-site tutorial lock package sbom lint image installs fresh clean
 
 PYTHON ?= python3
 # Servers and tests start often, so compile them only once.
@@ -167,6 +167,9 @@ proofs: $(DEV) ## Run the long proofs: kills under load, linearizability, proper
 	@$(BIN)/python -m pytest proofs -s -p no:randomly
 	@WAYPOST_ROUNDS=125 $(BIN)/python -m pytest tests/api/operations/test_concurrency.py
 	@WAYPOST_EXAMPLES=10 $(BIN)/python -m pytest $(AT_ONCE) -m hypothesis
+
+copy: $(DEV) ## Measure `waypost copy` with a million email addresses, in both directions (half an hour)
+	@$(BIN)/python bench/moving.py
 
 search: $(DEV) ## Measure searches in an instance with a million email addresses (a few minutes)
 	@$(BIN)/python bench/search.py

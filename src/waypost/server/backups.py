@@ -19,6 +19,7 @@ from waypost.server.progress import Parts, Steps
 from waypost.store import migrations
 from waypost.store.migrations import SchemaTooNew, SchemaTooOld
 from waypost.store.sqlite import backups as sqlite_backups
+from waypost.store.sqlite.file import SqliteTooOld
 
 SQLITE, POSTGRES = "sqlite", "postgres"
 """The kinds of databases, as the manifest names them."""
@@ -210,7 +211,7 @@ def refusing() -> Iterator[None]:
     """Raise `Refused` with the message of an exception that prevents a command from being carried out."""
     try:
         yield
-    except (BadBackup, ports.StoreUnavailable, SchemaTooNew, SchemaTooOld, sealing.SealBroken) as error:
+    except (BadBackup, ports.StoreUnavailable, SchemaTooNew, SchemaTooOld, SqliteTooOld, sealing.SealBroken) as error:
         raise Refused(str(error)) from error
     except OSError as error:
         raise Refused(f"{error.filename or 'A file'} cannot be used: {error.strerror}.") from error

@@ -119,7 +119,10 @@ def few_rows(monkeypatch):
 
 def test_a_copy_and_its_copy_back_have_the_same_rows(stores, few_rows):
     target, back = stores.target(), stores.target(stores.engine)
-    made = stores.copy(target)
+    told = []
+    made = stores.copy(target, lambda done, total: told.append((done, total)))
+    assert told == sorted(told)
+    assert told[-1][0] == told[-1][1] > made.rows
     expected = rows_of(stores.engine, stores.database)
     assert rows_of(stores.other, target) == expected
     assert {name: one.rows for name, one in made.tables.items()} == {name: len(expected[name]) for name in made.tables}
@@ -166,6 +169,7 @@ def found(handle, *conditions):
     return [one.id for one, _ in page.found]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_searches_find_the_same_in_a_copy_and_what_is_added_later(stores):
     target = stores.target()
@@ -181,6 +185,7 @@ def test_searches_find_the_same_in_a_copy_and_what_is_added_later(stores):
         handle.close()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_page_token_of_the_original_is_refused_by_the_copy(stores):
     target = stores.target()
@@ -261,6 +266,7 @@ def test_a_copy_with_other_rows_is_never_completed(stores):
         Handle(stores.other, target)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_another_order_of_email_addresses_is_found(stores):
     target = stores.target()
@@ -303,6 +309,7 @@ def test_an_incomplete_copy_of_another_deployment_is_refused(stores):
         stores.copy(target)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_complete_copy_is_not_copied_to_again(stores):
     target = stores.target()

@@ -161,8 +161,9 @@ def target(path: Path, deployment_id: str) -> Iterator[SqliteTarget]:
     """Yield an SQLite file for the copy of a deployment: a new file, or one with an incomplete copy of the same
     deployment.
 
-    Raises `StoreUnavailable` if the file has something else or cannot be used.
+    Raises `StoreUnavailable` if the file has something else or cannot be used, and `SqliteTooOld`.
     """
+    sqlite_file.refuse_old_sqlite()
     with backups.translated(path):
         if not path.exists():
             _make(path, deployment_id)
