@@ -74,8 +74,8 @@ def in_order(source: Mapping[str, Table], target: Mapping[str, Table]) -> list[T
     if {name: set(table.columns) for name, table in source.items()} != {
         name: set(table.columns) for name, table in target.items()
     }:
-        raise ports.StoreUnavailable("The two databases have different tables, so the data cannot be copied")
-    return [source[name] for name in sorted(source, key=lambda name: (name not in FIRST, _place(name), name))]
+        raise ports.StoreUnavailable("The two databases have different tables, so the data cannot be copied.")
+    return [source[name] for name in sorted(source, key=lambda name: (_place(name), name))]
 
 
 def _place(name: str) -> int:

@@ -25,8 +25,8 @@ SELECT id, row_number() OVER (ORDER BY id) FROM instances WHERE NOT EXISTS (SELE
 SELECT count(*) FROM search_entries WHERE number > (SELECT coalesce(max(id), 0) FROM search_texts_docsize);
 
 -- name: add_search_texts(limit)
--- Adds the trigrams of the next search entries to the index. SQLite writes the trigrams of many entries at once ten times
--- as fast as the triggers, which merge the index with each entry.
+-- Adds the trigrams of the next search entries to the index. For many entries at once, this takes a fifth of the time of
+-- the triggers, which merge the index with each entry.
 INSERT INTO search_texts (rowid, address, display_name, description)
 SELECT number, address, display_name, description FROM search_entries
 WHERE number > (SELECT coalesce(max(id), 0) FROM search_texts_docsize) ORDER BY number LIMIT :limit;
