@@ -138,7 +138,7 @@ flood: $(DEV) ## Measure the server under thousands of mail clients (a few minut
 kit: $(DEV) ## Measure the start of the test kit, and a reset with 1,000 messages (a minute)
 	@$(BIN)/python bench/kit.py
 
-FUZZED := from subject message-id report results bdat canonical json addresses
+FUZZED := from subject message-id report results bdat canonical json addresses traceparent
 fuzz: $(DEV) ## Fuzz the SMTP session and each parser (half an hour; SECONDS=600 for each parser; Linux, Python before 3.14)
 	@$(PATIENTLY) installing scripts/install.sh requirements/fuzz.txt
 	@$(BIN)/python fuzz/session.py -max_total_time=600 -max_len=1200 -timeout=20
@@ -204,7 +204,7 @@ LOCK_WAYPOST := $(LOCK) pyproject.toml requirements/build.in
 lock: $(DEV) ## Compile the lock files again (`make lock UPGRADE=--upgrade` upgrades the dependencies)
 	@$(LOCK) $(UPGRADE) requirements/installer.in --output-file requirements/installer.txt
 	@$(LOCK_WAYPOST) $(UPGRADE) --extra demo --output-file requirements/run.txt
-	@$(LOCK_WAYPOST) $(UPGRADE) $(addprefix --extra ,demo postgres testcontainers dev) --constraint requirements/run.txt \
+	@$(LOCK_WAYPOST) $(UPGRADE) $(addprefix --extra ,demo postgres otel testcontainers dev) --constraint requirements/run.txt \
 		--output-file requirements/dev.txt
 	@$(LOCK) $(UPGRADE) requirements/sdists.in --constraint requirements/run.txt --output-file requirements/sdists.txt
 	@$(LOCK) $(UPGRADE) pyproject.toml --extra postgres --constraint requirements/run.txt --output-file requirements/server.txt

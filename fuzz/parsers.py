@@ -28,6 +28,7 @@ with instrumented():
     from waypost.domain.mailauth import from_header, srs, verdicts
     from waypost.domain.mailauth.from_header import Naming
     from waypost.mailauth import message
+    from waypost.observe.spans import contexts
     from waypost.smtp.protocol.replies import OK
     from waypost.smtp.protocol.requests import MessageReceived, PieceReceived
 
@@ -194,6 +195,16 @@ def check_addresses(octets: bytes) -> None:
         assert TOKENS.read(text, query=b"q") is not None
 
 
+def check_traceparent(octets: bytes) -> None:
+    """Check that a context has valid ids, and is the same after it was written."""
+    context = contexts.read(octets.decode("utf-8", "replace"))
+    if context:
+        assert int(context.trace_id, 16)
+        assert int(context.span_id, 16)
+        assert contexts.read(context.traceparent) == context
+
+
+TRACEPARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 ADDRESSES = [b"@", b"<", b">", b",", b";", b":", b'"', b"\\", b"(", b")", b"\r\n ", b"\t", b".", b"=?utf-8?q?", b"?="]
 REPORT = (
     b"Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n"
@@ -304,6 +315,11 @@ TARGETS = {
             b'"Tags":',
             b'"ClientToken":',
         ],
+    ),
+    "traceparent": Target(
+        check_traceparent,
+        [TRACEPARENT, b"cc" + TRACEPARENT[2:] + b"-more", TRACEPARENT[:-2] + b"00"],
+        [b"00-", b"ff-", b"-01", b"-", b"0" * 32, b"0" * 16],
     ),
     "addresses": Target(
         check_addresses,

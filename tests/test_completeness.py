@@ -44,6 +44,7 @@ from waypost.host.clock import VirtualClock
 from waypost.inspection import asgi
 from waypost.inspection.operations import OPERATIONS
 from waypost.observe import events, logs
+from waypost.observe.spans import sender
 from waypost.server import service as services
 from waypost.server.assembly import metrics as assembly
 from waypost.server.http.limits import HttpBounds
@@ -113,6 +114,8 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "disk_reserve": ("57MiB", 57 * 2**20),
     "hold_queue": ("yes", Has("QueuePages", "_is_held", True)),
     "console_link": ("always", Begins("http://127.0.0.1:")),
+    "otel_traces": ("http://127.0.0.1:9", Has("SpanSender", "_every", sender.SEND_EVERY)),
+    "otel_sampling": ("0.57", Has("Spans", "_ratio", 0.57)),
     "clock": ("virtual", VirtualClock),
     "testing": ("yes", Has("FaultRules", "allowed", True)),
 }
@@ -226,12 +229,14 @@ def test_each_setting_of_serve_changes_the_service(name, home, by_default, tmp_p
         "tls_key": {"tls_certificate": f"{home}/certificate.pem"},
         "tls_required": {"tls_certificate": f"{home}/both.pem"},
         "tls_clients": {"tls_certificate": f"{home}/both.pem", "tls_required": "yes"},
+        "otel_sampling": {"otel_traces": "http://127.0.0.1:9"},
     }.get(name, {})
     with a_database(name) as database:
         given = needed | database | {name: value.format(home=home, **database)}
         found = has(the_service(tmp_path / "data", **given), wanted, home)
     assert found, f"{ROWS[name].option}: the service contains no {wanted}"
-    assert not has(by_default[bool(needed)], wanted, home), f"{wanted} exists by default: set another value"
+    without = by_default["tls_certificate" in needed]
+    assert not has(without, wanted, home), f"{wanted} exists by default: set another value"
 
 
 @pytest.mark.parametrize("name", sorted(name for name in SETTINGS if ROWS[name].is_reloadable))

@@ -25,7 +25,7 @@ def _lines_of(name):
     return [line for line in lines if not line.startswith("#")]
 
 
-DEV = ("demo", "postgres", "testcontainers", "dev")
+DEV = ("demo", "postgres", "otel", "testcontainers", "dev")
 WANTED = {
     "run": [*PROJECT["dependencies"], *EXTRAS["demo"], *_lines_of("build.in")],
     "server": [*PROJECT["dependencies"], *EXTRAS["postgres"]],

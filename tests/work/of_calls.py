@@ -19,6 +19,7 @@ from waypost.domain.iam.access_keys import AccessKey
 from waypost.domain.mail import messages
 from waypost.domain.mailauth import forecasts, verdicts
 from waypost.inspection import requests
+from waypost.observe.spans import contexts
 
 _KEYS = page_tokens.PageTokens(b"k" * 32)
 _HOST = ("host", "a.example")
@@ -171,6 +172,17 @@ ROWS = [
                 query="X-Amz-Signature=a" + ("&" + "%C3%BC" * (size // 6_000)) * 999
             ),
             "an encoded value": _presigned("%C3%BC"),
+        },
+    ),
+    *rows(
+        "traceparent",
+        Where.LOOP,
+        HEAD,
+        contexts.read,
+        {
+            "digits": text("0"),
+            "hyphens": text("-"),
+            "a long version of the future": text("a", f"cc-{'1' * 32}-{'1' * 16}-01-"),
         },
     ),
     *rows(

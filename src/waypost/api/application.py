@@ -25,6 +25,7 @@ from waypost.domain.iam.access_keys import AccessKey
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
 from waypost.observe.measures import Measures
+from waypost.observe.spans.spans import Spans
 
 KNOWN_AT_ONCE = 1_000
 """The maximum number of access keys, and of outputs of look-ups, that a process remembers."""
@@ -58,9 +59,11 @@ class Api:
         clock: ports.Clock,
         emit: events.Emit,
         measures: Measures | None = None,
+        spans: Spans | None = None,
     ) -> None:
         self._store = store
         self._measures = measures or Measures()
+        self._spans = spans
         self.terms = terms
         """The settings that all calls share. A reload of the settings can change them."""
         self._clock = clock
@@ -93,7 +96,11 @@ class Api:
             answer = unavailable(error) if incident.is_of_store else internal()
             operation = self._operation_of(request)
             response = _unrouted(answer, request, modelled=not incident.is_of_store)
-        self._measures.api_call(operation, response.status, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        self._measures.api_call(operation, response.status, seconds)
+        if self._spans:
+            traceparent = request.header("traceparent")
+            self._spans.call(operation, response.status, seconds, request_id=request_id, traceparent=traceparent)
         return response
 
     def _operation_of(self, request: Request) -> str:

@@ -17,6 +17,7 @@ from waypost.config.rows import DATA_DIRECTORY, option_name, rows_of, setting
 from waypost.config.tables import Delivery
 from waypost.config.types import (
     ACCOUNT,
+    COLLECTOR,
     DATABASE,
     DIRECTORY,
     DOMAINS,
@@ -31,6 +32,7 @@ from waypost.config.types import (
     REGION,
     RESOLVERS,
     SELF_SIGNED,
+    SHARE,
     SIZE,
     BadSetting,
     Endpoint,
@@ -382,6 +384,20 @@ class Settings:
         "The file to which the log is appended. A new file has the mode 0640. After SIGHUP, the server opens the file "
         "again, so that a program such as logrotate can rename it. By default, the log goes to standard error.",
         is_reloadable=True,
+    )
+    otel_traces: str = setting(
+        COLLECTOR,
+        "",
+        "The URL of a collector to which the server sends spans for OpenTelemetry by OTLP over HTTP, such as "
+        "http://127.0.0.1:4318. A URL without a path gets the path /v1/traces. This needs the package waypost[otel]. "
+        "By default, the server makes no spans.",
+        is_secret=True,
+    )
+    otel_sampling: float = setting(
+        SHARE,
+        "1",
+        "The share of messages, and of API calls without a `traceparent` header field, for which the server makes "
+        "spans: a number more than 0 and at most 1. Servers that share a database must have the same share.",
     )
     clock: Clock = setting(
         one_of(Clock),

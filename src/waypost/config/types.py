@@ -8,6 +8,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -208,6 +209,23 @@ def _endpoint(text: str) -> Endpoint:
     return Endpoint(host, int(port))
 
 
+def _collector(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        has_host = bool(url.hostname) and (url.port is None or url.port > 0)
+    except ValueError as error:
+        raise Unfit from error
+    if text and (url.scheme not in {"http", "https"} or not has_host or "@" in url.netloc or url.fragment):
+        raise Unfit
+    return url._replace(path="/v1/traces").geturl() if text and url.path in {"", "/"} else text
+
+
+def _share(text: str) -> float:
+    if not re.fullmatch(r"1|1\.0{1,9}|0\.[0-9]{1,9}", text, re.ASCII) or not float(text):
+        raise Unfit
+    return float(text)
+
+
 def _resolver(text: str) -> Endpoint:
     found = Endpoint(text, DNS_PORT) if _is_address(text) else _endpoint(text)
     if not _is_address(found.host):
@@ -279,6 +297,10 @@ DURATION = duration()
 SIZE = Type("a number with KiB, MiB or GiB, as in 256MiB, or a number of bytes", _size)
 DIRECTORY = Type("a directory", Path, is_path=True)
 FILE: Type[Path | None] = Type("a file", lambda text: Path(text) if text else None, is_path=True)
+COLLECTOR = Type(
+    "a URL such as http://127.0.0.1:4318, without a user; give credentials in OTEL_EXPORTER_OTLP_HEADERS", _collector
+)
+SHARE = Type("a number more than 0 and at most 1, as in 0.25", _share)
 ENDPOINT = Type("HOST:PORT, with a port from 0 to 65535", _endpoint)
 ENDPOINTS: Type[tuple[Endpoint, ...]] = several(_endpoint, f"{ENDPOINT.words}, or several with commas", tuple)
 RESOLVERS: Type[tuple[Endpoint, ...]] = several(

@@ -40,6 +40,8 @@ class Parcel(Struct, frozen=True, kw_only=True):
     envid: str = ""
     orcpt: str = ""
     """The DSN parameters (RFC 3461), which are sent only to peers that offer DSN."""
+    traceparent: str = ""
+    """The context of the attempt for a peer that uses W3C Trace Context; empty if the server makes no spans."""
 
     @property
     def recipient(self) -> str:
@@ -63,7 +65,7 @@ class Parcel(Struct, frozen=True, kw_only=True):
         return self.message.envelope.body == "BINARYMIME"
 
 
-def make(ready: Ready, deployment: Deployment, now: datetime, octets: Octets) -> Parcel:
+def make(ready: Ready, deployment: Deployment, now: datetime, octets: Octets, *, traceparent: str = "") -> Parcel:
     """Prepare a delivery for its route."""
     delivery, message, route = ready.claimed.delivery, ready.claimed.message, ready.route
     ends_here = route.target.protocol is Spoken.MAILDIR
@@ -83,6 +85,7 @@ def make(ready: Ready, deployment: Deployment, now: datetime, octets: Octets) ->
         ret="HDRS" if ready.is_outside and dsn.ret == "FULL" else dsn.ret,
         envid=dsn.envid,
         orcpt=orcpt,
+        traceparent=traceparent,
     )
 
 

@@ -341,6 +341,7 @@ class _Form:
             "Idempotency-Key": self._id,
             "Waypost-Timestamp": str(now),
             "Waypost-Signature": f"v1={mac.hexdigest()}",
+            **({"traceparent": self._parcel.traceparent} if self._parcel.traceparent else {}),
         }
 
 

@@ -337,6 +337,15 @@ class Failed(Struct, frozen=True, kw_only=True):
     cause: BaseException
 
 
+class SpansLost(Struct, frozen=True, kw_only=True):
+    """The server could not send spans to the collector of traces (`--otel-traces`). `count` spans were lost since the
+    last such event. There is at most one event in a minute. Mail and calls are not affected.
+    """
+
+    count: int
+    reason: str
+
+
 class LinesDropped(Struct, frozen=True, kw_only=True):
     """The server could not write the log for some time. `count` lines are missing from the log, or are incomplete."""
 
@@ -345,6 +354,7 @@ class LinesDropped(Struct, frozen=True, kw_only=True):
 
 Event = (
     LinesDropped
+    | SpansLost
     | Listening
     | Reopened
     | SettingsReloaded
@@ -389,6 +399,7 @@ WARNINGS = frozenset(
         WorkerEnded,
         WorkerNotStarted,
         LinesDropped,
+        SpansLost,
         RestartNeeded,
         SettingsRefused,
         LogFileRefused,

@@ -1,7 +1,7 @@
 """What happens too often for the log, and is only counted.
 
 Each part of the server that measures something is given a `Measures` object. Its methods are called on the event loop
-only, and get no email addresses.
+only (`spans` on a thread of its own), and get no email addresses.
 """
 
 
@@ -33,3 +33,8 @@ class Measures:
 
     def tls_made(self, version: str) -> None:
         """Count a TLS handshake with a mail client that has succeeded. `version` is as in `TLSv1.3`."""
+
+    def spans(self, result: str, count: int) -> None:
+        """Count spans that were `sent` to the collector of traces, were not taken by it (`failed`), or were `dropped`
+        because too many wait. Only the thread that sends spans calls this method.
+        """

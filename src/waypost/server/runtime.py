@@ -108,10 +108,12 @@ def most_files() -> float:
 
 
 def silence(library: str) -> None:
-    """Turn off a library's logging. Use this function only if the library raises an exception for each error that it
-    logs, and if its other log lines are not needed.
+    """Turn off the logging of a library and of all its modules. Use this function only if each error that the library
+    logs is also reported in another way, and if its other log lines are not needed.
     """
-    logging.getLogger(library).disabled = True
+    logger = logging.getLogger(library)
+    logger.disabled, logger.propagate = True, False
+    logger.handlers[:] = [logging.NullHandler()]  # otherwise Python prints the lines of the library's modules
 
 
 def collect_less_garbage() -> None:

@@ -29,9 +29,11 @@ from waypost.observe import events
 from waypost.observe.incidents import Incidents
 from waypost.observe.log_options import LogOptions
 from waypost.observe.metrics.arrays import Arrays, Metrics
+from waypost.observe.spans.spans import Spans
 from waypost.observe.tasks import OnError, Tasks
 from waypost.server import console_link, opening, reloading, routes_check, sockets, start_warnings
 from waypost.server.assembly import delivery, http, metrics, smtp
+from waypost.server.assembly import spans as tracing
 from waypost.server.assembly.common import (
     Common,
     UseSettings,
@@ -182,10 +184,11 @@ class Service:
         if self._process is None:
             self._take_directory(opened)
         await self._refuse_circular_routes()
+        spans = self._begin_spans(opened)
         database = self.directory.where(self.settings.database)
         store = self._open_store(database, opened)
         owner = await self._find_owner(store)
-        common = self._make_common(store, owner, has_connections=bool(database))
+        common = self._make_common(store, owner, spans, has_connections=bool(database))
         reader = Reader()
         opened.push_async_callback(reader.close)
         maintenance = self._make_maintenance(common, reader)
@@ -217,6 +220,15 @@ class Service:
     async def _refuse_circular_routes(self) -> None:
         """Raise `routes_check.LeadsBack` if a route in the settings leads to a listener of this service."""
         await routes_check.refuse_loops(self._set_routes, self._checked_for)
+
+    def _begin_spans(self, opened: AsyncExitStack) -> Spans | None:
+        """Start to send spans, if the settings name a collector. A worker process does this after it was forked."""
+        number = self._process.number if self._process else 0
+        sender = tracing.sender(self.settings, process=number, emit=self.emit, measures=self.metrics.measures)
+        if sender:
+            sender.start()
+            opened.push_async_callback(sender.stop)
+        return tracing.spans(self.settings, sender, clock=self._virtual_clock or now)
 
     def _open_store(self, database: str, opened: AsyncExitStack) -> ports.Store:
         """Open the PostgreSQL database at the URL `database`, or the data directory's SQLite file if the URL is empty.
@@ -250,7 +262,7 @@ class Service:
         self.instance_id = await store.write(partial(first_instance, tenant=owner, now=now()))
         return owner
 
-    def _make_common(self, store: ports.Store, owner: Tenant, *, has_connections: bool) -> Common:
+    def _make_common(self, store: ports.Store, owner: Tenant, spans: Spans | None, *, has_connections: bool) -> Common:
         """`has_connections` is true if the store is a PostgreSQL database, which other servers may use too."""
         process = self._process
         limit_state = process.limit_state if process else OwnState()
@@ -280,8 +292,9 @@ class Service:
             notes=NotesWanted(limit_state, now),
             processes=self._processes,
             when_reloaded=self._users_of_settings.append,
-            emit=self.emit,
+            emit=spans.following(self.emit) if spans else self.emit,
             metrics=self.metrics,
+            spans=spans,
             tasks=self.tasks,
         )
 

@@ -10,6 +10,7 @@ from waypost.config.settings import Settings
 from waypost.host.data_directory import DataDirectory, NotRunning
 from waypost.host.run_file import Run
 from waypost.server import routes_check
+from waypost.server.assembly import spans
 from waypost.server.assembly.common import certificate_files, routes_of_settings
 from waypost.server.opening import Refused
 from waypost.smtp.server import tls
@@ -24,6 +25,8 @@ def problems(settings: Settings) -> Iterator[str]:
             yield str(error)
     if (file := settings.log_file) and not os.access(file if file.exists() else file.absolute().parent, os.W_OK):
         yield f"The log file {file} cannot be written."
+    if settings.otel_traces and not spans.is_installed():
+        yield spans.NOT_INSTALLED
     try:
         asyncio.run(routes_check.refuse_loops(routes_of_settings(settings), routes_check.OurServer.of(settings)))
     except Refused as error:

@@ -27,6 +27,7 @@ SHOWN_ELSEWHERE = {
     families.LEASES_LOST: "tests/delivery/queue/test_worker_faults.py",
     families.CONNECTIONS_REFUSED: "tests/smtp/limits/test_admission.py",
     families.INCIDENTS: "tests/api/test_boundary.py",
+    families.SPANS: "tests/e2e/web/test_spans.py",
     families.LOG_LINES_DROPPED: "tests/observe/test_logs.py",
     families.WORKER_RESTARTS: "tests/server/supervisor/test_supervisor.py",
 }

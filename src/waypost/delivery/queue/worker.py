@@ -27,12 +27,13 @@ from waypost.delivery.queue.leases import LEASE, Leases
 from waypost.delivery.queue.notices import Notices
 from waypost.delivery.queue.results import PAUSE_AFTER_FAILURE, Results
 from waypost.delivery.queue.sweeps import Sweeps
-from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Then, Trouble
+from waypost.domain.mail.delivery import AttemptResult, Protocol, Reason, Stage, Then, Trouble
 from waypost.domain.mail.messages import NO_DSN
 from waypost.domain.mail.routes import log_destination
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
 from waypost.observe.measures import Measures
+from waypost.observe.spans.spans import AttemptSpan, Spans
 from waypost.observe.tasks import OnError, Tasks
 
 T = TypeVar("T")
@@ -69,6 +70,7 @@ class Dependencies(Struct, frozen=True, kw_only=True):
     clock: ports.Clock
     emit: events.Emit
     measures: Measures = field(default_factory=Measures)
+    spans: Spans | None = None
     tasks: Tasks
     new_id: notify.NewId
     connections: int = 100
@@ -302,12 +304,15 @@ class Worker:
             self._lost(ready.claimed)  # another worker may already have sent the message
             self._leases.done_with_one(ready.claimed.claim)
             return
+        span = _begin_span(deps.spans, ready.claimed) if deps.spans else None
         began = deps.monotonic()
-        result = await self._send(ready)
+        result = await self._send(ready, span)
         destination = ready.claimed.delivery.destination
         deps.measures.attempt(destination, deps.monotonic() - began)
         outcome = Outcome.of(ready.claimed, result, deps.deployment, deps.clock())
         connections = min(ready.route.connections, max(1, deps.connections // 2))
+        if span:
+            _end_span(span, outcome)
         lane.learn(outcome.decision, connections=connections, now=outcome.at, pause=deps.deployment.policy.pause)
         lane.recording += 1
         self._results.add(outcome, partial(self._recorded, outcome, lane))
@@ -362,12 +367,13 @@ class Worker:
         delivery = claimed.delivery
         self._deps.emit(events.LeaseLost(id=delivery.id, destination=log_destination(delivery.destination)))
 
-    async def _send(self, ready: Ready) -> AttemptResult:
+    async def _send(self, ready: Ready, span: AttemptSpan | None) -> AttemptResult:
         deps, message = self._deps, ready.claimed.message
         protocol = ready.route.target.protocol
         octets = partial(self._octets, message.id, message.size, ready.claimed.octets)
         try:
-            made = outgoing.make(ready, deps.deployment, deps.clock(), octets)
+            traceparent = span.traceparent if span else ""
+            made = outgoing.make(ready, deps.deployment, deps.clock(), octets, traceparent=traceparent)
             transport = deps.transports[protocol]
             if ready.route.fault:
                 transport = Faulty(transport)
@@ -394,6 +400,27 @@ class Worker:
     def _failed(self, error: Exception, failure_id: str = "") -> None:
         """Log a failure. `failure_id` is the id of the affected delivery or message, if there is one."""
         self._incidents.report(error, where="delivery", incident_id=failure_id)
+
+
+def _begin_span(spans: Spans, claimed: ports.Claimed) -> AttemptSpan:
+    delivery = claimed.delivery
+    return spans.begin_attempt(
+        delivery.id,
+        delivery.message_id,
+        number=claimed.queued.attempts + 1,
+        was_accepted=delivery.reason is not Reason.NOTICE,
+    )
+
+
+def _end_span(span: AttemptSpan, outcome: Outcome) -> None:
+    result = outcome.result
+    span.end(
+        log_destination(outcome.claimed.delivery.destination),
+        then=outcome.decision.then,
+        stage=result.stage,
+        code=result.code or 0,
+        trouble=result.trouble or "",
+    )
 
 
 async def _cancelled(running: Iterable["asyncio.Task[None]"]) -> None:

@@ -242,6 +242,14 @@ WORKER_RESTARTS = _counter(
     "waypost_worker_restarts_total", "Worker processes that have ended unexpectedly and were replaced."
 )
 
+# Spans for OpenTelemetry
+
+SPANS = _counter(
+    "waypost_spans_total",
+    "Spans for OpenTelemetry, by result: sent to the collector, not taken by it, or dropped because too many waited.",
+    result=("sent", "failed", "dropped"),
+)
+
 # The server
 
 BUILD = _gauge("waypost_build_info", "The version of Waypost; the value is always 1.", version=(waypost.__version__,))

@@ -82,3 +82,6 @@ class Counted(Measures):
     def tls_made(self, version: str) -> None:
         labels = families.TLS_HANDSHAKES.bounded(["ok", version])
         self._own[PLACES[families.TLS_HANDSHAKES][labels]] += 1.0
+
+    def spans(self, result: str, count: int) -> None:
+        self._own[PLACES[families.SPANS][result,]] += count

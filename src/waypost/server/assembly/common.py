@@ -21,6 +21,7 @@ from waypost.host.data_directory import DataDirectory
 from waypost.host.disk import DiskGuard, free_octets
 from waypost.observe import events
 from waypost.observe.metrics.arrays import Metrics
+from waypost.observe.spans.spans import Spans
 from waypost.observe.tasks import Tasks
 from waypost.server import start_warnings
 from waypost.server.open_files import FILES_OF_AN_ATTEMPT, OWN_FILES, Connections, connections_within
@@ -60,6 +61,8 @@ class Common(Struct, frozen=True, kw_only=True):
     """Takes a function that must be called with the new settings when the settings are reloaded."""
     emit: events.Emit
     metrics: Metrics
+    spans: Spans | None
+    """Makes spans for OpenTelemetry; None if the settings name no collector."""
     tasks: Tasks
 
     @property

@@ -29,6 +29,7 @@ def worker(common: Common) -> Worker:
             clock=clock,
             emit=common.emit,
             measures=common.metrics.measures,
+            spans=common.spans,
             tasks=common.tasks,
             new_id=lambda: ids.new(clock()),
             connections=max(1, common.settings.delivery.connections // common.processes),

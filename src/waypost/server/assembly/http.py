@@ -68,6 +68,7 @@ async def server(
         clock=now,
         emit=common.emit,
         measures=common.metrics.measures,
+        spans=common.spans,
     )
     incidents = Incidents(common.emit, of_store=STORE_FAILURES)
     notes = common.notes
