@@ -116,6 +116,8 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "console_link": ("always", Begins("http://127.0.0.1:")),
     "otel_traces": ("http://127.0.0.1:9", Has("SpanSender", "_every", sender.SEND_EVERY)),
     "otel_sampling": ("0.57", Has("Spans", "_ratio", 0.57)),
+    "probe_alias": ("set@example.com", Has("Probe", "alias", "set@example.com")),
+    "probe_every": ("57s", Has("Probe", "every", timedelta(seconds=57))),
     "clock": ("virtual", VirtualClock),
     "testing": ("yes", Has("FaultRules", "allowed", True)),
 }
@@ -230,6 +232,7 @@ def test_each_setting_of_serve_changes_the_service(name, home, by_default, tmp_p
         "tls_required": {"tls_certificate": f"{home}/both.pem"},
         "tls_clients": {"tls_certificate": f"{home}/both.pem", "tls_required": "yes"},
         "otel_sampling": {"otel_traces": "http://127.0.0.1:9"},
+        "probe_every": {"probe_alias": "set@example.com"},
     }.get(name, {})
     with a_database(name) as database:
         given = needed | database | {name: value.format(home=home, **database)}

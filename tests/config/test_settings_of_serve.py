@@ -129,6 +129,9 @@ BAD = {
     "clock": ["", "Virtual", "fake"],
     "disk_reserve": ["", "256MB", "1.5GiB", "-1", "256 MiB", "1TiB", "٢KiB", "1" * 19],
     "trace_refusals": ["", "7", "0d", "7w", "3651d"],
+    "otel_sampling": ["", "0", "0.0", "1.5", ".5", "1e-3", "-1", "50%", "٠.5"],
+    "probe_alias": ["probe", "@example.com", "a b@example.com", "<a@example.com>"],
+    "probe_every": ["", "0s", "11m", "60"],
 }
 
 
@@ -138,6 +141,48 @@ def test_the_message_for_an_invalid_value_names_the_option(name, value):
         from_options(**{name: value})
     assert str(refused.value).startswith(f"--{name.replace('_', '-')} must be ")
     assert repr(value) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:4318",
+        "grpc://127.0.0.1:4317",
+        "http://",
+        "http://a:b@c",
+        "http://a:99999",
+        "http://[::1",
+        "http://a#b",
+    ],
+)
+def test_the_message_for_an_invalid_url_of_a_collector_does_not_repeat_it(url):
+    with pytest.raises(BadSetting) as refused:
+        from_options(otel_traces=url)
+    assert str(refused.value).startswith("--otel-traces must be a URL such as http://127.0.0.1:4318")
+    assert url not in str(refused.value).replace("http://127.0.0.1:4318", "")
+
+
+@pytest.mark.parametrize(
+    ("url", "used"),
+    [
+        ("", ""),
+        ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces"),
+        ("https://collector.example/", "https://collector.example/v1/traces"),
+        ("https://collector.example/otlp/v1/traces?team=mail", "https://collector.example/otlp/v1/traces?team=mail"),
+    ],
+)
+def test_the_url_of_a_collector_has_the_path_of_the_protocol_by_default(url, used):
+    assert from_options(otel_traces=url).otel_traces == used
+
+
+@pytest.mark.parametrize("share", ["1", "1.0", "0.25", "0.000000001"])
+def test_a_share_is_more_than_0_and_at_most_1(share):
+    assert from_options(otel_sampling=share).otel_sampling == float(share)
+
+
+def test_a_probe_needs_the_role_that_receives_mail():
+    with pytest.raises(BadSetting, match="--probe-alias needs the smtp role"):
+        from_options(probe_alias="probe@example.com", roles="api,delivery")
 
 
 def test_valid_values_are_parsed():

@@ -76,6 +76,7 @@ NOT_RUN = {
         "the shell of these tests starts a server for each `waypost serve`; tests/e2e/commands/test_reload.py runs it"
     ),
     ("docs/how-to/run-it.md", "/var/log/waypost/waypost.log {"): "a configuration of logrotate for a unit of systemd",
+    ("docs/how-to/traces.md", "receivers:"): "a configuration of another program, the OpenTelemetry Collector",
     ("docs/how-to/see-mail-in-a-browser.md", "ssh -L 8025:127.0.0.1:8025 mail.example.com"): "it needs another machine",
 }
 """The blocks that are not run, by their page and first line, each with the reason. Keep this list short."""

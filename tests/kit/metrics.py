@@ -63,6 +63,7 @@ def monitored(directory, sink):
         """
     )
     options = ("--metrics", "127.0.0.1:0", "--smtps", "127.0.0.1:0", "--tls-certificate", "self-signed")
+    options += ("--probe-alias", "probe@example.com", "--probe-every", "10m")  # not an alias, so that no probe is sent
     server = testing.Server(directory / "data", "--config", str(settings), "--limits", "aws", *options)
     server.start()
     system = System(server)

@@ -94,6 +94,7 @@ MEASURED = [
     (lambda measures: measures.session_closed("lmtp"), {(families.SESSIONS_CLOSED, "lmtp"): 1}),
     (lambda measures: measures.tls_made("TLSv1.3"), {(families.TLS_HANDSHAKES, "ok", "TLSv1.3"): 1}),
     (lambda measures: measures.spans("dropped", 7), {(families.SPANS, "dropped"): 7}),
+    (lambda measures: measures.probed("late"), {(families.PROBES, "late"): 1}),
 ]
 """Measurements, each with the values that it adds. Of a histogram, this is the sum."""
 

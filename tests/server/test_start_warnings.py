@@ -41,6 +41,23 @@ def test_the_server_warns_about_a_host_name_without_a_domain_if_other_machines_s
     assert [sentence.startswith("The host name 'vm1' has no domain") for sentence in warnings] == [True] * is_warned
 
 
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({}, ""),
+        ({"tls_clients": "ca.pem", "tls_certificate": "a.pem", "tls_required": "yes"}, "no certificate"),
+        ({"proxy_networks": "10.0.0.0/8,::1"}, ""),
+        ({"proxy_networks": "10.0.0.0/8,127.0.0.1"}, "no PROXY header"),
+    ],
+)
+def test_the_server_warns_about_probes_that_cannot_use_its_own_port(settings, reason):
+    found = start_warnings.of_settings(from_options(probe_alias="probe@example.com", **settings))
+    about_probes = [sentence for sentence in found if "--probe-alias" in sentence]
+    assert len(about_probes) == bool(reason)
+    assert all(reason in sentence for sentence in about_probes)
+    assert not [each for each in start_warnings.of_settings(from_options(**settings)) if "--probe-alias" in each]
+
+
 def test_the_warning_about_an_unknown_variable_names_the_most_similar_setting():
     names = ["WAYPOST_SERVE_SMPT", "WAYPOST_SERVE_SMTP", "WAYPOST_MASTER_KEY", "WAYPOST_SERVE_QQQQQQQQQQQQQQQ", "PATH"]
     ignored = "matches no setting. The server ignores this variable."

@@ -17,6 +17,7 @@ from waypost.config.rows import DATA_DIRECTORY, option_name, rows_of, setting
 from waypost.config.tables import Delivery
 from waypost.config.types import (
     ACCOUNT,
+    ADDRESS,
     COLLECTOR,
     DATABASE,
     DIRECTORY,
@@ -399,6 +400,18 @@ class Settings:
         "The share of messages, and of API calls without a `traceparent` header field, for which the server makes "
         "spans: a number more than 0 and at most 1. Servers that share a database must have the same share.",
     )
+    probe_alias: str = setting(
+        ADDRESS,
+        "",
+        "An alias to which the server sends a small message again and again, by SMTP to its own port. The server "
+        "follows the message to the primary, and the metrics have the result. By default, the server sends none.",
+    )
+    probe_every: timedelta = setting(
+        duration(timedelta(minutes=10), example="60s"),
+        "60s",
+        "The time from one message to `--probe-alias` to the next. The probe fails if the message is not delivered "
+        "within 30 s.",
+    )
     clock: Clock = setting(
         one_of(Clock),
         "real",
@@ -439,6 +452,9 @@ class Settings:
             raise Contradiction(
                 "tls_key", f"cannot be given with --tls-certificate {SELF_SIGNED}, which makes its own key"
             )
+
+        if self.probe_alias and Role.SMTP not in self.roles:
+            raise Contradiction("probe_alias", "needs the smtp role, because the probe uses the server's SMTP port")
 
     @property
     def endpoints(self) -> Mapping[str, Sequence[Endpoint]]:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from waypost.domain import durations
+from waypost.domain.directory import addresses
 from waypost.domain.directory.addresses import domain_key
 from waypost.domain.directory.partitions import is_region
 from waypost.domain.errors import Invalid
@@ -226,6 +227,13 @@ def _share(text: str) -> float:
     return float(text)
 
 
+def _address(text: str) -> str:
+    try:
+        return addresses.parse(text).text if text else ""
+    except Invalid as error:
+        raise Unfit from error
+
+
 def _resolver(text: str) -> Endpoint:
     found = Endpoint(text, DNS_PORT) if _is_address(text) else _endpoint(text)
     if not _is_address(found.host):
@@ -301,6 +309,7 @@ COLLECTOR = Type(
     "a URL such as http://127.0.0.1:4318, without a user; give credentials in OTEL_EXPORTER_OTLP_HEADERS", _collector
 )
 SHARE = Type("a number more than 0 and at most 1, as in 0.25", _share)
+ADDRESS = Type("an email address, as in probe@example.com", _address)
 ENDPOINT = Type("HOST:PORT, with a port from 0 to 65535", _endpoint)
 ENDPOINTS: Type[tuple[Endpoint, ...]] = several(_endpoint, f"{ENDPOINT.words}, or several with commas", tuple)
 RESOLVERS: Type[tuple[Endpoint, ...]] = several(

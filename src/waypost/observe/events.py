@@ -346,6 +346,24 @@ class SpansLost(Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class ProbeFailed(Struct, frozen=True, kw_only=True):
+    """A self-probe (`--probe-alias`) has failed, and the one before had succeeded or had failed for another reason.
+    `id` is the id of the message, if the server accepted it; its trace shows where it is.
+    """
+
+    result: str
+    reason: str
+    id: str
+
+
+class ProbeSucceeded(Struct, frozen=True, kw_only=True):
+    """A self-probe has succeeded: the first one, or the first after one that had failed."""
+
+    id: str
+    milliseconds: int
+    """How long the probe took."""
+
+
 class LinesDropped(Struct, frozen=True, kw_only=True):
     """The server could not write the log for some time. `count` lines are missing from the log, or are incomplete."""
 
@@ -355,6 +373,8 @@ class LinesDropped(Struct, frozen=True, kw_only=True):
 Event = (
     LinesDropped
     | SpansLost
+    | ProbeFailed
+    | ProbeSucceeded
     | Listening
     | Reopened
     | SettingsReloaded
@@ -400,6 +420,7 @@ WARNINGS = frozenset(
         WorkerNotStarted,
         LinesDropped,
         SpansLost,
+        ProbeFailed,
         RestartNeeded,
         SettingsRefused,
         LogFileRefused,

@@ -38,3 +38,6 @@ class Measures:
         """Count spans that were `sent` to the collector of traces, were not taken by it (`failed`), or were `dropped`
         because too many wait. Only the thread that sends spans calls this method.
         """
+
+    def probed(self, result: str) -> None:
+        """Count a self-probe that has ended with a result, such as `ok` (`domain.mail.probes.Result`)."""

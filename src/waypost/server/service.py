@@ -33,6 +33,7 @@ from waypost.observe.spans.spans import Spans
 from waypost.observe.tasks import OnError, Tasks
 from waypost.server import console_link, opening, reloading, routes_check, sockets, start_warnings
 from waypost.server.assembly import delivery, http, metrics, smtp
+from waypost.server.assembly import probe as probing
 from waypost.server.assembly import spans as tracing
 from waypost.server.assembly.common import (
     Common,
@@ -48,6 +49,7 @@ from waypost.server.http.server import HttpServer
 from waypost.server.maintenance import NOTES_EVERY, NOTES_EVERY_FOR_TESTS, PLAN_AGE, Maintenance
 from waypost.server.opening import CannotStart, open_store
 from waypost.server.owner import find_or_make, first_instance
+from waypost.server.probe import NOT_AN_ALIAS
 from waypost.server.risks import report_risks
 from waypost.server.supervisor.worker_process import WorkerProcess
 from waypost.smtp.backend.ids import Ids
@@ -203,6 +205,7 @@ class Service:
         mail_at = await self._listen_for_mail(mail, opened)
         self._begin_maintenance(maintenance, opened)
         self._run = run = reloading.run_with(self._found(calls_at, mail_at, mail), self.settings)
+        await self._begin_probes(common, run, opened)
         await self._make_console_link(store, calls_at)
         await self._begin_to_check_routes(store, run, opened)
         if self._process is None:
@@ -398,6 +401,17 @@ class Service:
         jobs = maintenance.jobs(for_all=Role.UPKEEP in self.roles, for_clients=Role.API in self.roles)
         for run in jobs:
             opened.callback(self.tasks.start(run, where="upkeep", on_error=OnError.RESTART).cancel)
+
+    async def _begin_probes(self, common: Common, run: run_file.Run, opened: AsyncExitStack) -> None:
+        """Send probes to the alias in the settings, if they name one. One worker process sends them."""
+        if self._process and not self._process.does_upkeep:
+            return
+        probe = probing.probe(common, smtp=run.smtp)
+        if probe is None:
+            return
+        if await probe.is_target_missing():
+            self._warn(NOT_AN_ALIAS)
+        opened.callback(self.tasks.start(probe.run, where="probe", on_error=OnError.RESTART).cancel)
 
     def _found(self, calls_at: str, mail_at: Mapping[str, str], edge: SmtpEdge | None) -> run_file.Run:
         """Return the addresses and files of the running service, for clients and commands."""

@@ -25,6 +25,8 @@ _NOT_PUBLIC = [
 ]
 """The networks that contain no public addresses."""
 
+_LOOPBACK = ip_network("127.0.0.0/8")
+
 
 def of_settings(settings: Settings) -> list[str]:
     """Return warnings about the given settings."""
@@ -44,6 +46,15 @@ def of_settings(settings: Settings) -> list[str]:
         found.append(
             "The queue is held (--hold-queue yes). The server attempts no queued delivery and sends no notice until "
             "you restart it without this setting."
+        )
+    if settings.probe_alias and settings.tls_clients:
+        found.append("The probes will fail (--probe-alias), because they have no certificate for --tls-clients.")
+    if settings.probe_alias and any(
+        network.overlaps(_LOOPBACK) for network in settings.proxy_networks if network.version == 4
+    ):
+        found.append(
+            "The probes will fail (--probe-alias), because they send no PROXY header, and --proxy-networks contains "
+            "addresses of this machine."
         )
     if "." not in settings.real_hostname and not all(each.is_loopback for each in (*settings.smtp, *settings.smtps)):
         found.append(

@@ -28,6 +28,10 @@ SHOWN_ELSEWHERE = {
     families.CONNECTIONS_REFUSED: "tests/smtp/limits/test_admission.py",
     families.INCIDENTS: "tests/api/test_boundary.py",
     families.SPANS: "tests/e2e/web/test_spans.py",
+    families.PROBE_SUCCESS: "tests/e2e/mail/test_probe.py",
+    families.PROBE_SECONDS: "tests/e2e/mail/test_probe.py",
+    families.PROBE_LAST_SUCCESS: "tests/e2e/mail/test_probe.py",
+    families.PROBES: "tests/e2e/mail/test_probe.py",
     families.LOG_LINES_DROPPED: "tests/observe/test_logs.py",
     families.WORKER_RESTARTS: "tests/server/supervisor/test_supervisor.py",
 }
@@ -205,6 +209,7 @@ def test_a_store_that_fails(tmp_path):
     finally:
         server.stop()
     assert now[families.STORE_ERRORS, "inspection"] == before[families.STORE_ERRORS, "inspection"] + 1
+    assert not [family for family in families.PROBE_GAUGES if now.has(family)]  # the server sends no probes
 
 
 def test_each_metric_is_made_to_happen_by_a_test():

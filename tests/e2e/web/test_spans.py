@@ -14,7 +14,7 @@ from tests.kit.metrics import MESSAGE, scrape
 from tests.kit.patience import wait_until
 from tests.kit.peers.collector import Collector
 from tests.kit.peers.mail_sink import Sink
-from tests.kit.servers.running import MASTER_KEY, System, end, fetch, logged, waypost_process
+from tests.kit.servers.running import MASTER_KEY, System, end, fetch, logged
 from tests.kit.stores import postgresql
 from waypost import testing
 from waypost.client.http import Connection
@@ -164,23 +164,10 @@ def test_without_the_setting_a_webhook_gets_no_context_and_the_packages_are_not_
 
 
 @pytest.mark.slow
-def test_a_server_without_the_packages_says_how_to_install_them(tmp_path):
-    (tmp_path / "opentelemetry").mkdir()
-    (tmp_path / "opentelemetry" / "__init__.py").touch()
-    options = ("--data", tmp_path / "data", "--http", "127.0.0.1:0", "--smtp", "127.0.0.1:0")
-    for words in (("serve",), ("serve", "--check")):
-        done = waypost_process(*words, *options, "--otel-traces", "http://127.0.0.1:4318", PYTHONPATH=str(tmp_path))
-        assert done.returncode != 0
-        assert "pip install 'waypost[otel]'" in done.stderr
-        assert "Traceback" not in done.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_collector_that_hangs_delays_neither_mail_nor_calls_nor_the_end(tmp_path, workers):
+def test_a_collector_that_hangs_delays_neither_mail_nor_calls_nor_the_end(tmp_path):
     with (
         Collector(hangs=True) as collector,
-        traced(tmp_path, "--otel-traces", collector.url, "--workers", workers) as system,
+        traced(tmp_path, "--otel-traces", collector.url, "--workers", "2") as system,
     ):
         address = system.new_address()
         ids = [system.deliver(MESSAGE, address) for _ in range(20)]
@@ -193,6 +180,7 @@ def test_a_collector_that_hangs_delays_neither_mail_nor_calls_nor_the_end(tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_each_worker_process_sends_its_spans_also_one_that_replaces_another(tmp_path):
     with Collector() as collector, traced(tmp_path, "--otel-traces", collector.url, "--workers", "2") as system:
         address = system.new_address()
@@ -210,6 +198,7 @@ def test_each_worker_process_sends_its_spans_also_one_that_replaces_another(tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_an_attempt_of_one_server_is_a_child_of_the_acceptance_by_another(tmp_path, monkeypatch):
     monkeypatch.setenv(MASTER_KEY_VARIABLE, MASTER_KEY)
     url = postgresql.new_database()

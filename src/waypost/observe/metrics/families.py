@@ -242,8 +242,27 @@ WORKER_RESTARTS = _counter(
     "waypost_worker_restarts_total", "Worker processes that have ended unexpectedly and were replaced."
 )
 
-# Spans for OpenTelemetry
+# The self-probe, and the spans for OpenTelemetry
 
+PROBE_SUCCESS = _of_processes(
+    "waypost_probe_success",
+    "Whether the last self-probe succeeded: 1 or 0; also 0 until the first one has ended. Absent if the server sends "
+    "no probes, like the other gauges of the probe.",
+)
+PROBE_SECONDS = _of_processes(
+    "waypost_probe_duration_seconds",
+    "Duration of the last self-probe that succeeded, from the connection until all of its deliveries were complete.",
+)
+PROBE_LAST_SUCCESS = _of_processes(
+    "waypost_probe_last_success_timestamp_seconds", "Time when a self-probe last succeeded; 0 if none has."
+)
+PROBES = _counter(
+    "waypost_probes_total",
+    "Self-probes that have ended, by result. Each accepted one also counts as a message and as deliveries.",
+    result=("ok", "not_an_alias", "refused", "unreachable", "late", "dead", "error"),
+)
+PROBE_GAUGES = (PROBE_SUCCESS, PROBE_SECONDS, PROBE_LAST_SUCCESS)
+"""The gauges that only a server with probes has."""
 SPANS = _counter(
     "waypost_spans_total",
     "Spans for OpenTelemetry, by result: sent to the collector, not taken by it, or dropped because too many waited.",

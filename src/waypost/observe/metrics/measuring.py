@@ -85,3 +85,6 @@ class Counted(Measures):
 
     def spans(self, result: str, count: int) -> None:
         self._own[PLACES[families.SPANS][result,]] += count
+
+    def probed(self, result: str) -> None:
+        self._own[PLACES[families.PROBES][result,]] += 1.0

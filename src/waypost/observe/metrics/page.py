@@ -3,7 +3,7 @@
 Only this module imports prometheus-client, and the server imports this module when the page is first requested.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -22,15 +22,17 @@ from waypost.observe.metrics.families import FAMILIES, Family, Kind, Sample
 from waypost.observe.metrics.places import PLACES
 
 
-def rendered(totals: Sequence[float], gauges: Iterable[Sample], accept: str) -> tuple[bytes, str]:
+def rendered(
+    totals: Sequence[float], gauges: Iterable[Sample], accept: str, *, without: Collection[Family] = ()
+) -> tuple[bytes, str]:
     """Return the page and its media type.
 
     `totals` are the sums of the arrays of all processes, and `gauges` the values of the server's gauges. A gauge that
-    is not among them is left out. `accept` is the Accept field of the request: the page is in OpenMetrics if the
-    client prefers it.
+    is not among them is left out, and so are the metrics in `without`. `accept` is the Accept field of the request: the
+    page is in OpenMetrics if the client prefers it.
     """
     registry = CollectorRegistry()
-    registry.register(_Found(totals, gauges))
+    registry.register(_Found(totals, gauges, without))
     encode, media_type = choose_encoder(accept)
     return encode(registry), media_type
 
@@ -38,15 +40,16 @@ def rendered(totals: Sequence[float], gauges: Iterable[Sample], accept: str) -> 
 class _Found(Collector):
     """All metrics with their values, in the order of the table."""
 
-    def __init__(self, totals: Sequence[float], gauges: Iterable[Sample]) -> None:
+    def __init__(self, totals: Sequence[float], gauges: Iterable[Sample], without: Collection[Family]) -> None:
         self._totals = totals
+        self._shown = [family for family in FAMILIES if family not in without]
         self._gauges: dict[Family, list[tuple[tuple[str, ...], float]]] = {}
         for family, labels, value in gauges:
             self._gauges.setdefault(family, []).append((labels, value))
 
     def collect(self) -> Iterator[Metric]:
         """Yield each metric. prometheus-client calls this method."""
-        for family in FAMILIES:
+        for family in self._shown:
             if family is families.BUILD:
                 yield _info(family)
             elif family.kind is Kind.HISTOGRAM:

@@ -60,7 +60,8 @@ class MetricsText:
     def _rendered(self, totals: Sequence[float], gauges: list[Sample], accept: str) -> tuple[bytes, str]:
         from waypost.observe.metrics import page  # noqa: PLC0415 - prometheus-client is loaded for the first request
 
-        return page.rendered(totals, [*gauges, *self._of_certificate()], accept)
+        without = () if self._common.settings.probe_alias else families.PROBE_GAUGES
+        return page.rendered(totals, [*gauges, *self._of_certificate()], accept, without=without)
 
     def _of_process(self) -> Iterator[Sample]:
         """Yield the gauges of this process."""
