@@ -46,6 +46,7 @@ JSON: dict[str, tuple[str, ...]] = {
     "replay": ("forwarded",),
     "purge": ("dry_run", "purged"),
     "verify": ("is_sound", "findings"),
+    "migrate": ("version", "database", "schema", "pending", "applied"),
     "keys create": ("Version", "AccessKeyId", "SecretAccessKey"),
     "keys list": ("keys",),
     "routes list": ("routes",),

@@ -47,6 +47,7 @@ SUMMARIES = {
         "backup:verify",
         "Check a backup, or the data of a server: checksums, damage, and the rules of the data.",
     ),
+    "migrate": ("migrate:migrate", "Show or run the migrations that the database needs for this version of Waypost."),
     "keys": ("keys:app", "Manage access keys, which allow programs to call the API."),
     "routes": (
         "routes:app",

@@ -18,6 +18,7 @@ from waypost.store import migrations
 from waypost.store.common import verifying
 from waypost.store.common.statements import Seal
 from waypost.store.postgres import connection as postgres_connection
+from waypost.store.postgres import migrating
 from waypost.store.postgres.connection import BadDatabase
 from waypost.store.postgres.transaction import QUERIES, Connection, PostgresTransaction
 from waypost.store.sql import kinds
@@ -119,7 +120,7 @@ def restore(url: str, folder: Path, copied: CopiedStore, now: datetime, read: Ca
     with _connected(url) as connection:
         with connection.transaction():
             connection.execute(_SETTINGS)
-            postgres_connection.make_schema(connection, copied.schema, refuse=lambda: _refuse_filled(connection, url))
+            migrating.make_schema(connection, copied.schema, refuse=lambda: _refuse_filled(connection, url))
             for table in _in_order(connection, copied.tables):
                 found = _copy_in(connection, table, copied.tables[table].columns, folder / f"{table}.copy", read)
                 if found != copied.tables[table].rows:
@@ -171,7 +172,7 @@ def verify(url: str, seal: Seal) -> Iterator[Finding]:
     """
     with _snapshot(url) as connection:
         where = str(postgres_connection.where(url))
-        if migrations.pending("postgres", newest_applied=_schema(connection, url), where=where):
+        if _schema(connection, url) < migrations.newest_known("postgres"):
             yield Finding(verifying.TOO_OLD, where)
             return
         yield from verifying.broken_rules(lambda query: _rows(connection, QUERIES[query]))
@@ -181,14 +182,11 @@ def verify(url: str, seal: Seal) -> Iterator[Finding]:
 def _schema(connection: Connection, url: str) -> int:
     """Return the number of the newest migration that has run. Raises `SchemaTooNew` or `StoreUnavailable`."""
     where = str(postgres_connection.where(url))
-    ((table,),) = _rows(connection, b"SELECT to_regclass('migrations')::text")
-    newest = 0
-    if table:
-        ((newest,),) = _rows(connection, b"SELECT coalesce(max(number), 0) FROM migrations")
-    if not newest:
+    applied = migrating.applied(connection)
+    if not applied:
         raise ports.StoreUnavailable(f"{where} contains none of Waypost's tables.")
-    migrations.pending("postgres", newest_applied=int(newest), where=where)
-    return int(newest)
+    migrations.refuse_newer("postgres", applied, where=where)
+    return migrations.newest_of(applied)
 
 
 def _rows(connection: Connection, query: bytes) -> list[tuple[Any, ...]]:
