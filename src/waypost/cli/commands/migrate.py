@@ -49,7 +49,7 @@ def migrate(
     except (opening.CannotStart, opening.Refused) as error:
         raise Refused(str(error)) from error
     if as_json:
-        print_json(_as_json(found, applied) if run else _as_json(found))
+        print_json(_as_json(found, applied))
     elif plan:
         click.echo("\n".join(_lines(found)))
     else:
@@ -75,25 +75,27 @@ def _reporting(applied: list[dict[str, Any]], found: "Upgrade", *, is_shown: boo
     return reporting
 
 
-def _as_json(found: "Upgrade", applied: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    top = {"version": waypost.__version__, "database": found.where}
-    if applied is not None:
-        schema = max([found.schema, *(one["number"] for one in applied)])
-        return {**top, "schema": schema, "applied": applied}
-    pending = [
-        {
-            "number": one.number,
-            "name": one.name,
-            "kind": one.kind,
-            "what": one.what,
-            "effects": [
-                {"table": effect.table, "blocks": effect.blocks, "lasts": effect.lasts, "rows": effect.rows}
-                for effect in one.effects
-            ],
-        }
-        for one in found.pending
-    ]
-    return {**top, "schema": found.schema, "pending": pending}
+def _as_json(found: "Upgrade", applied: list[dict[str, Any]]) -> dict[str, Any]:
+    done = {one["number"] for one in applied}
+    return {
+        "version": waypost.__version__,
+        "database": found.where,
+        "schema": max([found.schema, *done]),
+        "pending": [_shown(one) for one in found.pending if one.number not in done],
+        "applied": applied,
+    }
+
+
+def _shown(step: "PlannedMigration") -> dict[str, Any]:
+    return {
+        "number": step.number,
+        "name": step.name,
+        "kind": step.kind,
+        "what": step.what,
+        "effects": [
+            {"table": one.table, "blocks": one.blocks, "lasts": one.lasts, "rows": one.rows} for one in step.effects
+        ],
+    }
 
 
 def _lines(found: "Upgrade") -> Iterator[str]:

@@ -32,7 +32,7 @@ class TimeLimits(Struct, frozen=True, kw_only=True):
     network_probe: int = 10
     """How long a connection to PostgreSQL may be idle before the operating system probes it. The operating system sends
     three probes, at intervals of half this time."""
-    migration_lock: float = 0.5
+    migration_lock: float = 0.25
     """The maximum time that a migration of a PostgreSQL database waits for a lock on a table. Clients that come later
     wait behind it."""
     migration: float = 600.0
