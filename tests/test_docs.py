@@ -158,6 +158,7 @@ COMMANDS = {
         "backup",
         "restore",
         "verify",
+        "migrate",
         "routes",
         "keys",
         "demo",

@@ -52,7 +52,7 @@ def arguments(late, tmp_path):
         "replay": [alias, "--since", "1h"],
         "purge": ["--dry-run", "--config", file],
         "backup": [tmp_path / "backup"],
-        "restore": [tmp_path / "backup", "--data", tmp_path / "restored"],
+        "restore": [tmp_path / "backup"],
         "migrate": ["--plan"],
         "keys create": ["--expires", "1h"],
         "routes list": ["--config", file],
@@ -75,12 +75,13 @@ def names_in(value):
     return [name for inner in value for name in names_in(inner)] if isinstance(value, list) else []
 
 
-def test_the_json_of_every_command_has_the_same_format(commands, arguments):
+def test_the_json_of_every_command_has_the_same_format(commands, arguments, tmp_path, capsys, monkeypatch):
+    elsewhere = {"restore": Commands(tmp_path / "restored", capsys, monkeypatch)}
     with_json = {name for name, command in all_commands() for option in command.params if "--json" in option.opts}
     assert set(JSON) == with_json
     count = 0
     for name, members in JSON.items():
-        found = commands.json(*name.split(), *arguments.get(name, ()))
+        found = elsewhere.get(name, commands).json(*name.split(), *arguments.get(name, ()))
         assert isinstance(found, dict), name
         assert set(members) <= set(found), name
         times = times_in(found)
@@ -98,7 +99,7 @@ REQUIRED = {
     "explain": ["x"],
     "trace": ["x"],
     "dead show": ["x"],
-    "replay": ["x"],
+    "replay": ["x", "--since", "1h"],
     "routes test": ["x"],
     "backup": ["{data}/file"],
     "restore": ["{data}/nothing"],
@@ -123,7 +124,7 @@ def test_an_error_of_a_command_with_json_is_json_on_standard_error(name, tmp_pat
     assert done.stderr.endswith("\n")
     error = json.loads(done.stderr)
     assert error == {"error": error["error"], "code": Exit(done.returncode).name.lower(), "exit_code": done.returncode}
-    assert error["error"].endswith((".", "x"))
+    assert len(error["error"]) > 10
 
 
 @pytest.mark.parametrize("name", JSON)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.stores import postgresql
+from tests.store.postgres.test_pooler import PGBOUNCER, pooled
 from waypost.app import ports
 from waypost.store import migrations
 from waypost.store.common import time_limits
@@ -152,6 +153,16 @@ def test_a_new_database_gets_what_is_otherwise_built_concurrently(url, add):
     run(empty)
     assert is_migrated(empty)
     postgresql.drop_database(empty)
+
+
+@pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed")
+def test_servers_behind_a_pooler_run_a_concurrent_migration_once(url, add, limits):
+    add(INDEX)
+    limits(migration_pause=0.01)
+    add_messages(url, 1, 2)
+    with pooled(url) as through, ThreadPoolExecutor(3) as threads:
+        list(threads.map(run, [through] * 2))
+    assert is_migrated(url)
 
 
 @pytest.mark.parametrize(
