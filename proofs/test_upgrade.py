@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from proofs.balancer import Balancer
-from proofs.load import Load, Sender, Writer, check_mail, errors_of
+from proofs.load import HELLO, Load, Sender, Writer, check_mail, errors_of
 from proofs.test_delivery import wait_until_sent, why_doubled
 from tests.kit.patience import PATIENCE
 from tests.kit.peers.mail_sink import Sink
@@ -118,7 +118,34 @@ class Pair:
         self._mail.servers = [server.smtp for server in self._servers.values()]
 
 
-@pytest.mark.skipif(not PREVIOUS.exists(), reason="the previous version is not installed, or not in this clone")
+with_previous = pytest.mark.skipif(
+    not PREVIOUS.exists(), reason="the previous version is not installed (make .venv/previous), or not in this clone"
+)
+
+
+@with_previous
+def test_an_sqlite_file_of_the_previous_version_is_migrated_and_the_previous_version_then_refuses_it(tmp_path):
+    server = PreviousServer(tmp_path / "data", "--hostname", "mail.example")
+    server.start()
+    system = System(server)
+    alias, primary = system.linked_pair()
+    before = [system.deliver(HELLO, alias) for _ in range(3)]
+    system.connect.close()
+    server.stop()
+    assert "17 versions" in waypost("migrate", "--plan", "--data", server.data).stdout
+    server = testing.Server(tmp_path / "data", "--hostname", "mail.example")
+    server.start()
+    system = System(server)
+    after = system.deliver(HELLO, alias)
+    assert set(system.ids_at(primary)) == set(system.ids_at(alias)) == {*before, after}
+    assert [system.raw(message_id, alias).endswith(HELLO) for message_id in before] == [True] * 3
+    system.connect.close()
+    server.stop()
+    with pytest.raises(testing.ServerDied, match=r"knows schemas only up to 16\. A newer version"):
+        PreviousServer(tmp_path / "data", "--hostname", "mail.example").start()
+
+
+@with_previous
 def test_a_rolling_upgrade_under_load_loses_and_doubles_nothing_and_fails_no_call(tmp_path, monkeypatch):
     monkeypatch.setenv(MASTER_KEY_VARIABLE, MASTER_KEY)
     with OwnServer() as database, Sink() as sink, Balancer() as calls, Balancer() as mail, ExitStack() as opened:
