@@ -1,23 +1,23 @@
 """Migrations of a PostgreSQL database that other clients use meanwhile."""
 
 import contextlib
-import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import psycopg
 import pytest
 
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.stores import postgresql
+from tests.kit.stores.time_limits import set_limits
 from tests.store.postgres.test_pooler import PGBOUNCER, pooled
 from waypost.app import ports
 from waypost.store import migrations
-from waypost.store.common import time_limits
 from waypost.store.postgres import connection as postgres_connection
 from waypost.store.postgres import migrating
 
@@ -64,11 +64,7 @@ def add(monkeypatch):
 @pytest.fixture
 def limits(monkeypatch):
     """A function that sets time limits."""
-
-    def set_limits(**seconds):
-        monkeypatch.setattr(time_limits, "LIMITS", dataclasses.replace(time_limits.LIMITS, **seconds))
-
-    return set_limits
+    return partial(set_limits, monkeypatch)
 
 
 def run(url, **options):

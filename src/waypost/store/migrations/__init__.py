@@ -74,7 +74,7 @@ class Migration(Struct, frozen=True):
 
 
 class Applied(Struct, frozen=True):
-    """A migration that has run on a database. Versions of Waypost before schema 15 recorded only its number."""
+    """A migration that has run on a database. Version 0.1.0 has recorded only its number."""
 
     number: int
     waypost: str | None = None

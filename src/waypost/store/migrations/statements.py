@@ -6,7 +6,7 @@ Source: https://www.postgresql.org/docs/current/explicit-locking.html#LOCKING-TA
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 
-import msgspec
+from msgspec import Struct
 
 from waypost.app.ports.upgrades import Blocks, Effect, Lasts
 from waypost.store.migrations import LAST_OF_0_1_0, Kind, Migration
@@ -20,7 +20,7 @@ ADDED_CONSTRAINT = re.compile(r"ALTER TABLE (\w+) ADD CONSTRAINT (\w+) .*\bNOT V
 _CHECKED_COLUMN = r"\b(?:CONSTRAINT|UNIQUE|PRIMARY KEY|REFERENCES|CHECK|GENERATED|DEFAULT (?!'|-?\d|true|false))"
 
 
-class Rule(msgspec.Struct, frozen=True):
+class Rule(Struct, frozen=True):
     """A kind of statement, recognised by its beginning. The pattern's group `table` is the table that it is about."""
 
     pattern: re.Pattern[str]
