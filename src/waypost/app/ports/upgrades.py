@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 ReportMigration = Callable[[int, str], AbstractContextManager[object]]
 """A function that is called with the number and the name of a migration. The migration runs inside the context manager
@@ -32,8 +33,7 @@ class Lasts(StrEnum):
     ROWS = "in proportion to the rows"
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(Struct, frozen=True):
     """What a statement of a migration means for a table that already exists."""
 
     table: str
@@ -44,8 +44,7 @@ class Effect:
     """About how many rows the table has; None if the number is not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedMigration:
+class PlannedMigration(Struct, frozen=True):
     """A migration that has not run on a database."""
 
     number: int
@@ -57,8 +56,7 @@ class PlannedMigration:
     effects: tuple[Effect, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Upgrade:
+class Upgrade(Struct, frozen=True):
     """The schema of a database, and the migrations that have not run."""
 
     where: str

@@ -1,7 +1,8 @@
 """What an upgrade of a database would do, for both databases."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from waypost.app.ports.upgrades import PlannedMigration, Upgrade
 from waypost.store import migrations
