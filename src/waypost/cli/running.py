@@ -34,11 +34,6 @@ def run(arguments: Sequence[str]) -> None:
     except (BadSetting, DataDirectoryError, client.ServerRefused, administration.Refused) as error:
         outcomes.print_error(str(error), Exit.REFUSED, as_json=as_json)
         sys.exit(Exit.REFUSED)
-    except BrokenPipeError:
-        if not as_json:
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes the output at exit
-        sys.exit(1)
 
 
 def _run(arguments: Sequence[str], *, as_json: bool) -> None:
