@@ -1,6 +1,6 @@
 # `make` lists the targets. `make demo` and `make test` need only Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog flood kit worst fuzz copy search growth postgresql workers foreign corpora proofs model docs docs-site tutorial lock package sbom lint image installs fresh clean
+.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog flood kit worst fuzz copy search growth migrations postgresql workers foreign corpora proofs model docs docs-site tutorial lock package sbom lint image installs fresh clean
 
 PYTHON ?= python3
 # Servers and tests start often, so compile them only once.
@@ -163,7 +163,13 @@ foreign: $(DEV) $(JUDGES) ## Test with clients, servers and SDKs from other proj
 corpora: $(DEV) ## Download and parse public collections of mail, and compare with other parsers (a minute)
 	@for corpus in scripts/corpora/[a-z]*.py; do $(BIN)/python -m "scripts.corpora.$$(basename $$corpus .py)" || exit 1; done
 
-proofs: $(DEV) ## Run the long proofs: kills under load, linearizability, properties with many examples
+# The previous version, which the proof of a rolling upgrade runs beside this one. The changelog names its commit.
+PREVIOUS := .venv/previous
+$(PREVIOUS): scripts/previous.sh | $(DEV)
+	@echo "Installing the previous version of Waypost into $@"
+	@$(PATIENTLY) installing scripts/previous.sh $@ 51f8fd69
+
+proofs: $(DEV) $(PREVIOUS) ## Run the long proofs: kills under load, linearizability, properties with many examples
 	@$(BIN)/python -m pytest proofs -s -p no:randomly
 	@WAYPOST_ROUNDS=125 $(BIN)/python -m pytest tests/api/operations/test_concurrency.py
 	@WAYPOST_EXAMPLES=10 $(BIN)/python -m pytest $(AT_ONCE) -m hypothesis
@@ -173,6 +179,9 @@ copy: $(DEV) ## Measure `waypost copy` with a million email addresses, in both d
 
 search: $(DEV) ## Measure searches in an instance with a million email addresses (a few minutes)
 	@$(BIN)/python bench/search.py
+
+migrations: $(DEV) ## Measure how long a client of PostgreSQL waits during migrations of a million messages (some minutes)
+	@$(BIN)/python bench/migrations.py
 
 growth: $(DEV) ## Measure operations with a thousand to a million email addresses and messages (half an hour; `KEEP=--keep`)
 	@$(BIN)/python bench/growth.py $(KEEP)

@@ -55,12 +55,14 @@ class Load:
 class Writer:
     """Creates, updates, links and unlinks its own email addresses, one call after the other.
 
-    After an error the writer cannot know whether the call took effect, so it records all possible states.
+    After an error the writer cannot know whether the call took effect, so it records all possible states. `retries`
+    are the retries of its AWS SDK; by default there are none.
     """
 
-    def __init__(self, system):
+    def __init__(self, system, *, retries=None):
         self._system = system
-        config = botocore.config.Config(proxies={}, retries={"total_max_attempts": 1}, read_timeout=60)
+        retries = retries or {"total_max_attempts": 1}
+        config = botocore.config.Config(proxies={}, retries=retries, read_timeout=60)
         self._client = boto3.client("connect", **system.server.client_arguments, config=config)
         self.done, self.errors = [], Counter()
         self.created = []
@@ -86,7 +88,8 @@ class Writer:
 
     def _create(self):
         address = f"w{uuid.uuid4().hex}@example.com"
-        if self._asked("create_email_address", EmailAddress=address) == "done":
+        # The AWS SDK repeats this call after a lost response, but does not set a client token itself.
+        if self._asked("create_email_address", EmailAddress=address, ClientToken=str(uuid.uuid4())) == "done":
             self.created.append(address)
 
     def _update(self):

@@ -407,7 +407,7 @@ def events_page() -> str:
 def commands_page() -> str:
     """Return the page with every command, the exit codes, and the output with `--json`."""
     rows = [f"| `waypost {name}{_usage(command)}` | {_summary(command)} |" for name, command in commands()]
-    codes = [f"| {code.value} | {outcomes.MEANINGS[code]} |" for code in outcomes.Exit]
+    codes = [f"| {code.value} | `{code.name.lower()}` | {outcomes.MEANINGS[code]} |" for code in outcomes.Exit]
     members = [
         f"| `{name}` | {', '.join(f'`{one}`' for one in names)} |" for name, names in outcomes.JSON.items() if names
     ]
@@ -425,8 +425,8 @@ def commands_page() -> str:
             "nothing to standard output. There are two exceptions. If `env` fails, it prints `false`, so that a shell",
             "that evaluates the output does not run a command after `&&`. `explain` and `routes test` print their",
             "result even if the result is negative.\n",
-            "| code | meaning |",
-            "|---|---|",
+            "| code | name | meaning |",
+            "|---|---|---|",
             *codes,
             "\n## With `--json`\n",
             "With `--json`, a command prints one JSON object. Names of members are in snake_case, a list is",
@@ -436,6 +436,9 @@ def commands_page() -> str:
             "object that AWS tools expect from a `credential_process`, and `env` prints environment variables. If",
             "`env` prints null as the value of a variable, that variable must not be set. `inbox --follow` prints one",
             "object for each delivery, each on one line, with the members of the objects in `messages`.\n",
+            "If a command with `--json` fails, it prints one JSON object on one line to standard error: `error` is the",
+            "reason as a sentence, `code` is the name of the exit code, and `exit_code` is its number. `routes test`",
+            "prints one for each delivery that has failed. Long commands may also print objects with a `note`.\n",
             "| command | members (not a complete list) |",
             "|---|---|",
             *members,

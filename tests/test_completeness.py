@@ -124,8 +124,8 @@ SETTINGS: dict[str, tuple[str, object]] = {
 """For each setting of `waypost serve`: a value, and an object that the service must then contain, besides the settings.
 """
 
-NOT_OF_THE_SERVICE = {"config", "workers", "roles", "log_level", "log_format", "log_file"}
-"""Settings that the command uses itself, so that the service does not contain them."""
+NOT_OF_THE_SERVICE = {"config", "workers", "roles", "log_level", "log_format", "log_file", "database_migrations"}
+"""Settings that the command uses itself, or that only its start uses, so that the service does not contain them."""
 
 DELIVERY = {
     "retry_schedule": ('["57s"]', (timedelta(seconds=57),)),

@@ -159,6 +159,7 @@ COMMANDS = {
         "restore",
         "verify",
         "copy",
+        "migrate",
         "routes",
         "keys",
         "demo",

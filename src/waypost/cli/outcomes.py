@@ -1,4 +1,4 @@
-"""The interface that commands offer to programs: the exit codes, and the format of `--json`."""
+"""The interface that commands offer to programs: the exit codes, and the format of `--json` and of its errors."""
 
 import json
 from collections.abc import Mapping
@@ -32,6 +32,7 @@ MEANINGS = {
 """The meaning of each exit code."""
 
 JSON: dict[str, tuple[str, ...]] = {
+    "ready": ("is_ready",),
     "doctor": ("is_healthy", "checked_at", "findings"),
     "env": (),
     "inbox": ("messages",),
@@ -45,7 +46,10 @@ JSON: dict[str, tuple[str, ...]] = {
     "dead redrive": ("redriven",),
     "replay": ("forwarded",),
     "purge": ("dry_run", "purged"),
+    "backup": ("directory", "version", "store", "began_at", "ended_at", "schema", "master_key", "rows"),
+    "restore": ("directory", "version", "store", "began_at", "ended_at", "schema", "master_key", "rows"),
     "verify": ("is_sound", "findings"),
+    "migrate": ("version", "database", "schema", "pending", "applied"),
     "keys create": ("Version", "AccessKeyId", "SecretAccessKey"),
     "keys list": ("keys",),
     "routes list": ("routes",),
@@ -63,3 +67,16 @@ def print_json(found: Mapping[str, Any]) -> None:
     The output is never a bare list: a list is always a named member of the object. All times are in UTC and end with Z.
     """
     click.echo(json.dumps(found, indent=2))
+
+
+def print_error(message: str, code: Exit, *, as_json: bool) -> None:
+    """Print the reason why a command has failed, or a part of it, to standard error: with `--json` as one JSON object
+    on one line.
+    """
+    found = {"error": message, "code": code.name.lower(), "exit_code": code.value}
+    click.echo(json.dumps(found) if as_json else f"waypost: {message}", err=True)
+
+
+def print_note(text: str, *, as_json: bool) -> None:
+    """Print what a command does meanwhile to standard error: with `--json` as one JSON object on one line."""
+    click.echo(json.dumps({"note": text}) if as_json else text, err=True)

@@ -51,6 +51,7 @@ SUMMARIES = {
         "moving:copy",
         "Copy all data and the keys from SQLite to PostgreSQL, or from PostgreSQL to SQLite, and compare them.",
     ),
+    "migrate": ("migrate:migrate", "Show or run the migrations that the database needs for this version of Waypost."),
     "keys": ("keys:app", "Manage access keys, which allow programs to call the API."),
     "routes": (
         "routes:app",

@@ -1,11 +1,13 @@
 """Runs a command, and turns its errors into a sentence and an exit code."""
 
+import itertools
 import os
 import sys
 from collections.abc import Sequence
 
 import click
 
+from waypost.cli import outcomes
 from waypost.cli.outcomes import Exit
 from waypost.config.types import BadSetting
 from waypost.host.data_directory import DataDirectoryError, NotRunning
@@ -15,22 +17,26 @@ def run(arguments: Sequence[str]) -> None:
     """Run the command that the arguments name, and exit."""
     from waypost.cli import administration, client, secret_files
 
+    as_json = "--json" in itertools.takewhile(lambda argument: argument != "--", arguments)
     try:
         secret_files.read_into(os.environ)
-        _run(arguments)
+        _run(arguments, as_json=as_json)
     except click.exceptions.Exit as ended:
         sys.exit(ended.exit_code)
-    except KeyboardInterrupt:
+    except (click.Abort, KeyboardInterrupt):
         sys.exit(1)
+    except click.ClickException as error:
+        outcomes.print_error(error.format_message(), Exit(error.exit_code), as_json=as_json)
+        sys.exit(error.exit_code)
     except (NotRunning, client.NoServer) as error:
-        click.echo(f"waypost: {error}", err=True)
+        outcomes.print_error(str(error), Exit.NO_SERVER, as_json=as_json)
         sys.exit(Exit.NO_SERVER)
     except (BadSetting, DataDirectoryError, client.ServerRefused, administration.Refused) as error:
-        click.echo(f"waypost: {error}", err=True)
+        outcomes.print_error(str(error), Exit.REFUSED, as_json=as_json)
         sys.exit(Exit.REFUSED)
 
 
-def _run(arguments: Sequence[str]) -> None:
+def _run(arguments: Sequence[str], *, as_json: bool) -> None:
     if arguments[:1] == ["serve"]:
         from waypost.cli.commands import serving
 
@@ -42,4 +48,6 @@ def _run(arguments: Sequence[str]) -> None:
             return
     from waypost.cli.program import app
 
-    app(list(arguments), prog_name="waypost")
+    # In click's standalone mode, click prints the errors of a command line itself, as text.
+    ended = app(list(arguments), prog_name="waypost", standalone_mode=not as_json)
+    sys.exit(ended if isinstance(ended, int) else 0)

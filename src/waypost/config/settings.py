@@ -321,6 +321,13 @@ class Settings:
         "Whether the server uses prepared statements and settings of a session on PostgreSQL. Set this to no if a "
         "pooler in transaction mode, such as PgBouncer, is between the server and PostgreSQL.",
     )
+    database_migrations: bool = setting(
+        FLAG,
+        "yes",
+        "Whether the server migrates an older PostgreSQL database when it starts. With no, it does not start on an "
+        "older database, and `waypost migrate --run` migrates it. The server always creates the tables of an empty "
+        "database, and always migrates an SQLite file.",
+    )
     account: str = setting(
         ACCOUNT,
         "000000000000",

@@ -51,6 +51,7 @@ def open_store(
     *,
     connections: int = Settings().database_connections,
     prepares: bool = Settings().database_prepared_statements,
+    migrates: bool = Settings().database_migrations,
     only_new: bool = False,
     on_commit: ports.OnCommit = ports.not_measured,
 ) -> ports.Store:
@@ -58,8 +59,9 @@ def open_store(
 
     The store is the PostgreSQL database at the URL `database`, or the data directory's SQLite file if the URL is empty.
     If `prepares` is false, the store works through a pooler that assigns a different PostgreSQL session to each
-    transaction. A database with the schema of an older version of Waypost is migrated. If `only_new` is true, the
-    function raises `SchemaTooOld` instead of migrating the database. Raises `CannotStart` and `DataDirectoryError`.
+    transaction. A database with the schema of an older version of Waypost is migrated. If `migrates` is false, the
+    function raises `CannotStart` instead of migrating a PostgreSQL database. If `only_new` is true, it raises
+    `SchemaTooOld` instead of migrating any database. Raises `CannotStart` and `DataDirectoryError`.
     """
     may_make = first_start.may_make_database(directory, database)
     seal = sealing.Keyring(directory.derived_key("sealed secrets"))
@@ -70,7 +72,7 @@ def open_store(
                 seal,
                 connections=connections,
                 prepares=prepares,
-                only_new=only_new,
+                only_new=only_new or not migrates,
                 may_make=may_make,
                 on_commit=on_commit,
             )
@@ -78,6 +80,13 @@ def open_store(
             store = SqliteStore(directory.database, seal, only_new=only_new, may_make=may_make, on_commit=on_commit)
     except SchemaMissing as error:
         raise first_start.lost(directory, str(error), database) from error
+    except SchemaTooOld as error:
+        if only_new:
+            raise
+        raise CannotStart(
+            f"{error} This server does not migrate it (--database-migrations no). Run `waypost migrate --run` of this "
+            "version first."
+        ) from error
     except (ports.StoreUnavailable, SchemaTooNew, SqliteTooOld, sealing.SealBroken) as error:
         raise CannotStart(str(error)) from error
     directory.note_database()
@@ -145,7 +154,7 @@ async def administering(
             store = open_store(directory, database, connections=FEWEST, prepares=False, only_new=True)
         except SchemaTooOld as error:
             if database:
-                raise Refused(f"{error} First start a server of this version with this database.") from error
+                raise Refused(f"{error} Migrate it first: waypost migrate --run") from error
             with directory.held():  # so that no server of the older version uses the data directory meanwhile
                 store = open_store(directory)
         try:

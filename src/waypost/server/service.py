@@ -247,6 +247,7 @@ class Service:
             database,
             connections=max(FEWEST, settings.database_connections // self._processes),
             prepares=settings.database_prepared_statements,
+            migrates=settings.database_migrations,
             on_commit=self.metrics.measures.commit,
         )
         opened.push_async_callback(store.close)

@@ -1,6 +1,7 @@
 """The common features of all commands: help, version, completion, exit codes, and the format of `--json`."""
 
 import http.server
+import json
 import os
 import re
 import shutil
@@ -50,6 +51,9 @@ def arguments(late, tmp_path):
         "dead redrive": [letter["id"]],
         "replay": [alias, "--since", "1h"],
         "purge": ["--dry-run", "--config", file],
+        "backup": [tmp_path / "backup"],
+        "restore": [tmp_path / "backup"],
+        "migrate": ["--plan"],
         "keys create": ["--expires", "1h"],
         "routes list": ["--config", file],
         "routes test": [primary],
@@ -71,12 +75,13 @@ def names_in(value):
     return [name for inner in value for name in names_in(inner)] if isinstance(value, list) else []
 
 
-def test_the_json_of_every_command_has_the_same_format(commands, arguments):
+def test_the_json_of_every_command_has_the_same_format(commands, arguments, tmp_path, capsys, monkeypatch):
+    elsewhere = {"restore": Commands(tmp_path / "restored", capsys, monkeypatch)}
     with_json = {name for name, command in all_commands() for option in command.params if "--json" in option.opts}
     assert set(JSON) == with_json
     count = 0
     for name, members in JSON.items():
-        found = commands.json(*name.split(), *arguments.get(name, ()))
+        found = elsewhere.get(name, commands).json(*name.split(), *arguments.get(name, ()))
         assert isinstance(found, dict), name
         assert set(members) <= set(found), name
         times = times_in(found)
@@ -86,6 +91,60 @@ def test_the_json_of_every_command_has_the_same_format(commands, arguments):
             found.pop("keys", None)  # it contains policies, whose members have the names of IAM
             assert [one for one in names_in(found) if not re.fullmatch("[a-z][a-z0-9_]*", one)] == [], name
     assert count > 20
+
+
+REQUIRED = {
+    "search": ["x"],
+    "show": ["x"],
+    "explain": ["x"],
+    "trace": ["x"],
+    "dead show": ["x"],
+    "replay": ["x", "--since", "1h"],
+    "routes test": ["x"],
+    "backup": ["{data}/file"],
+    "restore": ["{data}/nothing"],
+    "migrate": ["--run"],
+    "keys create": ["--expires", "x"],
+    "doctor": ["--config", "{data}/nothing"],
+}
+"""For some commands with `--json`: arguments with which they fail, if the data directory contains only the file `file`.
+"""
+
+
+def failing(name, data):
+    return [*name.split(), *(one.format(data=data) for one in REQUIRED.get(name, ())), "--data", data, "--json"]
+
+
+@pytest.mark.parametrize("name", JSON)
+def test_an_error_of_a_command_with_json_is_json_on_standard_error(name, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = waypost(*failing(name, tmp_path))
+    assert done.returncode in (Exit.REFUSED, Exit.NO_SERVER), done
+    assert done.stdout == ""
+    assert done.stderr.endswith("\n")
+    error = json.loads(done.stderr)
+    assert error == {"error": error["error"], "code": Exit(done.returncode).name.lower(), "exit_code": done.returncode}
+    assert len(error["error"]) > 10
+
+
+@pytest.mark.parametrize("name", JSON)
+def test_a_wrong_option_of_a_command_with_json_is_an_error_in_json(name, tmp_path):
+    done = waypost(*failing(name, tmp_path), "--no-such-option")
+    assert (done.returncode, done.stdout) == (Exit.MISUSED, "")
+    error = json.loads(done.stderr)
+    assert (error["code"], error["exit_code"]) == ("misused", 2)
+    assert "--no-such-option" in error["error"]
+
+
+def test_json_after_two_hyphens_is_not_the_option():
+    done = waypost("show", "--no-such-option", "--", "--json")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (2, "Error: No such option '--no-such-option'.")
+
+
+def test_help_beside_json_is_no_error():
+    done = waypost("inbox", "--json", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Usage: waypost inbox" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["", "dead", "keys", "routes", *(name for name, _ in all_commands())])

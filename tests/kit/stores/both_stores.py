@@ -17,6 +17,7 @@ from tests.kit.stores import postgresql
 from tests.kit.values import NoSeal
 from waypost.store.postgres import connection as postgres_connection
 from waypost.store.postgres import errors as postgres_errors
+from waypost.store.postgres import migrating
 from waypost.store.postgres.store import CONNECTIONS, PostgresStore, Shares
 from waypost.store.sqlite import file as sqlite_file
 from waypost.store.sqlite.store import SqliteStore
@@ -222,8 +223,9 @@ class Postgres:
             self.drop(self._kept.database)
 
     def migrate(self, database):
-        with postgres_connection.where(database).connect() as connection:
-            postgres_connection.migrate(connection, where="the test")
+        where = postgres_connection.where(database)
+        with where.connect() as connection:
+            migrating.migrate(connection, where)
 
     def empty(self):
         return postgresql.new_database()

@@ -18,6 +18,7 @@ from waypost.store import sql
 
 KEPT = {
     "migrations": "the schema stays",
+    "migration_versions": "the same",
     "deployment_marks": "they say what was done once",
     "console_sessions": "a person may look at the pages while tests run",
     "console_links": "the same",

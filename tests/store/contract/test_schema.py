@@ -215,13 +215,6 @@ def test_opening_again_changes_nothing(engine, empty):
     assert engine.catalogue(empty) == before
 
 
-def test_a_database_of_a_newer_version_is_refused_with_a_clear_message(engine, database):
-    engine.execute(database, "INSERT INTO migrations VALUES (9999, 'from_the_future', CURRENT_TIMESTAMP)")
-    for options in ({}, {"only_new": True}):
-        with pytest.raises(migrations.SchemaTooNew, match=r"has schema 9999, but this version .* only up to \d+"):
-            open_and_close(engine, database, **options)
-
-
 BROKEN = migrations.Migration(99, "broken", "CREATE TABLE half_done (a TEXT);\nCREATE TABLE instances (a TEXT);\n")
 
 

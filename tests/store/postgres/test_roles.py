@@ -59,3 +59,16 @@ def test_a_migrations_table_of_the_database_owner_is_accepted():
     with two_roles() as (owner_url, our_url, _):
         run(owner_url, TABLE)
         assert with_store(our_url, write_and_read)
+
+
+def test_a_role_that_may_only_read_and_write_uses_tables_that_the_owner_of_the_database_has_migrated():
+    with two_roles() as (owner_url, our_url, admin_url):
+        assert with_store(owner_url, write_and_read)
+        run(admin_url, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        run(owner_url, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO PUBLIC")
+        assert with_store(our_url, read_and_write_again)
+
+
+async def read_and_write_again(store):
+    await store.write(lambda tx: tx.first_time("a test"))
+    return await store.read(exists("i"))

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 
@@ -38,6 +38,7 @@ def backup(
     directory: Annotated[Path, Argument(metavar="DIR", help="A new or empty directory for the backup.")],
     data: Data = DEFAULT_DATA,
     database: Database = DEFAULT_DATABASE,
+    as_json: Json = False,
 ) -> None:
     """Write a backup of all data, with the keys, while the server runs or not.
 
@@ -47,6 +48,9 @@ def backup(
 
     with checked(database), progress.bar("Backup") as report:
         made = backups.back_up(DataDirectory(Path(data)), directory, database=database, report=report)
+    if as_json:
+        print_json(_shown(made, directory))
+        return
     click.echo(f"The backup {directory} has {_contents(made)}.")
     key = (
         f"It has no master key, because the key is in {MASTER_KEY_VARIABLE}. Keep a copy of the key elsewhere."
@@ -61,6 +65,7 @@ def restore(
     directory: Annotated[Path, Argument(metavar="DIR", help="The directory of a backup.")],
     data: NewData = DEFAULT_DATA,
     database: NewDatabase = DEFAULT_DATABASE,
+    as_json: Json = False,
 ) -> None:
     """Restore a backup to a new data directory and, if it is a backup of PostgreSQL, to an empty database.
 
@@ -70,6 +75,9 @@ def restore(
 
     with checked(database), progress.bar("Restore") as report:
         made = backups.restore(directory, DataDirectory(Path(data)), database=database, report=report)
+    if as_json:
+        print_json(_shown(made, Path(data)))
+        return
     click.echo(f"Restored {_contents(made)} to {data}.")
     click.echo(
         "The queue is as it was at the time of the backup. Start the copy so that it sends nothing:\n"
@@ -119,6 +127,20 @@ def _verdict(found: "list[Finding]") -> str:
     if not found:
         return "nothing is wrong."
     return f"{len(found):,} {'thing is' if len(found) == 1 else 'things are'} wrong."
+
+
+def _shown(made: "Manifest", directory: Path) -> dict[str, Any]:
+    """Return what a backup contains, as JSON. `directory` is where it was written."""
+    return {
+        "directory": str(directory),
+        "version": made.waypost,
+        "store": made.store,
+        "began_at": made.began_at,
+        "ended_at": made.ended_at,
+        "schema": made.copied.schema,
+        "master_key": made.master_key,
+        "rows": {name: table.rows for name, table in made.copied.tables.items()},
+    }
 
 
 def _contents(made: "Manifest") -> str:

@@ -10,7 +10,7 @@ import click
 from waypost.app.directory import access_keys
 from waypost.cli.administration import Refused, administer
 from waypost.cli.client import DEFAULT_DATA, Data, Json
-from waypost.cli.outcomes import print_json
+from waypost.cli.outcomes import print_json, print_note
 from waypost.cli.parameters import Argument, Group, Option
 from waypost.config.settings import ROWS
 from waypost.config.types import DURATION, understood
@@ -74,7 +74,7 @@ def create(
     is_new = not database and not DataDirectory(Path(data)).has_database
     administer(data, database, partial(access_keys.create, key=key), make=True)
     if is_new:
-        click.echo(f"Created a new Waypost data directory: {data}", err=True)
+        print_note(f"Created a new Waypost data directory: {data}", as_json=as_json)
     if as_json:  # in the form that AWS tools read from a `credential_process`
         credentials: dict[str, Any] = {"Version": 1, "AccessKeyId": key.id, "SecretAccessKey": key.secret}
         if key.expires_at:

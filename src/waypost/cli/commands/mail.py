@@ -10,7 +10,7 @@ import click
 
 from waypost.app import inspection_schema as schema
 from waypost.cli.client import DEFAULT_DATA, Client, Data, Json
-from waypost.cli.outcomes import print_json
+from waypost.cli.outcomes import print_json, print_note
 from waypost.cli.parameters import Argument, Option
 from waypost.client import changes, timeline
 from waypost.client.text import plain
@@ -126,7 +126,7 @@ def _follow(data: str, address: str | None, limit: int | None, *, as_json: bool)
         Client(data).get("messages", address=address, limit=1)  # refuses an address that does not exist
     key = addresses.parse(address).key if address else ""
     left = limit
-    for change in changes.follow(partial(Client, data), note=partial(click.echo, err=True)):
+    for change in changes.follow(partial(Client, data), note=partial(print_note, as_json=as_json)):
         found = change.deliveries if change.kind == "new" else []
         new = [one for one in found if not key or addresses.parse(one["address"]).key == key][:left]
         for delivery in new:

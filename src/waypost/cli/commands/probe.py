@@ -11,7 +11,7 @@ import click
 
 from waypost.app import inspection_schema as schema
 from waypost.cli.client import DEFAULT_DATA, Address, Client, Data, Json, ServerRefused
-from waypost.cli.outcomes import Exit, print_json
+from waypost.cli.outcomes import Exit, print_error, print_json, print_note
 from waypost.cli.parameters import Option
 from waypost.client import timeline
 from waypost.client.text import plain
@@ -55,7 +55,7 @@ def probe(
     for one in failed:
         tried = "was not attempted yet" if one in waiting else "waits for its next attempt"
         now = tried if _waits(one) else "was given up"
-        click.echo(f"waypost: The delivery to {plain(one['address'])} {now}.", err=True)
+        print_error(f"The delivery to {plain(one['address'])} {now}.", Exit.REFUSED, as_json=as_json)
     if failed:
         raise click.exceptions.Exit(Exit.REFUSED)
 
@@ -80,7 +80,7 @@ def _followed(server: Client, message_id: str, wait: float, *, print_events: boo
         if not waiting or now > deadline:
             return message
         if now > report_at:
-            click.echo(_still_waits(waiting, wait), err=True)
+            print_note(_still_waits(waiting, wait), as_json=not print_events)
             report_at = deadline
         time.sleep(CHECK_EVERY)
 

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
-from waypost.cli.client import DEFAULT_DATA, Client, Data
+from waypost.cli.client import DEFAULT_DATA, Client, Data, Json
+from waypost.cli.outcomes import print_json
 from waypost.client.http import Connection
 from waypost.host.data_directory import DataDirectory
 
 
-def ready(data: Data = DEFAULT_DATA) -> None:
+def ready(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
     """Report whether the running server works and can reach its database.
 
     The exit code is 0 if it does, so that the command can be the health check of a container. The command uses the
@@ -18,4 +19,7 @@ def ready(data: Data = DEFAULT_DATA) -> None:
     metrics = DataDirectory(Path(data)).running().metrics
     server = Connection(metrics, key_id="", secret="") if metrics else Client(data)
     server.get("ready")
-    click.echo("The server is ready.")
+    if as_json:
+        print_json({"is_ready": True})
+    else:
+        click.echo("The server is ready.")

@@ -32,6 +32,14 @@ class TimeLimits(Struct, frozen=True, kw_only=True):
     network_probe: int = 10
     """How long a connection to PostgreSQL may be idle before the operating system probes it. The operating system sends
     three probes, at intervals of half this time."""
+    migration_lock: float = 0.25
+    """The maximum time that a migration of a PostgreSQL database waits for a lock on a table. Clients that come later
+    wait behind it."""
+    migration: float = 600.0
+    """How long a migration repeats its attempt to get the locks that it needs, and how long it waits while another
+    server migrates."""
+    migration_pause: float = 1.0
+    """The maximum pause between two attempts of a migration, in which waiting clients continue."""
     pause: float = 0.01
     """The maximum time that a transaction waits before its first retry after a conflict. The maximum wait doubles with
     each retry, and the actual wait is a random fraction of it."""

@@ -18,6 +18,7 @@ from waypost.store import migrations
 from waypost.store.common import verifying
 from waypost.store.common.statements import Seal
 from waypost.store.postgres import connection as postgres_connection
+from waypost.store.postgres import migrating
 from waypost.store.postgres.connection import BadDatabase
 from waypost.store.postgres.transaction import QUERIES, Connection, PostgresTransaction
 from waypost.store.sql import kinds
@@ -120,7 +121,7 @@ def restore(url: str, folder: Path, copied: CopiedStore, now: datetime, read: Ca
     with connected(url) as connection:
         with connection.transaction():
             connection.execute(SETTINGS)
-            postgres_connection.make_schema(connection, copied.schema, refuse=lambda: refuse_tables(connection, url))
+            migrating.make_schema(connection, copied.schema, refuse=lambda: refuse_tables(connection, url))
             for table in _in_order(connection, copied.tables):
                 found = _copy_in(connection, table, copied.tables[table].columns, folder / f"{table}.copy", read)
                 if found != copied.tables[table].rows:
@@ -175,7 +176,7 @@ def verify(url: str, seal: Seal) -> Iterator[Finding]:
     """
     with snapshot(url) as connection:
         where = str(postgres_connection.where(url))
-        if migrations.pending("postgres", newest_applied=schema_of(connection, url), where=where):
+        if schema_of(connection, url) < migrations.newest_known("postgres"):
             yield Finding(verifying.TOO_OLD, where)
             return
         yield from verifying.broken_rules(lambda query: rows_of(connection, QUERIES[query]))
@@ -185,14 +186,11 @@ def verify(url: str, seal: Seal) -> Iterator[Finding]:
 def schema_of(connection: Connection, url: str) -> int:
     """Return the number of the newest migration that has run. Raises `SchemaTooNew` or `StoreUnavailable`."""
     where = str(postgres_connection.where(url))
-    ((table,),) = rows_of(connection, b"SELECT to_regclass('migrations')::text")
-    newest = 0
-    if table:
-        ((newest,),) = rows_of(connection, b"SELECT coalesce(max(number), 0) FROM migrations")
-    if not newest:
+    applied = migrating.applied(connection)
+    if not applied:
         raise ports.StoreUnavailable(f"{where} contains none of Waypost's tables.")
-    migrations.pending("postgres", newest_applied=int(newest), where=where)
-    return int(newest)
+    migrations.refuse_newer("postgres", applied, where=where)
+    return migrations.newest_of(applied)
 
 
 def rows_of(connection: Connection, query: bytes) -> list[tuple[Any, ...]]:

@@ -1,8 +1,8 @@
-"""Functions that connect to PostgreSQL, set up the session, and migrate the schema."""
+"""Functions that connect to PostgreSQL and set up the session."""
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,6 @@ from psycopg import conninfo, pq
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
 from waypost.app import ports
-from waypost.store import migrations
 from waypost.store.common import time_limits
 from waypost.store.postgres import errors as postgres_errors
 from waypost.store.postgres import tls as postgres_tls
@@ -21,25 +20,11 @@ from waypost.store.postgres.transaction import Connection
 OLDEST = 15
 """The oldest major version of PostgreSQL with which Waypost has been tested. The test suite runs on PostgreSQL 18."""
 
-_MIGRATION_LOCK = 0x7761_7970_6F73_7401
-"""The number of the advisory lock for migrations: the ASCII letters "waypost" and a final byte with the value 1."""
-
-_DURABLE = """CASE current_setting('synchronous_commit')
+DURABLE = """CASE current_setting('synchronous_commit')
     WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END"""
 """SQL that makes the transaction's commit synchronous if the PostgreSQL server or the role disables this.
 
 With asynchronous commits, Waypost could accept a message with reply 250 and then lose the message in a crash.
-"""
-
-_OWNER_OF_MIGRATIONS = b"""SELECT o.rolname,
-    o.rolsuper OR pg_has_role(current_user, o.oid, 'MEMBER') OR o.oid = d.datdba
-    FROM pg_class AS c, pg_roles AS o, pg_database AS d
-    WHERE c.oid = to_regclass('migrations') AND o.oid = c.relowner AND d.datname = current_database()"""
-"""SQL that returns the owner of the table `migrations`, and whether Waypost can trust this owner.
-
-If every role may create tables in the schema, another role could create this table before Waypost does, and Waypost
-would then use that role's tables. Other tables need no check, because a migration fails if a table that it creates
-already exists.
 """
 
 
@@ -186,7 +171,7 @@ def beginning(*, read_only: bool = False, snapshot: bool = False, statement_seco
     changes = [f"set_config('{name}', '{_milliseconds(seconds)}', true)" for name, seconds in settings.items()]
     return Beginning(
         f"BEGIN ISOLATION LEVEL {level}, {'READ ONLY' if read_only else 'READ WRITE'}".encode(),
-        f"SELECT {', '.join(changes if read_only else [*changes, _DURABLE])}".encode(),
+        f"SELECT {', '.join(changes if read_only else [*changes, DURABLE])}".encode(),
     )
 
 
@@ -194,81 +179,9 @@ def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def migrate(connection: Connection, *, where: str, only_new: bool = False, may_make: bool = True) -> None:
-    """Migrate the schema to the newest version. A migration that fails is rolled back completely.
-
-    `where` is the name of the database for error messages. If `only_new` is true, the function raises
-    `migrations.SchemaTooOld` instead of migrating an old schema. If `may_make` is false, the function raises
-    `migrations.SchemaMissing` instead of creating missing tables. Also raises `migrations.SchemaTooNew` for a newer
-    schema, `BadDatabase` if Waypost cannot use this database, and `psycopg.Error` if PostgreSQL reports an error.
-    """
-    while _migrated_by_one(connection, where=where, only_new=only_new, may_make=may_make):
-        only_new = False
-
-
-def _migrated_by_one(connection: Connection, *, where: str, only_new: bool, may_make: bool) -> bool:
-    """Run the next migration, if there is one. Return whether more migrations remain.
-
-    A second process that migrates at the same time waits, and then finds that this migration has already run.
-    """
-    with connection.transaction():
-        # A migration has no time limit. It either runs completely or leaves the schema unchanged.
-        no_limits = "set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true)"
-        connection.execute(f"SELECT {no_limits}, {_DURABLE}".encode())
-        connection.execute("SELECT pg_advisory_xact_lock($1)", (_MIGRATION_LOCK,))
-        newest = _newest(connection)
-        steps = migrations.pending("postgres", newest_applied=newest, where=where)
-        if not newest and not may_make:
-            raise migrations.SchemaMissing(where)
-        if steps and only_new and newest:
-            raise migrations.SchemaTooOld(f"{where} has the schema of an older version of Waypost.")
-        _run(connection, steps[:1])
-    return len(steps) > 1
-
-
 def commit_durably(connection: Connection) -> None:
     """Make the commit of the transaction that the caller has begun synchronous."""
-    connection.execute(f"SELECT {_DURABLE}".encode())
-
-
-def make_schema(connection: Connection, number: int, *, refuse: Callable[[], None]) -> None:
-    """Run the migrations up to a number on a new database, in the transaction that the caller has begun.
-
-    `refuse` raises an exception if the database is not new. It is called when no other process can migrate.
-    """
-    commit_durably(connection)
-    connection.execute("SELECT pg_advisory_xact_lock($1)", (_MIGRATION_LOCK,))
-    refuse()
-    _newest(connection)  # creates the table of migrations
-    _run(connection, [step for step in migrations.known("postgres") if step.number <= number])
-
-
-def _run(connection: Connection, steps: Sequence[migrations.Migration]) -> None:
-    for step in steps:
-        connection.execute(step.sql.encode())
-        connection.execute("INSERT INTO migrations VALUES ($1, $2, now())", (step.number, step.name))
-
-
-def _newest(connection: Connection) -> int:
-    """Return the number of the last migration that ran, or 0 for a new database.
-
-    Creates the table `migrations` if needed. Raises `BadDatabase` if an untrusted role owns the table.
-    """
-    found = connection.execute(_OWNER_OF_MIGRATIONS).fetchone()
-    if found and not found[1]:
-        raise BadDatabase(
-            f"The table migrations belongs to the role {found[0]}, which is neither Waypost's role, nor the owner "
-            "of the database, nor a superuser. The owner of the tables can change all data. If another program "
-            "created the table, drop it, and run REVOKE CREATE ON SCHEMA public FROM PUBLIC. Otherwise, change the "
-            "owner of the tables to Waypost's role."
-        )
-    if not found:
-        connection.execute(
-            "CREATE TABLE migrations (number BIGINT CONSTRAINT migrations_once PRIMARY KEY, name TEXT NOT NULL,"
-            " applied_at TIMESTAMPTZ NOT NULL)"
-        )
-    ((newest,),) = connection.execute("SELECT coalesce(max(number), 0) FROM migrations").fetchall()
-    return int(newest)
+    connection.execute(f"SELECT {DURABLE}".encode())
 
 
 def unavailable(where: Where, error: psycopg.Error) -> ports.StoreUnavailable:

@@ -14,7 +14,7 @@ from waypost.store import migrations
 from waypost.store.common import copying, time_limits
 from waypost.store.common.copying import Row, Table
 from waypost.store.common.statements import Seal
-from waypost.store.postgres import backups
+from waypost.store.postgres import backups, migrating
 from waypost.store.postgres import connection as postgres_connection
 from waypost.store.postgres import errors as postgres_errors
 from waypost.store.postgres.search import trigrams
@@ -206,7 +206,7 @@ def source(url: str, seal: Seal) -> Iterator[tuple[PostgresCopied, str]]:
     with backups.connected(url) as connection:
         where = postgres_connection.where(url)
         newest = backups.schema_of(connection, url)
-        migrations.refuse_old("postgres", newest_applied=newest, where=str(where))
+        migrations.refuse_old("postgres", newest=newest, where=str(where))
         _refuse_served(connection, str(where))
         existing = {name for name, _ in backups.rows_of(connection, backups.EXISTING)}
         names = ", ".join(sorted(existing & migrations.tables("postgres")))
@@ -249,7 +249,7 @@ def target(url: str, deployment_id: str) -> Iterator[PostgresTarget]:
         if not _is_begun(connection, deployment_id):
             with connection.transaction():
                 connection.execute(backups.SETTINGS)
-                postgres_connection.make_schema(
+                migrating.make_schema(
                     connection,
                     migrations.newest_known("postgres"),
                     refuse=lambda: backups.refuse_tables(connection, url, "--to-database"),

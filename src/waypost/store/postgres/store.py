@@ -19,6 +19,7 @@ from waypost.store.common import time_limits
 from waypost.store.common.statements import Seal
 from waypost.store.common.turns import Turns
 from waypost.store.postgres import connection as postgres_connection
+from waypost.store.postgres import migrating
 from waypost.store.postgres.groups import ReadGroups, WriteGroups
 from waypost.store.postgres.pool import Pool, Session, none_free
 from waypost.store.postgres.transaction import PostgresTransaction
@@ -83,7 +84,7 @@ class PostgresStore:
             connection = where.connect()
             with connection:
                 postgres_connection.set_up(connection, prepares=prepares)
-                postgres_connection.migrate(connection, where=str(where), only_new=only_new, may_make=may_make)
+                migrating.migrate(connection, where, only_new=only_new, may_make=may_make)
                 with connection.transaction():
                     connection.execute(postgres_connection.beginning().settings)
                     PostgresTransaction(connection, seal).check_seal()

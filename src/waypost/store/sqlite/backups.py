@@ -60,7 +60,7 @@ def verify(path: Path, seal: Seal | None, *, is_in_use: bool) -> Iterator[Findin
         try:
             connection.execute("BEGIN")
             yield from _damage(connection)
-            if migrations.pending("sqlite", newest_applied=schema_of(connection, str(path)), where=str(path)):
+            if schema_of(connection, str(path)) < migrations.newest_known("sqlite"):
                 yield Finding(verifying.TOO_OLD, path.name)
             else:
                 yield from verifying.broken_rules(lambda query: connection.execute(QUERIES[query]))
@@ -107,13 +107,13 @@ def _damage(connection: sqlite3.Connection) -> Iterator[Finding]:
 def schema_of(connection: sqlite3.Connection, where: str) -> int:
     """Return the number of the newest migration that has run. Raises `SchemaTooNew` or `StoreUnavailable`."""
     try:
-        newest = sqlite_file.newest_migration(connection)
+        applied = sqlite_file.applied(connection)
     except sqlite3.OperationalError:
-        newest = 0
-    if not newest:
+        applied = []
+    if not applied:
         raise ports.StoreUnavailable(f"{where} contains none of Waypost's tables.")
-    migrations.pending("sqlite", newest_applied=newest, where=where)
-    return newest
+    migrations.refuse_newer("sqlite", applied, where=where)
+    return migrations.newest_of(applied)
 
 
 def _counted(connection: sqlite3.Connection) -> Iterator[tuple[str, CopiedTable]]:

@@ -150,7 +150,7 @@ def source(path: Path, seal: Seal) -> Iterator[tuple[SqliteCopied, str]]:
     """
     with backups.translated(path), closing(sqlite_file.connect(path, "ro")) as connection:
         connection.execute("BEGIN")
-        migrations.refuse_old("sqlite", newest_applied=backups.schema_of(connection, str(path)), where=str(path))
+        migrations.refuse_old("sqlite", newest=backups.schema_of(connection, str(path)), where=str(path))
         tx = SqliteTransaction(connection, seal)
         tx.refuse_other_seal()
         yield SqliteCopied(connection), tx.deployment_id()

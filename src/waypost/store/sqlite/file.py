@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import waypost
 from waypost.app import ports
+from waypost.app.ports.upgrades import ReportMigration, silently
 from waypost.domain.directory import caseless
 from waypost.store import migrations
 from waypost.store.common import time_limits
@@ -86,7 +88,14 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
 
 
-def migrate(connection: sqlite3.Connection, *, where: str, only_new: bool = False, may_make: bool = True) -> None:
+def migrate(
+    connection: sqlite3.Connection,
+    *,
+    where: str,
+    only_new: bool = False,
+    may_make: bool = True,
+    report: ReportMigration = silently,
+) -> None:
     """Migrate the schema to the newest version. A migration that fails is rolled back completely.
 
     `where` is the name of the database for error messages. If `only_new` is true, the function raises
@@ -95,46 +104,55 @@ def migrate(connection: sqlite3.Connection, *, where: str, only_new: bool = Fals
     schema, and `sqlite3.Error` if SQLite reports an error.
     """
     connection.create_function("fold", 1, caseless.fold, deterministic=True)
-    if not may_make and not _has_migrations(connection):
+    if not may_make and not applied(connection):
         raise migrations.SchemaMissing(where)
     connection.execute(
         "CREATE TABLE IF NOT EXISTS migrations"
         " (number INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_at TEXT NOT NULL) STRICT"
     )
-    if (
-        only_new
-        and newest_migration(connection)
-        and migrations.pending("sqlite", newest_applied=newest_migration(connection), where=where)
-    ):
+    found = applied(connection)
+    if only_new and found and migrations.pending("sqlite", found, where=where):
         raise migrations.SchemaTooOld(f"{where} has the schema of an older version of Waypost.")
-    while _migrated_by_one(connection, where=where):
+    while _migrated_by_one(connection, where=where, report=report):
         pass
 
 
-def _migrated_by_one(connection: sqlite3.Connection, *, where: str) -> bool:
+def _migrated_by_one(connection: sqlite3.Connection, *, where: str, report: ReportMigration) -> bool:
     """Run the next migration, if there is one. Return whether more migrations remain.
 
     The number of the last migration is read inside the transaction, so that two processes never run the same migration.
     """
     with exclusively(connection):
-        steps = migrations.pending("sqlite", newest_applied=newest_migration(connection), where=where)
+        steps = migrations.pending("sqlite", applied(connection), where=where)
         for step in steps[:1]:
-            for statement in _statements(step.sql):
-                connection.execute(statement)
-            connection.execute("INSERT INTO migrations VALUES (?, ?, CURRENT_TIMESTAMP)", (step.number, step.name))
+            with report(step.number, step.name):
+                for statement in _statements(step.sql):
+                    connection.execute(statement)
+                _record(connection, step)
     return len(steps) > 1
 
 
-def _has_migrations(connection: sqlite3.Connection) -> bool:
-    """Return whether any migration has run on this database."""
-    found = connection.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'migrations'").fetchone()
-    return found is not None and newest_migration(connection) > 0
+def _record(connection: sqlite3.Connection, step: migrations.Migration) -> None:
+    connection.execute("INSERT INTO migrations VALUES (?, ?, CURRENT_TIMESTAMP)", (step.number, step.name))
+    if has_table(connection, "migration_versions"):
+        row = (step.number, waypost.__version__, step.needs)
+        connection.execute("INSERT INTO migration_versions VALUES (?, ?, ?)", row)
 
 
-def newest_migration(connection: sqlite3.Connection) -> int:
-    """Return the number of the last migration that ran, or 0 for a new database."""
-    newest: int = connection.execute("SELECT coalesce(max(number), 0) FROM migrations").fetchone()[0]
-    return newest
+def applied(connection: sqlite3.Connection) -> list[migrations.Applied]:
+    """Return the migrations that have run, in order; none for a new database."""
+    if not has_table(connection, "migrations"):
+        return []
+    query = "SELECT number, NULL, NULL FROM migrations ORDER BY number"
+    if has_table(connection, "migration_versions"):
+        query = "SELECT number, waypost, needs FROM migrations LEFT JOIN migration_versions USING (number) ORDER BY 1"
+    return [migrations.Applied(*row) for row in connection.execute(query)]
+
+
+def has_table(connection: sqlite3.Connection, name: str) -> bool:
+    """Return whether a table exists."""
+    found = connection.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?", (name,))
+    return found.fetchone() is not None
 
 
 @contextmanager

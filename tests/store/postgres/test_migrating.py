@@ -1,0 +1,250 @@
+"""Migrations of a PostgreSQL database that other clients use meanwhile."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import psycopg
+import pytest
+
+from tests.kit.patience import PATIENCE, wait_until
+from tests.kit.stores import postgresql
+from tests.kit.stores.time_limits import set_limits
+from tests.store.postgres.test_pooler import PGBOUNCER, pooled
+from waypost.app import ports
+from waypost.store import migrations
+from waypost.store.postgres import connection as postgres_connection
+from waypost.store.postgres import migrating
+
+LAST = migrations.known("postgres")[-1].number
+
+COLUMN = migrations.Migration(LAST + 1, "a_column", "ALTER TABLE messages ADD COLUMN a TEXT")
+INDEX = migrations.parsed(
+    LAST + 1,
+    "an_index",
+    """-- Messages by size, and no empty messages.
+-- kind: concurrently
+CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS messages_by_size ON messages (size);
+ALTER TABLE messages ADD CONSTRAINT messages_not_empty CHECK (size > 0) NOT VALID;
+ALTER TABLE messages VALIDATE CONSTRAINT messages_not_empty;
+DROP INDEX CONCURRENTLY IF EXISTS messages_by_header_id;
+""",
+)
+
+known = migrations.known
+
+
+@pytest.fixture(scope="module")
+def template():
+    return postgresql.template_database("contract", run)
+
+
+@pytest.fixture
+def url(template):
+    url = postgresql.new_database(template)
+    yield url
+    postgresql.drop_database(url)
+
+
+@pytest.fixture
+def add(monkeypatch):
+    """A function that adds a migration to those that the program knows."""
+
+    def added(step):
+        monkeypatch.setattr(migrations, "known", lambda dialect: [*known(dialect), step])
+
+    return added
+
+
+@pytest.fixture
+def limits(monkeypatch):
+    """A function that sets time limits."""
+    return partial(set_limits, monkeypatch)
+
+
+def run(url, **options):
+    where = postgres_connection.where(url)
+    with where.connect() as connection:
+        postgres_connection.set_up(connection, prepares=False)
+        migrating.migrate(connection, where, **options)
+
+
+def newest(url):
+    with psycopg.connect(url) as connection:
+        return connection.execute("SELECT max(number) FROM migrations").fetchone()[0]
+
+
+def add_messages(url, *sizes):
+    with psycopg.connect(url) as connection:
+        for number, size in enumerate(sizes):
+            connection.execute(ROW, (str(number), size))
+
+
+ROW = """INSERT INTO messages (id, sender, recipients, helo, peer, protocol, received_at, size, subject)
+         VALUES (%s, '', '[]', '', '', '', 0, %s, '')"""
+
+INDEXES = """SELECT relname, indisvalid FROM pg_index JOIN pg_class ON oid = indexrelid
+             WHERE relname IN ('messages_by_size', 'messages_by_header_id')"""
+CONSTRAINT = "SELECT convalidated FROM pg_constraint WHERE conname = 'messages_not_empty'"
+
+
+def is_migrated(url):
+    with psycopg.connect(url) as connection:
+        indexes, constraint = connection.execute(INDEXES).fetchall(), connection.execute(CONSTRAINT).fetchall()
+    assert newest(url) in (LAST, INDEX.number)
+    return (indexes, constraint, newest(url)) == ([("messages_by_size", True)], [(True,)], INDEX.number)
+
+
+@contextlib.contextmanager
+def reading(url):
+    """Keep a transaction open that has read messages, as a backup does."""
+    with psycopg.connect(url) as connection:
+        connection.execute("SELECT FROM messages")
+        yield
+
+
+def test_clients_continue_while_a_migration_waits_for_a_lock(url, add, limits):
+    add(COLUMN)
+    limits(migration_lock=0.02, migration_pause=0.01)
+    with ThreadPoolExecutor(1) as threads, psycopg.connect(url, autocommit=True) as client:
+        client.execute(f"SET lock_timeout = '{PATIENCE:.0f}s'")
+        with reading(url):
+            migration = threads.submit(run, url)
+            waits = "SELECT FROM pg_locks WHERE relation = 'messages'::regclass AND NOT granted"
+            for number in range(5):  # each time, the migration is waiting in front of the client
+                wait_until(lambda: client.execute(waits).rowcount)
+                client.execute(ROW, (str(number), 1))
+            assert not migration.done()
+        migration.result(PATIENCE)
+    assert newest(url) == COLUMN.number
+
+
+def test_a_migration_that_does_not_get_a_lock_is_given_up_and_changes_nothing(url, add, limits):
+    add(COLUMN)
+    limits(migration_lock=0.01, migration=0.0)
+    message = rf"migration {COLUMN.number} \(a_column\) has not run, because another client .* has held a lock for 0 s"
+    with reading(url), pytest.raises(ports.StoreUnavailable, match=message):
+        run(url)
+    assert newest(url) == LAST
+    run(url)
+    assert newest(url) == COLUMN.number
+
+
+def test_an_index_is_built_while_clients_write(url, add):
+    add(INDEX)
+    add_messages(url, 1, 2)
+    run(url)
+    assert is_migrated(url)
+    run(url)
+
+
+def test_a_new_database_gets_what_is_otherwise_built_concurrently(url, add):
+    add(INDEX)
+    empty = postgresql.new_database()
+    run(empty)
+    assert is_migrated(empty)
+    postgresql.drop_database(empty)
+
+
+@pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed")
+def test_servers_behind_a_pooler_run_a_concurrent_migration_once(url, add, limits):
+    add(INDEX)
+    limits(migration_pause=0.01)
+    add_messages(url, 1, 2)
+    with pooled(url) as through, ThreadPoolExecutor(3) as threads:
+        list(threads.map(run, [through] * 2))
+    assert is_migrated(url)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "error"),
+    [((5, 5), psycopg.errors.UniqueViolation), ((5, 0), psycopg.errors.CheckViolation)],
+    ids=["an index that PostgreSQL does not use is left", "a constraint that is not validated is left"],
+)
+def test_a_concurrent_migration_that_has_failed_continues(url, add, sizes, error):
+    add(INDEX)
+    add_messages(url, *sizes)
+    with pytest.raises(error):
+        run(url)
+    with psycopg.connect(url) as connection:
+        left = [*connection.execute(INDEXES), *connection.execute(CONSTRAINT)]
+        assert {("messages_by_size", False), (False,)} & set(left)
+        connection.execute("UPDATE messages SET size = 6 WHERE id = '1'")
+    assert not is_migrated(url)
+    run(url)
+    assert is_migrated(url)
+
+
+RUNNING = """
+import sys
+from tests.store.postgres import test_migrating
+known = test_migrating.migrations.known
+test_migrating.migrations.known = lambda dialect: [*known(dialect), test_migrating.INDEX]
+test_migrating.run(sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_a_concurrent_migration_continues_after_it_was_killed(url, add):
+    add(INDEX)
+    add_messages(url, 1, 2)
+    builds = "SELECT FROM pg_stat_progress_create_index WHERE datname = current_database()"
+    with psycopg.connect(url, autocommit=True) as observer:
+        with psycopg.connect(url) as writer:
+            writer.execute(ROW, ("3", 3))  # CREATE INDEX CONCURRENTLY waits for this transaction
+            killed = subprocess.Popen([sys.executable, "-c", RUNNING, url], start_new_session=True)
+            wait_until(lambda: observer.execute(builds).rowcount)
+            os.kill(killed.pid, signal.SIGKILL)
+            killed.wait(PATIENCE)
+            assert not is_migrated(url)
+        run(url)
+    assert is_migrated(url)
+
+
+def test_servers_that_start_at_the_same_time_run_a_concurrent_migration_once(url, add, limits):
+    add(INDEX)
+    limits(migration_pause=0.01)
+    add_messages(url, 1, 2)
+    together = threading.Barrier(4)
+
+    def start(_):
+        together.wait(PATIENCE)
+        run(url)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(start, range(4)))
+    assert is_migrated(url)
+
+
+def test_a_migration_is_reported_once_although_it_is_repeated(url, add, limits):
+    add(COLUMN)
+    limits(migration_lock=0.01, migration_pause=0.01)
+    reported, repeated = [], threading.Event()
+
+    @contextlib.contextmanager
+    def report(number, name):
+        reported.append((number, name))
+        yield
+        reported.append("done")
+
+    real = migrating._apply
+
+    def counted(*arguments, **options):
+        try:
+            real(*arguments, **options)
+        except psycopg.errors.LockNotAvailable:
+            repeated.set()
+            raise
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as threads:
+        patch.setattr(migrating, "_apply", counted)
+        with reading(url):
+            migration = threads.submit(run, url, report=report)
+            assert repeated.wait(PATIENCE)
+        migration.result(PATIENCE)
+    assert reported == [(COLUMN.number, "a_column"), "done"]
