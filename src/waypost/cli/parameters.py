@@ -85,7 +85,8 @@ class Command(click.Command):
         """Write the help of the options, each below its heading."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for one in self.get_params(ctx):
-            if record := one.get_help_record(ctx):
+            # New versions of click also return a record for an argument that has a help text.
+            if isinstance(one, click.Option) and (record := one.get_help_record(ctx)):
                 sections.setdefault(getattr(one, "heading", OPTIONS), []).append(record)
         for heading, rows in sections.items():
             with formatter.section(heading):

@@ -33,7 +33,6 @@ from waypost.observe.spans.spans import Spans
 from waypost.observe.tasks import OnError, Tasks
 from waypost.server import console_link, opening, reloading, routes_check, sockets, start_warnings
 from waypost.server.assembly import delivery, http, metrics, smtp
-from waypost.server.assembly import probe as probing
 from waypost.server.assembly import spans as tracing
 from waypost.server.assembly.common import (
     Common,
@@ -49,7 +48,6 @@ from waypost.server.http.server import HttpServer
 from waypost.server.maintenance import NOTES_EVERY, NOTES_EVERY_FOR_TESTS, PLAN_AGE, Maintenance
 from waypost.server.opening import CannotStart, open_store
 from waypost.server.owner import find_or_make, first_instance
-from waypost.server.probe import NOT_AN_ALIAS
 from waypost.server.risks import report_risks
 from waypost.server.supervisor.worker_process import WorkerProcess
 from waypost.smtp.backend.ids import Ids
@@ -405,11 +403,11 @@ class Service:
 
     async def _begin_probes(self, common: Common, run: run_file.Run, opened: AsyncExitStack) -> None:
         """Send probes to the alias in the settings, if they name one. One worker process sends them."""
-        if self._process and not self._process.does_upkeep:
+        if not self.settings.probe_alias or (self._process and not self._process.does_upkeep):
             return
-        probe = probing.probe(common, smtp=run.smtp)
-        if probe is None:
-            return
+        from waypost.server.assembly.probe import NOT_AN_ALIAS, probe_of  # noqa: PLC0415 - few servers send probes
+
+        probe = probe_of(common, smtp=run.smtp)
         if await probe.is_target_missing():
             self._warn(NOT_AN_ALIAS)
         opened.callback(self.tasks.start(probe.run, where="probe", on_error=OnError.RESTART).cancel)

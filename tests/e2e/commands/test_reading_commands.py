@@ -78,8 +78,9 @@ class Running:
         return self._process.stdout.readline().rstrip("\n")
 
     def note(self) -> str:
-        """Wait for the next line of the error output."""
-        return self._process.stderr.readline().rstrip("\n")
+        """Wait for the next note on the error output, which is JSON if the other output is."""
+        line = self._process.stderr.readline().rstrip("\n")
+        return json.loads(line)["note"] if line.startswith("{") else line
 
     def interrupt(self) -> tuple[int, str, str]:
         """Press Ctrl-C, and return the exit code and the rest of both outputs."""

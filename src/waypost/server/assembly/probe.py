@@ -3,17 +3,17 @@
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.observe.incidents import Incidents
 from waypost.server.assembly.common import Common
-from waypost.server.probe import Probe
+from waypost.server.probe import NOT_AN_ALIAS, Probe
+
+__all__ = ["NOT_AN_ALIAS", "probe_of"]
 
 
-def probe(common: Common, *, smtp: str) -> Probe | None:
-    """Return the part that sends probes, which does not run yet; None if the settings name no alias.
+def probe_of(common: Common, *, smtp: str) -> Probe:
+    """Return the part that sends probes to the alias in the settings, and does not run yet.
 
     `smtp` is the address of the server's own SMTP listener.
     """
     settings = common.settings
-    if not settings.probe_alias:
-        return None
     return Probe(
         store=common.store,
         alias=settings.probe_alias,

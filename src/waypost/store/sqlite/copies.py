@@ -134,7 +134,7 @@ class SqliteTarget(SqliteCopied, copying.Target):
     def complete(self, counters: Mapping[str, int]) -> None:
         with sqlite_file.exclusively(self._connection):
             # The numbers of refusals continue after the greatest number that is left, so they need nothing.
-            self._run(QUERIES["forget_last_change_number"])
+            self._run(QUERIES["remove_last_change_number"])
             self._run(QUERIES["remember_last_change_number"], counters["mail_changes.number"])
             self._run("DROP TABLE deferred_statements")
             self._run("DELETE FROM migrations WHERE number = ?", migrations.COPYING)

@@ -35,7 +35,7 @@ WHERE number > (SELECT coalesce(max(id), 0) FROM search_texts_docsize) ORDER BY 
 -- Merges segments of the index of trigrams, at most the given number of pages.
 INSERT INTO search_texts (search_texts, rank) VALUES ('merge', :pages);
 
--- name: forget_last_change_number()
+-- name: remove_last_change_number()
 -- Removes what SQLite remembers of the last number in `mail_changes`, before `remember_last_change_number`.
 DELETE FROM sqlite_sequence WHERE name = 'mail_changes';
 
