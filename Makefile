@@ -1,6 +1,6 @@
 # `make` lists the targets. `make demo` and `make test` need only Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog flood kit worst fuzz copy search growth migrations postgresql workers foreign corpora proofs model docs docs-site tutorial lock package sbom lint image installs fresh clean
+.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog flood kit worst fuzz copy search growth migrations postgresql workers foreign corpora proofs machines model docs docs-site tutorial lock package sbom lint image installs fresh clean
 
 PYTHON ?= python3
 # Servers and tests start often, so compile them only once.
@@ -170,9 +170,12 @@ $(PREVIOUS): scripts/previous.sh | $(DEV)
 	@$(PATIENTLY) installing scripts/previous.sh $@ 51f8fd69
 
 proofs: $(DEV) $(PREVIOUS) ## Run the long proofs: kills under load, linearizability, properties with many examples
-	@$(BIN)/python -m pytest proofs -s -p no:randomly
+	@$(BIN)/python -m pytest proofs -s -p no:randomly --ignore proofs/test_machines.py
 	@WAYPOST_ROUNDS=125 $(BIN)/python -m pytest tests/api/operations/test_concurrency.py
 	@WAYPOST_EXAMPLES=10 $(BIN)/python -m pytest $(AT_ONCE) -m hypothesis
+
+machines: $(DEV) ## Two servers, PgBouncer and PostgreSQL are killed and restarted under load for ten minutes (`MINUTES=2`)
+	@WAYPOST_MINUTES=$(MINUTES) $(BIN)/python -m pytest proofs/test_machines.py -s -p no:randomly
 
 copy: $(DEV) ## Measure `waypost copy` with a million email addresses, in both directions (half an hour)
 	@$(BIN)/python bench/moving.py

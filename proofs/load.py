@@ -163,7 +163,11 @@ class Sender:
         self._client.rset()
         self._client.mail("a@client.example")
         code, text = self._client.rcpt(self._alias)
-        return self._client.data(HELLO) if code == 250 else (code, text)
+        return self._client.data(self.message()) if code == 250 else (code, text)
+
+    def message(self):
+        """Return the next message to send."""
+        return HELLO
 
 
 def check_mail(system, senders, alias, primary):

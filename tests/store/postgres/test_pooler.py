@@ -1,61 +1,13 @@
 """The store through PgBouncer in transaction mode, which gives each transaction another session of PostgreSQL."""
 
 import asyncio
-import os
-import pwd
-import shutil
-import socket
-import subprocess
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
-import pytest
-from psycopg import conninfo
 
-from tests.kit.patience import wait_until
-from tests.kit.stores import postgresql
 from tests.kit.stores.broken_postgresql import exists
+from tests.kit.stores.pooler import Pooler, needs_pgbouncer
 from tests.kit.values import TENANT, NoSeal, a_delivery, a_message, make_instance
 from waypost.store.postgres.store import PostgresStore
-
-PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-PORT = 6432
-
-
-@contextmanager
-def pooled(url):
-    """Start PgBouncer in front of a database, with three sessions for all clients. Yield its URL of the database."""
-    named = conninfo.conninfo_to_dict(url)
-    with tempfile.TemporaryDirectory(prefix="waypost-pooler-") as name:
-        directory = Path(name)
-        settings = directory / "pgbouncer.ini"
-        settings.write_text(
-            f"[databases]\n* = host={named['host']} port={named.get('port', 5432)} user={named['user']}\n"
-            "[pgbouncer]\npool_mode = transaction\nauth_type = any\ndefault_pool_size = 3\nmax_client_conn = 50\n"
-            f"listen_addr =\nlisten_port = {PORT}\nunix_socket_dir = {directory}\n"
-            "server_round_robin = 1\n"
-        )
-        as_user = []
-        if os.getuid() == 0:  # PgBouncer refuses to run as root
-            os.chown(directory, pwd.getpwnam(postgresql.USER).pw_uid, -1)
-            as_user = ["--user", postgresql.USER]
-        with (
-            (directory / "log").open("w") as log,
-            subprocess.Popen([PGBOUNCER, *as_user, str(settings)], stdout=log, stderr=log) as process,
-        ):
-            try:
-                wait_until(lambda: answers(directory / f".s.PGSQL.{PORT}"), "PgBouncer did not start")
-                yield conninfo.make_conninfo(**{**named, "host": str(directory), "port": PORT})
-            finally:
-                process.terminate()
-
-
-def answers(path):
-    """Return whether a program accepts connections on a Unix socket. The socket exists shortly before."""
-    with socket.socket(socket.AF_UNIX) as client:
-        return client.connect_ex(str(path)) == 0
 
 
 def sessions(admin):
@@ -84,7 +36,7 @@ def leftovers(tx):
     return prepared, [name for (name,) in changed]
 
 
-@pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed")
+@needs_pgbouncer
 def test_the_store_works_through_a_pooler_in_transaction_mode(database, admin):
     names = [f"m{number}" for number in range(60)]
 
@@ -101,8 +53,8 @@ def test_the_store_works_through_a_pooler_in_transaction_mode(database, admin):
         finally:
             await store.close()
 
-    with pooled(database) as url:
-        assert asyncio.run(scenario(url)) == [(0, [])] * 10
+    with Pooler(database) as pooler:
+        assert asyncio.run(scenario(pooler.url)) == [(0, [])] * 10
         assert sessions(admin) <= 3
     assert [name for (name,) in admin.execute("SELECT id FROM messages ORDER BY id")] == sorted(names)
 
