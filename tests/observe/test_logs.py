@@ -192,7 +192,7 @@ def test_lines_that_do_not_fit_are_dropped_and_counted(log, monkeypatch):
     assert "100" in stream.written.splitlines()[-1]
 
 
-SAMPLES = {str: "a text", int: 57, bool: True, BaseException: RuntimeError("a bug")}
+SAMPLES = {str: "a text", int: 57, float: 31.5, bool: True, BaseException: RuntimeError("a bug")}
 """A value for each type of an event's fields."""
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.kit.values import NOW
 from waypost.app import ports
 from waypost.app.limit_state import OwnState
-from waypost.app.mail import indexing, noting
+from waypost.app.mail import indexing, noting, retention
 from waypost.app.mail.wanted import NotesWanted
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.domain.errors import Busy
@@ -78,6 +78,20 @@ def test_a_job_that_fails_is_logged_by_name_and_the_other_jobs_run(monkeypatch, 
         asyncio.run(service_maintenance.run())
     assert done == list(JOBS)
     assert [(type(event), event.where) for event in logged] == [(kind, JOBS[method])]
+
+
+@pytest.mark.parametrize("is_wrong", [False, True])
+def test_no_mail_is_deleted_by_retention_rules_while_the_clock_is_wrong(monkeypatch, is_wrong):
+    purged = []
+
+    async def purge(_, rules, *, now):
+        purged.append((rules, now))
+        yield 1
+
+    monkeypatch.setattr(retention, "purge", purge)
+    jobs = a_maintenance([], rules=["a rule"], is_clock_wrong=lambda: is_wrong)
+    asyncio.run(jobs.purge())
+    assert purged == ([] if is_wrong else [(["a rule"], NOW)])
 
 
 @pytest.mark.parametrize("job", ["run_notes", "run_index"])

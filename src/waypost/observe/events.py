@@ -321,6 +321,21 @@ class DiskFreed(Struct, frozen=True, kw_only=True):
     reserve: int
 
 
+class ClockDiffers(Struct, frozen=True, kw_only=True):
+    """The clock of this server differs so much from the clock of the database that servers may attempt deliveries
+    twice. `ahead` is the difference in seconds; negative if this clock is behind. Synchronize the clocks of all servers
+    and of the database (NTP).
+    """
+
+    ahead: float
+
+
+class ClockAgrees(Struct, frozen=True, kw_only=True):
+    """The clock of this server agrees with the clock of the database again. `ahead` is the difference in seconds."""
+
+    ahead: float
+
+
 class StoreFailed(Struct, frozen=True, kw_only=True):
     """The store has failed. The caller gets a temporary failure with the id of the incident."""
 
@@ -409,6 +424,8 @@ Event = (
     | FileExposed
     | DiskFull
     | DiskFreed
+    | ClockDiffers
+    | ClockAgrees
     | StoreFailed
     | Failed
 )
@@ -426,6 +443,7 @@ WARNINGS = frozenset(
         LogFileRefused,
         ConnectionsLimited,
         CertificateRefused,
+        ClockDiffers,
         DataDirectoryReplaceable,
         DataDirectoryShared,
         DnsChanged,

@@ -76,6 +76,8 @@ class Maintenance:
     token_retention: timedelta
     refusal_retention: timedelta
     rules: Sequence[Rule]
+    is_clock_wrong: Callable[[], bool] = lambda: False
+    """Returns whether this server's clock differs too much from the clock of the database."""
     begun_before: datetime
     """If the transfer of a message began before this time, it is no longer in progress, even if the message is
     incomplete."""
@@ -228,7 +230,9 @@ class Maintenance:
         await repeat_step(self.store.write, lambda tx: tx.forget_refusals(before=before, limit=MOST_REFUSALS))
 
     async def purge(self) -> None:
-        """Delete mail that exceeds the age or size limit of the retention rules."""
-        if self.rules:
+        """Delete mail that exceeds the age or size limit of the retention rules. While the clock is wrong, delete
+        nothing, because a clock that is ahead would delete mail too early.
+        """
+        if self.rules and not self.is_clock_wrong():
             async for _ in retention.purge(self.store, self.rules, now=self.mail_clock()):
                 pass

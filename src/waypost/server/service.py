@@ -44,6 +44,7 @@ from waypost.server.assembly.common import (
 )
 from waypost.server.assembly.metrics import MetricsText
 from waypost.server.assembly.smtp import SmtpEdge
+from waypost.server.database_clock import DatabaseClock
 from waypost.server.http.server import HttpServer
 from waypost.server.maintenance import NOTES_EVERY, NOTES_EVERY_FOR_TESTS, PLAN_AGE, Maintenance
 from waypost.server.opening import CannotStart, open_store
@@ -191,9 +192,10 @@ class Service:
         common = self._make_common(store, owner, spans, has_connections=bool(database))
         reader = Reader()
         opened.push_async_callback(reader.close)
-        maintenance = self._make_maintenance(common, reader)
+        clock = await self._watch_clock(store, opened, has_connections=bool(database))
+        maintenance = self._make_maintenance(common, reader, clock)
         worker = self._make_worker(common)
-        text = MetricsText(common)
+        text = MetricsText(common, clock)
         calls = text.calls = await self._make_http_server(common, worker, maintenance, reader, text)
         mail = self._make_smtp_edge(common, worker)
         text.mail = mail.server if mail else None
@@ -300,7 +302,7 @@ class Service:
             tasks=self.tasks,
         )
 
-    def _make_maintenance(self, common: Common, reader: ports.MailText) -> Maintenance:
+    def _make_maintenance(self, common: Common, reader: ports.MailText, clock: DatabaseClock) -> Maintenance:
         moment = common.mail_clock()
         maintenance = Maintenance(
             store=common.store,
@@ -313,6 +315,7 @@ class Service:
             token_retention=self.settings.token_retention,
             refusal_retention=self.settings.trace_refusals,
             rules=self.settings.retention,
+            is_clock_wrong=lambda: clock.is_wrong,
             notes_every=NOTES_EVERY_FOR_TESTS if self.settings.testing else NOTES_EVERY,
             # If no other process uses the database, no other process can still be receiving messages that were begun
             # before this start.
@@ -345,6 +348,13 @@ class Service:
         edge = smtp.edge(common, worker=worker, warn=self._warn)
         self._certificates = edge.server.certificates
         return edge
+
+    async def _watch_clock(self, store: ports.Store, opened: AsyncExitStack, *, has_connections: bool) -> DatabaseClock:
+        """Begin to compare the clock with the database's. One worker process warns."""
+        warns = self._process is None or self._process.is_first
+        clock = DatabaseClock(store, self.emit if warns else lambda _: None)
+        await clock.start(self.tasks, opened, has_connections=has_connections)
+        return clock
 
     async def _begin_deliveries(self, worker: Worker | None, opened: AsyncExitStack) -> None:
         if worker:

@@ -3,8 +3,12 @@
 import asyncio
 from datetime import timedelta
 
-from tests.kit.patience import PATIENCE
+import pytest
+from msgspec.structs import replace
+
+from tests.kit.patience import PATIENCE, until
 from tests.kit.servers.worker_alone import GONE, NOT_NOW, TAKEN, Scripted, a_system
+from waypost.delivery.queue.leases import CLOCKS_MAY_DIFFER, LEASE, RENEW_EVERY
 from waypost.delivery.queue.worker import Worker
 from waypost.domain.mail.delivery import Policy, Status
 from waypost.observe import events
@@ -89,5 +93,44 @@ def test_mail_whose_time_runs_out_while_it_waits_is_given_up_with_an_event(tmp_p
             assert given_up == events.GivenUp(
                 id=delivery.id, destination=delivery.destination, attempt=1, stage="", code=0, trouble="expired"
             )
+
+    run(scenario())
+
+
+# Two servers with different clocks
+
+MOST_AHEAD = 2 * CLOCKS_MAY_DIFFER + RENEW_EVERY
+"""How far another server sees into a lease, in seconds: its clock is ahead, and the lease is about to be renewed."""
+
+
+@pytest.mark.parametrize(("ahead", "attempts"), [(MOST_AHEAD, 1), (LEASE.total_seconds() + 1, 2)])
+def test_another_server_attempts_a_delivery_too_only_if_the_clocks_differ_more_than_they_may(tmp_path, ahead, attempts):
+    """Even then, the outcome is recorded once."""
+
+    async def scenario():
+        go_on = asyncio.Event()
+
+        async def hang():
+            await go_on.wait()
+            return TAKEN
+
+        transport = Scripted(answer=lambda *_: hang())
+        async with a_system(tmp_path, transport) as system:
+            message_id = await system.send("support")
+            await until(lambda: len(transport.parcels) == 1)
+            clock = system.clock
+            other = Worker(replace(system.deps, clock=lambda: clock() + timedelta(seconds=ahead), is_alone=False))
+            await other.start()
+            await other._pass()
+            await other._pass()
+            assert len(transport.parcels) == attempts
+            go_on.set()
+            await other.rest()
+            await system.rest()
+            await other.stop()
+            assert (await system.delivery(message_id, "support")).status is Status.DELIVERED
+            assert (await system.events(message_id)).count("delivered") == 1
+            lost = [event for event in system.emitted if isinstance(event, events.LeaseLost)]
+            assert len(lost) == attempts - 1
 
     run(scenario())

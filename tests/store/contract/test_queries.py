@@ -31,6 +31,7 @@ ONLY_IN_SQLITE = {
 ONLY_IN_POSTGRESQL = {
     "add_next_trace_events": "SQLite runs a short statement for each event faster",
     "search_recent": "SQLite finds the newest messages with a frequent word first",
+    "time_of_database": "SQLite has no clock of its own",
     "add_mail_vector": "PostgreSQL has the words of a message in a vector",
 }
 MORE_IN_POSTGRESQL = {

@@ -160,6 +160,14 @@ class Store(Protocol):
         """
         ...
 
+    async def clock_ahead(self) -> float:
+        """Return by how many seconds the clock of this machine is ahead of the clock of the database's machine. The
+        value is negative if the clock is behind, and 0 if the store is a file of this machine.
+
+        Raises `StoreUnavailable`.
+        """
+        ...
+
     async def close(self) -> None:
         """Finish all pending writes, and close all connections. Later calls raise `StoreUnavailable`."""
         ...

@@ -25,6 +25,15 @@ RENEW_EVERY = 30.0
 RENEW_AGAIN = 1.0
 """Seconds until a failed renewal is retried."""
 
+CLOCKS_MAY_DIFFER = 30.0
+"""How far, in seconds, the clock of a server may differ from the clock of its database.
+
+Two servers may then differ by twice as much. A lease that is about to be renewed still lasts `LEASE` minus
+`RENEW_EVERY`, of which a server whose clock is ahead sees less. The rest must be enough for the renewal, which takes at
+most 30 s (`answer` in `store/common/time_limits.py`). With larger differences, another server can claim a delivery that
+is being attempted, and the peer then gets the message twice.
+"""
+
 CLOCK_WAS_SET = 10.0
 """How far, in seconds, the clock may drift from the monotonic clock between two checks.
 

@@ -229,6 +229,13 @@ COMMIT_WRITES = _histogram(
     (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0),
 )
 
+# Clocks
+
+CLOCK_SKEW = _gauge(
+    "waypost_clock_skew_seconds",
+    "How far the clock of this server is ahead of the clock of the database; negative if it is behind, 0 with SQLite.",
+)
+
 # Trouble
 
 STORE_ERRORS = _counter(

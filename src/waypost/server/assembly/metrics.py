@@ -20,6 +20,7 @@ from waypost.observe.metrics import families
 from waypost.observe.metrics.families import Sample
 from waypost.server.assembly.common import Common
 from waypost.server.backlogs import Backlogs
+from waypost.server.database_clock import DatabaseClock
 from waypost.server.http.limits import HttpBounds
 from waypost.server.http.server import HttpServer
 from waypost.smtp.server.listener import SmtpServer
@@ -34,8 +35,8 @@ PUBLISH_EVERY = 2.0
 class MetricsText:
     """The text of the metrics of one server."""
 
-    def __init__(self, common: Common) -> None:
-        self._common = common
+    def __init__(self, common: Common, clock: DatabaseClock) -> None:
+        self._common, self._clock = common, clock
         self._backlogs = Backlogs(common.store, common.mail_clock, common.tasks)
         self.calls: HttpServer | None = None
         """The HTTP server of the API, if the service has one."""
@@ -81,6 +82,8 @@ class MetricsText:
         yield families.SESSIONS_LIMIT, (), common.connections.smtp
         yield families.HTTP_CONNECTIONS_LIMIT, (), common.connections.http
         yield families.DISK_RESERVE, (), common.settings.disk_reserve
+        if self._clock.ahead is not None:
+            yield families.CLOCK_SKEW, (), self._clock.ahead
         with suppress(OSError, StoreUnavailable):
             yield families.DISK_FREE, (), common.disk_guard.free_for_mail()
 

@@ -93,6 +93,19 @@ class Session:
         except pg.QueryCanceled:
             raise ports.TookTooLong(what, time_limits.LIMITS.long_read) from None
 
+    def clock_ahead(self) -> float:
+        """Return by how many seconds this machine's clock is ahead of PostgreSQL's, which has read its clock half way
+        between the request and the reply. Raises `psycopg.Error`.
+        """
+        with self._pipeline():
+            self._begin()
+            self.tx.time_of_database()  # the transaction begins here, and a pooler may first wait for a session
+            asked = time.time()
+            theirs = self.tx.time_of_database()
+            answered = time.time()
+            self._say(b"COMMIT")
+        return (asked + answered) / 2 - theirs
+
     def _begin(self) -> None:
         self._say(self._beginning.begin)
         self.connection.execute(self._beginning.settings, prepare=True)

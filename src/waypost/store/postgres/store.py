@@ -157,6 +157,10 @@ class PostgresStore:
         """
         return 0
 
+    async def clock_ahead(self) -> float:
+        """Return by how many seconds the clock of this machine is ahead of the clock of PostgreSQL's machine."""
+        return await self._reads.run(lambda session: session.clock_ahead())
+
     async def close(self) -> None:
         """Finish the work in progress, except long reads, and close all connections. Later calls raise
         `StoreUnavailable`.

@@ -85,6 +85,11 @@ class PostgresTransaction(PostgresQueries):
         self.pipeline: psycopg.Pipeline | None = None
         """The pipeline for the statements of this transaction, or None if each statement is sent immediately."""
 
+    def time_of_database(self) -> float:
+        """Return the time of PostgreSQL's clock, in seconds since the epoch."""
+        ((seconds,),) = self._fetch("time_of_database", ())
+        return float(seconds)
+
     def _ask(self, query: str, parameters: Sequence[Any]) -> list[Any]:
         # Searches are not prepared, because the best plan depends on the searched values.
         return self._answered(self._cursor().execute(query.encode(), bindable(parameters), prepare=False))

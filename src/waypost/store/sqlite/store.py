@@ -173,6 +173,10 @@ class SqliteStore:
             raise sqlite_file.unavailable(error) from error
         return int(pages * size)
 
+    async def clock_ahead(self) -> float:
+        """Return zero, because the file has no clock of its own."""
+        return 0.0
+
     async def close(self) -> None:
         """Finish the waiting writes, stop long reads, and close the file. Later calls raise `StoreUnavailable`."""
         self._closed = True
