@@ -1,10 +1,14 @@
 """Services with some of the roles, and several services on one event loop."""
 
 import asyncio
+import re
 import smtplib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.kit.patience import PATIENCE, until
@@ -179,6 +183,50 @@ def test_services_that_share_a_database_each_do_the_work_of_their_roles(tmp_path
     on_one_loop(scenario, api, mail)
     assert (api.edges, mail.edges) == ({"http"}, {"smtp", "lmtp"})
     assert len(list((tmp_path / "maildir" / "new").iterdir())) == 1
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "postgresql.md"
+AT_ONCE = 40
+
+
+async def work_of(role, service):
+    """Let a service do much work of a role at the same time."""
+    with ThreadPoolExecutor(AT_ONCE) as clients:  # not the loop's threads, which the service uses too
+
+        async def each(call, *arguments):
+            loop = asyncio.get_running_loop()
+            await asyncio.gather(*(loop.run_in_executor(clients, call, *arguments) for _ in range(AT_ONCE)))
+
+        if role is Role.API:
+            await each(fetch, f"http://{service.run.http}/_waypost/ready")
+        elif role is Role.SMTP:
+            await service.add_address("support")
+            await each(_send, service.run.smtp, "support@example.com")
+        elif role is Role.DELIVERY:
+            await until(lambda: len(service.emitted_of(events.Delivered)) == AT_ONCE)
+
+
+@pytest.mark.slow
+def test_a_service_opens_at_most_the_connections_to_postgresql_that_the_page_names(tmp_path, database, monkeypatch):
+    rows = re.findall(r"^\| `(\w+)` \|.* (\d+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    most = {Role(name): int(count) for name, count in rows}
+    assert set(most) == set(Role)
+    monkeypatch.setenv(MASTER_KEY_VARIABLE, MASTER_KEY)
+    route = Route(match="*", to=f"maildir:{tmp_path / 'maildir'}")
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    found = {}
+    with psycopg.connect(database, autocommit=True) as admin:
+        for role in (Role.API, Role.SMTP, Role.DELIVERY, Role.UPKEEP):
+            service = Running(tmp_path / role, {role}, routes=(route,), database=database)
+
+            async def scenario():
+                await work_of(role, service)  # noqa: B023 - ends in this round
+                await until(lambda: admin.execute(query).fetchone()[0])
+                return admin.execute(query).fetchone()[0]
+
+            found[role] = on_one_loop(scenario, service)
+    assert {role: count for role, count in found.items() if count > most[role]} == {}
+    assert found[Role.API] > found[Role.UPKEEP]
 
 
 def test_a_service_reports_that_its_http_server_has_failed(tmp_path, monkeypatch):
