@@ -245,6 +245,7 @@ def http_page() -> str:
     rows = [
         ("header", f"{connection.HEAD_OCTETS:,} bytes", "431"),
         ("time to the first byte of a request", f"{bounds.head:g} s; {bounds.idle:g} s after a response", "closed"),
+        ("time for a TLS handshake over HTTPS", f"{bounds.handshake:g} s", "closed"),
         ("time to receive a header", f"{bounds.head:g} s", "408"),
         ("body of a call", f"{application.BODY_LIMIT:,} bytes", "413"),
         ("everything after a header, with chunk sizes and trailers", f"{connection.REST_OCTETS:,} bytes", "closed"),

@@ -88,6 +88,10 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "tls_clients": ("{home}/authority.pem", Has("TlsFiles", "client_authority", Path("{home}/authority.pem"))),
     "proxy_networks": ("10.9.8.0/24", ip_network("10.9.8.0/24")),
     "trusted_networks": ("10.9.7.0/24", ip_network("10.9.7.0/24")),
+    "https": ("127.0.0.8:0", Begins("127.0.0.8:")),
+    "https_certificate": ("{home}/certificate.pem", Has("TlsFiles", "certificate", Path("{home}/certificate.pem"))),
+    "https_key": ("{home}/key.pem", Has("TlsFiles", "key_option", "--https-key")),
+    "https_authority": ("{home}/authority.pem", Has("Run", "https_authority", Path("{home}/authority.pem"))),
     "http_connections": ("57", Has("HttpBounds", "connections", 57)),
     "http_connections_each": ("57", Has("HttpBounds", "connections_each", 57)),
     "http_names": ("set.example", Has("Guard", "_own_names", from_options(http_names="set.example").own_http_names)),
@@ -202,7 +206,9 @@ def has(parts, wanted, home):
     """Return whether an object that matches `wanted` is among the objects of a service."""
     if isinstance(wanted, Has):
         value = Path(str(wanted.value).format(home=home)) if isinstance(wanted.value, Path) else wanted.value
-        return any(type(part).__name__ == wanted.of and getattr(part, wanted.name) == value for part in parts)
+        return any(
+            type(part).__name__ == wanted.of and getattr(part, wanted.name) in (value, str(value)) for part in parts
+        )
     if isinstance(wanted, type):
         return any(type(part) is wanted for part in parts)
     if isinstance(wanted, Begins):
@@ -226,6 +232,10 @@ def test_each_setting_has_a_row_in_the_tables_of_this_file():
 def test_each_setting_of_serve_changes_the_service(name, home, by_default, tmp_path):
     value, wanted = SETTINGS[name]
     needed = {
+        "https": {"tls_certificate": f"{home}/both.pem"},
+        "https_certificate": {"https": "127.0.0.1:0", "https_key": f"{home}/key.pem"},
+        "https_key": {"https": "127.0.0.1:0", "https_certificate": f"{home}/certificate.pem"},
+        "https_authority": {"https": "127.0.0.1:0", "https_certificate": f"{home}/both.pem"},
         "smtps": {"tls_certificate": f"{home}/both.pem"},
         "tls_certificate": {"tls_key": f"{home}/key.pem"},
         "tls_key": {"tls_certificate": f"{home}/certificate.pem"},

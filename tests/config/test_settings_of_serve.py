@@ -103,6 +103,59 @@ def test_the_message_for_contradicting_settings_names_the_source(serve, file, ca
     assert capsys.readouterr().err == "waypost: WAYPOST_SERVE_TLS_REQUIRED yes needs --tls-certificate\n"
 
 
+HTTPS = {"https": "127.0.0.1:0", "https_certificate": "fullchain.pem"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"http": "off"}, "--http off needs --https: otherwise, the server has no address for the API"),
+        ({"https": "127.0.0.1:0"}, "--https needs --https-certificate or --tls-certificate"),
+        ({"https_certificate": "x.pem"}, "--https-certificate needs --https"),
+        ({"https_key": "x.pem"}, "--https-key needs --https"),
+        ({"https_authority": "x.pem"}, "--https-authority needs --https"),
+        (
+            {"https": "127.0.0.1:0", "tls_certificate": "x.pem", "https_key": "x.pem"},
+            "--https-key needs --https-certificate with a file",
+        ),
+        (
+            HTTPS | {"https_certificate": "self-signed", "https_key": "x.pem"},
+            "--https-key needs --https-certificate with a file",
+        ),
+        (
+            HTTPS | {"https_certificate": "self-signed", "https_authority": "x.pem"},
+            "--https-authority cannot be given with the certificate self-signed, which is its own authority",
+        ),
+    ],
+    ids=str,
+)
+def test_contradicting_settings_of_https_are_refused(given, said):
+    with pytest.raises(BadSetting) as refused:
+        from_options(**given)
+    assert str(refused.value) == said
+
+
+def test_http_can_be_off():
+    assert from_options(**HTTPS, http="off").http is None
+    assert from_options(**HTTPS, http="off").endpoints["http"] == ()
+    assert from_options(**HTTPS, http="off", roles="smtp").http_endpoints == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "is_only"),
+    [
+        ({"https": "0.0.0.0:443"}, True),
+        ({"https": "0.0.0.0:8443,[::]:443", "http": "off"}, True),
+        ({"https": "0.0.0.0:8443"}, False),
+        ({"https": "0.0.0.0:443", "http": "0.0.0.0:80"}, False),
+        ({"https": "0.0.0.0:443", "https_certificate": "self-signed"}, False),
+    ],
+    ids=str,
+)
+def test_browsers_may_remember_https_if_nothing_else_can_be_on_the_host_name(given, is_only):
+    assert from_options(**HTTPS | given).is_https_only is is_only
+
+
 def test_the_message_for_an_invalid_database_url_does_not_repeat_it(serve, file, capsys):
     url = "mysql://me:hunter2@db.example/waypost"
     for given, variables in (

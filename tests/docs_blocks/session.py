@@ -42,7 +42,7 @@ SECRET = "a secret of some length"
 NODE_MODULES = Path(__file__).parents[2] / ".venv" / "senders" / "node_modules"
 """The npm packages that JavaScript blocks can import. `make slow` fetches them if npm is installed."""
 
-LISTENS = ("--http", "--smtp", "--smtps", "--lmtp")
+LISTENS = ("--http", "--https", "--smtp", "--smtps", "--lmtp")
 """The options of `waypost serve` whose value is HOST:PORT."""
 
 PREAMBLE = """

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.kit.servers.smtp_server import Hearing
-from waypost.smtp.server.tls import Certificates, TlsFiles
+from waypost.net.certificates import Certificates, TlsFiles
 
 PEM = serialization.Encoding.PEM
 DAY = dt.timedelta(days=1)

@@ -68,7 +68,11 @@ COUNTED = [
         events.ConnectionsRefused(reply="503 The server is full.", count=7, peer="192.0.2.1"),
         [(families.CONNECTIONS_REFUSED, ("http",), 7)],
     ),
-    (events.TlsFailed(peer="192.0.2.1", reason="why"), [(families.TLS_HANDSHAKES, ("failed", "none"), 1)]),
+    (events.TlsFailed(peer="192.0.2.1", reason="why"), [(families.TLS_HANDSHAKES, ("smtp", "failed", "none"), 1)]),
+    (
+        events.TlsFailed(peer="192.0.2.1", reason="why", protocol="http"),
+        [(families.TLS_HANDSHAKES, ("http", "failed", "none"), 1)],
+    ),
     (failed(events.StoreFailed, "smtp"), [(families.STORE_ERRORS, ("smtp",), 1)]),
     (failed(events.Failed, "purge"), [(families.INCIDENTS, ("upkeep",), 1)]),
     (events.LinesDropped(count=3), [(families.LOG_LINES_DROPPED, (), 3)]),
@@ -92,7 +96,7 @@ MEASURED = [
     ),
     (lambda measures: measures.session_opened("smtps"), {(families.SESSIONS_OPENED, "smtps"): 1}),
     (lambda measures: measures.session_closed("lmtp"), {(families.SESSIONS_CLOSED, "lmtp"): 1}),
-    (lambda measures: measures.tls_made("TLSv1.3"), {(families.TLS_HANDSHAKES, "ok", "TLSv1.3"): 1}),
+    (lambda measures: measures.tls_made("smtp", "TLSv1.3"), {(families.TLS_HANDSHAKES, "smtp", "ok", "TLSv1.3"): 1}),
     (lambda measures: measures.spans("dropped", 7), {(families.SPANS, "dropped"): 7}),
     (lambda measures: measures.probed("late"), {(families.PROBES, "late"): 1}),
 ]

@@ -10,9 +10,9 @@ from cryptography import x509
 
 from waypost.config.sources import from_options
 from waypost.host import certificates
+from waypost.net.certificates import TlsFiles, load
 from waypost.server import opening
 from waypost.server import service as services
-from waypost.smtp.server.tls import TlsFiles, load
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -75,13 +75,13 @@ class Api:
         self._keys = Known[AccessKey](KNOWN_AT_ONCE)
         self._outputs = Known[calls.Output](KNOWN_AT_ONCE)
 
-    async def answer(self, request: Request, *, peer: str, request_id: str) -> Response:
+    async def answer(self, request: Request, *, peer: str, request_id: str, is_secure: bool = False) -> Response:
         """Return the response to one HTTP request from the IP address `peer`. `request_id` also identifies an internal
-        error in the log.
+        error in the log. `is_secure` says whether the request came over TLS.
         """
         began, operation = time.monotonic(), ""
         try:
-            operation, response = await self._answer(request, calls.Source(peer, is_secure=False))
+            operation, response = await self._answer(request, calls.Source(peer, is_secure=is_secure))
         except _UnauthenticatedError as error:
             # The traceback keeps the request and its body in memory. Without the traceback, they can be freed before
             # the delay.

@@ -24,7 +24,7 @@ def text(settings: Settings, started: Started) -> str:
         f"  data         {started.where}\n"
         f"{_workers_line(settings)}"
         f"{_settings_lines(settings)}"
-        f"{_env_line(directory) if run.http else ''}"
+        f"{_env_line(directory) if run.has_api else ''}"
         "Ctrl-C stops the server."
     )
 
@@ -80,12 +80,12 @@ def _roles_line(settings: Settings) -> str:
 
 
 def _api_line(run: Run) -> str:
-    """Return the banner line that shows the address of the API, if the server has it."""
+    """Return the banner lines that show the addresses of the API, if the server has it."""
     return (
         f"  API          http://{run.http}   (Amazon Connect; signatures and policies are enforced)\n"
         if run.http
         else ""
-    )
+    ) + (f"  API, TLS     {run.https_url}\n" if run.https else "")
 
 
 def _env_line(directory: DataDirectory) -> str:

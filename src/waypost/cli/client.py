@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from waypost.cli.parameters import Argument, Option
+from waypost.client import https
 from waypost.client.http import Connection, NoServer, NotThere, ServerRefused, path_of
 from waypost.config import rows
 from waypost.host.data_directory import DataDirectory
@@ -28,15 +29,20 @@ class Client(Connection):
     def __init__(self, data: str) -> None:
         directory = DataDirectory(Path(data))
         self.run = directory.running()
-        if not self.run.http:
+        if not self.run.has_api:
             raise NoServer(
                 f"The server that uses {directory.path.absolute()} has no HTTP port, because it does not have the api "
                 "role. With --data, name the data directory of a server that has it."
             )
         profile = directory.profiles()[0]
         self.key, self.region = profile.key, profile.region
+        try:
+            connect = None if self.run.http else https.connecting(self.run)
+        except https.BadAuthority as error:
+            raise NoServer(str(error)) from error
         super().__init__(
-            self.run.http,
+            self.run.http or self.run.https,
+            connect=connect,
             key_id=self.key.id,
             secret=self.key.secret,
             when_unauthorized=(

@@ -37,18 +37,26 @@ def variables(run: Run, profile: Profile, *, instance_id: str, environment: Mapp
     `instance_id` is the id of the oldest instance, and `environment` the present values of all variables.
     """
     found = {
-        "AWS_ENDPOINT_URL_CONNECT": f"http://{run.http}",
+        "AWS_ENDPOINT_URL_CONNECT": run.https_url or run.url,
         "AWS_ACCESS_KEY_ID": profile.key.id,
         "AWS_SECRET_ACCESS_KEY": profile.key.secret,
         "AWS_REGION": profile.region,
         "AWS_DEFAULT_REGION": profile.region,
         "WAYPOST_INSTANCE_ID": instance_id,
         "WAYPOST_SMTP": run.smtp,
-        "WAYPOST_HTTP": run.http,
     }
-    also = {"WAYPOST_SMTPS": run.smtps, "WAYPOST_LMTP": run.lmtp, "WAYPOST_CERTIFICATE": run.certificate}
+    also = {
+        "AWS_CA_BUNDLE": run.https_authority,
+        "NODE_EXTRA_CA_CERTS": run.https_authority,
+        "WAYPOST_HTTP": run.http,
+        "WAYPOST_HTTPS": run.https_url.removeprefix("https://"),
+        "WAYPOST_SMTPS": run.smtps,
+        "WAYPOST_LMTP": run.lmtp,
+        "WAYPOST_CERTIFICATE": run.certificate,
+    }
     found |= {name: address for name, address in also.items() if address}
-    no_proxy = without_proxy([run.http, run.smtp, run.smtps, run.lmtp], environment)
+    urls = [run.http, f"{run.https_name}:443" if run.https else ""]
+    no_proxy = without_proxy([*urls, run.smtp, run.smtps, run.lmtp], environment)
     return found | SWITCHES | {"NO_PROXY": no_proxy, "no_proxy": no_proxy}
 
 

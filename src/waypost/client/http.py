@@ -3,8 +3,9 @@
 import base64
 import json
 import socket
+import ssl
 import urllib.parse
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -67,8 +68,10 @@ class Connection:
         secret: str,
         when_unauthorized: str = "The server does not know the access key.",
         when_unreachable: str = "",
+        connect: Callable[[float], HTTPConnection] | None = None,
     ) -> None:
-        """`http` is the HOST:PORT of the server, and `key_id` and `secret` are its access key.
+        """`http` is the HOST:PORT of the server, and `key_id` and `secret` are its access key. `connect` returns a new
+        connection with a time limit in seconds, if the server is not reached by HTTP at `http`.
 
         `when_unauthorized` is the message of the error for an access key that is not active, and `when_unreachable` is
         advice for a server that does not answer.
@@ -76,6 +79,7 @@ class Connection:
         self._http = http
         credentials = base64.b64encode(f"{key_id}:{secret}".encode()).decode()
         self._headers = {"Authorization": f"Basic {credentials}"}
+        self._connect = connect or (lambda seconds: HTTPConnection(http, timeout=seconds))
         self._when_unauthorized = when_unauthorized
         self._when_unreachable = when_unreachable
 
@@ -159,12 +163,17 @@ class Connection:
         optional = {"Content-Type": kind, "Last-Event-ID": last_id}
         headers = self._headers | {name: value for name, value in optional.items() if value}
         try:
-            with closing(HTTPConnection(self._http, timeout=seconds)) as connection:
+            with closing(self._connect(seconds)) as connection:
                 connection.request(method, f"/_waypost/{path}{given and '?'}{given}", octets, headers)
                 connected = connection.sock
                 with connection.getresponse() as response:
                     self._check(response)
                     yield response, connected
+        except ssl.SSLCertVerificationError as error:
+            raise NoServer(
+                f"The certificate of the server at {self._http} cannot be verified: {error.verify_message}. Check the "
+                "certificate with: waypost doctor"
+            ) from error
         except (OSError, HTTPException) as error:
             raise self._unreachable() from error
 

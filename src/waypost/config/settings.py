@@ -44,6 +44,7 @@ from waypost.config.types import (
     duration,
     number_or_auto,
     one_of,
+    or_off,
     some_of,
     whole_number,
 )
@@ -57,6 +58,9 @@ from waypost.observe.log_options import Format, Level, LogOptions
 
 FEWEST = 5
 """The minimum number of connections to PostgreSQL: one connection for each kind of work."""
+
+
+_HTTPS_PORT = 443
 
 
 def _cores() -> int:
@@ -145,11 +149,36 @@ class Settings:
         "share a database can have different roles, but each role needs at least one server. A server without the api "
         "role has no HTTP port, and a server without the smtp role receives no mail.",
     )
-    http: Endpoint = setting(
-        ENDPOINT,
+    http: Endpoint | None = setting(
+        or_off(ENDPOINT),
         "127.0.0.1:8025",
         "The address (HOST:PORT) of the Amazon Connect API, the inspection API and the console. Port 0 selects any "
-        "free port.",
+        'free port. With the value "off", they are available only over HTTPS (--https).',
+    )
+    https: tuple[Endpoint, ...] = setting(
+        ENDPOINTS,
+        "",
+        "One or more addresses (HOST:PORT), separated by commas, where the Amazon Connect API, the inspection API and "
+        "the console are available over HTTPS. There, the console also answers clients on other machines. By default, "
+        "the server has no HTTPS.",
+    )
+    https_certificate: Path | None = setting(
+        FILE,
+        "",
+        'A PEM file with the certificate for HTTPS and its chain, or "self-signed" as for --tls-certificate. By '
+        "default, the server uses the certificate of --tls-certificate.",
+    )
+    https_key: Path | None = setting(
+        FILE,
+        "",
+        "A PEM file with the private key of the certificate for HTTPS. By default, the server reads the key from the "
+        "file of --https-certificate.",
+    )
+    https_authority: Path | None = setting(
+        FILE,
+        "",
+        "A PEM file with the certificate authority that clients need to verify the certificate for HTTPS, if it is not "
+        "a public authority. `waypost env` sets AWS_CA_BUNDLE to this file, and the commands use it.",
     )
     http_connections: int = setting(
         whole_number(10, 1_000_000),
@@ -442,6 +471,7 @@ class Settings:
     faults: tuple[FaultRule, ...] = ()
 
     def __post_init__(self) -> None:
+        self._check_https()
         for name in ("smtps", "tls_key", "tls_clients"):
             if getattr(self, name) and not self.tls_certificate:
                 raise Contradiction(name, "needs --tls-certificate")
@@ -463,10 +493,49 @@ class Settings:
         if self.probe_alias and Role.SMTP not in self.roles:
             raise Contradiction("probe_alias", "needs the smtp role, because the probe uses the server's SMTP port")
 
+    def _check_https(self) -> None:
+        if self.http is None and not self.https:
+            raise Contradiction("http", "off needs --https: otherwise, the server has no address for the API")
+        for name in ("https_certificate", "https_key", "https_authority"):
+            if getattr(self, name) and not self.https:
+                raise Contradiction(name, "needs --https")
+        if self.https and self.real_https_certificate is None:
+            raise Contradiction("https", "needs --https-certificate or --tls-certificate")
+        if self.https_key and (self.https_certificate is None or self.https_certificate == SELF_SIGNED):
+            raise Contradiction("https_key", "needs --https-certificate with a file")
+        if self.https_authority and self.real_https_certificate == SELF_SIGNED:
+            raise Contradiction(
+                "https_authority", f"cannot be given with the certificate {SELF_SIGNED}, which is its own authority"
+            )
+
+    @property
+    def real_https_certificate(self) -> Path | None:
+        """The file of the certificate for HTTPS, or `SELF_SIGNED`; None if the settings name none."""
+        return self.https_certificate or self.tls_certificate
+
+    @property
+    def is_https_only(self) -> bool:
+        """Whether a browser may remember to use only HTTPS for the server's host name (RFC 6797).
+
+        Browsers apply this to all ports of the host name. Therefore, HTTPS must have the standard port, so that the web
+        server of this host name is Waypost, and other machines must not reach an address with HTTP. With a self-signed
+        certificate, a person could then not continue after the browser's warning.
+        """
+        is_standard = any(each.port == _HTTPS_PORT for each in self.https)
+        has_other = self.http is not None and not self.http.is_loopback
+        return is_standard and not has_other and self.real_https_certificate != SELF_SIGNED
+
     @property
     def endpoints(self) -> Mapping[str, Sequence[Endpoint]]:
         """The endpoints of all listeners of a server with these roles, keyed by the names of their settings."""
-        return {"http": (self.http,) if Role.API in self.roles else (), "metrics": self.metrics, **self.mail_endpoints}
+        return {**self.http_endpoints, "metrics": self.metrics, **self.mail_endpoints}
+
+    @property
+    def http_endpoints(self) -> Mapping[str, Sequence[Endpoint]]:
+        """The endpoints of the API and the console, keyed by the names of their settings; none without the api role."""
+        if Role.API not in self.roles:
+            return {}
+        return {"http": (self.http,) if self.http else (), "https": self.https}
 
     @property
     def mail_endpoints(self) -> Mapping[str, tuple[Endpoint, ...]]:

@@ -129,6 +129,11 @@ def choice(choices: Mapping[str, T]) -> Type[T]:
     return Type(f"{', '.join(first)} or {last}", read)
 
 
+def or_off(kind: Type[T]) -> Type[T | None]:
+    """Return a type that also accepts the word `off`, which stands for None."""
+    return Type(f"{kind.words}, or off", lambda text: None if text == "off" else kind.read(text))
+
+
 def one_of(members: type[E]) -> Type[E]:
     """Return a type that accepts the members of an enumeration."""
     return choice({str(member): member for member in members})

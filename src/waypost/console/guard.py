@@ -42,8 +42,12 @@ SECURITY = {
 other values (`views.mail.contents`).
 """
 
+STRICT = "max-age=31536000"
+"""The value of Strict-Transport-Security (RFC 6797): a browser uses only HTTPS for this host name, for a year."""
+
 ONLY_LOOPBACK = (
-    "Without TLS, the console answers only on the machine of the server. Forward a port with SSH, such as "
+    "Without TLS, the console answers only on the machine of the server. Use HTTPS (--https), or forward a port with "
+    "SSH, such as "
     "`ssh -L {port}:127.0.0.1:{port} HOST`, and open http://127.0.0.1:{port}/console/."
 )
 
@@ -90,7 +94,7 @@ class Guard:
         """
 
         async def answer(request: Request) -> Response:
-            found = await self.sessions.find(request.cookies.get(cookies.SESSION, ""))
+            found = await self.sessions.find(cookies.value(request, cookies.SESSION))
             if found is None:
                 return self._to_sign_in(request)
             self.parts.notes.renew()
@@ -120,6 +124,10 @@ class Guard:
                 response = self.error_page(request, error)
             for name, value in SECURITY.items():
                 response.headers.setdefault(name, value)
+            if is_secure(request):
+                cookies.secure(response)
+                if self.parts.is_https_only:
+                    response.headers.setdefault("strict-transport-security", STRICT)
             response.headers.setdefault("cache-control", "no-store")
             return response
 
@@ -130,7 +138,7 @@ class Guard:
         return False.
         """
         try:
-            key = await self.sessions.key_of(request.cookies.get(cookies.SESSION, ""))
+            key = await self.sessions.key_of(cookies.value(request, cookies.SESSION))
         except STORE_FAILURES:
             return False
         return key is not None and Visit(request, self.parts, self.pages, key=key, csrf_token="").allows(view.action)
@@ -150,7 +158,7 @@ class Guard:
 
     async def refusal(self, request: Request, error: Exception) -> Response:
         """Return the page for an exception outside of the views. A person who has signed in sees the navigation."""
-        found = await self.sessions.find(request.cookies.get(cookies.SESSION, ""))
+        found = await self.sessions.find(cookies.value(request, cookies.SESSION))
         response = self.error_page(request, error, self._visit(request, found) if found else None)
         if found and found.new_token:
             cookies.put(response, cookies.SESSION, found.new_token)
@@ -176,7 +184,7 @@ class Guard:
 
     async def form_of_anybody(self, request: Request) -> dict[str, str]:
         """Return the fields of a form that a person can send with or without a session. Raises as `checked_form`."""
-        found = await self.sessions.find(request.cookies.get(cookies.SESSION, ""))
+        found = await self.sessions.find(cookies.value(request, cookies.SESSION))
         return await self.checked_form(request, bound_to=found.session_id if found else of_visitor(request))
 
     async def checked_form(self, request: Request, *, bound_to: str) -> dict[str, str]:
@@ -190,10 +198,10 @@ class Guard:
         return form
 
     def _check_source(self, request: Request, *, from_any_page: bool) -> None:
-        """Raise `HTTPException` if the request is from another machine or, unless `from_any_page`, from a page of
-        another origin.
+        """Raise `HTTPException` if the request is from another machine without TLS or, unless `from_any_page`, from a
+        page of another origin.
         """
-        if not _is_loopback(request):
+        if not is_secure(request) and not _is_loopback(request):
             port = request.scope["server"][1] if request.scope.get("server") else 8025
             raise HTTPException(403, ONLY_LOOPBACK.format(port=port))
         headers = {"host": request.headers.get("host", "")} if from_any_page else request.headers
@@ -231,7 +239,7 @@ def of_visitor(request: Request, visitor: str = "") -> str:
 
     `visitor` is the value of the visitor's cookie; if it is empty, the request has the cookie.
     """
-    return f"visitor {visitor or request.cookies.get(cookies.VISITOR, '')}"
+    return f"visitor {visitor or cookies.value(request, cookies.VISITOR)}"
 
 
 async def _form(request: Request) -> dict[str, str]:
@@ -251,6 +259,11 @@ async def _form(request: Request) -> dict[str, str]:
         return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict"))
     except ValueError as error:
         raise HTTPException(400, "The form is not valid UTF-8, or has too many fields.") from error
+
+
+def is_secure(request: Request) -> bool:
+    """Return whether a request came over TLS."""
+    return request.url.scheme == "https"
 
 
 def _is_loopback(request: Request) -> bool:

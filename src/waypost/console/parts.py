@@ -86,6 +86,8 @@ class Parts(Struct, frozen=True, kw_only=True):
     """The secret key of the CSRF tokens, of receipts, and of the URLs of pictures. It is the same in all processes of a
     deployment.
     """
+    is_https_only: bool = False
+    """Whether browsers may remember that they can use only HTTPS for the host name of this server."""
     notes: NotesWanted
     """Lets the jobs run that note and index mail, because people see their results."""
     reader: Reader

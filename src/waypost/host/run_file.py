@@ -36,7 +36,34 @@ class Run(Struct, frozen=True):
     """The routes in the server's settings file, without secrets."""
     settings: dict[str, str] = field(default_factory=dict)
     """A digest of each setting in use, by its name in the settings file, to find settings that have changed since."""
+    https: str = ""
+    """The first address with HTTPS, as HOST:PORT; empty if there is none."""
+    https_name: str = ""
+    """The host name or IP address in URLs for `https`: one for which the certificate is valid."""
+    https_authority: str = ""
+    """The path of the file with the authority that clients need to verify the certificate; empty if it is public."""
     pid: int = field(default_factory=os.getpid)
+
+    @property
+    def https_url(self) -> str:
+        """The URL of the API over HTTPS, without a slash at its end; empty if there is no HTTPS."""
+        if not self.https:
+            return ""
+        name = f"[{self.https_name}]" if ":" in self.https_name else self.https_name
+        port = self.https.rpartition(":")[2]
+        return f"https://{name}" if port == "443" else f"https://{name}:{port}"
+
+    @property
+    def url(self) -> str:
+        """The URL of the API for programs on this machine: with HTTP if the server has it, because no file must then be
+        trusted; or else with HTTPS. It has no slash at its end, and is empty if the server has no API.
+        """
+        return f"http://{self.http}" if self.http else self.https_url
+
+    @property
+    def has_api(self) -> bool:
+        """Whether the server has the API."""
+        return bool(self.http or self.https)
 
 
 _ADDRESS = re.compile(r"(?:[^\s\[\]:]+|\[[^\s\[\]]+\]):[0-9]{1,5}", re.ASCII)
@@ -66,6 +93,7 @@ def reachable(run: Run) -> Run:
     return replace(
         run,
         http=_reachable(run.http),
+        https=_reachable(run.https),
         smtp=_reachable(run.smtp),
         metrics=_reachable(run.metrics),
         smtps=_reachable(run.smtps),
@@ -75,8 +103,8 @@ def reachable(run: Run) -> Run:
 
 def _refuse_foreign(run: Run) -> None:
     """Raise `TypeError` or `ValueError` if no Waypost server could have written the values of `run`."""
-    addresses = [run.http, run.smtp, run.smtps, run.lmtp, run.metrics, *run.listeners]
-    texts = [*addresses, run.certificate, run.hostname, run.dns, run.config]
+    addresses = [run.http, run.https, run.smtp, run.smtps, run.lmtp, run.metrics, *run.listeners]
+    texts = [*addresses, run.certificate, run.hostname, run.dns, run.config, run.https_name, run.https_authority]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError(run)
     if not all(map(_ADDRESS.fullmatch, filter(None, addresses))):

@@ -173,12 +173,13 @@ class HttpConnectionClosed(Struct, frozen=True, kw_only=True):
 
 
 class TlsFailed(Struct, frozen=True, kw_only=True):
-    """A TLS handshake with a client has failed. `reason` is the cause. No mail is lost, because the client still has
-    its mail.
+    """A TLS handshake with a client has failed. `reason` is the cause. `protocol` is `smtp` for a mail client, which
+    still has its mail, and `http` for a client of the API or the console.
     """
 
     peer: str
     reason: str
+    protocol: str = "smtp"
 
 
 class CertificateRefused(Struct, frozen=True, kw_only=True):
@@ -186,6 +187,15 @@ class CertificateRefused(Struct, frozen=True, kw_only=True):
     previous certificate. Correct the files.
     """
 
+    reason: str
+
+
+class CertificateNotValid(Struct, frozen=True, kw_only=True):
+    """The server uses a certificate that has expired, or that is not valid yet (`reason`). Clients refuse such a
+    certificate. Replace the `file`.
+    """
+
+    file: str
     reason: str
 
 
@@ -411,6 +421,7 @@ Event = (
     | HttpConnectionClosed
     | TlsFailed
     | CertificateRefused
+    | CertificateNotValid
     | ProxyHeaderRefused
     | DnsChanged
     | Delivered
@@ -444,6 +455,7 @@ WARNINGS = frozenset(
         ConnectionsLimited,
         CertificateRefused,
         ClockDiffers,
+        CertificateNotValid,
         DataDirectoryReplaceable,
         DataDirectoryShared,
         DnsChanged,

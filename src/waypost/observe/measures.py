@@ -31,8 +31,10 @@ class Measures:
     def session_closed(self, listener: str) -> None:
         """Count the end of the connection of an admitted mail client."""
 
-    def tls_made(self, version: str) -> None:
-        """Count a TLS handshake with a mail client that has succeeded. `version` is as in `TLSv1.3`."""
+    def tls_made(self, protocol: str, version: str) -> None:
+        """Count a TLS handshake with a client that has succeeded. `protocol` is `smtp` or `http`, and `version` is as
+        in `TLSv1.3`.
+        """
 
     def spans(self, result: str, count: int) -> None:
         """Count spans that were `sent` to the collector of traces, were not taken by it (`failed`), or were `dropped`

@@ -9,6 +9,7 @@ from waypost.app.directory import sessions
 from waypost.domain import errors
 from waypost.host.clock import now
 from waypost.host.data_directory import DataDirectory
+from waypost.host.run_file import Run
 
 PATH = "/console/link/"
 
@@ -32,29 +33,39 @@ def console_address(http: str) -> str | None:
     return None
 
 
+def console_url(run: Run) -> str | None:
+    """Return the URL, without the path, at which a browser reaches the console of a running server: over HTTPS if the
+    server has it, or else over HTTP on this machine. Return None if there is no such address.
+    """
+    if run.https:
+        return run.https_url
+    address = console_address(run.http)
+    return f"http://{address}" if address else None
+
+
 def owners_key_id(directory: DataDirectory) -> str | None:
     """Return the id of the access key in the credentials file; None if there is no such file."""
     return directory.profiles()[0].key.id if directory.credentials.exists() else None
 
 
-def make(tx: ports.WriteTx, access_key_id: str, *, address: str) -> str:
+def make(tx: ports.WriteTx, access_key_id: str, *, url: str) -> str:
     """Make a link that signs in with an access key, and return its URL. Raises `errors.NotFound`.
 
-    `address` is the HOST:PORT of the console.
+    `url` is the URL of the server, from `console_url`.
     """
     token = secrets.token_urlsafe(32)
     sessions.make_link(tx, access_key_id, token=token, now=now())
-    return f"http://{address}{PATH}{token}"
+    return f"{url}{PATH}{token}"
 
 
-async def at_start(store: ports.Store, directory: DataDirectory, *, http: str) -> str:
-    """Return the URL of a new link for a server that has started. Return an empty string if the API does not listen on
-    loopback, or if there is no active access key in the credentials file.
+async def at_start(store: ports.Store, directory: DataDirectory, run: Run) -> str:
+    """Return the URL of a new link for a server that has started. Return an empty string if the console cannot be
+    reached, or if there is no active access key in the credentials file.
     """
-    address, key_id = console_address(http), owners_key_id(directory)
-    if address is None or key_id is None:
+    url, key_id = console_url(run), owners_key_id(directory)
+    if url is None or key_id is None:
         return ""
     try:
-        return await store.write(partial(make, access_key_id=key_id, address=address))
+        return await store.write(partial(make, access_key_id=key_id, url=url))
     except errors.NotFound:
         return ""

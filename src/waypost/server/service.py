@@ -25,6 +25,7 @@ from waypost.domain.directory.instances import Tenant
 from waypost.host import data_directory, run_file
 from waypost.host.clock import VirtualClock, now
 from waypost.mime.reader import Reader
+from waypost.net.certificates import Certificates
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
 from waypost.observe.log_options import LogOptions
@@ -34,6 +35,7 @@ from waypost.observe.tasks import OnError, Tasks
 from waypost.server import console_link, opening, reloading, routes_check, sockets, start_warnings
 from waypost.server.assembly import delivery, http, metrics, smtp
 from waypost.server.assembly import spans as tracing
+from waypost.server.assembly.certificates import report_validity
 from waypost.server.assembly.common import (
     Common,
     UseSettings,
@@ -52,7 +54,6 @@ from waypost.server.owner import find_or_make, first_instance
 from waypost.server.risks import report_risks
 from waypost.server.supervisor.worker_process import WorkerProcess
 from waypost.smtp.backend.ids import Ids
-from waypost.smtp.server import tls
 
 StartListening = Callable[[socket.socket], Awaitable[None]]
 """Starts to listen on a bound socket."""
@@ -110,8 +111,9 @@ class Service:
         self._virtual_clock = VirtualClock() if settings.clock is Clock.VIRTUAL else None
         self._set_routes = routes_of_settings(settings)
         self._checked_for = routes_check.OurServer.of(settings)
-        self._certificates: tls.Certificates | None = None
-        """The TLS certificates in use, if any."""
+        self._certificates: list[Certificates] = []
+        """The TLS certificates in use: for mail and for HTTPS, if any."""
+        self._http_certificates: Certificates | None = None
         self._metrics_at = ""
         """The first address of the listener for metrics; empty if there is none."""
         self._reread = reread
@@ -150,8 +152,9 @@ class Service:
         could be used. If not, the service keeps its settings.
         """
         self._reopen_log(self.settings.log)
-        if self._certificates:
-            self._certificates.reload()
+        for each in self._certificates:
+            each.reload()
+            report_validity(each, self.emit, lambda _: None)
         is_usable = True
         if self._reread and self._run:
             server = replace(self._checked_for, listeners=self._run.listeners)
@@ -201,12 +204,13 @@ class Service:
         text.mail = mail.server if mail else None
         await self._begin_deliveries(worker, opened)
         calls_at = await self._listen_for_calls(calls, opened)
+        secure_at = await self._listen_for_secure_calls(calls)
         await self._listen_for_metrics(common, text, opened)
         mail_at = await self._listen_for_mail(mail, opened)
         self._begin_maintenance(maintenance, opened)
-        self._run = run = reloading.run_with(self._found(calls_at, mail_at, mail), self.settings)
+        self._run = run = reloading.run_with(self._found(calls_at, secure_at, mail_at, mail), self.settings)
         await self._begin_probes(common, run, opened)
-        await self._make_console_link(store, calls_at)
+        await self._make_console_link(store, run)
         await self._begin_to_check_routes(store, run, opened)
         if self._process is None:
             self.directory.announce(run)
@@ -340,13 +344,18 @@ class Service:
     ) -> HttpServer | None:
         if Role.API not in self.roles:
             return None
-        return await http.server(common, worker=worker, maintenance=maintenance, reader=reader, metrics=text)
+        server = await http.server(
+            common, worker=worker, maintenance=maintenance, reader=reader, metrics=text, warn=self._warn
+        )
+        self._http_certificates = server.certificates
+        self._certificates += [server.certificates] if server.certificates else []
+        return server
 
     def _make_smtp_edge(self, common: Common, worker: Worker | None) -> SmtpEdge | None:
         if Role.SMTP not in self.roles:
             return None
         edge = smtp.edge(common, worker=worker, warn=self._warn)
-        self._certificates = edge.server.certificates
+        self._certificates += [edge.server.certificates] if edge.server.certificates else []
         return edge
 
     async def _watch_clock(self, store: ports.Store, opened: AsyncExitStack, *, has_connections: bool) -> DatabaseClock:
@@ -362,12 +371,22 @@ class Service:
             opened.push_async_callback(worker.stop)
 
     async def _listen_for_calls(self, server: HttpServer | None, opened: AsyncExitStack) -> str:
-        """Listen for API calls. Return the address of the API, or an empty string if the service has no API role."""
+        """Listen for API calls over HTTP. Return the address, or an empty string if there is none."""
         if server is None:
             return ""
-        address = await self._listen(sockets.HTTP, 0, self.settings.http, server.start)
         opened.push_async_callback(server.stop)
-        return address
+        if self.settings.http is None:
+            return ""
+        return await self._listen(sockets.HTTP, 0, self.settings.http, server.start)
+
+    async def _listen_for_secure_calls(self, server: HttpServer | None) -> str:
+        """Listen for API calls over HTTPS. Return the first address, or an empty string if there is none."""
+        found = ""
+        for place, endpoint in enumerate(self.settings.https if server else ()):
+            assert server
+            address = await self._listen(sockets.HTTPS, place, endpoint, server.start_tls)
+            found = found or address
+        return found
 
     async def _listen_for_metrics(self, common: Common, text: MetricsText, opened: AsyncExitStack) -> None:
         """Listen on the addresses for the metrics, and let the other processes of the server see this process's
@@ -383,11 +402,11 @@ class Service:
             found = await self._listen(sockets.METRICS, place, endpoint, server.start)
             self._metrics_at = self._metrics_at or found
 
-    async def _make_console_link(self, store: ports.Store, calls_at: str) -> None:
+    async def _make_console_link(self, store: ports.Store, run: run_file.Run) -> None:
         """Make the link that the command prints. One worker process makes it."""
         is_first = self._process is None or self._process.is_first
-        if is_first and calls_at and self._has_console_link:
-            self.console_link = await console_link.at_start(store, self.directory, http=calls_at)
+        if is_first and run.has_api and self._has_console_link:
+            self.console_link = await console_link.at_start(store, self.directory, run)
 
     async def _listen_for_mail(self, edge: SmtpEdge | None, opened: AsyncExitStack) -> dict[str, str]:
         """Listen for mail. Return the first address of each kind of listener.
@@ -422,9 +441,11 @@ class Service:
             self._warn(NOT_AN_ALIAS)
         opened.callback(self.tasks.start(probe.run, where="probe", on_error=OnError.RESTART).cancel)
 
-    def _found(self, calls_at: str, mail_at: Mapping[str, str], edge: SmtpEdge | None) -> run_file.Run:
+    def _found(self, calls_at: str, secure_at: str, mail_at: Mapping[str, str], edge: SmtpEdge | None) -> run_file.Run:
         """Return the addresses and files of the running service, for clients and commands."""
         settings = self.settings
+        is_own = settings.real_https_certificate == SELF_SIGNED
+        authority = self.directory.certificate if is_own else settings.https_authority
         return run_file.Run(
             calls_at,
             mail_at["smtp"],
@@ -436,7 +457,22 @@ class Service:
             hostname=settings.real_hostname,
             dns=",".join(map(str, settings.dns)),
             config=_absolute(settings.config),
+            https=secure_at,
+            https_name=self._name_for(secure_at) if secure_at else "",
+            https_authority=_absolute(authority) if secure_at else "",
         )
+
+    def _name_for(self, secure_at: str) -> str:
+        """Return the host name or IP address for URLs with HTTPS, if possible one for which the certificate is valid:
+        the server's host name, or first the address if the server listens only on loopback.
+        """
+        host = run_file.reachable(run_file.Run(secure_at, "")).http.rpartition(":")[0].strip("[]")
+        served = self._http_certificates
+        facts = served.facts() if served else None
+        wanted = [self.settings.real_hostname, host]
+        if self.settings.https[0].is_loopback:
+            wanted.reverse()
+        return facts.host_for(*wanted) if facts else host
 
     async def _begin_to_check_routes(self, store: ports.Store, run: run_file.Run, opened: AsyncExitStack) -> None:
         """Start a task that logs the routes whose targets cannot be reached now."""

@@ -9,16 +9,17 @@ from waypost.config.changes import Changes
 from waypost.config.settings import Settings
 from waypost.host.data_directory import DataDirectory, NotRunning
 from waypost.host.run_file import Run
+from waypost.net import certificates as tls
 from waypost.server import routes_check
 from waypost.server.assembly import spans
-from waypost.server.assembly.common import certificate_files, routes_of_settings
+from waypost.server.assembly.certificates import http_files, mail_files
+from waypost.server.assembly.common import routes_of_settings
 from waypost.server.opening import Refused
-from waypost.smtp.server import tls
 
 
 def problems(settings: Settings) -> Iterator[str]:
     """Yield a sentence for each file that a server with these settings could not use, and for a route to itself."""
-    if files := certificate_files(settings):
+    for files in dict.fromkeys(files for files in (mail_files(settings), http_files(settings)) if files):
         try:
             tls.load(files)
         except tls.BadCertificate as error:

@@ -14,6 +14,9 @@ BACKLOG = 1024
 HTTP = "http"
 """The name of the setting with the endpoint for HTTP."""
 
+HTTPS = "https"
+"""The name of the setting with the endpoints for HTTPS."""
+
 METRICS = "metrics"
 """The name of the setting with the endpoints for the metrics."""
 

@@ -3,6 +3,7 @@
 import difflib
 import stat
 from collections.abc import Iterable
+from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from waypost.config.rows import environment_name
@@ -113,6 +114,23 @@ def of_key_file(key: str, mode: int) -> str:
     if not mode & stat.S_IRWXO:
         return ""
     return f"Every user can access {key}, the certificate's private key (mode {mode:04o}). Run: chmod o= {key}"
+
+
+def why_not_valid(not_before: datetime, not_after: datetime, now: datetime) -> str:
+    """Return why clients refuse a certificate because of its dates; empty if it is valid now."""
+    if now >= not_after:
+        return f"it expired on {not_after:%Y-%m-%d %H:%M}Z"
+    if now < not_before:
+        return f"it is not valid before {not_before:%Y-%m-%d %H:%M}Z"
+    return ""
+
+
+def of_certificate(file: str, reason: str) -> str:
+    """Return the warning that clients refuse the certificate in a file. `reason` is from `why_not_valid`."""
+    return (
+        f"Clients refuse the certificate in {file}, because {reason}. Replace the file. The server reads a changed "
+        "file again by itself."
+    )
 
 
 def of_disk(directory: str, *, free: int, reserve: int) -> str:

@@ -138,7 +138,7 @@ class Server:
     @property
     def url(self) -> str:
         """The URL of the server's API."""
-        return f"http://{self.run.http}"
+        return self.run.url
 
     @property
     def client_arguments(self) -> dict[str, Any]:

@@ -164,14 +164,16 @@ def test_tls(system):
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     host, _, port = system.server.run.smtps.rpartition(":")
-    with rises(system, (families.TLS_HANDSHAKES, "ok", "TLSv1.3"), (families.TLS_HANDSHAKES, "failed", "none")):
+    with rises(
+        system, (families.TLS_HANDSHAKES, "smtp", "ok", "TLSv1.3"), (families.TLS_HANDSHAKES, "smtp", "failed", "none")
+    ):
         with session(system) as client:
             client.starttls(context=context)
         with socket.create_connection((host, int(port)), timeout=PATIENCE) as client:
             client.sendall(b"GET / HTTP/1.1\r\n\r\n")
             while client.recv(4096):
                 pass
-    assert scrape(system.metrics)[families.CERTIFICATE_EXPIRY] > time.time()
+    assert scrape(system.metrics)[families.CERTIFICATE_EXPIRY, "smtp"] > time.time()
 
 
 @shows(

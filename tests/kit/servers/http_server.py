@@ -55,7 +55,7 @@ class Served:
         self._server._admission.enter = enter_and_count
         (bound,) = bind("http", Endpoint("127.0.0.1", 0))[0]
         self.address = bound.getsockname()
-        await self._server.start(bound)
+        await (self._server.start_tls if self._server.certificates else self._server.start)(bound)
         self._ready.set()
         await self._end.wait()
         for connection in list(self._server.shared.connections):
@@ -151,7 +151,7 @@ class EchoCalls:
 
     body_limit = 256 * 1024
 
-    async def answer(self, request, *, peer, request_id):
+    async def answer(self, request, *, peer, request_id, is_secure):
         return Response(200, f"{request.method} {request.raw_path} ".encode() + request.body, b"text/plain")
 
 

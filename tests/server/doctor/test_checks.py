@@ -104,6 +104,16 @@ def test_tls(chain, level, words):
     assert words in found[1]
 
 
+def test_the_certificate_for_https_may_be_for_another_name_that_browsers_use():
+    chain = [replace(OWN, names=["console.example"])]
+    found = list(checks.tls(chain, hostname="mx.example", names=["console.example"], error="", now=NOW, of="for HTTPS"))
+    assert [each.level for each in found] == [Level.OK]
+    assert found[0].text.startswith("The certificate for HTTPS is valid until ")
+    found = worst(checks.tls(chain, hostname="mx.example", names=["other.example"], error="", now=NOW, of="for HTTPS"))
+    assert found[0] is Level.WARNING
+    assert found[1].endswith("the server's name (--hostname), mx.example or a name of --http-names.")
+
+
 def test_a_certificate_that_cannot_be_used_is_a_problem():
     assert worst(checks.tls([], hostname="mx.example", error="x.pem cannot be read.", now=NOW)) == (
         Level.PROBLEM,

@@ -24,7 +24,7 @@ class Calls(EchoCalls):
         self.prepared = prepared
         self.received = []
 
-    async def answer(self, request, *, peer, request_id):
+    async def answer(self, request, *, peer, request_id, is_secure):
         self.received.append((request, peer, request_id))
         prepared = self.prepared.get(request.raw_path[1:])
         if prepared is None:

@@ -23,9 +23,9 @@ from tests.kit.servers.smtp_server import (
     run_on,
     serving,
 )
+from waypost.net.certificates import BadCertificate, TlsFiles, load
 from waypost.observe import events
 from waypost.smtp.limits.timeouts import SmtpLimits
-from waypost.smtp.server.tls import BadCertificate, TlsFiles, load
 
 IMPLICIT = {"is_tls": True}
 GREETING = "220 mail.example ESMTP Waypost"

@@ -24,16 +24,16 @@ def console(
     from waypost.server import console_link
 
     directory = DataDirectory(Path(data))
-    http = directory.running().http
-    address, key_id = console_link.console_address(http), console_link.owners_key_id(directory)
-    if address is None:
+    run = directory.running()
+    server, key_id = console_link.console_url(run), console_link.owners_key_id(directory)
+    if server is None:
         raise Refused(
-            f"The API listens on {http or 'no address'}, and the console answers only on loopback. Start the server "
-            "with --http 127.0.0.1:8025."
+            f"The API listens on {run.http or 'no address'}, and without HTTPS, the console answers only on loopback. "
+            "Start the server with --http 127.0.0.1:8025, or with --https."
         )
     if key_id is None:
-        raise Refused(f"There is no access key in {directory.credentials}. Sign in at http://{address}/console/.")
-    url = administer(data, database, partial(console_link.make, access_key_id=key_id, address=address))
+        raise Refused(f"There is no access key in {directory.credentials}. Sign in at {server}/console/.")
+    url = administer(data, database, partial(console_link.make, access_key_id=key_id, url=server))
     click.echo(url)
     if not print_only and _has_display():
         import webbrowser

@@ -55,7 +55,7 @@ class SignIn:
 
     async def sign_out(self, request: Request) -> Response:
         """End the session."""
-        token = request.cookies.get(cookies.SESSION, "")
+        token = cookies.value(request, cookies.SESSION)
         found = await self._guard.sessions.find(token)
         if found:
             await self._guard.checked_form(request, bound_to=found.session_id)
@@ -69,7 +69,7 @@ class SignIn:
 
         The token is always a new one: a token that somebody else has put into the browser is never used.
         """
-        await self._guard.sessions.end(request.cookies.get(cookies.SESSION, ""))
+        await self._guard.sessions.end(cookies.value(request, cookies.SESSION))
         response = RedirectResponse(f"{PREFIX}{path}", status_code=303)
         cookies.put(response, cookies.SESSION, opened.new_token)
         cookies.remove(response, cookies.VISITOR)
@@ -94,7 +94,7 @@ class SignIn:
 
     def _form(self, request: Request, *, status: int, sentence: str = "", back: str = "") -> Response:
         """Return the sign-in form. `back` is the path of the page that the person asked for."""
-        visitor = request.cookies.get(cookies.VISITOR, "") or secrets.token_urlsafe(32)
+        visitor = cookies.value(request, cookies.VISITOR) or secrets.token_urlsafe(32)
         token = csrf.token(self._parts.form_key, bound_to=of_visitor(request, visitor))
         html = self._guard.pages.render(
             "sign_in.html", request=request, csrf_token=token, visit=None, sentence=sentence, back=own_path(back)

@@ -137,7 +137,7 @@ _COUNTS: Mapping[type[Any], Callable[[Any], tuple[Sample, ...]]] = {
     events.GivenUp: _of_route(families.DEAD),
     events.LeaseLost: _one(families.LEASES_LOST),
     events.ConnectionsRefused: _connections_refused,
-    events.TlsFailed: lambda _: ((families.TLS_HANDSHAKES, ("failed", "none"), 1),),
+    events.TlsFailed: lambda event: ((families.TLS_HANDSHAKES, (event.protocol, "failed", "none"), 1),),
     events.StoreFailed: lambda event: ((families.STORE_ERRORS, (_part(event.where),), 1),),
     events.Failed: lambda event: ((families.INCIDENTS, (_part(event.where),), 1),),
     events.LinesDropped: lambda event: ((families.LOG_LINES_DROPPED, (), event.count),),

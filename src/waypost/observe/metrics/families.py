@@ -201,13 +201,15 @@ CONNECTIONS_REFUSED = _counter(
 )
 TLS_HANDSHAKES = _counter(
     "waypost_tls_handshakes_total",
-    "TLS handshakes of mail clients, by result and version. A failed handshake has the version none.",
+    "TLS handshakes of clients, by protocol, result and version. A failed handshake has the version none.",
+    protocol=("smtp", "http"),
     result=("ok", "failed"),
     version=("TLSv1.2", "TLSv1.3", "none", OTHER),
 )
 CERTIFICATE_EXPIRY = _gauge(
     "waypost_certificate_expiry_timestamp_seconds",
-    "Time when the server's TLS certificate expires. Absent if the server has none.",
+    "Time when the server's TLS certificate expires, by protocol. Absent if the server has none.",
+    protocol=("smtp", "http"),
 )
 
 # Resources

@@ -79,8 +79,8 @@ class Counted(Measures):
     def session_closed(self, listener: str) -> None:
         self._own[PLACES[families.SESSIONS_CLOSED][listener,]] += 1.0
 
-    def tls_made(self, version: str) -> None:
-        labels = families.TLS_HANDSHAKES.bounded(["ok", version])
+    def tls_made(self, protocol: str, version: str) -> None:
+        labels = families.TLS_HANDSHAKES.bounded([protocol, "ok", version])
         self._own[PLACES[families.TLS_HANDSHAKES][labels]] += 1.0
 
     def spans(self, result: str, count: int) -> None:

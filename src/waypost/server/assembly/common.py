@@ -11,7 +11,6 @@ from waypost.app.deployment import Deployment
 from waypost.app.mail.faults import FaultRules
 from waypost.app.mail.wanted import NotesWanted
 from waypost.config.settings import Settings
-from waypost.config.types import SELF_SIGNED
 from waypost.delivery.queue.worker import Worker
 from waypost.domain.directory.instances import Tenant
 from waypost.domain.mail import routes
@@ -26,7 +25,6 @@ from waypost.observe.tasks import Tasks
 from waypost.server import start_warnings
 from waypost.server.open_files import FILES_OF_AN_ATTEMPT, OWN_FILES, Connections, connections_within
 from waypost.smtp.backend.ids import Ids
-from waypost.smtp.server.tls import TlsFiles
 
 UseSettings = Callable[[Settings], None]
 """Makes a part of the service use new settings. The part ignores settings that cannot be reloaded."""
@@ -135,16 +133,6 @@ def _wanted_files(settings: Settings, *, has_connections: bool) -> tuple[Connect
     to_database = settings.database_connections if has_connections else 0
     others = FILES_OF_AN_ATTEMPT * settings.delivery.connections + to_database
     return Connections(settings.smtp_connections, settings.http_connections), others
-
-
-def certificate_files(settings: Settings) -> TlsFiles | None:
-    """Return the files of the TLS certificate that the settings name; None if they name none, or if the server makes
-    its own certificate.
-    """
-    certificate = settings.tls_certificate
-    if certificate is None or certificate == SELF_SIGNED:
-        return None
-    return TlsFiles(certificate, settings.tls_key or certificate, settings.tls_clients)
 
 
 def disk_guard(

@@ -136,6 +136,7 @@ def _application(
             perform=perform,
             is_full=common.disk_guard.is_full,
             own_names=settings.own_http_names,
+            is_https_only=settings.is_https_only,
             form_key=common.directory.derived_key("console forms"),
             reader=reader,
             notes=common.notes,

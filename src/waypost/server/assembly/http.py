@@ -32,6 +32,7 @@ from waypost.inspection import following
 from waypost.inspection.resetting import Reset
 from waypost.mime.reader import Reader
 from waypost.observe.incidents import Incidents
+from waypost.server.assembly import certificates
 from waypost.server.assembly.common import Common, waking
 from waypost.server.assembly.console import LANDINGS, Console
 from waypost.server.assembly.console import PREFIX as CONSOLE
@@ -49,12 +50,19 @@ Advance = Callable[[timedelta], Awaitable[datetime]]
 
 
 async def server(
-    common: Common, *, worker: Worker | None, maintenance: Maintenance, reader: Reader, metrics: MetricsText
+    common: Common,
+    *,
+    worker: Worker | None,
+    maintenance: Maintenance,
+    reader: Reader,
+    metrics: MetricsText,
+    warn: Callable[[str], None],
 ) -> HttpServer:
     """Return the HTTP server of a service. The server does not listen yet.
 
     `worker` is None if only other services deliver mail, or if the queue is held. `reader` reads the content of
-    messages. `metrics` is the text of the metrics.
+    messages. `metrics` is the text of the metrics. The function calls `warn` with warnings for
+    the person who starts the server. Raises `CannotStart`.
     """
     settings = common.settings
     failures = FailedSignatures(common.limit_state)
@@ -111,6 +119,8 @@ async def server(
         emit=common.emit,
         tasks=common.tasks,
         limit_state=common.limit_state,
+        certificates=certificates.of_http(common, warn),
+        measures=common.metrics.measures,
     )
 
     def use(new: Settings) -> None:

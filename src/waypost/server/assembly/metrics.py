@@ -88,10 +88,11 @@ class MetricsText:
             yield families.DISK_FREE, (), common.disk_guard.free_for_mail()
 
     def _of_certificate(self) -> Iterator[Sample]:
-        certificates = self.mail.certificates if self.mail else None
-        expiry = certificates.expires_at() if certificates else None
-        if expiry:
-            yield families.CERTIFICATE_EXPIRY, (), expiry.timestamp()
+        for protocol, server in (("smtp", self.mail), ("http", self.calls)):
+            certificates = server.certificates if server else None
+            facts = certificates.facts() if certificates else None
+            if facts:
+                yield families.CERTIFICATE_EXPIRY, (protocol,), facts.not_after.timestamp()
 
 
 def server(common: Common, text: MetricsText) -> HttpServer:

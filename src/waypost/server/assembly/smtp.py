@@ -1,29 +1,25 @@
 """The part of a service that receives mail: listeners for SMTP and LMTP, their certificate, and the sender checks."""
 
-import stat
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from waypost.config.settings import Authentication, Settings
 from waypost.delivery.queue.worker import Worker
-from waypost.host.clock import now
 from waypost.mailauth.checker import Checker
+from waypost.net.certificates import Certificates
 from waypost.observe import events
 from waypost.observe.tasks import OnError
-from waypost.server import start_warnings
-from waypost.server.assembly.common import Common, certificate_files, waking
-from waypost.server.opening import CannotStart
+from waypost.server.assembly import certificates
+from waypost.server.assembly.common import Common, waking
 from waypost.smtp.backend.backend import Backend
 from waypost.smtp.limits.admission import Admission
 from waypost.smtp.limits.memory import Memory
 from waypost.smtp.limits.timeouts import SmtpLimits
 from waypost.smtp.protocol.capabilities import Capabilities
-from waypost.smtp.server import tls
 from waypost.smtp.server.interfaces import Listener
 from waypost.smtp.server.listener import SmtpServer
 
@@ -56,9 +52,9 @@ def edge(common: Common, *, worker: Worker | None, warn: Callable[[str], None]) 
     `worker` is None if only other services deliver mail. The function calls `warn` with warnings for the person who
     starts the server. Raises `CannotStart`.
     """
-    certificates = _certificates(common, warn)
+    served = certificates.of_mail(common, warn)
     checker = _checker(common)
-    return SmtpEdge(_server(common, checker=checker, worker=worker, certificates=certificates), checker)
+    return SmtpEdge(_server(common, checker=checker, worker=worker, served=served), checker)
 
 
 def _checker(common: Common) -> Checker | None:
@@ -72,7 +68,7 @@ def _checker(common: Common) -> Checker | None:
 
 
 def _server(
-    common: Common, *, checker: Checker | None, worker: Worker | None, certificates: tls.Certificates | None
+    common: Common, *, checker: Checker | None, worker: Worker | None, served: Certificates | None
 ) -> SmtpServer:
     settings = common.settings
     limits = _limits(common, settings)
@@ -96,7 +92,7 @@ def _server(
     server = SmtpServer(
         backend,
         limits=limits,
-        certificates=certificates,
+        certificates=served,
         proxy_networks=settings.proxy_networks,
         trusted_networks=settings.trusted_networks,
     )
@@ -128,42 +124,3 @@ def listeners(settings: Settings) -> list[Listener]:
         Listener(name="smtps", capabilities=capabilities, is_tls=True),
         Listener(name="lmtp", capabilities=replace(capabilities, lmtp=True, needs_tls=False), trusted=True),
     ]
-
-
-def _certificates(common: Common, warn: Callable[[str], None]) -> tls.Certificates | None:
-    """Load the certificate for TLS: either the file that the settings name, or the self-signed certificate. Return None
-    if TLS is off.
-
-    The function calls `warn` with warnings for the person who starts the server. Raises `CannotStart`.
-    """
-    settings, directory = common.settings, common.directory
-    if settings.tls_certificate is None:
-        return None
-    files = certificate_files(settings)
-    is_self_made = files is None
-    if files is None:
-        from waypost.host import certificates as self_made  # noqa: PLC0415 - it needs memory, and few servers use it
-
-        hostname = settings.real_hostname
-        files = tls.TlsFiles(directory.certificate, directory.certificate_key, settings.tls_clients)
-        if not self_made.is_good(files.certificate, files.key, hostname, now()):
-            directory.write_certificate(*self_made.self_signed(hostname, now()))
-    try:
-        found = tls.Certificates(
-            files,
-            failed=lambda error: common.emit(events.CertificateRefused(reason=str(error))),
-        )
-    except tls.BadCertificate as error:
-        raise CannotStart(str(error)) from error
-    if not is_self_made:
-        _warn_of_readable(files.key, common.emit, warn)  # only now is the file known to contain a key
-    return found
-
-
-def _warn_of_readable(key: Path, emit: events.Emit, warn: Callable[[str], None]) -> None:
-    """Warn if every user of the machine can access the certificate's private key."""
-    with suppress(OSError):  # an unreadable key is reported when it is loaded
-        mode = stat.S_IMODE(key.stat().st_mode)
-        if warning := start_warnings.of_key_file(str(key), mode):
-            emit(events.FileExposed(file=str(key), mode=f"{mode:04o}"))
-            warn(warning)

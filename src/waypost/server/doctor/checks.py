@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from msgspec import Struct
 
+from waypost.net.certificates import covers
 from waypost.server import start_warnings
 
 EXPIRES_SOON = timedelta(days=14)
@@ -136,10 +137,22 @@ def dns(hostname: str, *, is_public: bool, error: str, is_failure: bool) -> Iter
         yield Finding("dns", Level.OK, f"The DNS works, and {hostname} has an address.")
 
 
-def tls(chain: Sequence[Certificate], *, hostname: str, error: str, now: datetime) -> Iterator[Finding]:
+def tls(
+    chain: Sequence[Certificate],
+    *,
+    hostname: str,
+    error: str,
+    now: datetime,
+    names: Sequence[str] = (),
+    of: str = "",
+) -> Iterator[Finding]:
     """Check the certificate and its chain. `error` is why the files cannot be used, or empty. Without a certificate,
     `chain` and `error` are empty.
+
+    The certificate must be valid for the host name of the server or for one of the `names`. `of` describes its purpose,
+    such as "for HTTPS".
     """
+    which = f"The certificate {of}".rstrip()
     if error:
         yield Finding("tls", Level.PROBLEM, error)
         return
@@ -152,12 +165,13 @@ def tls(chain: Sequence[Certificate], *, hostname: str, error: str, now: datetim
         if lower.issuer != upper.subject:
             text = f"In the certificate file, {upper.subject} follows {lower.subject}, which {lower.issuer} has issued."
             yield Finding("tls", Level.PROBLEM, f"{text} Put the certificates in the order of the chain.")
-    if not any(_covers(name, hostname) for name in own.names):
-        names = ", ".join(own.names) or "no name"
-        text = f"The certificate is for {names}, but not for the server's name (--hostname), {hostname}."
+    if not any(covers(name, each) for name in own.names for each in (hostname, *names)):
+        valid_for = ", ".join(own.names) or "no name"
+        other = " or a name of --http-names" if names else ""
+        text = f"{which} is for {valid_for}, but not for the server's name (--hostname), {hostname}{other}."
         yield Finding("tls", Level.WARNING, text)
     if now < own.not_after:
-        yield Finding("tls", Level.OK, f"The certificate is valid until {own.not_after:%Y-%m-%d}.")
+        yield Finding("tls", Level.OK, f"{which} is valid until {own.not_after:%Y-%m-%d}.")
 
 
 def _validity(chain: Sequence[Certificate], now: datetime) -> Iterator[Finding]:
@@ -215,14 +229,6 @@ def routes(errors: Mapping[str, str | None]) -> Iterator[Finding]:
             yield Finding("routes", Level.WARNING, f"{text} To check it, run: waypost routes test ADDRESS")
         else:
             yield Finding("routes", Level.OK, f"The target of the route {route} can be reached.")
-
-
-def _covers(pattern: str, hostname: str) -> bool:
-    """Return whether a name in a certificate is valid for a host name (RFC 6125 section 6.4.3)."""
-    pattern, hostname = pattern.lower(), hostname.lower()
-    if pattern.startswith("*."):
-        return hostname.partition(".")[2] == pattern[2:]
-    return pattern == hostname
 
 
 def _size(octets: int) -> str:

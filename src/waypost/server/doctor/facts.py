@@ -28,11 +28,13 @@ from waypost.host.clock import now
 from waypost.host.data_directory import DataDirectory, DataDirectoryError, NotRunning
 from waypost.host.disk import free_octets
 from waypost.host.run_file import Run
+from waypost.net import certificates as tls
+from waypost.net.certificates import TlsFiles
 from waypost.server import opening, routes_check, sockets
-from waypost.server.assembly.common import certificate_files, needed_files, routes_of_settings
+from waypost.server.assembly.certificates import http_files, mail_files
+from waypost.server.assembly.common import needed_files, routes_of_settings
 from waypost.server.doctor import checks
 from waypost.server.doctor.checks import Certificate, Finding, Level, Port
-from waypost.smtp.server import tls
 
 SECONDS = 5.0
 """The time limit, in seconds, for a connection to the running server, and for the DNS."""
@@ -112,11 +114,6 @@ def _machine(checked: CheckedServer) -> Sequence[Finding]:
     ]
 
 
-def _tls(settings: Settings) -> Sequence[Finding]:
-    chain, error = _chain(settings)
-    return [*checks.tls(chain, hostname=settings.real_hostname, error=error, now=now())]
-
-
 def _server(checked: CheckedServer) -> Iterator[Finding]:
     if checked.stored_routes is None:  # a server uses only valid settings, but the file may have changed since
         which = f"in {checked.settings.config}" if checked.settings.config else "of the environment and the options"
@@ -130,7 +127,8 @@ def _server(checked: CheckedServer) -> Iterator[Finding]:
 async def _ports(checked: CheckedServer) -> Sequence[Port]:
     """Connect to the addresses of the running server, or try to listen on the addresses in the settings."""
     if run := checked.run:
-        addresses = [("http", run.http), *(("mail", address) for address in run.listeners)]
+        addresses = [("http", run.http), ("https", run.https)]
+        addresses += [("mail", address) for address in run.listeners]
         used = [(setting, address) for setting, address in addresses if address]
         errors = await asyncio.gather(*(_why_no_answer(address) for _, address in used))
         return [Port(setting, address, error) for (setting, address), error in zip(used, errors, strict=True)]
@@ -168,9 +166,10 @@ def _permissions(checked: CheckedServer) -> Iterator[Finding]:
         problem = str(error)
     path = checked.directory.path
     yield from checks.data_directory(problem, exists=path.exists(), path=str(path))
-    if files := certificate_files(checked.settings):
+    keys = {files.key for files in (mail_files(checked.settings), http_files(checked.settings)) if files}
+    for key in sorted(keys):
         with suppress(OSError):  # an unreadable key is a finding about TLS
-            yield from checks.key_file(str(files.key), stat.S_IMODE(files.key.stat().st_mode))
+            yield from checks.key_file(str(key), stat.S_IMODE(key.stat().st_mode))
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
@@ -218,9 +217,23 @@ async def _why_no_address(settings: Settings) -> tuple[str, bool]:
     return "", False
 
 
-def _chain(settings: Settings) -> tuple[Sequence[Certificate], str]:
+def _tls(settings: Settings) -> Sequence[Finding]:
+    """Check the certificates for mail and for HTTPS. A certificate for both is checked once."""
+    hostname = settings.real_hostname
+    found: list[Finding] = []
+    mail, http = mail_files(settings), http_files(settings)
+    if mail or not http:
+        chain, error = _chain(mail)
+        found += checks.tls(chain, hostname=hostname, error=error, now=now())
+    if http and (mail is None or http.certificate != mail.certificate):
+        chain, error = _chain(http)
+        names = sorted(settings.http_names)
+        found += checks.tls(chain, hostname=hostname, names=names, error=error, now=now(), of="for HTTPS")
+    return found
+
+
+def _chain(files: TlsFiles | None) -> tuple[Sequence[Certificate], str]:
     """Return the certificates in the certificate file, or why it cannot be used."""
-    files = certificate_files(settings)
     if files is None:
         return [], ""
     try:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from enum import Enum, auto
 from http import HTTPStatus
-from typing import cast
+from typing import Protocol, cast
 
 import httptools
 from msgspec import Struct, field
@@ -59,12 +59,24 @@ class Shared(Struct, kw_only=True):
     """Answers all other requests."""
     admission: HttpAdmission
     incidents: Incidents
-    connections: "set[HttpConnection]" = field(default_factory=set)
+    connections: "set[ServedConnection]" = field(default_factory=set)
     running: set[Exchange] = field(default_factory=set)
     """The requests that are being handled, including requests of clients that have disconnected."""
     request_ids: Iterator[str] = field(default_factory=request_ids)
     date: bytes = field(default_factory=heads.date)
     """The Date field of the responses. The server updates it once a second."""
+
+
+class ServedConnection(Protocol):
+    """What the server does with each of its connections."""
+
+    transport: asyncio.Transport
+
+    def check_time(self) -> None:
+        """End the connection if the client has taken too long. The server calls this method once a second."""
+
+    def shut_down(self) -> None:
+        """Close the connection after the response to the current request, because the server stops."""
 
 
 class HttpConnection(asyncio.Protocol):
@@ -74,15 +86,19 @@ class HttpConnection(asyncio.Protocol):
     a change to the system clock does not move a deadline, and time during which the server is busy does not count.
     """
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, *, under: asyncio.Transport | None = None, peer: str = "") -> None:
+        """`under` is the transport that carries a TLS connection, and `peer` the IP address of its client, which has
+        been admitted already. Without TLS, there is neither.
+        """
         self.shared = shared
+        self._under = under
         self.loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport
         self.client: tuple[str, int] | None = None
         """The client's IP address and port."""
         self.address: tuple[str, int] | None = None
         """The server's IP address and port."""
-        self.peer = ""
+        self.peer = peer
         """The client's IP address."""
         self.exchange: Exchange | None = None
         """The request whose response is pending or in progress."""
@@ -100,7 +116,7 @@ class HttpConnection(asyncio.Protocol):
         """Set when the client has read enough of the response. None if the server need not wait for the client."""
         self._is_paused = False
         """Whether the server has stopped reading."""
-        self._is_admitted = False
+        self._is_admitted = under is not None
         self._may_linger = False
         """Whether this refused connection stays open for a moment, so that the client can read the response."""
         self._is_over = False
@@ -131,6 +147,8 @@ class HttpConnection(asyncio.Protocol):
             self.transport.abort()
             return
         self.peer = self.client[0]
+        if self._is_admitted:
+            return
         refusal = self._admission.enter(self.peer)
         if refusal is None:
             self._is_admitted = True
@@ -250,6 +268,11 @@ class HttpConnection(asyncio.Protocol):
     # For exchanges
 
     @property
+    def is_secure(self) -> bool:
+        """Whether the connection uses TLS."""
+        return self._under is not None
+
+    @property
     def is_full(self) -> bool:
         """Whether the client must read before the server writes more."""
         return self._room is not None
@@ -268,7 +291,7 @@ class HttpConnection(asyncio.Protocol):
     def completed(self, exchange: Exchange) -> None:
         """Continue with the next request, because the response to the current request is complete."""
         self._unread_seconds = 0
-        self._sent = self.transport.get_write_buffer_size()
+        self._sent = self._unread
         self._has_answered = True
         self.exchange = None
         if not exchange.keep_alive:
@@ -320,7 +343,7 @@ class HttpConnection(asyncio.Protocol):
             if self._seconds > bounds.linger:
                 self.transport.abort()
             return
-        unread = self.transport.get_write_buffer_size()
+        unread = self._unread
         if unread:
             self._unread_seconds += 1
             if self._unread_seconds > bounds.answer_time(max(0, self._sent - unread), is_crowded=is_crowded):
@@ -331,6 +354,12 @@ class HttpConnection(asyncio.Protocol):
                 # The time limit for a response begins again when the client has read everything that was written.
                 self._unread_seconds = self._sent = 0
             self._check_arrival(bounds, is_crowded=is_crowded)
+
+    @property
+    def _unread(self) -> int:
+        """The number of bytes that have been written, but have not been passed to the operating system."""
+        below = self._under.get_write_buffer_size() if self._under else 0
+        return below + self.transport.get_write_buffer_size()
 
     def _check_arrival(self, bounds: HttpBounds, *, is_crowded: bool) -> None:
         """End the connection if the client has taken too long to send the part of a request that the server expects."""
@@ -419,6 +448,9 @@ class HttpConnection(asyncio.Protocol):
         """
         self.transport.write(heads.refused(status, text))
         self._over()
+        if self.is_secure:  # TLS has no half-closed connections; closing sends everything, and discards further bytes
+            self.transport.close()
+            return
         with suppress(OSError, RuntimeError):  # the client may have disconnected already
             self.transport.write_eof()
 

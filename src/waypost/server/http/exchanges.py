@@ -29,8 +29,8 @@ class Calls(Protocol):
     refuse the request.
     """
 
-    async def answer(self, request: Request, *, peer: str, request_id: str) -> Response:
-        """Return the response to a call from the IP address `peer`."""
+    async def answer(self, request: Request, *, peer: str, request_id: str, is_secure: bool) -> Response:
+        """Return the response to a call from the IP address `peer`. `is_secure` says whether it came over TLS."""
         ...
 
 
@@ -205,7 +205,9 @@ class CallExchange(Exchange):
         request = Request.received(
             head.method, head.path, head.query, names=head.names, values=head.values, body=bytes(self._body)
         )
-        response = await self._calls.answer(request, peer=connection.peer, request_id=request_id)
+        response = await self._calls.answer(
+            request, peer=connection.peer, request_id=request_id, is_secure=connection.is_secure
+        )
         written = heads.of_call(
             response, date=connection.shared.date, request_id=request_id, keep_alive=self.keep_alive
         )
@@ -273,7 +275,7 @@ class AsgiExchange(Exchange):
             "http_version": head.version,
             "server": connection.address,
             "client": connection.client,
-            "scheme": "http",
+            "scheme": "https" if connection.is_secure else "http",
             "method": head.method,
             "root_path": "",
             "path": unquote(head.path),

@@ -27,6 +27,8 @@ class HttpBounds(Struct, frozen=True, kw_only=True):
     """The maximum number of seconds until the first byte of a request arrives, and again from that byte until the end
     of the header (RFC 9112 section 2.1).
     """
+    handshake: float = 10.0
+    """The maximum number of seconds for the TLS handshake, and for its first byte to arrive."""
     idle: float = 5.0
     """The maximum number of seconds from a response until the first byte of the next request."""
     body_start: float = 30.0
@@ -49,6 +51,10 @@ class HttpBounds(Struct, frozen=True, kw_only=True):
     def head_time(self, *, is_crowded: bool) -> float:
         """Return the number of seconds that a client may take for the header of a request."""
         return min(self.head, self.start_when_crowded) if is_crowded else self.head
+
+    def handshake_time(self, *, is_crowded: bool) -> float:
+        """Return the number of seconds that a client may take for the TLS handshake."""
+        return min(self.handshake, self.start_when_crowded / 2) if is_crowded else self.handshake
 
     def idle_time(self, *, is_crowded: bool, has_answered: bool) -> float:
         """Return the number of seconds until the first byte of a request: of the first request on a connection, or of a

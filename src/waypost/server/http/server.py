@@ -4,19 +4,22 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from starlette.types import ASGIApp
 
 from waypost.app import ports
 from waypost.app.ports.failures import STORE_FAILURES
+from waypost.net.certificates import Certificates
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
+from waypost.observe.measures import Measures
 from waypost.observe.tasks import OnError, Tasks
 from waypost.server.http import heads
 from waypost.server.http.connection import HttpConnection, Shared
 from waypost.server.http.exchanges import Calls
 from waypost.server.http.limits import HttpAdmission, HttpBounds
+from waypost.server.http.tls import TlsStart
 from waypost.server.sockets import BACKLOG
 
 TICK_SECONDS = 0.1
@@ -44,6 +47,8 @@ class HttpServer:
         emit: events.Emit = lambda _: None,
         tasks: Tasks,
         limit_state: ports.LimitState,
+        certificates: Certificates | None = None,
+        measures: Measures | None = None,
         ticks_a_second: int = TICKS_A_SECOND,
     ) -> None:
         """`application` answers the requests for paths that begin with one of `prefixes`, and `calls` answers all
@@ -51,6 +56,8 @@ class HttpServer:
 
         `application` also answers a GET request for a path in `landings` if a person's browser sends it: if the request
         accepts HTML, and has no signature.
+
+        `certificates` are the certificates for addresses with HTTPS, if there are any.
 
         `ticks_a_second` is the number of ticks that count as one second for the limits on clients.
         """
@@ -63,6 +70,8 @@ class HttpServer:
             admission=self._admission,
             incidents=Incidents(emit, of_store=STORE_FAILURES),
         )
+        self.certificates = certificates
+        self._measures = measures or Measures()
         self._tasks = tasks
         self._ticks_a_second = ticks_a_second
         self._stopping = asyncio.Event()
@@ -79,9 +88,18 @@ class HttpServer:
         self._admission.use(bounds)
 
     async def start(self, bound: socket.socket) -> None:
-        """Listen on a socket that is bound to an address. `stop` closes the socket."""
+        """Listen for HTTP on a socket that is bound to an address. `stop` closes the socket."""
+        await self._listen(bound, lambda: HttpConnection(self.shared))
+
+    async def start_tls(self, bound: socket.socket) -> None:
+        """Listen for HTTPS on a socket that is bound to an address. `stop` closes the socket."""
+        certificates = self.certificates
+        assert certificates
+        await self._listen(bound, lambda: TlsStart(self.shared, certificates, self._measures))
+
+    async def _listen(self, bound: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
         loop = asyncio.get_running_loop()
-        listener = await loop.create_server(lambda: HttpConnection(self.shared), sock=bound, backlog=BACKLOG)
+        listener = await loop.create_server(protocol, sock=bound, backlog=BACKLOG)
         self._listeners.append(listener)
         if self._ticking is None:
             self._ticking = self._tasks.start(self.main_loop, where="http", on_error=OnError.END_SERVER)

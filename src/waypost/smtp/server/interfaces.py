@@ -4,11 +4,11 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from waypost.net.certificates import Certificates
 from waypost.smtp.backend.backend import Backend
 from waypost.smtp.limits.timeouts import SmtpLimits
 from waypost.smtp.protocol.capabilities import Capabilities
 from waypost.smtp.protocol.replies import Reply
-from waypost.smtp.server.tls import Certificates
 
 
 class Listener(Struct, frozen=True, kw_only=True):

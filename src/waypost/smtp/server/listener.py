@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import cast
 
+from waypost.net import certificates as tls
 from waypost.observe import events
 from waypost.smtp.backend.backend import Backend
 from waypost.smtp.limits.timeouts import SmtpLimits
 from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.replies import Reply
-from waypost.smtp.server import tls
 from waypost.smtp.server.connection import READ, Connection
 from waypost.smtp.server.interfaces import Client, Listener
 from waypost.smtp.server.proxy import BadHeader, ProxyHeader
@@ -128,7 +128,7 @@ class SmtpServer:
 
     def tls_made(self, version: str) -> None:
         """Count a TLS handshake that succeeded. `version` is the version of TLS."""
-        self.backend.measures.tls_made(version)
+        self.backend.measures.tls_made("smtp", version)
 
     def count_states(self) -> Counter[str]:
         """Return the number of open connections in each state of the session."""

@@ -1,7 +1,7 @@
-"""TLS for the SMTP server: loads the certificate, reloads changed files, and explains why a handshake failed."""
+"""TLS for servers: loads the certificate, reloads changed files, and explains why a handshake failed."""
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -19,12 +19,13 @@ class TlsFiles(Struct, frozen=True):
     """The files with the server's certificate and key.
 
     `client_authority` is the file with the certificate authorities for client certificates; None if clients need no
-    certificate.
+    certificate. `key_option` is the option that names the file with the key, for messages.
     """
 
     certificate: Path
     key: Path
     client_authority: Path | None = None
+    key_option: str = "--tls-key"
 
     @property
     def all(self) -> list[Path]:
@@ -32,20 +33,50 @@ class TlsFiles(Struct, frozen=True):
         return [self.certificate, self.key, *([self.client_authority] if self.client_authority else [])]
 
 
+class CertificateFacts(Struct, frozen=True):
+    """What clients see in a certificate."""
+
+    not_before: datetime
+    not_after: datetime
+    names: Sequence[str] = ()
+    """The host names and IP addresses for which the certificate is valid."""
+
+    def host_for(self, *wanted: str) -> str:
+        """Return the first of the host names `wanted` that the certificate is valid for; or else the first name of the
+        certificate that is no pattern; or else the first wanted name.
+        """
+        for each in wanted:
+            if any(covers(name, each) for name in self.names):
+                return each
+        return next((name for name in self.names if not name.startswith("*.")), wanted[0])
+
+
+def covers(pattern: str, hostname: str) -> bool:
+    """Return whether a name in a certificate is valid for a host name (RFC 6125 section 6.4.3)."""
+    pattern, hostname = pattern.lower(), hostname.lower()
+    if pattern.startswith("*."):
+        return hostname.partition(".")[2] == pattern[2:]
+    return pattern == hostname
+
+
 class Certificates:
     """The SSL context for handshakes. It is reloaded when a file changes, so that the server need not be restarted when
     a certificate is renewed.
     """
 
-    def __init__(self, files: TlsFiles, *, failed: Callable[[BadCertificate], None]) -> None:
+    def __init__(
+        self, files: TlsFiles, *, failed: Callable[[BadCertificate], None], protocols: Sequence[str] = ()
+    ) -> None:
         """Load the files. Raises `BadCertificate`.
 
         `failed` is called if a file changes later and cannot be used. The previous context then remains in use.
+        `protocols` are the names of the protocols that the server offers (ALPN, RFC 7301); none if it offers no choice.
         """
         self._files = files
         self._failed = failed
+        self._protocols = protocols
         self._seen = self._file_states()
-        self._context = load(files)
+        self._context = self._load()
 
     @property
     def context(self) -> ssl.SSLContext:
@@ -54,25 +85,45 @@ class Certificates:
             self.reload()
         return self._context
 
-    def expires_at(self) -> datetime | None:
-        """Return the time when the certificate expires; None if its file cannot be read now.
+    @property
+    def file(self) -> Path:
+        """The file with the certificate."""
+        return self._files.certificate
 
-        The method reads the file, so do not call it on the event loop.
+    def facts(self) -> CertificateFacts | None:
+        """Return what clients see in the certificate; None if its file cannot be read now.
+
+        The method reads the file, so do not call it on the event loop of a running server.
         """
-        from cryptography import x509  # noqa: PLC0415 - it needs memory, and only the page with the metrics uses it
+        from cryptography import x509  # noqa: PLC0415 - it needs memory, and many servers have no certificate
 
         try:
-            return x509.load_pem_x509_certificate(self._files.certificate.read_bytes()).not_valid_after_utc
+            found = x509.load_pem_x509_certificate(self._files.certificate.read_bytes())
         except (OSError, ValueError):
             return None
+        try:
+            extension = found.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+            names = extension.value.get_values_for_type(x509.DNSName)
+            addresses = extension.value.get_values_for_type(x509.IPAddress)
+        except (x509.ExtensionNotFound, ValueError):
+            names, addresses = [], []
+        return CertificateFacts(
+            found.not_valid_before_utc, found.not_valid_after_utc, names=[*names, *map(str, addresses)]
+        )
 
     def reload(self) -> None:
         """Reload the SSL context, whether or not a file has changed."""
         self._seen = self._file_states()
         try:
-            self._context = load(self._files)
+            self._context = self._load()
         except BadCertificate as error:
             self._failed(error)
+
+    def _load(self) -> ssl.SSLContext:
+        context = load(self._files)
+        if self._protocols:
+            context.set_alpn_protocols(list(self._protocols))
+        return context
 
     def _file_states(self) -> list[tuple[int, int, int] | None]:
         return [_state_of(path) for path in self._files.all]
@@ -116,7 +167,7 @@ def _check_contents(files: TlsFiles) -> None:
         except OSError as error:
             raise BadCertificate(f"{path} cannot be read: {error.strerror}.") from error
         if mark not in octets:
-            hint = "; specify the key's file with --tls-key" if path == files.certificate == files.key else ""
+            hint = f"; specify the key's file with {files.key_option}" if path == files.certificate == files.key else ""
             raise BadCertificate(f"{path} has no {what} in PEM format{hint}.")
         if path == files.certificate and b" CERTIFICATE-----" not in octets:
             raise BadCertificate(f"{path} has no certificate in PEM format.")
