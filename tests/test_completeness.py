@@ -115,6 +115,7 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "limits": ("aws", Has("Terms", "email_address_quota", 100)),
     "token_retention": ("57h", timedelta(hours=57)),
     "trace_refusals": ("57h", timedelta(hours=57)),
+    "dead_letter_retention": ("58h", timedelta(hours=58)),
     "disk_reserve": ("57MiB", 57 * 2**20),
     "hold_queue": ("yes", Has("QueuePages", "_is_held", True)),
     "console_link": ("always", Begins("http://127.0.0.1:")),

@@ -59,6 +59,7 @@ COUNTED = [
     (of_route(events.Delivered, "smtp://mx.example:25"), [(families.DELIVERED, ("smtp",), 1)]),
     (of_route(events.DeliveryDeferred, "mx:example.com"), [(families.DEFERRED, ("mx",), 1)]),
     (of_route(events.GivenUp, "https://crm.example/..."), [(families.DEAD, ("webhook",), 1)]),
+    (events.DeadLettersRemoved(count=3, reason="expired"), [(families.DEAD_REMOVED, ("expired",), 3)]),
     (events.LeaseLost(id="an-id", destination="maildir:..."), [(families.LEASES_LOST, (), 1)]),
     (
         events.ConnectionsRefused(reply=str(replies.SERVER_FULL), count=7, peer="192.0.2.1"),

@@ -21,6 +21,7 @@ JOBS = {
     "delete_unfinished_messages": "unfinished messages",
     "forget_refusals": "old refusals",
     "purge": "purge",
+    "remove_old_dead_letters": "old dead letters",
 }
 
 
@@ -173,3 +174,23 @@ def test_while_much_mail_arrives_it_is_indexed_only_for_searches(monkeypatch, us
     with pytest.raises(Idle):
         asyncio.run(jobs.run_index())
     assert bool(indexed) is is_indexed
+
+
+def test_old_dead_letters_are_removed_if_the_setting_says_so_and_each_removal_is_logged(monkeypatch):
+    asked, logged = [], []
+
+    async def remove_old(store, age, *, clock):
+        asked.append((store, age, clock()))
+        for count in (3, 1):
+            yield count
+
+    monkeypatch.setattr(maintenance.removing, "remove_old", remove_old)
+    asyncio.run(a_maintenance([]).remove_old_dead_letters())
+    assert asked == []
+    month = timedelta(days=30)
+    wrong = a_maintenance([], dead_letter_retention=month, is_clock_wrong=lambda: True)
+    asyncio.run(wrong.remove_old_dead_letters())
+    assert asked == []
+    asyncio.run(a_maintenance([], dead_letter_retention=month, emit=logged.append).remove_old_dead_letters())
+    assert asked == [(None, month, NOW)]
+    assert logged == [events.DeadLettersRemoved(count=count, reason="expired") for count in (3, 1)]

@@ -307,6 +307,12 @@ class Redriven(TypedDict):
     redriven: Annotated[int, "the number of dead letters that were put into the queue again"]
 
 
+class Removed(TypedDict):
+    """Removed dead letters."""
+
+    removed: Annotated[int, "the number of dead letters that were removed, or would be removed with `dry_run`"]
+
+
 class Replayed(TypedDict):
     """Replayed mail."""
 
@@ -517,6 +523,7 @@ ANSWERS: dict[str, type] = {
     "GET /queue": Queue,
     "GET /dead-letters": DeadLetters,
     "POST /dead-letters/redrive": Redriven,
+    "POST /dead-letters/remove": Removed,
     "POST /replay": Replayed,
     "GET /clock": Clock,
     "POST /clock/advance": Advanced,

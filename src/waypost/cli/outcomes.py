@@ -44,6 +44,7 @@ JSON: dict[str, tuple[str, ...]] = {
     "dead list": ("dead_letters",),
     "dead show": ("id", "received_at", "from", "subject", "deliveries", "trace"),
     "dead redrive": ("redriven",),
+    "dead remove": ("removed",),
     "replay": ("forwarded",),
     "purge": ("dry_run", "purged"),
     "backup": ("directory", "version", "store", "began_at", "ended_at", "schema", "master_key", "rows"),

@@ -382,6 +382,14 @@ class Settings:
     trace_refusals: timedelta = setting(
         DURATION, "7d", "How long the server remembers that it refused mail for an address."
     )
+    dead_letter_retention: timedelta | None = setting(
+        or_off(DURATION),
+        "off",
+        "How long the server keeps a dead letter after it gave up the delivery: a duration such as 90d. Older dead "
+        "letters are removed, and can then not be redriven. By default, the server keeps dead letters until a person "
+        "removes them.",
+        is_reloadable=True,
+    )
     disk_reserve: int = setting(
         SIZE,
         "256MiB",

@@ -104,7 +104,7 @@ def application(
         HealthPages(store),
         MetricsPage(metrics, owner=deployment.owner),
         DoctorPage(check_server, owner=deployment.owner),
-        QueuePages(store, deployment, mail_clock, wake, advance, is_held=is_queue_held),
+        QueuePages(store, deployment, mail_clock, wake, advance, is_held=is_queue_held, emit=emit),
         ContentPages(store, reader, PREFIX),
         DeletingPages(store, mail_clock),
         ResettingPage(deployment, reset),

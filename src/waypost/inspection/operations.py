@@ -78,6 +78,8 @@ LIMIT = Parameter(
 AFTER = Parameter("after", "the id of the message or delivery after which the page begins", _PLACE)
 NEXT = Parameter("after", "the `next` of the previous page", _TEXT)
 SINCE = Parameter("since", "the earliest time", _TIME)
+GIVEN_UP_BEFORE = Parameter("given_up_before", "the time before which the delivery was given up", _TIME)
+DESTINATION = Parameter("destination", "the destination of a route", _TEXT)
 PARTS_ADDRESS = Parameter("address", "the email address whose copy is read", _TEXT, required=True)
 
 
@@ -237,7 +239,31 @@ OPERATIONS: tuple[Operation, ...] = (
         "List the queued deliveries",
         (Parameter("destination", "the destination of a route", _TEXT), AFTER, LIMIT),
     ),
-    Operation("GET", "/dead-letters", "dead_letters", INSPECT, "List the dead letters", (ADDRESS, SINCE, AFTER, LIMIT)),
+    Operation(
+        "GET",
+        "/dead-letters",
+        "dead_letters",
+        INSPECT,
+        "List the dead letters",
+        (ADDRESS, SINCE, GIVEN_UP_BEFORE, DESTINATION, AFTER, LIMIT),
+    ),
+    Operation(
+        "POST",
+        "/dead-letters/remove",
+        "remove",
+        DELETE_MAIL,
+        "Remove dead letters",
+        body=_object(
+            (),
+            ids=_IDS,
+            all={"type": "boolean"},
+            address=_TEXT,
+            since=_TIME,
+            given_up_before=_TIME,
+            destination=_TEXT,
+            dry_run={"type": "boolean"},
+        ),
+    ),
     Operation(
         "POST",
         "/dead-letters/redrive",

@@ -12,10 +12,11 @@ from starlette.responses import JSONResponse, Response
 from waypost.app import inspection_schema as schema
 from waypost.app import ports
 from waypost.app.deployment import Deployment
-from waypost.app.queue import redrive, waiting
+from waypost.app.queue import redrive, removing, waiting
 from waypost.app.steps import Step, run_steps
 from waypost.domain import errors, moments
 from waypost.inspection import answers, guard, requests
+from waypost.observe import events
 
 
 class QueuePages:
@@ -33,6 +34,7 @@ class QueuePages:
         advance: Callable[[timedelta], Awaitable[datetime]] | None,
         *,
         is_held: bool,
+        emit: events.Emit,
     ) -> None:
         self._store = store
         self._deployment = deployment
@@ -40,6 +42,7 @@ class QueuePages:
         self._wake = wake
         self._advance = advance
         self._is_held = is_held
+        self._emit = emit
 
     async def waiting(self, request: Request, account: str) -> Response:
         """Respond with the waiting deliveries of an account, and their destinations."""
@@ -68,6 +71,8 @@ class QueuePages:
             account=account,
             address=requests.some_address(query),
             since=requests.moment(query, "since"),
+            given_up_before=requests.moment(query, "given_up_before"),
+            destination=requests.text(query, "destination"),
             after=requests.after(query) or "",
             limit=requests.limit(query),
         )
@@ -98,6 +103,31 @@ class QueuePages:
         count = sum([done async for done in run_steps(self._store.write, step)])
         self._wake()
         return JSONResponse(schema.Redriven(redriven=count))
+
+    async def remove(self, request: Request, account: str) -> Response:
+        """Remove dead letters, in many small transactions, or only count those that would be removed."""
+        members = ("ids", "all", "address", "since", "given_up_before", "destination", "dry_run")
+        body = await requests.json_body(request, members=members)
+        address, destination = requests.some_address(body), requests.text(body, "destination")
+        since, given_up_before = (requests.moment(body, name) for name in ("since", "given_up_before"))
+        ids = requests.ids(body)
+        if requests.flag(body, "all") is bool(ids):
+            raise errors.Invalid(
+                'Give either {"ids": […]} or {"all": true}. With "all", the members `address`, `since`, '
+                "`given_up_before` and `destination` are optional."
+            )
+        if ids and any((address, destination, since, given_up_before)):
+            raise errors.Invalid("The members that select dead letters can be used with `all`, but not with `ids`.")
+        selection = removing.Selection(
+            ids=ids, address=address, since=since, given_up_before=given_up_before, destination=destination
+        )
+        if requests.flag(body, "dry_run"):
+            count = await removing.count(self._store, account, selection)
+        else:
+            count = await removing.remove(self._store, account, selection, clock=self._clock)
+            if count:
+                self._emit(events.DeadLettersRemoved(count=count, reason="request"))
+        return JSONResponse(schema.Removed(removed=count))
 
     async def replay(self, request: Request, account: str) -> Response:
         """Forward the mail that an alias has received since a given time to the alias's primary, in many small

@@ -248,6 +248,15 @@ class GivenUp(_Attempted, frozen=True, kw_only=True):
     """
 
 
+class DeadLettersRemoved(Struct, frozen=True, kw_only=True):
+    """Dead letters have been removed, with their messages unless these have other deliveries. `reason` is `expired` if
+    they were older than `--dead-letter-retention`, or `request`.
+    """
+
+    count: int
+    reason: str
+
+
 class LeaseLost(Struct, frozen=True, kw_only=True):
     """The server could not renew its lease on a delivery in time, so the delivery will be attempted again. The result
     of this server's attempt is not recorded. If this attempt has already sent the message, the destination will receive
@@ -427,6 +436,7 @@ Event = (
     | Delivered
     | DeliveryDeferred
     | GivenUp
+    | DeadLettersRemoved
     | LeaseLost
     | RouteUnreachable
     | DataDirectoryShared

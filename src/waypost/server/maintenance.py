@@ -16,8 +16,10 @@ from waypost.app.directory import access_keys, idempotency, instances, sessions
 from waypost.app.mail import accept, indexing, noting, retention
 from waypost.app.mail.wanted import NotesWanted
 from waypost.app.ports.failures import STORE_FAILURES
+from waypost.app.queue import removing
 from waypost.app.steps import repeat_step
 from waypost.domain.mail.retention import Rule
+from waypost.observe import events
 from waypost.observe.incidents import Incidents
 
 EVERY = 600.0
@@ -62,7 +64,9 @@ message stores its deliveries within milliseconds.
 
 @dataclass(kw_only=True)
 class Maintenance:
-    """Runs the periodic maintenance of one service. A reload changes `token_retention` and `rules`."""
+    """Runs the periodic maintenance of one service. A reload changes `token_retention`,
+    `dead_letter_retention` and `rules`.
+    """
 
     store: ports.Store
     deployment: Deployment
@@ -78,6 +82,9 @@ class Maintenance:
     rules: Sequence[Rule]
     is_clock_wrong: Callable[[], bool] = lambda: False
     """Returns whether this server's clock differs too much from the clock of the database."""
+    dead_letter_retention: timedelta | None = None
+    """How long dead letters are kept; None if they are not removed because of their age."""
+    emit: events.Emit = lambda _: None
     begun_before: datetime
     """If the transfer of a message began before this time, it is no longer in progress, even if the message is
     incomplete."""
@@ -103,6 +110,7 @@ class Maintenance:
                 ("unfinished messages", partial(self.delete_unfinished_messages, begun_before)),
                 ("old refusals", self.forget_refusals),
                 ("purge", self.purge),
+                ("old dead letters", self.remove_old_dead_letters),
             ):
                 await self._attempt(job, where=where)
             begun_before = self.mail_clock() - accept.LONGEST_TRANSFER
@@ -228,6 +236,12 @@ class Maintenance:
         """Delete refusals that are older than `refusal_retention`."""
         before = self.mail_clock() - self.refusal_retention
         await repeat_step(self.store.write, lambda tx: tx.forget_refusals(before=before, limit=MOST_REFUSALS))
+
+    async def remove_old_dead_letters(self) -> None:
+        """Remove the dead letters that are older than `dead_letter_retention`, unless the clock is wrong."""
+        if self.dead_letter_retention and not self.is_clock_wrong():
+            async for count in removing.remove_old(self.store, self.dead_letter_retention, clock=self.mail_clock):
+                self.emit(events.DeadLettersRemoved(count=count, reason="expired"))
 
     async def purge(self) -> None:
         """Delete mail that exceeds the age or size limit of the retention rules. While the clock is wrong, delete

@@ -320,6 +320,8 @@ class Service:
             refusal_retention=self.settings.trace_refusals,
             rules=self.settings.retention,
             is_clock_wrong=lambda: clock.is_wrong,
+            dead_letter_retention=self.settings.dead_letter_retention,
+            emit=self.emit,
             notes_every=NOTES_EVERY_FOR_TESTS if self.settings.testing else NOTES_EVERY,
             # If no other process uses the database, no other process can still be receiving messages that were begun
             # before this start.
@@ -329,6 +331,7 @@ class Service:
 
         def use(settings: Settings) -> None:
             maintenance.token_retention = settings.token_retention
+            maintenance.dead_letter_retention = settings.dead_letter_retention
             maintenance.rules = settings.retention
 
         common.when_reloaded(use)

@@ -1,5 +1,6 @@
 """`waypost queue`, `waypost dead` and `waypost replay`: waiting mail, dead letters, and repeated deliveries."""
 
+import io
 import stat
 import subprocess
 import sys
@@ -150,6 +151,84 @@ def test_hundreds_of_dead_letters_are_redriven_in_steps(late, commands):
     assert commands.json("dead", "redrive", "--address", addresses[0]) == {"redriven": 35}
 
 
+def test_one_dead_letter_is_removed_with_its_message(late, commands, letter):
+    message_id = letter.partition(".")[0]
+    assert commands("dead", "remove", letter, "--yes") == "Dead letters removed: 1.\n"
+    assert late.get(f"messages/{message_id}").status == 404
+    assert commands.refused("dead", "remove", letter, "--yes").startswith(
+        f"There is no dead letter {letter} in account"
+    )
+
+
+def test_the_other_deliveries_of_a_message_remain(late, commands):
+    dead, other = late.make("never.example"), late.new_address()
+    message_id = late.deliver(HELLO, dead, other)
+    late.settle()
+    assert commands.json("dead", "remove", "--address", dead, "--yes") == {"removed": 1}
+    found = late.json(f"messages/{message_id}")
+    assert [delivery["address"] for delivery in found["deliveries"]] == [other]
+    (deleted,) = [event for event in found["trace"] if event["event"] == "deleted"]
+    assert deleted["because"] == "The dead letter was removed on request."
+
+
+def test_dead_letters_are_listed_and_removed_by_their_age(late, commands):
+    address = late.make("never.example")
+    late.deliver(HELLO, address)
+    late.settle()
+    late.advance("2d")
+    late.deliver(HELLO, address)
+    late.settle()
+    old, new = late.dead_ids(address)
+    listed = commands.json("dead", "list", "--address", address, "--older-than", "1d")["dead_letters"]
+    assert [letter["id"] for letter in listed] == [old]
+    assert commands.json("dead", "remove", "--address", address, "--older-than", "1d", "--yes") == {"removed": 1}
+    assert late.dead_ids(address) == [new]
+    assert commands.refused("dead", "list", "--older-than", "soon").startswith("--older-than must be a duration")
+
+
+def test_dead_letters_are_listed_and_removed_by_their_destination(late, commands):
+    address = late.make("never.example")
+    for _ in range(3):
+        late.deliver(HELLO, address)
+    late.settle()
+    (destination,) = {letter["destination"] for letter in late.json("dead-letters", address=address)["dead_letters"]}
+    of = ["--address", address, "--destination"]
+    assert commands("dead", "list", *of, "smtp://other.example:25") == "There are no dead letters.\n"
+    assert commands.json("dead", "remove", *of, "smtp://other.example:25", "--yes") == {"removed": 0}
+    assert len(commands.json("dead", "list", *of, destination)["dead_letters"]) == 3
+    assert commands.json("dead", "remove", *of, destination, "--yes") == {"removed": 3}
+    assert late.dead_ids(address) == []
+
+
+def test_without_a_terminal_dead_letters_are_removed_only_with_yes(late, commands, letter):
+    assert commands.refused("dead", "remove", letter) == (
+        "This command would remove 1 dead letter. It cannot ask for a confirmation, because its input is no terminal. "
+        "Add --yes."
+    )
+    assert late.get(f"messages/{letter.partition('.')[0]}").status == 200
+
+
+def test_a_person_confirms_a_removal(late, commands, letter, monkeypatch):
+    for answer, printed, status in (("n\n", (1, ""), 200), ("y\n", (0, "Dead letters removed: 1.\n"), 404)):
+        typed = io.StringIO(answer)
+        typed.isatty = lambda: True
+        monkeypatch.setattr("sys.stdin", typed)
+        *found, errors = commands.run("dead", "remove", letter)
+        assert errors.startswith("Remove 1 dead letter for good? [y/N]: ")
+        assert tuple(found) == printed
+        assert late.get(f"messages/{letter.partition('.')[0]}").status == status
+
+
+def test_hundreds_of_dead_letters_are_removed_in_steps(late, commands):
+    address = late.make("never.example")
+    for _ in range(105):
+        late.deliver(HELLO, address)
+    late.settle()
+    assert late.done("dead-letters/remove", {"all": True, "address": address, "dry_run": True}) == {"removed": 105}
+    assert commands.json("dead", "remove", "--address", address, "--yes") == {"removed": 105}
+    assert late.dead_ids(address) == []
+
+
 def test_a_redriven_dead_letter_uses_the_current_route(late, commands):
     address = late.make("repaired.example")
     output = commands("routes", "add", "*@repaired.example", "smtp://127.0.0.1:1", "--fault", "permfail", "--unchecked")
@@ -184,6 +263,9 @@ def test_replay_forwards_the_mail_that_an_alias_has_kept(late, commands):
         (("dead", "redrive", "x.y", "--since", "2h"), "Name the dead letters to redrive: "),
         (("dead", "redrive", "x.y"), "There is no dead letter x.y in account"),
         (("dead", "redrive", "--address", "nobody"), "'nobody' is not an email address"),
+        (("dead", "remove", "--yes"), "Name the dead letters to remove: "),
+        (("dead", "remove", "x.y", "--all", "--yes"), "Name the dead letters to remove: "),
+        (("dead", "remove", "x.y", "--yes"), "There is no dead letter x.y in account"),
         (("dead", "show", "x.y"), "x.y is not a dead letter. `waypost dead list` lists the dead letters."),
         (("dead", "show", "x"), "x is not a dead letter. `waypost dead list` lists the dead letters."),
         (("dead", "download", "x.y"), "x.y is not a dead letter. `waypost dead list` lists the dead letters."),

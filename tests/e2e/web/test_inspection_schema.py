@@ -103,6 +103,7 @@ def test_each_response_matches_the_schema(checked, late):
     letters = checked.get("dead-letters", address=primary)["dead_letters"]
     assert letters[0]["given_up_at"]
     assert checked.post("dead-letters/redrive", {"ids": [letters[0]["id"]]}) == {"redriven": 1}
+    assert checked.post("dead-letters/remove", {"all": True, "destination": "smtp://no.example:25"}) == {"removed": 0}
     assert checked.post("replay", {"address": alias, "since": "2000-01-01T00:00:00Z"})["forwarded"] in {
         0,
         1,

@@ -14,7 +14,7 @@ import pytest
 from tests.kit.metrics import LOOPING, MESSAGE, monitored, scrape
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.peers.mail_sink import Sink
-from tests.kit.servers.running import fetch
+from tests.kit.servers.running import fetch, waypost
 from waypost import testing
 from waypost.host.data_directory import DataDirectory
 from waypost.observe.metrics import families
@@ -104,10 +104,14 @@ def test_mail_that_waits(system):
     wait_until(lambda: scrape(system.metrics)[families.QUEUE_AGE, "smtp"] > first > 0, pause=0.05)
 
 
-@shows(families.DEAD)
-def test_mail_that_becomes_a_dead_letter(system):
+@shows(families.DEAD, families.DEAD_REMOVED)
+def test_mail_that_becomes_a_dead_letter_and_is_removed(system):
     with rises(system, (families.DEAD, "maildir")):
         system.deliver(MESSAGE, "never@example.com")
+    wait_until(lambda: system.json("dead-letters", address="never@example.com")["dead_letters"])
+    with rises(system, (families.DEAD_REMOVED, "request")):
+        removed = waypost("dead", "remove", "--address", "never@example.com", "--yes", "--data", system.server.data)
+        assert removed.returncode == 0, removed.stderr
 
 
 @shows(families.MESSAGES_REFUSED, families.RECIPIENTS_REFUSED)

@@ -75,6 +75,27 @@ def delete_some(
     return Step(Deleted(len(there), left), rest or None)
 
 
+def delete_dead(
+    tx: ports.WriteTx, account: str, deliveries: Sequence[Delivery], *, because: str, now: datetime
+) -> Deleted:
+    """Delete those of an account's deliveries that are dead letters now. At most `AT_ONCE` deliveries are given.
+
+    `because` is the reason in the trace, which remains if the message has other deliveries.
+    """
+    tx.hold(ports.CHANGES_LOCK)
+    held = sorted({delivery.message_id for delivery in deliveries})
+    tx.hold_messages(held)
+    wanted = {delivery.id for delivery in deliveries}
+    there = [
+        (one, message)
+        for one, message in tx.deliveries_listed(account, held)
+        if one.id in wanted and one.status is Status.DEAD  # otherwise, it was redriven meanwhile
+    ]
+    _remove(tx, [delivery for delivery, _ in there], because=because, now=now)
+    left = retention.end_messages(tx, {message.id: message.size for _, message in there}, now=now)
+    return Deleted(len(there), left)
+
+
 def _deliveries(tx: ports.ReadTx, account: str, wanted: str) -> list[Delivery]:
     """Return the deliveries that an id stands for. Raises `errors.NotFound`."""
     message_id, email_address_id = ids_in(wanted)
@@ -97,8 +118,11 @@ def _delete(tx: ports.WriteTx, deliveries: Sequence[Delivery], *, cancel: bool, 
             "(`cancel`)."
         )
     tx.cancel_queued(queued)
+    _remove(tx, deliveries, because="The mail was deleted on request.", now=now)
+
+
+def _remove(tx: ports.WriteTx, deliveries: Sequence[Delivery], *, because: str, now: datetime) -> None:
     tx.remove_deliveries(deliveries)
-    because = "The mail was deleted on request."
     for delivery in deliveries:
         event = DeletedEvent(address=delivery.address.text, account=delivery.account, because=because)
         tx.add_events(delivery.message_id, [TraceEvent(now, event)])

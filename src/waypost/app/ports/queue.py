@@ -110,13 +110,33 @@ class ReadQueue(Protocol):
         ...
 
     def dead_letters(
-        self, account: str, *, address_key: str | None, since: datetime | None, after: str, limit: int
+        self,
+        account: str,
+        *,
+        address_key: str | None,
+        since: datetime | None,
+        after: str,
+        limit: int,
+        given_up_before: datetime | None = None,
+        destination: str | None = None,
     ) -> list[DeadLetter]:
         """Return up to `limit` dead letters of an account, ordered by id, with ids greater than `after`.
 
         If `address_key` is not None, only dead letters of that address are returned. If `since` is not None, only dead
-        letters of messages that were received at that time or later are returned.
+        letters of messages that were received at that time or later are returned. If `given_up_before` is not None,
+        only deliveries that were given up before that time are returned, and if `destination` is not None, only those
+        to that destination.
         """
+        ...
+
+    def account_with_dead_letters(self, *, after: str) -> str | None:
+        """Return the first account, in their order, after the account `after` that has dead letters; None if there is
+        none.
+        """
+        ...
+
+    def dead_destinations(self, account: str, *, limit: int) -> list[str]:
+        """Return up to `limit` destinations of an account's dead letters. An empty string is the built-in inbox."""
         ...
 
     def count_dead_letters(self, account: str, *, address_key: str | None, since: datetime | None, up_to: int) -> int:

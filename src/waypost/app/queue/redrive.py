@@ -7,11 +7,12 @@ from waypost.app import ports
 from waypost.app.deployment import Deployment
 from waypost.app.mail import accept, reading
 from waypost.app.mail.deliveries import happened, tell
+from waypost.app.queue.waiting import MAX_COMPARED
 from waypost.app.steps import Step
 from waypost.domain import errors
 from waypost.domain.directory import addresses
 from waypost.domain.directory.email_addresses import EmailAddress
-from waypost.domain.mail import routing
+from waypost.domain.mail import routes, routing
 from waypost.domain.mail.delivery import Delivery, Reason, Status, ids_in
 from waypost.domain.mail.messages import Message
 from waypost.domain.mail.trace_events import RedrivenEvent
@@ -26,12 +27,38 @@ def dead_letters(
     *,
     address: addresses.Address | None = None,
     since: datetime | None = None,
+    given_up_before: datetime | None = None,
+    destination: str | None = None,
     after: str = "",
     limit: int = AT_ONCE,
 ) -> list[ports.DeadLetter]:
-    """Return up to `limit` dead letters of an account, sorted by id."""
-    key = address.key if address else None
-    return tx.dead_letters(account, address_key=key, since=since, after=after, limit=limit)
+    """Return up to `limit` dead letters of an account, sorted by id, that meet all conditions that are given.
+
+    `destination` can be in the form that people see, with "…" in place of secrets. Raises `errors.Invalid` if several
+    destinations are shown like this.
+    """
+    if destination is not None:
+        destination = _meant(tx, account, destination)
+    return tx.dead_letters(
+        account,
+        address_key=address.key if address else None,
+        since=since,
+        given_up_before=given_up_before,
+        destination=destination,
+        after=after,
+        limit=limit,
+    )
+
+
+def _meant(tx: ports.ReadTx, account: str, destination: str) -> str:
+    """Return the exact destination of dead letters that people see as `destination`. Raises `errors.Invalid`."""
+    if "…" not in destination:
+        return destination
+    known = tx.dead_destinations(account, limit=MAX_COMPARED)
+    found = [one for one in known if destination in {one, routes.shown(one)}]
+    if len(found) > 1:
+        raise errors.Invalid(f"{destination} stands for {len(found)} destinations. Give the exact one.")
+    return found[0] if found else destination
 
 
 COUNTED_UP_TO = 10_000

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -32,6 +33,18 @@ Since = Annotated[
         metavar="WHEN",
         help="Select only mail received since this time, such as 2h (ago) or 2026-11-22T23:14:05Z.",
     ),
+]
+OlderThan = Annotated[
+    str | None,
+    Option(
+        "--older-than",
+        metavar="WHEN",
+        help="Select only dead letters that were given up before this time, such as 30d (ago) or 2026-11-22T23:14:05Z.",
+    ),
+]
+ToDestination = Annotated[
+    str | None,
+    Option("--destination", metavar="TO", help="Select only dead letters for this destination, as the list shows it."),
 ]
 LetterId = Annotated[str, Argument(metavar="ID", help="The id of a dead letter, as shown by `waypost dead list`.")]
 
@@ -74,6 +87,8 @@ def queue(
 def listed(
     address: OfAddress = None,
     since: Since = None,
+    older_than: OlderThan = None,
+    destination: ToDestination = None,
     after: After = None,
     limit: Limit = 50,
     data: Data = DEFAULT_DATA,
@@ -81,8 +96,15 @@ def listed(
 ) -> None:
     """List dead letters in the order in which their messages arrived, with the reason for each failure."""
     server = Client(data)
-    when = _moment(server, since)
-    found: schema.DeadLetters = server.get("dead-letters", address=address, since=when, after=after, limit=limit)
+    found: schema.DeadLetters = server.get(
+        "dead-letters",
+        address=address,
+        since=_moment(server, since),
+        given_up_before=_moment(server, older_than, of="--older-than"),
+        destination=destination,
+        after=after,
+        limit=limit,
+    )
     if as_json:
         print_json(found)
         return
@@ -155,6 +177,55 @@ def redrive(
     _print(server.post("dead-letters/redrive", body), "Dead letters redriven: {redriven}.", as_json=as_json)
 
 
+@dead.command()
+def remove(
+    letter_ids: Annotated[tuple[str, ...], Argument(metavar="ID", help="Ids of dead letters.")] = (),
+    all_of_them: Annotated[
+        bool,
+        Option("--all", help="Remove all dead letters, or all that match the other options if these are given."),
+    ] = False,
+    address: OfAddress = None,
+    since: Since = None,
+    older_than: OlderThan = None,
+    destination: ToDestination = None,
+    yes: Annotated[bool, Option("--yes", help="Do not ask for a confirmation.")] = False,
+    data: Data = DEFAULT_DATA,
+    as_json: Json = False,
+) -> None:
+    """Remove dead letters for good. A message is deleted with its last delivery, and cannot be redriven then."""
+    filters = (address, since, older_than, destination)
+    if bool(letter_ids) is (all_of_them or any(filters)):
+        raise ServerRefused(
+            "Name the dead letters to remove: give their ids, or use --all, --older-than, --destination, --address or "
+            "--since."
+        )
+    server = Client(data)
+    which = {
+        "address": address,
+        "since": _moment(server, since),
+        "given_up_before": _moment(server, older_than, of="--older-than"),
+        "destination": destination,
+    }
+    given = {name: value for name, value in which.items() if value is not None}
+    body: dict[str, Any] = {"ids": letter_ids} if letter_ids else {"all": True, **given}
+    if not yes:
+        _confirm(server.post("dead-letters/remove", {**body, "dry_run": True})["removed"])
+    _print(server.post("dead-letters/remove", body), "Dead letters removed: {removed}.", as_json=as_json)
+
+
+def _confirm(count: int) -> None:
+    """Ask a person whether to remove this number of dead letters. Raises `ServerRefused` if there is no person, and
+    `click.Abort` if the person does not agree.
+    """
+    what = f"{count} dead letter{'' if count == 1 else 's'}"
+    if not sys.stdin.isatty():
+        raise ServerRefused(
+            f"This command would remove {what}. It cannot ask for a confirmation, because its input is no terminal. "
+            "Add --yes."
+        )
+    click.confirm(f"Remove {what} for good?", abort=True, err=True)
+
+
 def replay(
     alias: Address,
     since: Annotated[
@@ -191,16 +262,17 @@ def _letter(server: Client, letter_id: str) -> tuple[schema.MessageWithTrace, sc
     raise ServerRefused(f"{letter_id} is not a dead letter. `waypost dead list` lists the dead letters.")
 
 
-def _moment(server: Client, when: str | None) -> str | None:
+def _moment(server: Client, when: str | None, *, of: str = "--since") -> str | None:
     """Convert a time, or a duration such as `2h`, to a time in the format that the server expects.
 
-    A duration is subtracted from the current time on the server's clock, which may be virtual. Raises `ServerRefused`.
+    A duration is subtracted from the current time on the server's clock, which may be virtual. `of` is the option, for
+    the error message. Raises `ServerRefused`.
     """
     ago = _AGO.fullmatch(when or "")
     if ago is None:
         if when is not None and not _is_moment(when):
             raise ServerRefused(
-                f"--since must be a duration, such as 2h (ago), or a time with a time zone, such as "
+                f"{of} must be a duration, such as 2h (ago), or a time with a time zone, such as "
                 f"2026-11-22T23:14:05Z, not {when!r}."
             )
         return when
@@ -223,7 +295,7 @@ def _print_next_page(found: Sequence[schema.QueueLine | schema.DeadLetter], limi
         click.echo(f"There may be more: --after {found[-1]['id']}")
 
 
-def _print(found: schema.Redriven | schema.Replayed, sentence: str, *, as_json: bool) -> None:
+def _print(found: schema.Redriven | schema.Replayed | schema.Removed, sentence: str, *, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:

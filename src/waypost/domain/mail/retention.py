@@ -3,6 +3,7 @@
 A rule has three parts: the addresses that it applies to (`match`, as in a route), the maximum age of mail, and the
 maximum size of an inbox. The first rule that matches an address applies. If no rule matches, all mail is kept
 indefinitely. Retention deletes only delivered mail. Queued mail and dead letters are kept, regardless of their age.
+Dead letters have a retention period of their own, which is a setting of the server.
 """
 
 from collections.abc import Iterable, Sequence

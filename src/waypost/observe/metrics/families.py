@@ -141,6 +141,11 @@ DEFERRED = _counter(
 DEAD = _counter(
     "waypost_deliveries_dead_total", "Deliveries that have become dead letters, by kind of route.", route=_ROUTES
 )
+DEAD_REMOVED = _counter(
+    "waypost_dead_letters_removed_total",
+    "Dead letters that were removed, because of their age or on request.",
+    reason=("expired", "request"),
+)
 LEASES_LOST = _counter(
     "waypost_leases_lost_total", "Attempts whose lease ended before their outcome was recorded; mail may arrive twice."
 )

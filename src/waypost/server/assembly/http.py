@@ -188,6 +188,7 @@ def _advance(
             moment = await clock.advance(by, worker.rest if worker else _rest_without_worker)
             await maintenance.forget_refusals()
             await maintenance.purge()
+            await maintenance.remove_old_dead_letters()
             return moment
 
     return advance

@@ -10,6 +10,7 @@ from tests.kit.stores.queue_calls import HERE, RAW, SECOND, add, claim, one, que
 from tests.kit.values import NOW, TENANT, a_delivery, a_line, a_message
 from waypost.app.ports import DeadLetter
 from waypost.domain.mail.delivery import Reason, Status
+from waypost.domain.mail.messages import first_id
 
 OTHER_ACCOUNT = "1" * 12
 
@@ -98,6 +99,46 @@ def test_dead_letters_can_be_limited_to_an_address_and_a_start_time(store_with_d
     assert dead(store_with_dead_letters, since=NOW + 2 * SECOND) == ["m2.x", "m2.y", "m4.x"]
     assert dead(store_with_dead_letters, since=NOW + 2 * SECOND, address_key="x@example.com", after="m2.x") == ["m4.x"]
     assert dead(store_with_dead_letters, since=NOW + 5 * SECOND) == []
+
+
+def test_dead_letters_can_be_limited_to_a_destination(store):
+    add(store, a_dead("x", "m1"), replace(a_dead("y", "m1"), destination="smtp://other.example:25"))
+    assert dead(store, destination="smtp://other.example:25") == ["m1.y"]
+    assert dead(store, destination="smtp://no.example:25") == []
+    found = store.long_read(lambda tx: tx.dead_destinations(TENANT.account, limit=9))
+    assert sorted(found) == sorted({a_dead("x", "m1").destination, "smtp://other.example:25"})
+    assert store.long_read(lambda tx: tx.dead_destinations(OTHER_ACCOUNT, limit=9)) == []
+
+
+def given_up(letter, at):
+    return lambda tx: tx.put_given_up(letter, at=at, because="550 no")
+
+
+def test_dead_letters_can_be_limited_to_those_given_up_before_a_time(store):
+    """A dead letter whose time is unknown counts from its arrival."""
+    first, second, third = (first_id(NOW + number * SECOND) for number in (1, 2, 3))
+    letters = add(store, a_dead("x", first), a_dead("y", first), received_at=NOW + SECOND)
+    letters += add(store, a_dead("x", second), received_at=NOW + 2 * SECOND)
+    add(store, a_dead("x", third), received_at=NOW + 3 * SECOND)
+    for letter, seconds in zip(letters, (5, 3, 9), strict=True):
+        store.write(given_up(letter, NOW + seconds * SECOND))
+    before = {number: dead(store, given_up_before=NOW + number * SECOND) for number in (1, 3, 4, 6, 10)}
+    assert before == {
+        1: [],
+        3: [],
+        4: [f"{first}.y", f"{third}.x"],
+        6: [f"{first}.x", f"{first}.y", f"{third}.x"],
+        10: [f"{first}.x", f"{first}.y", f"{second}.x", f"{third}.x"],
+    }
+    assert dead(store, given_up_before=NOW + 10 * SECOND, after=f"{first}.y", limit=1) == [f"{second}.x"]
+
+
+def test_the_accounts_with_dead_letters_are_found_in_their_order(store_with_dead_letters):
+    def after(account):
+        return store_with_dead_letters.read(lambda tx: tx.account_with_dead_letters(after=account))
+
+    accounts = sorted([TENANT.account, OTHER_ACCOUNT])
+    assert [after(""), after(accounts[0]), after(accounts[1])] == [*accounts, None]
 
 
 def test_dead_letters_are_counted_up_to_a_limit(store_with_dead_letters):

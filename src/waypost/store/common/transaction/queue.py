@@ -10,6 +10,7 @@ from typing import Any
 
 from waypost.app import ports
 from waypost.domain.mail.delivery import Delivery, delivery_id, ids_in
+from waypost.domain.mail.messages import AFTER_ALL_IDS, first_id
 from waypost.store.common import rows
 from waypost.store.common.statements import Statements
 from waypost.store.sql import kinds
@@ -94,11 +95,39 @@ class QueueQueries(Statements):
         return bool(self._all("enqueue", *_waits_since(delivery, now)))
 
     def dead_letters(
-        self, account: str, *, address_key: str | None, since: datetime | None, after: str, limit: int
+        self,
+        account: str,
+        *,
+        address_key: str | None,
+        since: datetime | None,
+        after: str,
+        limit: int,
+        given_up_before: datetime | None = None,
+        destination: str | None = None,
     ) -> list[ports.DeadLetter]:
         received_from = None if since is None else kinds.to_milliseconds(since)
-        found = self._all("dead_letters", account, address_key, received_from, *ids_in(after), limit)
+        before, before_id = None, AFTER_ALL_IDS
+        if given_up_before is not None:
+            before, before_id = kinds.to_milliseconds(given_up_before), first_id(given_up_before)
+        found = self._all(
+            "dead_letters",
+            account,
+            address_key,
+            received_from,
+            before,
+            before_id,
+            destination,
+            *ids_in(after),
+            limit,
+        )
         return [rows.dead_letter(row) for row in found]
+
+    def account_with_dead_letters(self, *, after: str) -> str | None:
+        (account,) = self._all("dead_account", after)[0]
+        return None if account is None else str(account)
+
+    def dead_destinations(self, account: str, *, limit: int) -> list[str]:
+        return [destination for (destination,) in self._all("dead_destinations", account, limit)]
 
     def count_dead_letters(self, account: str, *, address_key: str | None, since: datetime | None, up_to: int) -> int:
         received_from = None if since is None else kinds.to_milliseconds(since)

@@ -156,13 +156,28 @@ SELECT count(*) FROM (
     LIMIT :limit
 ) AS counted;
 
--- name: dead_letters(account, address_key, received_from, message_id, email_address_id, limit)
--- Returns a page of an account's dead letters. It can be limited to one address, and to messages that were received
--- since a time. PostgreSQL needs a type cast for a parameter that is only compared with NULL.
+-- name: dead_account(after)
+-- Returns the first account after the given one that has a dead letter; NULL if there is none. It reads one index entry.
+SELECT min(account) FROM deliveries{sqlite:  INDEXED BY deliveries_dead} WHERE status = 'dead' AND account > :after;
+
+-- name: dead_destinations(account, limit)
+-- Returns the destinations of an account's dead letters.
+SELECT DISTINCT destination FROM deliveries{sqlite:  INDEXED BY deliveries_dead}
+WHERE account = :account AND status = 'dead' LIMIT :limit;
+
+-- name: dead_letters(account, address_key, received_from, given_up_before, before_id, destination, message_id, email_address_id, limit)
+-- Returns a page of an account's dead letters. It can be limited to one address, to one destination, to messages that
+-- were received since a time, and to deliveries that were given up before a time. A delivery without this time was given
+-- up by an older version, and counts from its arrival. `before_id` is greater than the ids of all messages that arrived
+-- before `given_up_before`, so that the query need not read later ones. PostgreSQL needs a type cast for a parameter
+-- that is only compared with NULL.
 SELECT {d.deliveries}, {m.messages}, d.given_up_at, d.given_up_because
 FROM deliveries AS d {sqlite: INDEXED BY deliveries_dead CROSS} JOIN messages AS m ON m.id = d.message_id
 WHERE d.account = :account AND d.status = 'dead'
   AND (:address_key{postgres: ::text} IS NULL OR d.address_key = :address_key)
   AND (:received_from{postgres: ::bigint} IS NULL OR m.received_at >= :received_from)
+  AND (:given_up_before{postgres: ::bigint} IS NULL OR coalesce(d.given_up_at, m.received_at) < :given_up_before)
+  AND d.message_id < :before_id
+  AND (:destination{postgres: ::text} IS NULL OR d.destination = :destination)
   AND (d.message_id, d.email_address_id) > (:message_id, :email_address_id)
 ORDER BY d.message_id, d.email_address_id LIMIT :limit;
