@@ -18,7 +18,7 @@ from tests.kit.servers.running import MASTER_KEY, System, fetch, restart
 from tests.kit.stores import postgresql
 from tests.kit.stores.counting_proxy import CountingProxy
 from waypost import testing
-from waypost.host.data_directory import MASTER_KEY_VARIABLE
+from waypost.host.master_key import MASTER_KEY_VARIABLE
 
 PATIENCE = 90.0
 BOUND = 30.0

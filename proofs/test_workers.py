@@ -14,7 +14,7 @@ from tests.kit.patience import wait_until
 from tests.kit.servers.running import MASTER_KEY, System, logged
 from tests.kit.stores.postgresql import OwnServer
 from waypost import testing
-from waypost.host.data_directory import MASTER_KEY_VARIABLE
+from waypost.host.master_key import MASTER_KEY_VARIABLE
 from waypost.server.supervisor.restarts import MOST
 
 KILLS = 100

@@ -22,7 +22,7 @@ from waypost.config.settings import ROWS
 from waypost.domain.limits.rates import Rate
 from waypost.domain.mail import messages
 from waypost.domain.mail.delivery import STATES, Policy
-from waypost.host import data_directory
+from waypost.host import master_key
 from waypost.mailauth import checker
 from waypost.observe import events, logs
 from waypost.server.http import connection
@@ -50,7 +50,7 @@ def settings_page() -> str:
             "# Settings of `waypost serve`\n",
             "You can give a setting on the command line, in the environment, or in a [settings",
             "file](#the-settings-file). The command line takes precedence over the environment, and the",
-            f"environment over the file. The setting `{data_directory.MASTER_KEY_VARIABLE}` exists only in the",
+            f"environment over the file. The setting `{master_key.MASTER_KEY_VARIABLE}` exists only in the",
             "environment. The value of this setting is 32 bytes in base64url, and replaces the file `master.key`.\n",
             "Secrets can also be in files, as container engines provide them. Then "
             + " or ".join(f"`{name}_FILE`" for name in secret_files.VARIABLES),

@@ -19,7 +19,8 @@ from tests.kit.values import TENANT, make_instance
 from waypost.app import ports
 from waypost.config.sources import from_options
 from waypost.host import data_directory
-from waypost.host.data_directory import MASTER_KEY_VARIABLE, DataDirectory, DataDirectoryError
+from waypost.host.data_directory import DataDirectory, DataDirectoryError
+from waypost.host.master_key import MASTER_KEY_VARIABLE
 from waypost.server import opening, owner
 from waypost.server import service as services
 

@@ -108,7 +108,9 @@ def test_deliveries_are_stored_before_the_clock_is_advanced_so_that_they_do_not_
 
         return record
 
-    kept = SimpleNamespace(**{name: recorded(name) for name in ("store_planned", "forget_refusals", "purge")})
+    kept = SimpleNamespace(
+        **{name: recorded(name) for name in ("store_planned", "forget_refusals", "purge", "remove_old_dead_letters")}
+    )
     common = SimpleNamespace(virtual_clock=SimpleNamespace(advance=recorded("advance")))
     asyncio.run(http._advance(common, None, kept, asyncio.Lock())(timedelta(days=1)))
     assert calls[:2] == [("store_planned", timedelta()), ("advance", timedelta(days=1))]

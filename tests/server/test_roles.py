@@ -18,7 +18,7 @@ from tests.kit.values import an_email_address
 from waypost.config.settings import ALL_ROLES, Role
 from waypost.config.sources import from_options
 from waypost.domain.mail.routes import Route
-from waypost.host.data_directory import MASTER_KEY_VARIABLE
+from waypost.host.master_key import MASTER_KEY_VARIABLE
 from waypost.observe import events
 from waypost.server import opening
 from waypost.server.http.server import HttpServer

@@ -1,8 +1,8 @@
 """The properties of the deployment that the mail use cases need: host name, keys, routes, and policies."""
 
 import hmac
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 
 from msgspec import Struct, field
 
@@ -10,6 +10,12 @@ from waypost.app import ports
 from waypost.domain.dsn.notices import Bounces
 from waypost.domain.mail.delivery import Policy
 from waypost.domain.mail.routes import Route
+from waypost.domain.mailauth import srs
+from waypost.domain.mailauth.mail_secrets import Generation
+
+
+def _of_address(srs_key: Callable[[int], bytes], email_address_id: str) -> Callable[[int], bytes]:
+    return lambda period: hmac.digest(srs_key(period), email_address_id.encode(), "sha256")
 
 
 def _no_key(_: int) -> bytes:
@@ -41,6 +47,10 @@ class Deployment(Struct, eq=False):
     """
     srs_key: Callable[[int], bytes] = _no_key
     """A function that returns the secret with which the server signs rewritten senders in a given period."""
+    other_secrets: tuple[Generation, ...] = ()
+    """Secrets with which this server does not sign, but whose rewritten senders and loop tokens it accepts: during and
+    after their rotation, those before and those to come.
+    """
     owner: str = ""
     """The account of the server's owner. The access key in the credentials file, which the server creates when it first
     starts, belongs to the owner's account.
@@ -64,11 +74,25 @@ class Deployment(Struct, eq=False):
         for name in self.__struct_fields__:
             setattr(self, name, getattr(other, name))
 
+    @property
+    def loop_keys(self) -> Sequence[bytes]:
+        """The keys of all loop tokens that this server recognises. It signs with the first."""
+        return [self.loop_key, *(one.loop_key for one in self.other_secrets)]
+
+    def find_signer(self, local_part: str, email_address_ids: Sequence[str], *, now: datetime) -> str | None:
+        """Return the id of the email address for which a rewritten sender was signed; None if it is none of these, or
+        if the rewritten sender has expired. `local_part` is its local part.
+        """
+        sources = [self.srs_key, *(one.srs_key for one in self.other_secrets)]
+        keys = [_of_address(source, each) for each in email_address_ids for source in sources]
+        place = srs.find_signer(local_part, keys, now=now)
+        return None if place is None else email_address_ids[place // len(sources)]
+
     def srs_key_for(self, email_address_id: str) -> Callable[[int], bytes]:
         """Return a function that derives one email address's secret for a given period. Because each email address has
         its own secret, a bounce identifies exactly one forwarded copy.
         """
-        return lambda period: hmac.digest(self.srs_key(period), email_address_id.encode(), "sha256")
+        return _of_address(self.srs_key, email_address_id)
 
     def routes_in_force(self, tx: ports.ReadTx, stored_revision: str) -> tuple[Route, ...]:
         """Return all routes that are in effect in this transaction, in order of precedence."""

@@ -53,6 +53,8 @@ JSON: dict[str, tuple[str, ...]] = {
     "migrate": ("version", "database", "schema", "pending", "applied"),
     "keys create": ("Version", "AccessKeyId", "SecretAccessKey"),
     "keys list": ("keys",),
+    "keys rotate-master": ("is_complete", "resealed"),
+    "keys rotate-mail": ("begins_at", "previous_accepted_until"),
     "routes list": ("routes",),
     "routes test": ("id", "received_at", "from", "subject", "deliveries", "trace"),
 }

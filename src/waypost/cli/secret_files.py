@@ -5,10 +5,10 @@ from pathlib import Path
 
 from waypost.config import rows
 from waypost.config.types import BadSetting
-from waypost.host.data_directory import MASTER_KEY_VARIABLE
+from waypost.host.master_key import MASTER_KEY_VARIABLE, PREVIOUS_KEY_VARIABLE
 from waypost.host.private_files import UnsafeFile, refuse_replaceable
 
-VARIABLES = (MASTER_KEY_VARIABLE, rows.environment_name("database"))
+VARIABLES = (MASTER_KEY_VARIABLE, PREVIOUS_KEY_VARIABLE, rows.environment_name("database"))
 """The environment variables with secrets. For each NAME of these, NAME_FILE can name a file with the value."""
 
 LONGEST = 64 * 1024

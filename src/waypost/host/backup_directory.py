@@ -32,7 +32,7 @@ LOCK = "lock"
 
 TABLES = "tables"
 
-KEPT = ("master.key", "credentials", "certificate.pem", "certificate-key.pem")
+KEPT = ("master.key", "master.key.previous", "credentials", "certificate.pem", "certificate-key.pem")
 """The files of the data directory that a backup contains, if they exist. The other files belong to a running server or
 to the machine.
 """

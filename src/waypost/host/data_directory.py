@@ -6,35 +6,35 @@ database            the URL of the PostgreSQL database, without the password; on
 credentials         the owner's access key, as an AWS shared-credentials file; only the owner can read it
 master.key          the 32 bytes that seal the secrets in the database; only the owner can read it. It does not exist if
                     WAYPOST_MASTER_KEY has the key
+master.key.previous the master key before; it exists only until all secrets are sealed with the new one
 run.json            the addresses of the running server; it exists only while the server runs
 lock                locked by the running server; empty until there is a database, see `first_start`
 """
 
-import base64
 import configparser
 import fcntl
-import hashlib
-import hmac
 import os
 import re
 import secrets
 import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO
 from urllib.parse import unquote
 
 from waypost.domain.iam.access_keys import AccessKey
-from waypost.host import credentials_file, private_files, run_file
+from waypost.host import credentials_file, master_key, private_files, run_file, sealing
 from waypost.host.credentials_file import BadProfile, Profile
+from waypost.host.master_key import (
+    MASTER_KEY_VARIABLE,
+    PREVIOUS_KEY_VARIABLE,
+    BadMasterKey,
+    is_master_key_in_environment,
+)
 from waypost.host.private_files import Exposure, PrivateDirectory, UnsafeFile
 from waypost.host.run_file import Run
-
-MASTER_KEY_VARIABLE = "WAYPOST_MASTER_KEY"
-"""The environment variable for the master key (32 bytes in base64url). The variable overrides the file `master.key`."""
-
-_MASTER_KEY_BYTES = 32
 
 _TEMPORARY = r"[0-9a-f]{8}\.new"
 """A regular expression for the end of a temporary file's name. Waypost first writes new contents to a temporary file,
@@ -44,7 +44,16 @@ and then gives this file its final name.
 _DATABASE = "waypost.sqlite3"
 
 _FILES = frozenset(
-    {"credentials", "database", "master.key", "run.json", "lock", "certificate.pem", "certificate-key.pem"}
+    {
+        "credentials",
+        "database",
+        "master.key",
+        "master.key.previous",
+        "run.json",
+        "lock",
+        "certificate.pem",
+        "certificate-key.pem",
+    }
     | {f"{_DATABASE}{end}" for end in ("", "-wal", "-shm", "-journal", "-next", "-turn")}
 )
 
@@ -85,6 +94,9 @@ class DataDirectory:
         self.credentials = path / "credentials"
         self.elsewhere = path / "database"
         self.master_key = path / "master.key"
+        self.previous_key = path / "master.key.previous"
+        self._derives_from: bytes | None = None
+        """The master key from which this process derives keys; None until it is needed."""
         self._run = path / "run.json"
         self.lock = path / "lock"
         self._lock_file: IO[bytes] | None = None
@@ -330,18 +342,89 @@ class DataDirectory:
         return profiles
 
     def derived_key(self, purpose: str) -> bytes:
-        """Derive the secret key for a purpose from the master key. In a deployment, the key for a purpose never
-        changes. Raises `DataDirectoryError`.
+        """Derive the secret key for a purpose from the master key. Raises `DataDirectoryError`.
+
+        In a process, the key for a purpose never changes. During a rotation of the master key, it is still derived from
+        the previous one, so that all processes of a deployment have the same key. After the rotation, a process that
+        starts has another key.
         """
-        if encoded := os.environ.get(MASTER_KEY_VARIABLE):
-            master, where = _decoded(encoded), MASTER_KEY_VARIABLE
-        else:
-            master, where = self._master_key_in_file(), str(self.master_key)
-        if len(master) != _MASTER_KEY_BYTES:
+        if self._derives_from is None:
+            newest, previous = self.master_keys()
+            self._derives_from = previous or newest
+        return master_key.derived(self._derives_from, purpose)
+
+    def master_keys(self) -> tuple[bytes, bytes | None]:
+        """Return the master key, and the previous one if a rotation is not complete, as they are now. If the directory
+        has no database yet, make a new key. Raises `DataDirectoryError`.
+        """
+        try:
+            if encoded := os.environ.get(MASTER_KEY_VARIABLE):
+                newest = master_key.checked(master_key.decoded(encoded), MASTER_KEY_VARIABLE)
+                before = os.environ.get(PREVIOUS_KEY_VARIABLE)
+                previous = master_key.checked(master_key.decoded(before), PREVIOUS_KEY_VARIABLE) if before else None
+            else:
+                newest = master_key.checked(self._master_key_in_file(), str(self.master_key))
+                previous = self._previous_key_in_file()
+        except BadMasterKey as error:
+            raise DataDirectoryError(str(error)) from error
+        return newest, None if previous == newest else previous
+
+    def _previous_key_in_file(self) -> bytes | None:
+        try:
+            return master_key.checked(master_key.decoded(self._read(self.previous_key)), str(self.previous_key))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise DataDirectoryError(f"{self.previous_key} cannot be read: {error.strerror}.") from error
+        except UnicodeDecodeError:
+            return master_key.checked(b"", str(self.previous_key))
+
+    def keyring(self) -> sealing.Keyring:
+        """Return the keys that seal the secrets in the database. Raises `DataDirectoryError`."""
+
+        def read() -> sealing.SealKeys:
+            newest, previous = self.master_keys()
+            sealed = partial(master_key.derived, purpose=master_key.SEALED)
+            return sealing.SealKeys(sealed(newest), sealed(previous) if previous else None)
+
+        return sealing.Keyring(read(), reread=read)
+
+    @property
+    def has_previous_key(self) -> bool:
+        """Whether a rotation of the master key is not complete. Raises `DataDirectoryError`."""
+        has_key = is_master_key_in_environment() or self.master_key.exists()
+        return has_key and self.master_keys()[1] is not None
+
+    @property
+    def previous_at(self) -> str:
+        """The file or the variable with the previous master key, for messages."""
+        return PREVIOUS_KEY_VARIABLE if is_master_key_in_environment() else str(self.previous_key)
+
+    def begin_rotation(self) -> bool:
+        """Make a new master key, unless a rotation has begun already. Return whether the key is new.
+
+        The previous key is written first, so that no moment exists in which a key is lost. Raises `DataDirectoryError`.
+        """
+        newest, previous = self.master_keys()
+        if previous is not None:
+            return False
+        if is_master_key_in_environment():
             raise DataDirectoryError(
-                f"{where} must be {_MASTER_KEY_BYTES} bytes in base64url. Restore the key from your backup."
+                f"The master key is in {MASTER_KEY_VARIABLE}. Make a new key, and restart all servers with it in "
+                f"{MASTER_KEY_VARIABLE}, and with the present key in {PREVIOUS_KEY_VARIABLE}. Then run this command "
+                "with the same variables."
             )
-        return hmac.digest(master, purpose.encode(), hashlib.sha256)
+        self._write(self.previous_key, master_key.encoded(newest))
+        self._write(self.master_key, master_key.encoded(secrets.token_bytes(master_key.BYTES)))
+        return True
+
+    def end_rotation(self) -> None:
+        """Remove the previous master key, because no secret is sealed with it any more. Raises `DataDirectoryError`."""
+        try:
+            with self._opened() as directory:
+                directory.remove(self.previous_key.name)
+        except OSError as error:
+            raise DataDirectoryError(f"{self.previous_key} cannot be removed: {error.strerror}.") from error
 
     def _master_key_in_file(self) -> bytes:
         """Return the master key of this directory. If the directory has no database yet, make a new key."""
@@ -350,10 +433,10 @@ class DataDirectory:
                 raise DataDirectoryError(
                     f"{self.master_key} is missing. Restore the file from your backup, or set {MASTER_KEY_VARIABLE}."
                 )
-            made = secrets.token_bytes(_MASTER_KEY_BYTES)
-            self._write(self.master_key, base64.urlsafe_b64encode(made).decode() + "\n", replace=False)
+            made = secrets.token_bytes(master_key.BYTES)
+            self._write(self.master_key, master_key.encoded(made), replace=False)
         try:
-            return _decoded(self._read(self.master_key))
+            return master_key.decoded(self._read(self.master_key))
         except OSError as error:
             raise DataDirectoryError(f"{self.master_key} cannot be read: {error.strerror}.") from error
         except UnicodeDecodeError:
@@ -397,11 +480,6 @@ class DataDirectory:
                 self._lock_file.close()
 
 
-def is_master_key_in_environment() -> bool:
-    """Whether the master key comes from the environment and not from a file."""
-    return bool(os.environ.get(MASTER_KEY_VARIABLE))
-
-
 def _without_password(url: str) -> str:
     """Return a database URL without its passwords. libpq accepts a password before the host and in the query, so both
     are removed.
@@ -418,12 +496,3 @@ def _name_of(url: str) -> str:
     """Return the name of the database in a URL; empty if the URL names no database."""
     path = url.partition("://")[2].partition("?")[0].partition("/")[2]
     return unquote(path)
-
-
-def _decoded(encoded: str) -> bytes:
-    """Decode base64url, with or without padding. Return empty bytes if the string is not valid base64url."""
-    text = encoded.strip().rstrip("=")
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except ValueError:
-        return b""

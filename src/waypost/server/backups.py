@@ -9,7 +9,7 @@ import waypost
 from waypost.app import ports
 from waypost.app.ports.backups import Finding, ReportProgress
 from waypost.domain import moments
-from waypost.host import backup_directory, data_directory, disk, sealing
+from waypost.host import backup_directory, disk, master_key, sealing
 from waypost.host.backup_directory import BadBackup, Manifest
 from waypost.host.clock import now
 from waypost.host.data_directory import DataDirectory
@@ -74,7 +74,7 @@ def _refuse_small_disk(database: Path, target: Path, place: Path) -> None:
 
 
 def _has_key(kept: dict[str, bytes]) -> bool:
-    return "master.key" in kept and not data_directory.is_master_key_in_environment()
+    return "master.key" in kept and not master_key.is_master_key_in_environment()
 
 
 def restore(source: Path, directory: DataDirectory, *, database: str = "", report: ReportProgress) -> Manifest:
@@ -128,9 +128,9 @@ def _refuse_unfit(manifest: Manifest, source: Path, database: str) -> None:
         raise BadBackup(f"{source} is a backup of PostgreSQL. Name an empty database with --database.")
     if manifest.store == SQLITE and database:
         raise BadBackup(f"{source} is a backup of SQLite, which cannot be restored to PostgreSQL. Omit --database.")
-    if manifest.master_key == backup_directory.IN_ENVIRONMENT and not data_directory.is_master_key_in_environment():
+    if manifest.master_key == backup_directory.IN_ENVIRONMENT and not master_key.is_master_key_in_environment():
         raise BadBackup(
-            f"{source} has no master key, because the server had its key in {data_directory.MASTER_KEY_VARIABLE}. Set "
+            f"{source} has no master key, because the server had its key in {master_key.MASTER_KEY_VARIABLE}. Set "
             "this variable to the same key."
         )
 
@@ -183,7 +183,7 @@ def verify_data(directory: DataDirectory, *, database: str = "") -> Iterator[Fin
     with refusing(), opening.of_its_owner(directory, database):
         directory.refuse_others()
         opening.refuse_missing(directory, database)
-        seal = sealing.Keyring(directory.derived_key("sealed secrets"))
+        seal = directory.keyring()
         if database:
             yield from _with_seal(_postgres().verify(database, seal), "deployment_marks")
         else:
@@ -202,8 +202,8 @@ def _with_seal(findings: Iterator[Finding], name: str) -> Iterator[Finding]:
 
 def _seal(directory: DataDirectory, manifest: Manifest) -> sealing.Keyring | None:
     """Return the seal with the master key of a backup; None if the key is not known."""
-    is_here = manifest.master_key == backup_directory.IN_FILE or data_directory.is_master_key_in_environment()
-    return sealing.Keyring(directory.derived_key("sealed secrets")) if is_here else None
+    is_here = manifest.master_key == backup_directory.IN_FILE or master_key.is_master_key_in_environment()
+    return directory.keyring() if is_here else None
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from types import ModuleType
 import msgspec
 
 from waypost.app.ports.backups import ReportProgress
-from waypost.host import backup_directory, data_directory, sealing
+from waypost.host import backup_directory, data_directory
 from waypost.host.data_directory import DataDirectory
 from waypost.server import opening, runtime
 from waypost.server.backups import refusing
@@ -86,7 +86,7 @@ def _refuse_same_kind(database: str, to_database: str) -> None:
 @contextmanager
 def _original(directory: DataDirectory, database: str) -> Iterator[tuple[Copied, str]]:
     """Yield the database of the original and the id of the deployment, so that no server changes the data meanwhile."""
-    seal = sealing.Keyring(directory.derived_key("sealed secrets"))
+    seal = directory.keyring()
     if database:
         with _postgres().source(database, seal) as found:
             yield found

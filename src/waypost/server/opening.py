@@ -11,7 +11,7 @@ from waypost.app import ports
 from waypost.app.directory import access_keys
 from waypost.config.settings import FEWEST, Settings
 from waypost.domain import errors
-from waypost.host import data_directory, first_start, sealing
+from waypost.host import data_directory, first_start, master_key, sealing
 from waypost.host.clock import now
 from waypost.observe import events, logs
 from waypost.server import runtime
@@ -64,7 +64,7 @@ def open_store(
     `SchemaTooOld` instead of migrating any database. Raises `CannotStart` and `DataDirectoryError`.
     """
     may_make = first_start.may_make_database(directory, database)
-    seal = sealing.Keyring(directory.derived_key("sealed secrets"))
+    seal = directory.keyring()
     try:
         if database:
             store = _postgres(
@@ -183,10 +183,10 @@ def refuse_missing(directory: data_directory.DataDirectory, database: str, *, ma
     """Raise `Refused` if no server has ever used the data directory, unless `make` allows its creation."""
     if make and not database:
         return
-    if database and data_directory.is_master_key_in_environment():
+    if database and master_key.is_master_key_in_environment():
         return
     if not directory.has_database and not first_start.signs_of_database(directory):
-        further = f", or set {data_directory.MASTER_KEY_VARIABLE}" if database else ""
+        further = f", or set {master_key.MASTER_KEY_VARIABLE}" if database else ""
         raise Refused(f"There is no Waypost data in {directory.path}. Name the data directory with --data{further}.")
 
 

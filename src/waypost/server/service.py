@@ -1,5 +1,6 @@
 """A service: everything that one server runs on one event loop. The service starts and stops its parts in order."""
 
+import asyncio
 import random
 import socket
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,8 +12,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from waypost.app import ports, resetting
+from waypost.app.deployment import Deployment
 from waypost.app.limit_state import OwnState
-from waypost.app.mail import accept
+from waypost.app.mail import accept, mail_secrets
 from waypost.app.mail.faults import FaultRules
 from waypost.app.mail.routes import list_routes
 from waypost.app.mail.wanted import NotesWanted
@@ -22,6 +24,7 @@ from waypost.config.types import SELF_SIGNED, Endpoint
 from waypost.delivery.queue.worker import Worker
 from waypost.domain import errors
 from waypost.domain.directory.instances import Tenant
+from waypost.domain.mailauth.mail_secrets import Generation, in_force
 from waypost.host import data_directory, run_file
 from waypost.host.clock import VirtualClock, now
 from waypost.mime.reader import Reader
@@ -54,6 +57,9 @@ from waypost.server.owner import find_or_make, first_instance
 from waypost.server.risks import report_risks
 from waypost.server.supervisor.worker_process import WorkerProcess
 from waypost.smtp.backend.ids import Ids
+
+SECRETS_EVERY = 60.0
+"""Seconds between two looks for new secrets that sign rewritten senders and loop tokens."""
 
 StartListening = Callable[[socket.socket], Awaitable[None]]
 """Starts to listen on a bound socket."""
@@ -113,6 +119,9 @@ class Service:
         self._checked_for = routes_check.OurServer.of(settings)
         self._certificates: list[Certificates] = []
         """The TLS certificates in use: for mail and for HTTPS, if any."""
+        self._common: Common | None = None
+        self._secrets: tuple[Generation, ...] = ()
+        """The generations of the secrets that sign rewritten senders and loop tokens; none before their rotation."""
         self._http_certificates: Certificates | None = None
         self._metrics_at = ""
         """The first address of the listener for metrics; empty if there is none."""
@@ -162,6 +171,8 @@ class Service:
             is_usable = found is not None
             if found:
                 self._use(found)
+        if self._common:
+            await self._read_secrets(self._common)
         self.emit(events.Reopened())
         return is_usable
 
@@ -192,7 +203,11 @@ class Service:
         database = self.directory.where(self.settings.database)
         store = self._open_store(database, opened)
         owner = await self._find_owner(store)
+        self._secrets = await store.read(mail_secrets.generations)
         common = self._make_common(store, owner, spans, has_connections=bool(database))
+        self._common = common
+        follow = partial(self._follow_secrets, common)
+        opened.callback(self.tasks.start(follow, where="mail secrets", on_error=OnError.RESTART).cancel)
         reader = Reader()
         opened.push_async_callback(reader.close)
         clock = await self._watch_clock(store, opened, has_connections=bool(database))
@@ -274,11 +289,11 @@ class Service:
         """`has_connections` is true if the store is a PostgreSQL database, which other servers may use too."""
         process = self._process
         limit_state = process.limit_state if process else OwnState()
-        of_deployment = deployment(self.settings, self.directory, owner=owner.account)
+        of_deployment = self._deployment(owner)
         guard = disk_guard(self.settings, self.directory, store, emit=self.emit, warn=self._warn)
 
         def use(settings: Settings) -> None:
-            of_deployment.become(deployment(settings, self.directory, owner=owner.account))
+            of_deployment.become(self._deployment(owner))
             guard.reserve = settings.disk_reserve
 
         self._users_of_settings.append(use)
@@ -305,6 +320,26 @@ class Service:
             spans=spans,
             tasks=self.tasks,
         )
+
+    def _deployment(self, owner: Tenant) -> Deployment:
+        clock = self._virtual_clock or now
+        secrets = in_force(self._secrets, clock()) if self._secrets else None
+        return deployment(self.settings, self.directory, owner=owner.account, secrets=secrets)
+
+    async def _follow_secrets(self, common: Common) -> None:
+        """Read the secrets for mail again and again, until cancelled, so that this process signs with new ones in time,
+        and accepts what other servers have signed.
+        """
+        while True:
+            await asyncio.sleep(SECRETS_EVERY)
+            await self._read_secrets(common)
+
+    async def _read_secrets(self, common: Common) -> None:
+        try:
+            self._secrets = await common.store.read(mail_secrets.generations)
+        except STORE_FAILURES:  # each edge logs the failure for its own clients
+            return
+        common.deployment.become(self._deployment(common.owner))
 
     def _make_maintenance(self, common: Common, reader: ports.MailText, clock: DatabaseClock) -> Maintenance:
         moment = common.mail_clock()

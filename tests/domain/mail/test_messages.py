@@ -218,7 +218,13 @@ def facts(*tokens, received=0):
 def test_a_message_that_this_alias_forwarded_before_is_a_mail_loop():
     token = messages.loop_token(KEY, "alias-1")
     with pytest.raises(errors.MailLoop, match="forwarded here before"):
-        messages.refuse_loop(facts("other", token), ids=["alias-0", "alias-1"], key=KEY)
+        messages.refuse_loop(facts("other", token), ids=["alias-0", "alias-1"], keys=[KEY])
+
+
+def test_a_loop_token_with_a_key_that_has_been_replaced_is_recognised():
+    token = messages.loop_token(b"the key before", "alias-1")
+    with pytest.raises(errors.MailLoop, match="forwarded here before"):
+        messages.refuse_loop(facts(token), ids=["alias-1"], keys=[KEY, b"the key before"])
 
 
 @pytest.mark.parametrize(
@@ -232,12 +238,12 @@ def test_a_message_that_this_alias_forwarded_before_is_a_mail_loop():
     ],
 )
 def test_foreign_loop_tokens_and_a_hundred_hops_are_not_a_mail_loop(found):
-    messages.refuse_loop(found, ids=["alias-1"], key=KEY)
+    messages.refuse_loop(found, ids=["alias-1"], keys=[KEY])
 
 
 def test_more_than_a_hundred_hops_are_a_mail_loop():
     with pytest.raises(errors.MailLoop, match="more than 100 Received lines"):
-        messages.refuse_loop(facts(received=101), ids=[], key=KEY)
+        messages.refuse_loop(facts(received=101), ids=[], keys=[KEY])
 
 
 @pytest.mark.parametrize(

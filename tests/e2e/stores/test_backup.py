@@ -18,7 +18,7 @@ from tests.kit.peers.mail_sink import Sink
 from tests.kit.servers.places import Place, killed, running
 from tests.kit.servers.running import ACCEPTED, waypost, waypost_process
 from waypost.cli.outcomes import Exit
-from waypost.host.data_directory import MASTER_KEY_VARIABLE
+from waypost.host.master_key import MASTER_KEY_VARIABLE
 from waypost.store import migrations
 from waypost.testing import ServerDied
 

@@ -16,7 +16,8 @@ from tests.kit.patience import PATIENCE
 from tests.kit.servers.running import MASTER_KEY, banner, restart, running_on, waypost_process
 from tests.kit.stores import postgresql
 from waypost import cli, testing
-from waypost.host.data_directory import MASTER_KEY_VARIABLE, DataDirectory
+from waypost.host.data_directory import DataDirectory
+from waypost.host.master_key import MASTER_KEY_VARIABLE
 from waypost.store import migrations
 
 pytestmark = pytest.mark.slow

@@ -32,7 +32,7 @@ from tests.kit.stores import postgresql
 from tests.kit.stores.counting_proxy import CountingProxy
 from tests.kit.stores.postgresql import OwnServer
 from waypost import testing
-from waypost.host.data_directory import MASTER_KEY_VARIABLE
+from waypost.host.master_key import MASTER_KEY_VARIABLE
 
 pytestmark = pytest.mark.slow
 

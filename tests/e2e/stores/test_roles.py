@@ -13,7 +13,7 @@ from tests.kit.stores import postgresql
 from waypost import testing
 from waypost.cli.outcomes import Exit
 from waypost.client.http import Connection
-from waypost.host.data_directory import MASTER_KEY_VARIABLE
+from waypost.host.master_key import MASTER_KEY_VARIABLE
 
 pytestmark = pytest.mark.slow
 

@@ -133,6 +133,7 @@ def test_urls_have_the_name_of_a_server_for_other_machines(start, files):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_commands_use_https_if_there_is_no_http(start, files):
     server = start(*options_of_tls(files), "--https", "0.0.0.0:0", "--hostname", NAME, "--http", "off")
     assert server.run.http == ""
@@ -158,6 +159,7 @@ def test_a_command_says_if_it_cannot_verify_the_certificate(start, files):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_self_signed_certificate_is_its_own_authority(start):
     server = start("--https", "127.0.0.1:0", "--tls-certificate", "self-signed")
     found = variables(server)

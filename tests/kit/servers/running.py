@@ -26,7 +26,7 @@ import pytest
 from tests.kit.patience import PATIENCE
 from tests.kit.stores.direct_writes import umask_kept
 from waypost import cli, testing
-from waypost.host.data_directory import MASTER_KEY_VARIABLE
+from waypost.host.master_key import MASTER_KEY_VARIABLE
 from waypost.testing import process
 
 ACCEPTED = re.compile(rb"2\.0\.0 (?P<id>[0-9a-f-]{36}) accepted")

@@ -290,13 +290,13 @@ def without_loops(
     Raise `errors.MailLoop` if the message itself is in a loop.
     """
     if not facts.loop_tokens:  # the common case
-        messages.refuse_loop(facts, ids=[], key=deployment.loop_key)
+        messages.refuse_loop(facts, ids=[], keys=[])
         return plan
     aliases = {recipient.email_address.id for recipient in present if recipient.primary}
     routed = {one.email_address.id for one in plan.destinations if one.alias is None and not one.route.is_inbox}
-    messages.refuse_loop(facts, ids=sorted(aliases | routed), key=deployment.loop_key)
+    messages.refuse_loop(facts, ids=sorted(aliases | routed), keys=deployment.loop_keys)
     return routing.without_loops(
-        plan, lambda primary: messages.loop_token(deployment.loop_key, primary.id) in facts.loop_tokens
+        plan, lambda primary: bool(messages.loop_tokens(deployment.loop_keys, [primary.id]) & {*facts.loop_tokens})
     )
 
 

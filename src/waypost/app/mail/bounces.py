@@ -66,8 +66,8 @@ def find(tx: ports.ReadTx, deployment: Deployment, address: Address, now: dateti
         return None
     for message in tx.messages_between(claimed.first_id, claimed.last_id, limit=_FEW):
         recipients = tx.recipients_of(message.id)
-        signer = srs.find_signer(local, map(deployment.srs_key_for, recipients), now=now)
-        delivery = None if signer is None else tx.delivery(message.id, recipients[signer])
+        signer = deployment.find_signer(local, recipients, now=now)
+        delivery = None if signer is None else tx.delivery(message.id, signer)
         if delivery:
             return Original(message, delivery, address) if _has_room(tx, delivery) else None
     return None

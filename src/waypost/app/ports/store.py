@@ -16,6 +16,7 @@ from waypost.app.ports.refusals import ReadRefusals, WriteRefusals
 from waypost.app.ports.resetting import WriteResetting
 from waypost.app.ports.retention import ReadRetention, WriteRetention
 from waypost.app.ports.routes import ReadRoutes, WriteRoutes
+from waypost.app.ports.seals import ReadSeals, WriteSeals
 from waypost.app.ports.sessions import ReadSessions, WriteSessions
 
 T = TypeVar("T")
@@ -50,6 +51,7 @@ class TookTooLong(StoreUnavailable):
 class ReadTx(
     ReadDirectory,
     ReadAccessKeys,
+    ReadSeals,
     ReadSessions,
     ReadRoutes,
     ReadMessages,
@@ -70,6 +72,7 @@ class WriteTx(
     WriteDirectory,
     WriteCalls,
     WriteAccessKeys,
+    WriteSeals,
     WriteSessions,
     WriteRoutes,
     WriteMessages,

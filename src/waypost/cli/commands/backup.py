@@ -15,7 +15,8 @@ from waypost.cli.commands.keys import DEFAULT_DATABASE, Database
 from waypost.cli.outcomes import Exit, print_json
 from waypost.cli.parameters import Argument, Option
 from waypost.config.settings import ROWS
-from waypost.host.data_directory import MASTER_KEY_VARIABLE, DataDirectory
+from waypost.host.data_directory import DataDirectory
+from waypost.host.master_key import MASTER_KEY_VARIABLE
 
 if TYPE_CHECKING:
     from waypost.app.ports.backups import Finding

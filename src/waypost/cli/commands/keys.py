@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import click
 
 from waypost.app.directory import access_keys
-from waypost.cli.administration import Refused, administer
+from waypost.cli.administration import Refused, administer, run
 from waypost.cli.client import DEFAULT_DATA, Data, Json
 from waypost.cli.outcomes import print_json, print_note
 from waypost.cli.parameters import Argument, Group, Option
@@ -16,6 +16,7 @@ from waypost.config.settings import ROWS
 from waypost.config.types import DURATION, understood
 from waypost.domain import moments
 from waypost.host.data_directory import DataDirectory
+from waypost.host.master_key import PREVIOUS_KEY_VARIABLE, is_master_key_in_environment
 
 app = Group(help="Manage access keys, which allow programs to call the API.")
 
@@ -121,6 +122,63 @@ def delete(key_id: KeyId, data: Data = DEFAULT_DATA, database: Database = DEFAUL
     """Delete an access key."""
     administer(data, database, partial(access_keys.delete, access_key_id=key_id))
     click.echo(f"The access key {key_id} was deleted.")
+
+
+@app.command("rotate-master")
+def rotate_master(
+    only_server: Annotated[
+        bool,
+        Option(
+            "--only-server",
+            help="With PostgreSQL: no other server needs the new key, so seal the secrets with it at once.",
+        ),
+    ] = False,
+    data: Data = DEFAULT_DATA,
+    database: Database = DEFAULT_DATABASE,
+    as_json: Json = False,
+) -> None:
+    """Replace the master key, and seal all secrets with the new one, whether or not servers run.
+
+    If the command is interrupted, run it again: it continues. On PostgreSQL, the first run only makes the new key, so
+    that you can copy it to the other servers.
+    """
+    from waypost.config import sources
+    from waypost.server import key_rotation
+
+    sources.check("database", database)
+    directory = DataDirectory(Path(data))
+    done = run(key_rotation.rotate_master(directory, database=database, is_only_server=only_server))
+    if as_json:
+        print_json({"is_complete": done.is_complete, "resealed": done.resealed})
+    elif done.is_complete:
+        click.echo(f"All secrets are sealed with the new master key. Secrets that were sealed again: {done.resealed}.")
+        if is_master_key_in_environment():
+            click.echo(f"Remove {PREVIOUS_KEY_VARIABLE} from the environment of all servers.")
+    else:
+        click.echo(
+            f"There is a new master key in {directory.master_key}, with which nothing is sealed yet. Copy it and "
+            f"{directory.previous_key} to the data directories of all other servers, and run this command again."
+        )
+
+
+@app.command("rotate-mail")
+def rotate_mail(data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE, as_json: Json = False) -> None:
+    """Replace the secrets that sign rewritten senders (SRS) and loop tokens, whether or not servers run.
+
+    The new secrets sign after five minutes. What the previous ones have signed is accepted for 31 more days.
+    """
+    from waypost.config import sources
+    from waypost.domain.mailauth import mail_secrets
+    from waypost.server import key_rotation
+
+    sources.check("database", database)
+    begins_at = run(key_rotation.rotate_mail(DataDirectory(Path(data)), database=database))
+    until = begins_at + mail_secrets.ACCEPTED
+    begins, ends = moments.iso8601(begins_at), moments.iso8601(until)
+    if as_json:
+        print_json({"begins_at": begins, "previous_accepted_until": ends})
+        return
+    click.echo(f"The new secrets sign from {begins}. The previous ones are accepted until {ends}.")
 
 
 def _shown(key: Any) -> dict[str, Any]:

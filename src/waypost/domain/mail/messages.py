@@ -7,7 +7,7 @@ stays valid. A copy in a mailbox consists of the trace header and the raw bytes.
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import lru_cache
@@ -259,7 +259,12 @@ def loop_token(key: bytes, email_address_id: str) -> str:
     return hmac.digest(key, b"loop:" + email_address_id.encode(), hashlib.sha256).hex()
 
 
-def refuse_loop(facts: HeaderFacts, *, ids: list[str], key: bytes) -> None:
+def loop_tokens(keys: Iterable[bytes], email_address_ids: Sequence[str]) -> set[str]:
+    """Return the loop tokens of email addresses with any of these keys."""
+    return {loop_token(key, email_address_id) for key in keys for email_address_id in email_address_ids}
+
+
+def refuse_loop(facts: HeaderFacts, *, ids: list[str], keys: Sequence[bytes]) -> None:
     """Raise `errors.MailLoop` if the message has too many hops, or was already forwarded for an email address in `ids`.
 
     `ids` are the ids of the email addresses that would forward the message: aliases, and email addresses with a route
@@ -269,8 +274,7 @@ def refuse_loop(facts: HeaderFacts, *, ids: list[str], key: bytes) -> None:
         raise errors.MailLoop(f"Too many hops: more than {MAX_RECEIVED_LINES} Received lines")
     if not facts.loop_tokens:
         return
-    ours = {loop_token(key, email_address_id) for email_address_id in ids}
-    if ours.intersection(facts.loop_tokens):
+    if loop_tokens(keys, ids).intersection(facts.loop_tokens):
         raise errors.MailLoop("Mail loop: this message has been forwarded here before")
 
 

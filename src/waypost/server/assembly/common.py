@@ -15,6 +15,7 @@ from waypost.delivery.queue.worker import Worker
 from waypost.domain.directory.instances import Tenant
 from waypost.domain.mail import routes
 from waypost.domain.mail.routes import Route
+from waypost.domain.mailauth.mail_secrets import Accepted
 from waypost.host.clock import VirtualClock, now
 from waypost.host.data_directory import DataDirectory
 from waypost.host.disk import DiskGuard, free_octets
@@ -71,12 +72,17 @@ class Common(Struct, frozen=True, kw_only=True):
         return self.virtual_clock or now
 
 
-def deployment(settings: Settings, directory: DataDirectory, *, owner: str) -> Deployment:
-    """Return the values that the use cases for mail need. `owner` is the account of the server's owner."""
+def deployment(
+    settings: Settings, directory: DataDirectory, *, owner: str, secrets: Accepted | None = None
+) -> Deployment:
+    """Return the values that the use cases for mail need. `owner` is the account of the server's owner. `secrets` sign
+    rewritten senders and loop tokens; None if they have never been rotated.
+    """
     delivery = settings.delivery
+    derived = lru_cache(maxsize=8)(lambda period: directory.derived_key(f"rewritten senders {period}"))
     return Deployment(
         hostname=settings.real_hostname,
-        loop_key=directory.derived_key("loop tokens"),
+        loop_key=secrets.signing.loop_key if secrets else directory.derived_key("loop tokens"),
         routes=settings.routes,
         routes_revision=routes.revision(settings.routes) if settings.routes else "",
         policy=delivery.policy,
@@ -85,7 +91,8 @@ def deployment(settings: Settings, directory: DataDirectory, *, owner: str) -> D
         confirm_outside=delivery.confirm_outside,
         delay_warning=delivery.delay_warning,
         srs_domain=delivery.srs_domain,
-        srs_key=lru_cache(maxsize=8)(lambda period: directory.derived_key(f"rewritten senders {period}")),
+        srs_key=secrets.signing.srs_key if secrets else derived,
+        other_secrets=secrets.others if secrets else (),
         owner=owner,
         subaddressed=settings.subaddressing,
         own_domains=delivery.own_domains,

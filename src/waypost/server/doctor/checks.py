@@ -98,6 +98,13 @@ def data_directory(problem: str, *, exists: bool, path: str) -> Iterator[Finding
         yield Finding("permissions", Level.WARNING, f"{path} does not exist. The server makes it when it first starts.")
 
 
+def master_key(*, has_previous: bool, path: str) -> Iterator[Finding]:
+    """Check whether a rotation of the master key is complete. `path` is the place of the previous key."""
+    if has_previous:
+        text = f"A rotation of the master key is not complete: the previous key is still in {path}."
+        yield Finding("keys", Level.WARNING, f"{text} Run: waypost keys rotate-master")
+
+
 def key_file(path: str, mode: int) -> Iterator[Finding]:
     """Check the permission bits of the file with the certificate's private key."""
     if warning := start_warnings.of_key_file(path, mode):

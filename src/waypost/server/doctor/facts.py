@@ -166,6 +166,9 @@ def _permissions(checked: CheckedServer) -> Iterator[Finding]:
         problem = str(error)
     path = checked.directory.path
     yield from checks.data_directory(problem, exists=path.exists(), path=str(path))
+    with suppress(DataDirectoryError):  # the server reports a key that it cannot read
+        directory = checked.directory
+        yield from checks.master_key(has_previous=directory.has_previous_key, path=directory.previous_at)
     keys = {files.key for files in (mail_files(checked.settings), http_files(checked.settings)) if files}
     for key in sorted(keys):
         with suppress(OSError):  # an unreadable key is a finding about TLS

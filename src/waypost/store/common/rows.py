@@ -261,6 +261,16 @@ def of_route(number: int, route: Route, seal: Callable[[str, str], bytes]) -> Ro
     return (number, *tables.ROUTES.write(route, seal(route.secret, _context(route.match, route.to, route.user))))
 
 
+def sealed_of_route(row: Row) -> bytes:
+    """Return the sealed secret in a row of `routes`."""
+    return bytes(tables.ROUTES.get(row, "sealed_secret"))
+
+
+def context_of_route(route: Route) -> str:
+    """Return the context for sealing the secret of a route."""
+    return _context(route.match, route.to, route.user)
+
+
 def _context(match: str, to: str, user: str) -> str:
     """Return the context for sealing a route's secret. The context names the route's target, so that the secret cannot
     be unsealed for a different target.

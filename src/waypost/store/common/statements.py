@@ -14,8 +14,20 @@ class Seal(Protocol):
     In both methods, the argument `of` is the secret's context. The context names the record that the secret belongs to.
     """
 
-    def seal(self, secret: str, of: str) -> bytes:
-        """Return the encrypted secret, which may be written to the database."""
+    @property
+    def newest_id(self) -> bytes:
+        """The id of the newest key."""
+        ...
+
+    def seal(self, secret: str, of: str, *, key_id: bytes = b"") -> bytes:
+        """Return the encrypted secret, which may be written to the database.
+
+        `key_id` is the id of the key to use. It is empty before the first rotation of the key.
+        """
+        ...
+
+    def is_newest(self, sealed: bytes) -> bool:
+        """Return whether a secret was encrypted with the newest key."""
         ...
 
     def unseal(self, sealed: bytes, of: str) -> str:

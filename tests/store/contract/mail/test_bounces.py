@@ -10,7 +10,7 @@ from waypost.app.mail import bounces
 from waypost.domain import errors
 from waypost.domain.directory import addresses
 from waypost.domain.mail.routes import Route
-from waypost.domain.mailauth import srs
+from waypost.domain.mailauth import mail_secrets, srs
 
 FORWARDED = "01a205b2-77e9-768b-ae85-598d81456faf"
 ROUTES = (Route(match="x@example.com", to="smtp://away.example:25"),)
@@ -74,3 +74,32 @@ def test_only_a_limited_number_of_bounces_is_accepted_for_one_delivery(system):
         bounce(system, f"b{number}", FAILED)
     with pytest.raises(errors.RecipientsChanged):
         bounce(system, "one more", FAILED)
+
+
+def test_a_bounce_is_recognised_while_and_after_the_secrets_are_rotated(system):
+    """The sender was rewritten with the secret that has been replaced, or by a server that has begun to use the new one
+    earlier.
+    """
+    first = mail_secrets.first(NOW, b"loop", ROUTED.srs_key)
+    new = mail_secrets.rotated((first,), root=b"r" * 32, now=NOW)[-1]
+    rotated = replace(ROUTED, srs_key=new.srs_key, other_secrets=(first,))
+    early = replace(ROUTED, srs_key=first.srs_key, other_secrets=(new,))
+    of_new = addresses.parse(
+        srs.rewrite(
+            "ann@example.org",
+            domain=ROUTED.srs_domain,
+            message_id=FORWARDED,
+            now=NOW,
+            key_of=rotated.srs_key_for("x"),
+        )
+    )
+    assert rewritten() != of_new
+    for deployment, address, is_known in (
+        (rotated, rewritten(), True),
+        (rotated, of_new, True),
+        (early, of_new, True),
+        (ROUTED, of_new, False),
+        (replace(rotated, other_secrets=()), rewritten(), False),
+    ):
+        found = system.read(lambda tx, d=deployment, a=address: bounces.find(tx, d, a, NOW))
+        assert (found is not None) is is_known

@@ -5,11 +5,12 @@ from functools import lru_cache, partial
 
 from waypost.domain.iam.access_keys import AccessKey
 from waypost.store.common import rows
-from waypost.store.common.statements import Seal, Statements
+from waypost.store.common.statements import Seal
+from waypost.store.common.transaction.seals import SealQueries
 from waypost.store.sql import kinds
 
 
-class AccessKeyQueries(Statements):
+class AccessKeyQueries(SealQueries):
     """The part of `Transaction` that handles access keys. The methods are documented in `app/ports/access_keys.py`."""
 
     def __init__(self, seal: Seal) -> None:
@@ -25,7 +26,7 @@ class AccessKeyQueries(Statements):
         return [self._access_key(row) for row in self._all("access_keys")]
 
     def add_access_key(self, key: AccessKey) -> None:
-        self._run("add_access_key", *rows.of_access_key(key, self._seal.seal))
+        self._run("add_access_key", *rows.of_access_key(key, self._sealed))
 
     def activate_access_key(self, access_key_id: str, *, active: bool) -> None:
         self._run("activate_access_key", access_key_id, active)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from waypost.domain.mail.routes import Route
 from waypost.store.common import rows
-from waypost.store.common.statements import Seal, Statements
+from waypost.store.common.statements import Seal
+from waypost.store.common.transaction.seals import SealQueries
 
 _ROUTES_REVISION = "routes revision"
 
 
-class RouteQueries(Statements):
+class RouteQueries(SealQueries):
     """The part of `Transaction` that handles routes. The methods are documented in `app/ports/routes.py`."""
 
     def __init__(self, seal: Seal) -> None:
@@ -34,4 +35,18 @@ class RouteQueries(Statements):
     def put_routes(self, routes: Sequence[Route], *, revision: str) -> None:
         self._run("put_mark", _ROUTES_REVISION, revision.encode())  # locks the routes
         self._run("remove_routes")
-        self._run_each("add_route", [rows.of_route(n, route, self._seal.seal) for n, route in enumerate(routes)])
+        self._run_each("add_route", [rows.of_route(n, route, self._sealed) for n, route in enumerate(routes)])
+
+    def reseal_routes(self) -> int:
+        revision = self.routes_revision()
+        if not revision:
+            return 0
+        self._run("put_mark", _ROUTES_REVISION, revision.encode())  # locks the routes, in the order of `put_routes`
+        found = [row[1:] for row in self._all("routes") if row[1]]
+        changed = [
+            (n, self._sealed(route.secret, rows.context_of_route(route)))
+            for n, (row, route) in enumerate((row, rows.route(row, self._seal.unseal)) for row in found)
+            if self._is_old(rows.sealed_of_route(row))
+        ]
+        self._run_each("reseal_route", changed)
+        return len(changed)

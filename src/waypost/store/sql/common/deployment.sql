@@ -27,6 +27,18 @@ DELETE FROM routes;
 -- Adds a route with its place in the order. Its secret is already sealed.
 INSERT INTO routes (number, {routes}) VALUES (:number, {:routes});
 
+-- name: reseal_route(number, sealed)
+-- Replaces the sealed secret of a route.
+UPDATE routes SET sealed_secret = :sealed WHERE number = :number;
+
+-- name: sealed_access_keys(after, limit)
+-- Returns the sealed secrets of access keys, in the order of their ids.
+SELECT id, sealed_secret FROM access_keys WHERE id > :after ORDER BY id LIMIT :limit;
+
+-- name: reseal_access_key(id, sealed)
+-- Replaces the sealed secret of an access key. A key that was deleted meanwhile has none.
+UPDATE access_keys SET sealed_secret = :sealed WHERE id = :id;
+
 -- name: access_key(id)
 -- Returns one access key with its secret still sealed.
 SELECT {access_keys} FROM access_keys WHERE id = :id;
