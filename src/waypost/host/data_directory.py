@@ -21,11 +21,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote
 
 from waypost.domain.iam.access_keys import AccessKey
-from waypost.host import credentials_file, master_key, private_files, run_file, sealing
+from waypost.host import credentials_file, master_key, private_files, run_file
 from waypost.host.credentials_file import BadProfile, Profile
 from waypost.host.master_key import (
     MASTER_KEY_VARIABLE,
@@ -35,6 +35,9 @@ from waypost.host.master_key import (
 )
 from waypost.host.private_files import Exposure, PrivateDirectory, UnsafeFile
 from waypost.host.run_file import Run
+
+if TYPE_CHECKING:
+    from waypost.host.sealing import Keyring
 
 _TEMPORARY = r"[0-9a-f]{8}\.new"
 """A regular expression for the end of a temporary file's name. Waypost first writes new contents to a temporary file,
@@ -379,8 +382,9 @@ class DataDirectory:
         except UnicodeDecodeError:
             return master_key.checked(b"", str(self.previous_key))
 
-    def keyring(self) -> sealing.Keyring:
+    def keyring(self) -> "Keyring":
         """Return the keys that seal the secrets in the database. Raises `DataDirectoryError`."""
+        from waypost.host import sealing  # noqa: PLC0415 - commands that call the server start faster without it
 
         def read() -> sealing.SealKeys:
             newest, previous = self.master_keys()

@@ -49,6 +49,7 @@ def arguments(late, tmp_path):
         "dead list": ["--address", dead],
         "dead show": [letter["id"]],
         "dead redrive": [letter["id"]],
+        "dead remove": ("--destination", "smtp://no.example:25", "--yes"),
         "replay": [alias, "--since", "1h"],
         "purge": ["--dry-run", "--config", file],
         "backup": [tmp_path / "backup"],
@@ -163,7 +164,7 @@ def test_the_version_has_a_short_option():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("waypost in", {"inbox"}), ("waypost dead re", {"redrive"}), ("waypost show --te", {"--text"})],
+    [("waypost in", {"inbox"}), ("waypost dead re", {"redrive", "remove"}), ("waypost show --te", {"--text"})],
 )
 def test_a_shell_completes_commands_and_options(words, expected):
     command = Path(sys.executable).with_name("waypost")
