@@ -24,7 +24,7 @@ ONLY_IN_SQLITE = {
     "count_without_search_text": "SQLite has the trigrams in a table of their own",
     "add_search_texts": "SQLite has the trigrams in a table of their own",
     "merge_search_texts": "SQLite merges the segments of the index of trigrams on request",
-    "forget_last_change_number": "PostgreSQL has a sequence for the numbers",
+    "remove_last_change_number": "PostgreSQL has a sequence for the numbers",
     "remember_last_change_number": "PostgreSQL has a sequence for the numbers",
     "lock_with_links": "PostgreSQL reads the links in a separate query, after it has acquired the locks",
 }

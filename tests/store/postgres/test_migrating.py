@@ -14,8 +14,8 @@ import pytest
 
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.stores import postgresql
+from tests.kit.stores.pooler import Pooler, needs_pgbouncer
 from tests.kit.stores.time_limits import set_limits
-from tests.store.postgres.test_pooler import PGBOUNCER, pooled
 from waypost.app import ports
 from waypost.store import migrations
 from waypost.store.postgres import connection as postgres_connection
@@ -151,13 +151,13 @@ def test_a_new_database_gets_what_is_otherwise_built_concurrently(url, add):
     postgresql.drop_database(empty)
 
 
-@pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed")
+@needs_pgbouncer
 def test_servers_behind_a_pooler_run_a_concurrent_migration_once(url, add, limits):
     add(INDEX)
     limits(migration_pause=0.01)
     add_messages(url, 1, 2)
-    with pooled(url) as through, ThreadPoolExecutor(3) as threads:
-        list(threads.map(run, [through] * 2))
+    with Pooler(url) as pooler, ThreadPoolExecutor(3) as threads:
+        list(threads.map(run, [pooler.url] * 2))
     assert is_migrated(url)
 
 

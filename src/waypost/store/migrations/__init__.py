@@ -11,6 +11,7 @@ first sentence says what the migration does. Lines of this comment can declare:
 import re
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import cache
 from importlib import resources
 
 from msgspec import Struct
@@ -89,14 +90,15 @@ class Applied(Struct, frozen=True):
     """As in `Migration`; None if it is not known."""
 
 
-def known(dialect: str) -> list[Migration]:
+@cache
+def known(dialect: str) -> tuple[Migration, ...]:
     """Return all migrations for an SQL dialect, in order. The dialect is `sqlite` or `postgres`."""
     found = []
     for file in resources.files(__name__).iterdir():
         match = _FILE.fullmatch(file.name)
         if match and match["dialect"] == dialect:
             found.append(parsed(int(match["number"]), match["name"], file.read_text(encoding="utf-8")))
-    return sorted(found, key=lambda migration: migration.number)
+    return tuple(sorted(found, key=lambda migration: migration.number))
 
 
 def parsed(number: int, name: str, sql: str) -> Migration:
