@@ -28,7 +28,7 @@ class Calls(EchoCalls):
         self.received.append((request, peer, request_id))
         prepared = self.prepared.get(request.raw_path[1:])
         if prepared is None:
-            return await super().answer(request, peer=peer, request_id=request_id)
+            return await super().answer(request, peer=peer, request_id=request_id, is_secure=is_secure)
         return await prepared()
 
 
