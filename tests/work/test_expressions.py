@@ -18,6 +18,8 @@ NOT_LINEAR = {
     "waypost.domain.dsn.returned_content: _OF_SERVERS": "The expression matches only at the beginning of a line, which "
     "the check cannot see, and reads to the end of a field. of_messages.py has the inputs that take the most time.",
     "waypost.store.sql: _INSERTED": "The expression is only used for Waypost's own files.",
+    "waypost.store.migrations.statements: _COMMENT_OR_TEXT": "The expression is only used for Waypost's own files.",
+    "waypost.store.migrations.statements: _STATEMENT": "The expression is only used for Waypost's own files.",
 }
 """The expressions that may take more than linear time, each with the reason."""
 
@@ -34,6 +36,7 @@ MADE_AT_RUN_TIME = {
     "waypost.domain.iam.policies: re.compile('|'.join(actions), re.IGNORECASE | re.ASCII)": (
         "test_the_wildcards_of_policies_take_linear_time"
     ),
+    "waypost.store.migrations.statements: re.compile(beginning)": "The expression is only used for Waypost's own files.",
     "waypost.domain.directory.partitions: pattern": "The expression is only used for Waypost's own table.",
     "waypost.host.data_directory: f'.+\\\\.{_TEMPORARY}'": "The expression is used for Waypost's file names.",
     "waypost.domain.dsn.reports: b'\\\\n' + name + b'[ \\\\t]*:'": (

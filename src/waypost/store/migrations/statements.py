@@ -102,7 +102,7 @@ RULES = (
 table of the same migration blocks nobody, so a migration of the kind `transaction` may contain it.
 """
 
-_UNKNOWN = Rule(re.compile(""), Blocks.EVERYTHING, Lasts.ROWS, (), "a statement that the rules list")
+_UNKNOWN = _rule("", Blocks.EVERYTHING, Lasts.ROWS, instead="a statement that the rules list")
 
 
 def statements(sql: str) -> list[str]:
