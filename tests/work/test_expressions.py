@@ -36,7 +36,7 @@ MADE_AT_RUN_TIME = {
     "waypost.domain.iam.policies: re.compile('|'.join(actions), re.IGNORECASE | re.ASCII)": (
         "test_the_wildcards_of_policies_take_linear_time"
     ),
-    "waypost.store.migrations.statements: re.compile(beginning)": "The expression is only used for Waypost's own files.",
+    "waypost.store.migrations.statements: re.compile(beginning)": "The expression is for Waypost's own files.",
     "waypost.domain.directory.partitions: pattern": "The expression is only used for Waypost's own table.",
     "waypost.host.data_directory: f'.+\\\\.{_TEMPORARY}'": "The expression is used for Waypost's file names.",
     "waypost.domain.dsn.reports: b'\\\\n' + name + b'[ \\\\t]*:'": (
