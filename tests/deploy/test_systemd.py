@@ -84,6 +84,12 @@ def test_systemd_waits_until_a_server_has_finished_its_work():
     assert int(seconds) >= LONGEST_STOP
 
 
+def test_systemd_starts_a_server_again_without_end():
+    settings = unit_sandbox.settings_of(UNIT.read_text(encoding="utf-8"))
+    assert settings["StartLimitIntervalSec"] == ["0"]
+    assert settings["Restart"] == ["on-failure"]
+
+
 def test_the_unit_allows_as_many_files_as_the_default_settings_need():
     (allowed,) = re.findall(r"^LimitNOFILE=(\d+)$", UNIT.read_text(encoding="utf-8"), re.MULTILINE)
     assert int(allowed) >= files_needed()
