@@ -10,6 +10,7 @@ import ssl
 import subprocess
 from base64 import b64encode
 from contextlib import ExitStack, contextmanager, suppress
+from ipaddress import ip_network
 
 import boto3
 import botocore.config
@@ -76,6 +77,8 @@ def test_only_the_proxy_can_be_reached_and_only_the_servers_reach_the_database()
     (subnet,) = FILE["networks"]["calls"]["ipam"]["config"]
     for service in SERVERS.values():
         assert f"--proxy-networks={subnet['subnet']}" in service["command"]
+    # Engines take their own networks from this range, and so does the default VPC of AWS.
+    assert not ip_network(subnet["subnet"]).overlaps(ip_network("172.16.0.0/12"))
 
 
 def test_the_limits_of_the_services_fit_the_settings_of_the_servers():
