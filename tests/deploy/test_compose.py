@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import re
 import shutil
 import smtplib
@@ -99,12 +100,20 @@ def test_the_limits_of_the_services_fit_the_settings_of_the_servers():
         assert f"bind :{published.partition(':')[2]}" in PROXY
 
 
+def make_secrets(directory, **variables):
+    return subprocess.run(
+        [COMPOSE / "make-secrets.sh", "mx.example.com", directory],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | variables,
+    )
+
+
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory):
     directory = tmp_path_factory.mktemp("compose") / "secrets"
-    done = subprocess.run(
-        [COMPOSE / "make-secrets.sh", "mx.example.com", directory], capture_output=True, text=True, check=False
-    )
+    done = make_secrets(directory)
     assert done.returncode == 0, done.stderr
     return directory
 
@@ -118,10 +127,34 @@ def test_the_script_makes_all_secrets_and_keeps_existing_ones(secrets):
     assert secrets.stat().st_mode & 0o077 == 0
     password = (secrets / "database_password").read_text()
     assert f":{password}@database/" in (secrets / "database_url").read_text()
-    again = subprocess.run(
-        [COMPOSE / "make-secrets.sh", "mx.example.com", secrets], capture_output=True, text=True, check=False
-    )
+    assert list(secrets.parent.iterdir()) == [secrets]
+    again = make_secrets(secrets)
     assert (again.returncode, (secrets / "database_password").read_text()) == (1, password)
+
+
+@pytest.mark.slow
+def test_the_script_says_that_openssl_is_missing_and_makes_nothing(tmp_path):
+    programs, made = tmp_path / "programs", tmp_path / "made"
+    programs.mkdir()
+    made.mkdir()
+    for name in ("sh", "dirname", "mkdir", "mktemp", "head", "base64", "tr", "rm"):
+        (programs / name).symlink_to(shutil.which(name))
+    done = make_secrets(made / "secrets", PATH=str(programs))
+    assert (done.returncode, list(made.iterdir())) == (1, [])
+    assert "openssl is not installed" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_script_shows_the_error_of_openssl_and_makes_nothing(tmp_path):
+    programs, made = tmp_path / "programs", tmp_path / "made"
+    programs.mkdir()
+    made.mkdir()
+    (programs / "openssl").write_text("#!/bin/sh\necho 'unknown option -addext' >&2\nexit 1\n")
+    (programs / "openssl").chmod(0o700)
+    done = make_secrets(made / "secrets", PATH=f"{programs}:{os.environ['PATH']}")
+    assert (done.returncode, list(made.iterdir())) == (1, [])
+    assert "unknown option -addext" in done.stderr
+    assert "No secrets were made." in done.stderr
 
 
 @contextmanager
