@@ -2,16 +2,18 @@
 
 import http.client
 import json
-import os
 import re
 import shutil
 import smtplib
 import socket
 import ssl
 import subprocess
+import threading
 from base64 import b64encode
 from contextlib import ExitStack, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
+from types import SimpleNamespace
 
 import boto3
 import botocore.config
@@ -19,7 +21,7 @@ import psycopg
 import pytest
 import yaml
 
-from tests.kit.deployments import DEPLOY, LONGEST_STOP, Container, files_needed
+from tests.kit.deployments import DEPLOY, LONGEST_STOP, Container, files_needed, make_secrets
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.peers.mail_sink import Sink
 from tests.kit.servers.running import ACCEPTED, fetch, logged
@@ -32,6 +34,7 @@ FILE = yaml.safe_load((COMPOSE / "compose.yaml").read_text(encoding="utf-8"))
 PROXY = (COMPOSE / "haproxy.cfg").read_text(encoding="utf-8")
 SERVICES = FILE["services"]
 SERVERS = {name: service for name, service in SERVICES.items() if name.startswith("waypost-")}
+PAGE = (DEPLOY.parent / "docs" / "how-to" / "compose.md").read_text(encoding="utf-8")
 CONTAINERFILE = (DEPLOY.parent / "Containerfile").read_text(encoding="utf-8")
 
 HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
@@ -100,61 +103,12 @@ def test_the_limits_of_the_services_fit_the_settings_of_the_servers():
         assert f"bind :{published.partition(':')[2]}" in PROXY
 
 
-def make_secrets(directory, **variables):
-    return subprocess.run(
-        [COMPOSE / "make-secrets.sh", "mx.example.com", directory],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | variables,
-    )
-
-
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory):
     directory = tmp_path_factory.mktemp("compose") / "secrets"
     done = make_secrets(directory)
     assert done.returncode == 0, done.stderr
     return directory
-
-
-@pytest.mark.slow
-@needs_openssl
-def test_the_script_makes_all_secrets_and_keeps_existing_ones(secrets):
-    made = {str(path.relative_to(secrets)) for path in secrets.rglob("*") if path.is_file()}
-    named = {secret["file"].removeprefix("./secrets/") for secret in FILE["secrets"].values()}
-    assert made == named | {"tls/certificate.pem", "tls/certificate.pem.key"}
-    assert secrets.stat().st_mode & 0o077 == 0
-    password = (secrets / "database_password").read_text()
-    assert f":{password}@database/" in (secrets / "database_url").read_text()
-    assert list(secrets.parent.iterdir()) == [secrets]
-    again = make_secrets(secrets)
-    assert (again.returncode, (secrets / "database_password").read_text()) == (1, password)
-
-
-@pytest.mark.slow
-def test_the_script_says_that_openssl_is_missing_and_makes_nothing(tmp_path):
-    programs, made = tmp_path / "programs", tmp_path / "made"
-    programs.mkdir()
-    made.mkdir()
-    for name in ("sh", "dirname", "mkdir", "mktemp", "head", "base64", "tr", "rm"):
-        (programs / name).symlink_to(shutil.which(name))
-    done = make_secrets(made / "secrets", PATH=str(programs))
-    assert (done.returncode, list(made.iterdir())) == (1, [])
-    assert "openssl is not installed" in done.stderr
-
-
-@pytest.mark.slow
-def test_the_script_shows_the_error_of_openssl_and_makes_nothing(tmp_path):
-    programs, made = tmp_path / "programs", tmp_path / "made"
-    programs.mkdir()
-    made.mkdir()
-    (programs / "openssl").write_text("#!/bin/sh\necho 'unknown option -addext' >&2\nexit 1\n")
-    (programs / "openssl").chmod(0o700)
-    done = make_secrets(made / "secrets", PATH=f"{programs}:{os.environ['PATH']}")
-    assert (done.returncode, list(made.iterdir())) == (1, [])
-    assert "unknown option -addext" in done.stderr
-    assert "No secrets were made." in done.stderr
 
 
 @contextmanager
@@ -177,9 +131,12 @@ def database(directory, secrets):
 
 
 @contextmanager
-def proxy(directory, secrets, servers):
-    """Run HAProxy with its configuration and the addresses of the servers. Yield its ports by their name."""
-    text = PROXY.replace("/run/tls", str(secrets / "tls"))
+def proxy(directory, secrets, servers, *, added=""):
+    """Run HAProxy with its configuration and the addresses of the servers. Yield its ports by their name. `added` is a
+    line for the frontend `calls`.
+    """
+    text = PROXY.replace("    default_backend calls\n", f"    {added}\n    default_backend calls\n")
+    text = text.replace("/run/tls", str(secrets / "tls"))
     text = re.sub(
         r"maxconn (\d+)", lambda found: f"maxconn {int(found[1]) // 100}", text
     )  # within the limit on open files
@@ -335,8 +292,73 @@ def test_the_services_forward_mail_and_answer_calls_and_go_on_without_one_server
         assert sorted(sink.counts().values()) == [1] * (before + 4)
     assert answer_of("127.0.0.1", ports["health"]) == 200
     assert fetch(f"http://{servers['waypost-2'].run.metrics}/metrics", {"host": "waypost-2:9464"}).status == 200
-    assert clients.call("GET", "metrics", with_key=False)[0] == 401
     clients.connect.close()
+
+
+class Everything(BaseHTTPRequestHandler):
+    """Answers each request with 200."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Write nothing to standard error."""
+
+
+@contextmanager
+def passed_on(tmp_path, secrets, *, added=""):
+    """Run the proxy with a server that answers each request with 200. Yield a function that returns the status of a
+    request to the proxy for a path.
+    """
+    with ThreadingHTTPServer(("127.0.0.1", 0), Everything) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        run = SimpleNamespace(run=SimpleNamespace(http=address, smtp=address))
+        trust = ssl.create_default_context(cafile=secrets / "tls" / "certificate.pem")
+        with proxy(tmp_path, secrets, dict.fromkeys(SERVERS, run), added=added) as ports:
+
+            def status(path):
+                client = http.client.HTTPSConnection("127.0.0.1", ports["calls"], context=trust, timeout=PATIENCE)
+                client.request("GET", path)
+                found = client.getresponse().status
+                client.close()
+                return found
+
+            yield status
+        server.shutdown()
+
+
+@pytest.mark.slow
+@needs_haproxy
+@needs_openssl
+def test_the_proxy_passes_no_requests_on_for_the_pages_of_probes_and_prometheus(tmp_path, secrets):
+    with passed_on(tmp_path, secrets) as status:
+        for page in ("ready", "health", "metrics"):
+            assert status(f"/_waypost/{page}") == 404
+            assert status(f"/_waypost/%{ord(page[0]):x}{page[1:]}?x=1") == 404
+            assert status(f"https://mx.example.com/_waypost/{page}") == 404
+        assert status("/_waypost/messages") == 200
+        assert status("/") == 200
+
+
+@pytest.mark.slow
+@needs_haproxy
+@needs_openssl
+@pytest.mark.parametrize(("network", "expected"), [("192.0.2.0/24", 403), ("127.0.0.0/8", 200)])
+def test_the_line_of_the_page_lets_only_some_networks_use_the_inspection_api(tmp_path, secrets, network, expected):
+    (line,) = re.findall(r"^http-request deny .*$", PAGE, re.MULTILINE)
+    with passed_on(tmp_path, secrets, added=line.replace("192.0.2.0/24", network)) as status:
+        assert status("/_waypost/messages") == status("/%5fwaypost/messages") == expected
+        assert status("/contact/email-addresses") == 200
+
+
+def test_the_page_builds_the_wheel_of_the_new_version_before_its_image():
+    upgrade = PAGE.partition("\n## Upgrade\n")[2].partition("\n## ")[0]
+    first, *_ = upgrade.partition("\n```bash\n")[2].splitlines()
+    assert first == "make package"
+    assert upgrade.index("make package\n") < upgrade.index("docker compose build")
 
 
 @pytest.mark.slow

@@ -29,6 +29,17 @@ def files_needed():
     return clients + FILES_OF_AN_ATTEMPT * settings.delivery.connections + settings.database_connections + OWN_FILES
 
 
+def make_secrets(directory, **variables):
+    """Run the script that makes the secrets of compose.yaml, with these environment variables. Return its result."""
+    return subprocess.run(
+        [DEPLOY / "compose" / "make-secrets.sh", "mx.example.com", directory],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | variables,
+    )
+
+
 class Container:
     """A server with the command and the environment of a container, as a process.
 
