@@ -79,6 +79,21 @@ def test_a_server_works_with_the_system_calls_that_the_unit_allows():
         system.json(f"messages/{message}", address=alias)  # reads the message in its own process
 
 
+@pytest.mark.slow
+@needs_systemd
+@needs_libseccomp
+def test_a_server_in_the_unit_does_not_know_whether_the_clock_is_synchronized():
+    read = "from waypost.server.doctor import facts; print(facts._is_synchronized())"
+    done = subprocess.run(
+        [sys.executable, unit_sandbox.__file__, str(UNIT), sys.executable, "-c", read],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.stdout == "None\n", done.stderr
+
+
 def test_systemd_waits_until_a_server_has_finished_its_work():
     (seconds,) = re.findall(r"^TimeoutStopSec=(\d+)s$", UNIT.read_text(encoding="utf-8"), re.MULTILINE)
     assert int(seconds) >= LONGEST_STOP
