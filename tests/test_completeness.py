@@ -78,7 +78,7 @@ class Begins:
 SETTINGS: dict[str, tuple[str, object]] = {
     "data": ("{home}/elsewhere", Has("DataDirectory", "path", Path("{home}/elsewhere"))),
     "http": ("127.0.0.3:0", Begins("127.0.0.3:")),
-    "metrics": ("127.0.0.7:0", Has("HttpBounds", "connections", assembly.CONNECTIONS)),
+    "metrics": ("127.0.0.7:0", Has("HttpBounds", "connections", assembly.BOUNDS.connections)),
     "smtp": ("127.0.0.4:0", Begins("127.0.0.4:")),
     "smtps": ("127.0.0.5:0", Begins("127.0.0.5:")),
     "lmtp": ("127.0.0.6:0", Begins("127.0.0.6:")),

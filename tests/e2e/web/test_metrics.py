@@ -5,7 +5,7 @@ import smtplib
 import socket
 import ssl
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import botocore.exceptions
@@ -19,6 +19,7 @@ from waypost import testing
 from waypost.host.data_directory import DataDirectory
 from waypost.observe.metrics import families
 from waypost.observe.metrics.families import FAMILIES
+from waypost.server.assembly.metrics import BOUNDS
 
 SHOWN_HERE = set()
 """The metrics that a test in this file makes happen."""
@@ -234,6 +235,16 @@ def test_the_listener_for_metrics_has_also_the_health_of_the_server_and_nothing_
         assert answer.status == 404
         assert "/metrics" in answer.json()["error"]
     assert fetch(f"{system.metrics}/metrics", {"Host": "evil.example"}).status == 403
+
+
+def test_one_client_cannot_use_up_the_connections_to_the_listener_for_metrics(system):
+    host, _, port = system.metrics.removeprefix("http://").rpartition(":")
+    with ExitStack() as opened:
+        for _ in range(BOUNDS.connections):
+            client = socket.create_connection((host, int(port)), PATIENCE, source_address=("127.0.0.9", 0))
+            opened.enter_context(client)
+        assert client.recv(100).startswith(b"HTTP/1.1 503 ")
+        assert fetch(f"{system.metrics}/metrics").status == 200
 
 
 def test_the_page_names_no_addresses_and_no_domains(system):

@@ -25,8 +25,8 @@ from waypost.server.http.limits import HttpBounds
 from waypost.server.http.server import HttpServer
 from waypost.smtp.server.listener import SmtpServer
 
-CONNECTIONS = 20
-"""The maximum number of connections to the listener for metrics."""
+BOUNDS = HttpBounds(connections=20, connections_each=8)
+"""The limits of the listener for metrics. One client cannot use up the connections that Prometheus and probes need."""
 
 PUBLISH_EVERY = 2.0
 """Seconds after which a worker process publishes its gauges for the other processes, which may answer a request."""
@@ -108,7 +108,7 @@ def server(common: Common, text: MetricsText) -> HttpServer:
     page = metrics.MetricsPage(text.rendered, owner=owner)
     return HttpServer(
         metrics.application(keeper, HealthPages(common.store), page, owner=owner, prefix=inspection.PREFIX),
-        bounds=HttpBounds(connections=CONNECTIONS, connections_each=CONNECTIONS),
+        bounds=BOUNDS,
         emit=common.emit,
         tasks=common.tasks,
         limit_state=OwnState(),  # so that clients of the API cannot use up these connections
