@@ -53,7 +53,7 @@ def settings_page() -> str:
             f"environment over the file. The setting `{master_key.MASTER_KEY_VARIABLE}` exists only in the",
             "environment. The value of this setting is 32 bytes in base64url, and replaces the file `master.key`.\n",
             "Secrets can also be in files, as container engines provide them. Then "
-            + " or ".join(f"`{name}_FILE`" for name in secret_files.VARIABLES),
+            + " or\n".join(f"`{name}_FILE`" for name in secret_files.VARIABLES),
             "is the path of a file that contains the value in one line.\n",
             "The column *change* says when a running server uses a new value: after",
             "[SIGHUP](../how-to/run-it.md#reload), or only after a restart. SIGHUP also makes the server read its",

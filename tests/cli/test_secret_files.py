@@ -63,3 +63,12 @@ def test_a_command_reads_the_files(tmp_path):
     done = waypost_process("inbox", "--data", tmp_path, WAYPOST_MASTER_KEY_FILE=str(tmp_path / "none"))
     assert done.returncode == Exit.REFUSED
     assert done.stderr.startswith("waypost: WAYPOST_MASTER_KEY_FILE: ")
+
+
+def test_the_command_that_copies_reads_the_url_of_the_new_database_from_a_file(tmp_path):
+    file = tmp_path / "url"
+    file.write_text("mysql://waypost:secret@database/waypost\n")
+    done = waypost_process("copy", tmp_path / "new", "--data", tmp_path, WAYPOST_COPY_TO_DATABASE_FILE=str(file))
+    assert done.returncode == Exit.REFUSED
+    assert "--to-database" in done.stderr
+    assert "secret" not in done.stderr

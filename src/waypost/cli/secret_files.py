@@ -8,7 +8,10 @@ from waypost.config.types import BadSetting
 from waypost.host.master_key import MASTER_KEY_VARIABLE, PREVIOUS_KEY_VARIABLE
 from waypost.host.private_files import UnsafeFile, refuse_replaceable
 
-VARIABLES = (MASTER_KEY_VARIABLE, PREVIOUS_KEY_VARIABLE, rows.environment_name("database"))
+COPY_TO_VARIABLE = "WAYPOST_COPY_TO_DATABASE"
+"""The environment variable with the URL of the database to which `waypost copy` copies."""
+
+VARIABLES = (MASTER_KEY_VARIABLE, PREVIOUS_KEY_VARIABLE, rows.environment_name("database"), COPY_TO_VARIABLE)
 """The environment variables with secrets. For each NAME of these, NAME_FILE can name a file with the value."""
 
 LONGEST = 64 * 1024

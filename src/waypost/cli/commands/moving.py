@@ -11,6 +11,7 @@ from waypost.cli.client import DEFAULT_DATA
 from waypost.cli.commands.backup import checked
 from waypost.cli.commands.keys import DEFAULT_DATABASE
 from waypost.cli.parameters import Argument, Option
+from waypost.cli.secret_files import COPY_TO_VARIABLE
 from waypost.config.settings import ROWS
 from waypost.config.types import DATABASE, understood
 from waypost.host.data_directory import DataDirectory
@@ -34,7 +35,7 @@ ToDatabase = Annotated[
     Option(
         "--to-database",
         help="An empty PostgreSQL database for the copy. Without it, the copy is in SQLite.",
-        envvar="WAYPOST_COPY_TO_DATABASE",
+        envvar=COPY_TO_VARIABLE,
     ),
 ]
 
