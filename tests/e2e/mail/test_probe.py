@@ -46,7 +46,8 @@ def test_a_probe_through_an_alias_is_measured(system):
     wait_until(lambda: now()[families.PROBE_SUCCESS] == 0, pause=0.05)
     events = logged(system.server, "probe_failed", "probe_succeeded")
     assert [event["event"] for event in events] == ["probe_failed", "probe_succeeded", "probe_failed"]
-    assert [event.get("result") for event in events] == ["not_an_alias", None, "not_an_alias"]
+    assert [event.get("result") for event in events[:2]] == ["not_an_alias", None]
+    assert events[2]["result"] in {"not_an_alias", "late"}  # a probe may have been on its way
     log = system.server.log.read_text(encoding="utf-8")
     assert "The address in --probe-alias is not an alias." in log
     assert "@" not in log
