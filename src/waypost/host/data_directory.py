@@ -404,6 +404,27 @@ class DataDirectory:
         """The file or the variable with the previous master key, for messages."""
         return PREVIOUS_KEY_VARIABLE if is_master_key_in_environment() else str(self.previous_key)
 
+    @contextmanager
+    def rotating(self) -> Iterator[None]:
+        """Run the `with` block while no other process rotates the master key: of two new keys, one would be lost with
+        everything that it has sealed. Raises `DataDirectoryError` if another process rotates the key.
+
+        Servers may run meanwhile, so this is not the lock of the running server.
+        """
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise DataDirectoryError(f"{self.path} cannot be opened: {error.strerror}.") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError as error:
+            raise DataDirectoryError(
+                f"Another command rotates the master key of {self.path}. Wait until it has ended."
+            ) from error
+        finally:
+            os.close(descriptor)
+
     def begin_rotation(self) -> bool:
         """Make a new master key, unless a rotation has begun already. Return whether the key is new.
 

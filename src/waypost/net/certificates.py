@@ -1,6 +1,7 @@
 """TLS for servers: loads the certificate, reloads changed files, and explains why a handshake failed."""
 
 import ssl
+import stat
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -163,9 +164,13 @@ def _check_contents(files: TlsFiles) -> None:
             ("private key", b"PRIVATE KEY-----") if path == files.key else ("certificate", b" CERTIFICATE-----")
         )
         try:
-            octets = path.read_bytes()
+            # The event loop reads the files, and would wait for a named pipe without end.
+            is_file = stat.S_ISREG(path.stat().st_mode)
+            octets = path.read_bytes() if is_file else b""
         except OSError as error:
             raise BadCertificate(f"{path} cannot be read: {error.strerror}.") from error
+        if not is_file:
+            raise BadCertificate(f"{path} is not a regular file.")
         if mark not in octets:
             hint = f"; specify the key's file with {files.key_option}" if path == files.certificate == files.key else ""
             raise BadCertificate(f"{path} has no {what} in PEM format{hint}.")

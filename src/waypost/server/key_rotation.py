@@ -43,12 +43,24 @@ async def rotate_master(
     with directory.of_its_owner(), runtime.new_files_are_private():
         directory.refuse_others()
         opening.refuse_missing(directory, database)
+    with directory.rotating():
+        return await _rotate_master(directory, database, is_only_server=is_only_server, report=report)
+
+
+async def _rotate_master(
+    directory: DataDirectory, database: str, *, is_only_server: bool, report: Callable[[int], None]
+) -> Rotated:
+    # A key that cannot read the secrets must not be replaced: the right one may be the one that would be lost.
+    async with opening.administering(directory, database=database):
+        pass
+    with directory.of_its_owner(), runtime.new_files_are_private():
         is_new = directory.begin_rotation()
     if is_new and database and not is_only_server:
         return Rotated(is_complete=False)
     async with opening.administering(directory, database=database) as store:
-        if is_new or not await store.read(mail_secrets.generations):
-            await store.write(partial(_rotate_mail, directory))
+        # If this call continues a rotation, the secrets for mail may have been rotated before. A second time does no
+        # harm, because all generations are accepted as long as they are needed.
+        await store.write(partial(_rotate_mail, directory))
         count = await resealing.reseal(store, report=report)
         left = await store.long_read(lambda tx: tx.sealed_with_other_keys(), what="the sealed secrets")
     if left:

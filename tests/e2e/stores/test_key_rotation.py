@@ -126,6 +126,18 @@ def test_the_master_key_is_rotated_while_a_server_runs(deployment):
     assert "were sealed with another master key" in refused.stderr
 
 
+def test_two_commands_that_rotate_at_the_same_time_lose_no_key(deployment):
+    deployment.server.start()
+    keys = deployment.server.data / "master.key"
+    before = keys.read_bytes()
+    with DataDirectory(deployment.server.data).rotating():
+        refused = waypost("keys", "rotate-master", "--data", deployment.data, *deployment.database)
+    assert refused.returncode != 0
+    assert "Another command rotates the master key" in refused.stderr
+    assert keys.read_bytes() == before
+    deployment.server.stop()
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_rotation_that_is_killed_is_continued_and_every_secret_can_be_read_at_any_time(deployment, moment):

@@ -1,6 +1,7 @@
 """Tests of TLS in the SMTP server: mail over TLS, injected commands, failed handshakes, and changing certificates."""
 
 import asyncio
+import os
 import socket
 import ssl
 import warnings
@@ -667,6 +668,16 @@ async def test_a_certificate_whose_file_is_temporarily_missing_stays_in_use():
             setup.replace(issued("second").both)
             assert await shown(served) == issued("second").x509.serial_number
             assert len(setup.failed) == 1
+
+
+@on_both_loops
+async def test_a_certificate_that_becomes_a_named_pipe_does_not_stop_the_server():
+    with tls_setup() as setup:
+        async with serving_tls(setup, listener=IMPLICIT) as served:
+            setup.file.unlink()
+            os.mkfifo(setup.file)
+            assert await shown(served) == issued().x509.serial_number
+            assert [str(failed) for failed in setup.failed] == [f"{setup.file} is not a regular file."]
 
 
 def test_the_certificate_can_be_replaced_before_its_key():
