@@ -11,6 +11,7 @@ from functools import partial
 
 import psycopg
 import pytest
+from psycopg import conninfo
 
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.stores import postgresql
@@ -159,6 +160,48 @@ def test_servers_behind_a_pooler_run_a_concurrent_migration_once(url, add, limit
     with Pooler(url) as pooler, ThreadPoolExecutor(3) as threads:
         list(threads.map(run, [pooler.url] * 2))
     assert is_migrated(url)
+
+
+LIMITS = "SELECT current_setting('statement_timeout'), current_setting('lock_timeout')"
+
+
+@pytest.fixture(params=["PostgreSQL", pytest.param("PgBouncer", marks=needs_pgbouncer)])
+def limited(request, url):
+    """A database whose role has short time limits, and the URL at which clients connect."""
+    with psycopg.connect(url, autocommit=True) as admin:
+        for name in ("statement_timeout", "lock_timeout"):
+            admin.execute(f'ALTER ROLE CURRENT_USER IN DATABASE "{admin.info.dbname}" SET {name} = 500')
+    with contextlib.ExitStack() as stack:
+        yield url, url if request.param == "PostgreSQL" else stack.enter_context(Pooler(url)).url
+
+
+def test_the_time_limits_of_the_role_do_not_end_a_concurrent_migration(limited, add):
+    url, of_clients = limited
+    add(INDEX)
+    add_messages(url, 1, 2)
+    builds = "SELECT FROM pg_stat_activity WHERE query LIKE 'CREATE%' AND clock_timestamp() - query_start > '700 ms'"
+    with ThreadPoolExecutor(1) as threads, psycopg.connect(url, autocommit=True) as observer:
+        with psycopg.connect(url) as writer:
+            writer.execute(ROW, ("3", 3))  # CREATE INDEX CONCURRENTLY waits for this transaction
+            migration = threads.submit(run, of_clients)
+            wait_until(lambda: migration.done() or observer.execute(builds).rowcount)
+        migration.result(PATIENCE)
+    assert is_migrated(url)
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):  # each session of the pooler
+            client = stack.enter_context(psycopg.connect(of_clients))
+            assert client.execute(LIMITS).fetchone() == ("500ms", "500ms")
+
+
+def test_a_concurrent_migration_sets_the_limits_of_its_session_again(url, add):
+    add(INDEX)
+    add_messages(url, 1, 1)
+    where = postgres_connection.where(conninfo.make_conninfo(url, options="-c statement_timeout=1min"))
+    with where.connect() as connection:
+        postgres_connection.set_up(connection, prepares=False)
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            migrating.migrate(connection, where)
+        assert connection.execute(LIMITS).fetchone() == ("1min", "0")
 
 
 @pytest.mark.parametrize(

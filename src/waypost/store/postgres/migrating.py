@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from psycopg import errors as driver
+from psycopg import generators, pq
 
 import waypost
 from waypost.app import ports
@@ -62,6 +63,10 @@ _RECORD_VERSION = b"INSERT INTO migration_versions VALUES ($1, $2, $3)"
 _HAS_VERSIONS = b"SELECT to_regclass('migration_versions') IS NOT NULL"
 
 _IS_INVALID = b"SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)"
+
+_LIFT_LIMITS = b"SELECT set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false)"
+_RESET_LIMITS = b"""SELECT set_config(name, reset_val, false) FROM pg_settings
+    WHERE name IN ('statement_timeout', 'lock_timeout')"""
 
 _CONSTRAINTS = b"SELECT conname FROM pg_constraint WHERE connamespace = current_schema()::regnamespace"
 
@@ -153,17 +158,36 @@ def _run_concurrently(connection: Connection, where: Where, step: Migration) -> 
 
 def _run_statement(connection: Connection, statement: str) -> None:
     """Run a statement of a migration of the kind `concurrently`."""
-    if made := statements.CREATED_INDEX.match(statement):
-        # A statement that was interrupted, or that has failed, leaves an index that PostgreSQL does not use.
-        if connection.execute(_IS_INVALID, (made[1],), prepare=False).fetchone() == (True,):
-            connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {made[1]}".encode(), prepare=False)
-        connection.execute(statement.encode(), prepare=False)
-    elif statements.ADDED_CONSTRAINT.match(statement):
+    if statements.ADDED_CONSTRAINT.match(statement):
         with connection.transaction():
             _wait_shortly(connection)
             connection.execute(statement.encode(), prepare=False)
-    else:
-        connection.execute(statement.encode(), prepare=False)
+        return
+    made = statements.CREATED_INDEX.match(statement)
+    if made and connection.execute(_IS_INVALID, (made[1],), prepare=False).fetchone() == (True,):
+        # A statement that was interrupted, or that has failed, leaves an index that PostgreSQL does not use.
+        _run_without_limits(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {made[1]}")
+    _run_without_limits(connection, statement)
+
+
+def _run_without_limits(connection: Connection, statement: str) -> None:
+    """Run a statement that cannot be part of a transaction, without the time limits of the role or the database.
+
+    The limits are lifted for the session, and then set again. A pooler in transaction mode gives the session away when
+    it has answered everything that the client has sent, so all three statements are sent before the first answer is
+    read. Each is a transaction of its own.
+    """
+    libpq = connection.pgconn
+    libpq.enter_pipeline_mode()
+    sent = (_LIFT_LIMITS, statement.encode(), _RESET_LIMITS)
+    for one in sent:
+        libpq.send_query_params(one, None)
+        libpq.pipeline_sync()
+    answers = [connection.wait(generators.fetch_many(libpq)) for _ in range(2 * len(sent))]  # each with its sync
+    libpq.exit_pipeline_mode()
+    for result in (one for answer in answers for one in answer):
+        if result.status == pq.ExecStatus.FATAL_ERROR:
+            raise driver.error_from_result(result)
 
 
 def _apply(connection: Connection, step: Migration, *, is_new: bool) -> None:
@@ -212,9 +236,10 @@ def _take_lock(connection: Connection) -> None:
 
 
 def _wait_shortly(connection: Connection) -> None:
-    """Let later statements of the transaction fail if they do not get a lock soon."""
+    """Let later statements of the transaction fail if they do not get a lock soon, and for no other reason of time."""
     milliseconds = round(time_limits.LIMITS.migration_lock * 1000)
-    connection.execute(f"SELECT set_config('lock_timeout', '{milliseconds}', true)".encode(), prepare=False)
+    limits = f"set_config('lock_timeout', '{milliseconds}', true), set_config('statement_timeout', '0', true)"
+    connection.execute(f"SELECT {limits}".encode(), prepare=False)
 
 
 @contextmanager
