@@ -131,7 +131,14 @@ def restore(url: str, folder: Path, copied: CopiedStore, now: datetime, read: Ca
             if "queue" in copied.tables:  # the first schemas have no queue
                 connection.execute(QUERIES["release_all"], (kinds.to_milliseconds(now),))
             _continue_counters(connection, copied)
-        connection.execute(b"ANALYZE")  # without statistics, PostgreSQL would read whole tables
+        analyze(connection)
+
+
+def analyze(connection: Connection) -> None:
+    """Compute the statistics of all tables without a time limit. Without them, PostgreSQL would read whole tables."""
+    with connection.transaction():
+        connection.execute(SETTINGS)
+        connection.execute(b"ANALYZE")
 
 
 def _continue_counters(connection: Connection, copied: CopiedStore) -> None:

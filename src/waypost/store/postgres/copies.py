@@ -119,10 +119,19 @@ class PostgresTarget(PostgresCopied, copying.Target):
         super().__init__(connection)
         self._types_of: dict[str, Mapping[str, int]] = {}
 
+    def count(self, table: Table) -> int:
+        with self._transaction():
+            return super().count(table)
+
+    def rows(self, table: Table) -> Iterator[Row]:
+        with self._transaction():
+            yield from super().rows(table)
+
     def last_key(self, table: Table) -> Row | None:
         order = copying.ordered(table, descending=True)
         select = f"SELECT {', '.join(table.key)} FROM {_origin(table)} {order} LIMIT 1"  # noqa: S608 - our own names
-        found = backups.rows_of(self._connection, select.encode())
+        with self._transaction():
+            found = backups.rows_of(self._connection, select.encode())
         return found[0] if found else None
 
     def put(self, table: Table, rows: Sequence[Row]) -> None:
@@ -154,7 +163,7 @@ class PostgresTarget(PostgresCopied, copying.Target):
             with self._transaction():
                 self._connection.execute(statement.encode())
                 self._connection.execute("DELETE FROM deferred_statements WHERE number = $1", (number,))
-        self._connection.execute(b"ANALYZE")  # without statistics, PostgreSQL would read whole tables
+        backups.analyze(self._connection)
 
     def complete(self, counters: Mapping[str, int]) -> None:
         with self._transaction():

@@ -1,0 +1,47 @@
+"""The copy of an SQLite file in a PostgreSQL database whose role has short time limits."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from tests.kit.patience import PATIENCE, wait_until
+from tests.kit.stores import postgresql
+from waypost.store.postgres import copies
+
+WAITING = """SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+             AND clock_timestamp() - query_start > '700 ms'"""
+
+STEPS = [
+    lambda made, table: made.count(table),
+    lambda made, table: made.last_key(table),
+    lambda made, table: list(made.rows(table)),
+    lambda made, _: made.build(lambda *_: None),
+]
+
+
+@pytest.fixture
+def url():
+    url = postgresql.new_database()
+    yield url
+    postgresql.drop_database(url)
+
+
+def test_the_time_limits_of_the_role_do_not_end_what_reads_whole_tables(url):
+    with copies.target(url, "d") as made:
+        table = made.tables()["messages"]
+        made.build(lambda *_: None)  # later calls only run ANALYZE
+
+    def run(step):
+        with copies.target(url, "d") as made:
+            return step(made, table)
+
+    with ThreadPoolExecutor(len(STEPS)) as threads, psycopg.connect(url, autocommit=True) as admin:
+        for name in ("statement_timeout", "lock_timeout"):
+            admin.execute(f'ALTER ROLE CURRENT_USER IN DATABASE "{admin.info.dbname}" SET {name} = 500')
+        with admin.transaction():
+            admin.execute("LOCK TABLE messages")  # as if the table took long to be read
+            began = [threads.submit(run, step) for step in STEPS]
+            with psycopg.connect(url, autocommit=True) as observer:
+                wait_until(lambda: any(one.done() for one in began) or observer.execute(WAITING).rowcount == len(STEPS))
+        assert [one.result(PATIENCE) for one in began] == [0, None, [], None]
