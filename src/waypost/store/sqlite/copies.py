@@ -132,6 +132,7 @@ class SqliteTarget(SqliteCopied, copying.Target):
         return self._connection.total_changes - before >= _NO_MERGE
 
     def complete(self, counters: Mapping[str, int]) -> None:
+        self._run("PRAGMA synchronous = FULL")  # this commit also syncs what earlier ones have left unsynced in the log
         with sqlite_file.exclusively(self._connection):
             # The numbers of refusals continue after the greatest number that is left, so they need nothing.
             self._run(QUERIES["remove_last_change_number"])
@@ -169,7 +170,7 @@ def target(path: Path, deployment_id: str) -> Iterator[SqliteTarget]:
             _make(path, deployment_id)
         with closing(sqlite_file.connect(path, "rw")) as connection:
             _refuse_other(connection, path, deployment_id)
-            # A commit is not synced by itself, because a copy can be continued. Its end is synced, see `complete`.
+            # A commit is not synced by itself, because a copy can be continued. The last one is synced, see `complete`.
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = OFF")  # rows refer to rows that are copied later
             connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
