@@ -10,8 +10,9 @@ import pytest
 from tests.kit.servers.running import MASTER_KEY, waypost
 from tests.kit.stores import postgresql
 from tests.kit.stores.both_stores import ENGINES
+from waypost.app.ports.upgrades import silently
 from waypost.host.data_directory import DataDirectory
-from waypost.server import opening
+from waypost.server import opening, upgrades
 from waypost.server.opening import CannotStart
 from waypost.store import migrations
 
@@ -89,6 +90,18 @@ def test_a_plan_of_a_postgresql_database_needs_no_data_directory(url, tmp_path):
     )
     assert json.loads(migrated("--run", *at, "--json").stdout)["applied"] == []
     assert not (tmp_path / "nothing").exists()
+
+
+def test_a_run_shows_the_state_after_migrations_of_another_process(data, monkeypatch):
+    real = upgrades.run
+
+    def run(directory, report, **options):
+        real(directory, silently, **options)  # another process is faster
+        real(directory, report, **options)
+
+    monkeypatch.setattr(upgrades, "run", run)
+    ran = json.loads(migrated("--run", "--data", data, "--json").stdout)
+    assert (ran["schema"], ran["pending"], ran["applied"]) == (SQLITE_LAST, [], [])
 
 
 def test_a_plan_shows_what_each_migration_blocks(url, tmp_path, monkeypatch):

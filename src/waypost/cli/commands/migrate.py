@@ -46,6 +46,7 @@ def migrate(
         applied: list[dict[str, Any]] = []
         if run and found.pending:
             upgrades.run(directory, _reporting(applied, found, is_shown=not as_json), database=database)
+            found = upgrades.plan(directory, database=database)  # another process may have run some of them
     except (opening.CannotStart, opening.Refused) as error:
         raise Refused(str(error)) from error
     if as_json:
@@ -76,12 +77,11 @@ def _reporting(applied: list[dict[str, Any]], found: "Upgrade", *, is_shown: boo
 
 
 def _as_json(found: "Upgrade", applied: list[dict[str, Any]]) -> dict[str, Any]:
-    done = {one["number"] for one in applied}
     return {
         "version": waypost.__version__,
         "database": found.where,
-        "schema": max([found.schema, *done]),
-        "pending": [_shown(one) for one in found.pending if one.number not in done],
+        "schema": found.schema,
+        "pending": [_shown(one) for one in found.pending],
         "applied": applied,
     }
 
