@@ -320,7 +320,7 @@ def test_a_complete_copy_is_not_copied_to_again(stores):
 
 def test_an_original_with_an_older_schema_is_refused(stores):
     stores.engine.execute(stores.database, "DELETE FROM migrations WHERE number = (SELECT max(number) FROM migrations)")
-    with pytest.raises(SchemaTooOld, match="First start a server of this version with"):
+    with pytest.raises(SchemaTooOld, match="First run `waypost migrate --run` of this version"):
         stores.copy("no target is opened")
 
 

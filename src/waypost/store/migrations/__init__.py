@@ -154,8 +154,8 @@ def refuse_old(dialect: str, *, newest: int, where: str) -> None:
     """
     if newest < newest_known(dialect):
         raise SchemaTooOld(
-            f"{where} has the schema of an older version of Waypost. First start a server of this version with this "
-            "database, and stop it."
+            f"{where} has the schema of an older version of Waypost. First run `waypost migrate --run` of this "
+            "version with this database."
         )
 
 
