@@ -22,12 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import growth_curves as curves_of
-from growth_fill import INSTANCE, NOW, ORIGINAL, TENANT, NoSeal, PostgresFiller, SqliteFiller, email_address
+from growth_fill import ORIGINAL, NoSeal, PostgresFiller, SqliteFiller, create_instance, email_address
 from growth_operations import LARGE, SMALL, Measured, Operations, accepting, of_addresses, of_messages
 
-from waypost.app.directory import instances
 from waypost.app.ports import Store
-from waypost.domain.directory.instances import Instance
 from waypost.store.postgres.store import PostgresStore
 from waypost.store.sqlite.store import SqliteStore
 
@@ -138,17 +136,7 @@ def grow(name: str, what: str, sizes: list[int], runs: int) -> dict[str, Any]:
 async def _begin(database: Database, what: str) -> None:
     """Create the instance, and for a series of messages also the first email addresses and messages."""
     store = database.open_store()
-    instance = Instance(
-        id=INSTANCE,
-        tenant=TENANT,
-        alias=None,
-        identity_management_type="SAML",
-        directory_id=None,
-        inbound_calls_enabled=True,
-        outbound_calls_enabled=True,
-        created_at=NOW,
-    )
-    await store.write(lambda tx: instances.create(tx, instance, tags={}))
+    await store.write(create_instance)
     if what == "messages":
         await store.close()
         database.filler.add_addresses(0, BASE)

@@ -16,10 +16,12 @@ from typing import Any
 
 import psycopg
 
+from waypost.app.directory import instances
+from waypost.app.ports import WriteTx
 from waypost.domain.directory import addresses
 from waypost.domain.directory.aliases import AliasLink
 from waypost.domain.directory.email_addresses import EmailAddress
-from waypost.domain.directory.instances import Tenant
+from waypost.domain.directory.instances import Instance, Tenant
 from waypost.store.common import rows
 from waypost.store.postgres import search as postgres_search
 from waypost.store.sql import kinds, tables
@@ -47,6 +49,21 @@ class NoSeal:
 
     def unseal(self, sealed: bytes, of: str) -> str:  # noqa: ARG002
         return bytes(sealed).decode()
+
+
+def create_instance(tx: WriteTx) -> None:
+    """Create the instance to which all email addresses belong."""
+    instance = Instance(
+        id=INSTANCE,
+        tenant=TENANT,
+        alias=None,
+        identity_management_type="SAML",
+        directory_id=None,
+        inbound_calls_enabled=True,
+        outbound_calls_enabled=True,
+        created_at=NOW,
+    )
+    instances.create(tx, instance, tags={})
 
 
 def email_address(number: int) -> EmailAddress:

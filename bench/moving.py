@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from growth import BASE, ROOT, _processor
-from growth_fill import INSTANCE, NOW, ORIGINAL, TENANT, PostgresFiller, email_address
+from growth_fill import ORIGINAL, PostgresFiller, create_instance, email_address
 from growth_operations import accepting
 
-from waypost.app.directory import instances
-from waypost.domain.directory.instances import Instance
 from waypost.host.data_directory import DataDirectory
 from waypost.server import opening
 from waypost.testing.process import Server
@@ -66,17 +64,7 @@ def fill(data: Path, url: str, addresses: int, messages: int) -> None:
 
 async def _begin(directory: DataDirectory, url: str) -> None:
     store = opening.open_store(directory, url)
-    instance = Instance(
-        id=INSTANCE,
-        tenant=TENANT,
-        alias=None,
-        identity_management_type="SAML",
-        directory_id=None,
-        inbound_calls_enabled=True,
-        outbound_calls_enabled=True,
-        created_at=NOW,
-    )
-    await store.write(lambda tx: instances.create(tx, instance, tags={}))
+    await store.write(create_instance)
     await store.close()
 
 
