@@ -23,6 +23,16 @@ from waypost.store.sqlite import file as sqlite_file
 from waypost.store.sqlite.store import SqliteStore
 
 
+def open_and_close(engine, database, **options):
+    """Open a store on a database, and close it again."""
+
+    async def main():
+        store = engine.open(database, NoSeal(), **options)
+        await store.close()
+
+    asyncio.run(main())
+
+
 class Handle:
     """A store on a separate event loop. Use cases are passed with all of their arguments except the transaction."""
 

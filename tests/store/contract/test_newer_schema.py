@@ -1,25 +1,15 @@
 """A database that a newer version has migrated: the previous version can use it, and older versions refuse it."""
 
-import asyncio
-
 import pytest
 
-from tests.kit.stores.both_stores import ENGINES, Handle
-from tests.kit.values import NoSeal, make_instance
+from tests.kit.stores.both_stores import ENGINES, Handle, open_and_close
+from tests.kit.values import make_instance
 from waypost.store import migrations
 
 known = migrations.known
 
 ADDED = "-- Something more.\n-- kind: transaction\nCREATE TABLE more{number} (a TEXT);\n"
 REMOVED = "-- Something less.\n-- kind: transaction\n-- needs: {needs}\nDROP TABLE more{number};\n"
-
-
-def open_and_close(engine, database, **options):
-    async def main():
-        store = engine.open(database, NoSeal(), **options)
-        await store.close()
-
-    asyncio.run(main())
 
 
 @pytest.fixture

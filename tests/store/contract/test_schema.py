@@ -1,6 +1,5 @@
 """The schema of both stores: each migration runs once, and every way to migrate leads to the same schema."""
 
-import asyncio
 import re
 import subprocess
 import sys
@@ -11,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.kit.patience import PATIENCE
-from tests.kit.stores.both_stores import ENGINES, Handle
+from tests.kit.stores.both_stores import ENGINES, Handle, open_and_close
 from tests.kit.stores.calls import all_deliveries_of, check_invariants, create, describe, ids
-from tests.kit.values import NoSeal, a_line, make_instance
+from tests.kit.values import a_line, make_instance
 from waypost.app import ports
 from waypost.domain.directory.aliases import AliasLink
 from waypost.store import migrations
@@ -22,16 +21,6 @@ from waypost.store.sql import tables
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 known = migrations.known
-
-
-def open_and_close(engine, database, **options):
-    """Open a store on a database, and close it again."""
-
-    async def main():
-        store = engine.open(database, NoSeal(), **options)
-        await store.close()
-
-    asyncio.run(main())
 
 
 @pytest.fixture
