@@ -2,13 +2,12 @@
 
 import asyncio
 import itertools
-import threading
 from contextlib import suppress
 
-from tests.kit.patience import PATIENCE
+from tests.kit.on_a_thread import OnAThread
 
 
-class Balancer:
+class Balancer(OnAThread):
     """Relays each connection to one of its servers in turn, or to the next one if that server does not listen.
 
     `servers` are the hosts and ports to which connections are relayed. It may be changed at any time.
@@ -19,26 +18,13 @@ class Balancer:
         self._turn = itertools.count()
         self._relays = set()
 
-    def __enter__(self):
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="balancer")
-        self._thread.start()
-        self._listener = self._on_loop(asyncio.start_server(self._relay, "127.0.0.1", 0))
-        return self
-
-    def __exit__(self, *_):
-        self._on_loop(self._close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
     @property
     def address(self):
         """The host and the port at which clients connect."""
         return self._listener.sockets[0].getsockname()
 
-    def _on_loop(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE)
+    async def _begin(self):
+        self._listener = await asyncio.start_server(self._relay, "127.0.0.1", 0)
 
     async def _close(self):
         self._listener.close()

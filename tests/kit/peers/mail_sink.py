@@ -2,13 +2,13 @@
 
 import asyncio
 import re
-import threading
 import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from tests.kit.patience import PATIENCE, wait_until
+from tests.kit.on_a_thread import OnAThread
+from tests.kit.patience import wait_until
 
 DELIVERY = re.compile(rb"^X-Waypost-Delivery: (\S+)\r$", re.MULTILINE)
 TAKEN = b"250 2.0.0 taken"
@@ -32,7 +32,7 @@ class Taken:
 
 
 @dataclass
-class Sink:
+class Sink(OnAThread):
     """The mail server. By default it accepts all mail.
 
     `at_rcpt` and `at_end` return the reply for a recipient, or None to close the connection.
@@ -45,20 +45,6 @@ class Sink:
     extensions: tuple = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 50000000")
     is_lmtp: bool = False
     greeting: bytes = b"220 sink.example"
-
-    def __enter__(self):
-        self._loop, self._writers = asyncio.new_event_loop(), []
-        self._thread = threading.Thread(target=self._loop.run_forever, name="sink")
-        self._thread.start()
-        self._server = self._on_loop(asyncio.start_server(self._session, "127.0.0.1", 0, limit=2**17))
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    def __exit__(self, *_):
-        self._on_loop(self._close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
     @property
     def to(self) -> str:
@@ -78,8 +64,10 @@ class Sink:
         wait_until(lambda: len(self.taken) >= count, lambda: f"{len(self.taken)} of {count} messages arrived")
         return list(self.taken)
 
-    def _on_loop(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE)
+    async def _begin(self):
+        self._writers = []
+        self._server = await asyncio.start_server(self._session, "127.0.0.1", 0, limit=2**17)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self):
         self._server.close()
