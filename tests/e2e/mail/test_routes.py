@@ -14,30 +14,12 @@ from aiosmtpd.lmtp import LMTP
 from tests.kit import signed_mail
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.peers.mail_sink import Sink
-from tests.kit.servers.running import ACCEPTED, System, logged
-from waypost import testing
+from tests.kit.servers.running import ACCEPTED, configured, logged
 
 SMTP_SINK = shutil.which("smtp-sink") or shutil.which("smtp-sink", path="/usr/sbin")
 MESSAGE = signed_mail.MESSAGE.replace(
     b"\r\n\r\n", b"\r\nX-Odd:  two  spaces\t\r\n\r\n.a line with a dot\r\n..two\r\n\xc3\xbc\r\n", 1
 )
-
-
-@contextmanager
-def a_system(tmp_path, settings, *options, name="data"):
-    """Run a server with a settings file of this content, and yield its system."""
-    path = tmp_path / f"{name}.toml"
-    path.write_text(settings)
-    server = testing.Server(tmp_path / name, "--config", str(path), *options)
-    server.start()
-    system = System(server)
-    try:
-        yield system
-    finally:
-        system.connect.close()
-        if server._process.poll() is None:
-            server.stop()
-    assert not logged(server, "failed")
 
 
 class Kept:
@@ -111,7 +93,7 @@ def test_deliveries_by_lmtp_and_smtp_are_unchanged_and_keep_the_signature_valid(
             match = "*@example.com"
             to = "smtp://127.0.0.1:{smtp}"
         """
-        with a_system(tmp_path, settings) as system:
+        with configured(tmp_path, settings) as system:
             alias, primary = _make(system, "help@example.com"), _make(system, "support@example.com")
             system.connect.associate_email_address_alias(**system._link(alias, primary))
             message_id = system.deliver(signed, alias)
@@ -135,7 +117,7 @@ def test_a_loop_between_two_servers_ends_after_one_round_with_one_notice_to_the_
         for name, own, other in zip(("one", "two"), ports, reversed(ports), strict=True):
             settings = f'[[route]]\nmatch = "*@example.com"\nto = "smtp://127.0.0.1:{other}"\n'
             options = ("--smtp", f"127.0.0.1:{own}", "--hostname", f"{name}.example")
-            systems.append(opened.enter_context(a_system(tmp_path, settings, *options, name=name)))
+            systems.append(opened.enter_context(configured(tmp_path, settings, *options, name=name)))
         first, second = systems
         for system in systems:
             _make(system, "support@example.com")
@@ -168,7 +150,7 @@ def test_a_late_bounce_is_in_the_trace_and_its_notice_hides_the_primary(tmp_path
             [delivery]
             srs_domain = "bounces.example.com"
         """
-        with a_system(tmp_path, settings) as system:
+        with configured(tmp_path, settings) as system:
             alias, primary = _make(system, "help@example.com"), _make(system, "support@example.com")
             author = _make(system, "author@example.com")
             system.connect.associate_email_address_alias(**system._link(alias, primary))
@@ -233,7 +215,7 @@ def test_a_peer_without_extensions_gets_all_mail_that_does_not_need_them(tmp_pat
     with Sink(extensions=offer) as relay, Sink(extensions=offer, is_lmtp=True) as store:
         routes = [("grüße@example.com", "inbox"), ("desk@example.com", relay.to), ("*", store.to)]
         settings = "".join(f'[[route]]\nmatch = "{match}"\nto = "{to}"\n' for match, to in routes)
-        with a_system(tmp_path, settings) as system:
+        with configured(tmp_path, settings) as system:
             for address in ("grüße@example.com", "desk@example.com", "büro@example.com", "info@bücher.example"):
                 made = system.connect.create_email_address(InstanceId=system.instance_id, EmailAddress=address)
                 system.ids[address] = made["EmailAddressId"]

@@ -14,7 +14,7 @@ from tests.kit.metrics import MESSAGE, scrape
 from tests.kit.patience import wait_until
 from tests.kit.peers.collector import Collector
 from tests.kit.peers.mail_sink import Sink
-from tests.kit.servers.running import MASTER_KEY, System, end, fetch, logged
+from tests.kit.servers.running import MASTER_KEY, configured, end, fetch, logged
 from tests.kit.stores import postgresql
 from waypost import testing
 from waypost.client.http import Connection
@@ -59,22 +59,6 @@ def route_to(url, directory):
     """
 
 
-@contextmanager
-def traced(directory, *options, routes="", name="data", stops=True):
-    """Run a server with a settings file of this content, and yield its system."""
-    settings = directory / f"{name}.toml"
-    settings.write_text(routes)
-    server = testing.Server(directory / name, "--config", str(settings), *options)
-    server.start()
-    system = System(server)
-    try:
-        yield system
-    finally:
-        system.connect.close()
-        end(server)
-    assert not logged(server, "failed")
-
-
 def of_message(message_id):
     """Match the spans in the trace of a message."""
     return lambda span: span.trace_id == message_id.replace("-", "")
@@ -96,7 +80,7 @@ def hook():
 def system(tmp_path_factory, collector, hook):
     directory = tmp_path_factory.mktemp("spans")
     options = ("--otel-traces", collector.url, "--metrics", "127.0.0.1:0", "--hostname", "mx.example")
-    with traced(directory, *options, routes=route_to(hook[0], directory)) as system:
+    with configured(directory, route_to(hook[0], directory), *options) as system:
         (line,) = (line for line in logged(system.server, "listening") if line["edge"] == "metrics")
         system.metrics = f"http://{line['address']}"
         yield system
@@ -154,7 +138,7 @@ def test_the_spans_are_counted(system, collector):
 
 
 def test_without_the_setting_a_webhook_gets_no_context_and_the_packages_are_not_imported(tmp_path):
-    with webhook() as (url, received), traced(tmp_path, routes=route_to(url, tmp_path)) as system:
+    with webhook() as (url, received), configured(tmp_path, route_to(url, tmp_path)) as system:
         system.connect.create_email_address(InstanceId=system.instance_id, EmailAddress="crm@example.com")
         system.deliver(MESSAGE, "crm@example.com")
         wait_until(lambda: received)
@@ -167,7 +151,7 @@ def test_without_the_setting_a_webhook_gets_no_context_and_the_packages_are_not_
 def test_a_collector_that_hangs_delays_neither_mail_nor_calls_nor_the_end(tmp_path):
     with (
         Collector(hangs=True) as collector,
-        traced(tmp_path, "--otel-traces", collector.url, "--workers", "2") as system,
+        configured(tmp_path, "", "--otel-traces", collector.url, "--workers", "2") as system,
     ):
         address = system.new_address()
         ids = [system.deliver(MESSAGE, address) for _ in range(20)]
@@ -182,7 +166,7 @@ def test_a_collector_that_hangs_delays_neither_mail_nor_calls_nor_the_end(tmp_pa
 @pytest.mark.slow
 @pytest.mark.long
 def test_each_worker_process_sends_its_spans_also_one_that_replaces_another(tmp_path):
-    with Collector() as collector, traced(tmp_path, "--otel-traces", collector.url, "--workers", "2") as system:
+    with Collector() as collector, configured(tmp_path, "", "--otel-traces", collector.url, "--workers", "2") as system:
         address = system.new_address()
 
         def instances():
@@ -206,7 +190,9 @@ def test_an_attempt_of_one_server_is_a_child_of_the_acceptance_by_another(tmp_pa
         opened.callback(postgresql.drop_database, url)
         options = ("--database", url, "--otel-traces", collector.url)
         system = opened.enter_context(
-            traced(tmp_path, *options, "--hostname", "front.example", "--roles", "api,smtp,upkeep", name="front")
+            configured(
+                tmp_path, "", *options, "--hostname", "front.example", "--roles", "api,smtp,upkeep", name="front"
+            )
         )
         address = system.new_address()
         key = system.server.profile.key

@@ -272,6 +272,22 @@ def end(server):
         server.stop()
 
 
+@contextmanager
+def configured(directory, settings, *options, name="data"):
+    """Run a server with a settings file of this content, and yield its system. At the end, nothing must have failed."""
+    path = directory / f"{name}.toml"
+    path.write_text(settings)
+    server = testing.Server(directory / name, "--config", str(path), *options)
+    server.start()
+    system = System(server)
+    try:
+        yield system
+    finally:
+        system.connect.close()
+        end(server)
+    assert not logged(server, "failed")
+
+
 def logged(server, *events):
     """Return the lines of a server's log with these events."""
     lines = [json.loads(line) for line in server.log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
