@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.kit.patience import PATIENCE, until
-from tests.kit.servers.worker_alone import GONE, NOT_NOW, TAKEN, Scripted, a_system
+from tests.kit.servers.worker_alone import GONE, NOT_NOW, TAKEN, Scripted, a_system, hanging
 from waypost.delivery.queue.leases import CLOCKS_MAY_DIFFER, LEASE, RENEW_EVERY
 from waypost.delivery.queue.worker import Worker
 from waypost.domain.mail.delivery import Policy, Status
@@ -108,13 +108,7 @@ def test_another_server_attempts_a_delivery_too_only_if_the_clocks_differ_more_t
     """Even then, the outcome is recorded once."""
 
     async def scenario():
-        go_on = asyncio.Event()
-
-        async def hang():
-            await go_on.wait()
-            return TAKEN
-
-        transport = Scripted(answer=lambda *_: hang())
+        transport, go_on = hanging()
         async with a_system(tmp_path, transport) as system:
             message_id = await system.send("support")
             await until(lambda: len(transport.parcels) == 1)

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.kit.patience import PATIENCE
-from tests.kit.servers.worker_alone import GONE, NEVER, PEER, TAKEN, Scripted, a_system
+from tests.kit.servers.worker_alone import GONE, NEVER, PEER, Scripted, a_system, hanging
 from waypost.app.ports import StoreUnavailable
 from waypost.app.queue import attempt
 from waypost.delivery.queue import leases, results
@@ -55,17 +55,6 @@ def failing(name, *errors):
                 raise left.pop(0)
 
     return lambda store: Store(store, before), came
-
-
-def hanging():
-    """A transport that waits until the test sets an event."""
-    go_on = asyncio.Event()
-
-    async def hang():
-        await go_on.wait()
-        return TAKEN
-
-    return Scripted(answer=lambda *_: hang()), go_on
 
 
 async def until(condition):
@@ -238,13 +227,7 @@ def test_a_result_is_not_recorded_if_another_server_has_claimed_the_delivery(
 def test_a_delivery_whose_lease_ended_before_its_attempt_is_not_sent_and_is_claimed_again(tmp_path):
     async def scenario():
         seconds = 0.0
-        go_on = asyncio.Event()
-
-        async def hang():
-            await go_on.wait()
-            return TAKEN
-
-        transport = Scripted(answer=lambda *_: TAKEN if len(transport.parcels) == 1 else hang())
+        transport, go_on = hanging(first=1)
         one_by_one = (Route(match="*", to=PEER, connections=1),)
         beside, _ = failing("renew", *[StoreUnavailable("gone")] * 1_000)
         async with a_system(
@@ -271,13 +254,7 @@ def test_deliveries_that_another_server_has_claimed_are_not_sent_even_if_the_res
     """
 
     async def scenario():
-        go_on = asyncio.Event()
-
-        async def hang():
-            await go_on.wait()
-            return TAKEN
-
-        transport = Scripted(answer=lambda *_: TAKEN if len(transport.parcels) == 1 else hang())
+        transport, go_on = hanging(first=1)
         one_by_one = (Route(match="*", to=PEER, connections=1),)
         async with a_system(tmp_path, transport, of_routes=one_by_one, start=False) as system:
             sent = [await system.send("support") for _ in range(5)]
@@ -299,13 +276,7 @@ def test_deliveries_that_another_server_has_claimed_are_not_sent_even_if_the_res
 
 def test_a_delivery_that_is_being_attempted_is_not_claimed_again_when_the_clock_is_set_forward(tmp_path):
     async def scenario():
-        go_on = asyncio.Event()
-
-        async def hang():
-            await go_on.wait()
-            return TAKEN
-
-        transport = Scripted(answer=lambda *_: TAKEN if len(transport.parcels) == 1 else hang())
+        transport, go_on = hanging(first=1)
         async with a_system(tmp_path, transport, start=False) as system:
             sent = [await system.send("support") for _ in range(2)]
             await system.worker.start()
@@ -325,13 +296,7 @@ def test_a_delivery_that_is_being_attempted_is_not_given_up_when_the_clock_is_se
     """Otherwise the sender would get a bounce for mail that is delivered."""
 
     async def scenario():
-        go_on = asyncio.Event()
-
-        async def hang():
-            await go_on.wait()
-            return TAKEN
-
-        transport = Scripted(answer=lambda *_: hang())
+        transport, go_on = hanging()
         async with a_system(tmp_path, transport) as system:
             sent = await system.send("support")
             await until(lambda: transport.running)
@@ -359,13 +324,7 @@ def test_a_delivery_that_could_not_be_released_is_not_renewed_any_more(tmp_path)
     beside, _ = failing("give_back", BUSY)
 
     async def scenario():
-        go_on = asyncio.Event()
-
-        async def fail():
-            await go_on.wait()
-            return GONE
-
-        transport = Scripted(answer=lambda *_: TAKEN if len(transport.parcels) == 1 else fail())
+        transport, go_on = hanging(first=1, then=GONE)
         one_by_one = (Route(match="*", to=PEER, connections=1),)
         async with a_system(tmp_path, transport, of_routes=one_by_one, start=False, beside=beside) as system:
             for _ in range(5):

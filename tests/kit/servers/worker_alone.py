@@ -60,6 +60,21 @@ class Scripted:
         self.closed = True
 
 
+def hanging(*, first=0, then=TAKEN):
+    """Return a transport that takes as many deliveries immediately as `first` says, and an event.
+
+    All later deliveries wait until the test sets the event, and get the result `then`.
+    """
+    go_on = asyncio.Event()
+
+    async def hang():
+        await go_on.wait()
+        return then
+
+    transport = Scripted(answer=lambda *_: TAKEN if len(transport.parcels) <= first else hang())
+    return transport, go_on
+
+
 class System:
     """The objects that a test uses."""
 
