@@ -4,6 +4,7 @@ import asyncio
 import json
 import uuid
 
+import msgspec
 import pytest
 
 from tests.kit.values import TERMS
@@ -21,6 +22,7 @@ from waypost.domain.iam.access_keys import AccessKey
 from waypost.domain.limits import rates
 from waypost.host.clock import now
 from waypost.observe import events
+from waypost.observe.spans.spans import Spans
 
 KEY = AccessKey("AKIDEXAMPLE", "a-secret-that-must-not-be-shown", "000000000000")
 MODEL = shapes.load()
@@ -63,7 +65,7 @@ class SlowStore(BrokenStore):
 class Answer:
     """The response of an `Api` with a broken store to a signed request, and the events that the `Api` emits."""
 
-    def __init__(self, cause, request, store=BrokenStore):
+    def __init__(self, cause, request, store=BrokenStore, spans=None):
         self.events = []
         self.request_id = str(uuid.uuid4())
         api = Api(
@@ -73,6 +75,7 @@ class Answer:
             failures=FailedSignatures(OwnState()),
             clock=now,
             emit=self.events.append,
+            spans=spans,
         )
         response = asyncio.run(api.answer(request, peer="192.0.2.1", request_id=self.request_id))
         self.status, self.error_type = response.status, response.error_type
@@ -110,13 +113,29 @@ def test_a_call_can_be_retried_if_the_store_is_unavailable(request_):
     assert answer.events == [events.StoreFailed(where="api", id=answer.request_id, cause=cause)]
 
 
-def test_a_call_can_be_retried_if_the_store_is_busy_during_authentication(request_):
-    class BusyStore(BrokenStore):
-        def access_key(self, _):
-            raise self.cause
+class KeylessStore(BrokenStore):
+    """A store that raises `cause` for each look-up of an access key."""
 
+    def access_key(self, _):
+        raise self.cause
+
+
+@pytest.mark.parametrize(("store", "is_authenticated"), [(BrokenStore, True), (KeylessStore, False)])
+def test_while_the_store_fails_only_an_authenticated_caller_decides_whether_its_call_is_recorded(
+    signed, store, is_authenticated
+):
+    made = []
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    request = signed(msgspec.structs.replace(READ, headers=(("traceparent", parent),)), KEY)
+    spans = Spans(made.append, ratio=1e-9, clock=now)
+    answer = Answer(ports.StoreUnavailable(SECRET), request, store, spans=spans)
+    assert answer.status == 503
+    assert [span.context.trace_id for span in made] == [parent[3:35]] * is_authenticated
+
+
+def test_a_call_can_be_retried_if_the_store_is_busy_during_authentication(request_):
     cause = domain.Busy("Another call is changing the same resource.")
-    answer = Answer(cause, request_, BusyStore)
+    answer = Answer(cause, request_, KeylessStore)
     assert (answer.status, answer.error_type) == (503, "ServiceUnavailable")
     assert answer.events == [events.StoreFailed(where="api", id=answer.request_id, cause=cause)]
 

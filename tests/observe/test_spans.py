@@ -118,8 +118,15 @@ class Made:
         span.end("https://crm.example/...", then=then, **{"stage": "end", "code": 200, "trouble": ""} | result)
         return span
 
-    def call(self, operation="DescribeEmailAddress", status=200, traceparent=None):
-        self.make.call(operation, status, 0.25, request_id="a-request", traceparent=traceparent)
+    def call(self, operation="DescribeEmailAddress", status=200, traceparent=None, is_authenticated=True):
+        self.make.call(
+            operation,
+            status,
+            0.25,
+            request_id="a-request",
+            traceparent=traceparent,
+            is_authenticated=is_authenticated,
+        )
 
 
 def accepted(message_id=MESSAGE_ID):
@@ -230,15 +237,16 @@ def test_the_caller_decides_whether_its_trace_is_recorded():
 
 
 def test_a_caller_that_is_not_authenticated_decides_nothing():
-    made = Made()
-    made.call(operation="", status=403, traceparent=PARENT)
-    (span,) = made.spans
-    assert (span.name, span.parent_id) == ("Connect", "")
-    assert span.context.trace_id != TRACE_ID
-    assert "rpc.method" not in span.attributes
-    made = Made(ratio=1e-9)
-    made.call(operation="", status=403, traceparent=PARENT)
-    assert made.spans == []
+    for operation in ("", "DescribeEmailAddress"):
+        made = Made()
+        made.call(operation=operation, status=403, traceparent=PARENT, is_authenticated=False)
+        (span,) = made.spans
+        assert (span.name, span.parent_id) == (f"Connect/{operation}".removesuffix("/"), "")
+        assert span.context.trace_id != TRACE_ID
+        assert ("rpc.method" in span.attributes) is bool(operation)
+        made = Made(ratio=1e-9)
+        made.call(operation=operation, status=403, traceparent=PARENT, is_authenticated=False)
+        assert made.spans == []
 
 
 @pytest.mark.parametrize(("status", "error"), [(200, ""), (404, ""), (429, ""), (500, "error"), (503, "unavailable")])

@@ -79,9 +79,12 @@ class Api:
         """Return the response to one HTTP request from the IP address `peer`. `request_id` also identifies an internal
         error in the log. `is_secure` says whether the request came over TLS.
         """
-        began, operation = time.monotonic(), ""
+        began, operation, is_authenticated = time.monotonic(), "", False
         try:
-            operation, response = await self._answer(request, calls.Source(peer, is_secure=is_secure))
+            now = self._clock()
+            caller = await self._authenticate(request, calls.Source(peer, is_secure=is_secure), now)
+            is_authenticated = True
+            operation, response = await self._answer(request, caller, now)
         except _UnauthenticatedError as error:
             # The traceback keeps the request and its body in memory. Without the traceback, they can be freed before
             # the delay.
@@ -99,8 +102,14 @@ class Api:
         seconds = time.monotonic() - began
         self._measures.api_call(operation, response.status, seconds)
         if self._spans:
-            traceparent = request.header("traceparent")
-            self._spans.call(operation, response.status, seconds, request_id=request_id, traceparent=traceparent)
+            self._spans.call(
+                operation,
+                response.status,
+                seconds,
+                request_id=request_id,
+                traceparent=request.header("traceparent"),
+                is_authenticated=is_authenticated,
+            )
         return response
 
     def _operation_of(self, request: Request) -> str:
@@ -109,19 +118,14 @@ class Api:
         except ApiError:
             return ""
 
-    async def _answer(self, request: Request, source: calls.Source) -> tuple[str, Response]:
-        """Run the steps of a call, from authentication to the response. Each step can refuse the call with an error.
-        Return the name of the operation, and the response.
+    async def _answer(self, request: Request, caller: "_Caller", now: datetime) -> tuple[str, Response]:
+        """Run the steps of an authenticated caller's call. Each step can refuse the call with an error. Return the name
+        of the operation, and the response.
         """
-        if len(request.body) > BODY_LIMIT:
-            text = f"The request body is larger than {BODY_LIMIT} bytes."
-            raise ApiError("RequestEntityTooLargeException", 413, text)
-        now = self._clock()
-        key, tenant = await self._authenticate(request, source, now)
         match = self._protocol.route(request)
         try:
-            self._throttle.admit(tenant, match.operation.name, now)
-            output = await self._run(match, request, _Caller(key, tenant, source), now)
+            self._throttle.admit(caller.tenant, match.operation.name, now)
+            output = await self._run(match, request, caller, now)
             return match.operation.name, protocol.serialise(match.operation, output, form=match.form)
         except WaypostError as error:
             return match.operation.name, _refusal(translate(error, match.operation.errors), match)
@@ -164,16 +168,20 @@ class Api:
         )
         return await self._perform(operation, call)
 
-    async def _authenticate(self, request: Request, source: calls.Source, now: datetime) -> tuple[AccessKey, Tenant]:
-        """Authenticate the caller; return the access key and the tenant.
+    async def _authenticate(self, request: Request, source: calls.Source, now: datetime) -> "_Caller":
+        """Authenticate the caller.
 
-        Raises `_UnauthenticatedError` if the authentication fails. After repeated failures from one IP address, the
-        error responses to this address are delayed; see `app.rate_limits`.
+        Raises an `ApiError` if the body is too large, and `_UnauthenticatedError` if the authentication fails. After
+        repeated failures from one IP address, the error responses to this address are delayed; see `app.rate_limits`.
         """
+        if len(request.body) > BODY_LIMIT:
+            text = f"The request body is larger than {BODY_LIMIT} bytes."
+            raise ApiError("RequestEntityTooLargeException", 413, text)
         try:
             claim = sigv4.claim(request, service=SERVICE, older_regions=self._older_regions)
             key = await self._key(claim.signer.access_key_id)
-            return sigv4.verify(request, claim, key, now=now)
+            key, tenant = sigv4.verify(request, claim, key, now=now)
+            return _Caller(key, tenant, source)
         except ApiError as error:
             delay = self._failures.delay(source.ip, now)
             raise _UnauthenticatedError(error.code, error.status, error.message, delay) from None

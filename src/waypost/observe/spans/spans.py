@@ -103,14 +103,23 @@ class Spans:
             number=number,
         )
 
-    def call(self, operation: str, status: int, seconds: float, *, request_id: str, traceparent: str | None) -> None:
+    def call(
+        self,
+        operation: str,
+        status: int,
+        seconds: float,
+        *,
+        request_id: str,
+        traceparent: str | None,
+        is_authenticated: bool,
+    ) -> None:
         """Make the span of an answered API call, like `Measures.api_call`. `traceparent` is the header field of the
         request.
 
         The span belongs to the trace of the caller, who also decides whether it is recorded. If the caller was not
-        authenticated, `operation` is empty, and the header field is ignored, because anyone could have sent it.
+        authenticated, the header field is ignored, because anyone could have sent it.
         """
-        parent = contexts.read(traceparent) if traceparent and operation else None
+        parent = contexts.read(traceparent) if traceparent and is_authenticated else None
         trace_id = parent.trace_id if parent else _new_id(16)
         is_sampled = parent.is_sampled if parent else contexts.is_sampled(trace_id, self._ratio)
         if not is_sampled:
