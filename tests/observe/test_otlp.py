@@ -90,6 +90,23 @@ def test_a_refusal_names_the_status(status):
         assert exporter(collector.url).export([ACCEPTANCE]) == f"the collector answered with the HTTP status {status}"
 
 
+@pytest.mark.parametrize("status", [302, 307, 308])
+def test_a_redirect_is_not_followed(monkeypatch, status):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "api-key=s3cret")
+    with Collector() as other, Collector(status=status, location=f"{other.url}/v1/traces") as collector:
+        assert exporter(collector.url).export([ACCEPTANCE]) == f"the collector answered with the HTTP status {status}"
+    assert len(collector.requests) == 1
+    assert other.requests == []
+
+
+def test_no_password_of_the_user_is_sent(monkeypatch, tmp_path):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login waypost password s3cret")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with Collector() as collector:
+        assert exporter(collector.url).export([ACCEPTANCE]) == ""
+    assert "Authorization" not in collector.requests[0][1]
+
+
 def test_the_reason_is_known_if_the_collector_hangs_or_is_down(monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")  # seconds
     with Collector(hangs=True) as collector:

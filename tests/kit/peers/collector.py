@@ -33,10 +33,13 @@ class Received:
 
 
 class Collector:
-    """A collector on loopback. `status` is the HTTP status of its answers, and `hangs` keeps it from answering."""
+    """A collector on loopback. `status` is the HTTP status of its answers, and `hangs` keeps it from answering.
+    `location` is the URL to which its answers redirect, if the status says so.
+    """
 
-    def __init__(self, *, status=200, hangs=False):
+    def __init__(self, *, status=200, hangs=False, location=""):
         self.status = status
+        self.location = location
         self.spans = []
         self.requests = []
         self.may_answer = threading.Event()
@@ -78,6 +81,8 @@ class _Handler(BaseHTTPRequestHandler):
             collector.spans += decoded(octets)
         self.send_response(collector.status)
         self.send_header("Content-Length", "0")
+        if collector.location:
+            self.send_header("Location", collector.location)
         self.end_headers()
 
     def log_message(self, *_):

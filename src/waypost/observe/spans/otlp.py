@@ -34,6 +34,8 @@ class OtlpExporter:
     def __init__(self, url: str, *, resource: Mapping[str, str]) -> None:
         """`resource` describes the server."""
         session = requests.Session()
+        session.max_redirects = 0  # the header fields, which may have a key, are for this collector alone
+        session.auth = _no_credentials  # or else `requests` reads them from ~/.netrc
         self._reason = _Reason()
         for scheme in ("http://", "https://"):
             session.mount(scheme, self._reason)
@@ -78,6 +80,11 @@ class OtlpExporter:
             made.set_attribute("error.type", span.error)
             made.set_status(trace.StatusCode.ERROR)
         made.end(span.end)
+
+
+def _no_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Return a request as it is, without credentials."""
+    return request
 
 
 def _parent(span: Span) -> Any:
