@@ -65,11 +65,38 @@ def test_a_large_difference_is_told_once_and_its_end_too(sign):
     machine.after(EVERY, ahead=large)
     machine.after(EVERY)
     assert machine.told == [events.ClockDiffers(ahead=large)]
-    assert machine.watched.is_wrong
+    assert asyncio.run(machine.watched.may_be_wrong())
     machine.after(EVERY, ahead=0.25)
     machine.after(EVERY)
     assert machine.told == [events.ClockDiffers(ahead=large), events.ClockAgrees(ahead=0.25)]
-    assert not machine.watched.is_wrong
+    assert not asyncio.run(machine.watched.may_be_wrong())
+
+
+def test_a_clock_that_was_just_set_may_be_wrong_until_it_is_measured():
+    machine = Machine()
+    machine.is_down = True
+    assert asyncio.run(machine.watched.may_be_wrong())  # it was never measured
+    machine.is_down = False
+    assert not asyncio.run(machine.watched.may_be_wrong())
+    machine.ahead = 86_400.0
+    assert asyncio.run(machine.watched.may_be_wrong())
+    assert machine.measured == 2
+    machine.ahead = 0.0
+    machine.is_down = True
+    machine.seconds += EVERY
+    assert asyncio.run(machine.watched.may_be_wrong())
+    machine.is_down = False
+    assert not asyncio.run(machine.watched.may_be_wrong())
+
+
+def test_while_the_database_is_down_a_clock_that_was_not_set_is_right():
+    machine = Machine()
+    machine.after(0)
+    machine.is_down = True
+    machine.seconds += EVERY
+    assert not asyncio.run(machine.watched.may_be_wrong())
+    machine.ahead = WAS_SET
+    assert asyncio.run(machine.watched.may_be_wrong())
 
 
 def test_while_the_database_is_down_the_last_measurement_remains_and_the_next_follows_soon():

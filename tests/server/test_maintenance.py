@@ -81,6 +81,13 @@ def test_a_job_that_fails_is_logged_by_name_and_the_other_jobs_run(monkeypatch, 
     assert [(type(event), event.where) for event in logged] == [(kind, JOBS[method])]
 
 
+def answering(answer):
+    async def asked():
+        return answer
+
+    return asked
+
+
 @pytest.mark.parametrize("is_wrong", [False, True])
 def test_no_mail_is_deleted_by_retention_rules_while_the_clock_is_wrong(monkeypatch, is_wrong):
     purged = []
@@ -90,7 +97,7 @@ def test_no_mail_is_deleted_by_retention_rules_while_the_clock_is_wrong(monkeypa
         yield 1
 
     monkeypatch.setattr(retention, "purge", purge)
-    jobs = a_maintenance([], rules=["a rule"], is_clock_wrong=lambda: is_wrong)
+    jobs = a_maintenance([], rules=["a rule"], may_clock_be_wrong=answering(is_wrong))
     asyncio.run(jobs.purge())
     assert purged == ([] if is_wrong else [(["a rule"], NOW)])
 
@@ -188,7 +195,7 @@ def test_old_dead_letters_are_removed_if_the_setting_says_so_and_each_removal_is
     asyncio.run(a_maintenance([]).remove_old_dead_letters())
     assert asked == []
     month = timedelta(days=30)
-    wrong = a_maintenance([], dead_letter_retention=month, is_clock_wrong=lambda: True)
+    wrong = a_maintenance([], dead_letter_retention=month, may_clock_be_wrong=answering(True))
     asyncio.run(wrong.remove_old_dead_letters())
     assert asked == []
     asyncio.run(a_maintenance([], dead_letter_retention=month, emit=logged.append).remove_old_dead_letters())

@@ -42,13 +42,15 @@ class DatabaseClock:
         self._differs = False
         self._next = float("-inf")
         """The time of the next measurement, on the monotonic clock."""
-        self._offset = 0.0
-        """The difference between this machine's two clocks at the last measurement."""
+        self._offset = float("-inf")
+        """The difference between this machine's two clocks at the last measurement; infinite before the first."""
 
-    @property
-    def is_wrong(self) -> bool:
-        """Whether the last measurement found that the clocks differ more than they may."""
-        return self._differs
+    async def may_be_wrong(self) -> bool:
+        """Run a step. Return whether the clocks differ more than they may, or may differ so much, because the clock was
+        set since the last measurement and the store fails now.
+        """
+        await self.step()
+        return self._differs or self._was_set
 
     async def start(self, tasks: Tasks, opened: AsyncExitStack, *, has_connections: bool) -> None:
         """Measure, and begin to measure repeatedly, until `opened` is closed. A store that is a file (no
@@ -70,9 +72,9 @@ class DatabaseClock:
         """Measure, if the last measurement is old or the clock was set since then. If the store fails, the last
         measurement remains, and the next step measures again.
         """
-        offset = self._clock() - self._monotonic()
-        if self._monotonic() < self._next and abs(offset - self._offset) < WAS_SET:
+        if self._monotonic() < self._next and not self._was_set:
             return
+        offset = self._clock() - self._monotonic()
         try:
             ahead = await self._store.clock_ahead()
         except STORE_FAILURES:  # the edges log the failure for their clients
@@ -83,3 +85,8 @@ class DatabaseClock:
             self._differs = differs
             kind = events.ClockDiffers if differs else events.ClockAgrees
             self._emit(kind(ahead=round(ahead, 3)))
+
+    @property
+    def _was_set(self) -> bool:
+        """Whether this machine's clock was set since the last measurement."""
+        return abs(self._clock() - self._monotonic() - self._offset) >= WAS_SET

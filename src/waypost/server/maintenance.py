@@ -62,6 +62,11 @@ message stores its deliveries within milliseconds.
 """
 
 
+async def _is_right() -> bool:
+    """Return False for the clock of a server without a database that has a clock of its own."""
+    return False
+
+
 @dataclass(kw_only=True)
 class Maintenance:
     """Runs the periodic maintenance of one service. A reload changes `token_retention`,
@@ -80,8 +85,8 @@ class Maintenance:
     token_retention: timedelta
     refusal_retention: timedelta
     rules: Sequence[Rule]
-    is_clock_wrong: Callable[[], bool] = lambda: False
-    """Returns whether this server's clock differs too much from the clock of the database."""
+    may_clock_be_wrong: Callable[[], Awaitable[bool]] = _is_right
+    """Returns whether this server's clock may differ too much from the clock of the database."""
     dead_letter_retention: timedelta | None = None
     """How long dead letters are kept; None if they are not removed because of their age."""
     emit: events.Emit = lambda _: None
@@ -238,15 +243,15 @@ class Maintenance:
         await repeat_step(self.store.write, lambda tx: tx.forget_refusals(before=before, limit=MOST_REFUSALS))
 
     async def remove_old_dead_letters(self) -> None:
-        """Remove the dead letters that are older than `dead_letter_retention`, unless the clock is wrong."""
-        if self.dead_letter_retention and not self.is_clock_wrong():
+        """Remove the dead letters that are older than `dead_letter_retention`, unless the clock may be wrong."""
+        if self.dead_letter_retention and not await self.may_clock_be_wrong():
             async for count in removing.remove_old(self.store, self.dead_letter_retention, clock=self.mail_clock):
                 self.emit(events.DeadLettersRemoved(count=count, reason="expired"))
 
     async def purge(self) -> None:
-        """Delete mail that exceeds the age or size limit of the retention rules. While the clock is wrong, delete
-        nothing, because a clock that is ahead would delete mail too early.
+        """Delete mail that exceeds the age or size limit of the retention rules. While the clock may be wrong,
+        delete nothing, because a clock that is ahead would delete mail too early.
         """
-        if self.rules and not self.is_clock_wrong():
+        if self.rules and not await self.may_clock_be_wrong():
             async for _ in retention.purge(self.store, self.rules, now=self.mail_clock()):
                 pass

@@ -354,7 +354,7 @@ class Service:
             token_retention=self.settings.token_retention,
             refusal_retention=self.settings.trace_refusals,
             rules=self.settings.retention,
-            is_clock_wrong=lambda: clock.is_wrong,
+            may_clock_be_wrong=clock.may_be_wrong,
             dead_letter_retention=self.settings.dead_letter_retention,
             emit=self.emit,
             notes_every=NOTES_EVERY_FOR_TESTS if self.settings.testing else NOTES_EVERY,
