@@ -13,6 +13,7 @@ from tests.kit.peers.mail_sink import Sink
 from tests.kit.values import NOW, TENANT, an_email_address
 from tests.server.test_roles import Running
 from waypost.app import ports
+from waypost.app.mail import probing as probing_rules
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.domain.directory.aliases import AliasLink
 from waypost.domain.mail.probes import Result
@@ -169,6 +170,28 @@ def test_mail_of_others_to_the_alias_is_not_deleted(tmp_path):
             probing_.probe.clock = lambda: now() + timedelta(days=2)
             assert (await probing_.probe.once()).result is Result.OK
             assert await probing_.ids() == [theirs.message_id]
+
+    run(scenario)
+
+
+@pytest.mark.slow
+def test_an_old_probe_behind_much_other_mail_is_found_in_several_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr(probing_rules, "LISTED_AT_ONCE", 2)
+
+    async def scenario():
+        async with probing(tmp_path) as probing_:
+            sent = []
+            for key in (probing_.probe.key, *[b"o" * 32] * 4):
+                given = {name: getattr(probing_.probe, name) for name in Probe.__struct_fields__}
+                sent.insert(0, (await _WithoutDeletion(**given | {"key": key}).once()).message_id)
+            assert await probing_.ids() == sent
+            probing_.probe.clock = lambda: now() + timedelta(days=2)
+            left = []
+            for _ in range(5):
+                assert (await probing_.probe.once()).result is Result.OK
+                left.append(await probing_.ids())
+            assert left == [sent, sent, *[sent[:-1]] * 3]
+            assert probing_.probe._place == probing_rules.Place(sent[0], 1)  # the search has begun again
 
     run(scenario)
 

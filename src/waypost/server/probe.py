@@ -78,6 +78,7 @@ class Probe(Struct, kw_only=True):
     seconds: float = SECONDS
     monotonic: Callable[[], float] = time.monotonic
     _last: Result | None = None
+    _place: probing.Place | None = None
 
     async def is_target_missing(self) -> bool:
         """Return whether the address in the settings is not an alias now."""
@@ -134,11 +135,15 @@ class Probe(Struct, kw_only=True):
         return found
 
     async def _delete(self, target: Target, ended: Ended) -> None:
-        """Delete the message of a probe that has succeeded, and old messages of probes that have failed."""
-        old = partial(probing.superfluous, target=target, key=self.key, keep=KEPT, since=self.clock() - KEPT_FOR)
-        going = await self.store.read(old)
+        """Delete the message of a probe that has succeeded, and old messages of probes that have failed, which are
+        searched in one step after each probe.
+        """
+        since = self.clock() - KEPT_FOR
+        step = partial(probing.search_old, target=target, key=self.key, keep=KEPT, since=since, place=self._place)
+        old = await self.store.read(step)
+        self._place = old.place
         done = [ended.message_id] if ended.result is Result.OK else []
-        for message_id in dict.fromkeys([*done, *going]):
+        for message_id in dict.fromkeys([*done, *old.superfluous]):
             try:
                 await deleting.delete(self.store, target.account, [message_id], cancel=True, clock=self.clock)
             except errors.NotFound:

@@ -3,13 +3,33 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from msgspec import Struct
+
 from waypost.app import ports
 from waypost.domain.directory.addresses import Address
 from waypost.domain.mail import probes
 from waypost.domain.mail.probes import Result, Target
 
 LISTED_AT_ONCE = 100
-"""The maximum number of messages of the alias among which old probes are searched."""
+"""The maximum number of messages of the alias among which one read searches old probes."""
+
+
+class Place(Struct, frozen=True):
+    """How far the search for old probes has come, from the newest message of the alias to the oldest."""
+
+    after: str
+    """The id of the last delivery that was read."""
+    probes: int
+    """How many probes were found among the messages that were read."""
+
+
+class Found(Struct, frozen=True):
+    """The result of a step of the search for old probes."""
+
+    superfluous: Sequence[str]
+    """The ids of messages that should be deleted."""
+    place: Place | None
+    """Where the next step continues; None if it begins again with the newest message."""
 
 
 def find_target(tx: ports.ReadTx, alias: Address) -> Target | None:
@@ -26,13 +46,18 @@ def result(tx: ports.ReadTx, target: Target, message_id: str) -> Result | None:
     return probes.result_of(tx.deliveries_of(target.account, message_id), target)
 
 
-def superfluous(tx: ports.ReadTx, target: Target, key: bytes, *, keep: int, since: datetime) -> Sequence[str]:
-    """Return the ids of the messages of probes at the alias that should be deleted: all but the newest `keep`, and all
-    that were received before the time `since`.
+def search_old(
+    tx: ports.ReadTx, target: Target, key: bytes, *, keep: int, since: datetime, place: Place | None
+) -> Found:
+    """Search the messages of probes at the alias that should be deleted: all but the newest `keep`, and all that were
+    received before the time `since`. Such a message is left if a probe has failed, or if its server was killed.
 
-    Such a message is left if a probe has failed, or if its server was killed. The result is a part of them if there are
-    very many.
+    The alias can have any number of other messages, so the search has steps. Each begins at `place`, which is the
+    result of the one before.
     """
-    listed = tx.deliveries_to(target.account, target.alias_key, after=None, limit=LISTED_AT_ONCE)
+    after, before = (place.after, place.probes) if place else (None, 0)
+    listed = tx.deliveries_to(target.account, target.alias_key, after=after, limit=LISTED_AT_ONCE)
     found = [message for _, message in listed if probes.is_probe(message, key)]
-    return [message.id for place, message in enumerate(found) if place >= keep or message.received_at < since]
+    old = [message.id for at, message in enumerate(found, before) if at >= keep or message.received_at < since]
+    is_end = len(listed) < LISTED_AT_ONCE
+    return Found(old, None if is_end else Place(listed[-1][0].message_id, before + len(found)))
