@@ -107,8 +107,8 @@ def _postgres(database: str, seal: sealing.Keyring, **options: Any) -> ports.Sto
         raise CannotStart(str(error)) from error
 
 
-def postgresql_settings(url: str) -> Mapping[str, str]:
-    """Return settings of the PostgreSQL server at a URL (`server_settings.read`). Raises `CannotStart` and
+def postgresql_settings(url: str) -> tuple[Mapping[str, str], float]:
+    """Read settings and the clock of the PostgreSQL server at a URL (`server_settings.read`). Raises `CannotStart` and
     `StoreUnavailable`.
     """
     try:

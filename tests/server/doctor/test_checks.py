@@ -55,8 +55,11 @@ def test_disk(free, free_files, level):
         (None, None, Level.OK, "not known"),
         (False, None, Level.WARNING, "chrony"),
         (True, 2.0, Level.OK, ""),
-        (True, 2.1, Level.PROBLEM, "2.1 s ahead of the clock of the database server"),
-        (False, -7.0, Level.PROBLEM, "7.0 s behind"),
+        (True, 2.1, Level.WARNING, "2.1 s ahead of the clock of the database server"),
+        (False, -7.0, Level.WARNING, "7.0 s behind"),
+        (True, 30.0, Level.WARNING, "30.0 s ahead"),
+        (True, 30.1, Level.PROBLEM, "30.1 s ahead"),
+        (False, -31.0, Level.PROBLEM, "31.0 s behind"),
     ],
 )
 def test_clock(is_synchronized, ahead, level, words):

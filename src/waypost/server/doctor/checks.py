@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from msgspec import Struct
 
+from waypost.delivery.queue.leases import CLOCKS_MAY_DIFFER
 from waypost.net.certificates import covers
 from waypost.server import start_warnings
 
@@ -14,7 +15,9 @@ EXPIRES_SOON = timedelta(days=14)
 """A certificate that expires within this time is a warning, because an automatic renewal has probably failed."""
 
 CLOCK_DIFFERENCE = 2.0
-"""The number of seconds by which the clocks of this machine and of the database may differ."""
+"""If the clocks of this machine and of the database differ by more than so many seconds, there is a warning, because
+synchronized clocks do not. The alert WaypostClockDrifts has the same bound.
+"""
 
 FEW_BYTES = 4
 """If less than the reserve times this number is free on the disk, there is a warning."""
@@ -119,7 +122,8 @@ def clock(*, is_synchronized: bool | None, ahead_of_database: float | None) -> I
     if ahead_of_database is not None and abs(ahead_of_database) > CLOCK_DIFFERENCE:
         direction = "ahead of" if ahead_of_database > 0 else "behind"
         text = f"The clock is {abs(ahead_of_database):.1f} s {direction} the clock of the database server."
-        yield Finding("clock", Level.PROBLEM, f"{text} Synchronize both clocks (NTP).")
+        level = Level.PROBLEM if abs(ahead_of_database) > CLOCKS_MAY_DIFFER else Level.WARNING
+        yield Finding("clock", level, f"{text} Synchronize both clocks (NTP).")
     elif is_synchronized is False:
         text = "The system does not synchronize its clock. Signatures of API calls and leases need the right time."
         yield Finding("clock", Level.WARNING, f"{text} Install chrony, or run: timedatectl set-ntp true")

@@ -7,7 +7,6 @@ import random
 import re
 import resource
 import stat
-import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -267,10 +266,10 @@ def _database(checked: CheckedServer) -> tuple[Mapping[str, str], str, float | N
     """
     try:
         url = checked.directory.where(checked.settings.database)
-        facts = opening.postgresql_settings(url) if url else {}
+        facts, ahead = opening.postgresql_settings(url) if url else ({}, None)
     except (opening.CannotStart, DataDirectoryError, ports.StoreUnavailable) as error:
         return {}, str(error), None
-    return facts, "", time.time() - float(facts["time"]) if facts else None
+    return facts, "", ahead
 
 
 async def _routes(checked: CheckedServer) -> Mapping[str, str | None]:

@@ -27,6 +27,7 @@ from waypost.app import ports
 from waypost.domain import errors as refusals
 from waypost.store.common import time_limits
 from waypost.store.common.statements import Seal
+from waypost.store.postgres import clock
 from waypost.store.postgres import connection as postgres_connection
 from waypost.store.postgres import errors as postgres_errors
 from waypost.store.postgres.callers import Callers
@@ -94,17 +95,12 @@ class Session:
             raise ports.TookTooLong(what, time_limits.LIMITS.long_read) from None
 
     def clock_ahead(self) -> float:
-        """Return by how many seconds this machine's clock is ahead of PostgreSQL's, which has read its clock half way
-        between the request and the reply. Raises `psycopg.Error`.
-        """
+        """Return by how many seconds this machine's clock is ahead of PostgreSQL's. Raises `psycopg.Error`."""
         with self._pipeline():
             self._begin()
-            self.tx.time_of_database()  # the transaction begins here, and a pooler may first wait for a session
-            asked = time.time()
-            theirs = self.tx.time_of_database()
-            answered = time.time()
+            ahead = clock.ahead(self.tx.time_of_database)
             self._say(b"COMMIT")
-        return (asked + answered) / 2 - theirs
+        return ahead
 
     def _begin(self) -> None:
         self._say(self._beginning.begin)
