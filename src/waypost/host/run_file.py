@@ -89,15 +89,17 @@ def parse(text: str) -> Run:
 
 
 def reachable(run: Run) -> Run:
-    """Replace the server's addresses with addresses at which clients on this machine can connect to the server."""
+    """Replace the server's addresses with addresses at which clients on this machine can connect to the server. The
+    `listeners` remain, because a check of a route must know which of them are unspecified.
+    """
     return replace(
         run,
-        http=_reachable(run.http),
-        https=_reachable(run.https),
-        smtp=_reachable(run.smtp),
-        metrics=_reachable(run.metrics),
-        smtps=_reachable(run.smtps),
-        lmtp=_reachable(run.lmtp),
+        http=reachable_at(run.http),
+        https=reachable_at(run.https),
+        smtp=reachable_at(run.smtp),
+        metrics=reachable_at(run.metrics),
+        smtps=reachable_at(run.smtps),
+        lmtp=reachable_at(run.lmtp),
     )
 
 
@@ -112,7 +114,7 @@ def _refuse_foreign(run: Run) -> None:
     os.fsencode("".join(texts))  # refuses lone surrogates, except in file names that are not UTF-8
 
 
-def _reachable(address: str) -> str:
+def reachable_at(address: str) -> str:
     """Return the HOST:PORT to which a client on this machine connects to reach a listener.
 
     The addresses 0.0.0.0 and :: are not valid destinations, so they become the loopback address.

@@ -26,7 +26,7 @@ from waypost.domain.mail.routes import Route
 from waypost.host.clock import now
 from waypost.host.data_directory import DataDirectory, DataDirectoryError, NotRunning
 from waypost.host.disk import free_octets
-from waypost.host.run_file import Run
+from waypost.host.run_file import Run, reachable_at
 from waypost.net import certificates as tls
 from waypost.net.certificates import TlsFiles
 from waypost.server import opening, routes_check, sockets
@@ -105,12 +105,20 @@ async def examine(checked: CheckedServer) -> Sequence[Finding]:
 
 def _machine(checked: CheckedServer) -> Sequence[Finding]:
     """Check what can be read on this machine at once."""
-    needed = needed_files(checked.settings, has_connections=bool(checked.settings.database))
+    needed = needed_files(checked.settings, has_connections=_has_connections(checked))
     return [
         *_permissions(checked),
         *_disk(checked.settings),
         *checks.open_files(_file_limit(checked.run), needed=needed),
     ]
+
+
+def _has_connections(checked: CheckedServer) -> bool:
+    """Return whether the server connects to PostgreSQL. The data directory can remember its database."""
+    try:
+        return bool(checked.directory.where(checked.settings.database))
+    except DataDirectoryError:  # the check of the database says why
+        return bool(checked.settings.database)
 
 
 def _server(checked: CheckedServer) -> Iterator[Finding]:
@@ -126,7 +134,7 @@ def _server(checked: CheckedServer) -> Iterator[Finding]:
 async def _ports(checked: CheckedServer) -> Sequence[Port]:
     """Connect to the addresses of the running server, or try to listen on the addresses in the settings."""
     if run := checked.run:
-        addresses = [("http", run.http), ("https", run.https)]
+        addresses = [("http", run.http), ("https", run.https), ("metrics", run.metrics)]
         addresses += [("mail", address) for address in run.listeners]
         used = [(setting, address) for setting, address in addresses if address]
         errors = await asyncio.gather(*(_why_no_answer(address) for _, address in used))
@@ -146,11 +154,10 @@ async def _ports(checked: CheckedServer) -> Sequence[Port]:
 
 
 async def _why_no_answer(address: str) -> str:
-    host, _, port = address.rpartition(":")
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host.strip("[]"), host.strip("[]"))  # noqa: S104 - not to bind
+    host, _, port = reachable_at(address).rpartition(":")
     try:
         async with asyncio.timeout(SECONDS):
-            _, writer = await asyncio.open_connection(host, int(port))
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
     except OSError as error:
         return why(error)
     writer.close()
