@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct, field
 
 from waypost.app import ports
+from waypost.domain import representation
 from waypost.domain.dsn.notices import Bounces
 from waypost.domain.mail.delivery import Policy
 from waypost.domain.mail.routes import Route
@@ -63,6 +64,10 @@ class Deployment(Struct, eq=False):
     """Domains, as A-labels, whose SPF record lists this server. If the SPF record of a sender's domain lists this
     server, the sender is never rewritten.
     """
+
+    def __repr__(self) -> str:
+        """Return the fields without the secrets."""
+        return representation.without(self, "loop_key")
 
     def become(self, other: "Deployment") -> None:
         """Take the properties of another deployment. All parts of the server then use them, because they share this

@@ -12,7 +12,7 @@ from waypost.app.mail.faults import FaultRules
 from waypost.app.mail.wanted import NotesWanted
 from waypost.app.rate_limits import FailedSignatures
 from waypost.console.calls import Perform
-from waypost.domain import errors
+from waypost.domain import errors, representation
 from waypost.domain.mail.routes import Route
 from waypost.mime.reader import Reader
 from waypost.observe import events
@@ -105,3 +105,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     problem_of: Callable[[Route], Awaitable[str]] = _no_problem
     """Connects to the target of a route, and returns a sentence with the reason why the route cannot be used now; an
     empty string if it can be used."""
+
+    def __repr__(self) -> str:
+        """Return the fields without the secrets."""
+        return representation.without(self, "form_key")

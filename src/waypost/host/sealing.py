@@ -11,6 +11,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec import Struct
 
+from waypost.domain import representation
 from waypost.domain.iam import policies
 from waypost.domain.iam.access_keys import AccessKey, digest_of_session_token
 
@@ -37,6 +38,10 @@ class SealKeys(Struct, frozen=True):
     newest: bytes
     previous: bytes | None = None
     """The key before, during a rotation of the master key; otherwise None."""
+
+    def __repr__(self) -> str:
+        """Return the fields without the secrets."""
+        return representation.without(self, "newest", "previous")
 
     @property
     def oldest(self) -> bytes:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from waypost.app import ports
 from waypost.app.mail import deleting, probing
 from waypost.console.parts import SendFailed
-from waypost.domain import errors
+from waypost.domain import errors, representation
 from waypost.domain.directory import addresses
 from waypost.domain.mail import probes
 from waypost.domain.mail.probes import Result, Target
@@ -79,6 +79,10 @@ class Probe(Struct, kw_only=True):
     monotonic: Callable[[], float] = time.monotonic
     _last: Result | None = None
     _place: probing.Place | None = None
+
+    def __repr__(self) -> str:
+        """Return the fields without the secrets."""
+        return representation.without(self, "key")
 
     async def is_target_missing(self) -> bool:
         """Return whether the address in the settings is not an alias now."""

@@ -15,6 +15,7 @@ from itertools import pairwise
 
 from msgspec import Struct, field
 
+from waypost.domain import representation
 from waypost.domain.mailauth.srs import PERIOD_DAYS, VALID_DAYS
 
 LEAD = timedelta(minutes=5)
@@ -37,6 +38,10 @@ class Generation(Struct, frozen=True):
     """The recorded secrets for rewritten senders, by their periods (`srs.rewrite`); empty if they are derived."""
     root: bytes = b""
     """The secret from which those for rewritten senders are derived; empty if they are recorded."""
+
+    def __repr__(self) -> str:
+        """Return the fields without the secrets."""
+        return representation.without(self, "loop_key", "periods", "root")
 
     def srs_key(self, period: int) -> bytes:
         """Return the secret for rewritten senders in a period."""

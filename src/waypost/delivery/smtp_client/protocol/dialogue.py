@@ -22,6 +22,7 @@ from waypost.delivery.outgoing import Parcel
 from waypost.delivery.smtp_client.protocol import commands
 from waypost.delivery.smtp_client.protocol.commands import Part
 from waypost.delivery.smtp_client.protocol.replies import NotAReply, Reply, ReplyReader, one_line
+from waypost.domain import representation
 from waypost.domain.mail.delivery import AttemptResult, Protocol, Stage, Trouble
 from waypost.domain.mail.routes import Tls
 
@@ -57,6 +58,10 @@ class SessionOptions(Struct, frozen=True, kw_only=True):
     """Whether the TLS handshake begins immediately after the connection is established."""
     user: str = ""
     secret: str = ""
+
+    def __repr__(self) -> str:
+        """Return the fields without the secrets."""
+        return representation.without(self, "secret")
 
 
 _Steps = Generator[Need, Reply | Part | None, AttemptResult | None]
