@@ -4,6 +4,7 @@ The server builds the responses; the commands and the console read them. `docs/r
 from this schema, and includes each member's note. The events of a trace are defined in `domain.mail.trace_events`.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypedDict
 
 TraceLine = dict[str, Any]
@@ -495,6 +496,10 @@ class Diagnosis(TypedDict):
     is_healthy: Annotated[bool, "whether no finding is a problem"]
     checked_at: Annotated[str, "when the checks ended"]
     findings: Annotated[list[Finding], "in the order of the checks"]
+
+
+CheckServer = Callable[[], Awaitable[Diagnosis]]
+"""Checks the server, or returns the results of checks that have just ended. Raises `errors.Conflict`."""
 
 
 class Error(TypedDict):

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
-from waypost.app.inspection_schema import Diagnosis
+from waypost.app.inspection_schema import CheckServer, Diagnosis
 from waypost.app.mail.faults import FaultRules
 from waypost.app.mail.wanted import NotesWanted
 from waypost.app.rate_limits import FailedSignatures
@@ -47,10 +47,6 @@ of the message. Raises `SendFailed`."""
 
 class SendFailed(Exception):
     """This server's SMTP port did not answer. The message is a sentence for people."""
-
-
-CheckServer = Callable[[], Awaitable[Diagnosis]]
-"""Checks the server, or returns the results of checks that have just ended. Raises `errors.Conflict`."""
 
 
 async def _send_nothing(_: str, __: str, ___: bytes) -> SmtpReply:

@@ -34,7 +34,7 @@ from waypost.inspection import answers, guard, openapi, requests
 from waypost.inspection.content import ContentPages
 from waypost.inspection.counting import CountingPage
 from waypost.inspection.deleting import DeletingPages
-from waypost.inspection.doctor import CheckServer, DoctorPage
+from waypost.inspection.doctor import DoctorPage
 from waypost.inspection.faults import FaultPages
 from waypost.inspection.following import FollowingPage
 from waypost.inspection.guard import Guard
@@ -70,7 +70,7 @@ def application(
     own_names: frozenset[str] = frozenset(),
     is_full: Callable[[], bool] = lambda: False,
     metrics: Rendered,
-    check_server: CheckServer,
+    check_server: schema.CheckServer,
     reader: Reader,
     feeds: Feeds[bytes],
     notes: NotesWanted,

@@ -1,15 +1,10 @@
 """The page that checks the server, as `waypost doctor` does."""
 
-from collections.abc import Awaitable, Callable
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from waypost.app import inspection_schema as schema
+from waypost.app.inspection_schema import CheckServer
 from waypost.inspection import guard
-
-CheckServer = Callable[[], Awaitable[schema.Diagnosis]]
-"""Checks the server, or returns the results of checks that have just ended. Raises `errors.Conflict`."""
 
 
 class DoctorPage:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import ModuleType
 
 import waypost
 from waypost.app import ports
@@ -14,7 +13,7 @@ from waypost.host.backup_directory import BadBackup, Manifest
 from waypost.host.clock import now
 from waypost.host.data_directory import DataDirectory
 from waypost.server import opening, runtime
-from waypost.server.opening import CannotStart, Refused
+from waypost.server.opening import Refused
 from waypost.server.progress import Parts, Steps
 from waypost.store import migrations
 from waypost.store.migrations import SchemaTooNew, SchemaTooOld
@@ -40,7 +39,7 @@ def back_up(directory: DataDirectory, target: Path, *, database: str = "", repor
         with backup_directory.written(target) as place:
             began_at, kept = now(), backup_directory.kept_files(directory.path)
             if database:
-                copied = _postgres().copy(database, place / backup_directory.TABLES, steps.step)
+                copied = opening.postgres("backups").copy(database, place / backup_directory.TABLES, steps.step)
             else:
                 _refuse_small_disk(directory.database, target, place)
                 copied = sqlite_backups.copy(directory.database, place / backup_directory.DATABASE, steps.step)
@@ -94,7 +93,7 @@ def restore(source: Path, directory: DataDirectory, *, database: str = "", repor
             raise BadBackup(f"{source / wrong[0]}: {wrong[1]} Nothing was restored. Use another backup.")
         _refuse_filled(directory)
         if database:
-            _postgres().refuse_filled(database)
+            opening.postgres("backups").refuse_filled(database)
         with runtime.new_files_are_private(), directory.held(), _undone(directory):
             _refuse_filled(directory, apart_from=directory.lock.name)
             directory.note_database()  # first, so that no server makes a new database here if the restore is killed
@@ -104,7 +103,9 @@ def restore(source: Path, directory: DataDirectory, *, database: str = "", repor
             read = steps.next(total).add
             if database:
                 directory.remember_database(database)
-                _postgres().restore(database, source / backup_directory.TABLES, manifest.copied, now(), read)
+                opening.postgres("backups").restore(
+                    database, source / backup_directory.TABLES, manifest.copied, now(), read
+                )
             else:
                 name = backup_directory.DATABASE
                 backup_directory.copy_file(source / name, directory.database, manifest.files[name], read)
@@ -185,7 +186,7 @@ def verify_data(directory: DataDirectory, *, database: str = "") -> Iterator[Fin
         opening.refuse_missing(directory, database)
         seal = directory.keyring()
         if database:
-            yield from _with_seal(_postgres().verify(database, seal), "deployment_marks")
+            yield from _with_seal(opening.postgres("backups").verify(database, seal), "deployment_marks")
         else:
             yield from _with_seal(
                 sqlite_backups.verify(directory.database, seal, is_in_use=True), directory.database.name
@@ -215,13 +216,3 @@ def refusing() -> Iterator[None]:
         raise Refused(str(error)) from error
     except OSError as error:
         raise Refused(f"{error.filename or 'A file'} cannot be used: {error.strerror}.") from error
-
-
-def _postgres() -> ModuleType:
-    """Return the module for PostgreSQL. Only this function imports the driver, which is an optional package."""
-    try:
-        from waypost.store.postgres import backups  # noqa: PLC0415 - see the docstring
-    except ImportError as error:
-        raise CannotStart(opening.NO_DRIVER) from error
-    runtime.silence("psycopg")  # its log lines quote rows of data
-    return backups

@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from types import ModuleType
 
 import msgspec
 
 from waypost.app.ports.backups import ReportProgress
 from waypost.host import backup_directory, data_directory
 from waypost.host.data_directory import DataDirectory
-from waypost.server import opening, runtime
+from waypost.server import opening
 from waypost.server.backups import refusing
-from waypost.server.opening import CannotStart, Refused
+from waypost.server.opening import Refused
 from waypost.server.progress import Steps
 from waypost.store.common import copying
 from waypost.store.common.copying import Copied, Table, TableSum, Target
@@ -56,13 +55,13 @@ def copy(
         kept = backup_directory.kept_files(directory.path)
         _refuse_other(target, kept, to_database)
         if to_database:
-            _postgres().refuse_other(to_database, deployment_id)
+            opening.postgres("copies").refuse_other(to_database, deployment_id)
         else:
             sqlite_copies.refuse_other(target.database, deployment_id)
         opened.enter_context(target.held())
         _write_files(target, kept, to_database)
         made: Target = opened.enter_context(
-            _postgres().target(to_database, deployment_id)
+            opening.postgres("copies").target(to_database, deployment_id)
             if to_database
             else sqlite_copies.target(target.database, deployment_id)
         )
@@ -88,7 +87,7 @@ def _original(directory: DataDirectory, database: str) -> Iterator[tuple[Copied,
     """Yield the database of the original and the id of the deployment, so that no server changes the data meanwhile."""
     seal = directory.keyring()
     if database:
-        with _postgres().source(database, seal) as found:
+        with opening.postgres("copies").source(database, seal) as found:
             yield found
     else:
         with directory.held(), sqlite_copies.source(directory.database, seal) as found:
@@ -170,13 +169,3 @@ def _refuse_different(original: Mapping[str, TableSum], made: Mapping[str, Table
             f"The copy is not equal to the original in {', '.join(different)}. Either a server has changed the "
             f"original since the copy was begun, or the copy is damaged. No server starts with the copy. {remedy}"
         )
-
-
-def _postgres() -> ModuleType:
-    """Return the module for PostgreSQL. Only this function imports the driver, which is an optional package."""
-    try:
-        from waypost.store.postgres import copies  # noqa: PLC0415 - see the docstring
-    except ImportError as error:
-        raise CannotStart(opening.NO_DRIVER) from error
-    runtime.silence("psycopg")  # its log lines quote rows of data
-    return copies

@@ -2,9 +2,11 @@
 the log of a server.
 """
 
+import importlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import partial
+from types import ModuleType
 from typing import Any, TypeVar
 
 from waypost.app import ports
@@ -94,17 +96,25 @@ def open_store(
 
 
 def _postgres(database: str, seal: sealing.Keyring, **options: Any) -> ports.Store:
-    """Open the store on PostgreSQL. Only this function imports the PostgreSQL driver, which is an optional package."""
+    """Open the store on PostgreSQL. Raises `CannotStart`."""
     try:
-        from waypost.store.postgres.connection import BadDatabase  # noqa: PLC0415
-        from waypost.store.postgres.store import PostgresStore  # noqa: PLC0415 - see the docstring
+        store: ports.Store = postgres("store").PostgresStore(database, seal, **options)
+    except postgres("connection").BadDatabase as error:
+        raise CannotStart(str(error)) from error
+    return store
+
+
+def postgres(name: str) -> ModuleType:
+    """Return a module of the package for PostgreSQL. Raises `CannotStart` if the driver is not installed.
+
+    Only this function imports the driver, which is an optional package.
+    """
+    try:
+        module = importlib.import_module(f"waypost.store.postgres.{name}")
     except ImportError as error:
         raise CannotStart(NO_DRIVER) from error
     runtime.silence("psycopg")  # its log lines quote rows of data, and it raises every error that it logs
-    try:
-        return PostgresStore(database, seal, **options)
-    except BadDatabase as error:
-        raise CannotStart(str(error)) from error
+    return module
 
 
 def postgresql_settings(url: str) -> tuple[Mapping[str, str], float]:
@@ -112,14 +122,10 @@ def postgresql_settings(url: str) -> tuple[Mapping[str, str], float]:
     `StoreUnavailable`.
     """
     try:
-        from waypost.store.postgres import server_settings  # noqa: PLC0415 - as in `_postgres`
-        from waypost.store.postgres.connection import BadDatabase  # noqa: PLC0415 - as in `_postgres`
-    except ImportError as error:
-        raise CannotStart(NO_DRIVER) from error
-    try:
-        return server_settings.read(url)
-    except BadDatabase as error:
+        found: tuple[Mapping[str, str], float] = postgres("server_settings").read(url)
+    except postgres("connection").BadDatabase as error:
         raise CannotStart(str(error)) from error
+    return found
 
 
 def adopting(directory: data_directory.DataDirectory) -> Callable[[ports.WriteTx], None]:

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
 
 from waypost.app import ports
 from waypost.app.ports.upgrades import ReportMigration, Upgrade
 from waypost.host import first_start
 from waypost.host.data_directory import DataDirectory
-from waypost.server import opening, runtime
-from waypost.server.opening import CannotStart, Refused
+from waypost.server import opening
+from waypost.server.opening import Refused
 from waypost.store.migrations import SchemaMissing, SchemaTooNew
 from waypost.store.sqlite import upgrades as sqlite_upgrades
 
@@ -22,7 +21,7 @@ def plan(directory: DataDirectory, *, database: str = "") -> Upgrade:
     """
     database = directory.where(database)
     with _refusing(directory, database):
-        return _postgres().plan(database) if database else sqlite_upgrades.plan(directory.database)
+        return opening.postgres("upgrades").plan(database) if database else sqlite_upgrades.plan(directory.database)
 
 
 def run(directory: DataDirectory, report: ReportMigration, *, database: str = "") -> None:
@@ -35,7 +34,7 @@ def run(directory: DataDirectory, report: ReportMigration, *, database: str = ""
     with _refusing(directory, database):
         if database:
             may_make = first_start.may_make_database(directory, database)
-            _postgres().run(database, report, may_make=may_make)
+            opening.postgres("upgrades").run(database, report, may_make=may_make)
         else:
             first_start.may_make_database(directory, "")  # refuses a file that has lost its write-ahead log
             with directory.held():
@@ -57,13 +56,3 @@ def _refusing(directory: DataDirectory, database: str) -> Iterator[None]:
         raise first_start.lost(directory, str(error), database) from error
     except (ports.StoreUnavailable, SchemaTooNew) as error:
         raise Refused(str(error)) from error
-
-
-def _postgres() -> ModuleType:
-    """Return the module for PostgreSQL. Only this function imports the driver, which is an optional package."""
-    try:
-        from waypost.store.postgres import upgrades  # noqa: PLC0415 - see the docstring
-    except ImportError as error:
-        raise CannotStart(opening.NO_DRIVER) from error
-    runtime.silence("psycopg")  # its log lines quote rows of data
-    return upgrades

@@ -31,8 +31,9 @@ from waypost.server.assembly.common import Common
 from waypost.server.opening import Refused
 
 if TYPE_CHECKING:
+    from waypost.app.inspection_schema import CheckServer
     from waypost.console.calls import Call, Caller, Perform
-    from waypost.console.parts import CheckServer, Setting
+    from waypost.console.parts import Setting
 
 PREFIX = "/console/"
 """The paths of the console. `waypost.console.parts` has the prefix too, but it must not be imported at the start."""

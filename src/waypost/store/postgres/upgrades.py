@@ -1,17 +1,10 @@
 """Shows and runs the migrations of a PostgreSQL database, for a command."""
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-
-import psycopg
-
-from waypost.app import ports
 from waypost.app.ports.upgrades import ReportMigration, Upgrade
 from waypost.store.common import upgrading
-from waypost.store.postgres import connection as postgres_connection
 from waypost.store.postgres import migrating
-from waypost.store.postgres.connection import BadDatabase, Where
-from waypost.store.postgres.transaction import Connection
+from waypost.store.postgres.backups import connected
+from waypost.store.postgres.connection import where
 
 _ROWS = b"""SELECT relname, reltuples::bigint FROM pg_class
     WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND reltuples >= 0"""
@@ -23,9 +16,9 @@ def plan(url: str) -> Upgrade:
 
     Raises `StoreUnavailable`, and `SchemaTooNew` if only a newer version of Waypost can use the database.
     """
-    with _connected(url) as (connection, where):
+    with connected(url) as connection:
         rows = {name: int(count) for name, count in connection.execute(_ROWS, prepare=False).fetchall()}
-        return upgrading.planned("postgres", migrating.applied(connection), rows.get, where=str(where))
+        return upgrading.planned("postgres", migrating.applied(connection), rows.get, where=str(where(url)))
 
 
 def run(url: str, report: ReportMigration, *, may_make: bool) -> None:
@@ -34,19 +27,5 @@ def run(url: str, report: ReportMigration, *, may_make: bool) -> None:
     If `may_make` is false, the function raises `SchemaMissing` if the database has no tables. Raises the same as
     `plan`.
     """
-    with _connected(url) as (connection, where):
-        migrating.migrate(connection, where, may_make=may_make, report=report)
-
-
-@contextmanager
-def _connected(url: str) -> Iterator[tuple[Connection, Where]]:
-    """Yield a connection. Raises `StoreUnavailable` instead of errors of PostgreSQL."""
-    try:
-        where = postgres_connection.where(url)
-        with closing(where.connect()) as connection:
-            postgres_connection.set_up(connection, prepares=False)  # there may be a pooler
-            yield connection, where
-    except BadDatabase as error:
-        raise ports.StoreUnavailable(str(error)) from error
-    except psycopg.Error as error:
-        raise postgres_connection.unavailable(where, error) from None
+    with connected(url) as connection:
+        migrating.migrate(connection, where(url), may_make=may_make, report=report)

@@ -1,15 +1,13 @@
 """Shows and runs the migrations of an SQLite file, for a command."""
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
-from waypost.app import ports
 from waypost.app.ports.upgrades import ReportMigration, Upgrade
 from waypost.store import migrations
 from waypost.store.common import time_limits, upgrading
 from waypost.store.sqlite import file as sqlite_file
+from waypost.store.sqlite.backups import translated
 from waypost.store.sqlite.turn import Turn
 
 
@@ -18,7 +16,7 @@ def plan(path: Path) -> Upgrade:
 
     Raises `StoreUnavailable`, and `SchemaTooNew` if only a newer version of Waypost can use the file.
     """
-    with _translated(path), closing(sqlite_file.connect(path, "ro")) as connection:
+    with translated(path), closing(sqlite_file.connect(path, "ro")) as connection:
         connection.execute("BEGIN")
 
         def rows(table: str) -> int | None:
@@ -33,18 +31,9 @@ def plan(path: Path) -> Upgrade:
 def run(path: Path, report: ReportMigration) -> None:
     """Run the migrations on an SQLite file that no server uses. Raises the same as `plan`, and `SchemaMissing`."""
     with (
-        _translated(path),
+        translated(path),
         closing(sqlite_file.connect(path, "rw")) as connection,
         closing(Turn(path)) as turn,
         turn.taken_within(time_limits.LIMITS.other_process),
     ):
         sqlite_file.migrate(connection, where=str(path), may_make=False, report=report)
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """Raise `StoreUnavailable` instead of SQLite's errors in the `with` block."""
-    try:
-        yield
-    except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
-        raise ports.StoreUnavailable(sqlite_file.why_not_opened(path, error)) from error
