@@ -384,7 +384,7 @@ def events_page() -> str:
     """Return the page with every event that the log can contain."""
     rows = []
     for event in get_args(events.Event):
-        fields = ", ".join(f"`{name}`" for name in event.__struct_fields__)
+        fields = ", ".join(f"`{'exception' if name == 'cause' else name}`" for name in event.__struct_fields__)
         level = _level(event)
         text = inspect.cleandoc(event.__doc__ or "").replace("\n", " ")
         rows.append(f"| `{logs.name_of(event)}` | {level} | {fields} | {text} |")
@@ -396,7 +396,9 @@ def events_page() -> str:
             "log never contains an email address, a subject, a body or a secret. The field `peer` is a client's IP",
             "address. The field `destination` omits the destination's path, because the path could contain an",
             "email address. The trace of a message contains the destination's path. The field `route` is a digest of",
-            "the route's `match` and `to`. `waypost routes list` shows the same digest for each route.\n",
+            "the route's `match` and `to`. `waypost routes list` shows the same digest for each route. The field",
+            "`exception` is the traceback as one string, with the cause at its end. On a terminal, the traceback",
+            "follows the line of the event.\n",
             "| event | level | fields | when |",
             "|---|---|---|---|",
             *rows,
