@@ -19,8 +19,8 @@ from tests.docs_blocks.session import BlockFailed, Session
 
 INSTALLATION = "docs/how-to/install.md"
 TUTORIAL = "docs/tutorial.md"
-PLACE = "/opt/waypost"
-"""The virtual environment on the page on installation. Here it is in a temporary directory."""
+PLACE = "new=/opt/waypost-"
+"""The beginning of the line with the virtual environment on the page. Here it is in a temporary directory."""
 
 LIMIT = 120
 """The maximum time for the tutorial without the installation, in seconds."""
@@ -29,11 +29,12 @@ LIMIT = 120
 def install(place: Path, python: str) -> None:
     """Create a virtual environment with the commands of the page on installation.
 
-    The command that creates a user of the system is left out, because it would change this machine.
+    The commands that create a user of the system and the link are left out, because they would change this machine.
     """
-    (block,) = (one for one in blocks_of(INSTALLATION) if f"python3 -m venv {PLACE}\n" in one.text)
-    commands = [line for line in block.text.splitlines() if not line.startswith("useradd ")]
-    script = "\n".join(commands).replace(PLACE, str(place)).replace("python3 ", f"{python} ", 1)
+    (block,) = (one for one in blocks_of(INSTALLATION) if one.text.startswith("useradd "))
+    commands = [line for line in block.text.splitlines() if not line.startswith(("useradd ", "ln "))]
+    here = [f"new={place}" if line.startswith(PLACE) else line for line in commands]
+    script = "\n".join(here).replace("python3 ", f"{python} ", 1)
     subprocess.run(["sh", "-euc", script], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 

@@ -37,6 +37,11 @@ NOT_RUN = {
         "docs/how-to/container.md",
         "podman run --detach --name waypost --read-only --cap-drop all --security-opt no-new-privileges \\",
     ): ("it needs a container engine; `make image` runs the image"),
+    (
+        "docs/how-to/upgrade.md",
+        "sudo -u waypost env WAYPOST_SERVE_DATA=/var/lib/waypost/data "
+        "/opt/waypost-NEW/bin/waypost backup /var/lib/waypost/before",
+    ): "it needs an installed server, and systemd as process 1",
     ("docs/how-to/compose.md", "make package"): (
         "it needs a container engine; tests/deploy/test_compose.py runs the services"
     ),
@@ -50,6 +55,7 @@ NOT_RUN = {
     ("docs/how-to/install.md", "useradd --system --home-dir /var/lib/waypost --shell /usr/sbin/nologin waypost"): (
         "it changes the machine, as root; `make tutorial` runs its other commands"
     ),
+    ("docs/how-to/install.md", "install -d -m 755 /etc/waypost"): "it changes the machine, as root",
     ("docs/how-to/install.md", "install -m 644 deploy/systemd/waypost.service /etc/systemd/system/"): (
         "it needs systemd as process 1; tests/deploy/test_systemd.py checks the unit"
     ),
