@@ -15,6 +15,8 @@ from tests.kit.servers.running import fetch, system_started_by
 
 UNIT = DEPLOY / "systemd" / "waypost.service"
 PORTS = UNIT.with_name("waypost.service.d") / "ports.conf"
+BACKUP = UNIT.with_name("waypost-backup.service")
+TIMER = BACKUP.with_suffix(".timer")
 INSTALLATION = DEPLOY.parent / "docs" / "how-to" / "install.md"
 
 needs_systemd = pytest.mark.skipif(
@@ -25,11 +27,12 @@ needs_libseccomp = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(params=["the unit alone", "with the drop-in for ports"])
+@pytest.fixture(params=["the unit alone", "with the drop-in for ports", "the backup"])
 def installed(request, tmp_path):
     """Return a unit whose program exists on this machine, in a directory of its own."""
-    unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text(encoding="utf-8").replace("/opt/waypost/bin/waypost", sys.executable))
+    of = BACKUP if "backup" in request.param else UNIT
+    unit = tmp_path / of.name
+    unit.write_text(of.read_text(encoding="utf-8").replace("/opt/waypost/bin/waypost", sys.executable))
     if "drop-in" in request.param:
         (tmp_path / PORTS.parent.name).mkdir()
         shutil.copy(PORTS, tmp_path / PORTS.parent.name)
@@ -53,7 +56,7 @@ def test_the_exposure_of_the_unit_is_below_2(installed):
         check=False,
     )
     assert done.returncode == 0, done.stdout[-200:]
-    (exposure,) = re.findall(r"Overall exposure level for waypost.service: (\d+\.\d)", done.stdout)
+    (exposure,) = re.findall(rf"Overall exposure level for {installed.name}: (\d+\.\d)", done.stdout)
     assert float(exposure) < 2.0
 
 
@@ -114,3 +117,37 @@ def test_the_page_on_installation_installs_the_unit():
     page = INSTALLATION.read_text(encoding="utf-8")
     assert "install -m 644 deploy/systemd/waypost.service /etc/systemd/system/" in page
     assert "deploy/systemd/waypost.service.d/ports.conf" in page
+
+
+@pytest.mark.slow
+@needs_systemd
+def test_systemd_finds_no_fault_in_the_timer_of_the_backup(tmp_path):
+    for unit in (BACKUP, TIMER):
+        text = unit.read_text(encoding="utf-8").replace("/opt/waypost/bin/waypost", sys.executable)
+        (tmp_path / unit.name).write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", tmp_path / TIMER.name], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_unit_of_the_backup_keeps_the_newest_14_and_removes_what_a_killed_one_has_left(tmp_path):
+    backups = tmp_path / "backups"
+    for day in range(1, 16):
+        (backups / f"2001-11-{day:02}T023000Z").mkdir(parents=True)
+        (backups / f"2001-11-{day:02}T023000Z" / "manifest.json").touch()
+    (backups / "2001-11-16T023000Z.new").mkdir()
+    (backups / "notes").mkdir()
+    program = tmp_path / "waypost"
+    program.write_text('#!/bin/sh\n[ "$1 $2 $3" = "backup --data /var/lib/waypost/data" ] && mkdir "$4"\n')
+    program.chmod(0o700)
+    commands = re.findall(r"^ExecStart\w*=/bin/sh -c '(.*)'$", BACKUP.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        script = command.replace("$$", "$").replace("%%", "%").replace("/opt/waypost/bin/waypost", str(program))
+        script = script.replace("/var/lib/waypost-backup", str(backups))
+        subprocess.run(["sh", "-euc", script], check=True, timeout=PATIENCE)
+    left = sorted(path.name for path in backups.iterdir())
+    assert left[:13] == [f"2001-11-{day:02}T023000Z" for day in range(3, 16)]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d{6}Z", left[13])
+    assert left[14:] == ["notes"]

@@ -42,6 +42,25 @@ NOT_RUN = {
         "sudo -u waypost env WAYPOST_SERVE_DATA=/var/lib/waypost/data "
         "/opt/waypost-NEW/bin/waypost backup /var/lib/waypost/before",
     ): "it needs an installed server, and systemd as process 1",
+    (
+        "docs/how-to/backup.md",
+        "install -m 644 deploy/systemd/waypost-backup.service deploy/systemd/waypost-backup.timer /etc/systemd/system/",
+    ): "it needs systemd as process 1; tests/deploy/test_systemd.py checks the units",
+    ("docs/how-to/backup.md", "systemctl stop waypost"): (
+        "it needs systemd as process 1; tests/e2e/stores/test_backup.py runs the commands"
+    ),
+    ("docs/how-to/compose.md", "docker compose stop waypost-1 waypost-2"): (
+        "it needs a container engine; tests/e2e/stores/test_backup.py restores to PostgreSQL"
+    ),
+    (
+        "docs/how-to/kubernetes.md",
+        "pod=$(kubectl --namespace waypost get pods --selector app.kubernetes.io/component=api --output name "
+        "| head -n 1)",
+    ): "it needs a cluster",
+    ("docs/how-to/kubernetes.md", "kubectl --namespace waypost scale deployment --all --replicas 0"): (
+        "it needs a cluster"
+    ),
+    ("docs/how-to/kubernetes.md", "kubectl apply --filename my-secrets.yaml"): "it needs a cluster",
     ("docs/how-to/compose.md", "make package"): (
         "it needs a container engine; tests/deploy/test_compose.py runs the services"
     ),
