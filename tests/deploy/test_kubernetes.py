@@ -170,7 +170,8 @@ def pods(tmp_path):
     certificate = issued()
     pem, key = certificate.pem.decode(), certificate.key_pem().decode()
     secret_volume(tmp_path / "tls", {"tls.crt": pem, "tls.key": key})
-    assert SECRETS["waypost"].keys() == {"master-key", "waypost.toml"}
+    assert SECRETS["waypost"].keys() == {"master-key", "waypost.toml", "database-ca.pem"}
+    assert "sslmode=verify-full&sslrootcert=/etc/waypost/database-ca.pem" in line
     assert SECRETS["waypost-tls"].keys() == {"tls.crt", "tls.key"}
     with ExitStack() as opened:
         opened.callback(postgresql.drop_database, url)

@@ -106,6 +106,14 @@ NOT_RUN = {
         "the shell of these tests starts a server for each `waypost serve`; tests/e2e/commands/test_reload.py runs it"
     ),
     ("docs/how-to/run-it.md", "/var/log/waypost/waypost.log {"): "a configuration of logrotate for a unit of systemd",
+    (
+        "docs/how-to/doctor.md",
+        "systemd-run --pipe --wait --quiet --uid=waypost --property=AmbientCapabilities=CAP_NET_BIND_SERVICE \\",
+    ): "it needs systemd as process 1",
+    ("docs/how-to/rotate-keys.md", "waypost keys deactivate AKIA…    # the id in DIR/credentials"): (
+        "it needs systemd as process 1"
+    ),
+    ("docs/how-to/traces.md", "systemctl stop waypost"): "it needs systemd as process 1, and downloads packages",
     ("docs/how-to/traces.md", "receivers:"): "a configuration of another program, the OpenTelemetry Collector",
     ("docs/how-to/see-mail-in-a-browser.md", "ssh -L 8025:127.0.0.1:8025 mail.example.com"): "it needs another machine",
 }
