@@ -39,8 +39,10 @@ NOT_RUN = {
     ): ("it needs a container engine; `make image` runs the image"),
     (
         "docs/how-to/upgrade.md",
-        "sudo -u waypost env WAYPOST_SERVE_DATA=/var/lib/waypost/data "
-        "/opt/waypost-NEW/bin/waypost backup /var/lib/waypost/before",
+        (
+            "sudo -u waypost env WAYPOST_SERVE_DATA=/var/lib/waypost/data "
+            "/opt/waypost-NEW/bin/waypost backup /var/lib/waypost/before"
+        ),
     ): "it needs an installed server, and systemd as process 1",
     (
         "docs/how-to/backup.md",
@@ -54,8 +56,10 @@ NOT_RUN = {
     ),
     (
         "docs/how-to/kubernetes.md",
-        "pod=$(kubectl --namespace waypost get pods --selector app.kubernetes.io/component=api --output name "
-        "| head -n 1)",
+        (
+            "pod=$(kubectl --namespace waypost get pods --selector app.kubernetes.io/component=api --output name "
+            "| head -n 1)"
+        ),
     ): "it needs a cluster",
     ("docs/how-to/kubernetes.md", "kubectl --namespace waypost scale deployment --all --replicas 0"): (
         "it needs a cluster"
