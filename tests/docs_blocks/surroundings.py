@@ -323,6 +323,7 @@ PAGES: dict[str, Callable[[Session], AbstractContextManager[Look]]] = {
     "docs/how-to/postgresql.md": in_postgresql,
     "docs/how-to/read-mail-in-the-shell.md": read_mail_in_the_shell,
     "docs/how-to/retention.md": a_server,
+    "docs/how-to/rotate-keys.md": a_server,
     "docs/how-to/routes.md": routes,
     "docs/how-to/run-in-ci.md": run_in_ci,
     "docs/how-to/run-it.md": a_server,
