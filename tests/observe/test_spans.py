@@ -278,6 +278,7 @@ class FakeExporter:
     def __init__(self, *, reason="", hangs=False, error=None):
         self.reason, self.error = reason, error
         self.batches = []
+        self.during = lambda: None
         self.has_begun, self.may_go_on = threading.Event(), threading.Event()
         self.is_closed = False
         if not hangs:
@@ -286,6 +287,7 @@ class FakeExporter:
     def export(self, spans):
         self.has_begun.set()
         assert self.may_go_on.wait(PATIENCE)
+        self.during()
         self.batches.append(len(spans))
         if self.error:
             raise self.error
@@ -387,6 +389,39 @@ def test_spans_that_the_collector_does_not_take_are_counted_and_logged_once_in_a
     sending.stop()
     reason = "the collector cannot be reached"
     assert sending.lost() == [(1, reason), (5, reason), (4, reason)]
+
+
+def test_lost_spans_are_logged_although_new_spans_arrive_during_each_request():
+    sending = Sending(reason="the collector cannot be reached")
+    are_enough = threading.Event()
+
+    def add_another():
+        if not are_enough.is_set():
+            sending.sender.add(a_span())
+
+    sending.exporter.during = add_another
+    sending.sender.add(a_span())
+    sending.sender.start()
+    wait_until(lambda: len(sending.lost()) == 1)
+    wait_until(lambda: sending.measures.counts["failed"] > 10)
+    assert len(sending.lost()) == 1
+    sending.seconds = LOG_EVERY
+    wait_until(lambda: len(sending.lost()) == 2)
+    are_enough.set()
+    sending.stop()
+    assert sum(count for count, _ in sending.lost()) == sending.measures.counts["failed"]
+
+
+def test_spans_that_are_lost_at_the_end_of_the_server_are_logged_once():
+    sending = Sending(hangs=True, stop_seconds=0.01, reason="the collector cannot be reached", every=NEVER)
+    for number in range(MOST_WAITING + 7):
+        sending.sender.add(a_span(number))
+    sending.sender.start()
+    sending.stop()  # it wakes the thread
+    assert sending.exporter.has_begun.wait(PATIENCE)
+    sending.exporter.may_go_on.set()
+    sending.sender._thread.join(PATIENCE)
+    assert sending.lost() == [(MOST_WAITING + 7, "the server stops")]
 
 
 def test_a_bug_does_not_end_the_thread():

@@ -61,13 +61,16 @@ class SpanSender:
         self._every = every
         self._stop_seconds = stop_seconds
         self._waiting: deque[Span] = deque()
+        self._counting = threading.Lock()
+        """Held while spans move from one of these numbers to another, so that `stop` counts each span once."""
         self._dropped = 0
         """The number of spans that found the queue full, and that are not counted yet."""
-        self._counting = threading.Lock()
         self._lost = 0
         """The number of lost spans that are not in the log yet."""
         self._sending = 0
         """The number of spans that the collector is being given."""
+        self._has_given_up = False
+        """Whether `stop` has logged all spans that are left as lost."""
         self._reason = ""
         self._logged_at = float("-inf")
         self._closing = threading.Event()
@@ -89,33 +92,47 @@ class SpanSender:
         """Send the spans that wait, but for at most `STOP_SECONDS`, and stop the thread."""
         self._closing.set()
         await asyncio.to_thread(self._thread.join, self._stop_seconds)
-        if self._thread.is_alive():
-            self._exporter.close()
-            # The thread is a daemon. It ends with the process at the latest.
-            self._emit(SpansLost(count=self._lost + self._sending + len(self._waiting), reason="the server stops"))
+        if not self._thread.is_alive():
+            return
+        self._exporter.close()
+        # The thread is a daemon. It ends with the process at the latest. What it still has is lost.
+        with self._counting:
+            count = self._lost + self._dropped + self._sending + len(self._waiting)
+            self._has_given_up = True
+        if count:
+            self._emit(SpansLost(count=count, reason="the server stops"))
 
     def _run(self) -> None:
         while not self._closing.wait(self._every):
             self._send_waiting()
-            self._log_lost(self._monotonic() - self._logged_at >= LOG_EVERY)
+            self._log_lost()
         self._send_waiting()
-        self._log_lost(True)
+        self._log_lost(is_last=True)
 
     def _send_waiting(self) -> None:
-        with self._counting:
-            dropped, self._dropped = self._dropped, 0
-        if dropped:
-            self._note("dropped", dropped, "too many spans wait")
-        while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
-            self._sending = len(batch)
+        while batch := self._next_batch():
             try:
                 reason = self._exporter.export(batch)
             except Exception as error:  # noqa: BLE001 - a bug must not end the thread
                 self._incidents.report(error, where="spans")
                 reason = "an internal error occurred"
-            self._sending = 0
-            self._note("failed" if reason else "sent", len(batch), reason)
+            with self._counting:
+                self._sending = 0
+                self._note("failed" if reason else "sent", len(batch), reason)
+            # While the collector is down, new spans may arrive faster than requests fail. Then this loop does not end.
+            self._log_lost()
+
+    def _next_batch(self) -> Sequence[Span]:
+        """Return the spans for the next request, and count the spans that were dropped; no spans if none wait."""
+        with self._counting:
+            if self._has_given_up:
+                return []
+            dropped, self._dropped = self._dropped, 0
+            if dropped:
+                self._note("dropped", dropped, "too many spans wait")
+            batch = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
+            self._sending = len(batch)
+            return batch
 
     def _note(self, result: str, count: int, reason: str) -> None:
         self._measures.spans(result, count)
@@ -123,7 +140,12 @@ class SpanSender:
             self._lost += count
             self._reason = reason
 
-    def _log_lost(self, is_due: bool) -> None:
-        if self._lost and is_due:
-            self._emit(SpansLost(count=self._lost, reason=self._reason))
-            self._lost, self._logged_at = 0, self._monotonic()
+    def _log_lost(self, *, is_last: bool = False) -> None:
+        """Log the lost spans, at most once in a minute unless the thread ends."""
+        is_due = is_last or self._monotonic() - self._logged_at >= LOG_EVERY
+        with self._counting:
+            if not self._lost or not is_due or self._has_given_up:
+                return
+            count, self._lost = self._lost, 0
+        self._logged_at = self._monotonic()
+        self._emit(SpansLost(count=count, reason=self._reason))
