@@ -341,7 +341,7 @@ def test_retries_happen_when_the_clock_is_moved_forward(waypost, support):
         assert now - before >= timedelta(days=6)
     (letter,) = waypost.dead_letters(support)
     assert (letter.subject, letter.address, letter.to) == ("late", support, support)
-    assert letter.because.startswith("Not delivered in 5 days")
+    assert letter.because.startswith("Not delivered in 5d")
     assert "deferred" in waypost.trace(letter.message_id).kinds
     assert waypost.dead_letters(waypost.address()) == []
     letter.redrive()

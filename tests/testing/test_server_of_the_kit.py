@@ -23,7 +23,7 @@ def test_a_server_has_settings_and_tables_of_the_settings_file():
         waypost.send(to="late+x@example.com")
         waypost.clock.advance("2h")
         (letter,) = waypost.dead_letters()
-        assert letter.because.startswith("Not delivered in 1 hour")
+        assert letter.because.startswith("Not delivered in 1h")
         directory = waypost.server.data.parent
         waypost.reset()
         assert [route["number"] for route in waypost.connection.get("routes")["routes"]] == [None]

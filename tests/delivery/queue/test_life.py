@@ -36,7 +36,7 @@ def test_five_days_of_retries_pass_without_waiting(tmp_path):
     assert kinds == ["accepted", "queued", "delayed", "notified", "dead", "notified"]
     dead = next(event for event in trace if event.kind == "dead")
     assert timedelta(days=5) <= dead.at - accepted_at < timedelta(days=5, seconds=1)
-    assert dead.detail.because.startswith("Not delivered in 5 days. Last result: smtp://peer.example:25 at connect")
+    assert dead.detail.because.startswith("Not delivered in 5d. Last result: smtp://peer.example:25 at connect")
     assert delivery.status is Status.DEAD
     assert [notice.return_path for notice in notices] == ["", ""]
 

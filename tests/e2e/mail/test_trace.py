@@ -55,7 +55,7 @@ def test_trace_prints_each_event_of_a_message(late, commands):
     printed = commands("trace", message_id)
     assert f"  dead       {address}" in printed
     assert f"given up for {address} after attempt " in printed
-    assert "      Not delivered in 5 days. Last result: " in printed
+    assert "      Not delivered in 5d. Last result: " in printed
     assert f"no notice was sent about {address} (failed)" in printed
 
 

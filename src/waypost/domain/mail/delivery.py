@@ -13,6 +13,7 @@ from typing import assert_never
 
 from msgspec import Struct
 
+from waypost.domain import durations
 from waypost.domain.directory import addresses
 
 
@@ -343,16 +344,9 @@ def expired(policy: Policy, because: str, *, is_of_destination: bool = False) ->
     return Decision(
         then=Then.GIVE_UP,
         status="5.4.7",
-        because=f"Not delivered in {_long(policy.expire)}. Last result: {because}",
+        because=f"Not delivered in {durations.written(policy.expire)}. Last result: {because}",
         is_of_destination=is_of_destination,
     )
-
-
-def _long(time: timedelta) -> str:
-    """Return a duration in words: in days, or in hours if it is less than one day."""
-    unit = "day" if time >= timedelta(days=1) else "hour"
-    count = f"{time / timedelta(**{f'{unit}s': 1}):g}"
-    return f"{count} {unit}" if count == "1" else f"{count} {unit}s"
 
 
 def pause_after(queued: Queued, policy: Policy) -> timedelta:
