@@ -49,6 +49,7 @@ JSON: dict[str, tuple[str, ...]] = {
     "purge": ("dry_run", "purged"),
     "backup": ("directory", "version", "store", "began_at", "ended_at", "schema", "master_key", "rows"),
     "restore": ("directory", "version", "store", "began_at", "ended_at", "schema", "master_key", "rows"),
+    "copy": ("directory", "store", "rows"),
     "verify": ("is_sound", "findings"),
     "migrate": ("version", "database", "schema", "pending", "applied"),
     "keys create": ("Version", "AccessKeyId", "SecretAccessKey"),

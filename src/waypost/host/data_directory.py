@@ -230,8 +230,8 @@ class DataDirectory:
             )
         if database and self.database.exists():
             raise DataDirectoryError(
-                f"{self.path} has its own database, {self.database.name}. To use PostgreSQL, choose another "
-                "directory with --data."
+                f"{self.path} has its own database, {self.database.name}, but another one is given by --database "
+                "or WAYPOST_SERVE_DATABASE. Omit these, or choose another directory with --data."
             )
         return database or self._remembered
 

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from scripts.write_reference import commands as all_commands
 from tests.kit.servers.failing_deliveries import Commands
 from tests.kit.servers.running import waypost
+from tests.kit.stores import postgresql
 from waypost import __version__
 from waypost.cli import program
 from waypost.cli.outcomes import JSON, Exit
@@ -30,7 +31,15 @@ WITH_NAMES_OF_AWS = ("env", "keys create")
 
 
 @pytest.fixture
-def arguments(late, tmp_path):
+def empty_database():
+    """The URL of an empty PostgreSQL database."""
+    url = postgresql.new_database()
+    yield url
+    postgresql.drop_database(url)
+
+
+@pytest.fixture
+def arguments(late, tmp_path, empty_database):
     """The arguments for each command with --json, chosen so that its output is not empty."""
     alias, primary = late.linked_pair()
     dead = late.make("never.example")
@@ -54,6 +63,7 @@ def arguments(late, tmp_path):
         "purge": ["--dry-run", "--config", file],
         "backup": [tmp_path / "backup"],
         "restore": [tmp_path / "backup"],
+        "copy": [tmp_path / "copy", "--to-database", empty_database],
         "migrate": ["--plan"],
         "keys create": ["--expires", "1h"],
         "routes list": ["--config", file],
@@ -77,7 +87,8 @@ def names_in(value):
 
 
 def test_the_json_of_every_command_has_the_same_format(commands, arguments, tmp_path, capsys, monkeypatch):
-    elsewhere = {"restore": Commands(tmp_path / "restored", capsys, monkeypatch)}
+    restored = Commands(tmp_path / "restored", capsys, monkeypatch)
+    elsewhere = {"restore": restored, "copy": restored}
     with_json = {name for name, command in all_commands() for option in command.params if "--json" in option.opts}
     assert set(JSON) == with_json
     count = 0
@@ -104,6 +115,7 @@ REQUIRED = {
     "routes test": ["x"],
     "backup": ["{data}/file"],
     "restore": ["{data}/nothing"],
+    "copy": ["{data}/copy"],
     "migrate": ["--run"],
     "keys create": ["--expires", "x"],
     "doctor": ["--config", "{data}/nothing"],

@@ -202,8 +202,8 @@ def test_no_access_key_is_created_with_a_wrong_or_missing_master_key(error_of, u
 def test_a_data_directory_with_a_sqlite_database_refuses_a_postgresql_database(error_of, url, tmp_path):
     (tmp_path / "waypost.sqlite3").touch()
     sentence = (
-        f"waypost: {tmp_path} has its own database, waypost.sqlite3. To use PostgreSQL, choose another "
-        "directory with --data.\n"
+        f"waypost: {tmp_path} has its own database, waypost.sqlite3, but another one is given by --database or "
+        "WAYPOST_SERVE_DATABASE. Omit these, or choose another directory with --data.\n"
     )
     assert error_of("keys", "list", "--data", tmp_path, "--database", url) == sentence
     refused = waypost_process("serve", "--data", tmp_path, "--database", url, **{MASTER_KEY_VARIABLE: MASTER_KEY})

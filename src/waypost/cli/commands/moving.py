@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import click
 
 from waypost.cli import progress
-from waypost.cli.client import DEFAULT_DATA
+from waypost.cli.client import DEFAULT_DATA, Json
 from waypost.cli.commands.backup import checked
 from waypost.cli.commands.keys import DEFAULT_DATABASE
+from waypost.cli.outcomes import print_json
 from waypost.cli.parameters import Argument, Option
 from waypost.cli.secret_files import COPY_TO_VARIABLE
 from waypost.config.settings import ROWS
@@ -45,6 +46,7 @@ def copy(
     data: OriginalData = DEFAULT_DATA,
     database: OriginalDatabase = DEFAULT_DATABASE,
     to_database: ToDatabase = DEFAULT_DATABASE,
+    as_json: Json = False,
 ) -> None:
     """Copy all data and the keys from SQLite to PostgreSQL, or from PostgreSQL to SQLite, and compare them.
 
@@ -62,6 +64,10 @@ def copy(
             to_database=to_database,
             report=report,
         )
+    if as_json:
+        rows = {name: table.rows for name, table in made.tables.items()}
+        print_json({"directory": str(directory), "store": "postgres" if to_database else "sqlite", "rows": rows})
+        return
     click.echo(f"Copied {_contents(made)} to {directory}. The copy is equal to the original.")
     click.echo(
         "Start the server with the copy:\n"
