@@ -305,7 +305,8 @@ def test_serve_check_says_what_a_reload_changes_and_what_needs_a_restart(start):
     assert other.returncode == 0
     assert other.stdout == (
         "The settings are valid.\n"
-        f"The running server will use new values after SIGHUP (kill -HUP {server.run.pid}): limits, log_level\n"
+        f"The running server will use new values after SIGHUP (kill -HUP {server.run.pid}), or after a restart "
+        "if it was started under nohup: limits, log_level\n"
         "The running server will use new values after a restart: hostname\n"
     )
     system.write('limits = "aws"\nhostname = "mx.example.com"\n')

@@ -222,7 +222,10 @@ def _check(settings: Settings) -> None:
     server, differences = running
     if differences.reloadable:
         names = ", ".join(differences.reloadable)
-        click.echo(f"The running server will use new values after SIGHUP (kill -HUP {server.pid}): {names}")
+        click.echo(
+            f"The running server will use new values after SIGHUP (kill -HUP {server.pid}), or after a restart if it "
+            f"was started under nohup: {names}"
+        )
     if differences.need_restart:
         click.echo(f"The running server will use new values after a restart: {', '.join(differences.need_restart)}")
     if not differences.reloadable and not differences.need_restart:
