@@ -199,6 +199,12 @@ class CertificateNotValid(Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class QueueHeld(Struct, frozen=True, kw_only=True):
+    """The server was started with `--hold-queue yes`: it attempts no queued delivery and sends no notice. To send the
+    queued mail, restart it without this setting.
+    """
+
+
 class ProxyHeaderRefused(Struct, frozen=True, kw_only=True):
     """The server has closed a connection from a proxy network because the connection did not begin with a valid PROXY
     header.
@@ -431,6 +437,7 @@ Event = (
     | TlsFailed
     | CertificateRefused
     | CertificateNotValid
+    | QueueHeld
     | ProxyHeaderRefused
     | DnsChanged
     | Delivered
@@ -474,6 +481,7 @@ WARNINGS = frozenset(
         FileMadePrivate,
         GivenUp,
         LeaseLost,
+        QueueHeld,
         RouteUnreachable,
     }
 )

@@ -16,11 +16,13 @@ def report_risks(
     warn: Callable[[str], None],
 ) -> None:
     """Log the risks that other users of the machine pose to the data directory, and warn about them. Also warn about
-    settings that are probably not intended.
+    settings that are probably not intended, and log that the queue is held.
     """
     for exposure in exposures:
         emit(_event_of(exposure))
         warn(exposure.sentence)
+    if settings.hold_queue:
+        emit(events.QueueHeld())
     for sentence in start_warnings.of_settings(settings):
         warn(sentence)
 

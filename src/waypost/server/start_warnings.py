@@ -29,6 +29,13 @@ _NOT_PUBLIC = [
 _LOOPBACK = ip_network("127.0.0.0/8")
 
 
+OF_HELD_QUEUE = (
+    "The queue is held (--hold-queue yes). The server attempts no queued delivery and sends no notice until you "
+    "restart it without this setting."
+)
+"""The warning that a server sends no queued mail."""
+
+
 def of_settings(settings: Settings) -> list[str]:
     """Return warnings about the given settings."""
     found = [
@@ -44,10 +51,7 @@ def of_settings(settings: Settings) -> list[str]:
             "begin with tempfail+ or bounce+. POST /_waypost/reset deletes all mail, email addresses and routes."
         )
     if settings.hold_queue:
-        found.append(
-            "The queue is held (--hold-queue yes). The server attempts no queued delivery and sends no notice until "
-            "you restart it without this setting."
-        )
+        found.append(OF_HELD_QUEUE)
     if settings.probe_alias and settings.tls_clients:
         found.append("The probes will fail (--probe-alias), because they have no certificate for --tls-clients.")
     if settings.probe_alias and any(

@@ -26,6 +26,7 @@ SHOWN_HERE = set()
 
 SHOWN_ELSEWHERE = {
     families.LEASES_LOST: "tests/delivery/queue/test_worker_faults.py",
+    families.QUEUE_HELD: "tests/e2e/mail/test_held_queue.py",
     families.CLOCK_SKEW: "tests/e2e/stores/test_wrong_clock.py",
     families.CONNECTIONS_REFUSED: "tests/smtp/limits/test_admission.py",
     families.INCIDENTS: "tests/api/test_boundary.py",

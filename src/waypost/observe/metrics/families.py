@@ -166,6 +166,9 @@ QUEUE_AGE = _gauge(
     "Time since the oldest message in the queue arrived, by kind of route; 0 if no message waits.",
     route=_ROUTES,
 )
+QUEUE_HELD = _gauge(
+    "waypost_queue_held", "1 if the server holds the queue (--hold-queue yes) and so sends no queued mail, or else 0."
+)
 
 # The API
 

@@ -81,6 +81,7 @@ class MetricsText:
         yield families.START_TIME, (), common.metrics.since
         yield families.SESSIONS_LIMIT, (), common.connections.smtp
         yield families.HTTP_CONNECTIONS_LIMIT, (), common.connections.http
+        yield families.QUEUE_HELD, (), int(common.settings.hold_queue)
         yield families.DISK_RESERVE, (), common.settings.disk_reserve
         if self._clock.ahead is not None:
             yield families.CLOCK_SKEW, (), self._clock.ahead
