@@ -215,6 +215,18 @@ class DataDirectory:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 directory.remove(self._run.name)
 
+    def is_held(self) -> bool:
+        """Whether a process uses this directory. It is true too if this cannot be found out, as without the rights.
+
+        The lock of a server that was killed is free, although its `run.json` is left.
+        """
+        with suppress(OSError, DataDirectoryError), self._opened() as directory:
+            directory.refuse_others(_is_ours)
+            with directory.open_lock(self.lock.name, make=False) as lock, suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return False
+        return True
+
     def where(self, database: str) -> str:
         """Return the URL of the PostgreSQL database that has this directory's data; empty if the data is in SQLite.
 

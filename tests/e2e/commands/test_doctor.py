@@ -66,6 +66,18 @@ def test_a_running_server_is_healthy_and_is_not_changed(settings, tmp_path):
         server.stop()
 
 
+def test_without_config_the_settings_file_of_the_running_server_is_used(settings, tmp_path):
+    with_settings = settings(QUIET + f'[[route]]\nmatch = "*"\nto = "maildir:{tmp_path / "mail"}"\n')
+    server = testing.Server(tmp_path / "data", "--config", str(with_settings[1]))
+    server.start()
+    try:
+        found = doctor("--data", server.data, code=0)
+        assert found["settings"] == [("ok", f"The settings in {with_settings[1]} are valid.")]
+        assert "route * to maildir:" in found["routes"][0][1]
+    finally:
+        server.stop()
+
+
 def test_the_addresses_of_the_roles_and_of_the_metrics_are_checked(settings):
     found = doctor(*settings(QUIET + 'metrics = "127.0.0.1:0"\nroles = "smtp"\n'), code=0)
     assert [text for _, text in found["ports"]] == ["127.0.0.1:0 (metrics) is free.", "127.0.0.1:0 (smtp) is free."]

@@ -1,13 +1,17 @@
 """`waypost doctor` checks the machine, the settings and the database of a server."""
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
 from waypost.cli.client import DEFAULT_DATA, Data, Json
 from waypost.cli.commands.keys import DEFAULT_DATABASE, Database
-from waypost.cli.commands.routes import DEFAULT_CONFIG, Config
+from waypost.cli.commands.routes import DEFAULT_CONFIG, Config, file_of_server, running_server
 from waypost.cli.outcomes import Exit, print_json
+
+if TYPE_CHECKING:
+    from waypost.config.file import SettingsFile
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
@@ -21,9 +25,9 @@ def doctor(
 ) -> None:
     """Check ports, permissions, disk, limits, clock, DNS, TLS, the database and the routes of a server.
 
-    The command changes nothing, and works whether or not the server is running. Give it the settings file and the
-    environment of the server, and run it as the user of the server. The exit code is 1 if there is a problem. Warnings
-    do not change it.
+    The command changes nothing, and works whether or not the server is running. Give it the environment of the server
+    and, if no server is running, the settings file, and run it as the user of the server. The exit code is 1 if there
+    is a problem. Warnings do not change it.
     """
     import asyncio
 
@@ -34,7 +38,11 @@ def doctor(
 
     given = {"config": config, "data": data, "database": database}
     options = {name: text for name, text in given.items() if text}
-    checked = CheckedServer.of(sources.read(options, os.environ, ctx.obj))
+    file: SettingsFile = ctx.obj
+    if not config:
+        file = file_of_server(running_server(data), file)
+        options |= {"config": file.path} if file.path else {}
+    checked = CheckedServer.of(sources.read(options, os.environ, file))
     findings = asyncio.run(examine(checked))
     found = report(findings, now=now())
     if as_json:

@@ -189,8 +189,8 @@ def add(
     given = {"tls": tls, "user": user, "secret_file": secret_file, "connections": connections, "fault": fault}
     given["line_ends"] = line_ends
     route = settings_file.route(table | {name: value for name, value in given.items() if value not in {"", None}})
-    running = _running(data)
-    file = _file_of(running, ctx.obj)
+    running = running_server(data)
+    file = file_of_server(running, ctx.obj)
     if not unchecked:
         our_server = routes_check.OurServer
         server = our_server.running(running) if running else our_server.of(sources.read({}, os.environ, file))
@@ -213,14 +213,14 @@ def remove(
     click.echo(f"Removed route {number}: {_in_a_line(domain_routes.without_secret(route))}")
 
 
-def _running(data: str) -> Run | None:
+def running_server(data: str) -> Run | None:
     """Return the server that is using a data directory; None if no server is running."""
     with suppress(DataDirectoryError):
         return DataDirectory(Path(data)).running()
     return None
 
 
-def _file_of(running: Run | None, given: "SettingsFile") -> "SettingsFile":
+def file_of_server(running: Run | None, given: "SettingsFile") -> "SettingsFile":
     """Return the running server's settings file, if this user can read it, or else the `given` file."""
     from waypost.config import file as settings_file
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 from waypost.app import ports
 from waypost.app.mail.routes import list_routes
 from waypost.app.ports.failures import STORE_FAILURES
+from waypost.config import changes, sources
 from waypost.config.settings import Settings
 from waypost.delivery.smtp_client.connection import why
 from waypost.delivery.smtp_client.dns import DnsFailed, NoSuchDomain, NullMx, Resolver
@@ -29,7 +30,7 @@ from waypost.host.disk import free_octets
 from waypost.host.run_file import Run, reachable_at
 from waypost.net import certificates as tls
 from waypost.net.certificates import TlsFiles
-from waypost.server import opening, routes_check, sockets
+from waypost.server import opening, routes_check, settings_check, sockets, start_warnings
 from waypost.server.assembly.certificates import http_files, mail_files
 from waypost.server.assembly.common import needed_files, routes_of_settings
 from waypost.server.doctor import checks
@@ -62,15 +63,20 @@ class CheckedServer(Struct, frozen=True):
     """Reads the routes from the store, if this process belongs to the server; None if it does not. Then the routes are
     read as other commands do, which can take the rights of another user for a moment.
     """
+    ended: Run | None = None
+    """A server that was killed, and whose `run.json` is left over."""
 
     @classmethod
     def of(cls, settings: Settings, stored_routes: StoredRoutes | None = None) -> "CheckedServer":
         """Return the server with these settings. Raises `DataDirectoryError`."""
         directory = DataDirectory(settings.data)
         try:
-            return cls(settings, directory, directory.running(), stored_routes)
+            run = directory.running()
         except NotRunning:
             return cls(settings, directory, None, stored_routes)
+        if stored_routes is None and not directory.is_held():
+            return cls(settings, directory, None, ended=run)
+        return cls(settings, directory, run, stored_routes)
 
     @property
     def is_public(self) -> bool:
@@ -90,7 +96,7 @@ async def examine(checked: CheckedServer) -> Sequence[Finding]:
         _ports(checked), asyncio.to_thread(_database, checked), _why_no_address(settings)
     )
     return [
-        *_server(checked),
+        *await asyncio.to_thread(lambda: [*_settings(checked), *_server(checked)]),
         *checks.ports(found, is_running=checked.run is not None),
         *of_machine,
         *checks.clock(is_synchronized=_is_synchronized(), ahead_of_database=ahead),
@@ -121,14 +127,41 @@ def _has_connections(checked: CheckedServer) -> bool:
         return bool(checked.settings.database)
 
 
-def _server(checked: CheckedServer) -> Iterator[Finding]:
+def _settings(checked: CheckedServer) -> Iterator[Finding]:
+    """Check the settings as `waypost serve --check` does."""
+    settings, run = checked.settings, checked.run
     if checked.stored_routes is None:  # a server uses only valid settings, but the file may have changed since
-        which = f"in {checked.settings.config}" if checked.settings.config else "of the environment and the options"
-        yield Finding("settings", Level.OK, f"The settings {which} are valid.")
-    if checked.run is None:
-        yield Finding("server", Level.WARNING, f"No server is using {checked.directory.path}.")
+        problems = list(settings_check.problems(settings))
+        which = f"in {settings.config}" if settings.config else "of the environment and the options"
+        for sentence in problems:
+            yield Finding("settings", Level.PROBLEM, sentence)
+        if not problems:
+            yield Finding("settings", Level.OK, f"The settings {which} are valid.")
+        if run and run.config and not settings.config:
+            text = f"{run.config}, the server's settings file, cannot be used, so its routes and the host name were not"
+            text += " checked."
+            yield Finding("settings", Level.WARNING, f"{text} Name the file with --config to see why.")
+
+
+def _server(checked: CheckedServer) -> Iterator[Finding]:
+    where = checked.directory.path
+    if checked.ended:
+        text = f"The server that used {where} (process {checked.ended.pid}) has ended, and its run.json is left over."
+        yield Finding("server", Level.WARNING, f"{text} It was killed. The next start removes the file.")
+    elif checked.run is None:
+        yield Finding("server", Level.WARNING, f"No server is using {where}.")
     else:
-        yield Finding("server", Level.OK, f"A server is using {checked.directory.path} (process {checked.run.pid}).")
+        yield Finding("server", Level.OK, f"A server is using {where} (process {checked.run.pid}).")
+    if _holds_queue(checked):
+        yield Finding("server", Level.WARNING, start_warnings.OF_HELD_QUEUE)
+
+
+def _holds_queue(checked: CheckedServer) -> bool:
+    """Whether the server was started with --hold-queue, which may be in an environment that this process cannot see."""
+    if checked.run is None or checked.stored_routes is not None:
+        return checked.settings.hold_queue
+    held = changes.digests(sources.from_options(hold_queue="yes"))
+    return checked.run.settings.get("hold_queue") == held["hold_queue"]
 
 
 async def _ports(checked: CheckedServer) -> Sequence[Port]:
