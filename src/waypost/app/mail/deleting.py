@@ -4,9 +4,10 @@ Many small transactions delete the mail, so that they do not delay other mail an
 the way, the completed steps remain in effect.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -15,7 +16,10 @@ from waypost.app.mail import accept, retention
 from waypost.app.steps import Step, repeat_step, run_steps
 from waypost.domain import errors
 from waypost.domain.mail.delivery import Delivery, Status, ids_in
+from waypost.domain.mail.messages import Message
 from waypost.domain.mail.trace_events import DeletedEvent, TraceEvent
+
+Position = TypeVar("Position")
 
 AT_ONCE = 100
 """The maximum number of deliveries that one transaction deletes."""
@@ -45,6 +49,11 @@ async def delete(store: ports.Store, account: str, ids: Sequence[str], *, cancel
     def step(tx: ports.WriteTx, rest: Sequence[str] | None) -> Step[Deleted, Sequence[str]]:
         return delete_some(tx, account, given if rest is None else rest, cancel=cancel, now=clock())
 
+    return await run(store, step)
+
+
+async def run(store: ports.Store, step: Callable[[ports.WriteTx, Position | None], Step[Deleted, Position]]) -> int:
+    """Run steps that delete deliveries, and delete the bytes that they leave. Return how many were deleted."""
     count = 0
     async for done in run_steps(store.write, step):
         count += done.deliveries
@@ -66,13 +75,15 @@ def delete_some(
         if len(going) == AT_ONCE and going[-1] != found[-1]:
             break
         rest.pop(0)
-    held = sorted({delivery.message_id for delivery in going})
-    tx.hold_messages(held)
-    wanted = {delivery.id for delivery in going}
-    there = [(one, message) for one, message in tx.deliveries_listed(account, held) if one.id in wanted]
-    _delete(tx, [delivery for delivery, _ in there], cancel=cancel, now=now)
-    left = retention.end_messages(tx, {message.id: message.size for _, message in there}, now=now)
-    return Step(Deleted(len(there), left), rest or None)
+    there = _held(tx, account, going)
+    queued = [delivery for delivery, _ in there if delivery.status is Status.QUEUED]
+    if queued and not cancel:
+        raise errors.Conflict(
+            f"Delivery {queued[0].id} waits for its next attempt. To delete it, cancel it in the same request "
+            "(`cancel`)."
+        )
+    tx.cancel_queued(queued)
+    return Step(_remove(tx, there, because="The mail was deleted on request.", now=now), rest or None)
 
 
 def delete_dead(
@@ -83,17 +94,9 @@ def delete_dead(
     `because` is the reason in the trace, which remains if the message has other deliveries.
     """
     tx.hold(ports.CHANGES_LOCK)
-    held = sorted({delivery.message_id for delivery in deliveries})
-    tx.hold_messages(held)
-    wanted = {delivery.id for delivery in deliveries}
-    there = [
-        (one, message)
-        for one, message in tx.deliveries_listed(account, held)
-        if one.id in wanted and one.status is Status.DEAD  # otherwise, it was redriven meanwhile
-    ]
-    _remove(tx, [delivery for delivery, _ in there], because=because, now=now)
-    left = retention.end_messages(tx, {message.id: message.size for _, message in there}, now=now)
-    return Deleted(len(there), left)
+    # A delivery with another status was redriven meanwhile.
+    there = [(one, message) for one, message in _held(tx, account, deliveries) if one.status is Status.DEAD]
+    return _remove(tx, there, because=because, now=now)
 
 
 def _deliveries(tx: ports.ReadTx, account: str, wanted: str) -> list[Delivery]:
@@ -109,19 +112,17 @@ def _deliveries(tx: ports.ReadTx, account: str, wanted: str) -> list[Delivery]:
     return found
 
 
-def _delete(tx: ports.WriteTx, deliveries: Sequence[Delivery], *, cancel: bool, now: datetime) -> None:
-    """Delete deliveries whose messages are held, and record it."""
-    queued = [delivery for delivery in deliveries if delivery.status is Status.QUEUED]
-    if queued and not cancel:
-        raise errors.Conflict(
-            f"Delivery {queued[0].id} waits for its next attempt. To delete it, cancel it in the same request "
-            "(`cancel`)."
-        )
-    tx.cancel_queued(queued)
-    _remove(tx, deliveries, because="The mail was deleted on request.", now=now)
+def _held(tx: ports.WriteTx, account: str, deliveries: Sequence[Delivery]) -> Sequence[tuple[Delivery, Message]]:
+    """Lock the messages of deliveries. Return the deliveries that still exist, as they are now, with their messages."""
+    message_ids = sorted({delivery.message_id for delivery in deliveries})
+    tx.hold_messages(message_ids)
+    wanted = {delivery.id for delivery in deliveries}
+    return [(one, message) for one, message in tx.deliveries_listed(account, message_ids) if one.id in wanted]
 
 
-def _remove(tx: ports.WriteTx, deliveries: Sequence[Delivery], *, because: str, now: datetime) -> None:
+def _remove(tx: ports.WriteTx, there: Sequence[tuple[Delivery, Message]], *, because: str, now: datetime) -> Deleted:
+    """Delete deliveries whose messages are locked, and the messages that have no delivery any more, and record it."""
+    deliveries = [delivery for delivery, _ in there]
     tx.remove_deliveries(deliveries)
     for delivery in deliveries:
         event = DeletedEvent(address=delivery.address.text, account=delivery.account, because=because)
@@ -139,3 +140,5 @@ def _remove(tx: ports.WriteTx, deliveries: Sequence[Delivery], *, because: str, 
             for delivery in deliveries
         ]
     )
+    left = retention.end_messages(tx, {message.id: message.size for _, message in there}, now=now)
+    return Deleted(len(there), left)

@@ -11,10 +11,10 @@ from functools import partial
 from msgspec import Struct
 
 from waypost.app import ports
-from waypost.app.mail import accept, deleting
+from waypost.app.mail import deleting
 from waypost.app.mail.deleting import Deleted
 from waypost.app.queue import redrive
-from waypost.app.steps import Step, repeat_step, run_steps
+from waypost.app.steps import Step, run_steps
 from waypost.domain.directory import addresses
 from waypost.domain.mail.delivery import Delivery
 
@@ -62,12 +62,7 @@ async def remove(
         gone = deleting.delete_dead(tx, account, found, because=because, now=clock())
         return Step(gone, _next(found, selection))
 
-    removed = 0
-    async for done in run_steps(store.write, step):
-        removed += done.deliveries
-        for message_id in done.octets_left:
-            await repeat_step(store.write, partial(accept.forget_octets, message_id=message_id))
-    return removed
+    return await deleting.run(store, step)
 
 
 async def remove_old(store: ports.Store, age: timedelta, *, clock: ports.Clock) -> AsyncIterator[int]:

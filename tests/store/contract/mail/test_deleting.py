@@ -81,8 +81,8 @@ def test_many_deliveries_are_deleted_in_steps(store, monkeypatch):
     sizes = []
     monkeypatch.setattr(
         deleting,
-        "_delete",
-        lambda tx, found, real=deleting._delete, **given: (sizes.append(len(found)), real(tx, found, **given)),
+        "_remove",
+        lambda tx, found, real=deleting._remove, **given: (sizes.append(len(found)), real(tx, found, **given))[1],
     )
     assert delete(store, *ids) == 15
     assert max(sizes) == 2
