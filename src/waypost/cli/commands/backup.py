@@ -1,15 +1,13 @@
 """`waypost backup`, `waypost restore` and `waypost verify` copy a whole deployment, and check the copy or the data."""
 
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 
 from waypost.cli import progress
-from waypost.cli.administration import Refused
+from waypost.cli.administration import checked
 from waypost.cli.client import DEFAULT_DATA, Data, Json
 from waypost.cli.commands.keys import DEFAULT_DATABASE, Database
 from waypost.cli.outcomes import Exit, print_json
@@ -146,21 +144,15 @@ def _shown(made: "Manifest", directory: Path) -> dict[str, Any]:
 
 def _contents(made: "Manifest") -> str:
     """Return the numbers of messages and email addresses in a backup, and its time."""
-    messages, addresses = (made.copied.tables[table].rows for table in ("messages", "email_addresses"))
-    return (
-        f"{messages:,} {'message' if messages == 1 else 'messages'} and {addresses:,} email "
-        f"{'address' if addresses == 1 else 'addresses'}, as of {made.began_at}"
-    )
+    tables = made.copied.tables
+    return f"{messages(tables['messages'].rows)} and {addresses(tables['email_addresses'].rows)}, as of {made.began_at}"
 
 
-@contextmanager
-def checked(database: str) -> Iterator[None]:
-    """Check the URL of the database. Raise `Refused` if the command in the `with` block cannot be carried out."""
-    from waypost.config import sources
-    from waypost.server import opening
+def messages(count: int) -> str:
+    """Return a number of messages in words."""
+    return f"{count:,} {'message' if count == 1 else 'messages'}"
 
-    sources.check("database", database)
-    try:
-        yield
-    except (opening.CannotStart, opening.Refused) as error:
-        raise Refused(str(error)) from error
+
+def addresses(count: int) -> str:
+    """Return a number of email addresses in words."""
+    return f"{count:,} email {'address' if count == 1 else 'addresses'}"

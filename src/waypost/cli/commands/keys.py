@@ -142,12 +142,10 @@ def rotate_master(
     If the command is interrupted, run it again: it continues. On PostgreSQL, the first run only makes the new key, so
     that you can copy it to the other servers.
     """
-    from waypost.config import sources
     from waypost.server import key_rotation
 
-    sources.check("database", database)
     directory = DataDirectory(Path(data))
-    done = run(key_rotation.rotate_master(directory, database=database, is_only_server=only_server))
+    done = run(key_rotation.rotate_master(directory, database=database, is_only_server=only_server), database)
     if as_json:
         print_json({"is_complete": done.is_complete, "resealed": done.resealed})
     elif done.is_complete:
@@ -167,12 +165,10 @@ def rotate_mail(data: Data = DEFAULT_DATA, database: Database = DEFAULT_DATABASE
 
     The new secrets sign after five minutes. What the previous ones have signed is accepted for 31 more days.
     """
-    from waypost.config import sources
     from waypost.domain.mailauth import mail_secrets
     from waypost.server import key_rotation
 
-    sources.check("database", database)
-    begins_at = run(key_rotation.rotate_mail(DataDirectory(Path(data)), database=database))
+    begins_at = run(key_rotation.rotate_mail(DataDirectory(Path(data)), database=database), database)
     until = begins_at + mail_secrets.ACCEPTED
     begins, ends = moments.iso8601(begins_at), moments.iso8601(until)
     if as_json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 
 import waypost
-from waypost.cli.administration import Refused
+from waypost.cli.administration import checked
 from waypost.cli.client import DEFAULT_DATA, Data, Json
 from waypost.cli.commands.keys import DEFAULT_DATABASE, Database
 from waypost.cli.outcomes import print_json
@@ -34,21 +34,17 @@ def migrate(
     Run it with the new version, before you restart the first server. Servers of the previous version can use a
     PostgreSQL database meanwhile. Stop the server before you migrate an SQLite file.
     """
-    from waypost.config import sources
-    from waypost.server import opening, upgrades
+    from waypost.server import upgrades
 
     if plan == run:
         raise click.UsageError("Give either --plan or --run.")
-    sources.check("database", database)
     directory = DataDirectory(Path(data))
-    try:
+    with checked(database):
         found = upgrades.plan(directory, database=database)
         applied: list[dict[str, Any]] = []
         if run and found.pending:
             upgrades.run(directory, _reporting(applied, found, is_shown=not as_json), database=database)
             found = upgrades.plan(directory, database=database)  # another process may have run some of them
-    except (opening.CannotStart, opening.Refused) as error:
-        raise Refused(str(error)) from error
     if as_json:
         print_json(_as_json(found, applied))
     elif plan:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import click
 
 from waypost.cli import progress
+from waypost.cli.administration import checked
 from waypost.cli.client import DEFAULT_DATA, Json
-from waypost.cli.commands.backup import checked
+from waypost.cli.commands.backup import addresses, messages
 from waypost.cli.commands.keys import DEFAULT_DATABASE
 from waypost.cli.outcomes import print_json
 from waypost.cli.parameters import Argument, Option
@@ -79,8 +80,5 @@ def copy(
 
 
 def _contents(made: "Made") -> str:
-    messages, addresses = (made.tables[table].rows for table in ("messages", "email_addresses"))
-    return (
-        f"{messages:,} {'message' if messages == 1 else 'messages'}, {addresses:,} email "
-        f"{'address' if addresses == 1 else 'addresses'} and everything else, {made.rows:,} rows,"
-    )
+    counts = f"{messages(made.tables['messages'].rows)}, {addresses(made.tables['email_addresses'].rows)}"
+    return f"{counts} and everything else, {made.rows:,} rows,"

@@ -33,14 +33,11 @@ def purge(
     """Delete mail that exceeds the limits in the settings file's retention rules. You can stop the command at any
     time.
     """
-    from waypost.config import sources
-
     file: SettingsFile = ctx.obj
     if not file.retention:
         which = f"{config} has no [[retention]] table" if config else "no settings file was given"
         raise Refused(f"All mail is kept: {which}. Use --config to name a settings file with [[retention]] tables.")
-    sources.check("database", database)
-    found = run(_purged(file, DataDirectory(Path(data)), database, dry_run=dry_run))
+    found = run(_purged(file, DataDirectory(Path(data)), database, dry_run=dry_run), database)
     if as_json:
         print_json({"dry_run": dry_run, "purged": [_shown(of) for of in found]})
         return
