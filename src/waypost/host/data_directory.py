@@ -428,12 +428,13 @@ class DataDirectory:
         except OSError as error:
             raise DataDirectoryError(f"{self.path} cannot be opened: {error.strerror}.") from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise DataDirectoryError(
+                    f"Another command rotates the master key of {self.path}. Wait until it has ended."
+                ) from error
             yield
-        except BlockingIOError as error:
-            raise DataDirectoryError(
-                f"Another command rotates the master key of {self.path}. Wait until it has ended."
-            ) from error
         finally:
             os.close(descriptor)
 
