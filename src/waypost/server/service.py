@@ -3,7 +3,7 @@
 import asyncio
 import random
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
@@ -133,6 +133,16 @@ class Service:
         """Everything that the service must close when it stops. The resource that was opened last is closed first."""
 
     @property
+    def _is_first(self) -> bool:
+        """Whether this process does what one process of a server does."""
+        return self._process is None or self._process.is_first
+
+    @property
+    def _does_upkeep(self) -> bool:
+        """Whether this process does the upkeep of its server."""
+        return self._process is None or self._process.does_upkeep
+
+    @property
     def where(self) -> str:
         """The location of the data, for messages: the URL of the database or the path of the SQLite file."""
         return self.directory.data_at
@@ -259,7 +269,7 @@ class Service:
         """
         settings = self.settings
         missing = [role for role in Role if role not in self.roles]
-        if missing and not database and (self._process is None or self._process.is_first):
+        if missing and not database and self._is_first:
             self._warn(start_warnings.of_missing_roles(missing))
         store = open_store(
             self.directory,
@@ -301,7 +311,7 @@ class Service:
             settings=self.settings,
             directory=self.directory,
             store=store,
-            is_alone=not has_connections and (process is None or process.is_first),
+            is_alone=not has_connections and self._is_first,
             owner=owner,
             deployment=of_deployment,
             connections=connections(
@@ -398,8 +408,7 @@ class Service:
 
     async def _watch_clock(self, store: ports.Store, opened: AsyncExitStack, *, has_connections: bool) -> DatabaseClock:
         """Begin to compare the clock with the database's. One worker process warns."""
-        warns = self._process is None or self._process.is_first
-        clock = DatabaseClock(store, self.emit if warns else lambda _: None)
+        clock = DatabaseClock(store, self.emit if self._is_first else lambda _: None)
         await clock.start(self.tasks, opened, has_connections=has_connections)
         return clock
 
@@ -415,16 +424,11 @@ class Service:
         opened.push_async_callback(server.stop)
         if self.settings.http is None:
             return ""
-        return await self._listen(sockets.HTTP, 0, self.settings.http, server.start)
+        return await self._listen(sockets.HTTP, [self.settings.http], server.start)
 
     async def _listen_for_secure_calls(self, server: HttpServer | None) -> str:
         """Listen for API calls over HTTPS. Return the first address, or an empty string if there is none."""
-        found = ""
-        for place, endpoint in enumerate(self.settings.https if server else ()):
-            assert server
-            address = await self._listen(sockets.HTTPS, place, endpoint, server.start_tls)
-            found = found or address
-        return found
+        return await self._listen(sockets.HTTPS, self.settings.https, server.start_tls) if server else ""
 
     async def _listen_for_metrics(self, common: Common, text: MetricsText, opened: AsyncExitStack) -> None:
         """Listen on the addresses for the metrics, and let the other processes of the server see this process's
@@ -436,14 +440,11 @@ class Service:
             return
         server = metrics.server(common, text)
         opened.push_async_callback(server.stop)
-        for place, endpoint in enumerate(self.settings.metrics):
-            found = await self._listen(sockets.METRICS, place, endpoint, server.start)
-            self._metrics_at = self._metrics_at or found
+        self._metrics_at = await self._listen(sockets.METRICS, self.settings.metrics, server.start)
 
     async def _make_console_link(self, store: ports.Store, run: run_file.Run) -> None:
         """Make the link that the command prints. One worker process makes it."""
-        is_first = self._process is None or self._process.is_first
-        if is_first and run.has_api and self._has_console_link:
+        if self._is_first and run.has_api and self._has_console_link:
             self.console_link = await console_link.at_start(store, self.directory, run)
 
     async def _listen_for_mail(self, edge: SmtpEdge | None, opened: AsyncExitStack) -> dict[str, str]:
@@ -456,13 +457,12 @@ class Service:
             return addresses
         await edge.begin(opened)
         for listener in smtp.listeners(self.settings):
-            for place, endpoint in enumerate(self.settings.mail_endpoints[listener.name]):
-                found = await self._listen(listener.name, place, endpoint, partial(edge.server.start, listener))
-                addresses[listener.name] = addresses[listener.name] or found
+            start, endpoints = partial(edge.server.start, listener), self.settings.mail_endpoints[listener.name]
+            addresses[listener.name] = await self._listen(listener.name, endpoints, start)
         return addresses
 
     def _begin_maintenance(self, maintenance: Maintenance, opened: AsyncExitStack) -> None:
-        if self._process and not self._process.does_upkeep:
+        if not self._does_upkeep:
             return
         jobs = maintenance.jobs(for_all=Role.UPKEEP in self.roles, for_clients=Role.API in self.roles)
         for run in jobs:
@@ -470,9 +470,10 @@ class Service:
 
     async def _begin_probes(self, common: Common, run: run_file.Run, opened: AsyncExitStack) -> None:
         """Send probes to the alias in the settings, if they name one. One worker process sends them."""
-        if not self.settings.probe_alias or (self._process and not self._process.does_upkeep):
+        if not self.settings.probe_alias or not self._does_upkeep:
             return
-        from waypost.server.assembly.probe import NOT_AN_ALIAS, probe_of  # noqa: PLC0415 - few servers send probes
+        from waypost.server.assembly.probe import probe_of  # noqa: PLC0415 - few servers send probes
+        from waypost.server.probe import NOT_AN_ALIAS  # noqa: PLC0415 - as above
 
         probe = probe_of(common, smtp=run.smtp)
         if await probe.is_target_missing():
@@ -514,24 +515,28 @@ class Service:
 
     async def _begin_to_check_routes(self, store: ports.Store, run: run_file.Run, opened: AsyncExitStack) -> None:
         """Start a task that logs the routes whose targets cannot be reached now."""
-        if self._process and not self._process.is_first:
+        if not self._is_first:
             return
         checked = [*self._set_routes, *await store.read(list_routes)]
         server = replace(self._checked_for, listeners=run.listeners)
         check = partial(routes_check.log_unreachable, checked, server, self.emit)
         opened.callback(self.tasks.start(check, where="routes", on_error=OnError.LEAVE).cancel)
 
-    async def _listen(self, edge: str, place: int, endpoint: Endpoint, start: StartListening) -> str:
-        """Listen on an endpoint. Return the actual HOST:PORT, even if the given port is 0. Raises `CannotStart`.
+    async def _listen(self, edge: str, endpoints: Sequence[Endpoint], start: StartListening) -> str:
+        """Listen on endpoints. Return the actual HOST:PORT of the first one, even if the given port is 0, or an empty
+        string if there is none. Raises `CannotStart`.
 
-        `edge` is the name of the setting with the endpoint, and `place` is the endpoint's place in the setting.
+        `edge` is the name of the setting with the endpoints.
         """
-        bound = self._process.sockets[edge, place] if self._process else sockets.bind(edge, endpoint)[0]
-        for each in bound:
-            await start(each)
-        real = Endpoint(*bound[0].getsockname()[:2])
-        self.emit(events.Listening(edge=edge, address=str(real)))
-        return str(real)
+        addresses = []
+        for place, endpoint in enumerate(endpoints):
+            bound = self._process.sockets[edge, place] if self._process else sockets.bind(edge, endpoint)[0]
+            for each in bound:
+                await start(each)
+            address = str(Endpoint(*bound[0].getsockname()[:2]))
+            self.emit(events.Listening(edge=edge, address=address))
+            addresses.append(address)
+        return addresses[0] if addresses else ""
 
 
 def _absolute(path: Path | None) -> str:

@@ -64,7 +64,7 @@ class OtlpExporter:
 
     def close(self) -> None:
         """Let a running `export` make no further attempt."""
-        self._exporter.shutdown()  # type: ignore[no-untyped-call]
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]  # the package does not annotate it
 
     def _make(self, span: Span) -> None:
         """Make a span of the SDK, which `_ended` then has."""

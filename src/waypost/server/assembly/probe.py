@@ -3,9 +3,7 @@
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.observe.incidents import Incidents
 from waypost.server.assembly.common import Common
-from waypost.server.probe import NOT_AN_ALIAS, Probe
-
-__all__ = ["NOT_AN_ALIAS", "probe_of"]
+from waypost.server.probe import Probe
 
 
 def probe_of(common: Common, *, smtp: str) -> Probe:
