@@ -1,6 +1,6 @@
 # `make` lists the targets. `make demo` and `make test` need only Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog flood kit worst fuzz copy search growth migrations postgresql workers foreign corpora proofs machines model docs docs-site tutorial lock package sbom lint image installs fresh clean
+.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog flood kit scrape worst fuzz copy search growth migrations postgresql workers foreign corpora proofs machines model docs docs-site tutorial lock package sbom lint image installs fresh clean
 
 PYTHON ?= python3
 # Servers and tests start often, so compile them only once.
@@ -137,6 +137,9 @@ flood: $(DEV) ## Measure the server under thousands of mail clients (a few minut
 
 kit: $(DEV) ## Measure the start of the test kit, and a reset with 1,000 messages (a minute)
 	@$(BIN)/python bench/kit.py
+
+scrape: $(DEV) ## Measure how long Prometheus waits for the metrics of a server under load (half a minute)
+	@$(BIN)/python bench/scrape.py
 
 FUZZED := from subject message-id report results bdat canonical json addresses traceparent
 fuzz: $(DEV) ## Fuzz the SMTP session and each parser (half an hour; SECONDS=600 for each parser; Linux, Python before 3.14)

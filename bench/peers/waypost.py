@@ -7,7 +7,7 @@ import subprocess
 import sys
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -116,12 +116,17 @@ def name(store: str, workers: int) -> str:
 
 @contextmanager
 def running(
-    directory: Path, next_hops: sinks.NextHops | None, *, workers: int = 1, database: Database | None = None
+    directory: Path,
+    next_hops: sinks.NextHops | None,
+    *,
+    workers: int = 1,
+    database: Database | None = None,
+    extra: Sequence[str] = (),
 ) -> Iterator[Waypost]:
-    """Run Waypost on SQLite, or on a database of a PostgreSQL server."""
+    """Run Waypost on SQLite, or on a database of a PostgreSQL server. `extra` are more options of `waypost serve`."""
     settings = directory.with_name(f"{directory.name}.toml")
     settings.write_text(_ROUTES.format(**next_hops.ports) if next_hops else "")
-    options = ["--config", str(settings), "--hostname", "waypost.example", *_CONNECTIONS]
+    options = ["--config", str(settings), "--hostname", "waypost.example", *_CONNECTIONS, *extra]
     options += ["--workers", str(workers)] if workers > 1 else []
     options += ["--database", database.url] if database else []
     store = "PostgreSQL" if database else "SQLite"

@@ -377,3 +377,41 @@ def test_a_gauge_that_cannot_be_read_is_left_out():
 
 def test_the_page_has_the_version():
     assert f'waypost_build_info{{version="{waypost.__version__}"}} 1.0' in text(Arrays().of(0))
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "text/plain; version=1.0.0; escaping=dots",
+        OPENMETRICS,
+        "application/openmetrics-text; version=2.0.0, text/plain",
+    ],
+)
+def test_the_media_type_of_a_page_selects_the_same_format_again(accept):
+    """The page caches the texts of a format by its media type."""
+    arrays = Arrays().of(0)
+    page_, media_type = page.rendered(arrays.totals(), GAUGES, accept)
+    assert page.rendered(arrays.totals(), GAUGES, media_type) == (page_, media_type)
+
+
+def test_each_value_is_on_the_line_of_its_own_series():
+    """Each number of the arrays is different, and the page is made of texts that were rendered for another page."""
+    page.rendered(Arrays().totals(), GAUGES, "")
+    totals = [float(number) for number in range(1, len(Arrays().totals()) + 1)]
+    found = {
+        (sample.name, tuple(value for label, value in sample.labels.items() if label != "le")): sample.value
+        for family in parsed(page.rendered(totals, [], "")[0].decode())
+        for sample in family.samples
+    }
+    for family, series in PLACES.items():
+        for labels, place in series.items():
+            if family.kind is not Kind.HISTOGRAM:
+                assert found[family.name, labels] == totals[place]
+                continue
+            last = place + len(family.buckets) + 1
+            assert (
+                found[f"{family.name}_count", labels]
+                == found[f"{family.name}_bucket", labels]
+                == sum(totals[place:last])
+            )
+            assert found[f"{family.name}_sum", labels] == totals[last]

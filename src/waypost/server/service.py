@@ -441,6 +441,7 @@ class Service:
         server = metrics.server(common, text)
         opened.push_async_callback(server.stop)
         self._metrics_at = await self._listen(sockets.METRICS, self.settings.metrics, server.start)
+        self.tasks.start(text.prepare, where="metrics", on_error=OnError.LEAVE)
 
     async def _make_console_link(self, store: ports.Store, run: run_file.Run) -> None:
         """Make the link that the command prints. One worker process makes it."""

@@ -260,6 +260,12 @@ def test_the_page_names_no_addresses_and_no_domains(system):
         assert not re.search(rb"example|@|127\.0\.0\.1|[0-9a-f]{8}-[0-9a-f]{4}-", answer.body)
 
 
+def test_a_server_with_a_listener_for_metrics_loads_the_page_before_the_first_request(monkeypatch):
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")  # Python writes each import to the log
+    with testing.server("--metrics", "127.0.0.1:0") as server:
+        wait_until(lambda: "waypost.observe.metrics.page" in server.log.read_text(encoding="utf-8"), pause=0.05)
+
+
 def test_on_the_port_of_the_api_the_owner_can_read_the_metrics(system):
     assert system.get("metrics").status == 200
     assert system.get("metrics", key=()).status == 200

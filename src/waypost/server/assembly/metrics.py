@@ -49,6 +49,10 @@ class MetricsText:
         gauges = [*self._of_server(), *await self._backlogs.samples()]
         return await asyncio.to_thread(self._rendered, self._common.metrics.totals(), gauges, accept)
 
+    async def prepare(self) -> None:
+        """Load what the page needs, so that a monitoring program does not wait for it at its first request."""
+        await self.rendered("")
+
     async def publish(self) -> None:
         """Publish the gauges of this process for the other processes repeatedly, until cancelled."""
         while True:
@@ -59,7 +63,7 @@ class MetricsText:
         self._common.metrics.put(self._of_process())
 
     def _rendered(self, totals: Sequence[float], gauges: list[Sample], accept: str) -> tuple[bytes, str]:
-        from waypost.observe.metrics import page  # noqa: PLC0415 - prometheus-client is loaded for the first request
+        from waypost.observe.metrics import page  # noqa: PLC0415 - most servers never need prometheus-client
 
         without = () if self._common.settings.probe_alias else families.PROBE_GAUGES
         return page.rendered(totals, [*gauges, *self._of_certificate()], accept, without=without)
