@@ -4,6 +4,7 @@ import re
 import smtplib
 import socket
 import ssl
+import subprocess
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from waypost.host.data_directory import DataDirectory
 from waypost.observe.metrics import families
 from waypost.observe.metrics.families import FAMILIES
 from waypost.server.assembly.metrics import BOUNDS
+from waypost.testing import process
 
 SHOWN_HERE = set()
 """The metrics that a test in this file makes happen."""
@@ -261,6 +263,7 @@ def test_the_page_names_no_addresses_and_no_domains(system):
 
 
 def test_a_server_with_a_listener_for_metrics_loads_the_page_before_the_first_request(monkeypatch):
+    monkeypatch.setattr(process, "subprocess", subprocess)  # a forked process does not read Python's variables
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")  # Python writes each import to the log
     with testing.server("--metrics", "127.0.0.1:0") as server:
         wait_until(lambda: "waypost.observe.metrics.page" in server.log.read_text(encoding="utf-8"), pause=0.05)
