@@ -141,14 +141,9 @@ kit: $(DEV) ## Measure the start of the test kit, and a reset with 1,000 message
 scrape: $(DEV) ## Measure how long Prometheus waits for the metrics of a server under load (half a minute)
 	@$(BIN)/python bench/scrape.py
 
-FUZZED := from subject message-id report results bdat canonical json addresses traceparent
-fuzz: $(DEV) ## Fuzz the SMTP session and each parser (half an hour; SECONDS=600 for each parser; Linux, Python before 3.14)
+fuzz: $(DEV) ## Fuzz the SMTP session and each parser (half an hour; `LONG=1`: until nothing new is found; Linux, Python before 3.14)
 	@$(PATIENTLY) installing scripts/install.sh requirements/fuzz.txt
-	@$(BIN)/python fuzz/session.py -max_total_time=600 -max_len=1200 -timeout=20
-	@for several in headers mail; do \
-		$(BIN)/python fuzz/$$several.py -max_total_time=$(or $(SECONDS),120) -max_len=1200 -timeout=20 || exit 1; done
-	@for parser in $(FUZZED); do echo "Fuzzing $$parser"; \
-		$(BIN)/python fuzz/parsers.py $$parser -max_total_time=$(or $(SECONDS),120) -max_len=1200 -timeout=20 || exit 1; done
+	@$(BIN)/python fuzz/run.py $(if $(LONG),--slice 600 --least 1800 --until-nothing-new)
 
 worst: $(DEV) ## Measure the slowest input of each parser, and hostile messages sent to a real server (three minutes)
 	@$(BIN)/python bench/worst.py

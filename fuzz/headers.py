@@ -168,4 +168,4 @@ def seeds() -> Iterator[bytes]:
 
 
 if __name__ == "__main__":
-    fuzz(check, seeds=seeds(), words=WORDS)
+    fuzz(check, name="headers", seeds=seeds(), words=WORDS)

@@ -155,4 +155,4 @@ def seeds() -> Iterator[bytes]:
 
 
 if __name__ == "__main__":
-    fuzz(check, seeds=seeds(), words=WORDS, mutate=mutate)
+    fuzz(check, name="mail", seeds=seeds(), words=WORDS, mutate=mutate)

@@ -9,11 +9,8 @@ import contextlib
 import email.utils
 import json
 import re
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from engine import fuzz, instrumented
+from engine import Target, fuzz_one_of, instrumented
 
 with instrumented():
     from tests.kit import smtp_dialogues
@@ -38,15 +35,6 @@ HOP = re.compile(r"[\w.:\[\]?-]{1,255}", re.ASCII)
 TOKENS = page_tokens.PageTokens(b"k" * 32)
 PROTOCOL = protocol.Protocol(shapes.load())
 OPERATIONS = sorted(shapes.load().operations)
-
-
-@dataclass(frozen=True)
-class Target:
-    """The check of a parser, its seeds, and the words for its dictionary."""
-
-    check: Callable[[bytes], None]
-    seeds: Sequence[bytes]
-    words: Sequence[bytes]
 
 
 def check_from(octets: bytes) -> None:
@@ -334,14 +322,5 @@ TARGETS = {
 """The targets, by the name of the parser."""
 
 
-def main() -> None:
-    """Fuzz the parser that the first argument names."""
-    name = sys.argv.pop(1) if len(sys.argv) > 1 else ""
-    if name not in TARGETS:
-        sys.exit(f"Name one of these: {', '.join(TARGETS)}.")
-    target = TARGETS[name]
-    fuzz(target.check, seeds=target.seeds, words=target.words)
-
-
 if __name__ == "__main__":
-    main()
+    fuzz_one_of(TARGETS)

@@ -118,4 +118,4 @@ if __name__ == "__main__":
         *invariants.TRICKS,
         *invariants.LETTERS,
     ]
-    fuzz(check, seeds=seeds(), words=words, mutate=mutate)
+    fuzz(check, name="session", seeds=seeds(), words=words, mutate=mutate)
