@@ -1,6 +1,6 @@
 # `make` lists the targets. `make demo` and `make test` need only Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog flood kit scrape worst fuzz copy search growth migrations postgresql workers foreign corpora proofs machines model docs docs-site tutorial lock package sbom lint image installs fresh clean
+.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog flood kit scrape worst fuzz copy search growth migrations postgresql workers foreign corpora proofs machines soak model docs docs-site tutorial lock package sbom lint image installs fresh clean
 
 PYTHON ?= python3
 # Servers and tests start often, so compile them only once.
@@ -174,6 +174,9 @@ proofs: $(DEV) $(PREVIOUS) ## Run the long proofs: kills under load, linearizabi
 
 machines: $(DEV) ## Two servers, PgBouncer and PostgreSQL are killed and restarted under load for ten minutes (`MINUTES=2`)
 	@WAYPOST_MINUTES=$(MINUTES) $(BIN)/python -m pytest proofs/test_machines.py -s -p no:randomly
+
+soak: $(DEV) ## Run a server under mixed load with faults, and check that nothing grows (an hour; `MINUTES=2`; `KEEP=DIRECTORY`)
+	@$(BIN)/python -m faults.soak --minutes $(or $(MINUTES),60) $(if $(KEEP),--keep $(KEEP))
 
 copy: $(DEV) ## Measure `waypost copy` with a million email addresses, in both directions (half an hour)
 	@$(BIN)/python bench/moving.py

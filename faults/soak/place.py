@@ -1,0 +1,105 @@
+"""The server of a soak, its email addresses, and what is measured of it."""
+
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tests.kit.servers.running import System
+from waypost.client.http import Connection
+from waypost.testing.process import Server
+
+SETTINGS = """
+hostname = "mail.example"
+workers = {workers}
+
+[[retention]]
+match = "*"
+age = "{keep}s"
+
+[delivery]
+retry_schedule = ["1s"]
+"""
+
+
+@dataclass
+class Place:
+    """A server with the email addresses that the clients use."""
+
+    server: Server
+    system: System
+    settings: Path
+    aliases: dict[str, str]
+    primaries: dict[str, str]
+    described: str
+    """The id of an email address that the clients describe."""
+    pair: tuple[str, str]
+    """The ids of two email addresses that the clients associate."""
+
+    def processes(self):
+        """Return all processes of the server."""
+        supervisor = psutil.Process(self.server.run.pid)
+        return [supervisor, *supervisor.children(recursive=True)]
+
+    def workers(self):
+        """Return the worker processes that serve clients: those with an open port."""
+        return [process for process in self.processes()[1:] if _listens(process)]
+
+    def measured(self):
+        """Return the current value of each quantity in `growth.LIMITS`, or None while a process ends or starts."""
+        memory = descriptors = threads = 0
+        try:
+            for process in self.processes():
+                memory += process.memory_full_info().pss
+                descriptors += process.num_fds()
+                threads += process.num_threads()
+        except psutil.Error:
+            return None
+        database = self.server.data / "waypost.sqlite3"
+        log = database.with_name(f"{database.name}-wal")
+        return {
+            "memory": memory / 1e6,
+            "descriptors": descriptors,
+            "threads": threads,
+            "log of the database": _size(log),
+            "database": _size(database),
+        }
+
+
+def _listens(process):
+    return any(each.status == psutil.CONN_LISTEN for each in process.net_connections("tcp"))
+
+
+def _size(file):
+    """Return the size of a file in MB; 0 if it does not exist, as with PostgreSQL."""
+    return file.stat().st_size / 1e6 if file.exists() else 0.0
+
+
+@contextmanager
+def opened(directory, sink, *, workers, keep, options=()):
+    """Run a server that keeps mail for `keep` seconds, and yield its `Place`. `sink` gets the relayed mail."""
+    settings = directory / "waypost.toml"
+    settings.write_text(SETTINGS.format(workers=workers, keep=keep))
+    server = Server(directory / "data", "--config", str(settings), *options)
+    with ExitStack() as closing:
+        server.start()
+        closing.callback(server.stop)
+        system = System(server)
+        closing.callback(system.connect.close)
+        pairs = {name: system.linked_pair() for name in ("inbox", "relayed")}
+        aliases = {name: alias for name, (alias, _) in pairs.items()}
+        primaries = {name: primary for name, (_, primary) in pairs.items()}
+        key = server.profile.key
+        inspection = Connection(server.run.http, key_id=key.id, secret=key.secret)
+        inspection.post("routes", {"match": primaries["relayed"], "to": sink.to, "keep": False})
+        pair = tuple(system.ids[system.new_address()] for _ in range(2))
+        yield Place(server, system, settings, aliases, primaries, pair[0], pair)
+
+
+def wait(until, *, every=0.2):
+    """Yield again and again until a time of the monotonic clock."""
+    while (left := until - time.monotonic()) > 0:
+        yield
+        time.sleep(min(every, left))
