@@ -1,0 +1,278 @@
+"""The model: what may and must be true after a run, given what was acknowledged, refused and unknown.
+
+It is the oracle only. It knows nothing of the code of the servers, and reads the clients' history and the final state.
+Each check returns sentences about what is wrong. docs/durability.md contains the promises.
+"""
+
+from collections import Counter, defaultdict
+from itertools import pairwise
+
+from faults.simulation.history import ALWAYS
+from tests.linearizability import checker
+from waypost.domain.mail.delivery import Reason, Status
+
+LEASE_AND_MORE = 150.0
+"""The lease of an attempt began at most so many seconds before the attempt, or was renewed."""
+
+_ENDS, _BEGINS = {"delivered", "dead"}, {"queued", "redriven"}
+
+
+def violations(history, observed, *, now=ALWAYS):
+    """Return a sentence for each thing that is wrong; empty if nothing is. `now` is the time of the observation."""
+    checks = (_bugs, _directory, _mail, _order, _traces, _peers, _notices, _letters, _quiet)
+    return [f"{check.__name__[1:]}: {wrong}" for check in checks for wrong in check(history, observed, now)]
+
+
+def _bugs(history, _observed, _now):
+    """No server had an internal error of its own."""
+    yield from history.bugs
+
+
+def _directory(history, observed, _now):
+    """The calls about email addresses are linearizable, and each link has two ends that exist."""
+    if violation := checker.check(history.calls):
+        yield str(violation)
+    ends = Counter((one, side, other) for one, side, other in observed.links)
+    other_side = {"primary": "alias", "alias": "primary"}
+    for one, side, other in ends:
+        if ends[other, other_side[side], one] != 1 or {one, other} - observed.email_addresses.keys():
+            yield f"the link of {one} ({side}) to {other} is half a link"
+    for one, count in Counter(one for one, _, _ in observed.links).items():
+        if count > 1:
+            yield f"{one} is in {count} links"
+
+
+def _mail(history, observed, now):
+    """Each accepted message is there once, whole, for exactly its recipients. Nothing else is there."""
+    by_raw = defaultdict(list)
+    for message_id, stored in observed.messages.items():
+        if stored.message.envelope.sender or b"\nSubject: mail " in b"\n" + stored.raw[:200]:
+            by_raw[_token(stored)].append(message_id)
+    sent = defaultdict(list)
+    for one in history.sent:
+        sent[_token_of(one.raw)].append(one)
+    possible = _Possible(history, now)
+    for token, attempts in sent.items():
+        found = by_raw.pop(token, [])
+        accepted = [one for one in attempts if one.outcome == "accepted"]
+        most = len(accepted) + sum(one.outcome == "unknown" for one in attempts)
+        if lost := {one.message_id for one in accepted} - set(found):
+            yield f"message {token} was accepted as {lost}, but is lost"
+        if len(found) > most:
+            yield f"message {token} is there {len(found)} times, but was accepted {len(accepted)} to {most} times"
+        for message_id in found:
+            mine = [one for one in accepted if one.message_id == message_id]
+            yield from _whole(observed, message_id, mine or [one for one in attempts if one not in accepted], possible)
+    for message_id in by_raw.values():
+        yield f"nobody sent message {message_id}"
+
+
+def _token_of(raw):
+    return raw.partition(b"\r\n")[0].removeprefix(b"Subject: ").decode(errors="replace")
+
+
+def _token(stored):
+    # The bytes of a message that is not in any inbox are deleted after its last delivery. Its subject remains.
+    return _token_of(stored.raw) if stored.raw else stored.message.subject
+
+
+def _whole(observed, message_id, attempts, possible):
+    """Each copy of a message is there, byte for byte, and only once. One of the attempts to send it explains it."""
+    stored = observed.messages[message_id]
+    raw, copies = attempts[0].raw, stored.deliveries
+    if stored.raw != raw and (stored.raw or any(one.kept or one.status is Status.DEAD for one in copies)):
+        yield f"the bytes of {message_id} are not those that were sent"
+    if stored.message.size != len(raw):
+        yield f"{message_id} has {stored.message.size} bytes, but {len(raw)} were sent"
+    for key, count in Counter(one.address.key for one in copies).items():
+        if count > 1:
+            yield f"{message_id} is at {key} {count} times"
+    for one in copies:
+        listed = observed.inboxes[one.address.key].count(message_id)
+        if listed != one.kept:
+            yield f"{message_id} is in the inbox of {one.address.key} {listed} times"
+        if (one.status is Status.QUEUED) != (one.id in observed.queued):
+            yield f"{one.id} has the status {one.status}, which does not fit the queue"
+        if one.status is Status.DELIVERED and not one.destination and not one.kept:
+            yield f"{one.id} is neither in the inbox nor with a peer"
+    got = {one.address.key: one for one in copies}
+    wrong = [list(_recipients(attempt, got, message_id, possible)) for attempt in attempts]
+    if all(wrong):
+        yield from min(wrong, key=len)
+
+
+def _recipients(attempt, got, message_id, possible):
+    direct = {key for key, one in got.items() if one.reason is Reason.DIRECT}
+    if direct != set(attempt.recipients):
+        yield f"{message_id} was sent to {sorted(attempt.recipients)}, but is at {sorted(direct)}"
+    may, must = set(), set()
+    for key in attempt.recipients:
+        may |= possible.primaries(key, attempt.began, attempt.ended)
+        must |= possible.sure_primaries(key, attempt.began, attempt.ended)
+    for key in got:  # a replay forwards all mail in the inbox of an alias, also mail that was forwarded to it
+        may |= possible.by_replay(key)
+    forwarded = {key for key, one in got.items() if one.reason is Reason.FORWARDED}
+    if extra := forwarded - may:
+        yield f"{message_id} was forwarded to {sorted(extra)}, which had no such alias"
+    if missing := must - forwarded - direct:
+        yield f"{message_id} was not forwarded to {sorted(missing)}"
+
+
+def _order(history, observed, _now):
+    """An inbox lists the messages that one server accepted one after the other in their order."""
+    accepted = [one for one in history.sent if one.outcome == "accepted"]
+    for key, listed in observed.inboxes.items():
+        place = {message_id: number for number, message_id in enumerate(listed)}
+        by_server = defaultdict(list)
+        for one in accepted:
+            if one.message_id in place:
+                by_server[one.server].append(one)
+        for sent in by_server.values():
+            for earlier, later in pairwise(sorted(sent, key=lambda one: one.ended)):
+                if earlier.ended < later.began and place[earlier.message_id] > place[later.message_id]:
+                    yield f"{key} has {later.message_id} before {earlier.message_id}"
+
+
+def _traces(_history, observed, _now):
+    """A delivery ends once each time that it was queued, and no attempt is recorded twice."""
+    for message_id, stored in observed.messages.items():
+        for key in {one.address.text for one in stored.deliveries}:
+            is_open, attempts = False, 0
+            for event in (one.detail for one in stored.trace if getattr(one.detail, "address", "") == key):
+                attempt = getattr(event, "attempt", None)
+                if event.kind in _BEGINS:
+                    if is_open:
+                        yield f"{message_id} was queued twice for {key}"
+                    is_open, attempts = True, 0
+                if attempt and attempt.stage:
+                    if attempt.number <= attempts:
+                        yield f"attempt {attempt.number} of {message_id} for {key} was recorded twice"
+                    attempts = attempt.number
+                if attempt and not is_open:
+                    yield f"{message_id} for {key} had an attempt after its end"
+                if event.kind in _ENDS:
+                    is_open = False
+
+
+def _peers(history, observed, now):
+    """Each delivery with a route is with its peer at least once, byte for byte, and twice only for a known reason."""
+    arrived = defaultdict(list)
+    for one in history.arrivals:
+        arrived[one.delivery_id].append(one)
+    for stored in observed.messages.values():
+        for delivery in stored.deliveries:
+            copies = arrived.pop(delivery.id, [])
+            if delivery.destination and delivery.status is Status.DELIVERED and not copies:
+                yield f"{delivery.id} counts as delivered, but its peer does not have it"
+            for one in copies:
+                if stored.raw and not one.octets.endswith(b"\r\n" + stored.raw):
+                    yield f"the peer got other bytes of {delivery.id}"
+            for earlier, later in pairwise(copies):
+                if not _is_excused(history, earlier, later, now):
+                    yield f"the peer got {delivery.id} at {earlier.at:.3f} s and again at {later.at:.3f} s"
+    for delivery_id in arrived:
+        yield f"a peer got {delivery_id}, which does not exist"
+
+
+def _is_excused(history, earlier, later, _now):
+    """Whether docs/durability.md lists a reason why a peer may have got this copy again."""
+    if earlier.is_reply_lost:
+        return True
+    for one in history.excuses:
+        concerned = one.server in {"", earlier.server} or (
+            one.kind in {"stopped", "store"} and one.server == later.server
+        )
+        since = earlier.at if one.kind == "killed" else earlier.began - LEASE_AND_MORE
+        if concerned and one.ended >= since and one.began <= later.at:
+            return True
+    about = earlier.delivery_id
+    return any(one.began <= later.at and (one.kind == "replay" or one.about == about) for one in history.again)
+
+
+def _notices(_history, observed, _now):
+    """The trace names a notice, or the reason why there is none, for each dead letter."""
+    for message_id, stored in observed.messages.items():
+        events = [one.detail for one in stored.trace]
+        dead = Counter(event.address for event in events if event.kind == "dead")
+        said = Counter(event.address for event in events if _is_about_failure(event))
+        for address, count in dead.items():
+            if not 1 <= said[address] <= count:
+                yield f"{message_id} died {count} times for {address}, with {said[address]} notices"
+
+
+def _is_about_failure(event):
+    return event.kind in {"notified", "not notified"} and event.what == "failed"
+
+
+def _letters(_history, observed, _now):
+    """Each notice that a trace names is in the inbox of one sender, once. There are no other notices."""
+    events = [one.detail for stored in observed.messages.values() for one in stored.trace]
+    told = {event.notice for event in events if event.kind == "notified"}
+    written = {key for key, stored in observed.messages.items() if not stored.message.envelope.sender}
+    yield from (f"notice {one} does not exist" for one in sorted(told - written))
+    yield from (f"notice {one} is about nothing" for one in sorted(written - told))
+    for one in sorted(written):
+        if [copy.kept for copy in observed.messages[one].deliveries] != [True]:
+            yield f"notice {one} is not in one inbox"
+
+
+def _quiet(_history, observed, _now):
+    """When all faults have ended, no work is left."""
+    yield from (f"{count} rows are left in {table}" for table, count in observed.left.items() if count)
+
+
+class _Possible:
+    """When each alias link existed, as far as the outcomes of the calls say."""
+
+    def __init__(self, history, now):
+        self._keys, self._now, self._history = history.ids, now, history
+        self._made = [one for one in history.calls if one.kind == "associate" and one.outcome in {"ok", None}]
+        self._ended = [one for one in history.calls if one.kind in {"disassociate", "delete"}]
+
+    def primaries(self, alias, began, ended):
+        """Return the addresses that may have been the primary of an alias at any moment between two times."""
+        return {
+            self._keys[call.arguments[0]]
+            for call in self._of(alias)
+            if call.invoked_at <= ended and self._sure_end(call) >= began
+        }
+
+    def by_replay(self, alias):
+        """Return the addresses that may have got the mail of an alias because it was replayed."""
+        replays = [one for one in self._history.again if one.kind == "replay" and one.about == alias]
+        return {key for one in replays for key in self.primaries(alias, one.began, one.ended)}
+
+    def sure_primaries(self, alias, began, ended):
+        """Return the addresses that were certainly the primary of an alias all the time."""
+        return {
+            self._keys[call.arguments[0]]
+            for call in self._of(alias)
+            if call.returned_at is not None and call.returned_at <= began and self._possible_end(call) >= ended
+        }
+
+    def _of(self, alias):
+        return [call for call in self._made if self._keys.get(call.arguments[1]) == alias]
+
+    def _ends_of(self, made):
+        return [
+            call
+            for call in self._ended
+            if call.outcome in {"ok", None}
+            and (call.arguments == made.arguments or (call.kind == "delete" and call.arguments[0] in made.arguments))
+        ]
+
+    def _sure_end(self, made):
+        """The time at which a link had certainly ended."""
+        later = [
+            call.returned_at
+            for call in self._ends_of(made)
+            if call.outcome and call.invoked_at >= (made.returned_at or ALWAYS)
+        ]
+        return min(later, default=ALWAYS)
+
+    def _possible_end(self, made):
+        """The time until which a link certainly existed."""
+        return min(
+            (call.invoked_at for call in self._ends_of(made) if (call.returned_at or ALWAYS) >= made.invoked_at),
+            default=ALWAYS,
+        )
