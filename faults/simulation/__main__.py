@@ -1,6 +1,7 @@
 """Runs seeds of the simulation: `python -m faults.simulation --seeds N --from SEED`, or one with `--replay SEED`."""
 
 import argparse
+import signal
 import sys
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -50,13 +51,16 @@ def run(given):
         except ValueError as error:
             sys.exit(str(error))
 
+    interrupts = []
+    signal.signal(signal.SIGINT, lambda *_: interrupts.append(True))  # the current seed is completed first
+
     def report(result):
         if result.violations:
             print(f"Seed {result.seed} (replay it with --replay {result.seed}):\n  {result.violations[0]}", flush=True)
-        if (given.broken and result.violations) or (given.time and totals.seconds > given.time):
+        if interrupts or (given.broken and result.violations) or (given.time and totals.seconds > given.time):
             raise _Enough
 
-    with suppress(KeyboardInterrupt, _Enough):
+    with suppress(_Enough):
         totals.run(totals.first + given.seeds, report)
     found = totals.as_json()
     print(

@@ -9,7 +9,7 @@ import hashlib
 import traceback
 from functools import partial
 
-from faults.simulation.history import ALWAYS, Again, Sent
+from faults.simulation.history import ALWAYS, Replay, Sent
 from faults.simulation.server import Lost
 from tests.kit.values import TENANT, an_email_address
 from tests.linearizability.checker import Operation
@@ -294,21 +294,20 @@ class Client:
         await self._outcome(server, server.store.read(use_case))
 
     async def _redrive(self):
-        server, began = await self._a_server(), self._world.now()
+        server = await self._a_server()
         list_dead = partial(redrive.dead_letters, account=TENANT.account)
         outcome, found = await self._outcome(server, server.store.long_read(list_dead, what="dead letters"))
         if outcome != "ok" or not found:
             return
         one = self._chance.choice(found).delivery.id
-        self._history.again.append(Again(kind="redrive", about=one, began=began, ended=ALWAYS))
         use_case = partial(redrive.redrive, account=TENANT.account, ids=[one], now=server.clock())
         await self._outcome(server, server.store.write(use_case))
-        server.is_ready and server.worker.wake()
+        server.worker.wake()
 
     async def _replay(self):
         server, began = await self._a_server(), self._world.now()
         alias = _address(self._chance.choice([*self._world.fixed[:3], *self._world.changing]))
-        self._history.again.append(Again(kind="replay", about=alias.key, began=began, ended=ALWAYS))
+        self._history.replays.append(Replay(about=alias.key, began=began, ended=ALWAYS))
         use_case = partial(
             redrive.replay,
             deployment=server.deployment,

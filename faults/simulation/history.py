@@ -53,12 +53,11 @@ class Excuse:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Again:
-    """An operator's call that sends mail again: a redrive of dead letters, or a replay of an alias's mail."""
+class Replay:
+    """An operator's call that forwards an alias's mail again (a replay)."""
 
-    kind: Literal["redrive", "replay"]
     about: str
-    """The id of the delivery, or the address of the alias."""
+    """The address of the alias."""
     began: float
     ended: float
 
@@ -74,7 +73,7 @@ class History:
     sent: list[Sent] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
     excuses: list[Excuse] = field(default_factory=list)
-    again: list[Again] = field(default_factory=list)
+    replays: list[Replay] = field(default_factory=list)
     bugs: list[str] = field(default_factory=list)
     """Internal errors that a server reported, other than those of its store."""
 

@@ -31,6 +31,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._chance = chance
         self._now = 0.0
         self._queues = {}
+        self._runnable = {}
+        """The names of the processes that can run, as the keys of a dictionary, whose order is the same in each run."""
         self._stopped = set()
         self._timers = []
         self._numbers = itertools.count()
@@ -52,10 +54,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def stop_process(self, name):
         """Let a process stand still, as SIGSTOP does."""
         self._stopped.add(name)
+        self._runnable.pop(name, None)
 
     def continue_process(self, name):
         """Let a process continue, as SIGCONT does."""
         self._stopped.discard(name)
+        if self._queues.get(name):
+            self._runnable[name] = None
 
     def is_stopped(self, name):
         """Return whether a process stands still."""
@@ -91,18 +96,17 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         pass  # it is dropped when it becomes due
 
     def _run_once(self):
-        ready = self._ready_processes()
-        while not ready:
+        while not self._runnable:
             self._advance()
-            ready = self._ready_processes()
-        name = ready[0] if len(ready) == 1 else self._chance.choice(ready)
-        handle = self._queues[name].popleft()
+        names = list(self._runnable)
+        name = names[0] if len(names) == 1 else self._chance.choice(names)
+        queue = self._queues[name]
+        handle = queue.popleft()
+        if not queue:
+            del self._runnable[name]
         if not handle.cancelled():
             self.steps += 1
             handle._run()
-
-    def _ready_processes(self):
-        return [name for name, queue in self._queues.items() if queue and name not in self._stopped]
 
     def _advance(self):
         """Move the time to the next timer, and enqueue all timers that are then due."""
@@ -117,7 +121,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 self._enqueue(timer)
 
     def _enqueue(self, handle):
-        self._queues.setdefault(handle._context.get(PROCESS, "world"), deque()).append(handle)
+        name = handle._context.get(PROCESS, "world")
+        self._queues.setdefault(name, deque()).append(handle)
+        if name not in self._stopped:
+            self._runnable[name] = None
 
 
 def run(work, chance):

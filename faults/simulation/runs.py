@@ -25,6 +25,7 @@ class Totals:
 
     def __init__(self, first, path=None):
         self._path, self._written = path, time.monotonic()
+        self._commit = commit()  # once, because the code in this process does not change
         self.first = self.next = first
         self.steps = self.checks = 0
         self.seconds = 0.0
@@ -37,7 +38,7 @@ class Totals:
         if not self._path or not self._path.exists():
             return
         found = json.loads(self._path.read_text())
-        if found["commit"] != commit():
+        if found["commit"] != self._commit:
             raise ValueError(
                 f"{self._path} has the results of commit {found['commit']}. Remove it, or use another file."
             )
@@ -70,7 +71,7 @@ class Totals:
         return {
             "kind": "simulation",
             "version": waypost.__version__,
-            "commit": commit(),
+            "commit": self._commit,
             "first_seed": self.first,
             "seeds": self.next - self.first,
             "steps": self.steps,

@@ -203,7 +203,8 @@ class World:
                 await Client(self, f"reader.{number}").describe_all()
             except (Stuck, TimeoutError) as error:
                 return [f"The servers did not recover: {error}"]
-            found = violations(self.history, observe(self.connection), now=self.now())
+            self.observed = observe(self.connection)
+            found = violations(self.history, self.observed)
             if found:
                 return found
         return []
@@ -259,6 +260,11 @@ class World:
 
 def run_seed(seed, *, phases=PHASES, with_faults=True):
     """Run the simulation of one seed, and return its `Result`."""
+    return run_world(seed, phases=phases, with_faults=with_faults)[1]
+
+
+def run_world(seed, *, phases=PHASES, with_faults=True):
+    """Run the simulation of one seed, and return what is left of its `World`, and its `Result`."""
     chance = random.Random(seed)
     worlds = []
 
@@ -282,7 +288,7 @@ def run_seed(seed, *, phases=PHASES, with_faults=True):
             gc.enable()
     world = worlds[0]
     world.connection.close()
-    return Result(
+    return world, Result(
         seed=seed,
         digest=world.history.digest,
         steps=steps,
