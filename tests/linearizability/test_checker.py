@@ -34,19 +34,70 @@ def describe(described, outcome, began, ended=None, *, by="one"):
     return call("describe", (described,), outcome, began, ended, by=by)
 
 
+def create(one, address, outcome, began, ended=None, *, by="one"):
+    return call("create", (one, address), outcome, began, ended, by=by)
+
+
+def delete(one, outcome, began, ended=None, *, by="one"):
+    return call("delete", (one,), outcome, began, ended, by=by)
+
+
+def tag(one, pair, outcome, began, ended=None, *, by="one"):
+    return call("tag", (one, *pair.split("=")), outcome, began, ended, by=by)
+
+
+def untag(one, key, outcome, began, ended=None, *, by="one"):
+    return call("untag", (one, key), outcome, began, ended, by=by)
+
+
+def tags(one, outcome, began, ended=None, *, by="one"):
+    return call("tags", (one,), outcome, began, ended, by=by)
+
+
 class System:
     """The real rules, called sequentially, to which the checker's own model is compared."""
 
-    def __init__(self):
+    def __init__(self, ids):
         self.links = {}
+        self.addresses = dict.fromkeys(ids)
+        self.tagged = {one: {} for one in ids}
 
     def ask(self, kind, arguments):
         try:
+            self.refuse_missing(kind, arguments)
             return getattr(self, kind)(*arguments)
         except errors.Conflict:
             return "conflict"
         except errors.NotFound:
             return "not found"
+
+    def refuse_missing(self, kind, arguments):
+        named = arguments if kind in {"associate", "disassociate"} else arguments[:1]
+        if kind != "create" and not self.addresses.keys() >= set(named):
+            raise errors.NotFound("missing")
+
+    def create(self, one, address):
+        if one in self.addresses or address in self.addresses.values():
+            return "duplicate"
+        self.addresses[one], self.tagged[one] = address, {}
+        return "ok"
+
+    def delete(self, one):
+        del self.addresses[one], self.tagged[one]
+        if link := self.links.pop(one, None):
+            del self.links[link.alias_id if link.primary_id == one else link.primary_id]
+        return "ok"
+
+    def tag(self, one, key, value):
+        self.tagged[one][key] = value
+        return "ok"
+
+    def untag(self, one, key):
+        self.tagged[one].pop(key, None)
+        return "ok"
+
+    def tags(self, one):
+        return tuple(sorted(f"{key}={value}" for key, value in self.tagged[one].items()))
 
     def associate(self, primary, alias):
         of_primary, of_alias = self.links.get(primary), self.links.get(alias)
@@ -78,7 +129,7 @@ def respects_real_time(order):
 
 
 def explains(order):
-    system = System()
+    system = System(checker.start_of(order).ids)
     return all(
         operation.outcome == "busy"
         or system.ask(operation.kind, operation.arguments) == operation.outcome
@@ -187,6 +238,77 @@ RIGHT = {
         associate("P", "A", "ok", 0, 1),
         describe("P", None, 0),
     ],
+    "an email address that is created, deleted and created again": [
+        create("one", "a@", "ok", 0, 1),
+        create("two", "a@", "duplicate", 2, 3),
+        delete("one", "ok", 4, 5),
+        describe("one", "not found", 6, 7),
+        create("two", "a@", "ok", 8, 9),
+        describe("two", (), 10, 11),
+        delete("one", "not found", 12, 13),
+    ],
+    "of two calls that create one address, the first to begin fails": [
+        create("one", "a@", "duplicate", 0, 9),
+        create("two", "a@", "ok", 1, 8),
+        associate("P", "one", "not found", 10, 11),
+    ],
+    "a deletion ends the link of either side": [
+        associate("P", "A", "ok", 0, 1),
+        delete("A", "ok", 2, 3),
+        describe("P", (), 4, 5),
+        associate("P", "B", "ok", 6, 7),
+        delete("P", "ok", 8, 9),
+        associate("Q", "B", "ok", 10, 11),
+    ],
+    "an association during a deletion, in either order": [
+        delete("A", "ok", 0, 9),
+        associate("P", "A", "ok", 1, 2),
+        disassociate("P", "A", "not found", 10, 11),
+    ],
+    "an unknown deletion took effect later": [
+        delete("P", None, 0),
+        describe("P", (), 1, 2),
+        describe("P", "not found", 3, 4),
+    ],
+    "an unknown creation never took effect": [
+        create("one", "a@", None, 0),
+        create("two", "a@", "ok", 1, 2),
+        tags("one", "not found", 3, 4),
+    ],
+    "tags that are replaced and removed": [
+        tag("P", "k=1", "ok", 0, 1),
+        tag("P", "l=1", "ok", 2, 3),
+        tag("P", "k=2", "ok", 4, 5),
+        tags("P", ("k=2", "l=1"), 6, 7),
+        untag("P", "k", "ok", 8, 9),
+        untag("P", "k", "ok", 10, 11),
+        tags("P", ("l=1",), 12, 13),
+    ],
+    "a tag that is set again while it is removed": [
+        tag("P", "k=1", "ok", 0, 1),
+        tag("P", "k=1", "ok", 2, 9),
+        untag("P", "k", "ok", 3, 8),
+        tags("P", ("k=1",), 10, 11),
+    ],
+    "a tag that is removed while it is set": [
+        tag("P", "k=1", "ok", 0, 9),
+        untag("P", "k", "ok", 1, 8),
+        tags("P", (), 10, 11),
+    ],
+    "an email address that is created again has no tags": [
+        create("one", "a@", "ok", 0, 1),
+        tag("one", "k=1", "ok", 2, 3),
+        delete("one", "ok", 4, 5),
+        create("two", "a@", "ok", 6, 7),
+        tags("two", (), 8, 9),
+    ],
+    "changes that did not get a lock": [
+        create("one", "a@", "busy", 0, 1),
+        delete("P", "busy", 2, 3),
+        tag("P", "k=1", "busy", 4, 5),
+        untag("P", "k", "busy", 6, 7),
+        tags("P", (), 8, 9),
+    ],
 }
 
 # Each history has the text of a call that cannot come next in the longest order that explains the rest.
@@ -292,6 +414,64 @@ WRONG = {
         [describe("P", ("A",), 0, 1), associate("P", "A", "ok", 2, 3)],
         "describe(P) → A, but the result would be no alias",
     ),
+    "two creations of one address": (
+        [create("one", "a@", "ok", 0, 9), create("two", "a@", "ok", 0, 9)],
+        "but the result would be duplicate",
+    ),
+    "an acknowledged creation that was lost": (
+        [create("one", "a@", "ok", 0, 1), describe("one", "not found", 2, 3)],
+        "describe(one) → not found, but the result would be no alias",
+    ),
+    "a duplicate without an address": (
+        [create("one", "a@", "duplicate", 0, 1)],
+        "create(one, a@) → duplicate, but the result would be ok",
+    ),
+    "a deletion that was lost": (
+        [delete("P", "ok", 0, 1), describe("P", (), 2, 3)],
+        "describe(P) → no alias, but the result would be not found",
+    ),
+    "two deletions of one email address": (
+        [delete("P", "ok", 0, 9), delete("P", "ok", 0, 9)],
+        "delete(P) → ok, but the result would be not found",
+    ),
+    "a link with an email address that was deleted": (
+        [delete("A", "ok", 0, 1), associate("P", "A", "ok", 2, 3)],
+        "associate(P, A) → ok, but the result would be not found",
+    ),
+    "half a link that is left after a deletion": (
+        [associate("P", "A", "ok", 0, 1), delete("A", "ok", 2, 3), associate("P", "B", "conflict", 4, 5)],
+        "associate(P, B) → conflict, but the result would be ok",
+    ),
+    "the effect of an unknown creation, seen and then lost": (
+        [create("one", "a@", None, 0), describe("one", (), 1, 2), describe("one", "not found", 3, 4)],
+        "describe(one) → not found, but the result would be no alias",
+    ),
+    "a tag that was lost": (
+        [tag("P", "k=1", "ok", 0, 1), tags("P", (), 2, 3)],
+        "tags(P) → no alias, but the result would be k=1",
+    ),
+    "a tag of another email address": (
+        [tag("P", "k=1", "ok", 0, 1), tags("Q", ("k=1",), 2, 3)],
+        "tags(Q) → k=1, but the result would be no alias",
+    ),
+    "a tag that was removed, but is there": (
+        [tag("P", "k=1", "ok", 0, 1), untag("P", "k", "ok", 2, 3), tags("P", ("k=1",), 4, 5)],
+        "tags(P) → k=1, but the result would be no alias",
+    ),
+    "a change of tags that came before a change that ended first": (
+        [tag("P", "k=1", "ok", 0, 1), tag("P", "k=2", "ok", 2, 3), tags("P", ("k=1",), 4, 5)],
+        "tags(P) → k=1, but the result would be k=2",
+    ),
+    "tags of an earlier email address with the same address": (
+        [
+            create("one", "a@", "ok", 0, 1),
+            tag("one", "k=1", "ok", 2, 3),
+            delete("one", "ok", 4, 5),
+            create("two", "a@", "ok", 6, 7),
+            tags("two", ("k=1",), 8, 9),
+        ],
+        "tags(two) → k=1, but the result would be no alias",
+    ),
     "a conflict with a later association": (
         [associate("Q", "A", "conflict", 0, 1), associate("P", "A", "ok", 2, 3)],
         "associate(Q, A) → conflict, but the result would be ok",
@@ -370,6 +550,8 @@ SLIPS = {
     "an unknown result": (lambda: associate("P", "A", "OK", 0, 1), "associate never returns 'OK'"),
     "the result of another kind": (lambda: disassociate("P", "A", "conflict", 0, 1), "never returns 'conflict'"),
     "aliases as the result of an association": (lambda: associate("P", "A", ("A",), 0, 1), "associate never returns"),
+    "a creation without an address": (lambda: call("create", ("one",), "ok", 0, 1), "create takes 2 arguments"),
+    "aliases as the result of a deletion": (lambda: delete("P", ("A",), 0, 1), "delete never returns"),
     "a word as the result of a description": (lambda: describe("P", "ok", 0, 1), "describe never returns 'ok'"),
 }
 
@@ -380,23 +562,41 @@ def test_an_invalid_record_raises_an_error(record, message):
         record()
 
 
+NEW = ("X", "Y")
+"""Ids that a history may create, with the same address."""
+
+LINKS = ["associate", "associate", "disassociate", "describe"]
+ALL = [*LINKS, "create", "create", "delete", "tag", "untag", "tags"]
+READS = {"describe", "tags"}
+
+
 @st.composite
-def really_run(draw, least, most, addresses):
+def really_run(draw, least, most, addresses, kinds=LINKS):
     """Generate a history of calls that each took effect at one time between their beginning and their end.
 
     The calls took effect in the order of the list. Each call has a separate process, so that all calls may overlap.
     """
-    one, two = st.sampled_from(addresses), st.permutations(addresses).map(lambda shuffled: tuple(shuffled[:2]))
-    kinds = st.sampled_from(["associate", "associate", "disassociate", "describe"])
+    named = [*addresses, *(NEW if "create" in kinds else ())]
+    one, two = st.sampled_from(named), st.permutations(named).map(lambda shuffled: tuple(shuffled[:2]))
+    arguments_of = {
+        "associate": two,
+        "disassociate": two,
+        "create": st.sampled_from([(new, "a@") for new in NEW]),
+        "tag": st.tuples(one, st.just("k"), st.sampled_from("12")),
+        "untag": st.tuples(one, st.just("k")),
+    }
     fates = st.sampled_from(["answered"] * 6 + ["busy", "request lost", "answer lost"])
     spans = st.tuples(st.integers(0, 4), st.integers(0, 4))
-    system, history = System(), []
-    for moment, (kind, fate, (before, after)) in enumerate(
-        draw(st.lists(st.tuples(kinds, fates, spans), min_size=least, max_size=most))
+    history, drawn = [], []
+    for kind, fate, span in draw(
+        st.lists(st.tuples(st.sampled_from(kinds), fates, spans), min_size=least, max_size=most)
     ):
-        arguments = (draw(one),) if kind == "describe" else draw(two)
+        drawn.append((kind, draw(arguments_of.get(kind, st.tuples(one))), fate, span))
+    created = {arguments[0] for kind, arguments, _, _ in drawn if kind == "create"}
+    system = System({*named} - created)
+    for moment, (kind, arguments, fate, (before, after)) in enumerate(drawn):
         outcome, ended = None, None
-        if fate == "busy" and kind != "describe":
+        if fate == "busy" and kind not in READS:
             outcome, ended = "busy", moment + after
         elif fate == "answer lost":
             system.ask(kind, arguments)
@@ -407,20 +607,37 @@ def really_run(draw, least, most, addresses):
 
 
 @st.composite
-def told_one_lie(draw, least, most, addresses):
+def told_one_lie(draw, least, most, addresses, kinds=LINKS):
     """Generate a history from a real run, but with one changed result, which another order may or may not explain."""
-    history = draw(really_run(least, most, addresses).filter(lambda run: any(each.outcome is not None for each in run)))
+    runs = really_run(least, most, addresses, kinds)
+    history = draw(runs.filter(lambda run: any(each.outcome is not None for each in run)))
     i = draw(st.sampled_from([i for i, each in enumerate(history) if each.outcome is not None]))
-    words = {"associate": ["ok", "conflict", "busy"], "disassociate": ["ok", "not found", "busy"]}
-    answers = words.get(history[i].kind) or [(), *((each,) for each in addresses if each != history[i].arguments[0])]
-    lie = draw(st.sampled_from([each for each in answers if each != history[i].outcome]))
-    return [*history[:i], dataclasses.replace(history[i], outcome=lie), *history[i + 1 :]]
+    told = history[i]
+    others = [*addresses, *(NEW if "create" in kinds else ())]
+    answers = {
+        "describe": [(), "not found", *((each,) for each in others if each != told.arguments[0])],
+        "tags": [(), "not found", ("k=1",), ("k=2",)],
+    }.get(told.kind) or sorted(checker._KINDS[told.kind][1])
+    lie = draw(st.sampled_from([each for each in answers if each != told.outcome]))
+    return [*history[:i], dataclasses.replace(told, outcome=lie), *history[i + 1 :]]
 
 
 @properties
 @given(really_run(10, 20, "ABCD"))
 def test_a_history_of_a_real_run_is_linearizable(history):
     assert check(history) is None
+
+
+@properties
+@given(really_run(10, 20, "AB", ALL))
+def test_a_history_of_a_real_run_with_all_kinds_of_calls_is_linearizable(history):
+    assert check(history) is None
+
+
+@properties
+@given(told_one_lie(3, 6, "AB", ALL))
+def test_with_a_changed_result_of_any_kind_the_checker_agrees_with_an_exhaustive_search(history):
+    assert (check(history) is None) == some_order_explains(history)
 
 
 @properties
