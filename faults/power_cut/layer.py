@@ -1,6 +1,8 @@
 """The interface of the power-cut layer: starts programs whose changes are recorded, and undoes what was not synced."""
 
+import fcntl
 import shutil
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -11,10 +13,20 @@ from faults.power_cut.lost import Choice, Lost
 _SOURCE = Path(__file__).parent / "power_cut.c"
 
 
+PATIENCE = 120.0
+"""The time, in seconds, that killed programs have to end."""
+
+
+class StillRunning(Exception):
+    """A program that should have been killed is running."""
+
+
 class PowerCut:
     """Cuts the power of the programs that use the files below a directory.
 
     The programs are started with `environment`, and killed with SIGKILL before `cut`.
+
+    The model is that of a file system with a journal (docs/decisions/0066-power-cuts.md).
     """
 
     def __init__(self, directory: Path, log: Path) -> None:
@@ -32,6 +44,26 @@ class PowerCut:
         self._library = preload.library(_SOURCE)
         self.forget()
 
+    def wait_for_end(self) -> None:
+        """Wait until all programs have ended, because the system may need some time to end a killed process.
+
+        Raises `StillRunning`.
+        """
+        try:
+            file = (self.log / "control").open("rb")
+        except FileNotFoundError:
+            return
+        deadline = time.monotonic() + PATIENCE
+        with file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise StillRunning(f"A program still uses the files below {self.directory}.") from None
+                    time.sleep(0.005)
+
     def environment(self) -> dict[str, str]:
         """Return the environment variables for the programs."""
         return {
@@ -44,10 +76,11 @@ class PowerCut:
     def cut(self, seed: int, *, tear: int = 0, reorder: bool = True) -> Lost:
         """Undo some of the changes that were not synced, and return what was undone, by kind. The log is then empty.
 
-        All programs must have ended. The same log and seed give the same result. `tear` is 0 if the disk writes each
-        write as a whole, or else the size of its sectors: 512 or 4096. If `reorder` is false, only the last changes
-        are lost; otherwise any of them. Raises `OSError`.
+        All programs must have been killed. The same log and seed give the same result. `tear` is 0 if the disk writes
+        each write as a whole, or else the size of its sectors: 512 or 4096. If `reorder` is false, only the last
+        changes are lost; otherwise any of them. Raises `StillRunning` and `OSError`.
         """
+        self.wait_for_end()
         changes = records.read(self.log)
         choice, lost = Choice(seed, changes, tear=tear, reorder=reorder), Lost()
         tree = names.Tree(self.directory, self.log / "kept")

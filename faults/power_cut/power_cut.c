@@ -113,9 +113,13 @@ __attribute__((constructor)) static void start(void)
     if (stat(root, &status))
         fail(root);
     device = status.st_dev;
+    int initialising = syscall(SYS_openat, AT_FDCWD, log_directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (initialising < 0 || flock(initialising, LOCK_EX))
+        fail(log_directory);
     snprintf(path, sizeof path, "%s/control", log_directory);
     int descriptor = syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (descriptor < 0 || flock(descriptor, LOCK_EX) || fstat(descriptor, &status))
+    /* The mapping keeps this lock until the process ends. `PowerCut.cut` waits until no process has it. */
+    if (descriptor < 0 || flock(descriptor, LOCK_SH) || fstat(descriptor, &status))
         fail(path);
     if (status.st_size < (off_t)sizeof *control && syscall(SYS_ftruncate, descriptor, 4096))
         fail(path);
@@ -132,8 +136,8 @@ __attribute__((constructor)) static void start(void)
         mapped->end = 0;
         mapped->magic = MAGIC;
     }
-    flock(descriptor, LOCK_UN); /* to close it does not suffice, because the file stays mapped */
     close(descriptor);
+    close(initialising);
     open_log();
     control = mapped;
 }
