@@ -6,7 +6,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
+
+from waypost.testing import process
 
 BUILT = Path(__file__).parents[1] / ".cache" / "faults"
 """The directory of the compiled libraries. Git ignores it."""
@@ -68,6 +73,32 @@ def joined(*environments: dict[str, str]) -> dict[str, str]:
         libraries = filter(None, (variables.get("LD_PRELOAD"), environment.get("LD_PRELOAD")))
         variables |= {**environment, "LD_PRELOAD": ":".join(libraries)}
     return variables
+
+
+class Library(Protocol):
+    """A library, such as a `DiskFaults` or a `PowerCut`."""
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables for the programs that load it."""
+
+
+@contextmanager
+def loaded(*libraries: Library) -> Iterator[None]:
+    """Let the servers of `waypost.testing` that are started in the `with` block load these libraries.
+
+    The order is that of `joined`. Tests usually fork servers from a process that runs already, which would not load a
+    library. In the block, servers are new processes.
+    """
+    given = joined(*(library.environment() for library in libraries))
+    before = {name: os.environ.get(name) for name in given}
+    usual, process.subprocess = process.subprocess, subprocess
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        process.subprocess = usual
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _compiler() -> str | None:

@@ -1,12 +1,13 @@
 """Cuts the power of real servers under load, and checks after each restart that nothing acknowledged is lost.
 
 `python -m faults.power_cut.under_load --cuts 60 --workers 2 --seed 1` prints a line for each cut. The server has
-SQLite, mail for an alias and its primary, mail for a Maildir, and API calls.
+SQLite, mail for an alias and its primary, mail for a Maildir, and API calls. With `--disk`, some system calls fail
+before each cut, and some servers are only killed, so that the next one finds in memory what is not on the disk.
 """
 
 import argparse
+import errno
 import hashlib
-import os
 import random
 import re
 import shutil
@@ -18,6 +19,8 @@ from pathlib import Path
 import boto3
 import botocore.config
 
+from faults import preload
+from faults.disk import DiskFaults
 from faults.power_cut import Lost, PowerCut
 from proofs.load import Load, Sender, Writer, all_ids_at
 from tests.kit.patience import wait_until
@@ -45,7 +48,15 @@ class Correspondent(Sender):
     def __init__(self, system, recipient, name):
         super().__init__(system, recipient)
         self.recipient, self._name, self._random = recipient, name, random.Random(name)
-        self.sent, self.accepted = {}, {}
+        self.sent, self.accepted, self.refused = {}, {}, set()
+        self._number = ""
+
+    def _sent(self):
+        self._number = ""
+        code, text = super()._sent()
+        if code != 250 and self._number:
+            self.refused.add(self._number)
+        return code, text
 
     def message(self):
         self._number = f"{self._name}.{len(self.sent)}"
@@ -76,18 +87,6 @@ def digest(octets):
     return len(octets), hashlib.sha256(octets).hexdigest()
 
 
-@contextmanager
-def variables(given):
-    """Set environment variables for the programs that are started in the `with` block."""
-    before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
 class Rounds:
     """One server whose power is cut again and again. Its files are in `base`."""
 
@@ -98,6 +97,7 @@ class Rounds:
         settings = base / "waypost.toml"
         settings.write_text(SETTINGS.format(maildir=self._maildir))
         self.cut = PowerCut(files, base / "cut")
+        self.disk = DiskFaults(files, base / "control")
         self.server = testing.Server(files / "data", "--config", str(settings), *options)
         self.server.log = base / "server.log"  # the log is not among the files that the cut changes
         self.callers: list[Caller] = []
@@ -107,7 +107,7 @@ class Rounds:
 
     def start(self) -> System:
         """Start the server, which must need no help after the cut."""
-        with variables(self.cut.environment()):
+        with preload.loaded(self.disk, self.cut):
             self.server.start()
         system = System(self.server)
         if not self._senders:
@@ -129,6 +129,7 @@ class Rounds:
                 load.wait_for_more(count, seconds=120)
             finally:
                 self.server.kill()
+                self.disk.clear()
 
     def check(self, system) -> int:
         """Check that all that was acknowledged is there once, and return the number of messages that are there."""
@@ -151,6 +152,8 @@ class Rounds:
                 assert all(sender.accepted.get(message_id, number) == number for sender in to_pair)
             self._seen[message_id] = number
         assert len(set(self._seen.values())) == len(self._seen), "a message was stored twice"
+        refused = {number for sender in self._senders for number in sender.refused}
+        assert not refused & set(self._seen.values()), "a message that got 451 was stored"
         return len(found[0]) + self._check_maildir(system, self._senders[-1])
 
     def _check_maildir(self, system, sender) -> int:
@@ -171,13 +174,40 @@ class Rounds:
         return sum(len(each.accepted) for each in self._senders), sum(len(each.done) for each in self.callers)
 
 
-def cut_repeatedly(base: Path, *options: str, cuts: int, seed: int, tell=print) -> Rounds:
+FAULTS = (
+    ("fsync", errno.EIO, "data/*-wal"),
+    ("fsync", errno.EIO, "data/waypost.sqlite3"),
+    ("fsync", errno.EIO, "data"),
+    ("write", errno.ENOSPC, "data/*-wal"),
+    ("write", errno.EIO, "data/waypost.sqlite3"),
+    ("truncate", errno.EIO, "data/*"),
+    ("open", errno.EMFILE, "*"),
+    ("fsync", errno.EIO, "mail/*"),
+    ("write", errno.EDQUOT, "mail/tmp/*"),
+    ("rename", errno.EIO, "mail/new/*"),
+)
+"""The calls that fail with `--disk`, and the paths of their files."""
+
+
+def cut_repeatedly(base: Path, *options: str, cuts: int, seed: int, has_faults: bool = False, tell=print) -> Rounds:
     """Cut the power of a server `cuts` times, and check after each restart. Leave the server stopped."""
     rounds, chance = Rounds(base, *options), random.Random(seed)
     system = rounds.start()
     for number in range(cuts):
+        if has_faults:
+            fault, times = chance.choice(FAULTS), {"after": chance.randrange(30), "times": chance.choice([1, 1, 2, 5])}
+            tell(f"{fault}, {times}")
+            rounds.disk.fail(*fault, **times)
+            if chance.random() < 0.2:
+                rounds.disk.shorten("*", times=50)
         rounds.load(chance.randint(1, 12))
         system.connect.close()
+        if has_faults and chance.random() < 0.4:
+            tell("kill -9")
+            system = rounds.start()
+            rounds.check(system)
+            rounds.load(chance.randint(1, 4))
+            system.connect.close()
         option = {"tear": chance.choice([0, 512, 4096]), "reorder": chance.random() < 0.8}
         of_this = seed * 10_000 + number
         lost = rounds.cut.cut(of_this, **option)
@@ -200,10 +230,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cuts", type=int, default=60)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--disk", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     with _kept() as directory:
-        cut_repeatedly(Path(directory), "--workers", str(arguments.workers), cuts=arguments.cuts, seed=arguments.seed)
+        workers = ("--workers", str(arguments.workers))
+        cut_repeatedly(Path(directory), *workers, cuts=arguments.cuts, seed=arguments.seed, has_faults=arguments.disk)
 
 
 @contextmanager

@@ -34,6 +34,7 @@ def test_a_program_that_syncs_its_file_and_directory_loses_nothing(tmp_path, syn
         assert lost == Lost()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_synced_file_whose_directory_was_not_synced_loses_its_name(tmp_path):
     program = "import os\nfile = open('mail', 'wb', buffering=0); file.write(b'a'); os.fsync(file.fileno())"
@@ -53,12 +54,14 @@ def test_a_rename_before_the_contents_were_synced_can_leave_an_empty_file(tmp_pa
     assert some(tmp_path, program, lambda directory: content(directory, "new") == b"")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_file_that_a_rename_replaced_comes_back(tmp_path):
     program = ORIGINAL + "open('other', 'wb').write(b'new'); os.rename('other', 'mail')"
     assert some(tmp_path, program, lambda directory: content(directory) == b"old" * 5_000)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_removed_file_comes_back_with_its_contents(tmp_path):
     assert some(tmp_path, ORIGINAL + "os.unlink('mail')", lambda directory: content(directory) == b"old" * 5_000)
@@ -66,6 +69,7 @@ def test_a_removed_file_comes_back_with_its_contents(tmp_path):
         assert content(directory) is None
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
@@ -91,6 +95,7 @@ def test_each_way_to_change_a_file_can_be_undone(tmp_path, change):
     assert len(found) > 1
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_memory_that_is_shared_with_a_file_survives_after_msync(tmp_path):
     change = "import mmap; m = mmap.mmap(os.open('mail', os.O_RDWR), 4096); m[:3] = b'new'; m.flush(); m[:3] = b'not'"
@@ -98,6 +103,7 @@ def test_memory_that_is_shared_with_a_file_survives_after_msync(tmp_path):
     assert found == {b"new", b"not"}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_file_without_a_name_that_gets_one_can_lose_it(tmp_path):
     program = "import os\nfd = os.open('.', os.O_TMPFILE | os.O_WRONLY); os.write(fd, b'a'); os.fsync(fd)\n"
@@ -106,6 +112,7 @@ def test_a_file_without_a_name_that_gets_one_can_lose_it(tmp_path):
     assert found == {None, b"a"}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_new_directories_and_links_can_be_lost_and_removed_directories_come_back(tmp_path):
     program = "import os\nos.mkdir('a'); os.mkdir('gone'); open('a/b', 'w'); " + SYNC_DIRECTORY
@@ -131,6 +138,7 @@ def test_a_write_is_torn_at_a_sector(tmp_path):
         assert any(octets[start : start + 512] == b"a" * 512 for start in range(0, len(octets), 512))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_without_reordering_only_the_last_changes_are_lost(tmp_path):
     program = WRITE + "for n in range(20): os.pwrite(file.fileno(), bytes([n]) * 100, 10_000 + 100 * n)"
@@ -142,6 +150,7 @@ def test_without_reordering_only_the_last_changes_are_lost(tmp_path):
     assert not all(whole.startswith(octets) for octets in found)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_same_log_and_seed_lose_the_same(tmp_path):
     program = WRITE + "for n in range(20): os.pwrite(file.fileno(), bytes([n]) * 600, 500 * n)"
@@ -174,6 +183,7 @@ other("import os; os.pwrite(os.open('mail', os.O_WRONLY), b'three', 6)")
     assert found - {b"onetwo" + bytes(5)} == {b"onetwo", b"onetwothree"}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_process_that_is_killed_while_it_writes_leaves_the_others_working(tmp_path):
     """The killed process may hold the lock. The other process then finishes, and nothing synced is lost."""
@@ -224,6 +234,7 @@ def rows_of(directory):
             return None
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(("mode", "synchronous"), [("WAL", "OFF"), ("WAL", "NORMAL"), ("DELETE", "OFF")])
 def test_sqlite_without_full_synchronisation_loses_commits(tmp_path, mode, synchronous):

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from waypost.app import ports
-from waypost.store.sqlite import drafts
+from waypost.store.sqlite import drafts, failed_syncs
 from waypost.store.sqlite import file as sqlite_file
 from waypost.store.sqlite.drafts import Draft
 from waypost.store.sqlite.transaction import SqliteTransaction
@@ -90,9 +90,16 @@ def run(tx: SqliteTransaction, batch: list[Job]) -> None:
     except Exception as error:  # noqa: BLE001 - see the docstring
         for job in batch:
             job.error = ports.StoreUnavailable(f"the transaction failed: {error}")
-        with suppress(sqlite3.Error):
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+        _undo(connection, error)
+
+
+def _undo(connection: sqlite3.Connection, error: Exception) -> None:
+    """Roll the transaction back, and if the disk may have made it fail, overwrite what the log has of it."""
+    with suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    if isinstance(error, sqlite3.Error) and sqlite_file.is_of_disk(error):
+        failed_syncs.overwrite_failed_commit(connection)
 
 
 def _insert_drafts(tx: SqliteTransaction, batch: list[Job]) -> None:

@@ -244,6 +244,11 @@ def is_unavailable(error: sqlite3.DatabaseError) -> bool:
     return type(error) in (sqlite3.OperationalError, sqlite3.DatabaseError)
 
 
+def is_of_disk(error: sqlite3.Error) -> bool:
+    """Return whether a system call on the file failed, among them an fsync of a COMMIT."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & _PRIMARY_CODE == sqlite3.SQLITE_IOERR
+
+
 def unavailable(error: sqlite3.Error) -> ports.StoreUnavailable:
     """Return the exception for callers of the store."""
     return ports.StoreUnavailable(f"SQLite reported an error: {error}")

@@ -23,7 +23,7 @@ from waypost.app import ports
 from waypost.store.common import time_limits
 from waypost.store.common.statements import Seal
 from waypost.store.common.turns import Turns
-from waypost.store.sqlite import batches
+from waypost.store.sqlite import batches, failed_syncs
 from waypost.store.sqlite import file as sqlite_file
 from waypost.store.sqlite.batches import Job
 from waypost.store.sqlite.drafts import Drafting
@@ -92,8 +92,10 @@ class SqliteStore:
                 self._writing.before_change_of_keys = self._turn.begin_change_of_keys
                 self._writing.directory_version = lambda: self._turn.version
                 with self._turn.taken_within(time_limits.LIMITS.other_process):
+                    failed_syncs.write_log_again(path)
                     sqlite_file.migrate(connection, where=str(path), only_new=only_new, may_make=may_make)
                     sqlite_file.check_seal(self._writing)
+                    failed_syncs.sync_directory(path)
                 # An INSERT of several rows must be undone if one row fails. By default, SQLite keeps what it needs for
                 # that in a temporary file. A migration needs the file, because its sorts can be larger than the memory.
                 connection.execute("PRAGMA temp_store = MEMORY")
