@@ -12,6 +12,7 @@ from waypost.store import migrations
 from waypost.store.common import copy_format, verifying
 from waypost.store.common.statements import Seal
 from waypost.store.sqlite import file as sqlite_file
+from waypost.store.sqlite import log_damage
 from waypost.store.sqlite.transaction import QUERIES, SqliteTransaction
 
 PAGES_EACH = 1_000
@@ -54,6 +55,8 @@ def verify(path: Path, seal: Seal | None, *, is_in_use: bool) -> Iterator[Findin
     `StoreUnavailable` if the file cannot be opened, `SchemaTooNew` if a newer version of Waypost has used it, and the
     exception from `seal.unseal` if its secrets were encrypted with another key.
     """
+    if is_in_use:
+        yield from _damage_of_log(path)
     with translated(path):
         connection = sqlite_file.connect(path, "ro" if is_in_use else "immutable")
     with closing(connection):
@@ -66,7 +69,7 @@ def verify(path: Path, seal: Seal | None, *, is_in_use: bool) -> Iterator[Findin
                 yield from verifying.broken_rules(lambda query: connection.execute(QUERIES[query]))
             if seal:
                 SqliteTransaction(connection, seal).refuse_other_seal()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # UnicodeDecodeError: from a damaged schema
             yield Finding(f"SQLite cannot read the file: {error}.", path.name)
 
 
@@ -92,6 +95,16 @@ def broken_rules_of(folder: Path, copied: CopiedStore) -> Iterator[Finding]:
             )
             connection.execute(f"CREATE INDEX {table}_by_id ON {table} ({next(iter(columns))})")
         yield from verifying.broken_rules(lambda query: connection.execute(QUERIES[query]))
+
+
+def _damage_of_log(path: Path) -> Iterator[Finding]:
+    """Yield what is wrong with the write-ahead log. Other errors are left to the checks of the file."""
+    try:
+        log_damage.refuse(path)
+    except log_damage.LogDamaged as error:
+        yield Finding(f"{error}.", path.name)
+    except (sqlite3.Error, UnicodeDecodeError, OSError):
+        return
 
 
 def _damage(connection: sqlite3.Connection) -> Iterator[Finding]:

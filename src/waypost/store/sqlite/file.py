@@ -196,7 +196,9 @@ def why_not_opened(path: Path, error: sqlite3.Error | UnicodeDecodeError | OSErr
     """Return a message that says why a file cannot be opened, and what the operator can do about it, if known."""
     if isinstance(error, UnicodeDecodeError):
         return f"{path} cannot be opened: its schema cannot be read.{_DAMAGED.format(path=path)}"
-    advice = _ADVICE.get(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & _PRIMARY_CODE, "")
+    advice = getattr(error, "advice", None)
+    if advice is None:
+        advice = _ADVICE.get(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & _PRIMARY_CODE, "")
     return f"{path} cannot be opened: {error}.{advice.format(path=path)}"
 
 

@@ -23,7 +23,7 @@ from waypost.app import ports
 from waypost.store.common import time_limits
 from waypost.store.common.statements import Seal
 from waypost.store.common.turns import Turns
-from waypost.store.sqlite import batches, failed_syncs
+from waypost.store.sqlite import batches, failed_syncs, log_damage
 from waypost.store.sqlite import file as sqlite_file
 from waypost.store.sqlite.batches import Job
 from waypost.store.sqlite.drafts import Drafting
@@ -80,6 +80,7 @@ class SqliteStore:
         """The duration of the last transaction."""
         sqlite_file.refuse_old_sqlite()
         try:
+            log_damage.refuse(path)  # before a connection that may write removes the log when it is closed
             with ExitStack() as opened:
 
                 def opens(mode: str) -> SqliteTransaction:
