@@ -12,7 +12,7 @@ from faults.disk import ALWAYS, DiskFaults
 from faults.power_cut import PowerCut
 from faults.power_cut.under_load import cut_repeatedly
 from tests.kit.patience import PATIENCE
-from tests.kit.servers.running import ACCEPTED, System
+from tests.kit.servers.running import ACCEPTED, System, waypost_process
 from waypost import testing
 
 pytestmark = [
@@ -115,6 +115,25 @@ def test_a_server_does_not_start_while_the_log_cannot_be_synced(faulty):
     faulty.disk.clear()
     faulty.start()
     assert len(faulty.inbox) == 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [8, 11])
+def test_a_power_cut_after_a_command_does_not_make_the_log_seem_to_be_lost(tmp_path, seed):
+    """SQLite removes its log and the file `-shm`, and does not sync the directory. The cut kept `-shm` alone."""
+    (tmp_path / "files").mkdir()
+    data = tmp_path / "files" / "data"
+    with preload.loaded():
+        server = testing.Server(data)
+        server.log = tmp_path / "server.log"
+        server.start()
+        server.stop()
+    power = PowerCut(tmp_path / "files", tmp_path / "cut")
+    made = waypost_process("keys", "create", "--data", data, **power.environment())
+    assert made.returncode == 0, made.stderr
+    power.cut(seed)
+    listed = waypost_process("keys", "list", "--data", data)
+    assert listed.returncode == 0, listed.stderr
 
 
 @pytest.mark.long

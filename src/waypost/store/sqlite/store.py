@@ -69,6 +69,7 @@ class SqliteStore:
         `migrations.SchemaTooNew`, `sqlite_file.SqliteTooOld` or `StoreUnavailable` if the file cannot be used.
         """
         self._loop = asyncio.get_running_loop()
+        self._path = path
         self._jobs: deque[Job] = deque()
         self._wakes: queue.SimpleQueue[bool] = queue.SimpleQueue()
         """A value for each time that the writer thread must look for jobs; the value is false if the store closes."""
@@ -192,6 +193,9 @@ class SqliteStore:
         await self._loop.run_in_executor(None, self._reader.shutdown)
         if not self._writer.is_alive():  # otherwise it still waits for its turn, with files that must stay open
             self._connections.close()
+            # SQLite has removed the log. If a power failure kept only the file `-shm`, the log would seem to be lost.
+            with suppress(OSError):
+                await self._loop.run_in_executor(None, failed_syncs.sync_directory, self._path)
 
     def _refuse_when_closed(self) -> None:
         if self._closed:
