@@ -1,5 +1,6 @@
 """The copy of an SQLite file in a PostgreSQL database whose role has short time limits."""
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -7,10 +8,13 @@ import pytest
 
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.stores import postgresql
+from waypost.app import ports
 from waypost.store.postgres import copies
 
 WAITING = """SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
              AND clock_timestamp() - query_start > '700 ms'"""
+
+LIMITED = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
 
 STEPS = [
     lambda made, table: made.count(table),
@@ -21,12 +25,19 @@ STEPS = [
 
 
 @pytest.fixture
+def together(monkeypatch):
+    """Let several programs copy to one database, which are threads here."""
+    monkeypatch.setattr(copies, "_alone", lambda _: contextlib.nullcontext())
+
+
+@pytest.fixture
 def url():
     url = postgresql.new_database()
     yield url
     postgresql.drop_database(url)
 
 
+@pytest.mark.usefixtures("together")
 def test_the_time_limits_of_the_role_do_not_end_what_reads_whole_tables(url):
     with copies.target(url, "d") as made:
         table = made.tables()["messages"]
@@ -37,7 +48,7 @@ def test_the_time_limits_of_the_role_do_not_end_what_reads_whole_tables(url):
             return step(made, table)
 
     with ThreadPoolExecutor(len(STEPS)) as threads, psycopg.connect(url, autocommit=True) as admin:
-        for name in ("statement_timeout", "lock_timeout"):
+        for name in LIMITED:
             admin.execute(f'ALTER ROLE CURRENT_USER IN DATABASE "{admin.info.dbname}" SET {name} = 500')
         with admin.transaction():
             admin.execute("LOCK TABLE messages")  # as if the table took long to be read
@@ -45,3 +56,11 @@ def test_the_time_limits_of_the_role_do_not_end_what_reads_whole_tables(url):
             with psycopg.connect(url, autocommit=True) as observer:
                 wait_until(lambda: any(one.done() for one in began) or observer.execute(WAITING).rowcount == len(STEPS))
         assert [one.result(PATIENCE) for one in began] == [0, None, [], None]
+
+
+def test_a_second_copy_to_the_same_database_is_refused_until_the_first_has_ended(url):
+    refused = pytest.raises(ports.StoreUnavailable, match="Another `waypost copy` is writing to PostgreSQL database ")
+    with copies.target(url, "d"), refused, copies.target(url, "d"):
+        pass
+    with copies.target(url, "d"):
+        pass

@@ -10,7 +10,9 @@ from psycopg import conninfo
 from tests.kit.stores import postgresql
 from tests.kit.stores.broken_postgresql import exists, with_store
 from tests.kit.values import make_instance
+from waypost.app.ports.upgrades import silently
 from waypost.store.postgres import connection as postgres_connection
+from waypost.store.postgres import upgrades
 
 TABLE = "CREATE TABLE migrations (number BIGINT CONSTRAINT migrations_once PRIMARY KEY, name TEXT NOT NULL,"
 TABLE += " applied_at TIMESTAMPTZ NOT NULL); GRANT ALL ON migrations TO PUBLIC"
@@ -66,6 +68,14 @@ def test_a_role_that_may_only_read_and_write_uses_tables_that_the_owner_of_the_d
         assert with_store(owner_url, write_and_read)
         run(admin_url, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
         run(owner_url, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO PUBLIC")
+        assert with_store(our_url, read_and_write_again)
+
+
+def test_servers_can_use_the_tables_of_a_migration_that_a_superuser_has_run():
+    with two_roles() as (our_url, _, admin_url):
+        assert with_store(our_url, write_and_read)
+        run(our_url, "DROP TABLE migration_versions; DELETE FROM migrations WHERE number > 14")
+        upgrades.run(admin_url, silently, may_make=True)
         assert with_store(our_url, read_and_write_again)
 
 

@@ -164,8 +164,13 @@ def newest_known(dialect: str) -> int:
     return known(dialect)[-1].number
 
 
+def tables_of(step: Migration) -> set[str]:
+    """Return the names of the tables that a migration creates."""
+    return set(_TABLE.findall(step.sql))
+
+
 def tables(dialect: str) -> set[str]:
     """Return the names of all tables that migrations create, without those in which migrations are recorded. A later
     migration may have removed or renamed some.
     """
-    return {name for step in known(dialect) for name in _TABLE.findall(step.sql)} - {"migration_versions"}
+    return set().union(*map(tables_of, known(dialect))) - {"migration_versions"}

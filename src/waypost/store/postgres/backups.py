@@ -29,11 +29,8 @@ BLOCK = 256 * 1024
 MOST_NAMED = 5
 """The maximum number of tables that a message names."""
 
-SETTINGS = b"""SELECT
-    set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true),
-    set_config('idle_in_transaction_session_timeout', '0', true),
-    set_config('bytea_output', 'hex', true), set_config('datestyle', 'ISO', true)"""
-"""SQL that sets how values are written, and removes the time limits, for one transaction."""
+_FORMAT = b"SELECT set_config('bytea_output', 'hex', true), set_config('datestyle', 'ISO', true)"
+"""SQL that sets how values are written, for one transaction."""
 
 _COLUMNS = """SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attidentity <> ''
     FROM pg_attribute AS a
@@ -120,7 +117,7 @@ def restore(url: str, folder: Path, copied: CopiedStore, now: datetime, read: Ca
     where = postgres_connection.where(url)
     with connected(url) as connection:
         with connection.transaction():
-            connection.execute(SETTINGS)
+            prepare(connection)
             migrating.make_schema(connection, copied.schema, refuse=lambda: refuse_tables(connection, url))
             for table in _in_order(connection, copied.tables):
                 found = _copy_in(connection, table, copied.tables[table].columns, folder / f"{table}.copy", read)
@@ -134,10 +131,16 @@ def restore(url: str, folder: Path, copied: CopiedStore, now: datetime, read: Ca
         analyze(connection)
 
 
+def prepare(connection: Connection) -> None:
+    """Remove the time limits of the open transaction, and set how values are written in it."""
+    connection.execute(postgres_connection.NO_LIMITS, prepare=False)
+    connection.execute(_FORMAT, prepare=False)
+
+
 def analyze(connection: Connection) -> None:
     """Compute the statistics of all tables without a time limit. Without them, PostgreSQL would read whole tables."""
     with connection.transaction():
-        connection.execute(SETTINGS)
+        prepare(connection)
         connection.execute(b"ANALYZE")
 
 
@@ -210,7 +213,7 @@ def snapshot(url: str) -> Iterator[Connection]:
     """Yield a connection in a transaction whose queries all see the same data, and that has no time limits."""
     with connected(url) as connection:
         connection.execute(b"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        connection.execute(SETTINGS)
+        prepare(connection)
         yield connection
 
 

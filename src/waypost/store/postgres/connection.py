@@ -27,6 +27,19 @@ DURABLE = """CASE current_setting('synchronous_commit')
 With asynchronous commits, Waypost could accept a message with reply 250 and then lose the message in a crash.
 """
 
+_LIMITS = "statement_timeout", "lock_timeout", "transaction_timeout", "idle_in_transaction_session_timeout"
+"""The time limits that a role, a database or a PostgreSQL server can set. Versions before 17 have no
+`transaction_timeout`, so the settings are looked up by their names."""
+
+_NAMES_OF_LIMITS = ", ".join(f"'{name}'" for name in _LIMITS)
+
+NO_LIMITS = f"SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN ({_NAMES_OF_LIMITS})".encode()  # noqa: S608
+"""SQL that removes the time limits for one transaction."""
+
+LIFT_LIMITS = f"SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ({_NAMES_OF_LIMITS})".encode()  # noqa: S608
+RESET_LIMITS = f"SELECT set_config(name, reset_val, false) FROM pg_settings WHERE name IN ({_NAMES_OF_LIMITS})".encode()  # noqa: S608
+"""SQL that removes the time limits of a session, and sets them again."""
+
 
 def _defaults() -> dict[str, Any]:
     """Return the connection parameters that apply unless the operator's URL overrides them."""
@@ -125,9 +138,18 @@ def session_query(*, is_own: bool) -> bytes:
     If `is_own` is true, the query also sets the intervals at which PostgreSQL probes the connection. These settings
     belong to the session. They are left alone if a pooler may assign the session to other clients (`is_own` is false).
     """
-    probes = {f"tcp_{name}": value for name, value in _keepalives().items()} | _user_timeout() if is_own else {}
-    changes = (f", set_config('{name}', '{value}', false)" for name, value in probes.items())
+    changes = (f", set_config('{name}', '{value}', false)" for name, value in _probes().items() if is_own)
     return f"SELECT current_setting('server_encoding'){''.join(changes)}".encode()
+
+
+def probe_during_transaction(connection: Connection) -> None:
+    """Let PostgreSQL probe the connection during the open transaction, so that it notices if the client is lost."""
+    changes = (f"set_config('{name}', '{value}', true)" for name, value in _probes().items())
+    connection.execute(f"SELECT {', '.join(changes)}".encode())
+
+
+def _probes() -> dict[str, int]:
+    return {f"tcp_{name}": value for name, value in _keepalives().items()} | _user_timeout()
 
 
 def set_up(connection: Connection, *, prepares: bool = True) -> None:

@@ -47,6 +47,9 @@ _DEFERRED = b"""SELECT 1 AS kind, c.relname AS name, format('DROP INDEX %I', c.r
 """SQL that returns, for each index and foreign key, the statements that drop it and create it again. The indexes of
 primary keys and unique constraints stay, because each batch is checked with them."""
 
+_TAKE_LOCK = f"SELECT pg_try_advisory_xact_lock({0x7761_7970_6F73_7403})".encode()
+"""SQL that tries to take the lock for one copy to a database. Its number follows those of the locks in `migrating`."""
+
 _SERVED = b"""SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'waypost'"""
 
@@ -180,7 +183,7 @@ class PostgresTarget(PostgresCopied, copying.Target):
     def _transaction(self) -> Iterator[None]:
         """Run the `with` block in a transaction without time limits, whose commit is synchronous."""
         with self._connection.transaction():
-            self._connection.execute(backups.SETTINGS)
+            backups.prepare(self._connection)
             postgres_connection.commit_durably(self._connection)
             yield
 
@@ -228,7 +231,7 @@ def source(url: str, seal: Seal) -> Iterator[tuple[PostgresCopied, str]]:
             raise ports.StoreUnavailable(
                 f"{where} is written to by another program. Stop all servers that use this database."
             ) from error
-        connection.execute(backups.SETTINGS)
+        backups.prepare(connection)
         tx = PostgresTransaction(connection, seal)
         tx.refuse_other_seal()
         yield PostgresCopied(connection), tx.deployment_id()
@@ -253,11 +256,11 @@ def target(url: str, deployment_id: str) -> Iterator[PostgresTarget]:
 
     Raises `StoreUnavailable` if the database has something else or cannot be used.
     """
-    with backups.connected(url) as connection:
+    with _alone(url), backups.connected(url) as connection:
         where = postgres_connection.where(url)
         if not _is_begun(connection, deployment_id):
             with connection.transaction():
-                connection.execute(backups.SETTINGS)
+                backups.prepare(connection)
                 migrating.make_schema(
                     connection,
                     migrations.newest_known("postgres"),
@@ -269,9 +272,28 @@ def target(url: str, deployment_id: str) -> Iterator[PostgresTarget]:
             yield PostgresTarget(connection)
         except psycopg.IntegrityError as error:
             raise ports.StoreUnavailable(
-                f"{where} did not take the data: {postgres_errors.name(error)} of {error.diag.constraint_name}. Run "
-                "`waypost verify` on the original data, which may be damaged."
+                f"{where} did not take the data: {postgres_errors.name(error)} of {error.diag.constraint_name}. Either "
+                "the original is damaged, which `waypost verify` says, or another program has changed the copy. If it "
+                "has, drop all tables of this database, and copy the data again."
             ) from None
+
+
+@contextmanager
+def _alone(url: str) -> Iterator[None]:
+    """Run the `with` block while no other process copies data to a database. Raises `StoreUnavailable`.
+
+    An open transaction on a second connection holds the lock, so that a pooler does not give the session away. If the
+    machine of this process loses its power, PostgreSQL ends the transaction within half a minute.
+    """
+    with backups.connected(url) as holder:
+        holder.execute(b"BEGIN")
+        holder.execute(postgres_connection.NO_LIMITS)
+        postgres_connection.probe_during_transaction(holder)
+        if backups.rows_of(holder, _TAKE_LOCK) != [(True,)]:
+            raise ports.StoreUnavailable(
+                f"Another `waypost copy` is writing to {postgres_connection.where(url)}. Wait until it has ended."
+            )
+        yield
 
 
 def refuse_other(url: str, deployment_id: str) -> None:

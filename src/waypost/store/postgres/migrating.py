@@ -36,8 +36,7 @@ Nobody waits for this lock inside PostgreSQL, because a statement that waits has
 CONCURRENTLY waits for all older snapshots. Each would wait for the other.
 """
 
-_TAKE_CONCURRENT_LOCK = f"""SELECT pg_try_advisory_xact_lock({_CONCURRENT_LOCK}),
-    set_config('idle_in_transaction_session_timeout', '0', true)""".encode()
+_TAKE_CONCURRENT_LOCK = f"SELECT pg_try_advisory_xact_lock({_CONCURRENT_LOCK})".encode()
 """SQL that tries to take this lock for an open transaction. It has no parameters, because a query with parameters keeps
 its snapshot until the next query."""
 
@@ -52,6 +51,12 @@ would then use that role's tables. Other tables need no check, because a migrati
 already exists.
 """
 
+_GIVE_TO_OWNER = b"""SELECT format('ALTER TABLE %I OWNER TO %I', made.relname, o.rolname)
+    FROM pg_class AS c JOIN pg_roles AS o ON o.oid = c.relowner JOIN pg_class AS made USING (relnamespace)
+    WHERE c.oid = to_regclass('migrations') AND made.relname = ANY ($1) AND made.relowner <> c.relowner
+      AND pg_has_role(current_user, o.oid, 'MEMBER')"""
+"""SQL that returns the statements that give new tables to the owner of the table `migrations`."""
+
 _APPLIED = b"""SELECT number, waypost, needs
     FROM migrations LEFT JOIN migration_versions USING (number) ORDER BY number"""
 _APPLIED_BEFORE = b"SELECT number FROM migrations ORDER BY number"
@@ -63,10 +68,6 @@ _RECORD_VERSION = b"INSERT INTO migration_versions VALUES ($1, $2, $3)"
 _HAS_VERSIONS = b"SELECT to_regclass('migration_versions') IS NOT NULL"
 
 _IS_INVALID = b"SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)"
-
-_LIFT_LIMITS = b"SELECT set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false)"
-_RESET_LIMITS = b"""SELECT set_config(name, reset_val, false) FROM pg_settings
-    WHERE name IN ('statement_timeout', 'lock_timeout')"""
 
 _CONSTRAINTS = b"SELECT conname FROM pg_constraint WHERE connamespace = current_schema()::regnamespace"
 
@@ -179,7 +180,7 @@ def _run_without_limits(connection: Connection, statement: str) -> None:
     """
     libpq = connection.pgconn
     libpq.enter_pipeline_mode()
-    sent = (_LIFT_LIMITS, statement.encode(), _RESET_LIMITS)
+    sent = (postgres_connection.LIFT_LIMITS, statement.encode(), postgres_connection.RESET_LIMITS)
     for one in sent:
         libpq.send_query_params(one, None)
         libpq.pipeline_sync()
@@ -201,7 +202,17 @@ def _apply(connection: Connection, step: Migration, *, is_new: bool) -> None:
         _wait_shortly(connection)
     for statement in statements.in_transaction(step):
         connection.execute(statement.encode(), prepare=False)
+    _give_to_owner(connection, step)
     _record(connection, step)
+
+
+def _give_to_owner(connection: Connection, step: Migration) -> None:
+    """Give the new tables of a migration to the owner of the others. Otherwise, after a superuser has migrated, the
+    servers could not use the new tables.
+    """
+    made = sorted(migrations.tables_of(step))
+    for (statement,) in connection.execute(_GIVE_TO_OWNER, (made,), prepare=False).fetchall():
+        connection.execute(statement.encode(), prepare=False)
 
 
 def _record(connection: Connection, step: Migration) -> None:
@@ -230,16 +241,16 @@ def _locked(connection: Connection) -> Iterator[int]:
 
 def _take_lock(connection: Connection) -> None:
     # A migration has no time limit. It either runs completely or leaves the schema unchanged.
-    no_limits = "set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true)"
-    connection.execute(f"SELECT {no_limits}, {postgres_connection.DURABLE}".encode(), prepare=False)
+    connection.execute(postgres_connection.NO_LIMITS, prepare=False)
+    connection.execute(f"SELECT {postgres_connection.DURABLE}".encode(), prepare=False)
     connection.execute(b"SELECT pg_advisory_xact_lock($1)", (_LOCK,), prepare=False)
 
 
 def _wait_shortly(connection: Connection) -> None:
     """Let later statements of the transaction fail if they do not get a lock soon, and for no other reason of time."""
     milliseconds = round(time_limits.LIMITS.migration_lock * 1000)
-    limits = f"set_config('lock_timeout', '{milliseconds}', true), set_config('statement_timeout', '0', true)"
-    connection.execute(f"SELECT {limits}".encode(), prepare=False)
+    connection.execute(postgres_connection.NO_LIMITS, prepare=False)
+    connection.execute(f"SELECT set_config('lock_timeout', '{milliseconds}', true)".encode(), prepare=False)
 
 
 @contextmanager
@@ -254,7 +265,8 @@ def _alone(where: Where, step: Migration) -> Iterator[None]:
 
         def take() -> None:
             holder.execute(b"BEGIN ISOLATION LEVEL READ COMMITTED")
-            ((has_lock, _),) = holder.execute(_TAKE_CONCURRENT_LOCK).fetchall()
+            holder.execute(postgres_connection.NO_LIMITS)
+            ((has_lock,),) = holder.execute(_TAKE_CONCURRENT_LOCK).fetchall()
             if not has_lock:
                 holder.execute(b"ROLLBACK")
                 raise driver.LockNotAvailable
