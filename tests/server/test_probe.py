@@ -16,6 +16,7 @@ from waypost.app import ports
 from waypost.app.mail import probing as probing_rules
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.domain.directory.aliases import AliasLink
+from waypost.domain.mail import probes
 from waypost.domain.mail.probes import Result
 from waypost.domain.mail.routes import Fault, Route
 from waypost.host.clock import now
@@ -24,7 +25,7 @@ from waypost.observe.incidents import Incidents
 from waypost.observe.metrics import families
 from waypost.observe.metrics.arrays import Arrays
 from waypost.observe.metrics.places import PLACES
-from waypost.server import opening
+from waypost.server import opening, own_smtp
 from waypost.server.probe import KEPT, NOT_AN_ALIAS, Ended, Probe
 
 TEMPFAIL = Route(match="support@example.com", to="smtp://127.0.0.1:1", fault=Fault.TEMPFAIL)
@@ -63,6 +64,10 @@ class Probing:
         """Return the ids of the messages that were sent to the alias and still exist, newest first."""
         listed = partial(_listed, key="help@example.com")
         return [message.id for _, message in await self.store.read(listed)]
+
+    async def header_id(self, message_id):
+        found = await self.store.read(partial(_listed, key="help@example.com"))
+        return next(message.header_id for _, message in found if message.id == message_id)
 
     def value(self, family, *labels):
         return self.metrics.totals()[PLACES[family][labels]]
@@ -146,6 +151,21 @@ def test_a_probe_that_becomes_a_dead_letter_has_failed_and_few_such_messages_are
 
 
 @pytest.mark.slow
+def test_copies_of_a_probe_by_another_program_do_not_displace_the_messages_of_failed_probes(tmp_path):
+    async def scenario():
+        async with probing(tmp_path, routes=(PERMFAIL,)) as probing_:
+            failed = [(await probing_.probe.once()).message_id for _ in range(3)]
+            newest = await probing_.header_id(failed[-1])
+            octets = probes.text("help@example.com", newest, now())
+            for _ in range(KEPT + 2):
+                await own_smtp.send_to(probing_.probe.smtp, "", "help@example.com", octets, name="mx.example")
+            last = await probing_.probe.once()
+            assert {*failed, last.message_id} <= set(await probing_.ids())
+
+    run(scenario)
+
+
+@pytest.mark.slow
 def test_the_messages_of_failed_probes_are_deleted_after_a_day_even_if_they_are_queued(tmp_path):
     async def scenario():
         async with probing(tmp_path, routes=(TEMPFAIL,), seconds=0.2) as probing_:
@@ -191,7 +211,7 @@ def test_an_old_probe_behind_much_other_mail_is_found_in_several_steps(tmp_path,
                 assert (await probing_.probe.once()).result is Result.OK
                 left.append(await probing_.ids())
             assert left == [sent, sent, *[sent[:-1]] * 3]
-            assert probing_.probe._place == probing_rules.Place(sent[0], 1)  # the search has begun again
+            assert probing_.probe._place.after == sent[0]  # the search has begun again
 
     run(scenario)
 

@@ -112,8 +112,9 @@ class Probe(Struct, kw_only=True):
 
     async def _send_to(self, target: Target) -> Ended:
         began, message_id = self.monotonic(), ""
-        header_id = probes.header_id(secrets.token_hex(8), hostname=self.hostname, key=self.key)
-        octets = probes.text(self.alias, header_id, self.clock())
+        now = self.clock()
+        header_id = probes.header_id(secrets.token_hex(8), target.alias_key, now, hostname=self.hostname, key=self.key)
+        octets = probes.text(self.alias, header_id, now)
         try:
             async with asyncio.timeout(self.seconds):
                 reply = await own_smtp.send_to(self.smtp, "", self.alias, octets, name=self.hostname)

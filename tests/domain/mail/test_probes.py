@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+from datetime import timedelta
 
 import pytest
 from msgspec.structs import replace
@@ -14,7 +15,7 @@ from waypost.domain.mail.probes import Result, Target
 
 KEY = b"k" * 32
 TARGET = Target(TENANT.account, "help@example.com", alias_id="help", primary_id="support")
-HEADER_ID = probes.header_id("a1b2", hostname="mx.example", key=KEY)
+HEADER_ID = probes.header_id("a1b2", "help@example.com", NOW, hostname="mx.example", key=KEY)
 
 
 def a_probe(header_id=HEADER_ID, sender=""):
@@ -23,9 +24,9 @@ def a_probe(header_id=HEADER_ID, sender=""):
 
 
 def test_a_probe_is_recognised_by_its_message_id():
-    assert probes.is_probe(a_probe(), KEY)
-    assert not probes.is_probe(a_probe(), b"x" * 32)
-    assert not probes.is_probe(a_probe(sender="ann@example.org"), KEY)
+    assert probes.is_probe(a_probe(), "help@example.com", KEY)
+    assert not probes.is_probe(a_probe(), "help@example.com", b"x" * 32)
+    assert not probes.is_probe(a_probe(sender="ann@example.org"), "help@example.com", KEY)
     others = [
         "",
         "waypost-probe",
@@ -33,8 +34,20 @@ def test_a_probe_is_recognised_by_its_message_id():
         "waypost-probe.a1b2.@mx",
         HEADER_ID.replace("a1b2", "a1b3"),
         "ü.ü.ü@ü",
+        "waypost-probe.a1b2.٣.00000000000000000000000000000000@mx",
+        f"waypost-probe.a1b2.{'9' * 5000}.{'0' * 32}@mx",
     ]
-    assert not [each for each in others if probes.is_probe(a_probe(each), KEY)]
+    assert not [each for each in others if probes.is_probe(a_probe(each), "help@example.com", KEY)]
+
+
+def test_a_copy_of_a_probe_at_another_alias_or_at_a_later_time_is_not_a_probe():
+    assert not probes.is_probe(a_probe(), "other@example.com", KEY)
+    late = timedelta(seconds=probes.ACCEPTED_WITHIN + 1)
+    copies = [replace(a_probe(), received_at=NOW + difference) for difference in (late, -late)]
+    assert not [each for each in copies if probes.is_probe(each, "help@example.com", KEY)]
+    sent_at = int(NOW.timestamp())
+    moved = a_probe(HEADER_ID.replace(str(sent_at), str(sent_at + 100)))
+    assert not probes.is_probe(replace(moved, received_at=NOW + timedelta(seconds=100)), "help@example.com", KEY)
 
 
 def test_the_message_is_valid_and_says_what_it_is():

@@ -19,8 +19,8 @@ class Place(Struct, frozen=True):
 
     after: str
     """The id of the last delivery that was read."""
-    probes: int
-    """How many probes were found among the messages that were read."""
+    newest: tuple[str, ...] = ()
+    """The Message-IDs of the probes to keep, the newest first, among the messages that were read."""
 
 
 class Found(Struct, frozen=True):
@@ -55,9 +55,14 @@ def search_old(
     The alias can have any number of other messages, so the search has steps. Each begins at `place`, which is the
     result of the one before.
     """
-    after, before = (place.after, place.probes) if place else (None, 0)
+    after, newest = (place.after, list(place.newest)) if place else (None, [])
     listed = tx.deliveries_to(target.account, target.alias_key, after=after, limit=LISTED_AT_ONCE)
-    found = [message for _, message in listed if probes.is_probe(message, key)]
-    old = [message.id for at, message in enumerate(found, before) if at >= keep or message.received_at < since]
+    old = []
+    for message in [message for _, message in listed if probes.is_probe(message, target.alias_key, key)]:
+        # Copies of one probe, which another program may have sent, count only once.
+        if message.header_id not in newest and len(newest) < keep:
+            newest.append(message.header_id)
+        if message.header_id not in newest or message.received_at < since:
+            old.append(message.id)
     is_end = len(listed) < LISTED_AT_ONCE
-    return Found(old, None if is_end else Place(listed[-1][0].message_id, before + len(found)))
+    return Found(old, None if is_end else Place(listed[-1][0].message_id, tuple(newest)))

@@ -5,6 +5,7 @@ The server sends such a message to an alias by SMTP, as any client does, and fol
 
 import hashlib
 import hmac
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from email.utils import format_datetime
@@ -15,7 +16,15 @@ from msgspec import Struct
 from waypost.domain.mail.delivery import Delivery, Reason, Status
 from waypost.domain.mail.messages import Message
 
+ACCEPTED_WITHIN = 60
+"""The maximum number of seconds between the time at which a probe is sent and the time at which it is received. The
+server waits 30 seconds for the reply, and both times are of the same clock."""
+
 _BEGINNING = "waypost-probe"
+
+_HEADER_ID = re.compile(
+    rf"{_BEGINNING}\.(?P<nonce>[0-9a-z]{{1,64}})\.(?P<sent_at>[0-9]{{1,12}})\.(?P<mac>[0-9a-f]{{32}})@", re.ASCII
+)
 
 
 class Result(StrEnum):
@@ -45,27 +54,34 @@ class Target(Struct, frozen=True):
     primary_id: str
 
 
-def header_id(nonce: str, *, hostname: str, key: bytes) -> str:
+def header_id(nonce: str, alias_key: str, now: datetime, *, hostname: str, key: bytes) -> str:
     """Return the Message-ID of a probe, without the angle brackets. `nonce` is different for each probe, and `key` is a
     secret of the deployment, so that nobody else can write a message that the server takes for a probe.
+
+    The signature covers the alias and the time. A program that has received a probe can therefore repeat it only for a
+    moment, and only at the same alias.
     """
-    return f"{_BEGINNING}.{nonce}.{_mac(nonce, key)}@{hostname}"
+    sent_at = int(now.timestamp())
+    return f"{_BEGINNING}.{nonce}.{sent_at}.{_mac(nonce, alias_key, sent_at, key)}@{hostname}"
 
 
-def is_probe(message: Message, key: bytes) -> bool:
-    """Return whether a server of this deployment has written a message as a probe."""
-    beginning, _, rest = message.header_id.partition(".")
-    nonce, _, rest = rest.partition(".")
-    mac, _, _ = rest.partition("@")
-    return (
-        beginning == _BEGINNING
-        and not message.envelope.sender
-        and hmac.compare_digest(mac.encode(), _mac(nonce, key).encode())
-    )
+def is_probe(message: Message, alias_key: str, key: bytes) -> bool:
+    """Return whether a message at an alias is a probe that a server of this deployment has written for the alias.
+
+    A message that was received much later than the probe was sent is not a probe, but a copy that another program has
+    sent.
+    """
+    found = _HEADER_ID.match(message.header_id)
+    if not found or message.envelope.sender:
+        return False
+    sent_at = int(found["sent_at"])
+    is_genuine = hmac.compare_digest(found["mac"], _mac(found["nonce"], alias_key, sent_at, key))
+    return is_genuine and abs(message.received_at.timestamp() - sent_at) <= ACCEPTED_WITHIN
 
 
-def _mac(nonce: str, key: bytes) -> str:
-    return hmac.digest(key, nonce.encode(), hashlib.sha256).hex()[:32]
+def _mac(nonce: str, alias_key: str, sent_at: int, key: bytes) -> str:
+    covered = f"{nonce}.{sent_at}.{alias_key}"  # neither a nonce nor a time contains a dot
+    return hmac.digest(key, covered.encode(), hashlib.sha256).hex()[:32]
 
 
 def text(alias: str, header_id: str, now: datetime) -> bytes:
