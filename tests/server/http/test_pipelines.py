@@ -6,7 +6,7 @@ import pytest
 
 from tests.kit.patience import wait_until
 from tests.kit.servers.http_server import ECHOES, all_of, answer, echo, read_body, served, until
-from waypost.server.http.connection import PIPELINED
+from waypost.server.http.connection import PIPELINED, HttpConnection
 
 GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n%s\r\n"
 CLOSE = b"Connection: close\r\n"
@@ -186,12 +186,43 @@ def test_all_requests_up_to_the_pipelining_limit_are_answered(server):
 
 
 @pytest.mark.parametrize("upgrade", [b"", UPGRADES["h2c"]])
-def test_the_connection_of_a_client_beyond_the_pipelining_limit_is_closed(upgrade):
+def test_many_pipelined_requests_are_all_answered_and_few_of_them_wait_in_the_server(server, upgrade):
+    count = 5 * PIPELINED
+    waiting = []
+    exchange_of = HttpConnection._exchange_of
+
+    def counting(connection, head):
+        waiting.append(len(connection.pipeline))
+        return exchange_of(connection, head)
+
+    requests = b"".join(GET % (b"%d" % number, upgrade) for number in range(count)) + GET % (b"end", CLOSE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HttpConnection, "_exchange_of", counting)
+        with server.client(requests) as client:
+            assert bodies(all_of(client)) == [b"GET /%d " % number for number in range(count)] + [b"GET /end "]
+    assert max(waiting) <= PIPELINED
+
+
+def test_a_request_with_a_body_behind_many_pipelined_requests_is_answered(server):
+    body = b"x" * 50_000
+    posted = b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with server.client((GET % (b"", b"")) * 3 * PIPELINED + posted + GET % (b"end", CLOSE)) as client:
+        found = bodies(all_of(client))
+    assert found[3 * PIPELINED :] == [b"POST /body " + body, b"GET /end "]
+
+
+@pytest.mark.parametrize("upgrade", [b"", UPGRADES["h2c"]])
+def test_the_server_reads_no_further_requests_while_too_many_wait(upgrade):
     application = Slow()
     with served(application) as server, server.client(GET % (b"slow", b"")) as client:
         until(client, b"half")
         client.sendall((GET % (b"", upgrade)) * 2 * PIPELINED)
-        assert all_of(client) == b""
+        connection = server.connection
+        wait_until(lambda: server.on_loop(lambda: connection._unparsed))
+        assert server.on_loop(lambda: len(connection.pipeline)) <= PIPELINED
+        server.on_loop(application.may_finish.set)
+        client.sendall(GET % (b"end", CLOSE))
+        assert all_of(client).endswith(b"/end")
 
 
 def test_nothing_remains_of_a_client_that_disconnects_while_its_requests_wait():

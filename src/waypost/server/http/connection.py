@@ -27,7 +27,11 @@ REST_OCTETS = 1024 * 1024
 application enforces a smaller maximum."""
 
 PIPELINED = 100
-"""The maximum number of requests that may wait for responses to earlier requests (RFC 9112 section 9.3.2)."""
+"""The number of requests that may wait for responses to earlier requests (RFC 9112 section 9.3.2). While as many wait,
+the server parses and reads no further requests."""
+
+SHORTEST = len(b"GET / HTTP/1.1\n\n")
+"""The size of the shortest request in bytes, from which follows how many requests some bytes can contain."""
 
 
 class Expected(Enum):
@@ -42,10 +46,6 @@ class Expected(Enum):
 
 
 _HEAD, _BODY, _NOTHING = Expected  # a global name is faster to look up than a member of an enumeration
-
-
-class TooManyRequests(Exception):
-    """The client has sent too many requests without waiting for the responses: more than `PIPELINED` are waiting."""
 
 
 class Shared(Struct, kw_only=True):
@@ -116,6 +116,9 @@ class HttpConnection(asyncio.Protocol):
         """Set when the client has read enough of the response. None if the server need not wait for the client."""
         self._is_paused = False
         """Whether the server has stopped reading."""
+        self._unparsed = b""
+        """What the client has sent after as many requests as may wait. The server reads nothing more until it is
+        parsed."""
         self._is_admitted = under is not None
         self._may_linger = False
         """Whether this refused connection stays open for a moment, so that the client can read the response."""
@@ -160,8 +163,21 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse bytes that the client has sent, up to the size limits. The event loop calls this method."""
-        if self._is_over:
+        if self._unparsed:
+            self._unparsed += data
             return
+        while data and not self._is_over:
+            room = PIPELINED - len(self.pipeline)
+            if room <= 0:
+                self.pause_reading()
+                self._unparsed = data
+                return
+            size = room * SHORTEST
+            self._take(data[:size])
+            data = data[size:]
+
+    def _take(self, data: bytes) -> None:
+        """Parse bytes, up to the size limits."""
         if self._expected is _HEAD:
             self._head_octets += len(data)
         else:
@@ -172,6 +188,12 @@ class HttpConnection(asyncio.Protocol):
         self._parse(data)
         if self._expected is _HEAD and self._head_octets > HEAD_OCTETS and not self._is_over:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"The header has more than {HEAD_OCTETS} bytes.")
+
+    def _take_unparsed(self) -> None:
+        """Parse what the client has sent while too many requests waited, and read again if all of it is parsed."""
+        data, self._unparsed = self._unparsed, b""
+        self.data_received(data)
+        self.resume_reading()
 
     def pause_writing(self) -> None:
         """Let responses wait until the client has read more. The event loop calls this method."""
@@ -201,6 +223,7 @@ class HttpConnection(asyncio.Protocol):
         # that no cycle of references remains.
         self.exchange = self._receiving = None
         self.pipeline.clear()
+        self._unparsed = b""
         del self._parser
 
     # Callbacks of the parser
@@ -227,10 +250,8 @@ class HttpConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Begin the response, unless earlier requests wait for their responses. The parser calls this method at the end
-        of a request header. Raises `TooManyRequests`.
+        of a request header.
         """
-        if len(self.pipeline) >= PIPELINED:
-            raise TooManyRequests
         parser, fields = self._parser, self._fields
         self._fields = []
         names = b"\n".join(fields[::2]).lower().split(b"\n") if fields else []  # a name has no line end
@@ -302,6 +323,8 @@ class HttpConnection(asyncio.Protocol):
         if self.pipeline:
             self.exchange = self.pipeline.popleft()
             self.exchange.begin()
+        if self._unparsed:
+            self.loop.call_soon(self._take_unparsed)  # not now, because the parser may have called this method
         self._expect_another()
 
     def pause_reading(self) -> None:
@@ -311,8 +334,8 @@ class HttpConnection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read again."""
-        if self._is_paused:
+        """Read again, if everything that was read is parsed."""
+        if self._is_paused and not self._unparsed:
             self._is_paused = False
             self.transport.resume_reading()
 
