@@ -1,5 +1,7 @@
 """Secrets that are given as files replace the variables that name the files."""
 
+import os
+
 import pytest
 
 from tests.kit.servers.running import waypost_process
@@ -52,6 +54,22 @@ def test_a_file_that_cannot_be_used_is_named_but_not_shown(tmp_path, octets, mod
     assert complaint in message
     assert str(file) in message
     assert "secret" not in message
+
+
+def test_a_named_pipe_is_refused_and_does_not_let_the_command_wait(tmp_path):
+    os.mkfifo(tmp_path / "key", 0o600)
+    with pytest.raises(BadSetting, match=r"^WAYPOST_MASTER_KEY_FILE: .*/key is a named pipe, .* Name a regular file\.$"):
+        read(WAYPOST_MASTER_KEY_FILE=str(tmp_path / "key"))
+
+
+def test_the_pipe_of_a_shell_is_read():
+    reading, writing = os.pipe()
+    os.write(writing, b"c2VjcmV0\n")
+    os.close(writing)
+    try:
+        assert read(WAYPOST_MASTER_KEY_FILE=f"/dev/fd/{reading}") == {"WAYPOST_MASTER_KEY": "c2VjcmV0"}
+    finally:
+        os.close(reading)
 
 
 def test_a_secret_and_its_file_are_not_both_accepted(tmp_path):

@@ -322,13 +322,16 @@ def open_directory(path: Path, *, make: bool = False) -> PrivateDirectory:
 
 
 def refuse_replaceable(file: Path) -> None:
-    """Raise `UnsafeFile` if every user can write to a file, or can replace it with another file.
+    """Raise `UnsafeFile` if every user can write to a file, or can replace it with another file, and for a named pipe.
 
-    This function is for files whose location and owner the operator chooses: the settings file, and the secret files of
-    routes. A path that is not a regular file, such as a pipe, is not checked. Raises `OSError` if the file does not
-    exist.
+    This function is for files whose location and owner the operator chooses: the settings file, and files with secrets.
+    A path that is not a regular file, such as a pipe of the shell, is not checked. Raises `OSError` if the file does
+    not exist.
     """
     found = file.stat()
+    # The pipe of `<(…)` in a shell has no name in the file system, and its other end is open.
+    if stat.S_ISFIFO(found.st_mode) and file.resolve().exists():
+        raise UnsafeFile(f"{file} is a named pipe, whose other end may never be opened. Name a regular file.")
     if not stat.S_ISREG(found.st_mode):
         return
     if found.st_mode & stat.S_IWOTH:
