@@ -71,8 +71,8 @@ COUNTED = [
     ),
     (events.TlsFailed(peer="192.0.2.1", reason="why"), [(families.TLS_HANDSHAKES, ("smtp", "failed", "none"), 1)]),
     (
-        events.TlsFailed(peer="192.0.2.1", reason="why", protocol="http"),
-        [(families.TLS_HANDSHAKES, ("http", "failed", "none"), 1)],
+        events.TlsFailed(peer="192.0.2.1", reason="why", protocol="http", count=7),
+        [(families.TLS_HANDSHAKES, ("http", "failed", "none"), 7)],
     ),
     (failed(events.StoreFailed, "smtp"), [(families.STORE_ERRORS, ("smtp",), 1)]),
     (failed(events.Failed, "purge"), [(families.INCIDENTS, ("upkeep",), 1)]),

@@ -174,12 +174,14 @@ class HttpConnectionClosed(Struct, frozen=True, kw_only=True):
 
 class TlsFailed(Struct, frozen=True, kw_only=True):
     """A TLS handshake with a client has failed. `reason` is the cause. `protocol` is `smtp` for a mail client, which
-    still has its mail, and `http` for a client of the API or the console.
+    still has its mail, and `http` for a client of the API or the console. After ten such events within ten seconds, one
+    event stands for all others: `count` is their number, and `peer` and `reason` are those of the last one.
     """
 
     peer: str
     reason: str
     protocol: str = "smtp"
+    count: int = 1
 
 
 class CertificateRefused(Struct, frozen=True, kw_only=True):

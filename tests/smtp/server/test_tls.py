@@ -528,8 +528,9 @@ async def test_many_failed_handshakes_leave_nothing_behind():
 
             await asyncio.gather(*map(fail, range(100)))
             await until_nothing_is_left(served)
-            assert len(served.emitted_of(events.TlsFailed)) >= 100
             await assert_mail_is_accepted(served, store, implicit=True)
+        failures = served.emitted_of(events.TlsFailed)  # the server has stopped, and has logged all of them
+        assert len(failures) < 100 <= sum(event.count for event in failures)
 
 
 # Certificates of clients

@@ -139,7 +139,7 @@ _COUNTS: Mapping[type[Any], Callable[[Any], tuple[Sample, ...]]] = {
     events.DeadLettersRemoved: lambda event: ((families.DEAD_REMOVED, (event.reason,), event.count),),
     events.LeaseLost: _one(families.LEASES_LOST),
     events.ConnectionsRefused: _connections_refused,
-    events.TlsFailed: lambda event: ((families.TLS_HANDSHAKES, (event.protocol, "failed", "none"), 1),),
+    events.TlsFailed: lambda event: ((families.TLS_HANDSHAKES, (event.protocol, "failed", "none"), event.count),),
     events.StoreFailed: lambda event: ((families.STORE_ERRORS, (_part(event.where),), 1),),
     events.Failed: lambda event: ((families.INCIDENTS, (_part(event.where),), 1),),
     events.LinesDropped: lambda event: ((families.LOG_LINES_DROPPED, (), event.count),),

@@ -15,6 +15,7 @@ from waypost.observe import events
 from waypost.observe.incidents import Incidents
 from waypost.observe.measures import Measures
 from waypost.observe.tasks import OnError, Tasks
+from waypost.observe.tls_failures import TlsFailures
 from waypost.server.http import heads
 from waypost.server.http.connection import HttpConnection, Shared
 from waypost.server.http.exchanges import Calls
@@ -72,6 +73,7 @@ class HttpServer:
         )
         self.certificates = certificates
         self._measures = measures or Measures()
+        self._tls_failures = TlsFailures(emit, "http")
         self._tasks = tasks
         self._ticks_a_second = ticks_a_second
         self._stopping = asyncio.Event()
@@ -95,7 +97,7 @@ class HttpServer:
         """Listen for HTTPS on a socket that is bound to an address. `stop` closes the socket."""
         certificates = self.certificates
         assert certificates
-        await self._listen(bound, lambda: TlsStart(self.shared, certificates, self._measures))
+        await self._listen(bound, lambda: TlsStart(self.shared, certificates, self._measures, self._tls_failures))
 
     async def _listen(self, bound: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
         loop = asyncio.get_running_loop()
@@ -146,3 +148,4 @@ class HttpServer:
         for listener in self._listeners:
             await listener.wait_closed()
         self._admission.log_refused()
+        self._tls_failures.log_rest()

@@ -7,8 +7,8 @@ from typing import cast
 from waypost.net import certificates
 from waypost.net.certificates import Certificates
 from waypost.net.tls_upgrade import TlsUpgrade
-from waypost.observe import events
 from waypost.observe.measures import Measures
+from waypost.observe.tls_failures import TlsFailures
 from waypost.server.http import heads
 from waypost.server.http.connection import HttpConnection, Shared
 
@@ -28,11 +28,12 @@ class TlsStart(asyncio.Protocol):
     the limits on connections allow. A refused client gets no response, which it could read only after a handshake.
     """
 
-    def __init__(self, shared: Shared, served: Certificates, measures: Measures) -> None:
+    def __init__(self, shared: Shared, served: Certificates, measures: Measures, failures: TlsFailures) -> None:
         """`served` are the certificates of the server."""
         self._shared = shared
         self._served = served
         self._measures = measures
+        self._failures = failures
         self._loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport
         self._peer = ""
@@ -137,7 +138,7 @@ class TlsStart(asyncio.Protocol):
         self.transport.close()
 
     def _log_failure(self, reason: str) -> None:
-        self._shared.admission.emit(events.TlsFailed(peer=self._peer, reason=reason, protocol="http"))
+        self._failures.report(self._peer, reason)
 
     def _leave(self) -> None:
         self._shared.connections.discard(self)

@@ -9,6 +9,7 @@ from typing import cast
 
 from waypost.net import certificates as tls
 from waypost.observe import events
+from waypost.observe.tls_failures import TlsFailures
 from waypost.smtp.backend.backend import Backend
 from waypost.smtp.limits.timeouts import SmtpLimits
 from waypost.smtp.protocol import replies
@@ -59,6 +60,7 @@ class SmtpServer:
         self._connections: set[Client] = set()
         self._servers: list[asyncio.Server] = []
         self._refused: Counter[Reply] = Counter()
+        self._tls_failures = TlsFailures(backend.emit, "smtp")
         self._is_stopping = False
         self._all_gone: asyncio.Future[None] | None = None
 
@@ -94,6 +96,7 @@ class SmtpServer:
             await self._all_gone
         await self.backend.aborted_transfers.stop()
         self._log_refused_clients()
+        self._tls_failures.log_rest()
 
     def opened(self, client: Client) -> Reply | None:
         """Register a new client. Returns the reply that refuses the client, or None if the client is admitted."""
@@ -124,7 +127,7 @@ class SmtpServer:
 
     def tls_failed(self, peer: str, error: BaseException) -> None:
         """Log that a TLS handshake, or an established TLS connection, failed."""
-        self.backend.emit(events.TlsFailed(peer=peer, reason=tls.why(error)))
+        self._tls_failures.report(peer, tls.why(error))
 
     def tls_made(self, version: str) -> None:
         """Count a TLS handshake that succeeded. `version` is the version of TLS."""
