@@ -58,7 +58,7 @@ def test_a_file_that_cannot_be_used_is_named_but_not_shown(tmp_path, octets, mod
 
 def test_a_named_pipe_is_refused_and_does_not_let_the_command_wait(tmp_path):
     os.mkfifo(tmp_path / "key", 0o600)
-    with pytest.raises(BadSetting, match=r"^WAYPOST_MASTER_KEY_FILE: .*/key is a named pipe, .* Name a regular file\.$"):
+    with pytest.raises(BadSetting, match=r"^WAYPOST_MASTER_KEY_FILE: .*/key is a named pipe, .*regular file\.$"):
         read(WAYPOST_MASTER_KEY_FILE=str(tmp_path / "key"))
 
 
