@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.kit.patience import PATIENCE
-from tests.kit.servers.worker_alone import GONE, NEVER, PEER, Scripted, a_system, hanging
+from tests.kit.servers.worker_alone import GONE, NEVER, NOT_NOW, PEER, TAKEN, Scripted, a_system, hanging
 from waypost.app.ports import StoreUnavailable
 from waypost.app.queue import attempt
 from waypost.delivery.queue import leases, results
@@ -220,6 +220,44 @@ def test_a_result_is_not_recorded_if_another_server_has_claimed_the_delivery(
             assert emitted(system, events.Delivered) == []
             (lost,) = emitted(system, events.LeaseLost)
             assert (lost.id, lost.destination) == (f"{message_id}.support", PEER)
+
+    run(scenario())
+
+
+class CommitsUnheard(Store):
+    """A store whose first write of an outcome commits, but fails, as if the connection was lost at that moment."""
+
+    def __init__(self, store):
+        async def before(_):
+            pass
+
+        super().__init__(store, before)
+        self.unheard = 0
+
+    async def write(self, use_case, **_):
+        found = await self._store.write(use_case)
+        if getattr(getattr(use_case, "func", None), "__name__", "") == "record" and not self.unheard:
+            self.unheard += 1
+            raise StoreUnavailable("the connection was lost")
+        return found
+
+
+@pytest.mark.parametrize(
+    ("result", "event", "kind"),
+    [(TAKEN, events.Delivered, "delivered"), (NEVER, events.GivenUp, "dead"), (NOT_NOW, events.DeliveryDeferred, "deferred")],
+)
+def test_an_outcome_whose_commit_was_not_answered_is_not_logged_as_a_lost_lease(
+    tmp_path, monkeypatch, result, event, kind
+):
+    monkeypatch.setattr(results, "PAUSE_AFTER_FAILURE", 0.0)
+
+    async def scenario():
+        async with a_system(tmp_path, Scripted(result), beside=CommitsUnheard) as system:
+            message_id = await system.send("support")
+            await until(lambda: emitted(system, event) or emitted(system, events.LeaseLost))
+            assert emitted(system, events.LeaseLost) == []
+            assert [each.id for each in emitted(system, event)] == [f"{message_id}.support"]
+            assert await system.events(message_id) == ["accepted", "queued", kind]
 
     run(scenario())
 

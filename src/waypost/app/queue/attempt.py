@@ -46,6 +46,9 @@ maximum, one server shortens the other server's leases.
 CORRECTED_AT_ONCE = 500
 """The maximum number of deliveries whose times one transaction corrects."""
 
+STORED_PRECISION = timedelta(milliseconds=1)
+"""The precision of the times in a trace."""
+
 AT_ONCE = 20
 """The maximum number of deliveries that one transaction turns into dead letters or marks as delayed; a longer
 transaction would delay other writes.
@@ -152,8 +155,9 @@ def renew(tx: ports.WriteTx, *, claim: str, now: datetime, lease: timedelta) -> 
 def record(tx: ports.WriteTx, *, outcome: Outcome) -> bool:
     """Record the outcome of an attempt: the delivery's new status, its trace events, and whether a notice is due.
 
-    Returns whether the outcome was recorded. If the lease expired and another worker has claimed the delivery, nothing
-    is recorded, because the other worker records its own result.
+    Returns whether the outcome is recorded: by this call, or by an earlier one that has committed although its caller
+    got an error, because the connection to the database was lost. If the lease expired and another worker has claimed
+    the delivery, nothing is recorded, because the other worker records its own result.
     """
     claimed, decision, now = outcome.claimed, outcome.decision, outcome.at
     if decision.at:
@@ -161,7 +165,7 @@ def record(tx: ports.WriteTx, *, outcome: Outcome) -> bool:
     else:
         is_ours = tx.finish(claimed)
     if not is_ours:
-        return False
+        return _was_recorded(tx, outcome)
     attempt = _attempt(claimed, outcome.result)
     if decision.at:
         deferred = DeferredEvent(
@@ -177,6 +181,20 @@ def record(tx: ports.WriteTx, *, outcome: Outcome) -> bool:
     else:
         _give_up(tx, claimed.delivery, decision, attempt, result=outcome.result, now=now)
     return True
+
+
+def _was_recorded(tx: ports.ReadTx, outcome: Outcome) -> bool:
+    """Return whether the trace has the event of this attempt. It has its time, and its result."""
+    delivery, number = outcome.claimed.delivery, outcome.claimed.queued.attempts + 1
+    for event in tx.trace(delivery.message_id):
+        detail = event.detail
+        if (
+            isinstance(detail, DeliveredEvent | DeferredEvent | DeadEvent)
+            and (detail.address, detail.attempt and detail.attempt.number) == (delivery.address.text, number)
+            and abs(event.at - outcome.at) < STORED_PRECISION
+        ):
+            return True
+    return False
 
 
 def record_all(tx: ports.WriteTx, *, outcomes: Sequence[Outcome]) -> list[bool]:
