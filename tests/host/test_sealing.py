@@ -32,6 +32,13 @@ def test_before_the_database_names_a_key_the_oldest_one_seals():
     assert Keyring(OLD).unseal(sealed, "AKIA1") == "secret"
 
 
+def test_a_previous_key_that_has_nothing_to_do_with_the_secrets_is_named_before_it_seals_any():
+    sealed = Keyring(OLD).seal("secret", "AKIA1")
+    with pytest.raises(SealBroken, match=r"The previous master key \(master\.key\.previous or .* nothing"):
+        Keyring(SealKeys(OLD, THIRD)).unseal(sealed, "AKIA1")
+    assert Keyring(SealKeys(THIRD, OLD)).unseal(sealed, "AKIA1") == "secret"
+
+
 def test_a_key_that_is_not_known_is_looked_for_once_more():
     keys = [SealKeys(OLD)]
     ring = Keyring(keys[0], reread=lambda: keys[0])

@@ -28,8 +28,17 @@ _LETTERS = string.ascii_letters + string.digits
 _ID_LETTERS = string.ascii_uppercase + "234567"
 
 
+_UNRELATED = (
+    "The previous master key (master.key.previous or WAYPOST_MASTER_KEY_PREVIOUS) has nothing to do with this "
+    "database: its secrets are sealed with the present master key, and no rotation has begun. If the two keys were "
+    "exchanged, exchange them again. Otherwise, remove the previous one."
+)
+
+
 class SealBroken(Exception):
-    """A secret cannot be unsealed, because it was sealed with another master key or was changed afterwards."""
+    """A secret cannot be unsealed, because it was sealed with another master key or was changed afterwards, or because
+    the previous master key has nothing to do with the database.
+    """
 
 
 class SealKeys(Struct, frozen=True):
@@ -121,16 +130,24 @@ class Keyring:
         return [self._keys.newest, *([self._keys.previous] if self._keys.previous else [])]
 
     def _opened(self, sealed: bytes, of: str) -> str | None:
-        """Return a secret, or None if no known key can unseal it."""
+        """Return a secret, or None if no known key can unseal it. Raises `SealBroken` if the previous key is no key of
+        this database.
+        """
         for key in self._known:
             beginning = _MARK + _id_of(key)
             # A secret without the id of its key can begin with any bytes, also with these.
             possible = [sealed.removeprefix(beginning), sealed] if sealed.startswith(beginning) else [sealed]
             for octets in possible:
                 try:
-                    return AESGCM(key).decrypt(octets[:_NONCE_BYTES], octets[_NONCE_BYTES:], of.encode()).decode()
+                    nonce, encrypted = octets[:_NONCE_BYTES], octets[_NONCE_BYTES:]
+                    found = AESGCM(key).decrypt(nonce, encrypted, of.encode()).decode()
                 except (InvalidTag, ValueError):
                     continue
+                if octets is sealed and self._keys.previous and key == self._keys.newest:
+                    # A newer key never seals a secret without its id. So new secrets, which have no id before the first
+                    # rotation, would be sealed with the previous key, and be lost with it.
+                    raise SealBroken(_UNRELATED)
+                return found
         return None
 
 

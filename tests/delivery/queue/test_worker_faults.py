@@ -244,7 +244,11 @@ class CommitsUnheard(Store):
 
 @pytest.mark.parametrize(
     ("result", "event", "kind"),
-    [(TAKEN, events.Delivered, "delivered"), (NEVER, events.GivenUp, "dead"), (NOT_NOW, events.DeliveryDeferred, "deferred")],
+    [
+        (TAKEN, events.Delivered, "delivered"),
+        (NEVER, events.GivenUp, "dead"),
+        (NOT_NOW, events.DeliveryDeferred, "deferred"),
+    ],
 )
 def test_an_outcome_whose_commit_was_not_answered_is_not_logged_as_a_lost_lease(
     tmp_path, monkeypatch, result, event, kind

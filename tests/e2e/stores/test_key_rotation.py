@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from tests.kit.patience import PATIENCE, wait_until
-from tests.kit.servers.running import end, logged, waypost
+from tests.kit.servers.running import end, logged, waypost, waypost_process
 from tests.kit.stores import postgresql
 from waypost import testing
 from waypost.host.data_directory import DataDirectory
@@ -136,6 +136,29 @@ def test_two_commands_that_rotate_at_the_same_time_lose_no_key(deployment):
     assert "Another command rotates the master key" in refused.stderr
     assert keys.read_bytes() == before
     deployment.server.stop()
+
+
+@pytest.mark.long
+def test_a_previous_key_that_belongs_to_no_rotation_is_named_by_each_command_and_by_the_server(deployment):
+    deployment.server.start()
+    deployment.server.stop()
+    data, before = deployment.data, (deployment.data / "master.key").read_bytes()
+    other = data / "master.key.previous"
+    other.write_bytes(base64.urlsafe_b64encode(b"o" * 32))
+    other.chmod(0o600)
+    for command in (["keys", "list"], ["keys", "rotate-master"], ["verify"], ["serve", "--smtp", "127.0.0.1:0"]):
+        run = waypost_process if command[0] == "serve" else waypost
+        refused = run(*command, "--data", data, *deployment.database)
+        assert refused.returncode != 0
+        assert "The previous master key (master.key.previous" in refused.stderr + refused.stdout
+    assert (data / "master.key").read_bytes() == before
+    other.unlink()
+    assert deployment.rotate()["is_complete"]
+    other.write_bytes(base64.urlsafe_b64encode(b"o" * 32))  # after a rotation, it does no harm
+    other.chmod(0o600)
+    said = deployment("keys", "rotate-master")
+    assert "so nothing was left of the last rotation but the previous key" in said
+    assert not other.exists()
 
 
 @pytest.mark.long

@@ -148,6 +148,12 @@ def rotate_master(
     done = run(key_rotation.rotate_master(directory, database=database, is_only_server=only_server), database)
     if as_json:
         print_json({"is_complete": done.is_complete, "resealed": done.resealed})
+    elif done.is_complete and not done.resealed:
+        click.echo(
+            "All secrets were already sealed with the newest master key, so nothing was left of the last rotation but "
+            f"the previous key, {directory.previous_at}. It is not needed any more. To replace the master key now, run "
+            "this command again."
+        )
     elif done.is_complete:
         click.echo(f"All secrets are sealed with the new master key. Secrets that were sealed again: {done.resealed}.")
         if is_master_key_in_environment():
