@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import stat
 
 import pytest
@@ -24,6 +25,9 @@ MANIFEST = Manifest(
     ),
     files={"tables/messages.copy": FileFacts(1, "0" * 64), "master.key": FileFacts(45, "1" * 64)},
 )
+
+
+NAME = "tables/messages.copy"
 
 
 def written_to(directory, text):
@@ -57,6 +61,51 @@ def test_a_manifest_cannot_name_files_of_other_places(tmp_path, name):
     manifest = replace(MANIFEST, files={name: FileFacts(1, "0" * 64)})
     with pytest.raises(BadBackup, match=r"manifest\.json is damaged"):
         backup_directory.read_manifest(written_to(tmp_path, backup_directory.text_of(manifest)))
+
+
+@pytest.mark.parametrize("name", ["messages; DROP TABLE x", "messages (id) TO PROGRAM 'id'", "../messages", ""])
+def test_a_manifest_cannot_have_names_that_are_parts_of_statements(tmp_path, name):
+    table = CopiedTable(3, {"id": "text"})
+    of_table = {"files": {**MANIFEST.files, f"tables/{name}.copy": FileFacts(1, "0" * 64)}}
+    for copied, other in (
+        (CopiedStore(schema=14, tables={name: table}, counters={}), of_table),
+        (CopiedStore(schema=14, tables={"messages": CopiedTable(3, {name: "text"})}, counters={}), {}),
+        (CopiedStore(schema=14, tables={"messages": table}, counters={f"messages.{name}": 1}), {}),
+        (CopiedStore(schema=14, tables={"other": table}, counters={}), {}),  # it has no file
+    ):
+        manifest = replace(MANIFEST, copied=copied, **other)
+        with pytest.raises(BadBackup, match=r"manifest\.json is damaged"):
+            backup_directory.read_manifest(written_to(tmp_path, backup_directory.text_of(manifest)))
+
+
+def test_a_pipe_a_device_or_a_huge_file_instead_of_a_manifest_is_refused_at_once(tmp_path):
+    path = tmp_path / "manifest.json"
+    os.mkfifo(path)
+    for target in ("/dev/zero", "huge"):
+        with pytest.raises(BadBackup, match=r"manifest\.json is no manifest of a backup"):
+            backup_directory.read_manifest(tmp_path)
+        path.unlink()
+        path.symlink_to(target)
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(BadBackup, match=r"manifest\.json is no manifest of a backup"):
+        backup_directory.read_manifest(tmp_path)
+
+
+def test_a_pipe_a_device_or_a_file_of_another_size_in_a_backup_is_found_without_reading_it(tmp_path):
+    (tmp_path / "tables").mkdir()
+    file = tmp_path / NAME
+    manifest = replace(MANIFEST, files={NAME: FileFacts(1, "0" * 64)})
+    os.mkfifo(file)
+    assert list(backup_directory.wrong_files(tmp_path, manifest)) == [(NAME, "It is not a regular file.")]
+    file.unlink()
+    file.symlink_to("/dev/zero")
+    assert list(backup_directory.wrong_files(tmp_path, manifest)) == [(NAME, "It is not a regular file.")]
+    file.unlink()
+    with file.open("wb") as huge:
+        huge.truncate(1 << 40)
+    (found,) = backup_directory.wrong_files(tmp_path, manifest)
+    assert found == (NAME, "The file has 1,099,511,627,776 bytes instead of 1.")
 
 
 def test_a_form_of_a_later_version_is_refused_with_a_sentence(tmp_path, monkeypatch):

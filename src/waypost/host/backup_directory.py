@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,6 +48,12 @@ BLOCK = 1024 * 1024
 """The number of bytes of a file that are read at a time."""
 
 _NAME = re.compile(rf"{re.escape(DATABASE)}|{TABLES}/\w+\.copy|{'|'.join(map(re.escape, KEPT))}", re.ASCII)
+
+
+_IDENTIFIER = re.compile(r"\w+", re.ASCII)
+
+MOST_OF_MANIFEST = 4 * 1024 * 1024
+"""The maximum size of a manifest in bytes. That of a backup has some thousand bytes."""
 
 
 class BadBackup(Exception):
@@ -95,6 +102,12 @@ def read_manifest(directory: Path) -> Manifest:
     """Return the manifest of a backup. Raises `BadBackup` if it is missing or damaged, or of a newer form."""
     path = directory / MANIFEST
     try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_OF_MANIFEST:
+            raise BadBackup(
+                f"{path} is no manifest of a backup: it is not a regular file, or it has more than "
+                f"{MOST_OF_MANIFEST >> 20} MiB. Use another backup."
+            )
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         hint = f" To verify a data directory, run: waypost verify --data {directory}"
@@ -116,9 +129,20 @@ def read_manifest(directory: Path) -> Manifest:
         manifest = _manifest(body)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _damaged(path) from error
-    if text_of(manifest) != text or not all(map(_NAME.fullmatch, manifest.files)):
+    if text_of(manifest) != text or not all(map(_NAME.fullmatch, manifest.files)) or not _has_tables(manifest):
         raise _damaged(path)
     return manifest
+
+
+def _has_tables(manifest: Manifest) -> bool:
+    """Return whether each table of a manifest has a file if necessary, and only names that can be part of a statement
+    of SQL.
+    """
+    tables = manifest.copied.tables
+    names = [*tables, *(column for table in tables.values() for column in table.columns)]
+    names += [part for counter in manifest.copied.counters for part in counter.split(".")]
+    has_files = manifest.store != "postgres" or all(f"{TABLES}/{name}.copy" in manifest.files for name in tables)
+    return has_files and all(map(_IDENTIFIER.fullmatch, names))
 
 
 def _damaged(path: Path) -> BadBackup:
@@ -156,15 +180,20 @@ def wrong_files(
     for name, expected in manifest.files.items():
         path = directory / name
         try:
-            found = facts_of(path, read)
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device could take forever
+                yield name, "It is not a regular file."
+                continue
+            if found.st_size != expected.size:
+                yield name, f"The file has {found.st_size:,} bytes instead of {expected.size:,}."
+                continue
+            is_equal = facts_of(path, read) == expected
         except FileNotFoundError:
             yield name, "The file is missing."
         except OSError as error:
             yield name, f"The file cannot be read: {error.strerror}."
         else:
-            if found.size != expected.size:
-                yield name, f"The file has {found.size:,} bytes instead of {expected.size:,}."
-            elif found != expected:
+            if not is_equal:
                 yield name, "The file is damaged: its checksum is wrong."
 
 

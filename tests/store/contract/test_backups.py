@@ -5,6 +5,7 @@ import sqlite3
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 from tests.kit.stores import postgresql
 from tests.kit.values import NOW, NoSeal
@@ -207,6 +208,16 @@ def test_a_copy_with_an_older_schema_is_restored_and_then_migrated(engine, empty
     assert engine.catalogue(url) == engine.catalogue(newest)
     for database in (url, newest):
         engine.drop(database)
+
+
+def test_a_backup_with_a_table_that_is_not_one_of_waypost_is_not_restored(on_postgresql, tmp_path):
+    engine, database = on_postgresql
+    found = copied(engine, database, tmp_path)
+    foreign = replace(found, tables={**found.tables, "pg_authid": found.tables["messages"]})
+    empty = engine.empty()
+    with pytest.raises(ports.StoreUnavailable, match="tables that are not those of Waypost: pg_authid"):
+        postgres_backups.restore(empty, tmp_path / "tables", foreign, NOW, lambda _: None)
+    engine.drop(empty)
 
 
 def test_a_database_with_tables_is_not_restored_to(on_postgresql, tmp_path):

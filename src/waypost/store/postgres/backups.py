@@ -115,6 +115,8 @@ def restore(url: str, folder: Path, copied: CopiedStore, now: datetime, read: Ca
     server attempts them here. `read` is called with the number of bytes of each part. Raises `StoreUnavailable`.
     """
     where = postgres_connection.where(url)
+    if unknown := sorted(copied.tables.keys() - migrations.tables("postgres")):
+        raise ports.StoreUnavailable(f"The backup has tables that are not those of Waypost: {', '.join(unknown)}.")
     with connected(url) as connection:
         with connection.transaction():
             prepare(connection)
