@@ -369,6 +369,16 @@ def test_the_page_is_in_openmetrics_only_if_the_client_asks_for_it():
     assert "# EOF" not in text(metrics)
 
 
+@pytest.mark.parametrize("kind", ["application/openmetrics-text", "text/plain"])
+@pytest.mark.parametrize("version", ["abc", "1.x", "99", "9" * 5000, "1." * 2000, '1.0.0"'])
+def test_a_client_that_asks_for_a_version_that_does_not_exist_gets_the_default_format(kind, version):
+    totals = Arrays().of(0).totals()
+    default = page.rendered(totals, GAUGES, "")
+    assert page.rendered(totals, GAUGES, f"{kind};version={version}") == default
+    assert page.rendered(totals, GAUGES, f"{kind}; version = {version} ;q=0.5, */*") == default
+    assert page.rendered(totals, GAUGES, f"{kind};version={version},{OPENMETRICS}")[0].endswith(b"# EOF\n")
+
+
 def test_a_gauge_that_cannot_be_read_is_left_out():
     metrics = Arrays().of(0)
     assert families.DISK_FREE.name not in text(metrics)

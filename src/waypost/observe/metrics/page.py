@@ -27,6 +27,9 @@ from waypost.observe.metrics import families
 from waypost.observe.metrics.families import FAMILIES, Family, Kind, Sample
 from waypost.observe.metrics.places import PLACES
 
+_VERSIONS = {"0.0.1", "0.0.4", "1.0.0"}
+"""The versions of the formats that Prometheus asks for."""
+
 Shown = tuple[tuple[Family, tuple[tuple[str, ...], ...]], ...]
 """Metrics in the order of the table, each with the label values of its time series."""
 
@@ -48,10 +51,22 @@ def rendered(
         if found := {} if family in without else _values(family, totals, of_gauges):
             shown.append((family, tuple(found)))
             values += itertools.chain.from_iterable(found.values())
-    media_type = choose_encoder(accept)[1]
+    media_type = choose_encoder(_known(accept))[1]
     before, end = _texts(media_type, tuple(shown))
     lines = [f"{text} {value}\n" for text, value in zip(before, map(floatToGoString, values), strict=True)]
     return ("".join(lines) + end).encode(), media_type
+
+
+def _known(accept: str) -> str:
+    """Return an Accept field without the media types of versions that do not exist. prometheus-client would fail for a
+    version that is not a number, and name any number as the version of the page.
+    """
+    return ",".join(each for each in accept.split(",") if _has_known_version(each.split(";")))
+
+
+def _has_known_version(parts: Sequence[str]) -> bool:
+    pairs = (part.partition("=") for part in parts[1:])
+    return all(value.strip() in _VERSIONS for name, _, value in pairs if name.strip() == "version")
 
 
 def _values(
