@@ -229,6 +229,13 @@ def test_hundreds_of_dead_letters_are_removed_in_steps(late, commands):
     assert late.dead_ids(address) == []
 
 
+@pytest.mark.parametrize("command", ["redrive", "remove"])
+def test_too_many_ids_and_an_empty_id_are_refused_with_a_sentence(commands, command):
+    said = commands.refused("dead", command, *map(str, range(1_001)))
+    assert said.startswith("Give at most 100 ids at once, not 1,001: for example with `xargs -n 100`.")
+    assert commands.refused("dead", command, "") == "One of the ids is empty."
+
+
 def test_a_redriven_dead_letter_uses_the_current_route(late, commands):
     address = late.make("repaired.example")
     output = commands("routes", "add", "*@repaired.example", "smtp://127.0.0.1:1", "--fault", "permfail", "--unchecked")

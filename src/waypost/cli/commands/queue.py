@@ -171,6 +171,7 @@ def redrive(
     """Redrive dead letters: attempt to deliver them again over their current routes, as if they were new."""
     if bool(letter_ids) is (all_of_them or bool(address or since)):
         raise ServerRefused("Name the dead letters to redrive: give their ids, or use --all, --address or --since.")
+    _refuse_too_many(letter_ids)
     server = Client(data)
     which = {"address": address, "since": _moment(server, since)}
     body: dict[str, Any] = {"ids": letter_ids} if letter_ids else {"all": True, **which}
@@ -199,6 +200,7 @@ def remove(
             "Name the dead letters to remove: give their ids, or use --all, --older-than, --destination, --address or "
             "--since."
         )
+    _refuse_too_many(letter_ids)
     server = Client(data)
     which = {
         "address": address,
@@ -211,6 +213,19 @@ def remove(
     if not yes:
         _confirm(server.post("dead-letters/remove", {**body, "dry_run": True})["removed"])
     _print(server.post("dead-letters/remove", body), "Dead letters removed: {removed}.", as_json=as_json)
+
+
+def _refuse_too_many(letter_ids: Sequence[str]) -> None:
+    """Raise `ServerRefused` for more ids than the server takes in one call, of which it changes all or none."""
+    from waypost.app.queue.redrive import AT_ONCE
+
+    if len(letter_ids) > AT_ONCE:
+        raise ServerRefused(
+            f"Give at most {AT_ONCE} ids at once, not {len(letter_ids):,}: for example with `xargs -n {AT_ONCE}`. Or "
+            "select the dead letters with the options instead."
+        )
+    if "" in letter_ids:
+        raise ServerRefused("One of the ids is empty.")
 
 
 def _confirm(count: int) -> None:
