@@ -162,8 +162,6 @@ def test_servers_behind_a_pooler_run_a_concurrent_migration_once(url, add, limit
     assert is_migrated(url)
 
 
-LIMITED = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
-
 LIMITS = "SELECT current_setting('statement_timeout'), current_setting('lock_timeout')"
 
 
@@ -171,7 +169,7 @@ LIMITS = "SELECT current_setting('statement_timeout'), current_setting('lock_tim
 def limited(request, url):
     """A database whose role has short time limits, and the URL at which clients connect."""
     with psycopg.connect(url, autocommit=True) as admin:
-        for name in LIMITED:
+        for name in ("statement_timeout", "lock_timeout"):
             admin.execute(f'ALTER ROLE CURRENT_USER IN DATABASE "{admin.info.dbname}" SET {name} = 500')
     with contextlib.ExitStack() as stack:
         yield url, url if request.param == "PostgreSQL" else stack.enter_context(Pooler(url)).url
@@ -183,7 +181,7 @@ def test_the_time_limits_of_the_role_do_not_end_a_concurrent_migration(limited, 
     add_messages(url, 1, 2)
     builds = "SELECT FROM pg_stat_activity WHERE query LIKE 'CREATE%' AND clock_timestamp() - query_start > '700 ms'"
     with ThreadPoolExecutor(1) as threads, psycopg.connect(url, autocommit=True) as observer:
-        with psycopg.connect(url, options=" ".join(f"-c {name}=0" for name in LIMITED)) as writer:
+        with psycopg.connect(url) as writer:
             writer.execute(ROW, ("3", 3))  # CREATE INDEX CONCURRENTLY waits for this transaction
             migration = threads.submit(run, of_clients)
             wait_until(lambda: migration.done() or observer.execute(builds).rowcount)
@@ -193,6 +191,24 @@ def test_the_time_limits_of_the_role_do_not_end_a_concurrent_migration(limited, 
         for _ in range(3):  # each session of the pooler
             client = stack.enter_context(psycopg.connect(of_clients))
             assert client.execute(LIMITS).fetchone() == ("500ms", "500ms")
+
+
+def test_a_transaction_timeout_of_the_role_does_not_end_a_concurrent_migration(url, add):
+    add(INDEX)
+    add_messages(url, 1, 2)
+    builds = "SELECT FROM pg_stat_activity WHERE query LIKE 'CREATE%' AND clock_timestamp() - query_start > '700 ms'"
+    with ThreadPoolExecutor(1) as threads, psycopg.connect(url, autocommit=True) as admin:
+        if admin.info.server_version < 170_000:
+            pytest.skip("PostgreSQL has no transaction_timeout before version 17")
+        with psycopg.connect(url) as writer:
+            writer.execute(ROW, ("3", 3))  # CREATE INDEX CONCURRENTLY waits for this transaction
+            of_role = f'ALTER ROLE CURRENT_USER IN DATABASE "{admin.info.dbname}"'
+            admin.execute(f"{of_role} SET transaction_timeout = 500")
+            migration = threads.submit(run, url)
+            wait_until(lambda: migration.done() or admin.execute(builds).rowcount)
+        migration.result(PATIENCE)
+        admin.execute(f"{of_role} RESET transaction_timeout")
+    assert is_migrated(url)
 
 
 def test_a_concurrent_migration_sets_the_limits_of_its_session_again(url, add):
