@@ -8,7 +8,7 @@ from pathlib import Path
 
 from faults.simulation import broken
 from faults.simulation.runs import Totals
-from faults.simulation.world import run_seed
+from faults.simulation.world import FAULTS, run_seed
 
 
 def main():
@@ -16,6 +16,8 @@ def main():
     parser.add_argument("--seeds", type=int, default=100, help="the number of seeds to run (default: 100)")
     parser.add_argument("--from", type=int, default=0, dest="first", metavar="SEED", help="the first seed (default: 0)")
     parser.add_argument("--replay", type=int, metavar="SEED", help="run one seed, and show everything that is wrong")
+    each = "the number of faults to choose in each phase of a seed (default: %(default)s); needed again for --replay"
+    parser.add_argument("--faults", type=int, default=FAULTS, help=each)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to this file")
     parser.add_argument("--resume", action="store_true", help="continue after the last seed in the file of --json")
     parser.add_argument(
@@ -26,12 +28,12 @@ def main():
     if given.resume and not given.json:
         parser.error("--resume needs --json FILE, which has the results so far.")
     with broken.broken(given.broken) if given.broken else nullcontext():
-        return replay(given.replay) if given.replay is not None else run(given)
+        return replay(given.replay, given.faults) if given.replay is not None else run(given)
 
 
-def replay(seed):
+def replay(seed, faults):
     """Run one seed, and print what is wrong."""
-    result = run_seed(seed)
+    result = run_seed(seed, faults=faults)
     print(f"Seed {seed}: {result.steps} steps, faults {result.faults}, digest {result.digest}")
     for violation in result.violations:
         print(violation)
@@ -44,7 +46,7 @@ class _Enough(Exception):
 
 def run(given):
     """Run many seeds, and print the totals."""
-    totals = Totals(given.first, given.json)
+    totals = Totals(given.first, given.json, faults=given.faults)
     if given.resume:
         try:
             totals.resume()

@@ -46,6 +46,11 @@ OF_PEERS = {
 }
 """The faults of peers, which happen at the next attempts."""
 
+ABOUT_A_NOTICE, IN_PARTS = "killed after a commit about a notice", "killed in a delivery in parts"
+
+OF_ANY_SERVER = {ABOUT_A_NOTICE, IN_PARTS}
+"""The faults that happen on the first server that comes to such a step, because the steps are rare."""
+
 KINDS = AT_A_STEP | AT_ONCE | OF_PEERS
 
 LEASE_IS_OVER = (130.0, 400.0)
@@ -80,7 +85,12 @@ class Nemesis:
             server = self._world.a_live_server()
             if server is None:
                 continue
-            if kind in AT_A_STEP:
+            if kind in OF_ANY_SERVER:
+                for each in self._world.running():
+                    self._armed.setdefault(each.process, kind)
+                if kind == ABOUT_A_NOTICE:
+                    self._peer_faults += ["a peer refused"] * 2
+            elif kind in AT_A_STEP:
                 self._armed.setdefault(server.process, kind)
             elif kind in OF_PEERS:
                 self._peer_faults += [kind] * chance.randint(1, 3)
@@ -122,6 +132,8 @@ class Nemesis:
         if self._armed.get(process) not in kinds:
             return ""
         kind = self._armed.pop(process)
+        if kind in OF_ANY_SERVER:
+            self._armed = {other: armed for other, armed in self._armed.items() if armed != kind}
         self._count(kind, process)
         return kind
 
@@ -137,7 +149,7 @@ class Nemesis:
 
     def before_begin(self, process):
         """Happen before a transaction begins."""
-        if self._armed.get(process) == "killed after a commit about a notice":
+        if self._armed.get(process) == ABOUT_A_NOTICE:
             self._notices_due[process] = self._world.count("notices_owed")
         if self._take(process, "killed before a transaction began"):
             raise Killed
@@ -192,9 +204,9 @@ class Nemesis:
         if self._take(process, "killed after a commit, before its reply"):
             raise Killed
         kind, world = self._armed.get(process), self._world
-        if kind == "killed in a delivery in parts":
+        if kind == IN_PARTS:
             is_now = world.count("planned_deliveries") and world.chance.random() < 0.5
-        elif kind == "killed after a commit about a notice":
+        elif kind == ABOUT_A_NOTICE:
             is_now = world.count("notices_owed") != self._notices_due.get(process) and world.chance.random() < 0.6
         else:
             is_now = False

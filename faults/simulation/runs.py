@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import waypost
-from faults.simulation.world import run_seed
+from faults.simulation.world import FAULTS, run_seed
 
 WRITE_EVERY = 10.0
 """Seconds between two updates of the JSON file."""
@@ -23,7 +23,9 @@ def commit():
 class Totals:
     """The results of all seeds so far."""
 
-    def __init__(self, first, path=None):
+    def __init__(self, first, path=None, *, faults=FAULTS):
+        """`faults` is the number of faults to choose in a phase."""
+        self._each = faults
         self._path, self._written = path, time.monotonic()
         self._commit = commit()  # once, because the code in this process does not change
         self.first = self.next = first
@@ -38,6 +40,8 @@ class Totals:
         if not self._path or not self._path.exists():
             return
         found = json.loads(self._path.read_text())
+        if found["faults_each"] != self._each:
+            raise ValueError(f"{self._path} has the results of runs with --faults {found['faults_each']}.")
         if found["commit"] != self._commit:
             raise ValueError(
                 f"{self._path} has the results of commit {found['commit']}. Remove it, or use another file."
@@ -52,7 +56,7 @@ class Totals:
         try:
             while self.next < until:
                 began = time.monotonic()
-                result = run_seed(self.next)
+                result = run_seed(self.next, faults=self._each)
                 self.seconds += time.monotonic() - began
                 self.next += 1
                 self.steps += result.steps
@@ -72,6 +76,7 @@ class Totals:
             "kind": "simulation",
             "version": waypost.__version__,
             "commit": self._commit,
+            "faults_each": self._each,
             "first_seed": self.first,
             "seeds": self.next - self.first,
             "steps": self.steps,

@@ -61,9 +61,8 @@ class Result:
 class World:
     """Everything that one simulation shares."""
 
-    def __init__(self, seed, loop, chance, *, with_faults=True):
-        self.seed, self.loop, self.chance = seed, loop, chance
-        self.with_faults = with_faults
+    def __init__(self, loop, chance, *, faults):
+        self.loop, self.chance, self._faults = loop, chance, faults
         self.history = History()
         self.connection = open_database()
         self.versions = Versions()
@@ -195,8 +194,7 @@ class World:
             self.log("phase", number)
             clients = [Client(self, f"client{each}.{number}") for each in range(CLIENTS)]
             work = [self.loop.in_process(client.name, client.work(CALLS)) for client in clients]
-            if self.with_faults:
-                work.append(self.loop.in_process("nemesis", self.nemesis.inject(FAULTS)))
+            work.append(self.loop.in_process("nemesis", self.nemesis.inject(self._faults)))
             try:
                 await asyncio.gather(*work)
                 await self._recover()
@@ -258,12 +256,12 @@ class World:
         return is_running and not any(map(self.count, ("queue", "notices_owed", "planned_deliveries")))
 
 
-def run_seed(seed, *, phases=PHASES, with_faults=True):
-    """Run the simulation of one seed, and return its `Result`."""
-    return run_world(seed, phases=phases, with_faults=with_faults)[1]
+def run_seed(seed, *, phases=PHASES, faults=FAULTS):
+    """Run the simulation of one seed, and return its `Result`. Each phase chooses `faults` faults."""
+    return run_world(seed, phases=phases, faults=faults)[1]
 
 
-def run_world(seed, *, phases=PHASES, with_faults=True):
+def run_world(seed, *, phases=PHASES, faults=FAULTS):
     """Run the simulation of one seed, and return what is left of its `World`, and its `Result`."""
     chance = random.Random(seed)
     worlds = []
@@ -275,7 +273,7 @@ def run_world(seed, *, phases=PHASES, with_faults=True):
             await world.end()
 
     def begin(loop):
-        worlds.append(World(seed, loop, chance, with_faults=with_faults))
+        worlds.append(World(loop, chance, faults=faults))
         return work(worlds[0])
 
     # The collector must not run at moments that depend on earlier seeds.

@@ -17,7 +17,7 @@ from waypost.domain.mail.trace_events import DeadEvent, NotifiedEvent, RedrivenE
 @pytest.fixture(scope="module")
 def ran():
     """Return the history and the final state of a run without faults."""
-    world, result = run_world(11, phases=1, with_faults=False)
+    world, result = run_world(11, phases=1, faults=0)
     assert not result.violations
     return world.history, world.observed
 
