@@ -22,7 +22,7 @@ from waypost.app.ports.failures import STORE_FAILURES
 from waypost.app.queue import redrive
 from waypost.domain import errors
 from waypost.domain.directory import addresses
-from waypost.domain.mail.messages import Envelope, end_of_header
+from waypost.domain.mail.messages import NO_DSN, Dsn, Envelope, RecipientDsn, end_of_header
 from waypost.smtp.protocol import replies
 from waypost.smtp.protocol.requests import MessageReceived, PieceReceived, RecipientGiven
 
@@ -33,6 +33,9 @@ REPEATS = 4
 
 PATIENCE = (2.0, 60.0, 1000.0)
 """How long a client waits for a reply, in seconds: one of these times."""
+
+WANTS_ALL = RecipientDsn(notify=("SUCCESS", "FAILURE", "DELAY"))
+"""The wish of a sender for notices of successes, failures and delays."""
 
 PIECE = 40_000
 """The size of the pieces of a large message."""
@@ -340,6 +343,7 @@ class Client:
                 helo="client.example",
                 peer="192.0.2.1",
                 protocol="ESMTP",
+                dsn=Dsn(recipients=(WANTS_ALL,) * len(recipients)) if self._chance.random() < 0.2 else NO_DSN,
             )
             start = 0
             while len(raw) - start > PIECE:

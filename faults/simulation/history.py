@@ -9,6 +9,11 @@ from tests.linearizability.checker import Operation
 ALWAYS = float("inf")
 
 
+def token(raw):
+    """Return the subject of a message that a client sent, which names the message."""
+    return raw.partition(b"\r\n")[0].removeprefix(b"Subject: ").decode(errors="replace")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sent:
     """A message as its client saw it: when it was sent, and the reply."""

@@ -8,22 +8,20 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 
 from faults.simulation.doubles import is_allowed
+from faults.simulation.history import token
 from faults.simulation.links import Links
 from tests.linearizability import checker
 from waypost.domain.mail.delivery import Reason, Status
 
+_NOTICES_OF = {"dead": "failed", "delayed": "delayed", "delivered": "success"}
 _ENDS, _BEGINS = {"delivered", "dead"}, {"queued", "redriven"}
 
 
 def violations(history, observed):
     """Return a sentence for each thing that is wrong; empty if nothing is."""
-    checks = (_bugs, _directory, _mail, _order, _traces, _peers, _notices, _letters, _quiet)
-    return [f"{check.__name__[1:]}: {wrong}" for check in checks for wrong in check(history, observed)]
-
-
-def _bugs(history, _observed):
-    """No server had an internal error of its own."""
-    yield from history.bugs
+    checks = (_directory, _mail, _order, _traces, _peers, _notices, _letters, _quiet)
+    found = [f"{check.__name__[1:]}: {wrong}" for check in checks for wrong in check(history, observed)]
+    return [*(f"a server had an internal error: {bug}" for bug in history.bugs), *found]
 
 
 def _directory(history, observed):
@@ -44,34 +42,25 @@ def _mail(history, observed):
     """Each accepted message is there once, whole, for exactly its recipients. Nothing else is there."""
     by_raw = defaultdict(list)
     for message_id, stored in observed.messages.items():
-        if stored.message.envelope.sender or b"\nSubject: mail " in b"\n" + stored.raw[:200]:
-            by_raw[_token(stored)].append(message_id)
+        if stored.message.envelope.sender:  # otherwise it is a notice
+            by_raw[stored.token].append(message_id)
     sent = defaultdict(list)
     for one in history.sent:
-        sent[_token_of(one.raw)].append(one)
+        sent[token(one.raw)].append(one)
     possible = Links(history)
-    for token, attempts in sent.items():
-        found = by_raw.pop(token, [])
+    for name, attempts in sent.items():
+        found = by_raw.pop(name, [])
         accepted = [one for one in attempts if one.outcome == "accepted"]
         most = len(accepted) + sum(one.outcome == "unknown" for one in attempts)
         if lost := {one.message_id for one in accepted} - set(found):
-            yield f"message {token} was accepted as {lost}, but is lost"
+            yield f"message {name} was accepted as {lost}, but is lost"
         if len(found) > most:
-            yield f"message {token} is there {len(found)} times, but was accepted {len(accepted)} to {most} times"
+            yield f"message {name} is there {len(found)} times, but was accepted {len(accepted)} to {most} times"
         for message_id in found:
             mine = [one for one in accepted if one.message_id == message_id]
             yield from _whole(observed, message_id, mine or [one for one in attempts if one not in accepted], possible)
     for message_id in by_raw.values():
         yield f"nobody sent message {message_id}"
-
-
-def _token_of(raw):
-    return raw.partition(b"\r\n")[0].removeprefix(b"Subject: ").decode(errors="replace")
-
-
-def _token(stored):
-    # The bytes of a message that is not in any inbox are deleted after its last delivery. Its subject remains.
-    return _token_of(stored.raw) if stored.raw else stored.message.subject
 
 
 def _whole(observed, message_id, attempts, possible):
@@ -160,36 +149,36 @@ def _peers(history, observed):
     for stored in observed.messages.values():
         for delivery in stored.deliveries:
             copies = arrived.pop(delivery.id, [])
-            was_redriven = _has_event(stored, "redriven", delivery)
+            redriven = {one.detail.address for one in stored.trace if one.detail.kind == "redriven"}
             if delivery.destination and delivery.status is Status.DELIVERED and not copies:
                 yield f"{delivery.id} counts as delivered, but its peer does not have it"
             for one in copies:
                 if stored.raw and not one.octets.endswith(b"\r\n" + stored.raw):
                     yield f"the peer got other bytes of {delivery.id}"
             for earlier, later in pairwise(copies):
-                if not was_redriven and not is_allowed(history.excuses, earlier, later):
+                if delivery.address.text not in redriven and not is_allowed(history.excuses, earlier, later):
                     yield f"the peer got {delivery.id} at {earlier.at:.3f} s and again at {later.at:.3f} s"
     for delivery_id in arrived:
         yield f"a peer got {delivery_id}, which does not exist"
 
 
-def _has_event(stored, kind, delivery):
-    return any(one.detail.kind == kind and one.detail.address == delivery.address.text for one in stored.trace)
-
-
 def _notices(_history, observed):
-    """The trace names a notice, or the reason why there is none, for each dead letter."""
+    """For each failure, each delay and each success that the sender asked for, the trace names one notice, or the
+    reason why there is none.
+    """
     for message_id, stored in observed.messages.items():
-        events = [one.detail for one in stored.trace]
-        dead = Counter(event.address for event in events if event.kind == "dead")
-        said = Counter(event.address for event in events if _is_about_failure(event))
-        for address, count in dead.items():
-            if not 1 <= said[address] <= count:
-                yield f"{message_id} died {count} times for {address}, with {said[address]} notices"
-
-
-def _is_about_failure(event):
-    return event.kind in {"notified", "not notified"} and event.what == "failed"
+        happened, said, wishes = Counter(), Counter(), stored.message.envelope.wishes()
+        for event in (one.detail for one in stored.trace):
+            if event.kind in _NOTICES_OF:
+                happened[event.address, _NOTICES_OF[event.kind]] += 1
+            if event.kind in {"notified", "not notified"} and event.what != "a mail loop":
+                said[event.address, "success" if event.what in {"delivered", "relayed"} else event.what] += 1
+        for one in stored.deliveries:
+            if one.reason is not Reason.DIRECT or "SUCCESS" not in getattr(wishes.get(one.sent_to), "notify", ()):
+                del happened[one.address.text, "success"]
+        for key in happened.keys() | said.keys():
+            if not min(1, happened[key]) <= said[key] <= happened[key]:
+                yield f"{message_id} has {said[key]} notices of {happened[key]} times {key}"
 
 
 def _letters(_history, observed):

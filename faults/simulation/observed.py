@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from faults.simulation.history import token
 from tests.kit.values import TENANT, NoSeal
 from waypost.domain.mail.delivery import Delivery
 from waypost.domain.mail.messages import Message
@@ -19,6 +20,13 @@ class Stored:
     raw: bytes
     deliveries: tuple[Delivery, ...]
     trace: tuple[TraceEvent, ...]
+
+    @property
+    def token(self):
+        """The name of the message. Its bytes are deleted after its last delivery if no inbox keeps it; its subject
+        remains.
+        """
+        return token(self.raw) if self.raw else self.message.subject
 
 
 @dataclass(frozen=True)

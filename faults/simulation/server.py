@@ -38,6 +38,9 @@ POLICY = Policy(
 )
 """Shorter times than the defaults, so that dead letters occur within a simulated hour."""
 
+DELAY_WARNING = timedelta(minutes=2)
+"""The time after which a sender gets a notice that mail is delayed."""
+
 KEEPS_ALL = (Rule(match="*", age=timedelta(days=3650)),)
 """A retention rule that must delete nothing."""
 
@@ -56,7 +59,12 @@ class Server:
         self._calls = {}
         self.store = SimulatedStore(world, self.process)
         self.deployment = Deployment(
-            hostname="waypost.example", loop_key=b"loop", routes=world.routes, policy=POLICY, owner=TENANT.account
+            hostname="waypost.example",
+            loop_key=b"loop",
+            routes=world.routes,
+            policy=POLICY,
+            delay_warning=DELAY_WARNING,
+            owner=TENANT.account,
         )
 
     def clock(self):

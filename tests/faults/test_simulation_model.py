@@ -70,7 +70,7 @@ def test_nothing_is_wrong_in_a_run_without_faults(history, observed):
 
 def test_an_internal_error_is_a_violation(history, observed):
     history.bugs.append("KeyError: 'x'")
-    only(history, observed, "bugs: KeyError")
+    only(history, observed, "internal error: KeyError")
 
 
 # Mail.
@@ -169,9 +169,9 @@ def test_a_missing_forwarded_copy_is_a_violation_only_if_the_link_certainly_exis
 
 
 def test_a_wrong_order_in_an_inbox_is_a_violation(history, observed):
-    key, listed = next((key, listed) for key, listed in observed.inboxes.items() if len(listed) > 1)
-    listed.sort()
-    first, last = listed[0], listed[-1]
+    known = {one.message_id for one in history.sent if one.outcome == "accepted"}
+    key, listed = next((key, listed) for key, listed in observed.inboxes.items() if len(known & set(listed)) > 1)
+    first, *_, last = [message_id for message_id in listed if message_id in known]
     for number, sent in enumerate(history.sent):
         at = {first: 1.0, last: 2.0}.get(sent.message_id)
         if at:
@@ -298,7 +298,21 @@ def die(observed, sent, delivery):
 def test_a_dead_letter_without_a_notice_is_a_violation(history, observed):
     sent, delivery = accepted(history, observed, status=Status.DELIVERED, kept=True)
     die(observed, sent, delivery)
-    only(history, observed, f"died 1 times for {delivery.address.text}, with 0 notices")
+    only(history, observed, f"has 0 notices of 1 times ('{delivery.address.text}', 'failed')")
+
+
+def test_a_success_without_the_notice_that_the_sender_asked_for_is_a_violation(history, observed):
+    sent, stored = next((key, one) for key, one in observed.messages.items() if one.message.envelope.wishes())
+    is_about_success = {"notified", "not notified"}
+    change(observed, sent, trace=tuple(one for one in stored.trace if one.detail.kind not in is_about_success))
+    only(history, observed, f"{sent} has 0 notices of 1 times")
+
+
+def test_a_second_notice_of_a_success_is_a_violation(history, observed):
+    sent, stored = next((key, one) for key, one in observed.messages.items() if one.message.envelope.wishes())
+    again = next(one for one in stored.trace if one.detail.kind in {"notified", "not notified"})
+    change(observed, sent, trace=(*stored.trace, again))
+    only(history, observed, f"{sent} has 2 notices of 1 times")
 
 
 def test_a_notice_that_does_not_exist_is_a_violation(history, observed):
