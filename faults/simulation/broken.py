@@ -1,7 +1,7 @@
 """Deliberately broken variants of Waypost, each with one defect of a class that the simulation must find.
 
-A variant replaces functions of Waypost in this process. `WITHIN` is the number of seeds, from 0 on, within which the
-simulation must find it.
+A variant replaces functions of Waypost in this process. `WITHIN` is the number of seeds, from 0 on and with 16 faults in
+each phase, within which the simulation must find it.
 """
 
 import asyncio
@@ -218,19 +218,19 @@ def _forgets_client_tokens():
 
 
 WITHIN = {
-    _claims_without_a_lease: 3,
-    _never_renews_a_lease: 10,
-    _records_without_owning: 60,
+    _claims_without_a_lease: 10,
+    _never_renews_a_lease: 60,
+    _records_without_owning: 30,
     _stores_a_copy_twice: 30,
     _links_without_a_lock: 60,
-    _replies_before_the_commit: 30,
+    _replies_before_the_commit: 60,
     _keeps_the_version_of_the_directory: 60,
     _takes_a_part_before_storing_it: 100,
     _takes_a_notice_before_writing_it: 100,
-    _says_success_to_the_group: 200,
-    _ignores_failed_commits: 30,
-    _commits_half_of_a_failed_write: 60,
-    _forgets_client_tokens: 60,
+    _says_success_to_the_group: 120,
+    _ignores_failed_commits: 120,
+    _commits_half_of_a_failed_write: 100,
+    _forgets_client_tokens: 120,
 }
 
 VARIANTS = {variant.__name__[1:].replace("_", " "): variant for variant in WITHIN}
