@@ -1,7 +1,7 @@
 """Deliberately broken variants of Waypost, each with one defect of a class that the simulation must find.
 
-A variant replaces functions of Waypost in this process. `WITHIN` is the number of seeds, from 0 on and with 16 faults in
-each phase, within which the simulation must find it.
+A variant replaces functions of Waypost in this process. `WITHIN` is the number of seeds, from 0 on and with 16 faults
+in each phase, within which the simulation must find it.
 """
 
 import asyncio

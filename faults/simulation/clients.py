@@ -272,7 +272,7 @@ class Client:
             code, accepted, reply = await self._session(server, sender, wanted, raw)
             may_have_committed = not code or (code == 451 and self._may_have_committed(server, began))
             outcome = "accepted" if code == 250 else "unknown" if may_have_committed else "refused"
-            world.log("sent", raw[:40], outcome, reply)
+            world.log("sent", raw[:40], outcome, code, reply if code == 250 else "")  # others have a random incident id
             given["recipients"] = tuple(_address(name).key for name in accepted) or given["recipients"]
             self._history.sent[number] = Sent(
                 **given,

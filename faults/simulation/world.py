@@ -268,7 +268,8 @@ def run_world(seed, *, phases=PHASES, faults=FAULTS):
 
     async def work(world):
         try:
-            return await world.run(phases)
+            # The order in which the tasks end afterwards is not always the same.
+            return await world.run(phases), world.history.digest, dict(sorted(world.nemesis.happened.items()))
         finally:
             await world.end()
 
@@ -280,7 +281,7 @@ def run_world(seed, *, phases=PHASES, faults=FAULTS):
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        found, steps = simulated_loop.run(begin, chance)
+        (found, digest, happened), steps = simulated_loop.run(begin, chance)
     finally:
         if was_enabled:
             gc.enable()
@@ -288,9 +289,9 @@ def run_world(seed, *, phases=PHASES, faults=FAULTS):
     world.connection.close()
     return world, Result(
         seed=seed,
-        digest=world.history.digest,
+        digest=digest,
         steps=steps,
-        faults=dict(sorted(world.nemesis.happened.items())),
+        faults=happened,
         phases=phases,
         violations=tuple(found),
     )
