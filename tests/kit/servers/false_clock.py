@@ -33,13 +33,19 @@ class FalseClock:
         """
         with pytest.MonkeyPatch.context() as environment:
             environment.setattr(process, "subprocess", subprocess)
-            for name, value in {
-                "LD_PRELOAD": LIBRARY,
-                "FAKETIME_TIMESTAMP_FILE": self._file,
-                "FAKETIME_NO_CACHE": "1",
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-                "DONT_FAKE_MONOTONIC": "1",  # the same in versions before 0.9.8
-                "NO_FAKE_STAT": "1",
-            }.items():
-                environment.setenv(name, str(value))
+            for name, value in self.environment().items():
+                environment.setenv(name, value)
             yield
+
+    def environment(self, *, is_read_each_second=False):
+        """Return the environment variables of a process with this clock. The process reads the file of the clock each
+        time that it needs the time, or only once a second, which is much faster.
+        """
+        how_often = {"FAKETIME_CACHE_DURATION": "1"} if is_read_each_second else {"FAKETIME_NO_CACHE": "1"}
+        return how_often | {
+            "LD_PRELOAD": str(LIBRARY),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "DONT_FAKE_MONOTONIC": "1",  # the same in versions before 0.9.8
+            "NO_FAKE_STAT": "1",
+        }

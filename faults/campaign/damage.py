@@ -1,0 +1,75 @@
+"""Damages a copy of a server's files, and checks that a server on the copy tells so, or serves only what is right."""
+
+import http.client
+import re
+import shutil
+import time
+from types import SimpleNamespace
+
+from faults.campaign.kills import start
+from faults.clients import digest
+from faults.oracle import Kind, Violation
+from faults.servers import Server, end, free_port
+from faults.site import SUBJECT
+from tests.kit.servers.running import System
+from waypost import testing
+
+TOLD = re.compile(r"damaged|cannot be opened|cannot be read|not a database|master\.key|key", re.IGNORECASE)
+
+
+def at_rest(site, chance):
+    """Kill the server, damage a copy of its files, and start another server on the copy, which sends nothing."""
+    from faults.at_rest import damage
+
+    began = time.monotonic()
+    site.server.kill()
+    copy = site.directory / "damaged" / "1"
+    shutil.copytree(site.server.data, copy)
+    start(site.server)
+    site.window("kill of the server", began)
+    try:
+        done = damage(copy, chance.randrange(1 << 32))
+        site.found += _check(site, copy, str(done))
+    finally:
+        shutil.rmtree(copy.parent)
+
+
+def _check(site, copy, done):
+    ports = ("--http", f"127.0.0.1:{free_port()}", "--smtp", f"127.0.0.1:{free_port()}")
+    server = Server(copy, "--config", str(site.directory / "waypost.toml"), "--hold-queue", "yes", *ports)
+    try:
+        server.start()
+    except testing.ServerDied as died:
+        if "Traceback" in str(died) or not TOLD.search(str(died)):
+            return [Violation(Kind.ERROR, f"{done}: {str(died)[-500:]}")]
+        return []
+    except Exception as error:  # noqa: BLE001 - the server ran, but its files cannot be read
+        return [Violation(Kind.ERROR, f"{done}: {type(error).__name__}: {error}")]
+    try:
+        return list(_served(site, server, done))
+    finally:
+        end(server)
+
+
+def _served(site, server, done):
+    """Yield a violation for each message that the server serves with other bytes than it was sent with."""
+    known = {each.number: each.digest for each in site.sent}
+    for address in {address for group in site.groups.values() for address in group.inboxes[:2]}:
+        listed = _get(server, "messages", address=address, limit=500)
+        for one in listed.json()["messages"] if listed else ():
+            raw = _get(server, f"messages/{one['id']}/raw", address=address)
+            number = one["subject"].removeprefix("fault ")
+            if raw is None or number not in known:
+                continue
+            begins = SUBJECT.search(raw.body)
+            if begins is None or digest(raw.body[begins.start() :]) != known[number]:
+                yield Violation(Kind.CHANGED, f"{done}: {number} in {address} was served with {len(raw.body)} bytes")
+
+
+def _get(server, path, **query):
+    """Return a whole response that is positive; None if there is none."""
+    try:
+        answer = System.get(SimpleNamespace(server=server), path, **query)
+    except (OSError, http.client.HTTPException):
+        return None
+    return answer if answer.status == 200 else None

@@ -1,0 +1,101 @@
+"""The table of the kinds of fault."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from faults import failpoints
+from faults.campaign import clocks, damage, databases, disks, histories, kills, limits
+
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
+BOTH = (SQLITE, POSTGRESQL)
+POSTGRES = (POSTGRESQL,)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of fault. `inject(site, chance)` injects one, and returns when the server works again.
+
+    `chance` is a random generator, which makes all random choices.
+    """
+
+    name: str
+    inject: Callable
+    stores: tuple[str, ...] = BOTH
+    workers: tuple[int, ...] = (1, 2)
+    site: str = "plain"
+    """The kind of deployment that it needs: see `SITES` in runner.py."""
+    is_ordered: bool = True
+    """Whether the inboxes must keep the order of each client's messages, which a wrong clock can change."""
+    expects_failures: bool = False
+    """Whether the server may log an unexpected error, such as a lack of memory."""
+    may_lose_leases: bool = True
+    """Whether a lease may end during an attempt because the machine is slow, as the event `lease_lost` says."""
+    has_doubt: bool = False
+    """Whether a message or call that the server answers with a temporary failure may be stored, as after a COMMIT that
+    failed because of the disk. It must then be stored as a whole, or not at all."""
+
+
+ALL_KINDS = [
+    Kind("kill the server", kills.kill_server),
+    Kind("kill a worker", kills.kill_worker, workers=(2,)),
+    Kind("kill the supervisor", kills.kill_supervisor, workers=(2,)),
+    *(
+        Kind(
+            f"kill {seam}",
+            kills.kill_at(seam),
+            stores=(SQLITE,) if seam in failpoints.OF_SQLITE_ALONE else BOTH,
+        )
+        for seam in failpoints.SEAMS
+    ),
+    Kind("kill while peers fail", kills.kill_while_peers_fail),
+    Kind("SIGSTOP for longer than the lease", kills.stop_for_longer_than_the_lease),
+    Kind("SIGSTOP after the peer's reply", kills.stop_at_reply, workers=(2,)),
+    Kind(
+        "peer slower than the lease", kills.wait_for_slow_peer, workers=(2,), site="long leases", may_lose_leases=False
+    ),
+    Kind("out of memory", limits.out_of_memory, expects_failures=True),
+    Kind("no file descriptors", limits.no_descriptors, expects_failures=True),
+    Kind("clock set by minutes", clocks.jump, site="clock", is_ordered=False),
+    Kind("clock set by hours", clocks.jump_far, site="clock", is_ordered=False),
+    Kind("clock set, and kill", clocks.jump_and_kill, site="clock", is_ordered=False),
+    Kind("clocks of two servers drift", clocks.drift, POSTGRES, (1,), site="drifting clocks", is_ordered=False),
+    Kind("power cut", disks.cut_power, (SQLITE,), site="power cut"),
+    Kind("files damaged at rest", damage.at_rest, (SQLITE,), site="damage"),
+    Kind("fsync fails", disks.fail_calls("fsync"), (SQLITE,), site="disk"),
+    Kind("fsync of the log fails", disks.fail_calls("fsync", "*-wal"), (SQLITE,), site="disk"),
+    Kind("write fails", disks.fail_calls("write"), (SQLITE,), site="disk"),
+    Kind("write to a Maildir fails", disks.fail_calls("write", "maildir/*", after=4), (SQLITE,), site="disk"),
+    Kind("fsync of a Maildir fails, and power cut", disks.fail_sync_and_cut, (SQLITE,), site="disk and power cut"),
+    Kind("disk full", disks.no_space, (SQLITE,), site="disk"),
+    Kind("file system read-only", disks.read_only, (SQLITE,), site="disk"),
+    Kind("short writes", disks.shorten, (SQLITE,), site="disk"),
+    Kind("fsync slow and hanging", disks.slow_sync, (SQLITE,), site="disk"),
+    Kind("PostgreSQL kill -9", databases.kill, POSTGRES),
+    Kind("PostgreSQL kill -9 in a checkpoint", databases.kill_in_checkpoint, POSTGRES),
+    Kind("PostgreSQL immediate stop", databases.stop("immediate"), POSTGRES),
+    Kind("PostgreSQL fast stop", databases.stop("fast"), POSTGRES),
+    Kind("connection cut before COMMIT", databases.cut_commit("before"), POSTGRES),
+    Kind("connection cut after COMMIT", databases.cut_commit("after"), POSTGRES),
+    Kind("connections to PostgreSQL reset", databases.reset, POSTGRES),
+    Kind("network to PostgreSQL delayed", databases.delay, POSTGRES),
+    Kind("network to PostgreSQL cut one way", databases.cut_one_way, POSTGRES),
+    Kind("connections of PostgreSQL exhausted", databases.exhaust, POSTGRES),
+    Kind("failover to a synchronous standby", databases.fail_over, POSTGRES, site="standby"),
+    Kind("concurrent calls to two servers", histories.conflict, POSTGRES, (1,), site="two servers"),
+    Kind("kill one of two servers", kills.kill_server, POSTGRES, (1,), site="two servers"),
+    Kind("SIGSTOP one of two servers", kills.stop_for_longer_than_the_lease, POSTGRES, (1,), site="two servers"),
+    Kind("PostgreSQL's disk full", databases.disk_full, POSTGRES, site="small disk"),
+]
+
+LAYERS = {
+    "power cut": "faults.power_cut",
+    "disk": "faults.disk",
+    "disk and power cut": "faults.disk",
+    "damage": "faults.at_rest",
+}
+"""The packages that some kinds of deployment need."""
+KINDS = [kind for kind in ALL_KINDS if kind.site not in LAYERS or find_spec(LAYERS[kind.site])]
+
+BY_NAME = {kind.name: kind for kind in KINDS}
+assert len(BY_NAME) == len(KINDS), "two kinds of fault have the same name"
