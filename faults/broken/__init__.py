@@ -1,0 +1,1 @@
+"""Builds of Waypost with a known fault, which the campaign must find."""
