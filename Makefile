@@ -1,6 +1,6 @@
 # `make` lists the targets. `make demo` and `make test` need only Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog flood kit scrape worst fuzz copy search growth migrations postgresql workers foreign corpora proofs machines soak model docs docs-site tutorial lock package sbom lint image installs fresh clean
+.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog flood kit scrape worst fuzz copy search growth migrations postgresql workers foreign corpora proofs machines soak model docs docs-site tutorial lock package sbom lint image installs fresh clean faults
 
 PYTHON ?= python3
 # Servers and tests start often, so compile them only once.
@@ -177,6 +177,20 @@ machines: $(DEV) ## Two servers, PgBouncer and PostgreSQL are killed and restart
 
 soak: $(DEV) ## Run a server under mixed load with faults, and check that nothing grows (an hour; `MINUTES=2`; `KEEP=DIRECTORY`)
 	@$(BIN)/python -m faults.soak --minutes $(or $(MINUTES),60) $(if $(KEEP),--keep $(KEEP))
+
+# Without LONG, there are some faults of every kind. With it, there are at least 50 of each kind. Both continue where the
+# last run stopped; remove the files in FAULTS to begin again.
+FAULTS := .cache/campaign
+faults: $(DEV) ## Inject faults into real servers, and find broken builds (under fifteen minutes; `LONG=1`: hours, and docs/)
+	@mkdir -p $(FAULTS)/kept
+	@$(BIN)/python -m faults.campaign --resume $(FAULTS)/faults.jsonl --kept $(FAULTS)/kept \
+		$(if $(LONG),--each-kind 50 --minutes 600,--each-kind 1 --minutes 8)
+	@$(BIN)/python -m faults.broken --resume $(FAULTS)/broken.jsonl \
+		$(if $(LONG),,--minutes 2 --only group-told-success body-after-commit claim-without-fence)
+	@$(BIN)/python -m faults.simulation --json $(FAULTS)/simulation.json \
+		$(if $(LONG),--seeds 9000 --resume,--seeds 100000 --time 60)
+	@$(BIN)/python -m faults.report $(FAULTS)/faults.jsonl --broken $(FAULTS)/broken.jsonl \
+		--simulation $(FAULTS)/simulation.json $(if $(LONG),,--to $(FAULTS)/report.md)
 
 copy: $(DEV) ## Measure `waypost copy` with a million email addresses, in both directions (half an hour)
 	@$(BIN)/python bench/moving.py

@@ -1,0 +1,163 @@
+"""Writes docs/durability-report.md from what the campaign, the broken builds and the simulation have recorded.
+
+`python -m faults.report faults.jsonl [--broken FILE] [--simulation FILE] [--to FILE]`
+"""
+
+import argparse
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+TO = Path(__file__).parents[1] / "docs" / "durability-report.md"
+
+HEAD = """# Report: injected faults
+
+This page has the results of the last run. `make faults LONG=1` injects at least 50 faults of each kind, and writes this
+page again. [Durability](durability.md) says what each reply guarantees, and
+[decision 68](decisions/0068-faults-against-real-servers.md) how faults are injected and checked. Anyone can repeat a
+run, and replay a fault with the seed in its line of `faults.jsonl`.
+"""
+
+CHECKED = """After each fault the server must start by itself. Then everything that clients recorded since the beginning
+is compared with everything in the inboxes and at the peers. Each acknowledged message must be there, once, byte for
+byte, in the order of its client. No refused message may be there, and a message without a reply must be there as a
+whole or not at all. The history of the API calls must be linearizable, and the queue must be empty in the end.
+"""
+
+
+def read(path):
+    """Return the lines of a file of JSON lines; none if there is no file."""
+    if path is None or not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def table(head, rows):
+    """Return a table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in lines) + "\n"
+
+
+def report(faults, broken=(), simulation=None, *, note=""):
+    """Return the page. `faults` and `broken` are lines of the campaign and of the broken builds. `note` says what a
+    reader should know about this run.
+    """
+    parts = [HEAD, f"{note}\n" if note else "", "## Faults against real servers\n", CHECKED]
+    parts += [_totals(faults), _by_kind(faults), _second_copies(faults)]
+    if bad := [each for each in faults if each["result"] != "right"]:
+        head = ["kind", "store", "workers", "seed", "what was found"]
+        rows = [[each["kind"], each["store"], each["workers"], each["seed"], _first(each)] for each in bad]
+        parts += ["### Violations\n", table(head, rows)]
+    if simulation:
+        parts += ["## Simulation in one process\n", _simulation(simulation)]
+    if broken:
+        parts += ["## Broken builds\n", _broken(broken)]
+    return "\n".join(part.rstrip() + "\n" for part in parts if part)
+
+
+def _totals(faults):
+    if not faults:
+        return "No fault was injected.\n"
+    count, bad = len(faults), sum(each["result"] != "right" for each in faults)
+    accepted, calls = sum(each["accepted"] for each in faults), sum(each["calls"] for each in faults)
+    unknown = sum(each["unknown"] for each in faults)
+    seconds = sum(each["seconds"] for each in faults)
+    days = sorted(each["at"][:10] for each in faults)
+    versions = "; ".join(sorted({_versions(each["versions"]) for each in faults}))
+    seeds = f"{min(each['seed'] for each in faults)} to {max(each['seed'] for each in faults)}"
+    when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+    return (
+        f"{count:,} faults were injected and checked in {seconds / 60:,.0f} minutes ({when}; seeds {seeds}), "
+        f"with {bad} violations. The servers acknowledged {accepted:,} messages and answered {calls:,} API calls; "
+        f"{unknown:,} messages had no reply, or one that leaves their outcome open. Peers failed "
+        f"{sum(each.get('peers_failed', 0) for each in faults):,} times. Versions: {versions}.\n"
+    )
+
+
+def _versions(versions):
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _by_kind(faults):
+    columns = [("sqlite", 1), ("sqlite", 2), ("postgresql", 1), ("postgresql", 2)]
+    counts = Counter((each["kind"], each["store"], each["workers"]) for each in faults)
+    bad = Counter(each["kind"] for each in faults if each["result"] != "right")
+    head = ["kind of fault", "SQLite", "SQLite, 2 workers", "PostgreSQL", "PostgreSQL, 2 workers", "all", "violations"]
+    rows = []
+    for kind in sorted({each["kind"] for each in faults}):
+        of_kind = [counts[kind, *column] for column in columns]
+        rows.append([kind, *(count or "" for count in of_kind), sum(of_kind), bad[kind]])
+    totals = [sum(counts[key] for key in counts if key[1:] == column) for column in columns]
+    rows.append(["**all**", *totals, sum(totals), sum(bad.values())])
+    return table(head, rows)
+
+
+def _second_copies(faults):
+    doubled = Counter()
+    for each in faults:
+        doubled[each["kind"]] += each["doubled_at_peers"]
+    doubled = {kind: count for kind, count in doubled.items() if count}
+    if not doubled:
+        return "No peer got a message twice.\n"
+    text = (
+        "Peers got second copies only where the documentation says that they may: of a message whose outcome could not "
+        "be recorded because of the fault, to which the peer had not replied, or whose lease had ended:\n\n"
+    )
+    return text + table(["kind of fault", "second copies"], sorted(doubled.items()))
+
+
+def _simulation(found):
+    faults = ", ".join(f"{count:,} × {name}" for name, count in found["faults"].items())
+    bad = found.get("failed", [])
+    return (
+        f"{found['seeds']:,} seeds from {found['first_seed']} on (commit {found['commit'][:12]}): {found['steps']:,} "
+        f"steps, {found['steps_per_second']:,} a second, {found['checks']:,} checks; {faults}. "
+        f"Seeds with violations: {', '.join(str(each['seed']) for each in bad) or 'none'}.\n"
+    )
+
+
+def _broken(builds):
+    newest = {each["patch"]: each for each in builds}
+    head = ["patch", "what it breaks", "fault that must find it", "runs at most", "found in run", "what was found"]
+    rows = [
+        [
+            *(each["patch"], each["what"], f"{each['kind']}, {each['store']}, {each['workers']}", each["most_runs"]),
+            *((each["runs"], _shown(each["found"])) if each["is_found"] else ("not found", "")),
+        ]
+        for each in newest.values()
+    ]
+    found = sum(each["is_found"] for each in newest.values())
+    return f"{found} of {len(newest)} broken builds were found.\n\n" + table(head, rows)
+
+
+PATH = re.compile(r"(?:/[\w.+-]+)+/([\w.+-]+)")
+
+
+def _shown(text):
+    """Return the beginning of what was found, without the directories of the machine on which it was found."""
+    return PATH.sub(r"…/\1", text.splitlines()[0])[:160]
+
+
+def _first(line):
+    return _shown(line.get("violations", [""])[0])
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m faults.report", description=__doc__)
+    parser.add_argument("faults", type=Path, nargs="+", help="the lines of the campaign")
+    parser.add_argument("--broken", type=Path, help="the lines of the broken builds")
+    parser.add_argument("--simulation", type=Path, help="the results of the simulation")
+    parser.add_argument("--note", default="", help="a sentence about this run")
+    parser.add_argument("--to", type=Path, default=TO)
+    given = parser.parse_args()
+    faults = [line for path in given.faults for line in read(path)]
+    simulation = None
+    if given.simulation and given.simulation.exists():
+        simulation = json.loads(given.simulation.read_text(encoding="utf-8"))
+    given.to.write_text(report(faults, read(given.broken), simulation, note=given.note), encoding="utf-8")
+    print(given.to)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""The report counts the faults by kind, and names what was found."""
+
+from faults import report
+
+
+def line(kind="kill the server", store="sqlite", workers=1, *, result="right", doubled=0, seed=7):
+    return {
+        "kind": kind,
+        "store": store,
+        "workers": workers,
+        "seed": seed,
+        "at": "2026-01-02T03:04:05Z",
+        "seconds": 30.0,
+        "accepted": 10,
+        "refused": 1,
+        "unknown": 2,
+        "calls": 5,
+        "doubled_at_peers": doubled,
+        "versions": {"waypost": "1.0"},
+        "result": result,
+        "violations": ["an accepted message is missing: m.1"],
+    }
+
+
+def test_faults_are_counted_by_kind_store_and_workers():
+    page = report.report([line(), line(), line(store="postgresql", workers=2), line("power cut")])
+    assert "| kill the server | 2 |  |  | 1 | 3 | 0 |" in page
+    assert "| **all** | 3 | 0 | 0 | 1 | 4 | 0 |" in page
+    assert "4 faults were injected and checked in 2 minutes" in page
+    assert "waypost 1.0" in page
+    assert "Violations\n" not in page
+
+
+def test_violations_and_second_copies_are_named():
+    page = report.report([line(result="violation"), line("kill a worker", doubled=3)])
+    assert "| kill the server | sqlite | 1 | 7 | an accepted message is missing: m.1 |" in page
+    assert "| kill a worker | 3 |" in page
+
+
+def test_broken_builds_and_the_simulation_are_reported():
+    build = {
+        "patch": "p",
+        "what": "w",
+        "kind": "k",
+        "store": "sqlite",
+        "workers": 1,
+        "most_runs": 5,
+        "runs": 2,
+        "found": "lost in maildir:/home/me/data/maildir",
+        "is_found": True,
+        "seed": 1,
+        "seconds": 9,
+    }
+    simulated = {
+        "seeds": 9,
+        "first_seed": 0,
+        "commit": "abc",
+        "steps": 1000,
+        "steps_per_second": 10,
+        "checks": 9,
+        "faults": {"crash": 4},
+        "failed": [],
+    }
+    page = report.report([line()], [build, build | {"patch": "q", "is_found": False}], simulated)
+    assert "1 of 2 broken builds were found." in page
+    assert "| p | w | k, sqlite, 1 | 5 | 2 | lost in maildir:…/maildir |" in page
+    assert "| q | w | k, sqlite, 1 | 5 | not found |  |" in page
+    assert "4 × crash" in page
+    assert "Seeds with violations: none." in page
+
+
+def test_without_faults_there_is_a_page_too(tmp_path):
+    assert "No fault was injected." in report.report(report.read(tmp_path / "missing.jsonl"))
