@@ -39,9 +39,9 @@ def table(head, rows):
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in lines) + "\n"
 
 
-def report(faults, broken=(), simulation=None, *, note=""):
-    """Return the page. `faults` and `broken` are lines of the campaign and of the broken builds. `note` says what a
-    reader should know about this run.
+def report(faults, broken=(), simulations=(), *, note=""):
+    """Return the page. `faults` and `broken` are lines of the campaign and of the broken builds, and `simulations` the
+    results of runs of the simulation. `note` says what a reader should know about this run.
     """
     parts = [HEAD, f"{note}\n" if note else "", "## Faults against real servers\n", CHECKED]
     parts += [_totals(faults), _by_kind(faults), _second_copies(faults)]
@@ -49,8 +49,8 @@ def report(faults, broken=(), simulation=None, *, note=""):
         head = ["kind", "store", "workers", "seed", "what was found"]
         rows = [[each["kind"], each["store"], each["workers"], each["seed"], _first(each)] for each in bad]
         parts += ["### Violations\n", table(head, rows)]
-    if simulation:
-        parts += ["## Simulation in one process\n", _simulation(simulation)]
+    if simulations:
+        parts += ["## Simulation in one process\n", _simulation(simulations)]
     if broken:
         parts += ["## Broken builds\n", _broken(broken)]
     return "\n".join(part.rstrip() + "\n" for part in parts if part)
@@ -107,14 +107,21 @@ def _second_copies(faults):
     return text + table(["kind of fault", "second copies"], sorted(doubled.items()))
 
 
-def _simulation(found):
-    faults = ", ".join(f"{count:,} × {name}" for name, count in found["faults"].items())
-    bad = found.get("failed", [])
-    return (
-        f"{found['seeds']:,} seeds from {found['first_seed']} on (commit {found['commit'][:12]}): {found['steps']:,} "
-        f"steps, {found['steps_per_second']:,} a second, {found['checks']:,} checks; {faults}. "
-        f"Seeds with violations: {', '.join(str(each['seed']) for each in bad) or 'none'}.\n"
-    )
+def _simulation(runs):
+    counts = Counter()
+    for run in runs:
+        counts.update(run["faults"])
+    total = sum(counts.values())
+    checks = sum(run["checks"] for run in runs)
+    lines = [f"{total:,} faults were injected between the steps of simulated servers, and checked {checks:,} times.\n"]
+    for run in runs:
+        bad = ", ".join(str(each["seed"]) for each in run.get("failed", [])) or "none"
+        lines.append(
+            f"- {run['seeds']:,} seeds from {run['first_seed']} on: {run['steps']:,} steps, "
+            f"{run['steps_per_second']:,} a second. Seeds with violations: {bad}."
+        )
+    rows = [*sorted(counts.items()), ("**all**", total)]
+    return "\n".join(lines) + "\n\n" + table(["kind of fault", "faults"], [(name, f"{n:,}") for name, n in rows])
 
 
 def _broken(builds):
@@ -147,15 +154,13 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m faults.report", description=__doc__)
     parser.add_argument("faults", type=Path, nargs="+", help="the lines of the campaign")
     parser.add_argument("--broken", type=Path, help="the lines of the broken builds")
-    parser.add_argument("--simulation", type=Path, help="the results of the simulation")
+    parser.add_argument("--simulation", type=Path, nargs="*", default=[], help="the results of the simulation")
     parser.add_argument("--note", default="", help="a sentence about this run")
     parser.add_argument("--to", type=Path, default=TO)
     given = parser.parse_args()
     faults = [line for path in given.faults for line in read(path)]
-    simulation = None
-    if given.simulation and given.simulation.exists():
-        simulation = json.loads(given.simulation.read_text(encoding="utf-8"))
-    given.to.write_text(report(faults, read(given.broken), simulation, note=given.note), encoding="utf-8")
+    simulations = [json.loads(file.read_text(encoding="utf-8")) for file in given.simulation if file.exists()]
+    given.to.write_text(report(faults, read(given.broken), simulations, note=given.note), encoding="utf-8")
     print(given.to)
 
 

@@ -61,12 +61,13 @@ def test_broken_builds_and_the_simulation_are_reported():
         "faults": {"crash": 4},
         "failed": [],
     }
-    page = report.report([line()], [build, build | {"patch": "q", "is_found": False}], simulated)
+    page = report.report([line()], [build, build | {"patch": "q", "is_found": False}], [simulated, simulated])
     assert "1 of 2 broken builds were found." in page
     assert "| p | w | k, sqlite, 1 | 5 | 2 | lost in maildir:…/maildir |" in page
     assert "| q | w | k, sqlite, 1 | 5 | not found |  |" in page
-    assert "4 × crash" in page
-    assert "Seeds with violations: none." in page
+    assert "8 faults were injected between the steps of simulated servers, and checked 18 times." in page
+    assert "| crash | 8 |" in page
+    assert page.count("Seeds with violations: none.") == 2
 
 
 def test_without_faults_there_is_a_page_too(tmp_path):
