@@ -1,4 +1,4 @@
-"""Peers that fail now and then: a mail server, an LMTP server and a webhook share one mood."""
+"""Peers that fail now and then: a mail server, an LMTP server and a webhook, whose failures one object decides."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ STAGES = ("at RCPT", "at the end", "after the message")
 closes the connection instead of replying."""
 
 
-class Mood:
+class PeerFailures:
     """Decides when the peers fail. `share` is the share of failures; at first there are none."""
 
     def __init__(self, seed):
@@ -26,7 +26,7 @@ class Mood:
         self.share = 0.0
         self.slow_once = 0.0
         """The time, in seconds, after which a peer replies to the next message that it gets."""
-        self.failures = dict.fromkeys(STAGES, 0)
+        self.counts = dict.fromkeys(STAGES, 0)
 
     def at_rcpt(self, _):
         return NOT_NOW if self.fails("at RCPT") else b"250 2.1.5 ok"
@@ -41,15 +41,15 @@ class Mood:
 
     def fails(self, stage):
         fails = self._random.random() < self.share / len(STAGES)
-        self.failures[stage] += fails
+        self.counts[stage] += fails
         return fails
 
 
 class Hook(OnAThread):
     """A webhook receiver. `taken` has the message, the id of the delivery, the time, and whether it responded."""
 
-    def __init__(self, mood):
-        self._mood = mood
+    def __init__(self, failures):
+        self._failures = failures
         self.taken = []
 
     @property
@@ -73,12 +73,12 @@ class Hook(OnAThread):
             while True:
                 request = await talk.request()
                 talk.receiver.requests.clear()
-                if self._mood.fails("at RCPT"):
+                if self._failures.fails("at RCPT"):
                     return talk.writer.transport.abort()
-                if self._mood.fails("at the end"):
+                if self._failures.fails("at the end"):
                     await talk.say(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
                     continue
-                is_told = not self._mood.fails("after the message")
+                is_told = not self._failures.fails("after the message")
                 octets = CONTENT.search(request.body)[1]
                 self.taken.append((octets, request.headers["Idempotency-Key"], time.monotonic(), is_told))
                 if not is_told:

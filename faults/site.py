@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from faults import oracle
 from faults.clients import Caller, Directory, Mailer, as_calls, digest
 from faults.oracle import Copy, Digest, Group, Held, Kind, Violation, Window
-from faults.peers import Hook, Mood
+from faults.peers import Hook, PeerFailures
 from faults.proxy import Proxy
 from faults.servers import LEASE, Server, end, free_port
 from faults.small_disk import SmallDisk
@@ -77,12 +77,16 @@ class Site:
     def __enter__(self):
         with ExitStack() as opened:
             self.directory.mkdir(parents=True)
-            self.mood = Mood(self.seed)
+            self.peer_failures = PeerFailures(self.seed)
             self.sinks = {
-                "smtp": opened.enter_context(Sink(at_rcpt=self.mood.at_rcpt, at_end=self.mood.at_end)),
-                "lmtp": opened.enter_context(Sink(at_rcpt=self.mood.at_rcpt, at_end=self.mood.at_end, is_lmtp=True)),
+                "smtp": opened.enter_context(
+                    Sink(at_rcpt=self.peer_failures.at_rcpt, at_end=self.peer_failures.at_end)
+                ),
+                "lmtp": opened.enter_context(
+                    Sink(at_rcpt=self.peer_failures.at_rcpt, at_end=self.peer_failures.at_end, is_lmtp=True)
+                ),
             }
-            self.hook = opened.enter_context(Hook(self.mood))
+            self.hook = opened.enter_context(Hook(self.peer_failures))
             self._start(opened)
             self.system = System(self.server)
             opened.callback(self.system.connect.close)

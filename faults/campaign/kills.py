@@ -123,17 +123,17 @@ def stop_at_reply(site, chance):
 def wait_for_slow_peer(site, chance):
     """Let a peer reply only after the lease of the delivery would have ended without being renewed."""
     seconds = site.server.lease + chance.uniform(1.0, 2.0)
-    site.mood.slow_once = seconds
-    wait_until(lambda: not site.mood.slow_once, "no peer got a message", pause=0.02)
+    site.peer_failures.slow_once = seconds
+    wait_until(lambda: not site.peer_failures.slow_once, "no peer got a message", pause=0.02)
     time.sleep(seconds + 0.5)
 
 
 def kill_while_peers_fail(site, chance):
     """Kill the server while its peers fail at every stage."""
-    site.mood.share = 0.5
+    site.peer_failures.share = 0.5
     try:
         time.sleep(chance.uniform(0.1, 0.5))
         kill_server(site, chance)
         time.sleep(chance.uniform(0, 0.3))
     finally:
-        site.mood.share = 0.0
+        site.peer_failures.share = 0.0

@@ -154,7 +154,7 @@ class Campaign:
         seed = self._seed * 1_000_003 + self._serial if seed is None else seed
         self._serial += 1
         began, before, doubled = time.monotonic(), len(site.sent), site.doubled
-        failures = sum(site.mood.failures.values())
+        failures = sum(site.peer_failures.counts.values())
         print(f"{row.kind.name}, {row.store}, {row.workers}, seed {seed}: ", end="", flush=True)
         try:
             found = inject(site, row.kind, random.Random(seed), turn)
@@ -176,7 +176,7 @@ class Campaign:
             "unknown": outcomes[Outcome.UNKNOWN],
             "calls": sum(each.outcome is not None for caller in site.callers for each in caller.history),
             "calls_unknown": sum(each.outcome is None for caller in site.callers for each in caller.history),
-            "peers_failed": sum(site.mood.failures.values()) - failures,
+            "peers_failed": sum(site.peer_failures.counts.values()) - failures,
             "doubled_at_peers": site.doubled - doubled,
             "versions": versions(),
             "result": "violation" if found else "right",
@@ -204,9 +204,9 @@ def inject(site, kind, chance, turn):
     """Inject a fault under load. Return the violations."""
     site.windows = [each for each in site.windows if each.ended > time.monotonic() - 3_600]
     with ExitStack() as opened:
-        opened.callback(setattr, site.mood, "share", 0.0)
+        opened.callback(setattr, site.peer_failures, "share", 0.0)
         if chance.random() < FAILING_PEERS and kind.may_lose_leases:
-            site.mood.share = 0.3
+            site.peer_failures.share = 0.3
         load = opened.enter_context(site.load(turn, has_doubt=kind.has_doubt))
         load.wait_for_more(chance.randint(1, 3), seconds=60)
         kind.inject(site, chance)

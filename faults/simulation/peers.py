@@ -23,7 +23,7 @@ class Peers:
         world, chance = self._world, self._world.chance
         began, peer = world.now(), route.to
         world.log("attempt", parcel.delivery.id)
-        fault = world.nemesis.of_attempt(self._process, peer)
+        fault = world.injector.of_attempt(self._process, peer)
         if fault == "a peer was unreachable":
             await asyncio.sleep(world.latency())
             return _result(peer, Stage.CONNECT, trouble=Trouble.UNREACHABLE)
@@ -46,7 +46,7 @@ class Peers:
             raise
         is_lost = fault == "a peer's reply was lost"
         self._accept(parcel, octets, began, is_reply_lost=is_lost)
-        world.nemesis.after_peers_reply(self._process)
+        world.injector.after_peers_reply(self._process)
         await asyncio.sleep(world.latency())
         if is_lost:
             return _result(peer, Stage.END, trouble=Trouble.DISCONNECTED)

@@ -142,7 +142,7 @@ class SimulatedStore:
     def _read(self, use_case, tx):
         self._refuse_when_dead()
         try:
-            self._world.nemesis.at_read(self._process)
+            self._world.injector.at_read(self._process)
             return use_case(tx)
         except sqlite3.DatabaseError as error:
             if sqlite_file.is_unavailable(error):
@@ -184,12 +184,12 @@ class SimulatedStore:
             return
         world, connection = self._world, self._world.connection
         try:
-            world.nemesis.before_begin(self._process)
-            connection.fault = world.nemesis.in_transaction(self._process)
+            world.injector.before_begin(self._process)
+            connection.fault = world.injector.in_transaction(self._process)
             batches.discard_old_drafts(batch, world.versions.current())
             batches.run(self._writing, batch)
             connection.fault = None
-            world.nemesis.after_commit(self._process)
+            world.injector.after_commit(self._process)
         except Killed:
             self._jobs = []
             world.kill(self._process)

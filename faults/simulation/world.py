@@ -9,9 +9,9 @@ from datetime import timedelta
 from faults.simulation import loop as simulated_loop
 from faults.simulation.clients import Client
 from faults.simulation.history import Excuse, History
+from faults.simulation.injector import Injector
 from faults.simulation.loop import PROCESS, Stuck
 from faults.simulation.model import violations
-from faults.simulation.nemesis import Nemesis
 from faults.simulation.observed import observe
 from faults.simulation.server import Server, routes_of
 from faults.simulation.store import Versions, open_database
@@ -66,7 +66,7 @@ class World:
         self.history = History()
         self.connection = open_database()
         self.versions = Versions()
-        self.nemesis = Nemesis(self)
+        self.injector = Injector(self)
         self.routes = routes_of([f"{name}@example.com" for name in ROUTED])
         self.fixed, self.routed, self.changing = ALWAYS_THERE, ROUTED, CHANGING
         self.token_retention, self.beginning = timedelta(days=7), NOW - timedelta(days=1)
@@ -194,7 +194,7 @@ class World:
             self.log("phase", number)
             clients = [Client(self, f"client{each}.{number}") for each in range(CLIENTS)]
             work = [self.loop.in_process(client.name, client.work(CALLS)) for client in clients]
-            work.append(self.loop.in_process("nemesis", self.nemesis.inject(self._faults)))
+            work.append(self.loop.in_process("injector", self.injector.inject(self._faults)))
             try:
                 await asyncio.gather(*work)
                 await self._recover()
@@ -227,7 +227,7 @@ class World:
 
     async def _recover(self):
         """End all faults, and wait until all servers run, no call runs, and the queue is empty."""
-        self.nemesis.end()
+        self.injector.end()
         while self._restarts:
             await asyncio.wait(list(self._restarts))
         for name in SERVERS:
@@ -269,7 +269,7 @@ def run_world(seed, *, phases=PHASES, faults=FAULTS):
     async def work(world):
         try:
             # The order in which the tasks end afterwards is not always the same.
-            return await world.run(phases), world.history.digest, dict(sorted(world.nemesis.happened.items()))
+            return await world.run(phases), world.history.digest, dict(sorted(world.injector.happened.items()))
         finally:
             await world.end()
 

@@ -57,7 +57,7 @@ LEASE_IS_OVER = (130.0, 400.0)
 """How long a server stands still so that each of its leases ends, in seconds."""
 
 
-class Nemesis:
+class Injector:
     """Injects the faults of one simulation."""
 
     def __init__(self, world):
