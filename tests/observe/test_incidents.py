@@ -41,6 +41,14 @@ def test_the_caller_does_not_see_the_text_of_an_internal_error(error):
     assert incident.sentence == f"Something went wrong on our side (id {incident.id})."
 
 
+def test_the_caller_learns_which_message_is_damaged():
+    incident, event = reported(ports.Damaged("m1"))
+    assert event == events.Damaged(where="smtp", id=incident.id, message_id="m1")
+    assert not incident.is_of_store
+    assert incident.sentence.startswith("The stored bytes of message m1 are damaged, so they are not returned. ")
+    assert incident.sentence.endswith(f" (id {incident.id})")
+
+
 def test_an_incident_has_a_new_id_unless_the_caller_gives_one():
     ids = {reported(RuntimeError())[0].id for _ in range(3)}
     assert len({uuid.UUID(each) for each in ids}) == 3

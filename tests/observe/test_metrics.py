@@ -76,6 +76,7 @@ COUNTED = [
     ),
     (failed(events.StoreFailed, "smtp"), [(families.STORE_ERRORS, ("smtp",), 1)]),
     (failed(events.Failed, "purge"), [(families.INCIDENTS, ("upkeep",), 1)]),
+    (events.Damaged(where="delivery", id="an-id", message_id="m"), [(families.INCIDENTS, ("delivery",), 1)]),
     (events.LinesDropped(count=3), [(families.LOG_LINES_DROPPED, (), 3)]),
     (events.WorkerEnded(worker=1, pid=2, reason="why"), [(families.WORKER_RESTARTS, (), 1)]),
 ]

@@ -275,6 +275,19 @@ class LeaseLost(Struct, frozen=True, kw_only=True):
     destination: str
 
 
+class Damaged(Struct, frozen=True, kw_only=True):
+    """The stored bytes of a message are damaged: the disk or another program has changed them. The server neither sends
+    nor returns them, and tries queued deliveries again later. Find all damaged messages with `waypost verify`, and
+    restore them from a backup.
+    """
+
+    where: str
+    """The part of the server that has read the bytes."""
+    id: str
+    """The id in the answer to the client; for a delivery, its id."""
+    message_id: str
+
+
 class RouteUnreachable(Struct, frozen=True, kw_only=True):
     """The destination of a route is currently unreachable. Mail for this destination waits in the queue."""
 
@@ -447,6 +460,7 @@ Event = (
     | GivenUp
     | DeadLettersRemoved
     | LeaseLost
+    | Damaged
     | RouteUnreachable
     | DataDirectoryShared
     | DataDirectoryReplaceable
@@ -477,6 +491,7 @@ WARNINGS = frozenset(
         CertificateNotValid,
         DataDirectoryReplaceable,
         DataDirectoryShared,
+        Damaged,
         DnsChanged,
         DiskFull,
         FileExposed,

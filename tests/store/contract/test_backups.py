@@ -10,8 +10,10 @@ from msgspec.structs import replace
 from tests.kit.stores import postgresql
 from tests.kit.values import NOW, NoSeal
 from waypost.app import ports
+from waypost.domain.mail import checksums
 from waypost.store import migrations
-from waypost.store.common.verifying import RULES, TOO_OLD
+from waypost.store.common import verifying
+from waypost.store.common.verifying import DAMAGED, RULES, TOO_OLD
 from waypost.store.postgres import backups as postgres_backups
 from waypost.store.sqlite import backups as sqlite_backups
 
@@ -252,6 +254,24 @@ def test_each_broken_rule_is_found_with_the_ids_also_in_a_backup(sound, rule, ch
             connection.execute(change)
     found = found_in(engine, database)
     assert [one.id for one in found if one.what == RULES[rule]] == ids
+    assert found_in_copy(engine, database, tmp_path) == found
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 9])
+def test_messages_with_damaged_bytes_are_found_once_each_also_in_a_backup(sound, tmp_path, monkeypatch, at_once):
+    """A piece without a checksum is of an older version, so it cannot be checked."""
+    engine, database = sound
+    monkeypatch.setattr(verifying, "PIECES_AT_ONCE", at_once)
+    for message_id, start in [("m", 0), ("m", 2), ("b", 0)]:
+        checksum = checksums.of_piece(message_id, start, b"hi")
+        where = f"message_id = '{message_id}' AND start = {start}"
+        engine.execute(database, f"UPDATE message_bodies SET checksum = {checksum} WHERE {where}")
+    assert found_in(engine, database) == []
+    ho = {"sqlite": "x'686f'", "postgres": "'ho'"}[engine.name]
+    engine.execute(database, f"UPDATE message_bodies SET octets = {ho}")
+    engine.execute(database, "UPDATE message_bodies SET checksum = NULL WHERE message_id = 'b'")
+    found = found_in(engine, database)
+    assert [(one.what, one.id) for one in found] == [(DAMAGED, "m")]
     assert found_in_copy(engine, database, tmp_path) == found
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 
 from waypost.app import ports
-from waypost.app.mail import noting
+from waypost.app.mail import noting, trace
 from waypost.domain.mail import address_fields, messages
 from waypost.domain.mail.mail_words import beginning, words
 from waypost.domain.mail.messages import AFTER_ALL_IDS
@@ -45,7 +45,7 @@ def _read(
         if one.message.id not in raws:
             if sum(map(len, raws.values())) > OCTETS_AT_ONCE:
                 break
-            raws[one.message.id] = tx.octets(one.message.id, start=0, limit=RAW_LIMIT)
+            raws[one.message.id] = trace.beginning_of(tx, one.message.id, RAW_LIMIT)
     found = [one for one in listed if one.message.id in raws]
     deliveries = tx.deliveries_noted(sorted(raws)) if raws else []
     return found, raws, deliveries, len(listed) == AT_ONCE or len(found) < len(listed)
@@ -82,8 +82,8 @@ async def entries(
 
 
 async def _text(reader: ports.MailText, raw: bytes) -> str:
-    """Return the text of a message; empty if the store no longer has its bytes, or if they cannot be read. One message
-    that cannot be read must not keep others out of the index. Raises `OSError` if no message can be read now.
+    """Return the text of a message; empty if the store has no undamaged bytes of it, or if they cannot be read. One
+    message that cannot be read must not keep others out of the index. Raises `OSError` if no message can be read now.
     """
     try:
         return await reader.text_of(raw) if raw else ""

@@ -280,7 +280,8 @@ def _notify_sender(
         return
     is_whole = notices.gives_whole(message, action, is_outside=ours is None)
     limit = returned_content.WHOLE_LIMIT if is_whole else returned_content.READ
-    original = tx.octets(message.id, start=0, limit=limit)  # only now are the bytes of the message needed
+    # Only now are the bytes of the message needed. If they are damaged, the notice has none of them.
+    original = trace.beginning_of(tx, message.id, limit)
     header = original[: messages.end_of_header(original)]
     if reports.is_report(header):
         _record_no_notice(tx, owing, reported, permission(reported[0], is_report=True).because, now)

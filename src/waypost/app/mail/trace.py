@@ -128,9 +128,17 @@ def message_details(tx: ports.ReadTx, account: str, message_id: str) -> MessageD
         if address_of(event.detail) in {"", *theirs}
         or (isinstance(event.detail, DeletedEvent) and event.detail.account == account)
     ]
-    beginning = tx.octets(message_id, start=0, limit=messages.HEADER_LIMIT)
+    beginning = beginning_of(tx, message_id)
     believed = trusted_results(beginning[: messages.end_of_header(beginning)], message.authserv_id)
     return MessageDetails(message, deliveries, events, believed)
+
+
+def beginning_of(tx: ports.ReadTx, message_id: str, limit: int = messages.HEADER_LIMIT) -> bytes:
+    """Return the first bytes of a message; none if they are damaged, for callers that can do their work without."""
+    try:
+        return tx.octets(message_id, start=0, limit=limit)
+    except ports.Damaged:
+        return b""
 
 
 class Found(Struct, frozen=True):
@@ -195,7 +203,7 @@ def _address(text: str) -> addresses.Address | None:
 
 def path(tx: ports.ReadTx, delivery: Delivery) -> list[str]:
     """Return the servers that a message has passed through, ending with this server."""
-    beginning = tx.octets(delivery.message_id, start=0, limit=messages.HEADER_LIMIT)
+    beginning = beginning_of(tx, delivery.message_id)
     header = delivery.trace_header + beginning[: messages.end_of_header(beginning)]
     return reports.path(header)
 

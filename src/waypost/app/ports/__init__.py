@@ -32,7 +32,16 @@ from waypost.app.ports.notices import OWNER_OF_LOOP, Owed, Owing
 from waypost.app.ports.outside import Authenticator, Clock
 from waypost.app.ports.queue import Backlog, Claimed, DeadLetter, Held, QueueLine, Waiting
 from waypost.app.ports.refusals import Refusal
-from waypost.app.ports.store import OnCommit, ReadTx, Store, StoreUnavailable, TookTooLong, WriteTx, not_measured
+from waypost.app.ports.store import (
+    Damaged,
+    OnCommit,
+    ReadTx,
+    Store,
+    StoreUnavailable,
+    TookTooLong,
+    WriteTx,
+    not_measured,
+)
 
 __all__ = [
     "CHANGES_LOCK",
@@ -47,6 +56,7 @@ __all__ = [
     "Clock",
     "Count",
     "Counts",
+    "Damaged",
     "DeadLetter",
     "Description",
     "Event",

@@ -46,7 +46,8 @@ class ReadMessages(Protocol):
     def octets(self, message_id: str, *, start: int, limit: int) -> bytes:
         """Return up to `limit` bytes of an existing message, starting at offset `start`.
 
-        The bytes of a message are the bytes that the client sent after DATA.
+        The bytes of a message are the bytes that the client sent after DATA. Raises `Damaged` if a stored piece that
+        has some of them is not as it was stored.
         """
         ...
 

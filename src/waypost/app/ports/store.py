@@ -39,6 +39,21 @@ class StoreUnavailable(Exception):
     """
 
 
+class Damaged(Exception):
+    """The stored bytes of a message are not those that were stored: their checksum differs. They are not returned.
+
+    A retry fails too, until a backup is restored. The message of the exception is for operators and for clients.
+    """
+
+    def __init__(self, message_id: str) -> None:
+        super().__init__(
+            f"The stored bytes of message {message_id} are damaged, so they are not returned. Check the disk, find all "
+            "damaged messages with `waypost verify`, and restore them from a backup."
+        )
+        self.damaged_message = message_id
+        """The id of the message. `observe.incidents` looks for this member."""
+
+
 class TookTooLong(StoreUnavailable):
     """The store stopped a long read because the read reached its time limit. A smaller read may succeed."""
 

@@ -370,7 +370,8 @@ class Worker:
     async def _send(self, ready: Ready, span: AttemptSpan | None) -> AttemptResult:
         deps, message = self._deps, ready.claimed.message
         protocol = ready.route.target.protocol
-        octets = partial(self._octets, message.id, message.size, ready.claimed.octets)
+        damage: list[ports.Damaged] = []
+        octets = partial(self._octets, message.id, message.size, ready.claimed.octets, damage)
         try:
             traceparent = span.traceparent if span else ""
             made = outgoing.make(ready, deps.deployment, deps.clock(), octets, traceparent=traceparent)
@@ -378,7 +379,10 @@ class Worker:
             if ready.route.fault:
                 transport = Faulty(transport)
             async with asyncio.timeout(LONGEST_ATTEMPT):
-                return await transport.attempt(made, ready.route)
+                result = await transport.attempt(made, ready.route)
+            return self._damaged(damage[0], ready) if damage else result
+        except ports.Damaged as error:
+            return self._damaged(error, ready)
         except TimeoutError:
             text = f"the attempt took longer than {LONGEST_ATTEMPT:g} s"
             return AttemptResult(protocol=protocol, stage=Stage.END, trouble=Trouble.TIMEOUT, text=text)
@@ -387,7 +391,21 @@ class Worker:
             text = "an internal error occurred; the log has the details under the id of this delivery"
             return AttemptResult(protocol=protocol, stage=Stage.CONNECT, trouble=Trouble.FAILED, text=text)
 
-    async def _octets(self, message_id: str, size: int, whole: bytes | None) -> AsyncGenerator[bytes, None]:
+    def _damaged(self, error: ports.Damaged, ready: Ready) -> AttemptResult:
+        """Log that the bytes of a message are damaged, and return the result of the attempt: the delivery waits, as
+        long as other failed deliveries, so that a restored backup can still be sent. Its destination does not wait.
+        """
+        self._failed(error, ready.claimed.delivery.id)
+        protocol = ready.route.target.protocol
+        text = "the stored bytes of the message are damaged; the log has the details under the id of this delivery"
+        return AttemptResult(protocol=protocol, stage=Stage.END, trouble=Trouble.DAMAGED, text=text)
+
+    async def _octets(
+        self, message_id: str, size: int, whole: bytes | None, damage: list[ports.Damaged]
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of a message. If they are damaged, add the error to `damage` too, because a transport may
+        report it as a failure of its destination.
+        """
         if whole is not None:
             yield whole
             return
@@ -395,7 +413,12 @@ class Worker:
         long_read = partial(store.long_read, what="the bytes of a message")
         read = store.read if size <= PART else long_read  # reading a single part is a short read
         for start in range(0, size, PART):
-            yield await read(partial(accept.kept_octets, message_id=message_id, start=start, limit=PART))
+            try:
+                part = await read(partial(accept.kept_octets, message_id=message_id, start=start, limit=PART))
+            except ports.Damaged as error:
+                damage.append(error)
+                raise
+            yield part
 
     def _failed(self, error: Exception, failure_id: str = "") -> None:
         """Log a failure. `failure_id` is the id of the affected delivery or message, if there is one."""

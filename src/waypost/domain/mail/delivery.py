@@ -191,6 +191,8 @@ class Trouble(StrEnum):
     """The host has a private address, which the route does not allow."""
     FAILED = "failed"
     """A failure of this server, unrelated to the message: a full disk, a missing directory or an internal error."""
+    DAMAGED = "damaged"
+    """The stored bytes of the message are damaged, so they are not sent. They can be sent when a backup is restored."""
     IS_OURSELVES = "is ourselves"
     """This server is the first of the mail servers that the DNS lists for the domain (RFC 5321 section 5.1)."""
 
@@ -427,7 +429,7 @@ def _is_of_destination(result: AttemptResult) -> bool:
 
     After such a failure, the server pauses all attempts to reach the destination.
     """
-    if result.fault:
+    if result.fault or result.trouble is Trouble.DAMAGED:
         return False
     match result.protocol:
         case Protocol.SMTP | Protocol.LMTP:

@@ -142,6 +142,7 @@ _COUNTS: Mapping[type[Any], Callable[[Any], tuple[Sample, ...]]] = {
     events.TlsFailed: lambda event: ((families.TLS_HANDSHAKES, (event.protocol, "failed", "none"), event.count),),
     events.StoreFailed: lambda event: ((families.STORE_ERRORS, (_part(event.where),), 1),),
     events.Failed: lambda event: ((families.INCIDENTS, (_part(event.where),), 1),),
+    events.Damaged: lambda event: ((families.INCIDENTS, (_part(event.where),), 1),),
     events.LinesDropped: lambda event: ((families.LOG_LINES_DROPPED, (), event.count),),
     events.WorkerEnded: _one(families.WORKER_RESTARTS),
 }

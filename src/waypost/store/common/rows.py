@@ -15,7 +15,7 @@ from waypost.domain.directory.aliases import AliasLink
 from waypost.domain.directory.email_addresses import EmailAddress
 from waypost.domain.directory.instances import Instance
 from waypost.domain.iam.access_keys import AccessKey
-from waypost.domain.mail import trace_events
+from waypost.domain.mail import checksums, trace_events
 from waypost.domain.mail.delivery import Delivery, Queued, Reason, Status
 from waypost.domain.mail.messages import Message
 from waypost.domain.mail.planned import PlannedDelivery, PlannedPart
@@ -179,8 +179,11 @@ def all_claimed(found: Sequence[Row], claim: str) -> list[ports.Claimed]:
         if its_message is None:
             its_message = messages[its_delivery.message_id] = _message_after(row)
         queued, _, because = _queued(row, its_delivery)
-        octets = row[-5]
-        if octets is not None and len(octets) != its_message.size:  # the message arrived in several small pieces
+        octets, checksum = row[-6:-4]
+        # The message may have arrived in several small pieces. Damaged bytes are not used: reading them later fails.
+        if octets is not None and (
+            len(octets) != its_message.size or not checksums.fits(checksum, its_message.id, 0, octets)
+        ):
             octets = None
         claimed.append(
             ports.Claimed(

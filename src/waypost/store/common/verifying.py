@@ -1,9 +1,10 @@
 """The rules that stored data must follow, for both databases."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from waypost.app.ports.backups import Finding
+from waypost.domain.mail import checksums
 
 RULES = {
     "addresses_without_instance": "The instance of this email address is missing.",
@@ -37,6 +38,12 @@ TABLES = (
 )
 """The tables that these queries read. The first column of each is the id by which the queries look for rows."""
 
+DAMAGED = "The bytes of this message are damaged: they are not those that were stored."
+"""What is wrong with a message of which a piece does not have its checksum."""
+
+PIECES_AT_ONCE = 32
+"""The number of pieces of messages that are read at a time: at most 8 MiB."""
+
 TOO_OLD = "The rules were not checked, because the database has the schema of an older version of Waypost."
 
 
@@ -45,3 +52,28 @@ def broken_rules(fetch: Callable[[str], Iterable[Any]]) -> Iterator[Finding]:
     for query, what in RULES.items():
         for (found,) in fetch(query):
             yield Finding(what, str(found))
+
+
+def damaged(fetch: Callable[[str, tuple[str, int, int]], Sequence[Any]]) -> Iterator[Finding]:
+    """Yield a finding for each message of which a piece does not have its checksum.
+
+    `fetch` runs a named query with parameters, and returns its rows.
+    """
+    after, found = ("", -1), ""
+    while pieces := fetch("pieces_with_checksums", (*after, PIECES_AT_ONCE)):
+        for message_id, start, octets, checksum in pieces:
+            if message_id != found and not checksums.fits(checksum, message_id, start, octets):
+                found = message_id
+                yield Finding(DAMAGED, message_id)
+        after = pieces[-1][0], pieces[-1][1]
+
+
+def checked(pieces: Iterable[tuple[Any, ...]], columns: Sequence[str], damaged: set[str]) -> Iterator[tuple[Any, ...]]:
+    """Yield pieces of messages with the numbers of their bytes in place of the bytes. Add the ids of those messages to
+    `damaged` of which a piece does not have its checksum.
+    """
+    message_id, start, octets, checksum = map(columns.index, ("message_id", "start", "octets", "checksum"))
+    for piece in pieces:
+        if not checksums.fits(piece[checksum], piece[message_id], piece[start], piece[octets]):
+            damaged.add(piece[message_id])
+        yield (*piece[:octets], len(piece[octets]), *piece[octets + 1 :])

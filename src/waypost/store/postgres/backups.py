@@ -192,6 +192,7 @@ def verify(url: str, seal: Seal) -> Iterator[Finding]:
             yield Finding(verifying.TOO_OLD, where)
             return
         yield from verifying.broken_rules(lambda query: rows_of(connection, QUERIES[query]))
+        yield from verifying.damaged(lambda query, given: connection.execute(QUERIES[query], given).fetchall())
         PostgresTransaction(connection, seal).refuse_other_seal()
 
 

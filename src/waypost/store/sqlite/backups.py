@@ -67,6 +67,7 @@ def verify(path: Path, seal: Seal | None, *, is_in_use: bool) -> Iterator[Findin
                 yield Finding(verifying.TOO_OLD, path.name)
             else:
                 yield from verifying.broken_rules(lambda query: connection.execute(QUERIES[query]))
+                yield from verifying.damaged(lambda query, given: connection.execute(QUERIES[query], given).fetchall())
             if seal:
                 SqliteTransaction(connection, seal).refuse_other_seal()
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # UnicodeDecodeError: from a damaged schema
@@ -82,19 +83,22 @@ def broken_rules_of(folder: Path, copied: CopiedStore) -> Iterator[Finding]:
     if copied.schema < migrations.newest_known("postgres"):
         yield Finding(verifying.TOO_OLD, folder.name)
         return
+    damaged = set[str]()
     with translated(folder), closing(sqlite3.connect("", isolation_level=None)) as connection:
         connection.create_function("length", 1, lambda octets: octets)
         connection.execute("BEGIN")
         for table in verifying.TABLES:
-            columns = copied.tables[table].columns
+            columns, is_checked = copied.tables[table].columns, table == "message_bodies"
             places = ", ".join("?" * len(columns))
             connection.execute(f"CREATE TABLE {table} ({', '.join(columns)})")
+            rows = copy_format.rows(folder / f"{table}.copy", list(columns.values()), with_bytes=is_checked)
             connection.executemany(
                 f"INSERT INTO {table} VALUES ({places})",  # noqa: S608 - the name is one of our own
-                copy_format.rows(folder / f"{table}.copy", list(columns.values())),
+                verifying.checked(rows, list(columns), damaged) if is_checked else rows,
             )
             connection.execute(f"CREATE INDEX {table}_by_id ON {table} ({next(iter(columns))})")
         yield from verifying.broken_rules(lambda query: connection.execute(QUERIES[query]))
+        yield from (Finding(verifying.DAMAGED, message_id) for message_id in sorted(damaged))
 
 
 def _damage_of_log(path: Path) -> Iterator[Finding]:

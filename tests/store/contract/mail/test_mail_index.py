@@ -355,3 +355,13 @@ def test_refusals_are_searched_by_their_texts(store):
     assert senders(f"is:refused before:{(NOW + SECOND).isoformat()}") == ["ann"]
     page = found(store, "is:refused", limit=1)
     assert [one.sender for one in found(store, "is:refused", after=page.next, limit=1).refusals] == ["ann@example.org"]
+
+
+def test_a_damaged_message_is_indexed_without_its_text_and_does_not_keep_others_out_of_the_index(store):
+    keep(store, 1, raw=b"Subject: Hello\r\n\r\nlost words\r\n", subject="Damaged")
+    keep(store, 2, raw=b"Subject: Hello\r\n\r\nother words\r\n", subject="Sound")
+    where = f"message_id = '{id_at(1)}'"
+    store.write(lambda tx: tx.connection.execute(f"UPDATE message_bodies SET checksum = 5 WHERE {where}") and None)
+    assert index(store) == 2
+    assert subjects(store, "words") == ["Sound"]
+    assert subjects(store, "ann") == ["Sound", "Damaged"]

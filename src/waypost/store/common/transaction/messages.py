@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from waypost.app import ports
+from waypost.domain.mail import checksums
 from waypost.domain.mail.delivery import Delivery, Status
 from waypost.domain.mail.messages import AFTER_ALL_IDS, Message
 from waypost.domain.mail.planned import PlannedPart
@@ -63,8 +64,11 @@ class MessageQueries(QueueQueries):
         pieces = self._all("octets", message_id, start, start + limit)
         if not pieces:
             return b""
+        for its_start, octets, checksum in pieces:
+            if not checksums.fits(checksum, message_id, its_start, octets):
+                raise ports.Damaged(message_id)
         skipped = start - pieces[0][0]
-        return b"".join(octets for _, octets in pieces)[skipped : skipped + limit]
+        return b"".join(octets for _, octets, _ in pieces)[skipped : skipped + limit]
 
     def trace(self, message_id: str) -> list[TraceEvent]:
         return rows.trace(self._all("trace", message_id))
@@ -170,9 +174,14 @@ def _gone(message_id: str, octets: int) -> ports.StoreUnavailable:
 
 
 def _pieces(message_id: str, octets: bytes, start: int) -> Iterable[rows.Row]:
-    """Split bytes of a message into rows. Each row contains the offset of its first byte in the message.
+    """Split bytes of a message into rows. Each row contains the offset of its first byte in the message, and the
+    checksum of its bytes.
 
     `start` is the offset of the first byte in the first row.
     """
     view = memoryview(octets)
-    return ((message_id, start + place, view[place : place + PIECE]) for place in range(0, len(octets), PIECE))
+    return (
+        (message_id, start + place, piece, checksums.of_piece(message_id, start + place, piece))
+        for place in range(0, len(octets), PIECE)
+        for piece in (view[place : place + PIECE],)
+    )

@@ -83,15 +83,16 @@ INSERT INTO trace_events (message_id, number, {trace_events})
 SELECT :message_id, coalesce(max(number), -1) + 1, {:trace_events} FROM trace_events WHERE message_id = :message_id;
 
 -- name: octets(message_id, start, end)
--- Returns the pieces of a message that overlap a range of its bytes.
-SELECT start, octets FROM message_bodies
+-- Returns the pieces of a message that overlap a range of its bytes, with their checksums.
+SELECT start, octets, checksum FROM message_bodies
 WHERE message_id = :message_id AND start < :end
   AND start >= (SELECT max(start) FROM message_bodies WHERE message_id = :message_id AND start <= :start)
 ORDER BY start;
 
--- name: add_octets(message_id, start, octets)
--- Adds a piece of a message's bytes, as the client sent them after DATA, with its offset. A piece is never changed.
-INSERT INTO message_bodies (message_id, start, octets) VALUES (:message_id, :start, :octets);
+-- name: add_octets(message_id, start, octets, checksum)
+-- Adds a piece of a message's bytes, as the client sent them after DATA, with its offset and its checksum. A piece is
+-- never changed.
+INSERT INTO message_bodies (message_id, start, octets, checksum) VALUES (:message_id, :start, :octets, :checksum);
 
 -- name: begin_message(message_id, begun_at)
 -- Records that the first piece of a message is stored, and that the message is not complete.

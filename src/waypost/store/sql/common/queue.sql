@@ -62,7 +62,7 @@ SELECT count(*) FROM (
 -- name: due(destination, now, limit, most_octets)
 -- Returns the due deliveries of a destination, in the order in which they became due, with the first bytes of small
 -- messages. Rows that another transaction has locked are skipped, so two workers never get the same delivery.
-SELECT {d.deliveries}, {m.messages}, b.octets, {q.queue}
+SELECT {d.deliveries}, {m.messages}, b.octets, b.checksum, {q.queue}
 FROM queue AS q
 {sqlite: CROSS} JOIN deliveries AS d ON d.message_id = q.message_id AND d.email_address_id = q.email_address_id
 {sqlite: CROSS} JOIN messages AS m ON m.id = q.message_id

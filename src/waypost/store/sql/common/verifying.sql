@@ -1,6 +1,6 @@
 -- Queries that find rows which break a rule of the data. Constraints of the schema enforce most of these rules, but a
--- damaged file, a damaged disk or a foreign program can still break them. Each query returns one column: the
--- id of what is wrong. An id of a delivery consists of the ids of the message and of the email address. The queries
+-- damaged file, a damaged disk or a foreign program can still break them. Each query of a
+-- rule returns one column: the id of what is wrong. An id of a delivery consists of the ids of the message and of the email address. The queries
 -- read whole tables, so only `waypost verify` runs them.
 
 -- name: addresses_without_instance()
@@ -94,3 +94,9 @@ SELECT d.message_id || '.' || d.email_address_id FROM deliveries AS d
 WHERE d.status = 'queued' AND NOT EXISTS (
     SELECT 1 FROM queue AS q WHERE q.message_id = d.message_id AND q.email_address_id = d.email_address_id
 ) ORDER BY 1;
+
+-- name: pieces_with_checksums(message_id, start, limit)
+-- Returns some pieces of messages that have checksums, after the piece with the given id and offset.
+SELECT message_id, start, octets, checksum FROM message_bodies
+WHERE (message_id, start) > (:message_id, :start) AND checksum IS NOT NULL
+ORDER BY message_id, start LIMIT :limit;
