@@ -59,7 +59,29 @@ def test_the_time_limits_of_the_role_do_not_end_what_reads_whole_tables(url):
         assert [one.result(PATIENCE) for one in began] == [0, None, [], None]
 
 
-def test_a_second_copy_to_the_same_database_is_refused_until_the_first_has_ended(url):
+TRYING = (
+    b"SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_try_advisory_xact_lock%' AND state LIKE 'idle in%'"
+)
+
+
+def test_a_copy_that_begins_immediately_after_another_was_interrupted_waits_for_its_lock(url):
+    with psycopg.connect(url, autocommit=True) as interrupted, ThreadPoolExecutor(1) as threads:
+        interrupted.execute("BEGIN")
+        interrupted.execute(copies._TAKE_LOCK)
+
+        def copy():
+            with copies.target(url, "d"):
+                return "begun"
+
+        begun = threads.submit(copy)
+        with psycopg.connect(url, autocommit=True) as observer:
+            wait_until(lambda: observer.execute(TRYING).rowcount)
+        interrupted.execute("ROLLBACK")
+        assert begun.result(PATIENCE) == "begun"
+
+
+def test_a_second_copy_to_the_same_database_is_refused_until_the_first_has_ended(url, monkeypatch):
+    monkeypatch.setattr(copies, "_LOCK_WITHIN", 0.0)
     refused = pytest.raises(ports.StoreUnavailable, match="Another `waypost copy` is writing to PostgreSQL database ")
     with copies.target(url, "d"), refused, copies.target(url, "d"):
         pass

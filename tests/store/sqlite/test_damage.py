@@ -129,3 +129,22 @@ def test_verify_names_a_schema_that_cannot_be_read(tmp_path):
     (tmp_path / "file").write_bytes(octets.replace(b"CREATE TABLE messages", b"CREATE TAB\xffE messages"))
     (finding,) = backups.verify(tmp_path / "file", None, is_in_use=False)
     assert "SQLite cannot read the file" in str(finding)
+
+
+@pytest.mark.parametrize(
+    "then", [lambda log: log.unlink(), lambda log: log.write_bytes(b"")], ids=["removed", "emptied"]
+)
+def test_a_log_that_another_process_removes_or_makes_again_at_this_moment_is_not_damaged(database, monkeypatch, then):
+    """The last process that closes the file removes its log, and the next one that opens it makes an empty one."""
+    real = sqlite_file.connect
+
+    def connect_late(path, mode):
+        with closing(real(path, "rw")) as connection:
+            connection.execute("SELECT count(*) FROM t").fetchone()
+        connection = real(path, mode)
+        connection.execute("SELECT count(*) FROM t").fetchone()
+        then(log_of(database))
+        return connection
+
+    monkeypatch.setattr(log_damage.sqlite_file, "connect", connect_late)
+    log_damage.refuse(database)

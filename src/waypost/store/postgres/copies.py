@@ -50,6 +50,9 @@ primary keys and unique constraints stay, because each batch is checked with the
 _TAKE_LOCK = f"SELECT pg_try_advisory_xact_lock({0x7761_7970_6F73_7403})".encode()
 """SQL that tries to take the lock for one copy to a database. Its number follows those of the locks in `migrating`."""
 
+_LOCK_WITHIN, _TRY_EVERY = 5.0, 0.1
+"""For how long a copy tries to take this lock, and the time between two attempts, in seconds."""
+
 _SERVED = b"""SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'waypost'"""
 
@@ -289,7 +292,11 @@ def _alone(url: str) -> Iterator[None]:
         holder.execute(b"BEGIN")
         holder.execute(postgres_connection.NO_LIMITS)
         postgres_connection.probe_during_transaction(holder)
-        if backups.rows_of(holder, _TAKE_LOCK) != [(True,)]:
+        # PostgreSQL may not have noticed yet that an interrupted copy has ended.
+        give_up = time.monotonic() + _LOCK_WITHIN
+        while not (has_lock := backups.rows_of(holder, _TAKE_LOCK) == [(True,)]) and time.monotonic() < give_up:
+            time.sleep(_TRY_EVERY)
+        if not has_lock:
             raise ports.StoreUnavailable(
                 f"Another `waypost copy` is writing to {postgres_connection.where(url)}. Wait until it has ended."
             )

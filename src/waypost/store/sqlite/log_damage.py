@@ -88,17 +88,26 @@ def refuse(database: Path) -> None:
         with turn.taken_within(time_limits.LIMITS.other_process):
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # SQLite reads the log, if it has not
             (page,) = connection.execute("PRAGMA page_size").fetchone()
-            file = os.open(log, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                frame = _damaged_frame(_opened(file, page), _last_valid(database))
-            finally:
-                os.close(file)
+            frame = _damaged_in(log, page, _last_valid(database))
         if frame:
             raise LogDamaged(log, frame)
 
 
-def _opened(file: int, page: int) -> _Log:
-    octets = os.pread(file, _HEADER.size, 0)
+def _damaged_in(log: Path, page: int, last: int) -> int:
+    """Return the number of the first damaged frame in the log; 0 if there is none. `last` is the last valid one."""
+    try:
+        file = os.open(log, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:  # another process has just closed the file, which removes its log
+        return 0
+    try:
+        header = os.pread(file, _HEADER.size, 0)
+        is_log = len(header) == _HEADER.size  # a process that has just opened the file has made an empty log
+        return _damaged_frame(_read(header, file, page), last) if is_log else 0
+    finally:
+        os.close(file)
+
+
+def _read(octets: bytes, file: int, page: int) -> _Log:
     magic, _, _, _, salts, *checksum = _HEADER.unpack(octets)
     order = ">" if magic & 1 else "<"
     is_valid = _checksum((0, 0), octets[: _HEADER.size - 8], order) == tuple(checksum)
