@@ -15,6 +15,7 @@ from waypost.app.directory import aliases, email_addresses
 from waypost.app.mail import accept
 from waypost.domain import errors
 from waypost.domain.directory import addresses
+from waypost.domain.mail.planned import PlannedPart
 from waypost.domain.mail.routes import Route
 from waypost.store.postgres import groups, pipelined, shared_transaction
 
@@ -32,6 +33,27 @@ def test_writes_that_wait_at_the_same_time_share_a_transaction(database, admin):
     assert stored(admin) == [NAMES]
     rows = admin.execute("SELECT message_id, octets FROM message_bodies ORDER BY message_id").fetchall()
     assert rows == [(name, b"hi") for name in NAMES]
+
+
+def test_messages_with_planned_deliveries_share_a_transaction(database, admin):
+    """The type of a number that is sent must fit its column. Otherwise each of these messages costs a connection."""
+
+    def planned(name):
+        add, parts = message(name), [PlannedPart(()), PlannedPart(())]
+
+        def add_with_plan(tx):
+            add(tx)
+            tx.add_planned(name, parts)
+            return name
+
+        return add_with_plan
+
+    async def scenario(store):
+        return await together(store, *map(planned, NAMES))
+
+    assert with_store(database, scenario) == NAMES
+    assert stored(admin) == [NAMES]
+    assert admin.execute("SELECT count(*) FROM planned_deliveries").fetchone() == (2 * len(NAMES),)
 
 
 ROUTES = {"inboxes": (), "a relay": (Route(match="a@example.com", to="smtp://mail.example.net:25"),)}

@@ -137,7 +137,7 @@ SELECT message_id FROM messages_begun WHERE begun_at < :before ORDER BY begun_at
 
 -- name: add_planned(message_id, number, part)
 -- Stores one part of the planned deliveries of a message, for a later transaction.
-INSERT INTO planned_deliveries (message_id, number, part) VALUES (:message_id, :number, :part);
+INSERT INTO planned_deliveries (message_id, number, part) VALUES (:message_id, :number{postgres: ::bigint}, :part);
 
 -- name: take_planned(message_id)
 -- Deletes and returns the next part of the planned deliveries of a message.
