@@ -11,19 +11,10 @@ from memory, and no later fsync writes them. Two things follow (docs/decisions/0
 
 import os
 import sqlite3
-import struct
 from contextlib import suppress
 from pathlib import Path
 
-_HEADER = struct.Struct(">IIII8s8s")
-"""The header of the log: magic number, version, page size, number of checkpoints, salts, checksum
-(https://www.sqlite.org/fileformat2.html#walformat)."""
-
-_FRAME = struct.Struct(">II8s8s")
-"""The header of a frame, which a page follows: page number, size of the database after a commit, salts, checksum."""
-
-_MAGIC = 0x377F0682
-"""The magic number, without the lowest bit, which is the order of the octets for the checksums."""
+from waypost.store.sqlite.log_format import FRAME, HEADER, MAGIC, log_of
 
 _OCTETS_EACH = 1024 * 1024
 """The number of octets that are written again at once."""
@@ -53,7 +44,7 @@ def write_log_again(database: Path) -> None:
     is harmless, because it changes no octet.
     """
     try:
-        log = os.open(database.with_name(f"{database.name}-wal"), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        log = os.open(log_of(database), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:  # the last process that used the file has closed it
         return
     try:
@@ -73,18 +64,18 @@ def _end(log: int) -> int:
 
     Frames whose checksum is wrong are included, because SQLite ignores them in any case.
     """
-    header = os.pread(log, _HEADER.size, 0)
-    if len(header) < _HEADER.size:
+    header = os.pread(log, HEADER.size, 0)
+    if len(header) < HEADER.size:
         return 0
-    magic, _, page, _, salts, _ = _HEADER.unpack(header)
-    if magic & ~1 != _MAGIC or not page:
+    magic, _, page, _, salts, *_ = HEADER.unpack(header)
+    if magic & ~1 != MAGIC or not page:
         return 0
-    end, size = _HEADER.size, os.fstat(log).st_size
+    end, size = HEADER.size, os.fstat(log).st_size
     while end < size:
-        frame = os.pread(log, _FRAME.size, end)
-        if len(frame) < _FRAME.size or _FRAME.unpack(frame)[2] != salts:
+        frame = os.pread(log, FRAME.size, end)
+        if len(frame) < FRAME.size or FRAME.unpack(frame)[2] != salts:
             break
-        end += _FRAME.size + page
+        end += FRAME.size + page
     return min(end, size)
 
 

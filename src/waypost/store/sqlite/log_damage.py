@@ -20,14 +20,8 @@ from msgspec import Struct
 
 from waypost.store.common import time_limits
 from waypost.store.sqlite import file as sqlite_file
+from waypost.store.sqlite.log_format import FRAME, HEADER, log_of
 from waypost.store.sqlite.turn import Turn
-
-_HEADER = struct.Struct(">IIII8sII")
-"""The header of the log: magic number, version, page size, number of checkpoints, salts, checksum
-(https://www.sqlite.org/walformat.html)."""
-
-_FRAME = struct.Struct(">II8sII")
-"""The header of a frame: page number, size of the database after a commit or 0, salts, checksum."""
 
 _INDEX = struct.Struct("=IIIBBHII8s8s")
 """The beginning of the file `-shm`: version, …, the number of the last valid frame, …, its checksum, and the salts."""
@@ -67,8 +61,8 @@ class _Log(Struct, frozen=True):
 
     def frame(self, number: int) -> bytes:
         """Return a frame, whose number counts from 1, with its header; less if the file ends before."""
-        octets = _FRAME.size + self.page
-        return os.pread(self.file, octets, _HEADER.size + (number - 1) * octets)
+        octets = FRAME.size + self.page
+        return os.pread(self.file, octets, HEADER.size + (number - 1) * octets)
 
 
 def refuse(database: Path) -> None:
@@ -77,9 +71,9 @@ def refuse(database: Path) -> None:
     Damage of the last two transactions cannot be told from a power failure. The function changes nothing, so that the
     operator can still decide. Also raises `sqlite3.Error` and `OSError`.
     """
-    log = database.with_name(f"{database.name}-wal")
+    log = log_of(database)
     try:
-        if log.stat().st_size <= _HEADER.size:
+        if log.stat().st_size <= HEADER.size:
             return
     except FileNotFoundError:
         return
@@ -100,17 +94,17 @@ def _damaged_in(log: Path, page: int, last: int) -> int:
     except FileNotFoundError:  # another process has just closed the file, which removes its log
         return 0
     try:
-        header = os.pread(file, _HEADER.size, 0)
-        is_log = len(header) == _HEADER.size  # a process that has just opened the file has made an empty log
+        header = os.pread(file, HEADER.size, 0)
+        is_log = len(header) == HEADER.size  # a process that has just opened the file has made an empty log
         return _damaged_frame(_read(header, file, page), last) if is_log else 0
     finally:
         os.close(file)
 
 
 def _read(octets: bytes, file: int, page: int) -> _Log:
-    magic, _, _, _, salts, *checksum = _HEADER.unpack(octets)
+    magic, _, _, _, salts, *checksum = HEADER.unpack(octets)
     order = ">" if magic & 1 else "<"
-    is_valid = _checksum((0, 0), octets[: _HEADER.size - 8], order) == tuple(checksum)
+    is_valid = _checksum((0, 0), octets[: HEADER.size - 8], order) == tuple(checksum)
     return _Log(
         file=file,
         page=page,
@@ -129,12 +123,12 @@ def _last_valid(database: Path) -> int:
 
 def _damaged_frame(log: _Log, last: int) -> int:
     """Return the number of the frame after which acknowledged transactions cannot be read; 0 if there is none."""
-    before = _FRAME.unpack_from(log.frame(last))[3:] if last else log.checksum
+    before = FRAME.unpack_from(log.frame(last))[3:] if last else log.checksum
     commits, number = 0, last
-    while len(octets := log.frame(number := number + 1)) == _FRAME.size + log.page:
-        _, size, salts, *checksum = _FRAME.unpack_from(octets)
+    while len(octets := log.frame(number := number + 1)) == FRAME.size + log.page:
+        _, size, salts, *checksum = FRAME.unpack_from(octets)
         is_current = salts == log.salts if log.salts else any(salts)
-        covered = octets[:_COVERED] + octets[_FRAME.size :]
+        covered = octets[:_COVERED] + octets[FRAME.size :]
         if is_current and _checksum(before, covered, log.order) == tuple(checksum):
             commits += size > 0
         else:

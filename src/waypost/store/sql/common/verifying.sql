@@ -1,7 +1,7 @@
 -- Queries that find rows which break a rule of the data. Constraints of the schema enforce most of these rules, but a
--- damaged file, a damaged disk or a foreign program can still break them. Each query of a
--- rule returns one column: the id of what is wrong. An id of a delivery consists of the ids of the message and of the email address. The queries
--- read whole tables, so only `waypost verify` runs them.
+-- damaged file, a damaged disk or a foreign program can still break them. Each query of a rule returns one column: the id
+-- of what is wrong. An id of a delivery consists of the ids of the message and of the email address. The queries read
+-- whole tables, so only `waypost verify` runs them.
 
 -- name: addresses_without_instance()
 -- Returns the email addresses whose instance is missing.
