@@ -31,13 +31,18 @@ _LIMITS = "statement_timeout", "lock_timeout", "transaction_timeout", "idle_in_t
 """The time limits that a role, a database or a PostgreSQL server can set. Versions before 17 have no
 `transaction_timeout`, so the settings are looked up by their names."""
 
-_NAMES_OF_LIMITS = ", ".join(f"'{name}'" for name in _LIMITS)
 
-NO_LIMITS = f"SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN ({_NAMES_OF_LIMITS})".encode()  # noqa: S608
+def _all_limits(value: str, *, is_local: bool) -> bytes:
+    """Return the SQL that sets all of these time limits to an SQL expression, for a transaction or for the session."""
+    names = ", ".join(f"'{name}'" for name in _LIMITS)
+    setting = f"set_config(name, {value}, {str(is_local).lower()})"
+    return f"SELECT {setting} FROM pg_settings WHERE name IN ({names})".encode()  # noqa: S608 - all parts are our own
+
+
+NO_LIMITS = _all_limits("'0'", is_local=True)
 """SQL that removes the time limits for one transaction."""
 
-LIFT_LIMITS = f"SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ({_NAMES_OF_LIMITS})".encode()  # noqa: S608
-RESET_LIMITS = f"SELECT set_config(name, reset_val, false) FROM pg_settings WHERE name IN ({_NAMES_OF_LIMITS})".encode()  # noqa: S608
+LIFT_LIMITS, RESET_LIMITS = _all_limits("'0'", is_local=False), _all_limits("reset_val", is_local=False)
 """SQL that removes the time limits of a session, and sets them again."""
 
 
