@@ -5,10 +5,8 @@ out. Its target can change, as after a failover.
 """
 
 import re
-import time
-from contextlib import suppress
 
-from tests.kit.stores.counting_proxy import CHUNK, CountingProxy
+from tests.kit.stores.counting_proxy import CountingProxy
 
 COMMIT = b"COMMIT\0"
 PREPARED_COMMIT = re.compile(rb"P.{4}(\w+)\0COMMIT\0", re.DOTALL)
@@ -16,13 +14,10 @@ PREPARED_COMMIT = re.compile(rb"P.{4}(\w+)\0COMMIT\0", re.DOTALL)
 
 
 class Proxy(CountingProxy):
-    """The proxy. `delay` is the delay of each part, in seconds. `drops` names the ways in which bytes disappear: a set
-    of "to server" and "to client".
-    """
+    """The proxy. `drops` names the ways in which bytes disappear: a set of "to server" and "to client"."""
 
     def __init__(self, target):
         super().__init__(target)
-        self.delay = 0.0
         self.drops = set()
         self._cuts_at_commit = None
         self.commits_cut = 0
@@ -37,28 +32,11 @@ class Proxy(CountingProxy):
         with self._changed:
             self._cuts_at_commit = when
 
-    def _relay(self, connection, source, target, count):
-        to_server = count == self._from_client
-        with suppress(OSError):
-            while octets := source.recv(CHUNK):
-                if self.delay:
-                    time.sleep(self.delay)
-                with self._changed:
-                    self._changed.wait_for(lambda: connection.severed or not self._held)
-                    if connection.severed:
-                        break
-                    count(connection, len(octets))
-                    is_lost = ("to server" if to_server else "to client") in self.drops
-                    if self._cuts(connection, octets, to_server=to_server):
-                        break
-                if not is_lost:
-                    target.sendall(octets)
-        with self._changed:
-            connection.sever()
-            if connection in self._connections:
-                self._connections.remove(connection)
-            self._changed.notify_all()
-        connection.close_after_both()
+    def _passed(self, connection, octets, *, to_server):
+        is_lost = ("to server" if to_server else "to client") in self.drops
+        if self._cuts(connection, octets, to_server=to_server):
+            return None
+        return b"" if is_lost else octets
 
     def _cuts(self, connection, octets, *, to_server):
         if getattr(connection, "is_committing", False) and not to_server:

@@ -1,8 +1,9 @@
-"""A proxy in front of PostgreSQL that counts round trips, and that can hang or cut connections."""
+"""A proxy in front of PostgreSQL that counts round trips, and that can delay, hang or cut connections."""
 
 import socket
 import tempfile
 import threading
+import time
 import urllib.parse
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -33,6 +34,8 @@ class CountingProxy:
         self._target = target
         self._counts = Counts()
         self._changed = threading.Condition()
+        self.delay = 0.0
+        """The delay of each part, in seconds."""
         self._held = False
         self._closing = False
         self._connections: list[_Connection] = []
@@ -131,11 +134,16 @@ class CountingProxy:
     def _relay(self, connection, source, target, count) -> None:
         with suppress(OSError):
             while octets := source.recv(CHUNK):
+                if self.delay:
+                    time.sleep(self.delay)
                 with self._changed:
                     self._changed.wait_for(lambda: connection.severed or not self._held)
                     if connection.severed:
                         break
                     count(connection, len(octets))
+                    octets = self._passed(connection, octets, to_server=count == self._from_client)
+                    if octets is None:
+                        break
                 target.sendall(octets)
         with self._changed:
             # One side has closed its connection, and its bytes have been relayed.
@@ -144,6 +152,12 @@ class CountingProxy:
                 self._connections.remove(connection)
             self._changed.notify_all()
         connection.close_after_both()
+
+    def _passed(self, connection, octets, *, to_server) -> bytes | None:
+        """Return what the other side gets of these bytes, or None if the connection is cut instead. A subclass can be a
+        bad network.
+        """
+        return octets
 
     def _from_client(self, connection, octets) -> None:
         connection.asked = True
