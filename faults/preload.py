@@ -44,22 +44,22 @@ def why_not() -> str:
     return ""
 
 
-def library(source: Path) -> Path:
+def compiled(source: Path) -> Path:
     """Compile a library if it has changed since it was last compiled, and return its path. Raises `CannotCompile`."""
     if why := why_not():
         raise CannotCompile(why)
     digest = hashlib.sha256("\0".join((source.read_text(), *OPTIONS, *LINKED)).encode()).hexdigest()[:16]
-    compiled = BUILT / f"{source.stem}-{digest}.so"
-    if not compiled.exists():
+    target = BUILT / f"{source.stem}-{digest}.so"
+    if not target.exists():
         BUILT.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=BUILT) as directory:
-            built = Path(directory) / compiled.name
+            built = Path(directory) / target.name
             command = [_compiler(), *OPTIONS, "-o", built, source, *LINKED]
             ran = subprocess.run(command, capture_output=True, text=True, check=False)
             if ran.returncode:
                 raise CannotCompile(f"{source.name} could not be compiled:\n{ran.stderr}")
-            built.replace(compiled)  # several processes may compile it at the same time
-    return compiled
+            built.replace(target)  # several processes may compile it at the same time
+    return target
 
 
 def joined(*environments: dict[str, str]) -> dict[str, str]:

@@ -41,7 +41,7 @@ class DiskFaults:
     def __init__(self, directory: Path, control: Path) -> None:
         """`control` is the file for the rules, which this method creates. Raises `preload.CannotCompile`."""
         self.directory, self.control = directory.resolve(strict=True), control.absolute()
-        self._library = preload.library(_SOURCE)
+        self._library = preload.compiled(_SOURCE)
         self.control.write_bytes(bytes(_HEADER.size + _MOST * _RULE.size))
         with self.control.open("r+b") as file:
             self._memory = mmap.mmap(file.fileno(), 0)

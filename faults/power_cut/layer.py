@@ -41,7 +41,7 @@ class PowerCut:
         self.log.mkdir(parents=True, exist_ok=True)
         if self.log.stat().st_dev != self.directory.stat().st_dev:
             raise ValueError(f"{log} must be on the file system of {directory}")
-        self._library = preload.library(_SOURCE)
+        self._library = preload.compiled(_SOURCE)
         self.forget()
 
     def wait_for_end(self) -> None:

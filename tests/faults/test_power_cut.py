@@ -271,4 +271,4 @@ def test_without_a_compiler_the_error_says_so(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CC", raising=False)
     with pytest.raises(preload.CannotCompile, match="no C compiler was found"):
-        preload.library(None)
+        preload.compiled(None)
