@@ -3,7 +3,6 @@
 The recorded values are those of `oracle.py` for mail, and those of tests/linearizability/checker.py for API calls.
 """
 
-import hashlib
 import itertools
 import random
 import smtplib
@@ -16,6 +15,7 @@ import botocore.config
 import botocore.exceptions
 
 from faults.oracle import Digest, Outcome, Sent
+from proofs import load
 from tests.e2e.stores.test_postgresql_histories import BUSY
 from tests.kit.servers.running import ACCEPTED
 from tests.linearizability.checker import Operation
@@ -33,7 +33,7 @@ AGAIN = 0.05
 
 
 def digest(octets: bytes) -> Digest:
-    return Digest(len(octets), hashlib.sha256(octets).hexdigest())
+    return Digest(*load.digest(octets))
 
 
 class Mailer:

@@ -3,14 +3,13 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from faults import failpoints
-from tests.kit.servers import forked
+from tests.kit.servers import forked, running
 from tests.kit.servers.running import MASTER_KEY
 from waypost import testing
 from waypost.host.master_key import MASTER_KEY_VARIABLE
@@ -18,11 +17,6 @@ from waypost.testing import process
 
 LEASE = 3.0
 """The duration of a lease, in seconds. It is shorter than in production, so that a fault can be longer."""
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return found.getsockname()[1]
 
 
 class Server(testing.Server):
@@ -102,6 +96,5 @@ class _Launching:
 
 def end(server):
     """Stop a server if it is running."""
-    if server.is_running:
-        with suppress(subprocess.TimeoutExpired):
-            server.stop()
+    with suppress(subprocess.TimeoutExpired):
+        running.end(server)

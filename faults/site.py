@@ -13,10 +13,11 @@ from faults.clients import Caller, Directory, Mailer, as_calls, digest
 from faults.oracle import Copy, Digest, Group, Held, Kind, Violation, Window
 from faults.peers import Hook, PeerFailures
 from faults.proxy import Proxy
-from faults.servers import LEASE, Server, end, free_port
+from faults.servers import LEASE, Server, end
 from faults.small_disk import SmallDisk
 from faults.standby import Standby
 from proofs.load import Load
+from tests.kit.free_ports import at_free_ports
 from tests.kit.peers.mail_sink import Sink
 from tests.kit.servers.false_clock import FalseClock
 from tests.kit.servers.running import System
@@ -116,8 +117,7 @@ class Site:
         self.data.mkdir()
         self.servers, self.clocks = [], []
         for n in range(1, self._count + 1):
-            ports = ("--http", f"127.0.0.1:{free_port()}", "--smtp", f"127.0.0.1:{free_port()}")
-            server = Server(self.data / f"{n}", *options, *ports, lease=self._lease)
+            server = Server(self.data / f"{n}", *options, *at_free_ports(), lease=self._lease)
             # A power cut must not undo what the campaign itself reads.
             server.log, server.control = self.directory / f"{n}.log", self.directory / f"{n}.failpoint"
             if self._layer:

@@ -1,5 +1,6 @@
 """Clients that record the responses to their calls, and check afterwards that the acknowledged data exists."""
 
+import hashlib
 import smtplib
 import threading
 import time
@@ -14,6 +15,11 @@ from tests.e2e.stores.test_postgresql_histories import BUSY
 from tests.kit.servers.running import ACCEPTED
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
+
+
+def digest(octets):
+    """Return the size and the SHA-256 digest of a message."""
+    return len(octets), hashlib.sha256(octets).hexdigest()
 
 
 class Load:

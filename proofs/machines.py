@@ -3,11 +3,9 @@
 Every message is different, so that afterwards each one can be compared, byte for byte, with what its client sent.
 """
 
-import hashlib
 import itertools
 import random
 import re
-import socket
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -16,7 +14,8 @@ from functools import partial
 
 import psycopg
 
-from proofs.load import Load, Sender, Writer, all_ids_at, errors_of
+from proofs.load import Load, Sender, Writer, all_ids_at, digest, errors_of
+from tests.kit.free_ports import at_free_ports
 from tests.kit.patience import PATIENCE
 from tests.kit.peers.mail_sink import Sink
 from tests.kit.servers.running import MASTER_KEY, System, end, logged
@@ -71,15 +70,6 @@ class Correspondent(Sender):
         if len(self.ids) > before:
             self.accepted[self._number] = self.ids[-1]
         time.sleep(PAUSE)
-
-
-def digest(octets):
-    return len(octets), hashlib.sha256(octets).hexdigest()
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return found.getsockname()[1]
 
 
 @dataclass
@@ -160,7 +150,7 @@ def run(directory, roles, *, monkeypatch, seconds=0, only=None):
         for name, value in roles.items():
             server = servers[name] = testing.Server(
                 *(directory / name, "--database", pooler.url, "--database-prepared-statements", "no"),
-                *("--roles", value, "--http", f"127.0.0.1:{free_port()}", "--smtp", f"127.0.0.1:{free_port()}"),
+                *("--roles", value, *at_free_ports()),
             )
             server.start()
             opened.callback(end, server)

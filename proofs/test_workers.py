@@ -3,13 +3,13 @@
 import os
 import random
 import signal
-import socket
 import time
 from contextlib import ExitStack
 
 import pytest
 
 from proofs.load import Load, Sender, Writer, check_mail, errors_of
+from tests.kit.free_ports import at_free_ports
 from tests.kit.patience import wait_until
 from tests.kit.servers.running import MASTER_KEY, System, logged
 from tests.kit.stores.postgresql import OwnServer
@@ -22,16 +22,11 @@ SUPERVISOR = 0
 """Stands for the supervisor among the numbers of the worker processes."""
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return found.getsockname()[1]
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def server(request, tmp_path, monkeypatch):
     monkeypatch.setenv(MASTER_KEY_VARIABLE, MASTER_KEY)
     with ExitStack() as opened:
-        options = ["--workers", "2", "--http", f"127.0.0.1:{free_port()}", "--smtp", f"127.0.0.1:{free_port()}"]
+        options = ["--workers", "2", *at_free_ports()]
         if request.param == "postgresql":
             options += ["--database", opened.enter_context(OwnServer()).new_database()]
         server = testing.Server(tmp_path / "data", *options)

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 from faults.campaign.kills import start
 from faults.clients import digest
 from faults.oracle import Kind, Violation
-from faults.servers import Server, end, free_port
+from faults.servers import Server, end
 from faults.site import SUBJECT
+from tests.kit.free_ports import at_free_ports
 from tests.kit.servers.running import System
 from waypost import testing
 
@@ -35,8 +36,7 @@ def at_rest(site, chance):
 
 
 def _check(site, copy, done):
-    ports = ("--http", f"127.0.0.1:{free_port()}", "--smtp", f"127.0.0.1:{free_port()}")
-    server = Server(copy, "--config", str(site.directory / "waypost.toml"), "--hold-queue", "yes", *ports)
+    server = Server(copy, "--config", str(site.directory / "waypost.toml"), "--hold-queue", "yes", *at_free_ports())
     try:
         server.start()
     except testing.ServerDied as died:

@@ -7,7 +7,6 @@ before each cut, and some servers are only killed, so that the next one finds in
 
 import argparse
 import errno
-import hashlib
 import random
 import re
 import shutil
@@ -22,7 +21,7 @@ import botocore.config
 from faults import preload
 from faults.disk import DiskFaults
 from faults.power_cut import Lost, PowerCut
-from proofs.load import Load, Sender, Writer, all_ids_at
+from proofs.load import Load, Sender, Writer, all_ids_at, digest
 from tests.kit.patience import wait_until
 from tests.kit.servers.running import System
 from waypost import testing
@@ -81,10 +80,6 @@ class Caller(Writer):
         self._system = system
         config = botocore.config.Config(proxies={}, retries={"total_max_attempts": 1}, read_timeout=60)
         self._client = boto3.client("connect", **system.server.client_arguments, config=config)
-
-
-def digest(octets):
-    return len(octets), hashlib.sha256(octets).hexdigest()
 
 
 class Rounds:

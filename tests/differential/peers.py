@@ -7,7 +7,6 @@ import datetime as dt
 import itertools
 import logging
 import re
-import socket
 import ssl
 import tempfile
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.differential.dialogues import KNOWN
+from tests.kit.free_ports import free_port
 from tests.kit.mail_programs import exim, postfix
 from tests.kit.patience import wait_until
 from tests.kit.servers.running import System
@@ -270,11 +270,6 @@ def _open_directory():
         directory = Path(name)
         directory.chmod(0o755)
         yield directory
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def certificate(directory: Path):

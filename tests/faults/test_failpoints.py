@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from faults import failpoints
-from faults.servers import Server, free_port
+from faults.servers import Server
+from tests.kit.free_ports import at_free_ports
 from tests.kit.patience import wait_until
 from tests.kit.peers.mail_sink import Sink
 from tests.kit.servers.running import System
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def started(request, tmp_path):
-    options = ["--http", f"127.0.0.1:{free_port()}", "--smtp", f"127.0.0.1:{free_port()}"]
+    options = at_free_ports()
     url = postgresql.new_database() if request.param == "postgresql" else None
     server = Server(tmp_path / "data", *options, *(["--database", url] if url else []))
     server.start()

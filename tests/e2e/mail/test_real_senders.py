@@ -3,7 +3,6 @@
 import os
 import shutil
 import smtplib
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.free_ports import free_port
 from tests.kit.mail_programs import exim, opensmtpd, postfix
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.servers.running import System
@@ -72,11 +72,6 @@ def run(*command, **options):
     done = subprocess.run(list(map(str, command)), capture_output=True, timeout=PATIENCE, check=False, **options)
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout + done.stderr
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def assert_brought(system, recipient, how):

@@ -12,6 +12,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.lmtp import LMTP
 
 from tests.kit import signed_mail
+from tests.kit.free_ports import free_port
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.peers.mail_sink import Sink
 from tests.kit.servers.running import ACCEPTED, configured, logged
@@ -41,18 +42,12 @@ class LmtpController(Controller):
 @contextmanager
 def lmtp_of_aiosmtpd():
     kept = Kept()
-    controller = LmtpController(kept, hostname="127.0.0.1", port=_free_port())
+    controller = LmtpController(kept, hostname="127.0.0.1", port=free_port())
     controller.start()
     try:
         yield controller.port, kept
     finally:
         controller.stop()
-
-
-def _free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 @contextmanager
@@ -63,7 +58,7 @@ def smtp_sink(tmp_path):
     directory.chmod(0o777)
     for parent in list(directory.parents)[:-1]:
         parent.chmod(parent.stat().st_mode | 0o011)
-    port = _free_port()
+    port = free_port()
     process = subprocess.Popen(
         [SMTP_SINK, "-u", "nobody", "-R", str(directory), "-d", "%M.", f"127.0.0.1:{port}", "20"]
     )
@@ -111,7 +106,7 @@ def test_deliveries_by_lmtp_and_smtp_are_unchanged_and_keep_the_signature_valid(
 
 
 def test_a_loop_between_two_servers_ends_after_one_round_with_one_notice_to_the_owner(tmp_path):
-    ports = [_free_port(), _free_port()]
+    ports = [free_port(), free_port()]
     with ExitStack() as opened:
         systems = []
         for name, own, other in zip(("one", "two"), ports, reversed(ports), strict=True):

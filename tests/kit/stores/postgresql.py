@@ -18,7 +18,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -191,8 +190,10 @@ class _Postmaster:
         assert not self.running
         if not self.tcp or self.process is not None:
             return self._start()
+        from tests.kit.free_ports import free_port  # here, because the guard runs this file without the project's path
+
         for _ in range(5):  # another process may take the free port first
-            self.port = _free_port()
+            self.port = free_port()
             with suppress(ServerDied):
                 return self._start()
         return self._start()
@@ -534,12 +535,6 @@ def _until(happened) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError
         time.sleep(0.002)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @contextmanager
