@@ -45,6 +45,14 @@ def test_a_failed_destination_gets_one_attempt_after_the_pause():
     assert lane.paused_until is None
 
 
+def test_a_pause_that_began_before_the_clock_was_set_back_ends_after_the_longest_pause():
+    lane = Lane("x")
+    learn(lane, GONE)
+    back = NOW - timedelta(hours=1)
+    assert lane.paused(back, at_most=PAUSE) == back + PAUSE
+    assert lane.paused(back + PAUSE / 2, at_most=PAUSE) == back + PAUSE
+
+
 @given(
     decisions=st.lists(st.sampled_from([WORKED, GONE])),
     running=st.integers(0, 30),

@@ -34,6 +34,20 @@ def test_mail_that_was_deferred_while_the_clock_was_ahead_is_retried_soon_after_
     run(scenario())
 
 
+def test_a_destination_that_failed_while_the_clock_was_ahead_is_not_paused_until_that_time(tmp_path):
+    async def scenario():
+        async with a_system(tmp_path, Scripted(GONE, TAKEN), policy=POLICY) as system:
+            system.clock._ahead += TEN_DAYS
+            message_ids = [await system.send("support") for _ in range(2)]
+            await system.rest()
+            system.clock._ahead -= TEN_DAYS
+            await system.advance(minutes=6)
+            for message_id in message_ids:
+                assert (await system.delivery(message_id, "support")).status is Status.DELIVERED
+
+    run(scenario())
+
+
 def test_mail_that_was_deferred_while_the_clock_was_ahead_waits_at_most_the_longest_pause(tmp_path):
     async def scenario():
         async with a_system(tmp_path, Scripted(NOT_NOW, TAKEN), start=False, policy=POLICY) as system:

@@ -62,11 +62,15 @@ class Lane(Struct, eq=False):
         return len(self.pending) <= AHEAD // 2
 
     def paused(self, now: datetime, *, at_most: timedelta) -> datetime | None:
-        """The time until which nothing is sent to the destination; None if attempts are not paused.
+        """Return the time until which nothing is sent to the destination; None if attempts are not paused.
 
-        The returned time is at most `at_most` after `now`, even if the clock was set back after the pause began.
+        If that time is more than `at_most` after `now`, the clock was set back, and the pause is shortened.
+        The shorter pause is stored: if each call only returned a time `at_most` after `now`, the pause would not end
+        until the clock had reached the old time again.
         """
-        return min(self.paused_until, now + at_most) if self.paused_until else None
+        if self.paused_until:
+            self.paused_until = min(self.paused_until, now + at_most)
+        return self.paused_until
 
     def wanted(self, free: int) -> int:
         """The number of deliveries to claim, if `free` more attempts may run across all destinations.
