@@ -34,7 +34,7 @@ _BDAT = re.compile(rb"BDAT +([0-9]{1,20})( LAST)? *\r\n", re.IGNORECASE)
 _REPLIES = re.compile(rb"(?:(?:[2-5][0-9]{2}-[ -~]+\r\n)*[2-5][0-9]{2} [ -~]+\r\n)*")
 _LAST_LINE = re.compile(rb"^[2-5][0-9]{2} ", re.MULTILINE)
 _REFUSED = re.compile(
-    rb"55[24] 5\.(?:3\.4 Message (?:header )?too big: [^\r]*|5\.2 Message contains a bare[^\r]*)|451 4\.3\.0 [^\r]*"
+    rb"(?:55[24] 5\.(?:3\.4 Message (?:header )?too big|5\.2 Message contains a bare)|451 4\.3\.0 )[^\r]*"
 )
 
 GREETINGS = [b"EHLO client.example\r\n", b"HELO client.example\r\n", b"LHLO client.example\r\n"]

@@ -193,6 +193,14 @@ def test_a_request_of_another_protocol_is_refused_at_every_split(name):
         assert (events, smtp_dialogues.matches_replies(answer, dialogue.replies)) == (dialogue.events, True), place
 
 
+def test_a_message_that_cannot_be_stored_and_is_too_big_is_refused_for_either_reason_at_every_split():
+    octets = b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<support@example.com>\r\nDATA\r\n%b\r\n.\r\n" % (
+        b"X-Full: yes\r\n\r\n" + b"x" * 300
+    )
+    capabilities = Capabilities(hostname="mail.example", message_limit=200, piece=40)
+    invariants.check(capabilities, octets, [51, 8], invariants.Behaviour())
+
+
 def test_a_malformed_header_of_a_binary_message_is_refused_one_chunk_earlier_if_memory_is_scarce():
     chunks = b"BDAT 24\r\nHi\n.\r\n\r\nSubject: hello\r\nBDAT 0 LAST\r\n"
     octets = invariants.GREETINGS[0] + invariants.MAILS[2] + invariants.RECIPIENTS[0] + chunks
