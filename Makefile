@@ -141,9 +141,9 @@ kit: $(DEV) ## Measure the start of the test kit, and a reset with 1,000 message
 scrape: $(DEV) ## Measure how long Prometheus waits for the metrics of a server under load (half a minute)
 	@$(BIN)/python bench/scrape.py
 
-fuzz: $(DEV) ## Fuzz the SMTP session and each parser (half an hour; `LONG=1`: until nothing new is found; Linux, Python before 3.14)
+fuzz: $(DEV) ## Fuzz the SMTP session and each parser (half an hour; `LONG=1`: hours, until nothing new is found; Linux, Python before 3.14)
 	@$(PATIENTLY) installing scripts/install.sh requirements/fuzz.txt
-	@$(BIN)/python fuzz/run.py $(if $(LONG),--slice 600 --least 1800 --until-nothing-new)
+	@$(BIN)/python fuzz/run.py $(if $(LONG),--long --slice 300 --least 1800)
 
 worst: $(DEV) ## Measure the slowest input of each parser, and hostile messages sent to a real server (three minutes)
 	@$(BIN)/python bench/worst.py
