@@ -175,8 +175,9 @@ proofs: $(DEV) $(PREVIOUS) ## Run the long proofs: kills under load, linearizabi
 machines: $(DEV) ## Two servers, PgBouncer and PostgreSQL are killed and restarted under load for ten minutes (`MINUTES=2`)
 	@WAYPOST_MINUTES=$(MINUTES) $(BIN)/python -m pytest proofs/test_machines.py -s -p no:randomly
 
-soak: $(DEV) ## Run a server under mixed load with faults, and check that nothing grows (an hour; `MINUTES=2`; `KEEP=DIRECTORY`)
-	@$(BIN)/python -m faults.soak --minutes $(or $(MINUTES),60) $(if $(KEEP),--keep $(KEEP))
+SOAK := .cache/soak
+soak: $(DEV) ## Run a server under mixed load with faults, and check that nothing grows (an hour; `MINUTES=2`)
+	@$(BIN)/python -m faults.soak --minutes $(or $(MINUTES),60) --keep $(SOAK)
 
 # Without LONG, there are some faults of every kind. With it, there are at least 50 of each kind. Both continue where the
 # last run stopped; remove the files in FAULTS to begin again.
@@ -190,7 +191,8 @@ faults: $(DEV) ## Inject faults into real servers, and find broken builds (under
 	@$(BIN)/python -m faults.simulation --json $(FAULTS)/simulation.json \
 		$(if $(LONG),--seeds 9000 --resume,--seeds 100000 --time 60)
 	@$(BIN)/python -m faults.report $(FAULTS)/faults.jsonl --broken $(FAULTS)/broken.jsonl \
-		--simulation $(FAULTS)/simulation.json $(if $(LONG),,--to $(FAULTS)/report.md)
+		--simulation $(FAULTS)/simulation.json --soak $(SOAK) --fuzzing fuzz/results.json \
+		$(if $(LONG),,--to $(FAULTS)/report.md)
 
 copy: $(DEV) ## Measure `waypost copy` with a million email addresses, in both directions (half an hour)
 	@$(BIN)/python bench/moving.py

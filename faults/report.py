@@ -1,15 +1,19 @@
-"""Writes docs/durability-report.md from what the campaign, the broken builds and the simulation have recorded.
+"""Writes docs/durability-report.md from what the campaign, the broken builds, the simulation, the soak and the fuzzers
+have recorded.
 
-`python -m faults.report faults.jsonl [--broken FILE] [--simulation FILE] [--to FILE]`
+`python -m faults.report faults.jsonl [--broken FILE] [--simulation FILE] [--soak DIRECTORY] [--fuzzing FILE]`
 """
 
 import argparse
 import json
 import re
+import shutil
+import statistics
 from collections import Counter
 from pathlib import Path
 
 TO = Path(__file__).parents[1] / "docs" / "durability-report.md"
+CHART = TO.parent / "images" / "soak.svg"
 
 HEAD = """# Report: injected faults
 
@@ -39,9 +43,10 @@ def table(head, rows):
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in lines) + "\n"
 
 
-def report(faults, broken=(), simulations=(), *, note=""):
-    """Return the page. `faults` and `broken` are lines of the campaign and of the broken builds, and `simulations` the
-    results of runs of the simulation. `note` says what a reader should know about this run.
+def report(faults, broken=(), simulations=(), *, soak=None, fuzzers=(), note=""):
+    """Return the page. `faults` and `broken` are lines of the campaign and of the broken builds, `simulations` the
+    results of runs of the simulation, `soak` the report of a soak, and `fuzzers` the results of the fuzzers. `note`
+    says what a reader should know about this run.
     """
     parts = [HEAD, f"{note}\n" if note else "", "## Faults against real servers\n", CHECKED]
     parts += [_totals(faults), _by_kind(faults), _second_copies(faults)]
@@ -53,6 +58,10 @@ def report(faults, broken=(), simulations=(), *, note=""):
         parts += ["## Simulation in one process\n", _simulation(simulations)]
     if broken:
         parts += ["## Broken builds\n", _broken(broken)]
+    if soak:
+        parts += ["## Soak\n", _soak(soak)]
+    if fuzzers:
+        parts += ["## Fuzzing\n", _fuzzing(fuzzers)]
     return "\n".join(part.rstrip() + "\n" for part in parts if part)
 
 
@@ -138,6 +147,57 @@ def _broken(builds):
     return f"{found} of {len(newest)} broken builds were found.\n\n" + table(head, rows)
 
 
+def _soak(soak):
+    faults = Counter(name for _, name in soak["faults"])
+    names = ", ".join(f"{name}: {count}" for name, count in sorted(faults.items()))
+    errors = len(soak["unexplained_errors"])
+    text = (
+        f"One server with {soak['workers']} worker processes ran for {soak['minutes']:g} minutes under mixed load, "
+        f"with {faults.total()} faults ({names}). {soak['relayed']:,} messages for the other mail server were "
+        f"acknowledged, and {soak['arrived']:,} arrived. While no fault was active, clients got {errors} errors.\n\n"
+        "A quantity grows if its median in the last quarter of the run is above the limit, which follows from its "
+        "median in the second quarter.\n"
+    )
+    head = ["quantity", "unit", "second quarter", "last quarter", "limit", "grows"]
+    rows = [
+        [
+            *(name, one["unit"], *(f"{one[key]:,.1f}" for key in ("before", "after", "allowed"))),
+            "yes" if one["grows"] else "no",
+        ]
+        for name, one in soak["quantities"].items()
+    ]
+    image = f"![What was measured during the soak; dashed lines are faults](images/{CHART.name})\n"
+    return "\n".join([text, table(head, rows), _durations(soak["kinds"]), image])
+
+
+def _durations(kinds):
+    head = ["work", "calls", "median, ms", "99th percentile, ms: median of 30 windows", "longest of 30, ms"]
+    rows = []
+    for name, one in kinds.items():
+        p99 = [value for _, value in one["p99"]]
+        times = (one["median"], statistics.median(p99), max(p99)) if p99 else ()
+        rows.append([name, f"{one['calls']:,}", *(f"{1000 * each:.0f}" for each in times)])
+    return table(head, rows)
+
+
+def _fuzzing(fuzzers):
+    inputs, seconds = sum(each["inputs"] for each in fuzzers), sum(each["seconds"] for each in fuzzers)
+    bad = ", ".join(each["target"] for each in fuzzers if each["failure"]) or "none"
+    text = (
+        f"{len(fuzzers)} targets tried {inputs:,} inputs in {seconds / 60:,.0f} minutes of processor time "
+        f"([how](../fuzz/README.md)). Targets with a bug that is not fixed: {bad}.\n\n"
+    )
+    head = ["target", "inputs", "minutes", "edges of the code reached", "minutes without new code"]
+    rows = [
+        [
+            *(each["target"], f"{each['inputs']:,}", f"{each['seconds'] / 60:.1f}", f"{each['coverage']:,}"),
+            f"{each['seconds_without_new_code'] / 60:.1f}",
+        ]
+        for each in fuzzers
+    ]
+    return text + table(head, rows)
+
+
 PATH = re.compile(r"(?:/[\w.+-]+)+/([\w.+-]+)")
 
 
@@ -150,17 +210,29 @@ def _first(line):
     return _shown(line.get("violations", [""])[0])
 
 
+def _json(file):
+    """Return the value in a file; None if there is no file."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
 def main():
     parser = argparse.ArgumentParser(prog="python -m faults.report", description=__doc__)
     parser.add_argument("faults", type=Path, nargs="+", help="the lines of the campaign")
     parser.add_argument("--broken", type=Path, help="the lines of the broken builds")
     parser.add_argument("--simulation", type=Path, nargs="*", default=[], help="the results of the simulation")
+    parser.add_argument("--soak", type=Path, help="the directory that `make soak` wrote")
+    parser.add_argument("--fuzzing", type=Path, help="the results of the fuzzers")
     parser.add_argument("--note", default="", help="a sentence about this run")
     parser.add_argument("--to", type=Path, default=TO)
     given = parser.parse_args()
     faults = [line for path in given.faults for line in read(path)]
-    simulations = [json.loads(file.read_text(encoding="utf-8")) for file in given.simulation if file.exists()]
-    given.to.write_text(report(faults, read(given.broken), simulations, note=given.note), encoding="utf-8")
+    simulations = [found for file in given.simulation if (found := _json(file))]
+    soak = _json(given.soak / "soak.json") if given.soak else None
+    fuzzers = _json(given.fuzzing) if given.fuzzing else None
+    page = report(faults, read(given.broken), simulations, soak=soak, fuzzers=fuzzers or (), note=given.note)
+    given.to.write_text(page, encoding="utf-8")
+    if soak and given.to == TO:
+        shutil.copy(given.soak / "soak.svg", CHART)
     print(given.to)
 
 

@@ -84,6 +84,7 @@ def main():
             relayed = sum(len(client.durations) for client in clients if client.kind == load.RelayedMail.kind)
             report = _report(clients, samples, faults, began, seconds)
             report |= {"relayed": relayed, "arrived": len(sink.counts()), "unexplained_errors": errors[:20]}
+            report["workers"] = options.workers
     _say(report)
     if options.keep:
         options.keep.mkdir(parents=True, exist_ok=True)

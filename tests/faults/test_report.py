@@ -70,5 +70,31 @@ def test_broken_builds_and_the_simulation_are_reported():
     assert page.count("Seeds with violations: none.") == 2
 
 
+def test_the_soak_and_the_fuzzers_are_reported():
+    quantity = {"unit": "MB", "before": 50.0, "after": 51.0, "allowed": 59.0, "grows": False, "points": [(1, 50.0)]}
+    soak = {
+        "minutes": 60.0,
+        "workers": 2,
+        "quantities": {"memory": quantity, "threads": quantity | {"unit": "", "grows": True}},
+        "kinds": {
+            "describe": {"calls": 1200, "median": 0.002, "p99": [(1.0, 0.004), (2.0, 0.006), (3.0, 0.005)]},
+            "read": {"calls": 0, "median": None, "p99": []},
+        },
+        "faults": [(5.0, "a worker is killed"), (9.0, "a worker is killed")],
+        "relayed": 300,
+        "arrived": 301,
+        "unexplained_errors": [],
+    }
+    fuzzer = {"target": "json", "inputs": 5000, "seconds": 90, "coverage": 114, "seconds_without_new_code": 30}
+    page = report.report([line()], soak=soak, fuzzers=[fuzzer | {"failure": ""}, fuzzer | {"failure": "a bug"}])
+    assert "with 2 faults (a worker is killed: 2). 300 messages for the other mail server" in page
+    assert "| memory | MB | 50.0 | 51.0 | 59.0 | no |" in page
+    assert "| threads |  | 50.0 | 51.0 | 59.0 | yes |" in page
+    assert "| describe | 1,200 | 2 | 5 | 6 |" in page
+    assert "2 targets tried 10,000 inputs in 3 minutes of processor time" in page
+    assert "bug that is not fixed: json." in page
+    assert "| json | 5,000 | 1.5 | 114 | 0.5 |" in page
+
+
 def test_without_faults_there_is_a_page_too(tmp_path):
     assert "No fault was injected." in report.report(report.read(tmp_path / "missing.jsonl"))
