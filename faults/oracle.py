@@ -26,7 +26,7 @@ class Kind(StrEnum):
     DOUBLED = "a message is twice in an inbox"
     CHANGED = "the bytes of a message have changed"
     REFUSED_FOUND = "a refused message was stored"
-    PARTIAL = "a message has arrived at some of its places, but not at all"
+    PARTIAL = "a message has not arrived at all of its places"
     STRANGE = "a message is at a place where it does not belong"
     REORDERED = "two messages of one client are in the wrong order"
     DOUBLED_AT_PEER = "a peer got a message twice, outside of the documented windows"
@@ -150,9 +150,9 @@ def check_inboxes(
         missing = [address for address in group.inboxes if address not in places]
         if each.outcome is Outcome.REFUSED and places:
             found.append(Violation(Kind.REFUSED_FOUND, f"{each.number} ({each.reply}) is in {', '.join(places)}"))
-        elif each.outcome is Outcome.ACCEPTED and missing and not (group.in_parts and places):
+        elif each.outcome is Outcome.ACCEPTED and missing and not group.in_parts:
             found.append(Violation(Kind.LOST, f"{each.number} (id {each.id}) is not in {', '.join(missing)}"))
-        elif places and missing:
+        elif missing and (places or each.outcome is Outcome.ACCEPTED):
             found.append(Violation(Kind.PARTIAL, f"{each.number} ({each.outcome}) is not in {', '.join(missing)}"))
         ids = {there[address][each.number] for address in places} | ({each.id} if each.id and places else set())
         if len(ids) > 1:
