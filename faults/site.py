@@ -6,6 +6,7 @@ since the beginning is compared with everything that is there.
 
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 from faults import oracle
@@ -30,6 +31,9 @@ WINDOW = 2.0
 
 A commit takes milliseconds, but writes wait for each other, and a busy machine has few processors.
 """
+
+READERS = 6
+"""The number of messages that are read at the same time after a fault."""
 
 SETTLE = 60.0
 """The longest time, in seconds, in which all deliveries must have arrived after a fault. The third attempt to store the
@@ -94,6 +98,7 @@ class Site:
             self.system = System(self.server)
             opened.callback(self.system.connect.close)
             self._make_addresses()
+            self._readers = opened.enter_context(ThreadPoolExecutor(READERS))
             self.callers = [
                 Caller(f"caller {n}", self.names, server, self.system.instance_id, seed=self.seed)
                 for n, server in ((n, self.servers[n % len(self.servers)]) for n in range(3))
@@ -210,29 +215,38 @@ class Site:
         """Return the messages in all inboxes. The bytes of messages that were not read before are read now, but for a
         message with many recipients only in two of its inboxes.
         """
-        found = {}
+        listed, unread = {}, []
         for group in self.groups.values():
             for n, address in enumerate(group.inboxes):
-                if address not in found:
-                    found[address] = self._inbox(address, reads=n < 2)
-        return found
+                if address not in listed:
+                    listed[address] = self._listed(address)
+                    unread += [(one["id"], address) for one in listed[address] if n < 2]
+        unread = [each for each in unread if each not in self._read]
+        # Each reading waits for a server that may be busy, so several are done at the same time.
+        digests = dict(zip(unread, self._readers.map(self._bytes, unread), strict=True))
+        return {
+            address: [
+                Held(one["subject"].removeprefix("fault "), one["id"], digests.get((one["id"], address)))
+                for one in page
+            ]
+            for address, page in listed.items()
+        }
 
-    def _inbox(self, address, *, reads):
-        held, page, after = [], None, {}
+    def _listed(self, address):
+        """Return what the server says of all messages in an inbox, the oldest first."""
+        listed, page, after = [], None, {}
         while page is None or len(page) == 500:
             page = self.system.inbox(address, limit=500, **after)
-            for one in page:
-                number = one["subject"].removeprefix("fault ")
-                octets = None
-                if reads and (address, one["id"]) not in self._read:
-                    octets = self._bytes(one["id"], address)
-                held.append(Held(number, one["id"], octets))
+            listed += page
             if page:
                 after = {"after": page[-1]["id"]}
-        return held[::-1]  # the newest is listed first
+        return listed[::-1]
 
-    def _bytes(self, message_id, address):
-        """Return the digest of a message in an inbox; that of no bytes if the server says that it has none."""
+    def _bytes(self, copy):
+        """Return the digest of a message in an inbox; that of no bytes if the server says that it has none. `copy` is
+        the id of the message, and the address of the inbox.
+        """
+        message_id, address = copy
         answer = self.system.get(f"messages/{message_id}/raw", address=address)
         if answer.status >= 500:
             raise AssertionError(f"the bytes of {message_id} cannot be read: {answer.status} {answer.body[:200]}")
@@ -268,7 +282,7 @@ class Site:
             if {each.kind for each in found} - oracle.EVENTUALLY or not found or is_last:
                 break
             time.sleep(0.1)
-        self._read |= {(address, one.id) for address, held in inboxes.items() for one in held}
+        self._read |= {(one.id, address) for address, held in inboxes.items() for one in held}
         found += self._check_calls() + self.found
         return found if expects_failures else found + oracle.check_log(logged)
 

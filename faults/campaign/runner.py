@@ -80,12 +80,13 @@ class Campaign:
         self._each, self._each_kind = each, each_kind
         self._kept = kept or Path(tempfile.gettempdir())
         self.done, self.violations, self._stopped = Counter(), [], set()
+        self._done_of_kind = Counter()
         self._serial = 0
         if lines.exists():
             for line in lines.read_text(encoding="utf-8").splitlines():
                 one = json.loads(line)
                 self._serial += 1
-                self.done[one["kind"], one["store"], one["workers"]] += 1
+                self._count(one["kind"], one["store"], one["workers"])
 
     def run(self, *, seconds):
         """Inject faults until the time is over, or until there are `each` faults of each row and `each_kind` faults of
@@ -101,8 +102,12 @@ class Campaign:
         left = [row for row in left if self._each is None or self.done[row.key] < self._each]
         return [row for row in left if self._each_kind is None or self._of_kind(row) < self._each_kind]
 
+    def _count(self, kind, store, workers):
+        self.done[kind, store, workers] += 1
+        self._done_of_kind[kind] += 1
+
     def _of_kind(self, row):
-        return sum(count for (kind, *_), count in self.done.items() if kind == row.kind.name)
+        return self._done_of_kind[row.kind.name]
 
     def _next(self, of):
         """Return the row with the fewest faults; of several, the one whose kind has the fewest."""
@@ -186,7 +191,7 @@ class Campaign:
             line["kept"] = str(site.directory)
         with self._lines.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        self.done[row.key] += 1
+        self._count(*row.key)
         print(f"{line['result']}, {line['seconds']} s, {line['accepted']} messages, {line['calls']} calls", flush=True)
         if found:
             self._stopped.add(row.key)
