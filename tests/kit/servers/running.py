@@ -30,8 +30,10 @@ from waypost.host.master_key import MASTER_KEY_VARIABLE
 from waypost.testing import process
 
 ACCEPTED = re.compile(rb"2\.0\.0 (?P<id>[0-9a-f-]{36}) accepted")
-SOURCES = (f"127.1.{n // 250 % 250}.{n % 250 + 1}" for n in itertools.count())
-"""Source addresses for requests, a different one for each, because the server delays addresses with many failures."""
+SOURCES = map("127.1.{0[0]}.{0[1]}".format, itertools.cycle(itertools.product(range(250), range(1, 251))))
+"""Source addresses for requests, a different one for each, because the server delays addresses with many failures.
+Several threads may take addresses at the same time, which they may not from a generator.
+"""
 
 
 class _FromAnywhere(urllib.request.HTTPHandler):
