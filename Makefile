@@ -183,13 +183,12 @@ soak: $(DEV) ## Run a server under mixed load with faults, and check that nothin
 # last run stopped; remove the files in FAULTS to begin again.
 FAULTS := .cache/campaign
 faults: $(DEV) ## Inject faults into real servers, and find broken builds (under fifteen minutes; `LONG=1`: hours, and docs/)
-	@mkdir -p $(FAULTS)/kept
-	@$(BIN)/python -m faults.campaign --resume $(FAULTS)/faults.jsonl --kept $(FAULTS)/kept \
+	@$(BIN)/python -m faults.campaign --results $(FAULTS)/faults.jsonl --keep $(FAULTS)/kept \
 		$(if $(LONG),--each-kind 50 --minutes 600,--each-kind 1 --minutes 8)
-	@$(BIN)/python -m faults.broken --resume $(FAULTS)/broken.jsonl \
+	@$(BIN)/python -m faults.broken --results $(FAULTS)/broken.jsonl \
 		$(if $(LONG),,--minutes 2 --only group-told-success body-after-commit claim-without-fence)
-	@$(BIN)/python -m faults.simulation --json $(FAULTS)/simulation.json \
-		$(if $(LONG),--seeds 9000 --resume,--seeds 100000 --time 60)
+	@$(BIN)/python -m faults.simulation --results $(FAULTS)/simulation.json \
+		$(if $(LONG),--seeds 9000 --resume,--seeds 100000 --minutes 1)
 	@$(BIN)/python -m faults.report $(FAULTS)/faults.jsonl --broken $(FAULTS)/broken.jsonl \
 		--simulation $(FAULTS)/simulation.json --soak $(SOAK) --fuzzing fuzz/results.json \
 		$(if $(LONG),,--to $(FAULTS)/report.md)

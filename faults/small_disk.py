@@ -1,5 +1,6 @@
 """A small file system in memory for the log (`pg_wal`) of PostgreSQL, which a fault can fill. It needs root."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -16,6 +17,31 @@ class CannotMount(Exception):
     """The system does not allow this process to mount a file system."""
 
 
+@functools.cache
+def why_not():
+    """Return the reason why this process cannot mount a file system; empty if it can."""
+    at = Path(tempfile.mkdtemp(prefix="faults-disk-"))
+    try:
+        _mount(at)
+    except CannotMount as error:
+        return str(error)
+    else:
+        _unmount(at)
+        return ""
+    finally:
+        at.rmdir()
+
+
+def _mount(at):
+    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0755", "tmpfs", at]
+    if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
+        raise CannotMount("this process may not mount a file system, which needs root (CAP_SYS_ADMIN)")
+
+
+def _unmount(at):
+    subprocess.run(["umount", "-l", at], capture_output=True, check=False)
+
+
 class SmallDisk:
     """The file system. The server must be running; it is stopped, and started again with its log there."""
 
@@ -25,10 +51,11 @@ class SmallDisk:
 
     def __enter__(self):
         self._at = Path(tempfile.mkdtemp(prefix="faults-disk-"))
-        command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0755", "tmpfs", self._at]
-        if subprocess.run(command, capture_output=True, check=False).returncode:
+        try:
+            _mount(self._at)
+        except CannotMount:
             self._at.rmdir()
-            raise CannotMount("this process may not mount a file system")
+            raise
         self._database.stop()
         moved = self._at / "pg_wal"
         shutil.copytree(self._wal, moved)
@@ -43,18 +70,18 @@ class SmallDisk:
     def __exit__(self, *_):
         if self._database._postmaster.running:
             self._database.stop("immediate")
-        subprocess.run(["umount", "-l", self._at], capture_output=True, check=False)
+        _unmount(self._at)
         self._at.rmdir()
 
     def fill(self):
         """Use all space that is free."""
-        with suppress(OSError), (self._at / "ballast").open("wb", buffering=0) as file:
+        with suppress(OSError), (self._at / "filler").open("wb", buffering=0) as file:
             while file.write(bytes(1 << 20)):
                 pass
-        with suppress(OSError), (self._at / "ballast").open("ab", buffering=0) as file:
+        with suppress(OSError), (self._at / "filler").open("ab", buffering=0) as file:
             while file.write(bytes(4096)):
                 pass
 
     def free(self):
         """Free that space again."""
-        (self._at / "ballast").unlink(missing_ok=True)
+        (self._at / "filler").unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""`python -m faults.broken` makes each broken build, and checks that the campaign finds its fault.
+"""Applies each patch in faults/broken/patches to a copy of the sources, and checks that the campaign finds the defect.
 
-It adds a line of JSON for each build to a file, which `faults/report.py` reads.
+The exit code is 1 if a defect was not found. Each build adds a line of JSON to the file of results, for the report.
 """
 
 import argparse
@@ -14,9 +14,11 @@ import time
 from pathlib import Path
 
 from faults.broken.table import BUILDS
-from faults.campaign.table import BY_NAME
+from faults.campaign.table import BY_NAME, why_not
 
 ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / ".cache" / "campaign" / "broken.jsonl"
+"""The file of results of `make faults`."""
 
 
 class DoesNotApply(Exception):
@@ -50,7 +52,7 @@ def run(broken, directory, *, minutes):
     command = [
         *(sys.executable, "-m", "faults.campaign", "--exact", "--kinds", broken.kind, "--stores", broken.store),
         *("--workers", str(broken.workers), "--each", str(broken.runs), "--minutes", str(minutes)),
-        *("--resume", lines, "--kept", directory),
+        *("--results", lines, "--keep", directory),
     ]
     ran = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     faults = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
@@ -72,22 +74,26 @@ def run(broken, directory, *, minutes):
     }
 
 
-def main():
+def main(words=None):
+    names = [broken.patch for broken in BUILDS]
     parser = argparse.ArgumentParser(prog="python -m faults.broken", description=__doc__)
-    parser.add_argument("--only", nargs="*", help="the names of the patches; by default all")
-    parser.add_argument("--minutes", type=float, default=10.0, help="the longest time for each build")
-    parser.add_argument("--resume", type=Path, default=Path("faults-broken.jsonl"), help="the file of the lines")
-    given = parser.parse_args()
+    parser.add_argument("--only", nargs="*", choices=names, metavar="PATCH", help=f"by default all: {', '.join(names)}")
+    longest = "the longest duration of the faults of each build (default: 10)"
+    parser.add_argument("--minutes", type=float, default=10.0, help=longest)
+    results = "the file to which each build adds a line (default: .cache/campaign/broken.jsonl)"
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE", help=results)
+    given = parser.parse_args(words)
+    given.results.parent.mkdir(parents=True, exist_ok=True)
     missed = 0
     for broken in BUILDS:
         if given.only and broken.patch not in given.only:
             continue
-        if broken.kind not in BY_NAME:
-            print(f"{broken.patch}: skipped, because the layer of the kind “{broken.kind}” is not there", flush=True)
+        if why := why_not(BY_NAME[broken.kind]):
+            print(f"Left out: {broken.patch}, because {why}", flush=True)
             continue
         with tempfile.TemporaryDirectory(prefix="faults-broken-") as directory:
             line = run(broken, Path(directory), minutes=given.minutes)
-        with given.resume.open("a", encoding="utf-8") as file:
+        with given.results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         missed += not line["is_found"]
         outcome = (

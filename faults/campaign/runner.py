@@ -9,7 +9,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import waypost
@@ -73,7 +73,9 @@ def rows(*, kinds=None, stores=None, workers=None, is_exact=False):
 
 
 class Campaign:
-    """A run. `lines` is the file to which a line is added for each fault, and from which a run continues."""
+    """A run. `lines` is the file to which a line is added for each fault, and from which a run continues; None if there
+    is none. `kept` is the directory in which the data of a deployment stays after a violation.
+    """
 
     def __init__(self, chosen, *, seed, lines, each=None, each_kind=None, kept=None):
         self._rows, self._seed, self._lines = chosen, seed, lines
@@ -81,8 +83,10 @@ class Campaign:
         self._kept = kept or Path(tempfile.gettempdir())
         self.done, self.violations, self._stopped = Counter(), [], set()
         self._done_of_kind = Counter()
+        self.injected = 0
+        """The number of faults that this run has injected."""
         self._serial = 0
-        if lines.exists():
+        if lines and lines.exists():
             for line in lines.read_text(encoding="utf-8").splitlines():
                 one = json.loads(line)
                 self._serial += 1
@@ -121,35 +125,38 @@ class Campaign:
         return min(self.done[row.key] for row in of)
 
     def _run_site(self, of_site, ends):
-        directory = Path(tempfile.mkdtemp(prefix="faults-", dir=self._kept))
-        kind, store, workers = of_site[0].site
-        seed = self._seed * 1_000_003 + self._serial
-        is_good = True
+        with self._site(of_site[0], self._seed * 1_000_003 + self._serial) as site:
+            for turn in range(FAULTS_PER_SITE):
+                left = [row for row in of_site if row in self._waiting()]
+                if not left or time.monotonic() > ends or len(site.sent) > MOST_MESSAGES:
+                    break
+                if self._least(left) > self._least(self._waiting()) + MORE_THAN_OTHERS:
+                    break
+                if not self.one(site, self._next(left), turn):
+                    break
+
+    @contextmanager
+    def _site(self, row, seed):
+        """Start a deployment for a row, and stop it at the end. Remove its data, unless a fault found a violation."""
+        directory, violations = Path(tempfile.mkdtemp(prefix="faults-", dir=self._kept)), len(self.violations)
+        kind, store, workers = row.site
+        is_kept = False
         try:
             with Site(directory / "site", store=store, workers=workers, seed=seed, **SITES[kind]) as site:
-                for turn in range(FAULTS_PER_SITE):
-                    left = [row for row in of_site if row in self._waiting()]
-                    if not left or time.monotonic() > ends or len(site.sent) > MOST_MESSAGES:
-                        break
-                    if self._least(left) > self._least(self._waiting()) + MORE_THAN_OTHERS:
-                        break
-                    is_good = self.one(site, self._next(left), turn)
-                    if not is_good:
-                        break
+                yield site
+            is_kept = len(self.violations) > violations
         except Exception:
-            is_good = False
+            is_kept = True
             print(f"The deployment in {directory} failed:", flush=True)
             raise
         finally:
-            if is_good:
+            if not is_kept:
                 shutil.rmtree(directory)
 
     def replay(self, seed, times):
-        """Inject the fault with this seed again, on a new deployment, in each chosen row."""
+        """Inject the fault with this seed again, up to `times` times, on a new deployment for each chosen row."""
         for row in self._rows:
-            kind, store, workers = row.site
-            directory = Path(tempfile.mkdtemp(prefix="faults-", dir=self._kept)) / "site"
-            with Site(directory, store=store, workers=workers, seed=seed, **SITES[kind]) as site:
+            with self._site(row, seed) as site:
                 for turn in range(times):
                     if not self.one(site, row, turn, seed=seed):
                         break
@@ -189,8 +196,10 @@ class Campaign:
         if found:
             line["violations"] = [str(each) for each in found[:20]]
             line["kept"] = str(site.directory)
-        with self._lines.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        if self._lines:
+            with self._lines.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        self.injected += 1
         self._count(*row.key)
         print(f"{line['result']}, {line['seconds']} s, {line['accepted']} messages, {line['calls']} calls", flush=True)
         if found:
@@ -198,8 +207,9 @@ class Campaign:
             self.violations.append(line)
             print("\n".join(line["violations"]), flush=True)
             print(
-                f"The data and the log are in {site.directory}. Replay it with:\n  python -m faults.campaign"
-                f' --exact --kinds "{row.kind.name}" --stores {row.store} --workers {row.workers} --replay {seed}',
+                f"The data and the log are in {site.directory}. To inject the fault again:\n"
+                f'  .venv/bin/python -m faults.campaign --exact --kinds "{row.kind.name}"'
+                f" --stores {row.store} --workers {row.workers} --replay {seed} --times 5",
                 flush=True,
             )
         return not found
@@ -212,7 +222,7 @@ def inject(site, kind, chance, turn):
         opened.callback(setattr, site.peer_failures, "share", 0.0)
         if chance.random() < FAILING_PEERS and kind.may_lose_leases:
             site.peer_failures.share = 0.3
-        load = opened.enter_context(site.load(turn, has_doubt=kind.has_doubt))
+        load = opened.enter_context(site.load(turn))
         load.wait_for_more(chance.randint(1, 3), seconds=60)
         kind.inject(site, chance)
         load.wait_for_more(1, seconds=60)

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 
-from faults import failpoints
+from faults import failpoints, preload, small_disk
 from faults.campaign import clocks, damage, databases, disks, histories, kills, limits
+from tests.kit.servers import false_clock
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 BOTH = (SQLITE, POSTGRESQL)
@@ -31,12 +31,9 @@ class Kind:
     """Whether the server may log an unexpected error, such as a lack of memory."""
     may_lose_leases: bool = True
     """Whether a lease may end during an attempt because the machine is slow, as the event `lease_lost` says."""
-    has_doubt: bool = False
-    """Whether a message or call that the server answers with a temporary failure may be stored, as after a COMMIT that
-    failed because of the disk. It must then be stored as a whole, or not at all."""
 
 
-ALL_KINDS = [
+KINDS = [
     Kind("kill the server", kills.kill_server),
     Kind("kill a worker", kills.kill_worker, workers=(2,)),
     Kind("kill the supervisor", kills.kill_supervisor, workers=(2,)),
@@ -88,14 +85,20 @@ ALL_KINDS = [
     Kind("PostgreSQL's disk full", databases.disk_full, POSTGRES, site="small disk"),
 ]
 
-LAYERS = {
-    "power cut": "faults.power_cut",
-    "disk": "faults.disk",
-    "disk and power cut": "faults.disk",
-    "damage": "faults.at_rest",
-}
-"""The packages that some kinds of deployment need."""
-KINDS = [kind for kind in ALL_KINDS if kind.site not in LAYERS or find_spec(LAYERS[kind.site])]
-
 BY_NAME = {kind.name: kind for kind in KINDS}
 assert len(BY_NAME) == len(KINDS), "two kinds of fault have the same name"
+
+NEEDS = {
+    "power cut": preload.why_not,
+    "disk": preload.why_not,
+    "disk and power cut": preload.why_not,
+    "clock": false_clock.why_not,
+    "drifting clocks": false_clock.why_not,
+    "small disk": small_disk.why_not,
+}
+"""Functions that return the reason why this machine cannot have a kind of deployment; empty if it can."""
+
+
+def why_not(kind: Kind) -> str:
+    """Return the reason why this machine cannot inject a kind of fault; empty if it can."""
+    return NEEDS[kind.site]() if kind.site in NEEDS else ""

@@ -1,8 +1,9 @@
 """Cuts the power of real servers under load, and checks after each restart that nothing acknowledged is lost.
 
-`python -m faults.power_cut.under_load --cuts 60 --workers 2 --seed 1` prints a line for each cut. The server has
-SQLite, mail for an alias and its primary, mail for a Maildir, and API calls. With `--disk`, some system calls fail
-before each cut, and some servers are only killed, so that the next one finds in memory what is not on the disk.
+It prints what each cut has lost of what was not synced, and then what is there. The server has SQLite, mail for an
+alias and its primary, mail for a Maildir, and API calls. With `--disk`, some system calls fail before each cut, and
+some servers are only killed, so that the next one finds in memory what is not on the disk. An AssertionError is a
+violation, and the files of the server are kept.
 """
 
 import argparse
@@ -206,10 +207,11 @@ def cut_repeatedly(base: Path, *options: str, cuts: int, seed: int, has_faults: 
         option = {"tear": chance.choice([0, 512, 4096]), "reorder": chance.random() < 0.8}
         of_this = seed * 10_000 + number
         lost = rounds.cut.cut(of_this, **option)
-        tell(f"cut {number} (seed {of_this}, {option}): {words(lost)}")
+        tell(f"cut {number} (seed {of_this}, {option}) lost {words(lost)}")
         system = rounds.start()
         there = rounds.check(system)
-        tell(f"  acknowledged {rounds.acknowledged}, messages there {there}")
+        messages, calls = rounds.acknowledged
+        tell(f"  all is right: {messages} messages and {calls} calls acknowledged so far, {there} messages there")
     system.connect.close()
     assert rounds.server.stop() == 0
     return rounds
@@ -218,16 +220,22 @@ def cut_repeatedly(base: Path, *options: str, cuts: int, seed: int, has_faults: 
 def words(lost: Lost) -> str:
     """Describe what was lost."""
     counts = {name: getattr(lost, name) for name in lost.__struct_fields__}
-    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing"
+    return ", ".join(f"{count} {WORDS.get(name, name)}" for name, count in counts.items() if count) or "nothing"
+
+
+WORDS = {"torn": "torn writes", "zeros": "writes that left zeros", "mapped": "pages of mapped memory"}
+"""What was lost, in words, where the name in `Lost` is not clear alone."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cuts", type=int, default=60)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--disk", action="store_true")
-    parser.add_argument("--seed", type=int, default=1)
+    parser = argparse.ArgumentParser(prog="python -m faults.power_cut.under_load", description=__doc__)
+    parser.add_argument("--cuts", type=int, default=60, help="the number of power cuts (default: 60)")
+    parser.add_argument("--workers", type=int, default=1, help="the number of worker processes (default: 1)")
+    parser.add_argument("--disk", action="store_true", help="let some system calls on files fail before each cut")
+    parser.add_argument("--seed", type=int, default=1, help="chooses what each cut loses (default: 1)")
     arguments = parser.parse_args()
+    if why := preload.why_not():
+        parser.error(why)
     with _kept() as directory:
         workers = ("--workers", str(arguments.workers))
         cut_repeatedly(Path(directory), *workers, cuts=arguments.cuts, seed=arguments.seed, has_faults=arguments.disk)

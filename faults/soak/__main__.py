@@ -77,7 +77,7 @@ def main():
         with opened(Path(directory), sink, workers=options.workers, keep=keep) as place:
             faults = Faults(place, sink, options.seed)
             began = time.monotonic()
-            with _clients(place, options.each) as clients:
+            with _clients(place, options.clients) as clients:
                 samples = _observed(place, faults, began + seconds)
             wait_until(lambda: not place.system.json("queue", limit=1)["deliveries"], pause=0.2)
             errors = [one for client in clients for one in client.errors if not faults.explains(one[0])]
@@ -163,11 +163,11 @@ def _say(report):
     print(", ".join(dict.fromkeys(name for _, name in report["faults"])))
     for name, one in report["quantities"].items():
         state = "GROWS" if one["grows"] else "does not grow"
-        print(f"  {name}: {one['before']:.1f}, later {one['after']:.1f} {one['unit']} ({state})")
+        print(f"  {name}: {one['before']:.1f}, later {one['after']:.1f}{one['unit'] and ' ' + one['unit']} ({state})")
     for name, one in report["kinds"].items():
         p99 = [value for _, value in one["p99"]]
         print(f"  {name}: {one['calls']:,} calls", end="")
-        print(f", p99 {statistics.median(p99) * 1000:.0f} ms (longest window {max(p99) * 1000:.0f} ms)" if p99 else "")
+        print(f", p99 {statistics.median(p99) * 1000:.0f} ms (slowest window {max(p99) * 1000:.0f} ms)" if p99 else "")
     print(f"  {report['relayed']:,} messages to the other server acknowledged, {report['arrived']:,} arrived")
     for at, text in report["unexplained_errors"]:
         print(f"  error without a fault at {at:.1f}: {text}")
@@ -186,7 +186,7 @@ def _options():
     parser = argparse.ArgumentParser(prog="python -m faults.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0, help="the duration (default: 60)")
     parser.add_argument("--workers", type=int, default=2, help="the number of worker processes (default: 2)")
-    parser.add_argument("--each", type=int, default=1, help="the number of clients of each kind (default: 1)")
+    parser.add_argument("--clients", type=int, default=1, help="the number of clients of each kind (default: 1)")
     parser.add_argument("--seed", type=int, default=1, help="selects the faults (default: 1)")
     parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="write soak.json and soak.svg to a directory")
     return parser.parse_args()

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from faults.broken import __main__ as command
 from faults.broken.table import BUILDS, PATCHES
-from faults.campaign.table import ALL_KINDS
+from faults.campaign import table
+from faults.campaign.table import KINDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,8 +23,21 @@ def test_the_patch_applies(broken):
 
 def test_each_patch_has_a_row_and_each_row_a_kind_of_fault():
     assert {broken.path for broken in BUILDS} == set(PATCHES.glob("*.patch"))
-    kinds = {kind.name: kind for kind in ALL_KINDS}
+    kinds = {kind.name: kind for kind in KINDS}
     for broken in BUILDS:
         kind = kinds[broken.kind]
         assert broken.store in kind.stores
         assert broken.workers in kind.workers
+
+
+def test_a_build_whose_faults_this_machine_cannot_inject_is_left_out_with_the_reason(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(table.NEEDS, "power cut", lambda: "no C compiler was found")
+    results = tmp_path / "new" / "broken.jsonl"
+    assert command.main(["--only", "synchronous-normal", "--results", str(results)]) == 0
+    assert "Left out: synchronous-normal, because no C compiler was found" in capsys.readouterr().out
+
+
+def test_an_unknown_patch_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        command.main(["--only", "synchronous-norma"])
+    assert "synchronous-norma" in capsys.readouterr().err

@@ -1,13 +1,18 @@
 """A fault is injected into a real server and checked, a violation is reported, and a run continues where it stopped."""
 
 import json
+from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
-from faults.campaign import runner
+from faults import small_disk
+from faults.campaign import __main__ as command
+from faults.campaign import runner, table
 from faults.campaign.runner import Campaign, rows
 from faults.campaign.table import KINDS
 from faults.oracle import Kind as Violated
+from faults.oracle import Violation
 
 
 @pytest.mark.slow
@@ -50,3 +55,69 @@ def test_a_server_whose_message_disappears_is_a_violation_with_the_way_to_replay
 
 def test_each_kind_of_fault_has_a_kind_of_deployment():
     assert {kind.site for kind in KINDS} <= set(runner.SITES)
+
+
+@pytest.fixture
+def faultless(monkeypatch, tmp_path):
+    """Let a campaign inject faults into deployments without servers. Return the violations that each fault finds."""
+    found = []
+
+    class Site:
+        def __init__(self, directory, **_):
+            self.directory, self.sent, self.callers, self.doubled = directory, [], [], 0
+            self.peer_failures = SimpleNamespace(counts=Counter())
+
+        def __enter__(self):
+            self.directory.mkdir()
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(runner, "Site", Site)
+    monkeypatch.setattr(runner, "inject", lambda *_: list(found))
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "results" / "faults.jsonl")
+    return found
+
+
+CHOSEN = ("--kinds", "kill the server", "--exact", "--stores", "sqlite", "--workers", "1")
+
+
+def test_a_replayed_fault_is_not_a_result_and_leaves_no_data_if_all_is_right(faultless, tmp_path, capsys):
+    assert command.main([*CHOSEN, "--replay", "7", "--times", "3", "--keep", str(tmp_path / "kept")]) == 0
+    assert "3 faults injected, 0 with violations" in capsys.readouterr().out
+    assert not command.RESULTS.exists()
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_a_violation_in_a_replay_ends_it_and_keeps_the_data(faultless, tmp_path, capsys):
+    faultless.append(Violation(Violated.LOST, "m.1"))
+    assert command.main([*CHOSEN, "--replay", "7", "--times", "3", "--keep", str(tmp_path / "kept")]) == 1
+    assert "1 faults injected, 1 with violations" in capsys.readouterr().out
+    assert [site.name for site in (tmp_path / "kept").glob("faults-*/*")] == ["site"]
+
+
+def test_a_run_counts_its_own_faults_and_says_how_to_begin_again(faultless, tmp_path, capsys):
+    for each, said in (("2", "2 faults injected"), ("3", "1 faults injected"), ("3", "0 faults injected")):
+        assert command.main([*CHOSEN, "--each", each, "--keep", str(tmp_path / "kept")]) == 0
+        assert said in capsys.readouterr().out
+    assert len(command.RESULTS.read_text().splitlines()) == 3
+    command.main([*CHOSEN, "--each", "3"])
+    assert "has the results of 3 faults, so --each or --each-kind is reached" in capsys.readouterr().out
+
+
+def test_kinds_that_this_machine_cannot_inject_are_left_out_with_the_reason(faultless, monkeypatch, capsys):
+    monkeypatch.setitem(table.NEEDS, "power cut", lambda: "no C compiler was found")
+    words = ["--exact", "--stores", "sqlite", "--workers", "1", "--each", "1", "--kinds"]
+    assert command.main([*words, "power cut", "kill the server"]) == 0
+    said = capsys.readouterr().out
+    assert "Left out: power cut, because no C compiler was found" in said
+    assert "1 faults injected" in said
+    with pytest.raises(SystemExit):
+        command.main([*words, "power cut"])
+    assert "this machine can inject none of these faults" in capsys.readouterr().err
+
+
+def test_a_process_that_may_not_mount_a_file_system_leaves_the_small_disk_out(monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert "needs root" in small_disk.why_not.__wrapped__()

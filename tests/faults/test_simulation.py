@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from faults.simulation import __main__ as command
 from faults.simulation import loop as simulated_loop
 from faults.simulation import runs
 from faults.simulation.loop import PROCESS, Stuck
 from faults.simulation.runs import Totals
-from faults.simulation.world import run_seed
+from faults.simulation.world import Result, run_seed
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +48,41 @@ def test_a_seed_has_the_same_history_in_another_process():
 @pytest.mark.slow
 def test_no_violation_is_found_in_the_unbroken_servers():
     assert not [violation for seed in range(5) for violation in run_seed(seed).violations]
+
+
+@pytest.fixture
+def results(monkeypatch):
+    """Let the command have these results of seeds, by seed, instead of running them. A missing seed finds nothing."""
+    given = {}
+
+    def run_none(seed, *, faults):
+        return Result(seed=seed, steps=1, phases=1, digest="", faults={}, violations=tuple(given.get(seed, ())))
+
+    monkeypatch.setattr(runs, "run_seed", run_none)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    return given
+
+
+def test_a_violation_is_reported_with_the_whole_command_that_replays_it(results, capsys):
+    results[2] = ["a message is lost"]
+    assert command.main(["--seeds", "4", "--faults", "16"]) == 1
+    said = capsys.readouterr().out
+    assert "Seed 2: a message is lost" in said
+    assert ".venv/bin/python -m faults.simulation --replay 2 --faults 16\n" in said
+    assert "4 seeds from 0" in said
+    assert "1 seeds with violations" in said
+
+
+def test_a_run_of_a_broken_variant_succeeds_if_a_seed_has_found_the_defect(results, capsys):
+    broken = ["--seeds", "4", "--broken", "never renews a lease"]
+    assert command.main(broken) == 1
+    assert "No seed has found the defect." in capsys.readouterr().out
+    results[1] = ["a peer got a message twice"]
+    assert command.main(broken) == 0
+    said = capsys.readouterr().out
+    assert "--replay 1 --faults 7 --broken 'never renews a lease'" in said
+    assert "2 seeds from 0" in said
+    assert "The defect was found." in said
 
 
 def test_a_run_continues_where_it_stopped(tmp_path, monkeypatch):

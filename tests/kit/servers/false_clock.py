@@ -10,7 +10,13 @@ from waypost.testing import process
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
-needs_faketime = pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed: apt-get install faketime")
+
+def why_not():
+    """Return the reason why no program can have a wrong clock; empty if it can."""
+    return "" if LIBRARY else "libfaketime is not installed: apt-get install faketime"
+
+
+needs_faketime = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 
 class FalseClock:
