@@ -19,14 +19,22 @@ HEAD = """# Report: injected faults
 
 This page has the results of the last run. `make faults LONG=1` injects at least 50 faults of each kind, and writes this
 page again. [Durability](durability.md) says what each reply guarantees, and
-[decision 68](decisions/0068-faults-against-real-servers.md) how faults are injected and checked. Anyone can repeat a
-run, and replay a fault with the seed in its line of `faults.jsonl`.
+[decision 68](decisions/0068-faults-against-real-servers.md) how faults are injected and checked.
+
+To inject faults yourself, run `make faults` in a checkout (fifteen minutes), or `.venv/bin/python -m faults.campaign
+--kinds "kill the server" --each 3`. [The campaign](../faults/README.md#the-campaign) says how to replay a violation.
+A seed chooses all details of a fault. In the simulation, the same seed repeats exactly the same steps. Real servers
+get the same fault again, but not at the same microsecond.
 """
 
 CHECKED = """After each fault the server must start by itself. Then everything that clients recorded since the beginning
 is compared with everything in the inboxes and at the peers. Each acknowledged message must be there, once, byte for
-byte, in the order of its client. No refused message may be there, and a message without a reply must be there as a
-whole or not at all. The history of the API calls must be linearizable, and the queue must be empty in the end.
+byte, and after a fault without a wrong clock in the order of its client. No refused message may be there, and a message
+without a reply must be there as a whole or not at all. The history of the API calls must be linearizable: one order of
+the calls explains all their results. The queue must be empty in the end. A **violation** is anything else.
+
+For "files damaged at rest", a copy of the files is damaged too. A server on this copy must refuse to start and say
+why, or serve no message with other bytes than were sent.
 """
 
 
@@ -78,9 +86,10 @@ def _totals(faults):
     when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
     return (
         f"{count:,} faults were injected and checked in {seconds / 60:,.0f} minutes ({when}; seeds {seeds}), "
-        f"with {bad} violations. The servers acknowledged {accepted:,} messages and answered {calls:,} API calls; "
-        f"{unknown:,} messages had no reply, or one that leaves their outcome open. Peers failed "
-        f"{sum(each.get('peers_failed', 0) for each in faults):,} times. Versions: {versions}.\n"
+        f"with {bad} violations. The servers acknowledged {accepted:,} messages and answered {calls:,} API calls "
+        "(a look at an email address counts as two, because its alias and its tags are checked); "
+        f"{unknown:,} messages had no reply, or one that leaves their outcome open. On purpose, peers refused mail "
+        f"or did not reply {sum(each.get('peers_failed', 0) for each in faults):,} times. Versions: {versions}.\n"
     )
 
 
@@ -92,7 +101,8 @@ def _by_kind(faults):
     columns = [("sqlite", 1), ("sqlite", 2), ("postgresql", 1), ("postgresql", 2)]
     counts = Counter((each["kind"], each["store"], each["workers"]) for each in faults)
     bad = Counter(each["kind"] for each in faults if each["result"] != "right")
-    head = ["kind of fault", "SQLite", "SQLite, 2 workers", "PostgreSQL", "PostgreSQL, 2 workers", "all", "violations"]
+    stores = ["SQLite", "SQLite, 2 workers", "PostgreSQL", "PostgreSQL, 2 workers"]
+    head = ["faults by kind", *stores, "all", "faults with violations"]
     rows = []
     for kind in sorted({each["kind"] for each in faults}):
         of_kind = [counts[kind, *column] for column in columns]
@@ -122,7 +132,11 @@ def _simulation(runs):
         counts.update(run["faults"])
     total = sum(counts.values())
     checks = sum(run["checks"] for run in runs)
-    lines = [f"{total:,} faults were injected between the steps of simulated servers, and checked {checks:,} times.\n"]
+    text = (
+        f"{total:,} faults were injected between the steps of simulated servers. The results were checked {checks:,} "
+        "times, after several faults each time ([how](decisions/0067-simulation.md)).\n"
+    )
+    lines = [text]
     for run in runs:
         bad = ", ".join(str(each["seed"]) for each in run.get("failed", [])) or "none"
         lines.append(
@@ -135,7 +149,7 @@ def _simulation(runs):
 
 def _broken(builds):
     newest = {each["patch"]: each for each in builds}
-    head = ["patch", "what it breaks", "fault that must find it", "runs at most", "found in run", "what was found"]
+    head = ["patch", "what it breaks", "fault, store, workers", "faults at most", "found by fault", "what was found"]
     rows = [
         [
             *(each["patch"], each["what"], f"{each['kind']}, {each['store']}, {each['workers']}", each["most_runs"]),
@@ -144,7 +158,11 @@ def _broken(builds):
         for each in newest.values()
     ]
     found = sum(each["is_found"] for each in newest.values())
-    return f"{found} of {len(newest)} broken builds were found.\n\n" + table(head, rows)
+    return (
+        f"{found} of {len(newest)} broken builds were found. Each is Waypost with [a patch](../faults/broken/patches) "
+        "that breaks one guarantee, so that the kind of fault in the table must find a violation.\n\n"
+        + table(head, rows)
+    )
 
 
 def _soak(soak):
@@ -198,12 +216,15 @@ def _fuzzing(fuzzers):
     return text + table(head, rows)
 
 
+REPEATED = ": No order of these calls explains their results:"
+"""The first line of a violation of linearizability, which the kind of violation already says."""
+
 PATH = re.compile(r"(?:/[\w.+-]+)+/([\w.+-]+)")
 
 
 def _shown(text):
     """Return the beginning of what was found, without the directories of the machine on which it was found."""
-    return PATH.sub(r"…/\1", text.splitlines()[0])[:160]
+    return PATH.sub(r"…/\1", text.splitlines()[0].removesuffix(REPEATED))[:160]
 
 
 def _first(line):
@@ -223,7 +244,7 @@ def main():
     parser.add_argument("--soak", type=Path, help="the directory that `make soak` wrote")
     parser.add_argument("--fuzzing", type=Path, help="the results of the fuzzers")
     parser.add_argument("--note", default="", help="a sentence about this run")
-    parser.add_argument("--to", type=Path, default=TO)
+    parser.add_argument("--to", type=Path, default=TO, help="the page (default: docs/durability-report.md)")
     given = parser.parse_args()
     faults = [line for path in given.faults for line in read(path)]
     simulations = [found for file in given.simulation if (found := _json(file))]

@@ -65,7 +65,7 @@ def test_broken_builds_and_the_simulation_are_reported():
     assert "1 of 2 broken builds were found." in page
     assert "| p | w | k, sqlite, 1 | 5 | 2 | lost in maildir:…/maildir |" in page
     assert "| q | w | k, sqlite, 1 | 5 | not found |  |" in page
-    assert "8 faults were injected between the steps of simulated servers, and checked 18 times." in page
+    assert "8 faults were injected between the steps of simulated servers. The results were checked 18 times" in page
     assert "| crash | 8 |" in page
     assert page.count("Seeds with violations: none.") == 2
 
@@ -98,3 +98,17 @@ def test_the_soak_and_the_fuzzers_are_reported():
 
 def test_without_faults_there_is_a_page_too(tmp_path):
     assert "No fault was injected." in report.report(report.read(tmp_path / "missing.jsonl"))
+
+
+def test_a_violation_of_linearizability_is_said_once():
+    found = (
+        "no order of the API calls explains their results: No order of these calls explains their results:\n  a call"
+    )
+    page = report.report([line(result="violation") | {"violations": [found]}])
+    assert "| 7 | no order of the API calls explains their results |" in page
+
+
+def test_the_page_says_how_to_inject_and_replay_a_fault():
+    page = report.report([line()])
+    assert "python -m faults.campaign --kinds" in page.replace("\n", " ")
+    assert "(../faults/README.md#the-campaign)" in page
