@@ -1,11 +1,11 @@
-"""Starts a server that kills or stops itself at a named seam: `python -m faults.failpoints WORDS…`.
+"""Starts a server that kills or stops itself at a named point: `python -m faults.failpoints WORDS…`.
 
 The words are those of `waypost`, or of `waypost.testing.attached` if the first names a directory. The product has no
 code for this. This module wraps its functions from outside, and shortens its leases, before it starts.
 
-A failpoint is armed by a file, so that a running server can be hit at any time. The file is JSON: the seam, how often
-the seam must be passed first (`hit`), and what happens (`do`: "kill" or "stop"; `who`: "process" or "group") after a
-`pause` in seconds. The process that passes the seam at that time removes the file first, so that its replacement
+A failpoint is armed by a file, so that a running server can be hit at any time. The file is JSON: the point, how often
+the point must be passed first (`hit`), and what happens (`do`: "kill" or "stop"; `who`: "process" or "group") after a
+`pause` in seconds. The process that passes the point at that time removes the file first, so that its replacement
 survives.
 """
 
@@ -31,7 +31,7 @@ BEFORE_COMMIT = "before commit"
 AFTER_COMMIT = "after commit before reply"
 AFTER_REPLY = "after the peer's reply before record"
 CHECKPOINT = "during checkpoint"
-SEAMS = (BEFORE_BEGIN, AFTER_WRITE, BEFORE_COMMIT, AFTER_COMMIT, AFTER_REPLY, CHECKPOINT)
+POINTS = (BEFORE_BEGIN, AFTER_WRITE, BEFORE_COMMIT, AFTER_COMMIT, AFTER_REPLY, CHECKPOINT)
 OF_SQLITE_ALONE = (CHECKPOINT,)
 
 VARIABLE = "FAULTS"
@@ -39,21 +39,21 @@ VARIABLE = "FAULTS"
 
 
 class Failpoints:
-    """Counts how often this process passes each seam, and kills or stops it when an armed failpoint is reached."""
+    """Counts how often this process passes each point, and kills or stops it when an armed failpoint is reached."""
 
     def __init__(self, control: Path | None):
         self._control = control
         self._armed = None, {}
         self._lock = threading.Lock()
-        self.passed = dict.fromkeys(SEAMS, 0)
+        self.passed = dict.fromkeys(POINTS, 0)
 
     @property
     def is_armed(self) -> bool:
         """Whether a failpoint is armed."""
         return self._control is not None and self._control.exists()
 
-    def passes(self, seam: str) -> None:
-        self.passed[seam] += 1
+    def passes(self, point: str) -> None:
+        self.passed[point] += 1
         if not self.is_armed:  # which needs no file descriptor
             return
         with self._lock, suppress(OSError, ValueError):
@@ -62,7 +62,7 @@ class Failpoints:
             if self._armed[0] != text:
                 self._armed = text, {"left": json.loads(text)["hit"]}
             order, counts = json.loads(text), self._armed[1]
-            if order["seam"] != seam:
+            if order["point"] != point:
                 return
             counts["left"] -= 1
             if counts["left"] <= 0:
@@ -79,32 +79,32 @@ class Failpoints:
 
 
 def install(points: Failpoints) -> None:
-    """Wrap the functions at the six seams."""
+    """Wrap the functions at the six points."""
     _install_on_sqlite(points)
     _install_on_postgresql(points)
     _install_on_delivery(points)
 
 
-def _before(owner, name, points, seam):
-    """Replace a function so that it first passes a seam."""
+def _before(owner, name, points, point):
+    """Replace a function so that it first passes a point."""
     function = getattr(owner, name)
 
     @wraps(function)
     def passing(*given, **named):
-        points.passes(seam)
+        points.passes(point)
         return function(*given, **named)
 
     setattr(owner, name, passing)
 
 
-def _after(owner, name, points, seam):
-    """Replace a function so that it passes a seam after it has returned."""
+def _after(owner, name, points, point):
+    """Replace a function so that it passes a point after it has returned."""
     function = getattr(owner, name)
 
     @wraps(function)
     def passing(*given, **named):
         result = function(*given, **named)
-        points.passes(seam)
+        points.passes(point)
         return result
 
     setattr(owner, name, passing)
@@ -131,7 +131,7 @@ def _install_on_sqlite(points):
             return result
 
         def _checkpoint(self):
-            """Copy the log to the database, and pass the seam on another thread when the database has changed."""
+            """Copy the log to the database, and pass the point on another thread when the database has changed."""
             if not points.is_armed:  # an additional thread could change what a server does without memory
                 return
             (_, _, path), *_ = super().execute("PRAGMA database_list").fetchall()

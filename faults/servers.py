@@ -39,11 +39,11 @@ class Server(testing.Server):
         finally:
             process.subprocess = kept
 
-    def arm(self, seam, *, hit=1, do="kill", who="process", pause=0.0):
-        """Let the server kill or stop itself when it passes a seam for the `hit`th time, `pause` seconds later."""
+    def arm(self, point, *, hit=1, do="kill", who="process", pause=0.0):
+        """Let the server kill or stop itself when it passes a point for the `hit`th time, `pause` seconds later."""
         draft = self.control.with_suffix(".draft")
         draft.write_text(
-            json.dumps({"seam": seam, "hit": hit, "do": do, "who": who, "pause": pause, "at": time.monotonic()})
+            json.dumps({"point": point, "hit": hit, "do": do, "who": who, "pause": pause, "at": time.monotonic()})
         )
         self.control.with_suffix(".reached").unlink(missing_ok=True)
         draft.rename(self.control)
@@ -57,7 +57,7 @@ class Server(testing.Server):
         return self.control.with_suffix(".reached").exists()
 
     def ended(self):
-        """Note that all processes have ended, or kill them."""
+        """Kill the processes that still run, and close what this process has of them."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(testing.process.STOP)

@@ -8,7 +8,7 @@ PATCHES = Path(__file__).parent / "patches"
 
 @dataclass(frozen=True)
 class Broken:
-    """A broken build. One of at most `runs` faults of this kind must find it."""
+    """A broken build: a patch, and what it breaks. One of at most `runs` faults of this kind must find it."""
 
     patch: str
     what: str

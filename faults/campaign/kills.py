@@ -1,4 +1,4 @@
-"""Kills and stops processes of a server: at random times, and when they pass a named seam."""
+"""Kills and stops processes of a server: at random times, and when they pass a named point."""
 
 import os
 import signal
@@ -68,18 +68,18 @@ def kill_supervisor(site, chance):
     site.window("kill of the supervisor", began)
 
 
-def kill_at(seam):
-    """Return an injector that kills the process that passes a seam, or the whole server then."""
+def kill_at(point):
+    """Return an injector that kills the process that passes a point, or the whole server then."""
 
     def kill(site, chance):
         server, began = chance.choice(site.servers), time.monotonic()
         who = "process" if site.workers > 1 and chance.random() < 0.5 else "group"
-        hit = chance.randint(1, 2 if seam == failpoints.CHECKPOINT else 20)
+        hit = chance.randint(1, 2 if point == failpoints.CHECKPOINT else 20)
         pause = chance.choice([0.0, 0.0, 0.02, 0.1])  # other threads of the process may go on
         workers = {n: pid_of_worker(server, n) for n in range(1, site.workers + 1)} if who == "process" else {}
-        server.arm(seam, hit=hit, who=who, pause=pause)
+        server.arm(point, hit=hit, who=who, pause=pause)
         try:
-            wait_until(lambda: server.was_reached, f"the server did not pass the seam: {seam}", pause=0.005)
+            wait_until(lambda: server.was_reached, f"the server did not pass the point: {point}", pause=0.005)
         finally:
             server.disarm()
         if who == "group":
@@ -87,13 +87,13 @@ def kill_at(seam):
             start(server)
         else:
             wait_until(lambda: any(pid_of_worker(server, n) != pid for n, pid in workers.items()), pause=0.02)
-        site.window(f"kill {seam}", began)
+        site.window(f"kill {point}", began)
 
     return kill
 
 
 def stop_for_longer_than_the_lease(site, chance):
-    """Stop a process with SIGSTOP, at a seam or at any time, until all its leases have ended."""
+    """Stop a process with SIGSTOP until all its leases have ended."""
     server, began = chance.choice(site.servers), time.monotonic()
     if site.workers > 1:
         pid = pid_of_worker(server, chance.randint(1, site.workers))

@@ -39,11 +39,11 @@ KINDS = [
     Kind("kill the supervisor", kills.kill_supervisor, workers=(2,)),
     *(
         Kind(
-            f"kill {seam}",
-            kills.kill_at(seam),
-            stores=(SQLITE,) if seam in failpoints.OF_SQLITE_ALONE else BOTH,
+            f"kill {point}",
+            kills.kill_at(point),
+            stores=(SQLITE,) if point in failpoints.OF_SQLITE_ALONE else BOTH,
         )
-        for seam in failpoints.SEAMS
+        for point in failpoints.POINTS
     ),
     Kind("kill while peers fail", kills.kill_while_peers_fail),
     Kind("SIGSTOP for longer than the lease", kills.stop_for_longer_than_the_lease),

@@ -30,7 +30,7 @@ RECOVERY = 5.0
 
 
 class Faults:
-    """The faults of a run. Each lasts for a moment, and the server must go on by itself."""
+    """The faults of a run. Each lasts at most some seconds, and the server must recover by itself."""
 
     def __init__(self, place, sink, seed):
         self._place, self._sink, self._random = place, sink, random.Random(seed)

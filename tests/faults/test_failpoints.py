@@ -1,4 +1,4 @@
-"""Each named seam of the product still exists: a server passes it, and dies there if a failpoint is armed."""
+"""Each named point of the product still exists: a server passes it, and dies there if a failpoint is armed."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def started(request, tmp_path):
 
 
 @pytest.mark.long
-def test_a_server_is_killed_at_each_seam_and_starts_again(started):
+def test_a_server_is_killed_at_each_point_and_starts_again(started):
     store, server = started
     with Sink() as sink:
         system = System(server)
@@ -44,11 +44,11 @@ def test_a_server_is_killed_at_each_seam_and_starts_again(started):
         key = server.profile.key
         inspection = Connection(server.run.http, key_id=key.id, secret=key.secret)
         inspection.post("routes", {"match": primary, "to": sink.to, "keep": False})
-        for seam in failpoints.SEAMS:
-            if store != "sqlite" and seam in failpoints.OF_SQLITE_ALONE:
+        for point in failpoints.POINTS:
+            if store != "sqlite" and point in failpoints.OF_SQLITE_ALONE:
                 continue
-            server.arm(seam)
-            wait_until(lambda: try_to_send(system, alias), f"the server does not pass the seam: {seam}")
+            server.arm(point)
+            wait_until(lambda: try_to_send(system, alias), f"the server does not pass the point: {point}")
             assert server.was_reached
             server.ended()
             server.start()
@@ -66,7 +66,7 @@ def try_to_send(system, alias):
     return False
 
 
-def test_the_launcher_finds_all_seams_and_starts_the_command_of_waypost(tmp_path):
+def test_the_launcher_finds_all_points_and_starts_the_command_of_waypost(tmp_path):
     ran = subprocess.run(
         [sys.executable, "-m", "faults.failpoints", "serve", "--check", "--data", tmp_path / "data"],
         capture_output=True,

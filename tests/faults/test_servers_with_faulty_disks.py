@@ -94,6 +94,33 @@ def test_a_message_that_got_451_because_an_fsync_failed_is_not_there_after_a_kil
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("is_followed", [False, True], ids=["at the end", "before another message"])
+def test_a_message_that_got_451_is_there_if_it_could_not_be_overwritten_and_no_other_commit_follows(
+    faulty, is_followed
+):
+    """docs/durability.md says so: its sender sends it again, so the inbox has it twice. No other message is lost."""
+    faulty.send("before")
+    before, writes = faulty.inbox, 0
+    while True:  # until only the write that overwrites the commit fails
+        faulty.disk.fail("fsync", errno.EIO, LOG, times=ALWAYS)
+        rule = faulty.disk.fail("write", errno.EROFS, LOG, after=writes, times=ALWAYS)
+        assert faulty.send("refused") == (451, None)
+        if faulty.disk.hits(rule) == 1:
+            break
+        faulty.disk.clear()
+        writes += 1
+    if is_followed:
+        faulty.disk.clear()
+        code, accepted = faulty.send("accepted")
+        assert code == 250
+        faulty.restart()
+        assert sorted(faulty.inbox) == sorted([*before, accepted])
+    else:
+        faulty.restart()
+        assert len(faulty.inbox) == len(before) + 1
+
+
+@pytest.mark.long
 def test_mail_accepted_by_the_server_that_was_started_after_a_failed_fsync_and_a_kill_survives_a_power_cut(faulty):
     """What the second server finds in the log is in memory only, so the disk would not have what precedes the mail."""
     faulty.disk.fail("fsync", errno.EIO, LOG, times=ALWAYS)
