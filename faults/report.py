@@ -238,8 +238,8 @@ def _json(file):
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m faults.report", description=__doc__)
-    parser.add_argument("faults", type=Path, nargs="+", help="the lines of the campaign")
-    parser.add_argument("--broken", type=Path, help="the lines of the broken builds")
+    parser.add_argument("faults", type=Path, nargs="+", help="the results of the campaign")
+    parser.add_argument("--broken", type=Path, help="the results of the broken builds")
     parser.add_argument("--simulation", type=Path, nargs="*", default=[], help="the results of the simulation")
     parser.add_argument("--soak", type=Path, help="the directory that `make soak` wrote")
     parser.add_argument("--fuzzing", type=Path, help="the results of the fuzzers")
