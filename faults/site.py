@@ -174,11 +174,11 @@ class Site:
     def _add(self, group):
         self.groups[group.name] = group
 
-    def mailers(self, turn):
+    def mailers(self, turn, *, has_doubt=False):
         """Return new clients that send mail; their names contain `turn`, so that they are unique."""
         common = [self.groups[name] for name in ("inbox", "both", "smtp", "lmtp", "webhook", "maildir")]
         on = [self.servers[n % len(self.servers)] for n in range(5)]
-        same = {"seed": self.seed, "has_doubt": self.store == "postgresql"}
+        same = {"seed": self.seed, "has_doubt": has_doubt or self.store == "postgresql"}
         return [
             *(Mailer(f"m{turn}.{n}", common, on[n], **same) for n in range(3)),
             Mailer(f"m{turn}.3", [self.groups["many"]], on[3], pause=0.2, **same),
@@ -186,9 +186,9 @@ class Site:
         ]
 
     @contextmanager
-    def load(self, turn):
+    def load(self, turn, *, has_doubt=False):
         """Let all clients work during the `with` block, and then keep what they have recorded."""
-        mailers = self.mailers(turn)
+        mailers = self.mailers(turn, has_doubt=has_doubt)
         for caller in self.callers:
             caller.history.clear()
             caller.is_ending.clear()

@@ -222,7 +222,7 @@ def inject(site, kind, chance, turn):
         opened.callback(setattr, site.peer_failures, "share", 0.0)
         if chance.random() < FAILING_PEERS and kind.may_lose_leases:
             site.peer_failures.share = 0.3
-        load = opened.enter_context(site.load(turn))
+        load = opened.enter_context(site.load(turn, has_doubt=kind.has_doubt))
         load.wait_for_more(chance.randint(1, 3), seconds=60)
         kind.inject(site, chance)
         load.wait_for_more(1, seconds=60)

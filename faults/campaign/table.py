@@ -31,6 +31,9 @@ class Kind:
     """Whether the server may log an unexpected error, such as a lack of memory."""
     may_lose_leases: bool = True
     """Whether a lease may end during an attempt because the machine is slow, as the event `lease_lost` says."""
+    has_doubt: bool = False
+    """Whether a message that an SQLite server answers with a temporary failure may be stored, because the write that
+    overwrites its failed commit fails too (docs/durability.md). It must then be stored as a whole, or not at all."""
 
 
 KINDS = [
@@ -65,7 +68,7 @@ KINDS = [
     Kind("write to a Maildir fails", disks.fail_calls("write", "maildir/*", after=4), (SQLITE,), site="disk"),
     Kind("fsync of a Maildir fails, and power cut", disks.fail_sync_and_cut, (SQLITE,), site="disk and power cut"),
     Kind("disk full", disks.no_space, (SQLITE,), site="disk"),
-    Kind("file system read-only", disks.read_only, (SQLITE,), site="disk"),
+    Kind("file system read-only", disks.read_only, (SQLITE,), site="disk", has_doubt=True),
     Kind("short writes", disks.shorten, (SQLITE,), site="disk"),
     Kind("fsync slow and hanging", disks.slow_sync, (SQLITE,), site="disk"),
     Kind("PostgreSQL kill -9", databases.kill, POSTGRES),

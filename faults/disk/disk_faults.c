@@ -39,7 +39,7 @@ reported to `power_cut.c`. Only 64-bit Linux with glibc is supported. */
         next; \
     })
 
-/* The format that `rules.py` writes. */
+/* The format that `layer.py` writes. */
 
 enum call { OPEN = 1, READ = 2, WRITE = 4, FSYNC = 8, TRUNCATE = 16, RENAME = 32, UNLINK = 64, LINK = 128, MKDIR = 256 };
 enum action { FAIL = 1, SHORTEN, SLOW, HANG };

@@ -1,8 +1,12 @@
 """A fault is injected into a real server and checked, a violation is reported, and a run continues where it stopped."""
 
 import json
+import random
 from collections import Counter
+from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
@@ -121,3 +125,23 @@ def test_kinds_that_this_machine_cannot_inject_are_left_out_with_the_reason(faul
 def test_a_process_that_may_not_mount_a_file_system_leaves_the_small_disk_out(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     assert "needs root" in small_disk.why_not.__wrapped__()
+
+
+def test_only_a_file_system_that_becomes_read_only_may_leave_a_refused_message_in_the_store():
+    doubts = {}
+
+    class Site:
+        windows: ClassVar = []
+        peer_failures = SimpleNamespace(share=0.0)
+
+        @contextmanager
+        def load(self, _, *, has_doubt):
+            doubts[kind.name] = has_doubt
+            yield SimpleNamespace(wait_for_more=lambda *_, **__: None)
+
+        def check(self, **_):
+            return []
+
+    for kind in KINDS:
+        runner.inject(Site(), replace(kind, inject=lambda *_: None), random.Random(1), 0)
+    assert [name for name, has_doubt in doubts.items() if has_doubt] == ["file system read-only"]
