@@ -61,7 +61,7 @@ def seed(server: Server, count: int) -> str:
     connection = sqlite_file.connect(directory.database, "rwc")
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("PRAGMA cache_size = -500000")
-    tx = SqliteTransaction(connection, Keyring(directory.derived_key("sealed secrets")))
+    tx = SqliteTransaction(connection, Keyring(directory.master_keys.derived("sealed secrets")))
     tenant_row = connection.execute("SELECT account, region FROM instances").fetchone()
     instance = instances.oldest(tx, instances.Tenant(*tenant_row))
     assert instance is not None

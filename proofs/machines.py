@@ -23,7 +23,7 @@ from tests.kit.stores.pooler import Pooler
 from tests.kit.stores.postgresql import OwnServer
 from waypost import testing
 from waypost.client.http import Connection
-from waypost.host.data_directory import MASTER_KEY_VARIABLE
+from waypost.host.master_key import MASTER_KEY_VARIABLE
 
 ASLEEP = {"synchronous_commit": "off", "wal_writer_delay": "10s"}
 """Settings with which PostgreSQL acknowledges commits that are not on disk, unless Waypost overrides them."""

@@ -19,7 +19,7 @@ from tests.kit.peers.mail_sink import Sink
 from tests.kit.servers.running import MASTER_KEY, System, end, waypost
 from tests.kit.stores.postgresql import OwnServer
 from waypost import testing
-from waypost.host.data_directory import MASTER_KEY_VARIABLE
+from waypost.host.master_key import MASTER_KEY_VARIABLE
 from waypost.testing import process
 
 PREVIOUS = Path(sys.prefix, "previous", "bin", "python")

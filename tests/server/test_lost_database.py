@@ -19,8 +19,10 @@ from tests.kit.values import TENANT, make_instance
 from waypost.app import ports
 from waypost.config.sources import from_options
 from waypost.host import data_directory
-from waypost.host.data_directory import DataDirectory, DataDirectoryError
+from waypost.host.data_directory import DataDirectory
+from waypost.host.directory_files import DataDirectoryError
 from waypost.host.master_key import MASTER_KEY_VARIABLE
+from waypost.host.master_keys import MasterKeys
 from waypost.server import opening, owner
 from waypost.server import service as services
 
@@ -306,7 +308,7 @@ def test_the_credentials_file_proves_that_an_earlier_version_had_a_database(data
 
 
 _STEPS = (
-    (DataDirectory, "derived_key"),
+    (MasterKeys, "derived"),
     (owner, "adopting"),
     (DataDirectory, "write_credentials"),
     (DataDirectory, "announce"),

@@ -40,7 +40,7 @@ def test_new_secrets_sign_and_those_before_are_accepted(tmp_path, monkeypatch, h
             assert after.loop_keys[1:] == [old[0]]
             assert after.srs_key(700) != old[1]
             (period, *_) = after.other_secrets[0].periods
-            assert after.other_secrets[0].srs_key(period) == DataDirectory(tmp_path).derived_key(
+            assert after.other_secrets[0].srs_key(period) == DataDirectory(tmp_path).master_keys.derived(
                 f"rewritten senders {period}"
             )
         finally:

@@ -17,7 +17,8 @@ from waypost.app.mail import routes
 from waypost.config.sources import from_options
 from waypost.delivery.queue.worker import Worker
 from waypost.domain.mail.routes import Route
-from waypost.host.data_directory import DataDirectory, DataDirectoryError
+from waypost.host.data_directory import DataDirectory
+from waypost.host.directory_files import DataDirectoryError
 from waypost.observe import events
 from waypost.server import maintenance, opening
 from waypost.server.service import Service

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.patience import NEVER, PATIENCE
-from waypost.host.data_directory import DataDirectoryError
+from waypost.host.directory_files import DataDirectoryError
 from waypost.testing import NoServer, ServerDied, Waypost, process
 
 

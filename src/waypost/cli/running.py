@@ -10,7 +10,8 @@ import click
 from waypost.cli import outcomes
 from waypost.cli.outcomes import Exit
 from waypost.config.types import BadSetting
-from waypost.host.data_directory import DataDirectoryError, NotRunning
+from waypost.host.data_directory import NotRunning
+from waypost.host.directory_files import DataDirectoryError
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -15,29 +15,20 @@ import configparser
 import fcntl
 import os
 import re
-import secrets
 import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 from urllib.parse import unquote
 
 from waypost.domain.iam.access_keys import AccessKey
-from waypost.host import credentials_file, master_key, private_files, run_file
+from waypost.host import credentials_file, private_files, run_file
 from waypost.host.credentials_file import BadProfile, Profile
-from waypost.host.master_key import (
-    MASTER_KEY_VARIABLE,
-    PREVIOUS_KEY_VARIABLE,
-    BadMasterKey,
-    is_master_key_in_environment,
-)
-from waypost.host.private_files import Exposure, PrivateDirectory, UnsafeFile
+from waypost.host.directory_files import DataDirectoryError, DirectoryFiles
+from waypost.host.master_keys import MasterKeys
+from waypost.host.private_files import Exposure
 from waypost.host.run_file import Run
-
-if TYPE_CHECKING:
-    from waypost.host.sealing import Keyring
 
 _TEMPORARY = r"[0-9a-f]{8}\.new"
 """A regular expression for the end of a temporary file's name. Waypost first writes new contents to a temporary file,
@@ -80,10 +71,6 @@ _RESTORE = (
 """The advice for an operator whose credentials file cannot be used."""
 
 
-class DataDirectoryError(Exception):
-    """The data directory cannot be used. The error message names the file and a remedy."""
-
-
 class NotRunning(DataDirectoryError):
     """No running server is using the data directory."""
 
@@ -93,13 +80,16 @@ class DataDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._files = DirectoryFiles(path)
         self.database = path / _DATABASE
         self.credentials = path / "credentials"
         self.elsewhere = path / "database"
-        self.master_key = path / "master.key"
-        self.previous_key = path / "master.key.previous"
-        self._derives_from: bytes | None = None
-        """The master key from which this process derives keys; None until it is needed."""
+        self.master_keys = MasterKeys(
+            self._files,
+            newest=path / "master.key",
+            previous=path / "master.key.previous",
+            has_database=lambda: self.has_database,
+        )
         self._run = path / "run.json"
         self.lock = path / "lock"
         self._lock_file: IO[bytes] | None = None
@@ -153,7 +143,7 @@ class DataDirectory:
 
     def _refuse_others(self, *, make: bool) -> None:
         try:
-            with self._opened(make=make) as directory:
+            with self._files.opened(make=make) as directory:
                 directory.refuse_others(_is_ours)
         except FileNotFoundError:
             if not make:
@@ -164,17 +154,6 @@ class DataDirectory:
         except OSError as error:
             raise self.unusable(error) from error
 
-    @contextmanager
-    def _opened(self, *, make: bool = False) -> Iterator[PrivateDirectory]:
-        """Open the directory to use its files. Raises `DataDirectoryError` if a file is unsafe, or `OSError` if the
-        directory or a file cannot be used.
-        """
-        try:
-            with private_files.opened(self.path, make=make) as directory:
-                yield directory
-        except UnsafeFile as error:
-            raise DataDirectoryError(str(error)) from error
-
     def prepare(self) -> list[Exposure]:
         """Create the directory if necessary, and lock it. Return all risks that other users pose to the directory.
 
@@ -183,7 +162,7 @@ class DataDirectory:
         """
         self.make()
         try:
-            with self._opened() as directory, ExitStack() as opened:
+            with self._files.opened() as directory, ExitStack() as opened:
                 lock = opened.enter_context(directory.open_lock(self.lock.name))
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 # SQLite must not have opened the database yet: closing the same file here would release SQLite's locks.
@@ -209,7 +188,7 @@ class DataDirectory:
         `prepare` also deletes the file, but this method can run earlier while a server starts, before all modules are
         loaded.
         """
-        with suppress(OSError, DataDirectoryError), self._opened() as directory:
+        with suppress(OSError, DataDirectoryError), self._files.opened() as directory:
             directory.refuse_others(_is_ours)
             with directory.open_lock(self.lock.name, make=False) as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -220,7 +199,7 @@ class DataDirectory:
 
         The lock of a server that was killed is free, although its `run.json` is left.
         """
-        with suppress(OSError, DataDirectoryError), self._opened() as directory:
+        with suppress(OSError, DataDirectoryError), self._files.opened() as directory:
             directory.refuse_others(_is_ours)
             with directory.open_lock(self.lock.name, make=False) as lock, suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -250,7 +229,7 @@ class DataDirectory:
     @property
     def _remembered(self) -> str:
         try:
-            remembered = self._read(self.elsewhere).strip()
+            remembered = self._files.read(self.elsewhere).strip()
         except FileNotFoundError:
             return ""
         except OSError as error:
@@ -272,26 +251,7 @@ class DataDirectory:
         From then on, the server and the commands use this database by default, so the server never starts with an empty
         SQLite database by mistake.
         """
-        self._write(self.elsewhere, _without_password(url) + "\n")
-
-    def _read(self, file: Path) -> str:
-        """Return a file's text. Raises `DataDirectoryError` if the file is unsafe, or `OSError` or `UnicodeError` if
-        the file cannot be read.
-        """
-        with self._opened() as directory:
-            return directory.read(file.name).decode()
-
-    def _write(self, file: Path, text: str, *, replace: bool = True) -> None:
-        """Write a file atomically and durably. Only its owner can read the file.
-
-        If `replace` is false and the file already exists, the method keeps the existing file. Raises
-        `DataDirectoryError`.
-        """
-        try:
-            with self._opened() as directory:
-                directory.write(file.name, text, replace=replace)
-        except OSError as error:
-            raise DataDirectoryError(f"{file} cannot be written: {error.strerror}.") from error
+        self._files.write(self.elsewhere, _without_password(url) + "\n")
 
     @property
     def data_at(self) -> str:
@@ -317,11 +277,11 @@ class DataDirectory:
 
     def write_credentials(self, key: AccessKey, *, region: str) -> None:
         """Write the owner's access key to the credentials file, which `waypost env` and AWS tools read."""
-        self._write(self.credentials, credentials_file.text_of(key, region=region))
+        self._files.write(self.credentials, credentials_file.text_of(key, region=region))
 
     def write_kept(self, name: str, text: str) -> None:
         """Write a file that a backup contains. Raises `DataDirectoryError`."""
-        self._write(self.path / name, text)
+        self._files.write(self.path / name, text)
 
     @property
     def certificate(self) -> Path:
@@ -335,8 +295,8 @@ class DataDirectory:
 
     def write_certificate(self, certificate: bytes, key: bytes) -> None:
         """Write the self-signed certificate for development, and its private key."""
-        self._write(self.certificate_key, key.decode())
-        self._write(self.certificate, certificate.decode())
+        self._files.write(self.certificate_key, key.decode())
+        self._files.write(self.certificate, certificate.decode())
 
     def profiles(self) -> list[Profile]:
         """Return all profiles in the credentials file, in the order in which they appear. The result contains at least
@@ -345,7 +305,7 @@ class DataDirectory:
         Raises `DataDirectoryError`.
         """
         try:
-            profiles = credentials_file.parse(self._read(self.credentials))
+            profiles = credentials_file.parse(self._files.read(self.credentials))
         except OSError as error:
             raise DataDirectoryError(f"{self.credentials} cannot be read: {error.strerror}.") from error
         except (UnicodeDecodeError, configparser.Error) as error:  # their text could show secrets from the file
@@ -356,142 +316,18 @@ class DataDirectory:
             raise DataDirectoryError(f"{self.credentials} has no profile. {_RESTORE}")
         return profiles
 
-    def derived_key(self, purpose: str) -> bytes:
-        """Derive the secret key for a purpose from the master key. Raises `DataDirectoryError`.
-
-        In a process, the key for a purpose never changes. During a rotation of the master key, it is still derived from
-        the previous one, so that all processes of a deployment have the same key. After the rotation, a process that
-        starts has another key.
-        """
-        if self._derives_from is None:
-            newest, previous = self.master_keys()
-            self._derives_from = previous or newest
-        return master_key.derived(self._derives_from, purpose)
-
-    def master_keys(self) -> tuple[bytes, bytes | None]:
-        """Return the master key, and the previous one if a rotation is not complete, as they are now. If the directory
-        has no database yet, make a new key. Raises `DataDirectoryError`.
-        """
-        try:
-            if encoded := os.environ.get(MASTER_KEY_VARIABLE):
-                newest = master_key.checked(master_key.decoded(encoded), MASTER_KEY_VARIABLE)
-                before = os.environ.get(PREVIOUS_KEY_VARIABLE)
-                previous = master_key.checked(master_key.decoded(before), PREVIOUS_KEY_VARIABLE) if before else None
-            else:
-                newest = master_key.checked(self._master_key_in_file(), str(self.master_key))
-                previous = self._previous_key_in_file()
-        except BadMasterKey as error:
-            raise DataDirectoryError(str(error)) from error
-        return newest, None if previous == newest else previous
-
-    def _previous_key_in_file(self) -> bytes | None:
-        try:
-            return master_key.checked(master_key.decoded(self._read(self.previous_key)), str(self.previous_key))
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise DataDirectoryError(f"{self.previous_key} cannot be read: {error.strerror}.") from error
-        except UnicodeDecodeError:
-            return master_key.checked(b"", str(self.previous_key))
-
-    def keyring(self) -> "Keyring":
-        """Return the keys that seal the secrets in the database. Raises `DataDirectoryError`."""
-        from waypost.host import sealing  # noqa: PLC0415 - commands that call the server start faster without it
-
-        def read() -> sealing.SealKeys:
-            newest, previous = self.master_keys()
-            sealed = partial(master_key.derived, purpose=master_key.SEALED)
-            return sealing.SealKeys(sealed(newest), sealed(previous) if previous else None)
-
-        return sealing.Keyring(read(), reread=read)
-
-    @property
-    def has_previous_key(self) -> bool:
-        """Whether a rotation of the master key is not complete. Raises `DataDirectoryError`."""
-        has_key = is_master_key_in_environment() or self.master_key.exists()
-        return has_key and self.master_keys()[1] is not None
-
-    @property
-    def previous_at(self) -> str:
-        """The file or the variable with the previous master key, for messages."""
-        return PREVIOUS_KEY_VARIABLE if is_master_key_in_environment() else str(self.previous_key)
-
-    @contextmanager
-    def rotating(self) -> Iterator[None]:
-        """Run the `with` block while no other process rotates the master key: of two new keys, one would be lost with
-        everything that it has sealed. Raises `DataDirectoryError` if another process rotates the key.
-
-        Servers may run meanwhile, so this is not the lock of the running server.
-        """
-        try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise DataDirectoryError(f"{self.path} cannot be opened: {error.strerror}.") from error
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise DataDirectoryError(
-                    f"Another command rotates the master key of {self.path}. Wait until it has ended."
-                ) from error
-            yield
-        finally:
-            os.close(descriptor)
-
-    def begin_rotation(self) -> bool:
-        """Make a new master key, unless a rotation has begun already. Return whether the key is new.
-
-        The previous key is written first, so that no moment exists in which a key is lost. Raises `DataDirectoryError`.
-        """
-        newest, previous = self.master_keys()
-        if previous is not None:
-            return False
-        if is_master_key_in_environment():
-            raise DataDirectoryError(
-                f"The master key is in {MASTER_KEY_VARIABLE}. Make a new key, and restart all servers with it in "
-                f"{MASTER_KEY_VARIABLE}, and with the present key in {PREVIOUS_KEY_VARIABLE}. Then run this command "
-                "with the same variables."
-            )
-        self._write(self.previous_key, master_key.encoded(newest))
-        self._write(self.master_key, master_key.encoded(secrets.token_bytes(master_key.BYTES)))
-        return True
-
-    def end_rotation(self) -> None:
-        """Remove the previous master key, because no secret is sealed with it any more. Raises `DataDirectoryError`."""
-        try:
-            with self._opened() as directory:
-                directory.remove(self.previous_key.name)
-        except OSError as error:
-            raise DataDirectoryError(f"{self.previous_key} cannot be removed: {error.strerror}.") from error
-
-    def _master_key_in_file(self) -> bytes:
-        """Return the master key of this directory. If the directory has no database yet, make a new key."""
-        if not self.master_key.exists():
-            if self.has_database:
-                raise DataDirectoryError(
-                    f"{self.master_key} is missing. Restore the file from your backup, or set {MASTER_KEY_VARIABLE}."
-                )
-            made = secrets.token_bytes(master_key.BYTES)
-            self._write(self.master_key, master_key.encoded(made), replace=False)
-        try:
-            return master_key.decoded(self._read(self.master_key))
-        except OSError as error:
-            raise DataDirectoryError(f"{self.master_key} cannot be read: {error.strerror}.") from error
-        except UnicodeDecodeError:
-            return b""
-
     def announce(self, run: Run) -> None:
         """Write the server's addresses to `run.json`. The server calls this method when it is ready. Raises
         `DataDirectoryError`.
         """
-        self._write(self._run, run_file.text_of(run))
+        self._files.write(self._run, run_file.text_of(run))
 
     def running(self) -> Run:
         """Return the addresses at which clients can connect to the running server. Raises `NotRunning` and
         `DataDirectoryError`.
         """
         try:
-            return run_file.parse(self._read(self._run))
+            return run_file.parse(self._files.read(self._run))
         except FileNotFoundError as error:
             whole = self.path.absolute()  # the whole path, because the operator may have chosen the wrong directory
             raise NotRunning(

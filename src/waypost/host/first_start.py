@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from waypost.host.credentials_file import OWN_CREDENTIALS
-from waypost.host.data_directory import DataDirectory, DataDirectoryError
+from waypost.host.data_directory import DataDirectory
+from waypost.host.directory_files import DataDirectoryError
 
 
 def may_make_database(directory: DataDirectory, database: str) -> bool:

@@ -184,7 +184,7 @@ def verify_data(directory: DataDirectory, *, database: str = "") -> Iterator[Fin
     with refusing(), opening.of_its_owner(directory, database):
         directory.refuse_others()
         opening.refuse_missing(directory, database)
-        seal = directory.keyring()
+        seal = directory.master_keys.keyring()
         if database:
             yield from _with_seal(opening.postgres("backups").verify(database, seal), "deployment_marks")
         else:
@@ -204,7 +204,7 @@ def _with_seal(findings: Iterator[Finding], name: str) -> Iterator[Finding]:
 def _seal(directory: DataDirectory, manifest: Manifest) -> sealing.Keyring | None:
     """Return the seal with the master key of a backup; None if the key is not known."""
     is_here = manifest.master_key == backup_directory.IN_FILE or master_key.is_master_key_in_environment()
-    return directory.keyring() if is_here else None
+    return directory.master_keys.keyring() if is_here else None
 
 
 @contextmanager

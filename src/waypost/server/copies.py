@@ -85,7 +85,7 @@ def _refuse_same_kind(database: str, to_database: str) -> None:
 @contextmanager
 def _original(directory: DataDirectory, database: str) -> Iterator[tuple[Copied, str]]:
     """Yield the database of the original and the id of the deployment, so that no server changes the data meanwhile."""
-    seal = directory.keyring()
+    seal = directory.master_keys.keyring()
     if database:
         with opening.postgres("copies").source(database, seal) as found:
             yield found

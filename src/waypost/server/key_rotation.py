@@ -43,7 +43,7 @@ async def rotate_master(
     with directory.of_its_owner(), runtime.new_files_are_private():
         directory.refuse_others()
         opening.refuse_missing(directory, database)
-    with directory.rotating():
+    with directory.master_keys.rotating():
         return await _rotate_master(directory, database, is_only_server=is_only_server, report=report)
 
 
@@ -54,7 +54,7 @@ async def _rotate_master(
     async with opening.administering(directory, database=database):
         pass
     with directory.of_its_owner(), runtime.new_files_are_private():
-        is_new = directory.begin_rotation()
+        is_new = directory.master_keys.begin_rotation()
     if is_new and database and not is_only_server:
         return Rotated(is_complete=False)
     async with opening.administering(directory, database=database) as store:
@@ -70,7 +70,7 @@ async def _rotate_master(
         )
     if not master_key.is_master_key_in_environment():
         with directory.of_its_owner():
-            directory.end_rotation()
+            directory.master_keys.end_rotation()
     return Rotated(is_complete=True, resealed=count)
 
 
@@ -85,8 +85,8 @@ async def rotate_mail(directory: DataDirectory, *, database: str = "") -> dateti
 def _rotate_mail(directory: DataDirectory, tx: ports.WriteTx) -> datetime:
     return mail_secrets.rotate(
         tx,
-        loop_key=directory.derived_key("loop tokens"),
-        srs_key=lambda period: directory.derived_key(f"rewritten senders {period}"),
+        loop_key=directory.master_keys.derived("loop tokens"),
+        srs_key=lambda period: directory.master_keys.derived(f"rewritten senders {period}"),
         root=secrets.token_bytes(32),
         now=now(),
     )

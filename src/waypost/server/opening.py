@@ -66,7 +66,7 @@ def open_store(
     `SchemaTooOld` instead of migrating any database. Raises `CannotStart` and `DataDirectoryError`.
     """
     may_make = first_start.may_make_database(directory, database)
-    seal = directory.keyring()
+    seal = directory.master_keys.keyring()
     try:
         if database:
             store = _postgres(

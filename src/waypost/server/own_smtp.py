@@ -5,7 +5,8 @@ import smtplib
 import ssl
 
 from waypost.console.parts import SendFailed, SmtpReply
-from waypost.host.data_directory import DataDirectory, DataDirectoryError
+from waypost.host.data_directory import DataDirectory
+from waypost.host.directory_files import DataDirectoryError
 
 SECONDS = 30.0
 """The maximum number of seconds that the server may take for each reply."""

@@ -8,7 +8,8 @@ from waypost.config import changes
 from waypost.config.settings import Settings
 from waypost.config.types import BadSetting
 from waypost.domain.mail import routes
-from waypost.host.data_directory import DataDirectory, DataDirectoryError
+from waypost.host.data_directory import DataDirectory
+from waypost.host.directory_files import DataDirectoryError
 from waypost.host.run_file import Run
 from waypost.observe import events
 from waypost.observe.incidents import Incidents

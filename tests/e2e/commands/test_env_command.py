@@ -16,7 +16,8 @@ from tests.kit.servers.running import waypost
 from waypost import testing
 from waypost.cli.outcomes import Exit
 from waypost.client import environment
-from waypost.host.data_directory import DataDirectory, DataDirectoryError
+from waypost.host.data_directory import DataDirectory
+from waypost.host.directory_files import DataDirectoryError
 from waypost.host.run_file import Run
 
 DEAD = "http://127.0.0.1:9"

@@ -14,7 +14,7 @@ from tests.kit.peers.mail_sink import Sink
 from tests.kit.servers.places import Place, killed, running
 from tests.kit.servers.running import waypost
 from waypost.cli.outcomes import Exit
-from waypost.host.data_directory import MASTER_KEY_VARIABLE
+from waypost.host.master_key import MASTER_KEY_VARIABLE
 from waypost.testing import ServerDied
 
 SETTINGS = """

@@ -37,15 +37,15 @@ cli.main()
 """
 """A program that runs a command, which is killed (`kill -9`) when it calls a function for the n-th time."""
 
-DIRECTORY = ("waypost.host.data_directory", "DataDirectory")
+FILES = ("waypost.host.directory_files", "DirectoryFiles")
 STORE = ("waypost.store.common.transaction", "Transaction")
 MOMENTS = {
-    "before the previous key is written": (*DIRECTORY, "_write", 1),
-    "before the new key is written": (*DIRECTORY, "_write", 2),
+    "before the previous key is written": (*FILES, "write", 1),
+    "before the new key is written": (*FILES, "write", 2),
     "before the first secret": (*STORE, "begin_reseal", 1),
     "between the secrets": (*STORE, "reseal_access_keys", 2),
     "before the routes": (*STORE, "reseal_routes", 1),
-    "before the previous key is removed": (*DIRECTORY, "end_rotation", 1),
+    "before the previous key is removed": (*FILES, "remove", 1),
 }
 
 
@@ -130,7 +130,7 @@ def test_two_commands_that_rotate_at_the_same_time_lose_no_key(deployment):
     deployment.server.start()
     keys = deployment.server.data / "master.key"
     before = keys.read_bytes()
-    with DataDirectory(deployment.server.data).rotating():
+    with DataDirectory(deployment.server.data).master_keys.rotating():
         refused = waypost("keys", "rotate-master", "--data", deployment.data, *deployment.database)
     assert refused.returncode != 0
     assert "Another command rotates the master key" in refused.stderr

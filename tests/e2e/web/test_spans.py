@@ -18,7 +18,7 @@ from tests.kit.servers.running import MASTER_KEY, configured, end, fetch, logged
 from tests.kit.stores import postgresql
 from waypost import testing
 from waypost.client.http import Connection
-from waypost.host.data_directory import MASTER_KEY_VARIABLE
+from waypost.host.master_key import MASTER_KEY_VARIABLE
 from waypost.observe.metrics import families
 
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

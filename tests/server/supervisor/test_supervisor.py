@@ -20,7 +20,8 @@ from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.servers.running import System, logged
 from waypost import testing
 from waypost.config.sources import from_options
-from waypost.host.data_directory import DataDirectory, DataDirectoryError
+from waypost.host.data_directory import DataDirectory
+from waypost.host.directory_files import DataDirectoryError
 from waypost.observe import events
 from waypost.observe.metrics import families
 from waypost.observe.metrics.arrays import Arrays

@@ -145,13 +145,14 @@ def rotate_master(
     from waypost.server import key_rotation
 
     directory = DataDirectory(Path(data))
+    keys = directory.master_keys
     done = run(key_rotation.rotate_master(directory, database=database, is_only_server=only_server), database)
     if as_json:
         print_json({"is_complete": done.is_complete, "resealed": done.resealed})
     elif done.is_complete and not done.resealed:
         click.echo(
             "All secrets were already sealed with the newest master key, so nothing was left of the last rotation but "
-            f"the previous key, {directory.previous_at}. It is not needed any more. To replace the master key now, run "
+            f"the previous key, {keys.previous_at}. It is not needed any more. To replace the master key now, run "
             "this command again."
         )
     elif done.is_complete:
@@ -160,8 +161,8 @@ def rotate_master(
             click.echo(f"Remove {PREVIOUS_KEY_VARIABLE} from the environment of all servers.")
     else:
         click.echo(
-            f"There is a new master key in {directory.master_key}, with which nothing is sealed yet. Copy it and "
-            f"{directory.previous_key} to the data directories of all other servers, and run this command again."
+            f"There is a new master key in {keys.newest_file}, with which nothing is sealed yet. Copy it and "
+            f"{keys.previous_file} to the data directories of all other servers, and run this command again."
         )
 
 

@@ -26,7 +26,8 @@ from waypost.config.tables import ROUTE
 from waypost.config.types import BadSetting
 from waypost.domain.mail import route_options
 from waypost.domain.mail import routes as domain_routes
-from waypost.host.data_directory import DataDirectory, DataDirectoryError, NotRunning
+from waypost.host.data_directory import DataDirectory, NotRunning
+from waypost.host.directory_files import DataDirectoryError
 from waypost.host.run_file import Run
 
 if TYPE_CHECKING:

@@ -79,10 +79,10 @@ def deployment(
     rewritten senders and loop tokens; None if they have never been rotated.
     """
     delivery = settings.delivery
-    derived = lru_cache(maxsize=8)(lambda period: directory.derived_key(f"rewritten senders {period}"))
+    derived = lru_cache(maxsize=8)(lambda period: directory.master_keys.derived(f"rewritten senders {period}"))
     return Deployment(
         hostname=settings.real_hostname,
-        loop_key=secrets.signing.loop_key if secrets else directory.derived_key("loop tokens"),
+        loop_key=secrets.signing.loop_key if secrets else directory.master_keys.derived("loop tokens"),
         routes=settings.routes,
         routes_revision=routes.revision(settings.routes) if settings.routes else "",
         policy=delivery.policy,

@@ -24,7 +24,7 @@ from waypost.domain import durations
 from waypost.domain.limits.rates import Limits
 from waypost.domain.mail import routes
 from waypost.host.clock import now
-from waypost.host.data_directory import DataDirectoryError
+from waypost.host.directory_files import DataDirectoryError
 from waypost.mime.reader import Reader
 from waypost.server import routes_check
 from waypost.server.assembly.common import Common
@@ -138,7 +138,7 @@ def _application(
             is_full=common.disk_guard.is_full,
             own_names=settings.own_http_names,
             is_https_only=settings.is_https_only,
-            form_key=common.directory.derived_key("console forms"),
+            form_key=common.directory.master_keys.derived("console forms"),
             reader=reader,
             notes=common.notes,
             faults=common.faults,

@@ -154,7 +154,7 @@ def _terms(common: Common, settings: Settings) -> Terms:
     own = {settings.domain_of_hostname, settings.delivery.srs_domain} - {""}
     return Terms(
         new_id=lambda: str(uuid.uuid4()),
-        page_tokens=PageTokens(common.directory.derived_key("page tokens")),
+        page_tokens=PageTokens(common.directory.master_keys.derived("page tokens")),
         token_retention=settings.token_retention,
         email_address_quota=settings.limits.email_addresses,
         domains=Domains(

@@ -18,7 +18,7 @@ def probe_of(common: Common, *, smtp: str) -> Probe:
         every=settings.probe_every,
         smtp=smtp,
         hostname=settings.real_hostname,
-        key=common.directory.derived_key("probes"),
+        key=common.directory.master_keys.derived("probes"),
         clock=common.mail_clock,
         emit=common.emit,
         incidents=Incidents(common.emit, of_store=STORE_FAILURES),

@@ -25,7 +25,8 @@ from waypost.delivery.smtp_client.dns import DnsFailed, NoSuchDomain, NullMx, Re
 from waypost.domain.mail import routes as domain_routes
 from waypost.domain.mail.routes import Route
 from waypost.host.clock import now
-from waypost.host.data_directory import DataDirectory, DataDirectoryError, NotRunning
+from waypost.host.data_directory import DataDirectory, NotRunning
+from waypost.host.directory_files import DataDirectoryError
 from waypost.host.disk import free_octets
 from waypost.host.run_file import Run, reachable_at
 from waypost.net import certificates as tls
@@ -207,7 +208,9 @@ def _permissions(checked: CheckedServer) -> Iterator[Finding]:
     yield from checks.data_directory(problem, exists=path.exists(), path=str(path))
     with suppress(DataDirectoryError):  # the server reports a key that it cannot read
         directory = checked.directory
-        yield from checks.master_key(has_previous=directory.has_previous_key, path=directory.previous_at)
+        yield from checks.master_key(
+            has_previous=directory.master_keys.has_previous, path=directory.master_keys.previous_at
+        )
     keys = {files.key for files in (mail_files(checked.settings), http_files(checked.settings)) if files}
     for key in sorted(keys):
         with suppress(OSError):  # an unreadable key is a finding about TLS

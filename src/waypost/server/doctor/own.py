@@ -15,7 +15,7 @@ from waypost.config.settings import Settings
 from waypost.domain import errors
 from waypost.domain.mail.routes import Route
 from waypost.host.clock import now
-from waypost.host.data_directory import DataDirectoryError
+from waypost.host.directory_files import DataDirectoryError
 from waypost.server.assembly.common import Common
 from waypost.server.doctor.report import report
 

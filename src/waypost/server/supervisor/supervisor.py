@@ -22,7 +22,8 @@ from msgspec.structs import replace
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.config.settings import Settings
 from waypost.host import systemd
-from waypost.host.data_directory import DataDirectory, DataDirectoryError
+from waypost.host.data_directory import DataDirectory
+from waypost.host.directory_files import DataDirectoryError
 from waypost.host.run_file import Run
 from waypost.host.shared_memory import SharedMemory
 from waypost.observe import events, logs
@@ -107,7 +108,9 @@ class Supervisor:
             exposures = self._directory.prepare()
             opened.callback(self._directory.release)
             report_risks(self._settings, exposures, emit=self._emit, warn=self._warn)
-            self._directory.derived_key("worker processes")  # so that worker processes always derive the same keys
+            self._directory.master_keys.derived(
+                "worker processes"
+            )  # so that worker processes always derive the same keys
             opened.callback(self._close_sockets)
             self._bind_sockets()
             runtime.collect_less_garbage()  # so that the worker processes keep sharing the memory of all modules
