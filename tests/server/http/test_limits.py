@@ -10,7 +10,7 @@ from tests.kit.servers.http_server import all_of, echo, is_open, served, until
 from waypost.app.limit_state import OwnState
 from waypost.observe import events
 from waypost.server.http.connection import HttpConnection
-from waypost.server.http.limits import FULL, LOG_EVERY, TOO_MANY, HttpAdmission, HttpBounds
+from waypost.server.http.limits import FULL, TOO_MANY, HttpAdmission, HttpBounds
 from waypost.server.open_files import FEWEST, OWN_FILES, Connections, connections_within
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -47,7 +47,7 @@ def test_a_connection_beyond_the_limit_gets_503_and_the_other_connections_contin
         with server.client(GET) as next_one:
             assert until(next_one, b"GET / ").startswith(b"HTTP/1.1 200 ")
         assert server.emitted == []
-        server.seconds(LOG_EVERY)
+        server.on_loop(server._server._admission.refused.log_rest)
         assert server.emitted == [events.ConnectionsRefused(reply=f"503 {why}", count=1, peer="127.0.0.1")]
 
 
@@ -84,25 +84,31 @@ def test_the_server_ignores_further_requests_of_a_refused_client():
 
 
 def test_addresses_in_one_ipv6_network_count_as_one_address():
-    logged = []
-    admission = HttpAdmission(HttpBounds(connections_each=2), logged.append, OwnState())
-    assert [admission.enter(f"2001:db8:0:1::{number}") for number in range(3)] == [None, None, TOO_MANY]
-    assert admission.enter("2001:db8:0:2::1") is None
-    assert admission.enter("::ffff:192.0.2.1") is None
-    admission.leave("2001:db8:0:1:ffff::")
-    assert admission.enter("2001:db8:0:1::9") is None
-    admission.log_refused()
-    assert logged == [events.ConnectionsRefused(reply=f"503 {TOO_MANY}", count=1, peer="2001:db8:0:1::2")]
+    async def scenario():
+        logged = []
+        admission = HttpAdmission(HttpBounds(connections_each=2), logged.append, OwnState())
+        assert [admission.enter(f"2001:db8:0:1::{number}") for number in range(3)] == [None, None, TOO_MANY]
+        assert admission.enter("2001:db8:0:2::1") is None
+        assert admission.enter("::ffff:192.0.2.1") is None
+        admission.leave("2001:db8:0:1:ffff::")
+        assert admission.enter("2001:db8:0:1::9") is None
+        admission.refused.log_rest()
+        assert logged == [events.ConnectionsRefused(reply=f"503 {TOO_MANY}", count=1, peer="2001:db8:0:1::2")]
+
+    asyncio.run(scenario())
 
 
 def test_the_networks_of_one_ipv6_customer_together_get_half_of_the_connections():
-    admission = HttpAdmission(HttpBounds(connections=10, connections_each=2), lambda _: None, OwnState())
-    assert [admission.enter(f"2001:db8:7:{number:x}::1") for number in range(6)] == [None] * 5 + [TOO_MANY]
-    assert [admission.enter(f"2001:db8:8:{number:x}::1") for number in range(4)] == [None] * 4
-    assert admission.enter("192.0.2.1") is None
-    admission.leave("2001:db8:7:3::1")
-    admission.leave("2001:db8:8:3::1")
-    assert admission.enter("2001:db8:7:ffff::1") is None
+    async def scenario():
+        admission = HttpAdmission(HttpBounds(connections=10, connections_each=2), lambda _: None, OwnState())
+        assert [admission.enter(f"2001:db8:7:{number:x}::1") for number in range(6)] == [None] * 5 + [TOO_MANY]
+        assert [admission.enter(f"2001:db8:8:{number:x}::1") for number in range(4)] == [None] * 4
+        assert admission.enter("192.0.2.1") is None
+        admission.leave("2001:db8:7:3::1")
+        admission.leave("2001:db8:8:3::1")
+        assert admission.enter("2001:db8:7:ffff::1") is None
+
+    asyncio.run(scenario())
 
 
 def test_a_client_that_disconnects_before_its_address_is_known_is_not_counted():

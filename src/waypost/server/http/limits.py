@@ -1,16 +1,11 @@
 """Limits for HTTP clients: the time that a client may take, and the number of connections."""
 
-from collections import Counter
-
 from msgspec import Struct
 
 from waypost.app import ports
 from waypost.app.connections import OpenConnections
 from waypost.observe import events
-
-LOG_EVERY = 10
-"""Seconds between two log lines about refused connections. A server can refuse thousands of connections each second, so
-it does not log each refusal separately."""
+from waypost.observe.rate_limited_log import RefusedConnections
 
 
 class HttpBounds(Struct, frozen=True, kw_only=True):
@@ -92,9 +87,8 @@ class HttpAdmission:
         self.bounds = bounds
         self.emit = emit
         self.connections = OpenConnections(bounds.connections, bounds.connections_each, state, "http")
-        self._refused: Counter[str] = Counter()
-        self._last_refused = ""
-        self._unlogged_seconds = 0
+        self.refused = RefusedConnections(emit)
+        """Logs the refused connections."""
         self._lingering = 0
 
     def use(self, bounds: HttpBounds) -> None:
@@ -108,15 +102,17 @@ class HttpAdmission:
         return self.connections.is_crowded
 
     def enter(self, peer: str) -> str | None:
-        """Count a new connection, and return None. If the connection is refused, return the reason instead."""
+        """Count a new connection, and return None. If the connection is refused, return the reason instead.
+
+        The event loop must be running.
+        """
         refusal = None
         if self.connections.is_full:
             refusal = FULL
         elif self.connections.is_at_limit(peer):
             refusal = TOO_MANY
         if refusal:
-            self._refused[refusal] += 1
-            self._last_refused = peer
+            self.refused.report(f"503 {refusal}", peer)
             return refusal
         self.connections.add(peer)
         return None
@@ -138,19 +134,3 @@ class HttpAdmission:
     def leave(self, peer: str) -> None:
         """Count an accepted connection as closed."""
         self.connections.remove(peer)
-
-    def second_passed(self) -> None:
-        """Log the refused connections if the first refusal since the last log line was at least `LOG_EVERY` seconds
-        ago. The server calls this method once a second.
-        """
-        if self._refused:
-            self._unlogged_seconds += 1
-            if self._unlogged_seconds >= LOG_EVERY:
-                self.log_refused()
-
-    def log_refused(self) -> None:
-        """Log the connections that were refused since the last call, and reset their counts."""
-        for refusal, count in self._refused.items():
-            self.emit(events.ConnectionsRefused(reply=f"503 {refusal}", count=count, peer=self._last_refused))
-        self._refused.clear()
-        self._unlogged_seconds = 0

@@ -14,8 +14,8 @@ from waypost.net.certificates import Certificates
 from waypost.observe import events
 from waypost.observe.incidents import Incidents
 from waypost.observe.measures import Measures
+from waypost.observe.rate_limited_log import TlsFailures
 from waypost.observe.tasks import OnError, Tasks
-from waypost.observe.tls_failures import TlsFailures
 from waypost.server.http import heads
 from waypost.server.http.connection import HttpConnection, Shared
 from waypost.server.http.exchanges import Calls
@@ -120,12 +120,9 @@ class HttpServer:
                     await self._stopping.wait()
 
     def second_passed(self) -> None:
-        """End the connections of clients that have taken too long, and log refusals. The main loop calls this method
-        once a second.
-        """
+        """End the connections of clients that have taken too long. The main loop calls this method once a second."""
         for connection in list(self.shared.connections):
             connection.check_time()
-        self._admission.second_passed()
 
     async def stop(self) -> None:
         """Complete the requests that have arrived, for at most `SHUTDOWN_SECONDS`, then close all connections."""
@@ -147,5 +144,5 @@ class HttpServer:
             await self._ticking
         for listener in self._listeners:
             await listener.wait_closed()
-        self._admission.log_refused()
+        self._admission.refused.log_rest()
         self._tls_failures.log_rest()

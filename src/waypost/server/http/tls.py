@@ -8,7 +8,7 @@ from waypost.net import certificates
 from waypost.net.certificates import Certificates
 from waypost.net.tls_upgrade import TlsUpgrade
 from waypost.observe.measures import Measures
-from waypost.observe.tls_failures import TlsFailures
+from waypost.observe.rate_limited_log import TlsFailures
 from waypost.server.http import heads
 from waypost.server.http.connection import HttpConnection, Shared
 

@@ -9,7 +9,7 @@ from typing import cast
 
 from waypost.net import certificates as tls
 from waypost.observe import events
-from waypost.observe.tls_failures import TlsFailures
+from waypost.observe.rate_limited_log import RefusedConnections, TlsFailures
 from waypost.smtp.backend.backend import Backend
 from waypost.smtp.limits.timeouts import SmtpLimits
 from waypost.smtp.protocol import replies
@@ -20,11 +20,6 @@ from waypost.smtp.server.proxy import BadHeader, ProxyHeader
 
 BACKLOG = 1024
 """The maximum number of connections that may wait to be accepted."""
-
-LOG_EVERY = 10.0
-"""The number of seconds between two log events about refused clients. Refused clients are counted and logged together,
-because there may be thousands per second.
-"""
 
 
 class SmtpServer:
@@ -59,7 +54,7 @@ class SmtpServer:
         """
         self._connections: set[Client] = set()
         self._servers: list[asyncio.Server] = []
-        self._refused: Counter[Reply] = Counter()
+        self._refused = RefusedConnections(backend.emit)
         self._tls_failures = TlsFailures(backend.emit, "smtp")
         self._is_stopping = False
         self._all_gone: asyncio.Future[None] | None = None
@@ -95,7 +90,7 @@ class SmtpServer:
             self._all_gone = asyncio.get_running_loop().create_future()
             await self._all_gone
         await self.backend.aborted_transfers.stop()
-        self._log_refused_clients()
+        self._refused.log_rest()
         self._tls_failures.log_rest()
 
     def opened(self, client: Client) -> Reply | None:
@@ -106,7 +101,7 @@ class SmtpServer:
         admission = self.backend.admission
         refusal = admission.enter(client.peer, self.backend.clock(), trusted=client.trusted)
         if refusal:
-            self._count_refused_client(refusal, client.peer)
+            self._refused.report(str(refusal), client.peer)
         else:
             self.backend.measures.session_opened(client.listener.name)
         return refusal
@@ -152,17 +147,6 @@ class SmtpServer:
     def proxy_failed(self, peer: str, error: BadHeader) -> None:
         """Log that a connection from a load balancer's network had no valid PROXY header."""
         self.backend.emit(events.ProxyHeaderRefused(peer=peer, reason=str(error)))
-
-    def _count_refused_client(self, reply: Reply, peer: str) -> None:
-        if not self._refused:
-            asyncio.get_running_loop().call_later(LOG_EVERY, self._log_refused_clients)
-        self._refused[reply] += 1
-        self._last_refused = peer
-
-    def _log_refused_clients(self) -> None:
-        for reply, count in self._refused.items():
-            self.backend.emit(events.ConnectionsRefused(reply=str(reply), count=count, peer=self._last_refused))
-        self._refused.clear()
 
 
 def _is_in(networks: Sequence[IPv4Network | IPv6Network], peer: str) -> bool:
