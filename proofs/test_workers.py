@@ -11,7 +11,7 @@ import pytest
 from proofs.load import Load, Sender, Writer, check_mail, errors_of
 from tests.kit.free_ports import at_free_ports
 from tests.kit.patience import wait_until
-from tests.kit.servers.running import MASTER_KEY, System, logged
+from tests.kit.servers.running import MASTER_KEY, System, worker_pids
 from tests.kit.stores.postgresql import OwnServer
 from waypost import testing
 from waypost.host.master_key import MASTER_KEY_VARIABLE
@@ -38,7 +38,7 @@ def server(request, tmp_path, monkeypatch):
 def pid_of(server, number):
     if number == SUPERVISOR:
         return server._process.pid
-    return [line["pid"] for line in logged(server, "worker_started") if line["worker"] == number][-1]
+    return worker_pids(server)[number]
 
 
 def kill(server, number):

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
-from tests.kit.servers.running import System, fetch, logged
+from tests.kit.servers.running import fetch, logged, started
 from waypost import testing
 from waypost.observe.metrics.families import Kind
 
@@ -65,15 +65,9 @@ def monitored(directory, sink):
     options = ("--metrics", "127.0.0.1:0", "--smtps", "127.0.0.1:0", "--tls-certificate", "self-signed")
     options += ("--probe-alias", "probe@example.com", "--probe-every", "10m")  # not an alias, so that no probe is sent
     server = testing.Server(directory / "data", "--config", str(settings), "--limits", "aws", *options)
-    server.start()
-    system = System(server)
-    (line,) = (line for line in logged(server, "listening") if line["edge"] == "metrics")
-    system.metrics = f"http://{line['address']}"
-    for name in ("taken", "later", "never"):
-        system.connect.create_email_address(InstanceId=system.instance_id, EmailAddress=f"{name}@example.com")
-    try:
+    with started(server) as system:
+        (line,) = (line for line in logged(server, "listening") if line["edge"] == "metrics")
+        system.metrics = f"http://{line['address']}"
+        for name in ("taken", "later", "never"):
+            system.connect.create_email_address(InstanceId=system.instance_id, EmailAddress=f"{name}@example.com")
         yield system
-    finally:
-        system.connect.close()
-        server.stop()
-    assert not logged(server, "failed")

@@ -19,7 +19,7 @@ import pytest
 from cryptography import x509
 
 from tests.kit.patience import PATIENCE, wait_until
-from tests.kit.servers.running import System, end, handles, logged, waypost, waypost_process
+from tests.kit.servers.running import System, end, handles, logged, waypost, waypost_process, worker_pids
 from waypost import testing
 from waypost.host import certificates
 from waypost.host.data_directory import DataDirectory
@@ -216,8 +216,7 @@ def test_a_worker_process_that_is_replaced_after_a_reload_has_the_reloaded_setti
         system.write(f'[[route]]\nmatch = "*"\nto = "maildir:{tmp_path}/mail"\n')
         system.reload()
         wait_until(lambda: DataDirectory(server.data).running().routes)
-        pids = {line["worker"]: line["pid"] for line in logged(server, "worker_started")}
-        for pid in pids.values():
+        for pid in worker_pids(server).values():
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: len(logged(server, "worker_ended")) == 2)
         wait_until(lambda: len([line for line in logged(server, "listening") if line["edge"] == "smtp"]) == 4)

@@ -15,21 +15,12 @@ import pytest
 
 from tests.kit.patience import PATIENCE, wait_until
 from tests.kit.peers.mail_sink import Sink
-from tests.kit.servers.places import Place, killed, running
+from tests.kit.servers.places import SETTINGS, Place, killed
 from tests.kit.servers.running import ACCEPTED, waypost, waypost_process
 from waypost.cli.outcomes import Exit
 from waypost.host.master_key import MASTER_KEY_VARIABLE
 from waypost.store import migrations
 from waypost.testing import ServerDied
-
-SETTINGS = """
-[[route]]
-match = "*@out.example"
-to = "{sink}"
-
-[delivery]
-retry_schedule = ["1s"]
-"""
 
 STORES = ["sqlite", "postgres"]
 
@@ -60,7 +51,7 @@ def original(store, tmp_path_factory):
     """A place with an alias link and a message, whose server is stopped, and its backup. No test changes it."""
     directory = tmp_path_factory.mktemp("original")
     place = Place(directory / "data", store)
-    with running(place) as system:
+    with place.running() as system:
         alias, _ = system.linked_pair()
         system.deliver(b"Subject: hello\r\n\r\nHello.\r\n", alias)
     made = waypost("backup", directory / "backup", *place.options)
@@ -171,7 +162,7 @@ def test_a_backup_under_load_is_restored_with_everything_that_was_acknowledged(p
     with Sink(at_rcpt=lambda _: b"451 4.3.0 later") as sink:
         settings.write_text(SETTINGS.format(sink=sink.to))
         options = ("--config", str(settings))
-        with running(original, *options) as system:
+        with original.running(*options) as system:
             alias, primary = system.linked_pair()
             out = "support@out.example"
             system.connect.create_email_address(InstanceId=system.instance_id, EmailAddress=out)
@@ -194,7 +185,7 @@ def test_a_backup_under_load_is_restored_with_everything_that_was_acknowledged(p
         offered = []
         sink.at_rcpt = lambda recipient: offered.append(recipient) or b"250 2.1.5 ok"
         of_route = {message_id: message for recipient, message_id, message in before if recipient == out}
-        with running(restored, *options, "--hold-queue", "yes") as system:
+        with restored.running(*options, "--hold-queue", "yes") as system:
             check_inboxes(system, alias, primary, [one for one in before if one[0] == alias])
             for email_address_id in created:
                 system.connect.describe_email_address(InstanceId=system.instance_id, EmailAddressId=email_address_id)
@@ -205,7 +196,7 @@ def test_a_backup_under_load_is_restored_with_everything_that_was_acknowledged(p
             assert len(queued(system)) == len(waiting) + 1
         assert (offered, sink.taken) == ([], [])
 
-        with running(restored, *options) as system:
+        with restored.running(*options) as system:
             taken = sink.wait_for(len(waiting) + 1)
             wait_until(lambda: not queued(system))
             assert not system.json("queue")["is_held"]
@@ -267,7 +258,7 @@ def test_a_key_from_the_environment_is_not_in_the_backup(places, tmp_path):
     key = "dGhpcnR5LXR3byBvY3RldHMsIGFuZCBubyBzZWNyZXQ="
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv(MASTER_KEY_VARIABLE, key)
-        with running(place):
+        with place.running():
             made = waypost("backup", target, *place.options)
         assert (made.returncode, (target / "master.key").exists()) == (0, False)
         assert f"the key is in {MASTER_KEY_VARIABLE}" in made.stderr
@@ -367,7 +358,7 @@ def test_no_server_starts_from_a_killed_restore(backup, places, store, when):
     assert waypost("restore", backup, *restored.options).returncode == Exit.REFUSED
     shutil.rmtree(restored.data)
     assert waypost("restore", backup, *restored.options).returncode == 0
-    with running(restored) as system:
+    with restored.running() as system:
         assert system.json("messages")["messages"]
 
 

@@ -11,20 +11,11 @@ import pytest
 
 from tests.kit.patience import wait_until
 from tests.kit.peers.mail_sink import Sink
-from tests.kit.servers.places import Place, killed, running
+from tests.kit.servers.places import SETTINGS, Place, killed
 from tests.kit.servers.running import waypost
 from waypost.cli.outcomes import Exit
 from waypost.host.master_key import MASTER_KEY_VARIABLE
 from waypost.testing import ServerDied
-
-SETTINGS = """
-[[route]]
-match = "*@out.example"
-to = "{sink}"
-
-[delivery]
-retry_schedule = ["1s"]
-"""
 
 OTHER = {"sqlite": "postgres", "postgres": "sqlite"}
 
@@ -43,7 +34,7 @@ def store(request):
 def original(store, tmp_path_factory):
     """A place with an alias link, a message and a waiting delivery, whose server is stopped. No test changes it."""
     place = Place(tmp_path_factory.mktemp("original") / "data", store)
-    with running(place) as system:
+    with place.running() as system:
         place.alias, place.primary = system.linked_pair()
         system.deliver(b"Subject: hello\r\n\r\nHello.\r\n", place.alias)
     yield place
@@ -84,7 +75,7 @@ def test_a_copy_serves_what_the_original_had_and_accepts_more(tmp_path, places, 
     with Sink(at_rcpt=lambda _: b"451 4.3.0 later") as sink:
         settings.write_text(SETTINGS.format(sink=sink.to))
         options = ("--config", str(settings))
-        with running(original, *options) as system:
+        with original.running(*options) as system:
             alias, primary = system.linked_pair()
             system.connect.create_email_address(InstanceId=system.instance_id, EmailAddress="support@out.example")
             messages = [b"Subject: %d\r\n\r\nAn elephant.\r\n" % number for number in range(3)]
@@ -97,7 +88,7 @@ def test_a_copy_serves_what_the_original_had_and_accepts_more(tmp_path, places, 
         assert waypost("verify", *copy.options).stdout == f"{copy.data}: nothing is wrong.\n"
 
         sink.at_rcpt = lambda _: b"250 2.1.5 ok"
-        with running(copy, *options) as system:
+        with copy.running(*options) as system:
             for address in (alias, primary):
                 assert sorted(system.ids_at(address)) == sorted(ids)
                 for message_id, message in zip(ids, [*messages, LARGE], strict=True):
@@ -160,7 +151,7 @@ def test_a_copy_that_was_killed_several_times_is_completed(original, places, sto
             copy.server().start()
         assert why in str(refused.value).splitlines()[-1]
     assert copied(original, copy).returncode == 0
-    with running(copy) as system:
+    with copy.running() as system:
         assert len(system.inbox(original.primary)) == 1
 
 
@@ -225,7 +216,7 @@ def test_a_copy_without_original_data_is_refused_and_creates_nothing(tmp_path):
 def test_the_data_of_a_running_server_is_not_copied(places, tmp_path, store, monkeypatch):
     original, copy = Place(tmp_path / "data", store), places("copy")
     monkeypatch.setattr(time, "monotonic", advancing(time.monotonic))
-    with running(original):
+    with original.running():
         refused = copied(original, copy)
     assert refused.returncode == Exit.REFUSED
     expected = "Another Waypost server is using" if store == "sqlite" else "is used by servers: "
@@ -252,7 +243,7 @@ def test_a_key_from_the_environment_goes_with_the_copy_by_the_environment(places
     key = "dGhpcnR5LXR3byBvY3RldHMsIGFuZCBubyBzZWNyZXQ="
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv(MASTER_KEY_VARIABLE, key)
-        with running(original):
+        with original.running():
             pass
     refused = copied(original, copy)
     assert refused.returncode == Exit.REFUSED

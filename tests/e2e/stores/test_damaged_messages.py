@@ -6,7 +6,7 @@ import pytest
 
 from tests.kit.patience import wait_until
 from tests.kit.peers.mail_sink import Sink
-from tests.kit.servers.places import Place, running
+from tests.kit.servers.places import Place
 from tests.kit.servers.running import logged, waypost
 from waypost.cli.outcomes import Exit
 
@@ -27,7 +27,7 @@ def test_a_message_with_a_flipped_bit_is_neither_sent_nor_returned_and_verify_na
     with Sink() as sink:
         options = ["--config", str(tmp_path / "settings.toml")]
         (tmp_path / "settings.toml").write_text(SETTINGS.format(sink=sink.to))
-        with running(place, *options, "--hold-queue", "yes") as system:
+        with place.running(*options, "--hold-queue", "yes") as system:
             out = "orders@out.example"
             system.connect.create_email_address(InstanceId=system.instance_id, EmailAddress=out)
             inbox = system.new_address("inbox")
@@ -44,7 +44,7 @@ def test_a_message_with_a_flipped_bit_is_neither_sent_nor_returned_and_verify_na
         what = "The bytes of this message are damaged: they are not those that were stored."
         assert json.loads(checked.stdout)["findings"] == [{"id": damaged, "what": what}]
 
-        with running(place, *options) as system:
+        with place.running(*options) as system:
             server = system.server
             wait_until(lambda: logged(server, "damaged") and logged(server, "delivered"))
             answer = system.get(f"messages/{damaged}/raw", address=inbox)

@@ -3,12 +3,11 @@
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import psycopg
 
 from tests.kit.patience import PATIENCE
-from tests.kit.servers.running import System, logged
+from tests.kit.servers.running import started
 from tests.kit.stores import postgresql
 from waypost import testing
 
@@ -29,6 +28,16 @@ cli.main()
 """
 """A program that runs a command, which is killed (`kill -9`) when it calls a function, after a number of calls."""
 
+SETTINGS = """
+[[route]]
+match = "*@out.example"
+to = "{sink}"
+
+[delivery]
+retry_schedule = ["1s"]
+"""
+"""The settings of a server that sends mail for out.example to a mail server at `sink`."""
+
 
 class Place:
     """Where the data of a deployment is: a data directory and, with PostgreSQL, a database."""
@@ -45,6 +54,10 @@ class Place:
     def server(self, *options):
         return testing.Server(self.data, *(["--database", self.url] if self.url else []), *options)
 
+    def running(self, *options):
+        """Run a server in the `with` block, and return its `System`, as `started` does."""
+        return started(self.server(*options))
+
     def is_empty(self):
         """Return whether a restore could write here."""
         return not (self.data.exists() and list(self.data.iterdir())) and not (self.url and tables_of(self.url))
@@ -57,20 +70,6 @@ class Place:
 def tables_of(url):
     with psycopg.connect(url) as connection:
         return connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
-
-
-@contextmanager
-def running(place, *options):
-    """Run a server, and yield its `System`. At the end, its log must contain no unexpected error."""
-    server = place.server(*options)
-    server.start()
-    system = System(server)
-    try:
-        yield system
-    finally:
-        system.connect.close()
-        server.stop()
-    assert not logged(server, "failed")
 
 
 def killed(module, object_, name, *arguments, after=0):

@@ -71,6 +71,17 @@ def shared_system():
     assert "Traceback" not in log
 
 
+def inspect(server, path, *, key=None, **query) -> Answer:
+    """Send a GET request to the inspection API of a server.
+
+    `key` is the id and the secret of an access key. None is the owner's key, and an empty tuple is no key.
+    """
+    profile = server.profile
+    key = (profile.key.id, profile.key.secret) if key is None else key
+    headers = {"Authorization": "Basic " + base64.b64encode(":".join(key).encode()).decode()} if key else {}
+    return fetch(f"{server.url}/_waypost/{path}?{urllib.parse.urlencode(query)}", headers)
+
+
 class System:
     """Convenience methods for a server."""
 
@@ -127,14 +138,8 @@ class System:
         return ACCEPTED.fullmatch(text)["id"].decode()
 
     def get(self, path, *, key=None, **query) -> Answer:
-        """Send a GET request to the inspection API.
-
-        `key` is the id and the secret of an access key. None is the owner's key, and an empty tuple is no key.
-        """
-        profile = self.server.profile
-        key = (profile.key.id, profile.key.secret) if key is None else key
-        headers = {"Authorization": "Basic " + base64.b64encode(":".join(key).encode()).decode()} if key else {}
-        return fetch(f"{self.server.url}/_waypost/{path}?{urllib.parse.urlencode(query)}", headers)
+        """Send a GET request to the inspection API, as `inspect` does."""
+        return inspect(self.server, path, key=key, **query)
 
     def json(self, path, **query):
         answer = self.get(path, **query)
@@ -275,11 +280,8 @@ def end(server):
 
 
 @contextmanager
-def configured(directory, settings, *options, name="data"):
-    """Run a server with a settings file of this content, and yield its system. At the end, nothing must have failed."""
-    path = directory / f"{name}.toml"
-    path.write_text(settings)
-    server = testing.Server(directory / name, "--config", str(path), *options)
+def started(server):
+    """Start a server, and yield its system. At the end, its log must contain no unexpected error."""
     server.start()
     system = System(server)
     try:
@@ -290,10 +292,28 @@ def configured(directory, settings, *options, name="data"):
     assert not logged(server, "failed")
 
 
+@contextmanager
+def configured(directory, settings, *options, name="data"):
+    """Run a server with a settings file of this content, and yield its system. At the end, nothing must have failed."""
+    path = directory / f"{name}.toml"
+    path.write_text(settings)
+    with started(testing.Server(directory / name, "--config", str(path), *options)) as system:
+        yield system
+
+
 def logged(server, *events):
     """Return the lines of a server's log with these events."""
-    lines = [json.loads(line) for line in server.log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
-    return [line for line in lines if line["event"] in events]
+    return [line for line in lines_of_log(server) if line["event"] in events]
+
+
+def worker_pids(server):
+    """Return the process ids of a server's worker processes, by their numbers; none without a supervisor."""
+    return {line["worker"]: line["pid"] for line in logged(server, "worker_started")}
+
+
+def lines_of_log(server):
+    """Return the lines of a server's log."""
+    return [json.loads(line) for line in server.log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import pytest
 
 from tests.kit.metrics import scrape
 from tests.kit.patience import PATIENCE, wait_until
-from tests.kit.servers.running import System, logged
+from tests.kit.servers.running import System, logged, worker_pids
 from waypost import testing
 from waypost.config.sources import from_options
 from waypost.host.data_directory import DataDirectory
@@ -38,7 +38,7 @@ class Workers(System):
 
     def pid(self, number):
         """Return the process id of the current worker process with this number."""
-        return [line["pid"] for line in logged(self.server, "worker_started") if line["worker"] == number][-1]
+        return worker_pids(self.server)[number]
 
     def wait_for_replacement(self, number, killed):
         """Wait until a worker process has been replaced, and the replacement listens. Return the line of its end."""
