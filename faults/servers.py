@@ -60,7 +60,11 @@ class Server(testing.Server):
         """Kill the processes that still run, and close what this process has of them."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(testing.process.STOP)
+        self.wait_for_end()
+
+    def wait_for_end(self):
+        """Wait until the process that was started has ended, as after a kill, and close its pipes."""
+        self._process.wait(process.STOP)
         self._process.stdout.close()
         self._close_pipe()
 
@@ -76,8 +80,7 @@ class Server(testing.Server):
 
     def lines(self):
         """Return the lines of the log."""
-        text = self.log.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        return running.lines_of_log(self)
 
 
 class _Launching:

@@ -1,27 +1,26 @@
-"""Damages a copy of a server's files, and checks that a server on the copy tells so, or serves only what is right."""
+"""Damages a copy of a server's files, and checks that a server on the copy reports it, or serves only correct bytes."""
 
 import http.client
 import re
 import shutil
 import time
-from types import SimpleNamespace
 
+from faults.at_rest import damage
 from faults.campaign.kills import start
 from faults.clients import digest
 from faults.oracle import Kind, Violation
 from faults.servers import Server, end
 from faults.site import SUBJECT
 from tests.kit.free_ports import at_free_ports
-from tests.kit.servers.running import System
+from tests.kit.servers.running import inspect
 from waypost import testing
 
-TOLD = re.compile(r"damaged|cannot be opened|cannot be read|not a database|master\.key|key", re.IGNORECASE)
+TOLD = re.compile(r"damaged|cannot be opened|cannot be read|not a database|\bkey\b", re.IGNORECASE)
+"""The messages with which a server may refuse to start on damaged files. `key` is in those about the master key."""
 
 
 def at_rest(site, chance):
     """Kill the server, damage a copy of its files, and start another server on the copy, which sends nothing."""
-    from faults.at_rest import damage
-
     began = time.monotonic()
     site.server.kill()
     copy = site.directory / "damaged" / "1"
@@ -69,7 +68,7 @@ def _served(site, server, done):
 def _get(server, path, **query):
     """Return a whole response that is positive; None if there is none."""
     try:
-        answer = System.get(SimpleNamespace(server=server), path, **query)
+        answer = inspect(server, path, **query)
     except (OSError, http.client.HTTPException):
         return None
     return answer if answer.status == 200 else None

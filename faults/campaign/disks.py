@@ -2,33 +2,49 @@
 
 import errno
 import time
+from contextlib import suppress
 
+from faults import preload
 from faults.campaign.kills import start
 from faults.campaign.limits import recover
+from faults.disk import DiskFaults
+from faults.power_cut import PowerCut
 
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT)
+
+HIT_WITHIN = 10.0
+"""The time, in seconds, in which a server under load makes almost every kind of system call. After it, the fault ends
+without an effect.
+"""
+
+CALLS = (
+    ("fsync", "*-wal"),
+    ("fsync", "*/waypost.sqlite3"),
+    ("fsync", "1"),
+    ("write", "*-wal"),
+    ("write", "*/waypost.sqlite3"),
+    ("truncate", "*"),
+    ("fsync", "maildir/*"),
+    ("write", "maildir/tmp/*"),
+    ("rename", "maildir/new/*"),
+)
+"""The system calls of which one fails before a power cut, and the files. `1` is the data directory."""
 
 
 def power_cut_layer(site):
     """Return the environment of servers whose power can be cut. What they have not synced is then lost."""
-    from faults.power_cut import PowerCut
-
     site.power = PowerCut(site.data, site.directory / "not-synced")
     return site.power.environment()
 
 
 def disk_layer(site):
     """Return the environment of servers whose disk can fail."""
-    from faults.disk import DiskFaults
-
     site.disk = DiskFaults(site.data, site.directory / "disk-faults")
     return site.disk.environment()
 
 
 def both_layers(site):
     """Return the environment of servers whose disk can fail and whose power can be cut."""
-    from faults import preload
-
     return preload.joined(disk_layer(site), power_cut_layer(site))
 
 
@@ -38,6 +54,20 @@ def fail_sync_and_cut(site, chance):
     time.sleep(chance.uniform(0.3, 1.0))
     site.disk.clear()
     cut_power(site, chance)
+
+
+def fail_call_and_cut(site, chance):
+    """Let one system call fail, let the server accept more mail, and cut the power. Sometimes restart the server after
+    the failed call, so that it finds in memory what is not on the disk.
+    """
+    began = time.monotonic()
+    calls, path = chance.choice(CALLS)
+    rule = site.disk.fail(calls, chance.choice(ERRORS), path, after=chance.randint(0, 20))
+    _wait_for_hit(site, rule)
+    _repair(site, chance)
+    time.sleep(chance.uniform(0.3, 1.0))
+    cut_power(site, chance)
+    site.window(f"{calls} failed, and power cut", began)
 
 
 def cut_power(site, chance):
@@ -105,9 +135,8 @@ def slow_sync(site, chance):
 
 
 def _wait_for_hit(site, rule):
-    deadline = time.monotonic() + 10.0
-    while not site.disk.hits(rule) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    with suppress(TimeoutError):
+        site.disk.wait_for_hit(rule, seconds=HIT_WITHIN)
 
 
 def _repair(site, chance):

@@ -61,9 +61,7 @@ def kill_supervisor(site, chance):
     time.sleep(chance.uniform(0, 0.1))
     began = time.monotonic()
     os.kill(site.server._process.pid, signal.SIGKILL)
-    site.server._process.wait(60)
-    site.server._process.stdout.close()
-    site.server._close_pipe()
+    site.server.wait_for_end()
     start(site.server)
     site.window("kill of the supervisor", began)
 

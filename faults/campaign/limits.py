@@ -7,15 +7,17 @@ from pathlib import Path
 
 import psutil
 
+from faults.campaign.kills import start
 from tests.kit.patience import wait_until
+from tests.kit.servers.running import worker_pids
 
 HUGE = resource.RLIM_INFINITY
 
 
 def processes(site):
     """Return the processes of the server that serve clients."""
-    supervisor = psutil.Process(site.server._process.pid)
-    return supervisor.children() if site.workers > 1 else [supervisor]
+    pids = worker_pids(site.server).values() if site.workers > 1 else [site.server._process.pid]
+    return [psutil.Process(pid) for pid in pids]
 
 
 @contextmanager
@@ -51,8 +53,6 @@ def no_descriptors(site, chance):
 
 def recover(site):
     """Start the server again if it has ended, as the service manager does."""
-    from faults.campaign.kills import start
-
     wait_until(lambda: not site.server.is_running or _answers(site), "the server neither works nor ends", pause=0.05)
     if not site.server.is_running:
         site.server.ended()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.kit.servers.running import System
+from tests.kit.servers.running import System, worker_pids
 from waypost.client.http import Connection
 from waypost.testing.process import Server
 
@@ -44,8 +44,8 @@ class Place:
         return [supervisor, *supervisor.children(recursive=True)]
 
     def workers(self):
-        """Return the worker processes that serve clients: those with an open port."""
-        return [process for process in self.processes()[1:] if _listens(process)]
+        """Return the worker processes, without one that has just ended."""
+        return [psutil.Process(pid) for pid in worker_pids(self.server).values() if psutil.pid_exists(pid)]
 
     def measured(self):
         """Return the current value of each quantity in `growth.LIMITS`, or None while a process ends or starts."""
@@ -66,10 +66,6 @@ class Place:
             "log of the database": _size(log),
             "database": _size(database),
         }
-
-
-def _listens(process):
-    return any(each.status == psutil.CONN_LISTEN for each in process.net_connections("tcp"))
 
 
 def _size(file):

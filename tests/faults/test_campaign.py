@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from faults import small_disk
+from faults import preload, small_disk
 from faults.campaign import __main__ as command
 from faults.campaign import runner, table
 from faults.campaign.runner import Campaign, rows
@@ -145,3 +145,16 @@ def test_only_a_file_system_that_becomes_read_only_may_leave_a_refused_message_i
     for kind in KINDS:
         runner.inject(Site(), replace(kind, inject=lambda *_: None), random.Random(1), 0)
     assert [name for name, has_doubt in doubts.items() if has_doubt] == ["file system read-only"]
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.skipif(bool(preload.why_not()), reason=preload.why_not())
+@pytest.mark.parametrize("workers", [1, 2])
+def test_power_cuts_under_load_lose_nothing_acknowledged(tmp_path, workers):
+    kinds = ["power cut", "a system call fails, and power cut"]
+    chosen = rows(kinds=kinds, stores=["sqlite"], workers=[workers], is_exact=True)
+    campaign = Campaign(chosen, seed=7, lines=tmp_path / "faults.jsonl", each=1, kept=tmp_path)
+    campaign.run(seconds=600)
+    assert campaign.violations == []
+    assert sum(campaign.done.values()) == len(kinds)

@@ -10,7 +10,6 @@ import pytest
 from faults import preload
 from faults.disk import ALWAYS, DiskFaults
 from faults.power_cut import PowerCut
-from faults.power_cut.under_load import cut_repeatedly
 from tests.kit.patience import PATIENCE
 from tests.kit.servers.running import ACCEPTED, System, waypost_process
 from waypost import testing
@@ -201,10 +200,3 @@ def test_a_client_gets_no_reply_while_an_fsync_hangs(faulty):
     assert code == 250
     faulty.restart(seed=3)
     assert faulty.inbox == [message_id]
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize("has_faults", [False, True])
-def test_power_cuts_under_load_lose_nothing_acknowledged(tmp_path, workers, has_faults):
-    cut_repeatedly(tmp_path, "--workers", workers, cuts=3, seed=7, has_faults=has_faults)
