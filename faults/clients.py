@@ -16,14 +16,14 @@ import botocore.exceptions
 
 from faults.oracle import Digest, Outcome, Sent
 from proofs import load
-from tests.e2e.stores.test_postgresql_histories import BUSY
-from tests.kit.servers.running import ACCEPTED
+from tests.kit.servers.running import ACCEPTED, BUSY
 from tests.linearizability.checker import Operation
 
 TIMEOUT = 60.0
 """The time, in seconds, that a client waits for a reply."""
 
 SOME_OCTETS = bytes([9, *range(32, 127), *range(128, 256)])
+"""The octets of random lines: all but control characters, of which a tab is allowed."""
 
 MOST_LINES = 20
 """The number of lines of a message that are random. Further lines repeat them."""
@@ -151,6 +151,7 @@ class Directory:
 
 
 MOST_NAMES = 6
+"""The number of email addresses from which on callers create no more, so that their calls conflict often."""
 
 NAME = "name"
 """Stands for the display name among the tags of an email address in recorded calls."""

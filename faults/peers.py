@@ -12,6 +12,7 @@ from tests.kit.peers.webhook_receiver import Receiver
 
 NOT_NOW = b"451 4.3.0 not now"
 CONTENT = re.compile(rb"Content-Type: message/rfc822\r\n\r\n(.*)\r\n--[^\r\n]+--\r\n$", re.DOTALL)
+"""The message in the body of a webhook's request, which is its last part."""
 
 STAGES = ("at RCPT", "at the end", "after the message")
 """The stages at which a peer fails: it refuses the recipient, it refuses the message, or it accepts the message but

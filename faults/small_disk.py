@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.kit.stores.postgresql import _give
 
 SIZE = 64 << 20
+"""The size of the file system, in bytes."""
 
 
 class CannotMount(Exception):

@@ -11,8 +11,7 @@ import boto3
 import botocore.config
 import botocore.exceptions
 
-from tests.e2e.stores.test_postgresql_histories import BUSY
-from tests.kit.servers.running import ACCEPTED
+from tests.kit.servers.running import ACCEPTED, BUSY
 
 HELLO = b"Subject: hello\r\n\r\nHello.\r\n"
 
@@ -179,21 +178,12 @@ class Sender:
 def check_mail(system, senders, alias, primary):
     """Check that both inboxes have the same messages, each once, and that every accepted message is among them."""
     accepted = Counter(message_id for sender in senders for message_id in sender.ids)
-    found = {address: Counter(all_ids_at(system, address)) for address in (alias, primary)}
+    found = {address: Counter(system.all_ids_at(address)) for address in (alias, primary)}
     assert found[alias] == found[primary]
     assert set(found[alias].values()) <= {1}
     assert set(accepted.values()) <= {1}
     assert not set(accepted) - set(found[alias])
     return len(accepted), len(found[alias])
-
-
-def all_ids_at(system, address):
-    """Return all message ids of an inbox, reading it page by page."""
-    found, page = [], system.ids_at(address, limit=500)
-    while page:
-        found += page
-        page = system.ids_at(address, limit=500, after=page[-1])
-    return found
 
 
 def errors_of(callers):

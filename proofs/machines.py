@@ -14,7 +14,7 @@ from functools import partial
 
 import psycopg
 
-from proofs.load import Load, Sender, Writer, all_ids_at, digest, errors_of
+from proofs.load import Load, Sender, Writer, digest, errors_of
 from tests.kit.free_ports import at_free_ports
 from tests.kit.patience import PATIENCE
 from tests.kit.peers.mail_sink import Sink
@@ -267,10 +267,10 @@ class Ledger:
         of_sink = self.sent_on_of(stored)
         of_pair = set(stored) - of_sink
         for address, expected in ((self.kept[0], of_pair), (self.kept[1], of_pair), (self.sent_on[0], of_sink)):
-            found = Counter(all_ids_at(system, address))
+            found = Counter(system.all_ids_at(address))
             assert set(found) == expected
             assert set(found.values()) == {1}
-        assert all_ids_at(system, self.sent_on[1]) == []
+        assert system.all_ids_at(self.sent_on[1]) == []
         for message_id in random.sample(sorted(of_pair), min(100, len(of_pair))):
             number, (size, _) = stored[message_id]
             for address in self.kept:

@@ -5,7 +5,6 @@ import time
 from collections import Counter
 
 from proofs.load import Load, Sender
-from tests.e2e.stores.test_crash import all_ids_at
 from tests.kit.peers.mail_sink import TAKEN, Sink
 from tests.kit.servers.running import System
 from waypost import testing
@@ -69,8 +68,8 @@ def test_a_server_that_is_killed_a_hundred_times_while_it_sends_mail_to_a_failin
         system = System(server)
         wait_until_sent(system)
         took = time.monotonic() - began
-        in_inbox = Counter(all_ids_at(system, alias))
-        assert all_ids_at(system, primary) == []
+        in_inbox = Counter(system.all_ids_at(alias))
+        assert system.all_ids_at(primary) == []
         system.connect.close()
         assert server.stop() == 0
         taken = list(sink.taken)

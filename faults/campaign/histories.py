@@ -8,6 +8,7 @@ from faults.oracle import Kind, Violation
 from tests.linearizability.checker import check
 
 CLIENTS, ROUNDS, CALLS = 6, 8, 6
+"""The numbers of clients, of histories in one fault, and of calls of each client after it has created the addresses."""
 
 
 def conflict(site, chance):

@@ -56,6 +56,8 @@ class Server:
         self.name, self.process = name, f"{name}.{number}"
         self._world = world
         self.is_alive = True
+        self.is_ready = False
+        """Whether the server has started, so that clients can connect to it."""
         self._calls = {}
         self.store = SimulatedStore(world, self.process)
         self.deployment = Deployment(
@@ -131,8 +133,6 @@ class Server:
         for job in (maintenance.run, maintenance.run_plans):
             tasks.start(job, where="maintenance", on_error=OnError.RESTART)
         self.is_ready = True
-
-    is_ready = False
 
     def reception(self):
         """Return a new SMTP session's reception."""

@@ -47,6 +47,9 @@ class Connection(sqlite3.Connection):
             super().execute("ROLLBACK")
 
 
+MOST_AT_ONCE = 8
+"""The maximum number of writes in one transaction: few, so that simulations have many transactions."""
+
 FOREIGN_KEYS = "ON"
 """Whether the database checks foreign keys. A broken variant changes it."""
 
@@ -179,7 +182,7 @@ class SimulatedStore:
     def commit_batch(self):
         """Run the waiting writes in one transaction. No other process runs meanwhile, as in a writer's turn."""
         self._refuse_when_dead()
-        batch, self._jobs = self._jobs[: batches_limit()], self._jobs[batches_limit() :]
+        batch, self._jobs = self._jobs[:MOST_AT_ONCE], self._jobs[MOST_AT_ONCE:]
         if not batch:
             return
         world, connection = self._world, self._world.connection
@@ -218,8 +221,3 @@ class SimulatedStore:
 
     async def close(self):
         self.is_dead = True
-
-
-def batches_limit():
-    """Return the maximum number of writes in one transaction: few, so that simulations have many transactions."""
-    return 8

@@ -15,7 +15,8 @@ from faults.simulation.model import violations
 from faults.simulation.observed import observe
 from faults.simulation.server import Server, routes_of
 from faults.simulation.store import Versions, open_database
-from tests.kit.values import NOW, an_email_address, make_instance
+from tests.kit.values import NOW, NoSeal, an_email_address, make_instance
+from waypost.store.sqlite.transaction import SqliteTransaction
 
 SERVERS = ("a", "b", "c")
 CLIENTS = 3
@@ -76,6 +77,8 @@ class World:
         self._clocks_wrong_since = None
         self._numbers = dict.fromkeys(SERVERS, 0)
         self.servers = {}
+        self.observed = None
+        """The state of the database at the end of the last phase."""
         self._restarts = set()
 
     # Time.
@@ -220,9 +223,6 @@ class World:
             await asyncio.sleep(0.1)
 
     def _transaction(self):
-        from tests.kit.values import NoSeal
-        from waypost.store.sqlite.transaction import SqliteTransaction
-
         return SqliteTransaction(self.connection, NoSeal())
 
     async def _recover(self):

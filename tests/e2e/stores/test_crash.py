@@ -56,7 +56,7 @@ def test_kills_while_deliveries_are_stored_in_parts_leave_each_message_whole(new
     system = System(new_server)
 
     def inboxes():
-        return {address: Counter(all_ids_at(system, address)) for address in addresses}
+        return {address: Counter(system.all_ids_at(address)) for address in addresses}
 
     wait_until(lambda: len({frozenset(found) for found in inboxes().values()}) == 1)
     for found in inboxes().values():
@@ -81,11 +81,11 @@ def survive(new_server, kills):
         new_server.start()
     system = System(new_server)
     for address in (alias, primary):
-        found = Counter(all_ids_at(system, address))
+        found = Counter(system.all_ids_at(address))
         assert not set(answered) - set(found)
         assert set(found.values()) == {1}
     # A message that was on disk when the server was killed before its reply may be there. Then both inboxes have it.
-    assert set(all_ids_at(system, alias)) == set(all_ids_at(system, primary))
+    assert set(system.all_ids_at(alias)) == set(system.all_ids_at(primary))
     system.connect.close()
     assert new_server.stop() == 0
     return len(answered)
@@ -120,12 +120,3 @@ def send_until_killed(address, recipients, answered):
                 answered.append(ACCEPTED.fullmatch(text)["id"].decode())
     except (OSError, smtplib.SMTPException):
         return
-
-
-def all_ids_at(system, address) -> list[str]:
-    """Return the ids of all messages in an inbox, which is read page by page."""
-    found, page = [], system.ids_at(address, limit=500)
-    while page:
-        found += page
-        page = system.ids_at(address, limit=500, after=page[-1])
-    return found

@@ -166,7 +166,7 @@ def test_each_call_succeeds_or_fails_if_database_sessions_are_terminated_under_l
     for address in done:
         assert system.json("explain", address=address)["accepted"]
     for address in (alias, primary):
-        found = Counter(all_ids_at(system, address))
+        found = Counter(system.all_ids_at(address))
         assert set(found) >= set(accepted)
         assert set(found.values()) == {1}
 
@@ -189,15 +189,6 @@ def send_until(system, address, stopped, accepted):
                 if code == 250:
                     accepted.append(ACCEPTED.fullmatch(text)["id"].decode())
             client.rset()
-
-
-def all_ids_at(system, address) -> list[str]:
-    """Return the ids of all messages in an inbox, which is read page by page."""
-    found, page = [], system.ids_at(address, limit=500)
-    while page:
-        found += page
-        page = system.ids_at(address, limit=500, after=page[-1])
-    return found
 
 
 def test_a_server_stops_although_its_database_is_stopped(database, tmp_path):

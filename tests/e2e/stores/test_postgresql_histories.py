@@ -12,7 +12,7 @@ import botocore.exceptions
 import pytest
 
 from tests.kit.patience import PATIENCE
-from tests.kit.servers.running import running_on
+from tests.kit.servers.running import BUSY, running_on
 from tests.kit.stores import postgresql
 from tests.linearizability.checker import Operation, check
 
@@ -22,9 +22,6 @@ HISTORIES = 4
 CLIENTS = 6
 CALLS = 8
 ADDRESSES = 5
-
-BUSY = ("Another call is changing", "Other calls are constantly changing")
-"""The beginning of an error message that gives no information about the alias links."""
 
 CAUGHT = "One of the two email addresses is in an alias link already"
 """The beginning of an error message that results from a constraint of the database, not from a rule of the domain."""

@@ -82,6 +82,10 @@ def inspect(server, path, *, key=None, **query) -> Answer:
     return fetch(f"{server.url}/_waypost/{path}?{urllib.parse.urlencode(query)}", headers)
 
 
+BUSY = ("Another call is changing", "Other calls are constantly changing")
+"""The beginnings of the error messages of calls that were not carried out, because other calls lock the resource."""
+
+
 class System:
     """Convenience methods for a server."""
 
@@ -158,6 +162,14 @@ class System:
 
     def ids_at(self, address, **query) -> list[str]:
         return [message["id"] for message in self.inbox(address, **query)]
+
+    def all_ids_at(self, address) -> list[str]:
+        """Return the ids of all messages in an inbox, which is read page by page."""
+        found, page = [], self.ids_at(address, limit=500)
+        while page:
+            found += page
+            page = self.ids_at(address, limit=500, after=page[-1])
+        return found
 
     def _link(self, alias, primary):
         return {

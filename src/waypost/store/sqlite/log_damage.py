@@ -1,12 +1,12 @@
 """Finds damage in the write-ahead log of an SQLite file, which SQLite itself hides.
 
 The checksum of a frame covers all frames before it. SQLite reads the log up to the first frame whose checksum is wrong,
-and ignores the rest, because a power failure leaves such a rest: the transaction that was being written. But if a disk
-has damaged an older frame, all transactions after it were acknowledged, and SQLite hides them without an error.
+and ignores what follows, because after a power failure that is a transaction that was being written. But if a disk has
+damaged an older frame, all transactions after it were acknowledged, and SQLite hides them without an error.
 
 Each commit is synced before the next transaction begins. So a power failure, or a failed commit, leaves at most one
-transaction after the last valid frame, or the rests of several that do not continue each other. Two transactions of
-which one continues the other must have been acknowledged.
+transaction after the last valid frame, or parts of several that do not continue each other. Two transactions of which
+one continues the other must have been acknowledged.
 """
 
 import os
