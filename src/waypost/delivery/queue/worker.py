@@ -6,7 +6,7 @@ and the state of each destination for which mail waits, in memory. The queue its
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -16,18 +16,18 @@ from msgspec import Struct, field
 
 from waypost.app import ports
 from waypost.app.deployment import Deployment
-from waypost.app.mail import accept, notify
+from waypost.app.mail import notify
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.app.queue import attempt
 from waypost.app.queue.attempt import Outcome, Ready
 from waypost.delivery import outgoing
 from waypost.delivery.queue.destinations import Lane, Lanes
-from waypost.delivery.queue.faults import Faulty
 from waypost.delivery.queue.leases import LEASE, Leases
 from waypost.delivery.queue.notices import Notices
 from waypost.delivery.queue.results import PAUSE_AFTER_FAILURE, Results
+from waypost.delivery.queue.sending import Sending
 from waypost.delivery.queue.sweeps import Sweeps
-from waypost.domain.mail.delivery import AttemptResult, Protocol, Reason, Stage, Then, Trouble
+from waypost.domain.mail.delivery import Protocol, Reason, Then
 from waypost.domain.mail.messages import NO_DSN
 from waypost.domain.mail.routes import log_destination
 from waypost.observe import events
@@ -53,12 +53,6 @@ STOP_SECONDS = 10.0
 
 Attempts that are still running after this time are cancelled, and repeated later.
 """
-
-LONGEST_ATTEMPT = 3600.0
-"""The time limit of one attempt, in seconds. The worker enforces this limit in addition to the transports' timeouts."""
-
-PART = 256 * 1024
-"""The number of bytes of a message that are read at a time."""
 
 
 class Dependencies(Struct, frozen=True, kw_only=True):
@@ -105,6 +99,7 @@ class Worker:
         self._passed = asyncio.Condition()
         self._loops: list[asyncio.Task[None]] = []
         self._sweeps = Sweeps(deps.store, deps.deployment, deps.emit)
+        self._sending = Sending(deps.store, deps.deployment, deps.transports, clock=deps.clock, failed=self._failed)
         self._notices = Notices(deps.store, deps.deployment, new_id=deps.new_id, failed=self._failed)
         self._is_rerouting = False
         """Whether the queue may contain more deliveries that the current routes would move to other destinations."""
@@ -306,7 +301,7 @@ class Worker:
             return
         span = _begin_span(deps.spans, ready.claimed) if deps.spans else None
         began = deps.monotonic()
-        result = await self._send(ready, span)
+        result = await self._sending.attempt(ready, traceparent=span.traceparent if span else "")
         destination = ready.claimed.delivery.destination
         deps.measures.attempt(destination, deps.monotonic() - began)
         outcome = Outcome.of(ready.claimed, result, deps.deployment, deps.clock())
@@ -366,59 +361,6 @@ class Worker:
     def _lost(self, claimed: ports.Claimed) -> None:
         delivery = claimed.delivery
         self._deps.emit(events.LeaseLost(id=delivery.id, destination=log_destination(delivery.destination)))
-
-    async def _send(self, ready: Ready, span: AttemptSpan | None) -> AttemptResult:
-        deps, message = self._deps, ready.claimed.message
-        protocol = ready.route.target.protocol
-        damage: list[ports.Damaged] = []
-        octets = partial(self._octets, message.id, message.size, ready.claimed.octets, damage)
-        try:
-            traceparent = span.traceparent if span else ""
-            made = outgoing.make(ready, deps.deployment, deps.clock(), octets, traceparent=traceparent)
-            transport = deps.transports[protocol]
-            if ready.route.fault:
-                transport = Faulty(transport)
-            async with asyncio.timeout(LONGEST_ATTEMPT):
-                result = await transport.attempt(made, ready.route)
-            return self._damaged(damage[0], ready) if damage else result
-        except ports.Damaged as error:
-            return self._damaged(error, ready)
-        except TimeoutError:
-            text = f"the attempt took longer than {LONGEST_ATTEMPT:g} s"
-            return AttemptResult(protocol=protocol, stage=Stage.END, trouble=Trouble.TIMEOUT, text=text)
-        except Exception as error:  # noqa: BLE001 - a bug must not make the delivery fail permanently
-            self._failed(error, ready.claimed.delivery.id)
-            text = "an internal error occurred; the log has the details under the id of this delivery"
-            return AttemptResult(protocol=protocol, stage=Stage.CONNECT, trouble=Trouble.FAILED, text=text)
-
-    def _damaged(self, error: ports.Damaged, ready: Ready) -> AttemptResult:
-        """Log that the bytes of a message are damaged, and return the result of the attempt: the delivery waits, as
-        long as other failed deliveries, so that a restored backup can still be sent. Its destination does not wait.
-        """
-        self._failed(error, ready.claimed.delivery.id)
-        protocol = ready.route.target.protocol
-        text = "the stored bytes of the message are damaged; the log has the details under the id of this delivery"
-        return AttemptResult(protocol=protocol, stage=Stage.END, trouble=Trouble.DAMAGED, text=text)
-
-    async def _octets(
-        self, message_id: str, size: int, whole: bytes | None, damage: list[ports.Damaged]
-    ) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes of a message. If they are damaged, add the error to `damage` too, because a transport may
-        report it as a failure of its destination.
-        """
-        if whole is not None:
-            yield whole
-            return
-        store = self._deps.store
-        long_read = partial(store.long_read, what="the bytes of a message")
-        read = store.read if size <= PART else long_read  # reading a single part is a short read
-        for start in range(0, size, PART):
-            try:
-                part = await read(partial(accept.kept_octets, message_id=message_id, start=start, limit=PART))
-            except ports.Damaged as error:
-                damage.append(error)
-                raise
-            yield part
 
     def _failed(self, error: Exception, failure_id: str = "") -> None:
         """Log a failure. `failure_id` is the id of the affected delivery or message, if there is one."""
