@@ -2,12 +2,10 @@
 
 import asyncio
 import random
-import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -20,7 +18,7 @@ from waypost.app.mail.routes import list_routes
 from waypost.app.mail.wanted import NotesWanted
 from waypost.app.ports.failures import STORE_FAILURES
 from waypost.config.settings import FEWEST, Clock, ConsoleLink, Role, Settings
-from waypost.config.types import SELF_SIGNED, Endpoint
+from waypost.config.types import Endpoint
 from waypost.delivery.queue.worker import Worker
 from waypost.domain import errors
 from waypost.domain.directory.instances import Tenant
@@ -35,7 +33,7 @@ from waypost.observe.log_options import LogOptions
 from waypost.observe.metrics.arrays import Arrays, Metrics
 from waypost.observe.spans.spans import Spans
 from waypost.observe.tasks import OnError, Tasks
-from waypost.server import console_link, opening, reloading, routes_check, sockets, start_warnings
+from waypost.server import console_link, listening, opening, reloading, routes_check, sockets, start_warnings
 from waypost.server.assembly import delivery, http, metrics, smtp
 from waypost.server.assembly import spans as tracing
 from waypost.server.assembly.certificates import report_validity
@@ -51,6 +49,7 @@ from waypost.server.assembly.metrics import MetricsText
 from waypost.server.assembly.smtp import SmtpEdge
 from waypost.server.database_clock import DatabaseClock
 from waypost.server.http.server import HttpServer
+from waypost.server.listening import StartListening
 from waypost.server.maintenance import NOTES_EVERY, NOTES_EVERY_FOR_TESTS, PLAN_AGE, Maintenance
 from waypost.server.opening import CannotStart, open_store
 from waypost.server.owner import find_or_make, first_instance
@@ -60,9 +59,6 @@ from waypost.smtp.backend.ids import Ids
 
 SECRETS_EVERY = 60.0
 """Seconds between two looks for new secrets that sign rewritten senders and loop tokens."""
-
-StartListening = Callable[[socket.socket], Awaitable[None]]
-"""Starts to listen on a bound socket."""
 
 
 class Service:
@@ -123,8 +119,6 @@ class Service:
         self._secrets: tuple[Generation, ...] = ()
         """The generations of the secrets that sign rewritten senders and loop tokens; none before their rotation."""
         self._http_certificates: Certificates | None = None
-        self._metrics_at = ""
-        """The first address of the listener for metrics; empty if there is none."""
         self._reread = reread
         self._reopen_log = reopen_log
         self._users_of_settings: list[UseSettings] = []
@@ -230,10 +224,20 @@ class Service:
         await self._begin_deliveries(worker, opened)
         calls_at = await self._listen_for_calls(calls, opened)
         secure_at = await self._listen_for_secure_calls(calls)
-        await self._listen_for_metrics(common, text, opened)
+        metrics_at = await self._listen_for_metrics(common, text, opened)
         mail_at = await self._listen_for_mail(mail, opened)
         self._begin_maintenance(maintenance, opened)
-        self._run = run = reloading.run_with(self._found(calls_at, secure_at, mail_at, mail), self.settings)
+        found = listening.run_of(
+            self.settings,
+            self.directory,
+            http=calls_at,
+            https=secure_at,
+            metrics=metrics_at,
+            mail=mail_at,
+            listeners=mail.server.addresses if mail else (),
+            certificates=self._http_certificates,
+        )
+        self._run = run = reloading.run_with(found, self.settings)
         await self._begin_probes(common, run, opened)
         await self._make_console_link(store, run)
         await self._begin_to_check_routes(store, run, opened)
@@ -430,18 +434,19 @@ class Service:
         """Listen for API calls over HTTPS. Return the first address, or an empty string if there is none."""
         return await self._listen(sockets.HTTPS, self.settings.https, server.start_tls) if server else ""
 
-    async def _listen_for_metrics(self, common: Common, text: MetricsText, opened: AsyncExitStack) -> None:
+    async def _listen_for_metrics(self, common: Common, text: MetricsText, opened: AsyncExitStack) -> str:
         """Listen on the addresses for the metrics, and let the other processes of the server see this process's
-        gauges.
+        gauges. Return the first address, or an empty string if there is none.
         """
         if self._process:
             opened.callback(self.tasks.start(text.publish, where="metrics", on_error=OnError.RESTART).cancel)
         if not self.settings.metrics:
-            return
+            return ""
         server = metrics.server(common, text)
         opened.push_async_callback(server.stop)
-        self._metrics_at = await self._listen(sockets.METRICS, self.settings.metrics, server.start)
+        address = await self._listen(sockets.METRICS, self.settings.metrics, server.start)
         self.tasks.start(text.prepare, where="metrics", on_error=OnError.LEAVE)
+        return address
 
     async def _make_console_link(self, store: ports.Store, run: run_file.Run) -> None:
         """Make the link that the command prints. One worker process makes it."""
@@ -481,39 +486,6 @@ class Service:
             self._warn(NOT_AN_ALIAS)
         opened.callback(self.tasks.start(probe.run, where="probe", on_error=OnError.RESTART).cancel)
 
-    def _found(self, calls_at: str, secure_at: str, mail_at: Mapping[str, str], edge: SmtpEdge | None) -> run_file.Run:
-        """Return the addresses and files of the running service, for clients and commands."""
-        settings = self.settings
-        is_own = settings.real_https_certificate == SELF_SIGNED
-        authority = self.directory.certificate if is_own else settings.https_authority
-        return run_file.Run(
-            calls_at,
-            mail_at["smtp"],
-            smtps=mail_at["smtps"],
-            lmtp=mail_at["lmtp"],
-            metrics=self._metrics_at,
-            certificate=_absolute(self.directory.certificate) if settings.tls_certificate == SELF_SIGNED else "",
-            listeners=[str(Endpoint(*address)) for address in edge.server.addresses] if edge else [],
-            hostname=settings.real_hostname,
-            dns=",".join(map(str, settings.dns)),
-            config=_absolute(settings.config),
-            https=secure_at,
-            https_name=self._name_for(secure_at) if secure_at else "",
-            https_authority=_absolute(authority) if secure_at else "",
-        )
-
-    def _name_for(self, secure_at: str) -> str:
-        """Return the host name or IP address for URLs with HTTPS, if possible one for which the certificate is valid:
-        the server's host name, or first the address if the server listens only on loopback.
-        """
-        host = run_file.reachable(run_file.Run(secure_at, "")).http.rpartition(":")[0].strip("[]")
-        served = self._http_certificates
-        facts = served.facts() if served else None
-        wanted = [self.settings.real_hostname, host]
-        if self.settings.https[0].is_loopback:
-            wanted.reverse()
-        return facts.host_for(*wanted) if facts else host
-
     async def _begin_to_check_routes(self, store: ports.Store, run: run_file.Run, opened: AsyncExitStack) -> None:
         """Start a task that logs the routes whose targets cannot be reached now."""
         if not self._is_first:
@@ -524,21 +496,4 @@ class Service:
         opened.callback(self.tasks.start(check, where="routes", on_error=OnError.LEAVE).cancel)
 
     async def _listen(self, edge: str, endpoints: Sequence[Endpoint], start: StartListening) -> str:
-        """Listen on endpoints. Return the actual HOST:PORT of the first one, even if the given port is 0, or an empty
-        string if there is none. Raises `CannotStart`.
-
-        `edge` is the name of the setting with the endpoints.
-        """
-        addresses = []
-        for place, endpoint in enumerate(endpoints):
-            bound = self._process.sockets[edge, place] if self._process else sockets.bind(edge, endpoint)[0]
-            for each in bound:
-                await start(each)
-            address = str(Endpoint(*bound[0].getsockname()[:2]))
-            self.emit(events.Listening(edge=edge, address=address))
-            addresses.append(address)
-        return addresses[0] if addresses else ""
-
-
-def _absolute(path: Path | None) -> str:
-    return str(path.absolute()) if path else ""
+        return await listening.listen(edge, endpoints, start, process=self._process, emit=self.emit)
