@@ -1,6 +1,7 @@
 """Damage of an SQLite file and of its log is found, and what a power failure leaves is not taken for damage."""
 
 import asyncio
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -9,7 +10,7 @@ import pytest
 
 from tests.kit.values import NoSeal
 from waypost.app import ports
-from waypost.store.sqlite import backups, log_damage
+from waypost.store.sqlite import backups, copies, log_damage, upgrades
 from waypost.store.sqlite import file as sqlite_file
 from waypost.store.sqlite.store import SqliteStore
 
@@ -42,6 +43,10 @@ def log_of(database):
     return database.with_name("file-wal")
 
 
+def index_of(database):
+    return database.with_name("file-shm")
+
+
 def frames(database):
     return (log_of(database).stat().st_size - HEADER) // FRAME
 
@@ -66,12 +71,77 @@ def test_damage_before_acknowledged_transactions_is_found_each_time_and_the_log_
 def test_a_log_without_damage_is_not_refused(database):
     log_damage.refuse(database)
     log_of(database).unlink()
+    index_of(database).unlink()
     log_damage.refuse(database)
 
 
-def test_a_last_transaction_that_is_torn_is_not_damage(database):
+def test_a_last_transaction_that_is_torn_after_a_power_failure_is_not_damage(database):
+    index_of(database).unlink()
     flip(log_of(database), HEADER + (frames(database) - 1) * FRAME + 500)
     log_damage.refuse(database)
+
+
+def cut(path, size):
+    path.write_bytes(path.read_bytes()[:size])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda log, count: flip(log, HEADER + (count - 1) * FRAME + 500),
+        lambda log, count: flip(log, HEADER + (count - 2) * FRAME + 20),
+        lambda log, count: cut(log, HEADER + (count - 1) * FRAME),
+        lambda log, count: cut(log, HEADER + count // 2 * FRAME + 100),
+        lambda log, _: cut(log, 10),
+        lambda log, _: cut(log, 0),
+        lambda log, _: log.write_bytes(bytes(log.stat().st_size)),
+    ],
+    ids=["last page", "last checksum but one", "without last", "half", "part of header", "empty", "zeros"],
+)
+def test_damage_at_the_end_of_the_log_after_a_kill_is_found_each_time(database, damage):
+    """The index of the log still says how far it goes."""
+    damage(log_of(database), frames(database))
+    before = log_of(database).read_bytes()
+    for _ in range(2):
+        with pytest.raises(log_damage.LogDamaged, match="file-wal is damaged near frame"):
+            log_damage.refuse(database)
+    assert log_of(database).read_bytes() == before
+
+
+def test_damage_in_a_last_transaction_that_is_too_large_to_check_backwards_is_found(database, monkeypatch):
+    monkeypatch.setattr(log_damage, "_FRAMES", 1)
+    flip(log_of(database), HEADER + (frames(database) - 2) * FRAME + 500)
+    with pytest.raises(log_damage.LogDamaged, match=f"damaged near frame {frames(database) - 1}"):
+        log_damage.refuse(database)
+
+
+def test_a_log_that_is_missing_after_a_kill_is_found_each_time(database):
+    log_of(database).unlink()
+    for _ in range(2):
+        with pytest.raises(log_damage.LogMissing, match="file-wal is missing"):
+            log_damage.refuse(database)
+
+
+@pytest.mark.parametrize("count", [0, 10, 48, 100, 200, 32_768])
+def test_an_index_of_the_log_that_is_damaged_says_nothing(database, count):
+    octets = index_of(database).read_bytes()
+    index_of(database).write_bytes(b"\xa5" * min(count, 200) + octets[min(count, 200) : count])
+    log_damage.refuse(database)
+
+
+def test_the_index_never_names_frames_that_are_in_memory_only(database, monkeypatch):
+    """SQLite makes it again after a kill. If a power failure then removes the frames, they would count as damaged."""
+    named = []
+    sync = os.fsync
+    index_of(database).write_bytes(b"")
+
+    def noted(file):
+        sync(file)
+        named.append(index_of(database).read_bytes())
+
+    monkeypatch.setattr(os, "fsync", noted)
+    log_damage.refuse(database)
+    assert named == [b""]
 
 
 def test_frames_from_before_a_checkpoint_are_not_damage(database, tmp_path):
@@ -114,10 +184,53 @@ def test_a_store_with_a_damaged_log_is_not_opened_and_the_message_says_what_to_d
 
 def test_verify_finds_damage_in_the_log(database):
     flip(log_of(database), HEADER + FRAME + 3)
-    findings = backups.verify(database, None, is_in_use=True)
-    assert "file-wal is damaged" in str(next(findings))
-    with pytest.raises(ports.StoreUnavailable, match="contains none of Waypost's tables"):
-        list(findings)
+    (finding,) = backups.verify(database, None, is_in_use=True)
+    assert "file-wal is damaged" in str(finding)
+
+
+def never(*_):
+    raise AssertionError("must not be called")
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda database: list(backups.verify(database, None, is_in_use=True)),
+        lambda database: backups.copy(database, database.with_name("copy"), never),
+        lambda database: copies.source(database, NoSeal()).__enter__(),
+        upgrades.plan,
+        lambda database: upgrades.run(database, never),
+    ],
+    ids=["verify", "backup", "copy", "migrate", "migrate --run"],
+)
+@pytest.mark.parametrize("damage", [lambda log: log.unlink(), lambda log: cut(log, log.stat().st_size - FRAME)])
+def test_no_command_reads_a_database_without_its_last_transactions_or_hides_that_they_are_missing(
+    database, damage, read
+):
+    damage(log_of(database))
+    before = index_of(database).read_bytes()
+    for _ in range(2):
+        try:
+            (finding,) = read(database)
+            assert "file-wal is" in str(finding)
+        except ports.StoreUnavailable as refused:
+            assert "file-wal is" in str(refused)  # noqa: PT017 - verify tells it without an exception
+    assert index_of(database).read_bytes() == before
+    with pytest.raises(log_damage.LogDamaged):
+        log_damage.refuse(database)
+
+
+def test_the_log_of_a_killed_server_beside_the_file_of_a_backup_is_not_read_into_it(database, tmp_path):
+    """SQLite would overwrite pages of the backup with those of the log, which breaks it."""
+    with closing(sqlite_file.connect(database, "ro")) as connection, closing(sqlite3.connect(tmp_path / "b")) as backup:
+        connection.backup(backup)
+        backup.execute("PRAGMA journal_mode = DELETE")
+    (tmp_path / "b").replace(database)
+    with pytest.raises(log_damage.LogOfAnotherFile, match="file-wal does not belong to file"):
+        log_damage.refuse(database)
+    log_of(database).unlink()
+    index_of(database).unlink()
+    log_damage.refuse(database)
 
 
 def test_verify_names_a_schema_that_cannot_be_read(tmp_path):

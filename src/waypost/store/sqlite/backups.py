@@ -27,9 +27,10 @@ def copy(source: Path, target: Path, report: ReportProgress) -> CopiedStore:
 
     Servers can write to the source meanwhile, and do not wait. However, the write-ahead log of the source grows by all
     that they write, because SQLite keeps the state that is copied. The copy has no write-ahead log. It is not yet
-    synced to disk. Raises `StoreUnavailable`, and `SchemaTooNew` if a newer version of Waypost has used the source.
+    synced to disk. Raises `StoreUnavailable`, also if the log of the source is damaged, and `SchemaTooNew` if a newer
+    version of Waypost has used the source.
     """
-    with translated(source), closing(sqlite_file.connect(source, "ro")) as reading:
+    with translated(source), opened(source) as reading:
         # SQLite would begin the copy again whenever a server has written, but not while a transaction reads the source.
         reading.execute("BEGIN")
         schema = schema_of(reading, str(source))
@@ -48,6 +49,16 @@ def copy(source: Path, target: Path, report: ReportProgress) -> CopiedStore:
             return CopiedStore(schema=schema, tables=dict(_counted(writing)))
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open an SQLite file that servers may use, to read it. Raises `LogDamaged` if acknowledged transactions would be
+    missing in what is read, `sqlite3.Error` and `OSError`.
+    """
+    log_damage.refuse(path)
+    with closing(sqlite_file.connect(path, "ro")) as connection:
+        yield connection
+
+
 def verify(path: Path, seal: Seal | None, *, is_in_use: bool) -> Iterator[Finding]:
     """Yield everything that is wrong with an SQLite file. `seal` is None if the master key is not known.
 
@@ -56,7 +67,10 @@ def verify(path: Path, seal: Seal | None, *, is_in_use: bool) -> Iterator[Findin
     exception from `seal.unseal` if its secrets were encrypted with another key.
     """
     if is_in_use:
-        yield from _damage_of_log(path)
+        found = list(_damage_of_log(path))
+        yield from found
+        if found:  # a connection would make the index of the log again, by which the next start finds the damage too
+            return
     with translated(path):
         connection = sqlite_file.connect(path, "ro" if is_in_use else "immutable")
     with closing(connection):
@@ -106,7 +120,7 @@ def _damage_of_log(path: Path) -> Iterator[Finding]:
     try:
         log_damage.refuse(path)
     except log_damage.LogDamaged as error:
-        yield Finding(f"{error}.", path.name)
+        yield Finding(f"{error}. The rest of the data was not checked.", path.name)
     except (sqlite3.Error, UnicodeDecodeError, OSError):
         return
 

@@ -146,10 +146,10 @@ class SqliteTarget(SqliteCopied, copying.Target):
 def source(path: Path, seal: Seal) -> Iterator[tuple[SqliteCopied, str]]:
     """Yield an SQLite file to be copied, and the id of its deployment. No process may write to the file meanwhile.
 
-    Raises `StoreUnavailable` if it cannot be used, `SchemaTooOld` or `SchemaTooNew` if its schema is not the newest,
-    and the exception from `seal.unseal` if its secrets were encrypted with another key.
+    Raises `StoreUnavailable` if it cannot be used or its log is damaged, `SchemaTooOld` or `SchemaTooNew` if its schema
+    is not the newest, and the exception from `seal.unseal` if its secrets were encrypted with another key.
     """
-    with backups.translated(path), closing(sqlite_file.connect(path, "ro")) as connection:
+    with backups.translated(path), backups.opened(path) as connection:
         connection.execute("BEGIN")
         migrations.refuse_old("sqlite", newest=backups.schema_of(connection, str(path)), where=str(path))
         tx = SqliteTransaction(connection, seal)

@@ -7,6 +7,10 @@ damaged an older frame, all transactions after it were acknowledged, and SQLite 
 Each commit is synced before the next transaction begins. So a power failure, or a failed commit, leaves at most one
 transaction after the last valid frame, or parts of several that do not continue each other. Two transactions of which
 one continues the other must have been acknowledged.
+
+If no power failure came after a kill, the file `-shm` (the index of the log) still names the last frame. SQLite writes
+that after the frame was synced. So all frames up to it must be there, also those of the last transactions. SQLite does
+not look at this file when it opens the database, but makes a new one.
 """
 
 import os
@@ -19,14 +23,21 @@ from pathlib import Path
 from msgspec import Struct
 
 from waypost.store.common import time_limits
+from waypost.store.sqlite import failed_syncs
 from waypost.store.sqlite import file as sqlite_file
-from waypost.store.sqlite.log_format import FRAME, HEADER, log_of
+from waypost.store.sqlite.log_format import (
+    DATABASE_MODE,
+    FRAME,
+    HEADER,
+    INDEX,
+    INDEX_COPIED,
+    INDEX_VERSION,
+    MAGIC,
+    WITHOUT_LOG,
+    index_of,
+    log_of,
+)
 from waypost.store.sqlite.turn import Turn
-
-_INDEX = struct.Struct("=IIIBBHII8s8s")
-"""The beginning of the file `-shm`: version, …, the number of the last valid frame, …, its checksum, and the salts."""
-
-_INDEX_VERSION = 3007000
 
 _NATIVE = "<" if sys.byteorder == "little" else ">"
 """The byte order that SQLite uses for checksums on this machine."""
@@ -34,9 +45,17 @@ _NATIVE = "<" if sys.byteorder == "little" else ">"
 _COVERED = 8
 """The number of octets of a frame's header that its checksum covers."""
 
+_ONE, _TWO = struct.Struct("=I"), struct.Struct("=II")
+
+_TRANSACTIONS = 2
+"""The number of transactions of which one continues the other, which must have been acknowledged."""
+
+_FRAMES = 1_000
+"""The maximum number of frames whose checksums are computed here, which takes about a quarter of a second."""
+
 
 class LogDamaged(sqlite3.DatabaseError):
-    """Acknowledged transactions in the log cannot be read. The error message says so."""
+    """Acknowledged transactions in the log cannot be read. The error message says why."""
 
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     advice = (
@@ -44,8 +63,34 @@ class LogDamaged(sqlite3.DatabaseError):
         "run: sqlite3 {path} 'PRAGMA wal_checkpoint(TRUNCATE)'"
     )
 
-    def __init__(self, log: Path, frame: int) -> None:
-        super().__init__(f"{log.name} is damaged near frame {frame}, and acknowledged transactions follow it")
+
+class LogMissing(LogDamaged):
+    """The log of a server that was killed is missing."""
+
+    advice = " Restore this file or your backup. To start without these changes, remove {path}-shm."
+
+
+class LogOfAnotherFile(LogDamaged):
+    """The log does not belong to the file, because the file was replaced."""
+
+    advice = (
+        " If the file is that of a whole backup, move {path}-wal and {path}-shm to another directory, and start "
+        "Waypost again. Otherwise restore the file to which they belong. `waypost restore` restores a backup to a new "
+        "directory."
+    )
+
+
+class _Index(Struct, frozen=True):
+    """What the index of a log says about it."""
+
+    page: int
+    last: int
+    """The number of the last frame of a transaction; frames count from 1."""
+    checksum: tuple[int, int]
+    """The checksum of that frame."""
+    salts: bytes
+    copied: int
+    """The number of the last frame that is in the database file too."""
 
 
 class _Log(Struct, frozen=True):
@@ -68,23 +113,110 @@ class _Log(Struct, frozen=True):
 def refuse(database: Path) -> None:
     """Raise `LogDamaged` if acknowledged transactions in the log of an SQLite file cannot be read.
 
-    Damage of the last two transactions cannot be told from a power failure. The function changes nothing, so that the
-    operator can still decide. Also raises `sqlite3.Error` and `OSError`.
+    After a power failure, damage of the last two transactions cannot be told from what the power failure has left. The
+    function changes nothing, so that the operator can still decide. Also raises `sqlite3.Error` and `OSError`.
     """
-    log = log_of(database)
-    try:
-        if log.stat().st_size <= HEADER.size:
-            return
-    except FileNotFoundError:
+    log, index = log_of(database), index_of(database)
+    # A process that closes the file removes the index before the log, and one that opens it creates the log first.
+    if not log.exists() and index.exists() and not log.exists():
+        raise LogMissing(f"{log.name} is missing, which has the most recent changes of a server that was killed")
+    if not log.exists():
         return
+    if log.stat().st_size > HEADER.size and _has_no_log(database):
+        raise LogOfAnotherFile(f"{log.name} does not belong to {database.name}, because this file was replaced")
     # A connection that may only read does not remove the log when it is closed.
     with closing(sqlite_file.connect(database, "ro")) as connection, closing(Turn(database)) as turn:
         with turn.taken_within(time_limits.LIMITS.other_process):
-            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # SQLite reads the log, if it has not
-            (page,) = connection.execute("PRAGMA page_size").fetchone()
-            frame = _damaged_in(log, page, _last_valid(database))
+            found = _read_index(index)
+            frame = _damaged_before(log, found)
+            if _read_index(index) != found:  # another process has just closed the file
+                frame, found = 0, None
+            if not frame:
+                # SQLite makes a new index below. It must not name frames that are in memory only.
+                failed_syncs.write_log_again(database)
+                connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # SQLite reads the log
+                (page,) = connection.execute("PRAGMA page_size").fetchone()
+                made = _read_index(index)
+                last = made.last if made else 0
+                frame = _damaged_in(log, page, last)
+                if not frame and made and found and made.salts == found.salts and last < found.last:
+                    frame = last + 1
         if frame:
-            raise LogDamaged(log, frame)
+            raise LogDamaged(
+                f"{log.name} is damaged near frame {frame}, so that acknowledged transactions cannot be read"
+            )
+
+
+def _has_no_log(database: Path) -> bool:
+    """Return whether the header of an SQLite file says that the file has no log, as that of each backup does."""
+    with database.open("rb") as file:
+        return file.read(DATABASE_MODE + 1)[DATABASE_MODE:] == WITHOUT_LOG
+
+
+def _read_index(path: Path) -> _Index | None:
+    """Return what the index of a log says; None if it is missing, or was not written completely."""
+    try:
+        octets = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if len(octets) < INDEX_COPIED + 4:
+        return None
+    version, _, _, is_complete, _, page, last, _, frame, salts, checksum = INDEX.unpack_from(octets)
+    expected = _checksum((0, 0), octets[: INDEX.size - len(checksum)], _NATIVE)
+    if version != INDEX_VERSION or not is_complete or expected != _TWO.unpack(checksum):
+        return None
+    (copied,) = _ONE.unpack_from(octets, INDEX_COPIED)
+    first, second = _TWO.unpack(frame)
+    return _Index(page=_page(page), last=last, checksum=(first, second), salts=salts, copied=copied)
+
+
+def _page(number: int) -> int:
+    """Return the size of a page. The size 65,536 is written as 1."""
+    return 65_536 if number == 1 else number
+
+
+def _damaged_before(path: Path, index: _Index | None) -> int:
+    """Return the number of a frame of the last two transactions that is damaged or missing although the index, as the
+    last process has left it, says that it was synced; 0 if there is none.
+    """
+    if index is None or not index.last:
+        return 0
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:  # another process has just closed the file, which removes its log
+        return 0
+    try:
+        header = os.pread(file, HEADER.size, 0)
+        log = _read(header, file, index.page) if len(header) == HEADER.size else None
+        if log is None or log.salts is None:
+            return 1 if index.last > index.copied else 0
+        # With other salts, the log was begun again after this index was written to the disk.
+        return _damaged_backwards(log, index) if log.salts == index.salts else 0
+    finally:
+        os.close(file)
+
+
+def _damaged_backwards(log: _Log, index: _Index) -> int:
+    """Check the frames of the last two transactions, from the last frame on, but at most `_FRAMES`. Return the number
+    of a wrong one, or 0.
+
+    SQLite checks all frames itself, so damage of further frames is found too, but only once: then the index is new.
+    """
+    commits, checksum, octets = 0, index.checksum, log.frame(index.last)
+    for number in range(index.last, max(0, index.last - _FRAMES), -1):
+        if len(octets) < FRAME.size + log.page:
+            return number
+        _, size, salts, *stored = FRAME.unpack_from(octets)
+        commits += size > 0
+        if commits > _TRANSACTIONS:
+            break
+        earlier = log.frame(number - 1) if number > 1 else b""
+        before = FRAME.unpack_from(earlier)[3:] if earlier else log.checksum
+        covered = octets[:_COVERED] + octets[FRAME.size :]
+        if salts != log.salts or tuple(stored) != checksum or _checksum(before, covered, log.order) != checksum:
+            return number
+        checksum, octets = before, earlier
+    return 0
 
 
 def _damaged_in(log: Path, page: int, last: int) -> int:
@@ -104,7 +236,7 @@ def _damaged_in(log: Path, page: int, last: int) -> int:
 def _read(octets: bytes, file: int, page: int) -> _Log:
     magic, _, _, _, salts, *checksum = HEADER.unpack(octets)
     order = ">" if magic & 1 else "<"
-    is_valid = _checksum((0, 0), octets[: HEADER.size - 8], order) == tuple(checksum)
+    is_valid = magic & ~1 == MAGIC and _checksum((0, 0), octets[: HEADER.size - 8], order) == tuple(checksum)
     return _Log(
         file=file,
         page=page,
@@ -112,13 +244,6 @@ def _read(octets: bytes, file: int, page: int) -> _Log:
         salts=salts if is_valid else None,
         checksum=(checksum[0], checksum[1]),
     )
-
-
-def _last_valid(database: Path) -> int:
-    """Return the number of the last frame that SQLite reads; 0 if it reads none."""
-    octets = database.with_name(f"{database.name}-shm").read_bytes()[: _INDEX.size]
-    version, _, _, _, _, _, last, *_ = _INDEX.unpack(octets)
-    return last if version == _INDEX_VERSION else 0
 
 
 def _damaged_frame(log: _Log, last: int) -> int:
@@ -133,7 +258,7 @@ def _damaged_frame(log: _Log, last: int) -> int:
             commits += size > 0
         else:
             commits = 0
-        if commits == 2:
+        if commits == _TRANSACTIONS:
             return last + 1
         before = checksum[0], checksum[1]
     return 0
@@ -142,7 +267,8 @@ def _damaged_frame(log: _Log, last: int) -> int:
 def _checksum(before: tuple[int, ...], octets: bytes, order: str) -> tuple[int, int]:
     """Return SQLite's checksum of octets that follow others, whose checksum is `before`."""
     first, second = before
-    for one, other in struct.iter_unpack(f"{order}II", octets):
+    numbers = iter(struct.unpack(f"{order}{len(octets) // _ONE.size}I", octets))
+    for one, other in zip(numbers, numbers, strict=True):
         first = (first + one + second) & 0xFFFF_FFFF
         second = (second + other + first) & 0xFFFF_FFFF
     return first, second
