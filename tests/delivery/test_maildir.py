@@ -379,6 +379,21 @@ def test_a_failure_is_reported_and_the_delivery_is_retried(path, monkeypatch, br
     assert not (broken / "tmp").is_dir() or files(broken, "tmp") == []
 
 
+@pytest.mark.parametrize("directory", ["new", "cur"])
+def test_a_message_that_an_interrupted_attempt_left_is_synced_where_it_is_before_it_counts_as_stored(
+    path, monkeypatch, directory
+):
+    """Otherwise a power failure can take it away. A mail reader moves files to cur/ without a sync."""
+    deliver(path)
+    (file,) = files(path)
+    if directory == "cur":
+        file.rename(path / "cur" / f"{file.name}:2,S")
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    assert deliver(path).text == "The file already existed."
+    assert synced == [(path / directory).stat().st_ino]
+
+
 @pytest.mark.parametrize("call", range(1, 8))
 def test_a_disk_failure_leaves_no_incomplete_file_and_the_next_attempt_stores_one_copy(path, monkeypatch, call):
     """The calls of fsync are for four directories, then for the file, and then for its name."""

@@ -206,7 +206,8 @@ class _File:
         """Whether the message was already delivered. A delivered message is in new/, or in cur/ if a mail reader has
         moved it there.
 
-        If the message is in new/, this method syncs that directory to disk.
+        This method syncs the directory that has the message to disk, because neither the attempt that was interrupted
+        nor the mail reader may have done so.
         """
         new = self._directories["new"]
         with suppress(FileNotFoundError):
@@ -215,7 +216,10 @@ class _File:
             return True
         read = (f"{self._name}:", f"{self._name},")  # followed by flags, or by Dovecot's sizes and then flags
         with os.scandir(self._directories["cur"]) as entries:
-            return any(entry.name == self._name or entry.name.startswith(read) for entry in entries)
+            if not any(entry.name == self._name or entry.name.startswith(read) for entry in entries):
+                return False
+        os.fsync(self._directories["cur"])
+        return True
 
     def _write(self, octets: bytes) -> bool:
         if self._lines:
