@@ -28,6 +28,11 @@ SOME_OCTETS = bytes([9, *range(32, 127), *range(128, 256)])
 MOST_LINES = 20
 """The number of lines of a message that are random. Further lines repeat them."""
 
+FILLING = 0.2
+"""The share of messages that fill pages or pieces exactly, because a defect may concern such sizes."""
+
+PAGE, PIECE, FILLER = 4096, 256 * 1024, 100
+
 AGAIN = 0.05
 """The time, in seconds, after which a client connects again to a server that does not run."""
 
@@ -110,6 +115,12 @@ class Mailer:
             else:  # random bytes take long to make
                 lines.append(b"%d " % len(lines) + lines[-MOST_LINES + 1])
             total += len(lines[-1])
+        if self._random.random() < FILLING:
+            unit = PIECE if size > PIECE // 8 else PAGE
+            missing = -total % unit
+            missing += unit if missing < FILLER else 0
+            more, rest = divmod(missing, FILLER)  # not one long line, because SMTP limits the length of a line
+            lines += [b"-" * (FILLER - 2) + b"\r\n"] * (more - 1) + [b"-" * (FILLER - 2 + rest) + b"\r\n"]
         return b"".join(lines)
 
 

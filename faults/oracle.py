@@ -37,6 +37,7 @@ class Kind(StrEnum):
     NOT_STARTED = "the server did not start by itself"
     ERROR = "the server did not recover, or what is there could not be read"
     FAILED = "the server logged an unexpected error"
+    BROKEN = "stored data breaks a rule, or has no checksum"
 
 
 EVENTUALLY = {Kind.PARTIAL, Kind.STUCK, Kind.DOUBLED_AT_PEER}

@@ -7,7 +7,7 @@ since the beginning is compared with everything that is there.
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 from faults import oracle
 from faults.clients import Caller, Directory, Mailer, as_calls, digest
@@ -25,6 +25,8 @@ from tests.kit.servers.running import System
 from tests.kit.stores.postgresql import OwnServer, address_of
 from tests.linearizability.checker import check
 from waypost.client.http import Connection
+from waypost.store.sqlite import backups
+from waypost.store.sqlite import file as sqlite_file
 
 WINDOW = 2.0
 """The time, in seconds, between the peer's reply and a fault, in which the outcome of an attempt may not be recorded.
@@ -194,6 +196,7 @@ class Site:
             caller.is_ending.clear()
         load = Load([*mailers, *self.callers])
         load.mailers, load.calling = mailers, self.callers
+        self._mailers = mailers
         try:
             with load:
                 try:
@@ -204,6 +207,11 @@ class Site:
                     raise
         finally:
             self.sent += [each for mailer in mailers for each in mailer.sent]
+
+    def accepted(self):
+        """Return the messages that were accepted until now."""
+        sent = [*self.sent, *(each for mailer in self._mailers for each in list(mailer.sent))]
+        return {each.number: each for each in sent if each.outcome is oracle.Outcome.ACCEPTED}
 
     def window(self, kind, began, ended=None):
         """Note a time in which outcomes of attempts may not have been recorded."""
@@ -283,7 +291,7 @@ class Site:
                 break
             time.sleep(0.1)
         self._read |= {(one.id, address) for address, held in inboxes.items() for one in held}
-        found += self._check_calls() + self.found
+        found += self._check_calls() + self._check_data() + self.found
         return found if expects_failures else found + oracle.check_log(logged)
 
     def _look(self, *, is_ordered, waits):
@@ -304,6 +312,19 @@ class Site:
         )
         self.doubled = sum(doubled.values())
         return found + at_peers, inboxes
+
+    def _check_data(self):
+        """Check what `waypost verify` checks, and that all bytes have checksums."""
+        if self.store != "sqlite":
+            return []
+        found = [
+            Violation(Kind.BROKEN, f"{one.what} {one.id}")
+            for server in self.servers
+            for one in backups.verify(server.data / "waypost.sqlite3", None, is_in_use=True)
+        ]
+        with closing(sqlite_file.connect(self.server.data / "waypost.sqlite3", "ro")) as connection:
+            unchecked = connection.execute("SELECT DISTINCT message_id FROM message_bodies WHERE checksum IS NULL")
+            return found + [Violation(Kind.BROKEN, f"no checksum: {one}") for (one,) in unchecked.fetchall()]
 
     def _check_calls(self):
         """Check the history of API calls since the last fault, followed by a look at each email address."""

@@ -70,6 +70,20 @@ def fail_call_and_cut(site, chance):
     site.window(f"{calls} failed, and power cut", began)
 
 
+def fail_log_sync_kill_and_cut(site, chance):
+    """Let an fsync of the log fail, kill the server and start it again, and cut the power when it has accepted more."""
+    began = time.monotonic()
+    rule = site.disk.fail("fsync", errno.EIO, "*-wal", after=chance.randint(0, 20))
+    _wait_for_hit(site, rule)
+    time.sleep(chance.choice([0.0, 0.0, 0.05]))
+    site.server.kill()
+    site.disk.clear()
+    start(site.server)
+    site.window("kill of the server", began)
+    time.sleep(chance.uniform(0.1, 1.0))
+    cut_power(site, chance)
+
+
 def cut_power(site, chance):
     """Kill all processes, and undo a part of what was not synced: also reordered, and torn within a write."""
     time.sleep(chance.uniform(0, 0.2))

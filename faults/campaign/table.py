@@ -68,6 +68,12 @@ KINDS = [
     Kind("write to a Maildir fails", disks.fail_calls("write", "maildir/*", after=4), (SQLITE,), site="disk"),
     Kind("fsync of a Maildir fails, and power cut", disks.fail_sync_and_cut, (SQLITE,), site="disk and power cut"),
     Kind("a system call fails, and power cut", disks.fail_call_and_cut, (SQLITE,), site="disk and power cut"),
+    Kind(
+        "fsync of the log fails, kill, and power cut",
+        disks.fail_log_sync_kill_and_cut,
+        (SQLITE,),
+        site="disk and power cut",
+    ),
     Kind("disk full", disks.no_space, (SQLITE,), site="disk"),
     Kind("file system read-only", disks.read_only, (SQLITE,), site="disk", has_doubt=True),
     Kind("short writes", disks.shorten, (SQLITE,), site="disk"),

@@ -8,7 +8,10 @@ import asyncio
 from contextlib import ExitStack, contextmanager
 from unittest import mock
 
+import msgspec
+
 from faults.simulation import store as simulated_store
+from faults.simulation.peers import Peers
 from faults.simulation.store import SimulatedStore
 from waypost.app import ports
 from waypost.app.directory import aliases, email_addresses, idempotency
@@ -16,8 +19,10 @@ from waypost.app.mail import accept, notify
 from waypost.delivery.queue.leases import Leases
 from waypost.delivery.queue.notices import Notices
 from waypost.domain.directory import aliases as rules
-from waypost.domain.mail import routing
+from waypost.domain.mail import checksums, routing
 from waypost.domain.mail.delivery import Reason
+from waypost.store.common import rows
+from waypost.store.common.transaction import messages
 from waypost.store.sqlite import batches
 from waypost.store.sqlite.transaction import SqliteTransaction
 
@@ -217,6 +222,74 @@ def _forgets_client_tokens():
     yield mock.patch.object(idempotency, "once", once)
 
 
+def _pieces_changed_by(change):
+    """Store what `change` makes of each row of a piece: id of the message, offset, bytes and checksum."""
+    pieces = messages._pieces
+
+    def changed(message_id, octets, start):
+        return (change(*row) for row in pieces(message_id, octets, start))
+
+    return mock.patch.object(messages, "_pieces", changed)
+
+
+def _stores_the_second_piece_without_a_checksum():
+    """Only the first piece of a message has a checksum, so damage of the others is not found."""
+    yield _pieces_changed_by(lambda key, start, octets, checksum: (key, start, octets, None if start else checksum))
+
+
+def _loses_the_last_byte_of_a_whole_page():
+    """A message whose size is a multiple of the size of a page is stored without its last byte."""
+
+    def shorter(key, start, octets, _):
+        kept = octets if (start + len(octets)) % 4096 else octets[:-1]
+        return key, start, kept, checksums.of_piece(key, start, kept)
+
+    yield _pieces_changed_by(shorter)
+
+
+def _forgets_the_beginning_of_the_trace():
+    """The trace of a message does not say that it was accepted."""
+    of_first_events = rows.of_first_events
+    yield mock.patch.object(rows, "of_first_events", lambda trace: of_first_events(list(trace)[1:]))
+
+
+def _forgets_that_an_attempt_failed():
+    """The trace has no event for an attempt that failed."""
+    for name in ("add_events", "add_event_each"):
+        add = getattr(SqliteTransaction, name)
+
+        def without(self, *given, add=add):
+            *first, events = given
+            return add(self, *first, [one for one in events if _kind(one) != "deferred"])
+
+        yield mock.patch.object(SqliteTransaction, name, without)
+
+
+def _kind(event):
+    return (event[1] if isinstance(event, tuple) else event).kind
+
+
+def _stores_another_sender():
+    """The sender of the envelope is lost, so that notices go to somebody else."""
+    of_message = rows.of_message
+
+    def changed(message):
+        sender = message.envelope.sender
+        return tuple("b@example.org" if sender and one == sender else one for one in of_message(message))
+
+    yield mock.patch.object(rows, "of_message", changed)
+
+
+def _sends_a_copy_without_its_header():
+    """The copy for a peer does not have the header that names the delivery."""
+    attempt = Peers.attempt
+
+    def without(self, parcel, route):
+        return attempt(self, msgspec.structs.replace(parcel, header=b"X-Other: 1\r\n"), route)
+
+    yield mock.patch.object(Peers, "attempt", without)
+
+
 WITHIN = {
     _claims_without_a_lease: 10,
     _never_renews_a_lease: 60,
@@ -231,6 +304,12 @@ WITHIN = {
     _ignores_failed_commits: 120,
     _commits_half_of_a_failed_write: 100,
     _forgets_client_tokens: 120,
+    _stores_the_second_piece_without_a_checksum: 5,
+    _loses_the_last_byte_of_a_whole_page: 5,
+    _forgets_the_beginning_of_the_trace: 1,
+    _forgets_that_an_attempt_failed: 5,
+    _stores_another_sender: 1,
+    _sends_a_copy_without_its_header: 2,
 }
 
 VARIANTS = {variant.__name__[1:].replace("_", " "): variant for variant in WITHIN}

@@ -37,6 +37,8 @@ PATIENCE = (2.0, 60.0, 1000.0)
 WANTS_ALL = RecipientDsn(notify=("SUCCESS", "FAILURE", "DELAY"))
 """The wish of a sender for notices of successes, failures and delays."""
 
+PAGE = 4096
+
 PIECE = 40_000
 """The size of the pieces of a large message."""
 
@@ -255,6 +257,8 @@ class Client:
         body = chance.randbytes(chance.choice([10, 10, 10, 50_000])).hex().encode()
         lines = b"\r\n".join(body[start : start + 70] for start in range(0, len(body), 70))
         raw = b"Subject: mail " + token.encode() + b"\r\n\r\n" + lines + b"\r\n"
+        if self._numbers % 3 == 0:  # a defect may concern sizes that fill pages
+            raw += b"-" * (-(len(raw) + 2) % PAGE) + b"\r\n"
         sender = chance.choice([*world.fixed[:2], "stranger"])
         sender = f"{sender}@{'example.org' if sender == 'stranger' else 'example.com'}"
         for _ in range(chance.choice([1, 1, 3])):  # some senders send again after an unknown or temporary reply

@@ -19,7 +19,7 @@ _ENDS, _BEGINS = {"delivered", "dead"}, {"queued", "redriven"}
 
 def violations(history, observed):
     """Return a sentence for each thing that is wrong; empty if nothing is."""
-    checks = (_directory, _mail, _order, _traces, _peers, _notices, _letters, _quiet)
+    checks = (_directory, _mail, _order, _beginnings, _traces, _peers, _notices, _letters, _quiet)
     found = [f"{check.__name__[1:]}: {wrong}" for check in checks for wrong in check(history, observed)]
     return [*(f"a server had an internal error: {bug}" for bug in history.bugs), *found]
 
@@ -61,6 +61,8 @@ def _mail(history, observed):
             yield from _whole(observed, message_id, mine or [one for one in attempts if one not in accepted], possible)
     for message_id in by_raw.values():
         yield f"nobody sent message {message_id}"
+    for message_id in observed.unchecked:
+        yield f"message {message_id} has bytes without a checksum"
 
 
 def _whole(observed, message_id, attempts, possible):
@@ -121,7 +123,7 @@ def _order(history, observed):
 
 
 def _traces(_history, observed):
-    """A delivery ends once each time that it was queued, and no attempt is recorded twice."""
+    """A delivery ends once each time that it was queued, and each of its attempts is recorded once."""
     for message_id, stored in observed.messages.items():
         for key in {one.address.text for one in stored.deliveries}:
             is_open, attempts = False, 0
@@ -132,13 +134,27 @@ def _traces(_history, observed):
                         yield f"{message_id} was queued twice for {key}"
                     is_open, attempts = True, 0
                 if attempt and attempt.stage:
-                    if attempt.number <= attempts:
-                        yield f"attempt {attempt.number} of {message_id} for {key} was recorded twice"
+                    if attempt.number != attempts + 1:
+                        number, how = min((attempt.number, "twice"), (attempts + 1, "never"))
+                        yield f"attempt {number} of {message_id} for {key} was recorded {how}"
                     attempts = attempt.number
                 if attempt and not is_open:
                     yield f"{message_id} for {key} had an attempt after its end"
                 if event.kind in _ENDS:
                     is_open = False
+
+
+def _beginnings(history, observed):
+    """The trace of a message from a client begins with its acceptance, and its sender is the one who sent it."""
+    senders = defaultdict(set)
+    for one in history.sent:
+        senders[token(one.raw)].add(one.sender)
+    for message_id, stored in observed.messages.items():
+        sender = stored.message.envelope.sender
+        if sender and [one.detail.kind for one in stored.trace[:1]] != ["accepted"]:
+            yield f"the trace of {message_id} does not begin with its acceptance"
+        if sender and sender not in senders[stored.token]:
+            yield f"{message_id} is from {sender}, which did not send it"
 
 
 def _peers(history, observed):
@@ -153,13 +169,20 @@ def _peers(history, observed):
             if delivery.destination and delivery.status is Status.DELIVERED and not copies:
                 yield f"{delivery.id} counts as delivered, but its peer does not have it"
             for one in copies:
-                if stored.raw and not one.octets.endswith(b"\r\n" + stored.raw):
-                    yield f"the peer got other bytes of {delivery.id}"
+                yield from _copy(stored, delivery, one.octets)
             for earlier, later in pairwise(copies):
                 if delivery.address.text not in redriven and not is_allowed(history.excuses, earlier, later):
                     yield f"the peer got {delivery.id} at {earlier.at:.3f} s and again at {later.at:.3f} s"
     for delivery_id in arrived:
         yield f"a peer got {delivery_id}, which does not exist"
+
+
+def _copy(stored, delivery, octets):
+    """A copy at a peer has a header that names the delivery, and then the bytes of the message."""
+    if stored.raw and not octets.endswith(b"\r\n" + stored.raw):
+        yield f"the peer got other bytes of {delivery.id}"
+    if f"\r\nX-Waypost-Delivery: {delivery.id}\r\n".encode() not in octets:
+        yield f"the copy of {delivery.id} does not name it"
 
 
 def _notices(_history, observed):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from faults.simulation.history import token
 from tests.kit.values import TENANT, NoSeal
+from waypost.app import ports
 from waypost.domain.mail.delivery import Delivery
 from waypost.domain.mail.messages import Message
 from waypost.domain.mail.trace_events import TraceEvent
@@ -45,11 +46,21 @@ class Observed:
     """The ids of the queued deliveries."""
     left: dict[str, int]
     """The number of rows of work that is not done."""
+    unchecked: list[str]
+    """The messages that have bytes without a checksum."""
 
 
 def observe(connection):
     """Return the state of an SQLite database on this connection."""
     return observe_in(SqliteTransaction(connection, NoSeal()))
+
+
+def _octets(tx, message_id):
+    """Return the bytes of a message; none if they are damaged."""
+    try:
+        return tx.octets(message_id, start=0, limit=ALL)
+    except ports.Damaged:
+        return b""
 
 
 def observe_in(tx):
@@ -63,7 +74,7 @@ def observe_in(tx):
         (message,) = tx.messages_between(message_id, message_id, limit=1)
         messages[message_id] = Stored(
             message,
-            tx.octets(message_id, start=0, limit=ALL),
+            _octets(tx, message_id),
             tuple(tx.deliveries_of(TENANT.account, message_id)),
             tuple(tx.trace(message_id)),
         )
@@ -81,4 +92,5 @@ def observe_in(tx):
             table: rows(f"SELECT count(*) FROM {table}")[0][0]
             for table in ("queue", "notices_owed", "planned_deliveries")
         },
+        unchecked=[one for (one,) in rows("SELECT DISTINCT message_id FROM message_bodies WHERE checksum IS NULL")],
     )

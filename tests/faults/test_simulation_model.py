@@ -100,6 +100,45 @@ def test_a_message_of_unknown_outcome_may_be_there_or_not(history, observed):
     assert violations(history, observed) == []
 
 
+def test_bytes_without_a_checksum_are_a_violation(history, observed):
+    sent, _ = accepted(history, observed)
+    observed.unchecked.append(sent.message_id)
+    only(history, observed, f"message {sent.message_id} has bytes without a checksum")
+
+
+def test_another_sender_is_a_violation(history, observed):
+    sent, _ = accepted(history, observed)
+    message = observed.messages[sent.message_id].message
+    other = replace(message, envelope=replace(message.envelope, sender="b@example.org"))
+    change(observed, sent.message_id, message=other)
+    only(history, observed, f"{sent.message_id} is from b@example.org, which did not send it")
+
+
+def test_a_trace_without_its_beginning_is_a_violation(history, observed):
+    sent, _ = accepted(history, observed)
+    for trace in (observed.messages[sent.message_id].trace[1:], ()):
+        change(observed, sent.message_id, trace=trace)
+        only(history, observed, f"the trace of {sent.message_id} does not begin with its acceptance")
+
+
+def test_an_attempt_that_is_not_in_the_trace_is_a_violation(history, observed):
+    sent, delivery = accepted(history, observed, status=Status.DELIVERED, reason=Reason.DIRECT, kept=False)
+
+    def later(event):
+        attempt = getattr(event.detail, "attempt", None)
+        return replace(event, detail=replace(event.detail, attempt=replace(attempt, number=2))) if attempt else event
+
+    change(observed, sent.message_id, trace=tuple(map(later, observed.messages[sent.message_id].trace)))
+    only(history, observed, f"attempt 1 of {sent.message_id} for {delivery.address.text} was recorded never")
+
+
+def test_a_copy_at_a_peer_without_its_header_is_a_violation(history, observed):
+    arrival = history.arrivals[0]
+    octets = arrival.octets.replace(b"X-Waypost-Delivery: ", b"X-Other: ")
+    history.arrivals[0] = dataclasses.replace(arrival, octets=octets)
+    only(history, observed, f"the copy of {arrival.delivery_id} does not name it")
+
+
 def test_a_message_that_nobody_sent_is_a_violation(history, observed):
     sent, _ = accepted(history, observed)
     history.sent.remove(sent)
