@@ -23,6 +23,7 @@ from waypost.app.directory import instances
 from waypost.domain import errors
 from waypost.domain.mail.delivery import Reason
 from waypost.store import sql
+from waypost.store.sqlite import failed_syncs
 from waypost.store.sqlite import file as sqlite_file
 from waypost.store.sqlite import store as sqlite
 
@@ -114,17 +115,18 @@ def test_waiting_writes_share_one_commit(path):
 
 
 class CommitFails:
-    """A connection on which each COMMIT fails, as if the disk were full."""
+    """A connection on which each COMMIT fails, by default as if the disk were full."""
 
-    def __init__(self, connection):
+    def __init__(self, connection, error=None):
         self._connection = connection
+        self._error = error or sqlite3.OperationalError("database or disk is full")
 
     def __getattr__(self, name):
         return getattr(self._connection, name)
 
     def execute(self, statement, *parameters):
         if statement == "COMMIT":
-            raise sqlite3.OperationalError("database or disk is full")
+            raise self._error
         return self._connection.execute(statement, *parameters)
 
 
@@ -144,6 +146,20 @@ def test_if_the_commit_fails_every_caller_gets_an_error_and_the_store_keeps_work
     assert all(isinstance(outcome, ports.StoreUnavailable) for outcome in outcomes)
     assert found == [False, False, False]
     assert still_works
+
+
+def test_a_transaction_whose_commit_has_no_memory_is_overwritten_because_the_log_may_have_it(path, monkeypatch):
+    """SQLite syncs the transaction first, and then needs memory for the index of the log."""
+    overwritten = []
+    monkeypatch.setattr(failed_syncs, "overwrite_failed_commit", overwritten.append)
+
+    async def scenario(store):
+        store._writing.connection = connection = CommitFails(store._writing.connection, MemoryError())
+        with pytest.raises(ports.StoreUnavailable):
+            await store.write(make_instance)
+        return overwritten == [connection]
+
+    assert with_store(path, scenario)
 
 
 def test_a_database_error_is_reported_as_a_store_failure(path):

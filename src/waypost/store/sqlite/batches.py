@@ -94,11 +94,11 @@ def run(tx: SqliteTransaction, batch: list[Job]) -> None:
 
 
 def _undo(connection: sqlite3.Connection, error: Exception) -> None:
-    """Roll the transaction back, and if the disk may have made it fail, overwrite what the log has of it."""
+    """Roll the transaction back, and if it may be whole in the log, overwrite what the log has of it."""
     with suppress(sqlite3.Error):
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-    if isinstance(error, sqlite3.Error) and sqlite_file.is_of_disk(error):
+    if sqlite_file.may_be_in_log(error):
         failed_syncs.overwrite_failed_commit(connection)
 
 

@@ -26,7 +26,7 @@ def overwrite_failed_commit(connection: sqlite3.Connection) -> None:
     Each frame's checksum covers all frames before it, so SQLite ignores the frames after one that was overwritten. If
     this transaction fails too, the next transaction that is committed does the same.
     """
-    with suppress(sqlite3.Error):
+    with suppress(sqlite3.Error, MemoryError):
         connection.execute("BEGIN IMMEDIATE")
         try:
             (version,) = connection.execute("PRAGMA user_version").fetchone()

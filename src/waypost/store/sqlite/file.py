@@ -246,9 +246,12 @@ def is_unavailable(error: sqlite3.DatabaseError) -> bool:
     return type(error) in (sqlite3.OperationalError, sqlite3.DatabaseError)
 
 
-def is_of_disk(error: sqlite3.Error) -> bool:
-    """Return whether a system call on the file failed, among them an fsync of a COMMIT."""
-    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & _PRIMARY_CODE == sqlite3.SQLITE_IOERR
+def may_be_in_log(error: Exception) -> bool:
+    """Return whether a transaction that failed may be whole in the log: a system call on the file failed, among them an
+    fsync of a COMMIT, or SQLite had no memory for what it does after the fsync.
+    """
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return isinstance(error, MemoryError) or code & _PRIMARY_CODE == sqlite3.SQLITE_IOERR
 
 
 def unavailable(error: sqlite3.Error) -> ports.StoreUnavailable:
