@@ -1,12 +1,15 @@
 """The log of a file is written again as it is. `tests/faults` tests this with servers whose fsync fails."""
 
+import asyncio
 import os
 import sqlite3
 
 import pytest
 
-from waypost.store.sqlite import failed_syncs
+from tests.kit.values import NoSeal
+from waypost.store.sqlite import copies, failed_syncs, upgrades
 from waypost.store.sqlite import file as sqlite_file
+from waypost.store.sqlite.store import SqliteStore
 
 PAGE = 24 + 4096
 """The octets of a page in the log, with the header of its frame."""
@@ -87,3 +90,27 @@ def test_a_directory_that_cannot_be_synced_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="Input/output error"):
         failed_syncs.sync_directory(tmp_path / "file")
+
+
+async def create(path):
+    await SqliteStore(path, NoSeal()).close()
+
+
+def complete_copy(path):
+    with copies.target(path.with_name("copy"), "d"):
+        pass
+
+
+@pytest.mark.parametrize("close", [lambda path: upgrades.run(path, None), complete_copy], ids=["migrate", "copy"])
+def test_the_removal_of_the_log_is_synced_when_a_command_has_ended(tmp_path, monkeypatch, close):
+    """After a power failure that kept only the file `-shm`, the server would say that its log is missing."""
+    path = tmp_path / "file"
+    asyncio.run(create(path))
+    left, sync = [], failed_syncs.sync_directory
+    monkeypatch.setattr(
+        failed_syncs,
+        "sync_directory",
+        lambda database: (left.append([one.name for one in tmp_path.glob("*-shm")]), sync(database)),
+    )
+    close(path)
+    assert left[-1:] == [[]]

@@ -13,7 +13,7 @@ from waypost.store import migrations
 from waypost.store.common import copying
 from waypost.store.common.copying import Row, Table
 from waypost.store.common.statements import Seal
-from waypost.store.sqlite import backups
+from waypost.store.sqlite import backups, failed_syncs
 from waypost.store.sqlite import file as sqlite_file
 from waypost.store.sqlite.transaction import QUERIES, SqliteTransaction
 
@@ -168,7 +168,7 @@ def target(path: Path, deployment_id: str) -> Iterator[SqliteTarget]:
     with backups.translated(path):
         if not path.exists():
             _make(path, deployment_id)
-        with closing(sqlite_file.connect(path, "rw")) as connection:
+        with failed_syncs.removal_synced(path), closing(sqlite_file.connect(path, "rw")) as connection:
             _refuse_other(connection, path, deployment_id)
             # A commit is not synced by itself, because a copy can be continued. The last one is synced, see `complete`.
             connection.execute("PRAGMA synchronous = NORMAL")

@@ -11,7 +11,8 @@ from memory, and no later fsync writes them. Two things follow (docs/decisions/0
 
 import os
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from waypost.store.sqlite.log_format import FRAME, HEADER, MAGIC, log_of
@@ -90,3 +91,16 @@ def sync_directory(database: Path) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+@contextmanager
+def removal_synced(database: Path) -> Iterator[None]:
+    """Sync the directory of an SQLite file after the `with` block, which closes a connection that may write.
+
+    SQLite then removes the log and the file `-shm`. If a power failure kept only `-shm`, the log would seem to be lost.
+    """
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            sync_directory(database)

@@ -35,6 +35,7 @@ def run(path: Path, report: ReportMigration) -> None:
         log_damage.refuse(path)  # a connection that may write removes the log when it is closed
     with (
         translated(path),
+        failed_syncs.removal_synced(path),
         closing(sqlite_file.connect(path, "rw")) as connection,
         closing(Turn(path)) as turn,
         turn.taken_within(time_limits.LIMITS.other_process),
