@@ -25,6 +25,7 @@ class Broken:
 SLOW_PEER = "peer slower than the lease"
 AFTER_COMMIT = "kill after commit before reply"
 SYNC_FAILS = "fsync of a Maildir fails, and power cut"
+LOG_SYNC_FAILS = "fsync of the log fails, kill, and power cut"
 HISTORIES = "concurrent calls to two servers"
 
 BUILDS = [
@@ -46,4 +47,17 @@ BUILDS = [
     ),
     Broken("plans-forgotten", "Planned deliveries are not stored after a start", AFTER_COMMIT, 40),
     Broken("token-not-remembered", "A client token is not stored with its call", AFTER_COMMIT, 80),
+    Broken("log-damage-hidden", "A log with damage is read up to the damage", "files damaged at rest", 20),
+    Broken("log-not-written-again", "The log of a killed process is not synced at the start", LOG_SYNC_FAILS, 20),
+    Broken("refused-commit-left", "A refused transaction stays in the log", LOG_SYNC_FAILS, 10),
+    Broken("second-piece-unchecked", "Only the first piece of a message has a checksum", "kill the server", 3),
+    Broken("whole-pages-cut", "Messages that fill pages lose their last byte", "kill the server", 3),
+    Broken("maildir-name-not-synced", "The name of a file in a Maildir is not synced", "power cut", 10),
+    Broken(
+        "stored-again-with-another-id",
+        "A message whose COMMIT fails is stored again at once",
+        "connection cut after COMMIT",
+        10,
+        "postgresql",
+    ),
 ]

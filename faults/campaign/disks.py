@@ -71,11 +71,14 @@ def fail_call_and_cut(site, chance):
 
 
 def fail_log_sync_kill_and_cut(site, chance):
-    """Let an fsync of the log fail, kill the server and start it again, and cut the power when it has accepted more."""
+    """Let each fsync of the log fail, kill the server and start it again, and cut the power when it has accepted more.
+
+    The log of the killed server ends with a transaction that was refused.
+    """
     began = time.monotonic()
-    rule = site.disk.fail("fsync", errno.EIO, "*-wal", after=chance.randint(0, 20))
+    rule = site.disk.fail("fsync", errno.EIO, "*-wal", after=chance.randint(0, 20), times=1 << 30)
     _wait_for_hit(site, rule)
-    time.sleep(chance.choice([0.0, 0.0, 0.05]))
+    time.sleep(chance.uniform(0.05, 0.3))
     site.server.kill()
     site.disk.clear()
     start(site.server)
