@@ -80,7 +80,8 @@ def main():
             with _clients(place, options.clients) as clients:
                 samples = _observed(place, faults, began + seconds)
             wait_until(lambda: not place.system.json("queue", limit=1)["deliveries"], pause=0.2)
-            errors = [one for client in clients for one in client.errors if not faults.explains(one[0])]
+            found = [one for client in clients for one in client.errors if not faults.explains(one[0])]
+            errors = [(at - began, text) for at, text in found]
             relayed = sum(len(client.durations) for client in clients if client.kind == load.RelayedMail.kind)
             report = _report(clients, samples, faults, began, seconds)
             report |= {"relayed": relayed, "arrived": len(sink.counts()), "unexplained_errors": errors[:20]}

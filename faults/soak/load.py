@@ -10,6 +10,9 @@ from contextlib import suppress
 import botocore.exceptions
 
 OCTETS = b"Subject: soak\r\n\r\n" + b"The quick brown fox jumps over the lazy dog 0123456789.\r\n" * 70
+MESSAGES = 1_000
+"""The number of messages after which a client connects again, because the server limits the messages of a session."""
+
 AFTER_AN_ERROR = 0.2
 """The time, in seconds, after which a client tries again."""
 
@@ -73,9 +76,12 @@ class Mail(Client):
     """Sends mail to an alias over one connection. The primary's mail stays in an inbox."""
 
     kind, pause, to = "accept a message", 0.05, "inbox"
-    _smtp = None
+    _smtp, _count = None, 0
 
     def work(self):
+        if self._count == MESSAGES:
+            self.restart()
+        self._count += 1
         if self._smtp is None:
             self._smtp = smtplib.SMTP(*self.place.server.smtp, local_hostname="client.example", timeout=60)
         self._smtp.sendmail("ann@client.example", [self.place.aliases[self.to]], OCTETS)
@@ -84,7 +90,7 @@ class Mail(Client):
         if self._smtp is not None:
             with suppress(OSError):
                 self._smtp.close()
-            self._smtp = None
+            self._smtp, self._count = None, 0
 
 
 class RelayedMail(Mail):
