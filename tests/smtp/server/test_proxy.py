@@ -306,8 +306,9 @@ async def test_connections_are_counted_for_the_client_in_the_proxy_header():
             assert await reader.readline() == GREETING
             assert (await deliver(served, header(TCP6, MAPPED))).startswith(b"421 4.7.0 Too many connections from")
             assert (await deliver(served, header(TCP6, V6), b"QUIT\r\n")).startswith(GREETING)
-            (refused,) = served.server._refused.values()
-            assert refused == 1
+            served.server._refused.log_rest()
+            (refused,) = served.emitted_of(events.ConnectionsRefused)
+            assert refused.count == 1
         await served.until_nobody_is_connected()
         assert (await deliver(served, header(TCP4, V4), b"QUIT\r\n")).startswith(GREETING)
 
