@@ -17,7 +17,8 @@ import os
 import sqlite3
 import struct
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from msgspec import Struct
@@ -103,6 +104,13 @@ class _Log(Struct, frozen=True):
     salts: bytes | None
     """The salts of the frames that belong to the log; None if the header is damaged."""
     checksum: tuple[int, int]
+    is_empty: bool
+    """Whether the file ends before the end of the header, because a process that has just opened the database made it.
+    """
+
+    def checksum_of(self, frame: bytes, before: tuple[int, ...]) -> tuple[int, int]:
+        """Return the checksum that a frame should have. `before` is that of the frame before it."""
+        return _checksum(before, frame[:_COVERED] + frame[FRAME.size :], self.order)
 
     def frame(self, number: int) -> bytes:
         """Return a frame, whose number counts from 1, with its header; less if the file ends before."""
@@ -181,19 +189,13 @@ def _damaged_before(path: Path, index: _Index | None) -> int:
     """
     if index is None or not index.last:
         return 0
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:  # another process has just closed the file, which removes its log
-        return 0
-    try:
-        header = os.pread(file, HEADER.size, 0)
-        log = _read(header, file, index.page) if len(header) == HEADER.size else None
-        if log is None or log.salts is None:
+    with _opened(path, index.page) as log:
+        if log is None:
+            return 0
+        if log.salts is None:
             return 1 if index.last > index.copied else 0
         # With other salts, the log was begun again after this index was written to the disk.
         return _damaged_backwards(log, index) if log.salts == index.salts else 0
-    finally:
-        os.close(file)
 
 
 def _damaged_backwards(log: _Log, index: _Index) -> int:
@@ -212,38 +214,42 @@ def _damaged_backwards(log: _Log, index: _Index) -> int:
             break
         earlier = log.frame(number - 1) if number > 1 else b""
         before = FRAME.unpack_from(earlier)[3:] if earlier else log.checksum
-        covered = octets[:_COVERED] + octets[FRAME.size :]
-        if salts != log.salts or tuple(stored) != checksum or _checksum(before, covered, log.order) != checksum:
+        if salts != log.salts or tuple(stored) != checksum or log.checksum_of(octets, before) != checksum:
             return number
         checksum, octets = before, earlier
     return 0
 
 
-def _damaged_in(log: Path, page: int, last: int) -> int:
+def _damaged_in(path: Path, page: int, last: int) -> int:
     """Return the number of the first damaged frame in the log; 0 if there is none. `last` is the last valid one."""
+    with _opened(path, page) as log:
+        return 0 if log is None or log.is_empty else _damaged_frame(log, last)
+
+
+@contextmanager
+def _opened(path: Path, page: int) -> Iterator[_Log | None]:
+    """Open a log, and read its header; yield None if there is no log. `page` is the size of a page."""
     try:
-        file = os.open(log, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:  # another process has just closed the file, which removes its log
-        return 0
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:  # another process has just closed the database, which removes its log
+        yield None
+        return
     try:
-        header = os.pread(file, HEADER.size, 0)
-        is_log = len(header) == HEADER.size  # a process that has just opened the file has made an empty log
-        return _damaged_frame(_read(header, file, page), last) if is_log else 0
+        found = os.pread(file, HEADER.size, 0)
+        header = found.ljust(HEADER.size, b"\0")  # zeros are no valid header
+        magic, _, _, _, salts, *checksum = HEADER.unpack(header)
+        order = ">" if magic & 1 else "<"
+        is_valid = magic & ~1 == MAGIC and _checksum((0, 0), header[: HEADER.size - 8], order) == tuple(checksum)
+        yield _Log(
+            file=file,
+            page=page,
+            order=order if is_valid else _NATIVE,
+            salts=salts if is_valid else None,
+            checksum=(checksum[0], checksum[1]),
+            is_empty=len(found) < HEADER.size,
+        )
     finally:
         os.close(file)
-
-
-def _read(octets: bytes, file: int, page: int) -> _Log:
-    magic, _, _, _, salts, *checksum = HEADER.unpack(octets)
-    order = ">" if magic & 1 else "<"
-    is_valid = magic & ~1 == MAGIC and _checksum((0, 0), octets[: HEADER.size - 8], order) == tuple(checksum)
-    return _Log(
-        file=file,
-        page=page,
-        order=order if is_valid else _NATIVE,
-        salts=salts if is_valid else None,
-        checksum=(checksum[0], checksum[1]),
-    )
 
 
 def _damaged_frame(log: _Log, last: int) -> int:
@@ -253,8 +259,7 @@ def _damaged_frame(log: _Log, last: int) -> int:
     while len(octets := log.frame(number := number + 1)) == FRAME.size + log.page:
         _, size, salts, *checksum = FRAME.unpack_from(octets)
         is_current = salts == log.salts if log.salts else any(salts)
-        covered = octets[:_COVERED] + octets[FRAME.size :]
-        if is_current and _checksum(before, covered, log.order) == tuple(checksum):
+        if is_current and log.checksum_of(octets, before) == tuple(checksum):
             commits += size > 0
         else:
             commits = 0
