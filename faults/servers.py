@@ -74,13 +74,9 @@ class Server(testing.Server):
 
     def new_lines(self):
         """Return the lines of the log since the last call."""
-        lines, before = self.lines(), self._seen
+        lines, before = running.lines_of_log(self), self._seen
         self._seen = len(lines)
         return lines[before:]
-
-    def lines(self):
-        """Return the lines of the log."""
-        return running.lines_of_log(self)
 
 
 class _Launching:

@@ -7,6 +7,7 @@ import time
 from faults import failpoints
 from faults.servers import LEASE
 from tests.kit.patience import wait_until
+from tests.kit.servers.running import worker_pids
 from waypost import testing
 
 PASSING = ("Another Waypost server is using", "[Errno 22] Invalid argument")
@@ -27,14 +28,8 @@ def start(server):
             time.sleep(0.05)
 
 
-def pid_of_worker(server, number):
-    return [line["pid"] for line in server.lines() if line["event"] == "worker_started" and line["worker"] == number][
-        -1
-    ]
-
-
 def await_replacement(server, number, killed):
-    wait_until(lambda: pid_of_worker(server, number) != killed, "the worker process was not replaced", pause=0.02)
+    wait_until(lambda: worker_pids(server)[number] != killed, "the worker process was not replaced", pause=0.02)
 
 
 def kill_server(site, chance):
@@ -50,7 +45,7 @@ def kill_worker(site, chance):
     """Kill one worker process, which the supervisor replaces."""
     time.sleep(chance.uniform(0, 0.1))
     number, began = chance.randint(1, site.workers), time.monotonic()
-    killed = pid_of_worker(site.server, number)
+    killed = worker_pids(site.server)[number]
     os.kill(killed, signal.SIGKILL)
     await_replacement(site.server, number, killed)
     site.window("kill of a worker", began)
@@ -74,7 +69,7 @@ def kill_at(point):
         who = "process" if site.workers > 1 and chance.random() < 0.5 else "group"
         hit = chance.randint(1, 2 if point == failpoints.CHECKPOINT else 20)
         pause = chance.choice([0.0, 0.0, 0.02, 0.1])  # other threads of the process may go on
-        workers = {n: pid_of_worker(server, n) for n in range(1, site.workers + 1)} if who == "process" else {}
+        workers = worker_pids(server)
         server.arm(point, hit=hit, who=who, pause=pause)
         try:
             wait_until(lambda: server.was_reached, f"the server did not pass the point: {point}", pause=0.005)
@@ -84,7 +79,7 @@ def kill_at(point):
             server.ended()
             start(server)
         else:
-            wait_until(lambda: any(pid_of_worker(server, n) != pid for n, pid in workers.items()), pause=0.02)
+            wait_until(lambda: worker_pids(server) != workers, pause=0.02)
         site.window(f"kill {point}", began)
 
     return kill
@@ -94,7 +89,7 @@ def stop_for_longer_than_the_lease(site, chance):
     """Stop a process with SIGSTOP until all its leases have ended."""
     server, began = chance.choice(site.servers), time.monotonic()
     if site.workers > 1:
-        pid = pid_of_worker(server, chance.randint(1, site.workers))
+        pid = worker_pids(server)[chance.randint(1, site.workers)]
         os.kill(pid, signal.SIGSTOP)
         time.sleep(LEASE + chance.uniform(0.5, 1.5))
         os.kill(pid, signal.SIGCONT)
