@@ -1,6 +1,6 @@
 """A deployment under test: a server, its peers, its email addresses, and what its clients have recorded.
 
-One deployment lives through many faults, so that a fault takes seconds. After each fault, everything that was recorded
+One deployment is used for many faults, so that a fault takes seconds. After each fault, everything that was recorded
 since the beginning is compared with everything that is there.
 """
 

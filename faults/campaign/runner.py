@@ -21,7 +21,7 @@ from faults.site import Site
 from waypost import testing
 
 FAULTS_PER_SITE = 25
-"""The number of faults that one deployment lives through."""
+"""The number of faults for which one deployment is used."""
 
 MOST_MESSAGES = 3_000
 """The number of messages after which a deployment is replaced, because each check reads all of them."""

@@ -108,9 +108,8 @@ class Supervisor:
             exposures = self._directory.prepare()
             opened.callback(self._directory.release)
             report_risks(self._settings, exposures, emit=self._emit, warn=self._warn)
-            self._directory.master_keys.derived(
-                "worker processes"
-            )  # so that worker processes always derive the same keys
+            # From now on, all worker processes derive the same keys.
+            self._directory.master_keys.derived("worker processes")
             opened.callback(self._close_sockets)
             self._bind_sockets()
             runtime.collect_less_garbage()  # so that the worker processes keep sharing the memory of all modules
