@@ -77,6 +77,7 @@ def _totals(faults):
     if not faults:
         return "No fault was injected.\n"
     count, bad = len(faults), sum(each["result"] != "right" for each in faults)
+    violations = "1 violation" if bad == 1 else f"{bad} violations"
     accepted, calls = sum(each["accepted"] for each in faults), sum(each["calls"] for each in faults)
     unknown = sum(each["unknown"] for each in faults)
     seconds = sum(each["seconds"] for each in faults)
@@ -86,7 +87,7 @@ def _totals(faults):
     when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
     return (
         f"{count:,} faults were injected and checked in {seconds / 60:,.0f} minutes ({when}; seeds {seeds}), "
-        f"with {bad} violations. The servers acknowledged {accepted:,} messages and answered {calls:,} API calls "
+        f"with {violations}. The servers acknowledged {accepted:,} messages and answered {calls:,} API calls "
         "(a look at an email address counts as two, because its alias and its tags are checked); "
         f"{unknown:,} messages had no reply, or one that leaves their outcome open. On purpose, peers refused mail "
         f"or did not reply {sum(each.get('peers_failed', 0) for each in faults):,} times. Versions: {versions}.\n"
@@ -174,13 +175,14 @@ def _soak(soak):
         f"with {faults.total()} faults ({names}). {soak['relayed']:,} messages for the other mail server were "
         f"acknowledged, and {soak['arrived']:,} arrived. While no fault was active, clients got {errors} errors.\n\n"
         "A quantity grows if its median in the last quarter of the run is above the limit, which follows from its "
-        "median in the second quarter.\n"
+        "median in the second quarter. The file of the database may grow: it is as large as its data ever was, and the "
+        "tokens of calls are remembered for a week.\n"
     )
     head = ["quantity", "unit", "second quarter", "last quarter", "limit", "grows"]
     rows = [
         [
-            *(name, one["unit"], *(f"{one[key]:,.1f}" for key in ("before", "after", "allowed"))),
-            "yes" if one["grows"] else "no",
+            *(name, one["unit"], *(f"{one[key]:,.1f}" for key in ("before", "after"))),
+            *(("none", "") if one["allowed"] is None else (f"{one['allowed']:,.1f}", "yes" if one["grows"] else "no")),
         ]
         for name, one in soak["quantities"].items()
     ]

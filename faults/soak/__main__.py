@@ -6,6 +6,7 @@ error while no fault was active.
 
 import argparse
 import json
+import math
 import os
 import random
 import signal
@@ -126,13 +127,14 @@ def _observed(place, faults, until):
 def _report(clients, samples, faults, began, seconds):
     quantities = {}
     for name, limit in growth.LIMITS.items():
-        points = [(at - began, found[name]) for at, found in samples]
+        if not (points := [(at - began, found[name]) for at, found in samples if name in found]):
+            continue  # this machine's SQLite cannot measure it
         verdict = growth.judged([value for _, value in points], limit)
         quantities[name] = {
             "unit": limit.unit,
             "before": verdict.before,
             "after": verdict.after,
-            "allowed": verdict.allowed,
+            "allowed": verdict.allowed if math.isfinite(verdict.allowed) else None,
             "grows": verdict.grows,
             "points": points,
         }
@@ -163,7 +165,7 @@ def _say(report):
     print(f"{report['minutes']:g} minutes, {len(report['faults'])} faults:", end=" ")
     print(", ".join(dict.fromkeys(name for _, name in report["faults"])))
     for name, one in report["quantities"].items():
-        state = "GROWS" if one["grows"] else "does not grow"
+        state = "no limit" if one["allowed"] is None else "GROWS" if one["grows"] else "does not grow"
         print(f"  {name}: {one['before']:.1f}, later {one['after']:.1f}{one['unit'] and ' ' + one['unit']} ({state})")
     for name, one in report["kinds"].items():
         p99 = [value for _, value in one["p99"]]

@@ -1,7 +1,8 @@
 """The server of a soak, its email addresses, and what is measured of it."""
 
+import sqlite3
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,12 +66,39 @@ class Place:
             "threads": threads,
             "log of the database": _size(log),
             "database": _size(database),
+            **data_of(database),
         }
 
 
 def _size(file):
-    """Return the size of a file in MB; 0 if it does not exist, as with PostgreSQL."""
+    """Return the size of a file in MB; 0 if it does not exist."""
     return file.stat().st_size / 1e6 if file.exists() else 0.0
+
+
+_USED = """
+SELECT coalesce(sum(pgsize) FILTER (WHERE tbl_name = 'remembered_calls'), 0),
+    coalesce(sum(pgsize) FILTER (WHERE tbl_name != 'remembered_calls'), 0)
+FROM dbstat JOIN sqlite_schema USING (name) WHERE aggregate = TRUE
+"""
+
+
+def data_of(database):
+    """Return how many kilobytes of the database's pages each stored message and each remembered call uses.
+
+    The database file is as large as its data ever was, and the data depends on how fast the clients are. Therefore only
+    these two quantities show whether something is kept for too long. Without SQLite's table `dbstat`, return nothing.
+    """
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, isolation_level=None)) as reading:
+        if reading.execute("SELECT sqlite_compileoption_used('ENABLE_DBSTAT_VTAB')").fetchone() == (0,):
+            return {}
+        reading.execute("BEGIN")
+        calls, rest = reading.execute(_USED).fetchone()
+        counts = "SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM remembered_calls)"
+        messages, remembered = reading.execute(counts).fetchone()
+    return {
+        "database for each message": rest / 1e3 / max(messages, 1),
+        "database for each remembered call": calls / 1e3 / max(remembered, 1),
+    }
 
 
 @contextmanager

@@ -75,7 +75,11 @@ def test_the_soak_and_the_fuzzers_are_reported():
     soak = {
         "minutes": 60.0,
         "workers": 2,
-        "quantities": {"memory": quantity, "threads": quantity | {"unit": "", "grows": True}},
+        "quantities": {
+            "memory": quantity,
+            "threads": quantity | {"unit": "", "grows": True},
+            "database": quantity | {"allowed": None},
+        },
         "kinds": {
             "describe": {"calls": 1200, "median": 0.002, "p99": [(1.0, 0.004), (2.0, 0.006), (3.0, 0.005)]},
             "read": {"calls": 0, "median": None, "p99": []},
@@ -90,6 +94,7 @@ def test_the_soak_and_the_fuzzers_are_reported():
     assert "with 2 faults (a worker is killed: 2). 300 messages for the other mail server" in page
     assert "| memory | MB | 50.0 | 51.0 | 59.0 | no |" in page
     assert "| threads |  | 50.0 | 51.0 | 59.0 | yes |" in page
+    assert "| database | MB | 50.0 | 51.0 | none |  |" in page
     assert "| describe | 1,200 | 2 | 5 | 6 |" in page
     assert "2 targets tried 10,000 inputs in 3 minutes of processor time" in page
     assert "bug that is not fixed: json." in page
