@@ -25,6 +25,7 @@ LIMITS: Mapping[str, Limit] = {
     "threads": Limit("", 0.0, 4.0),
     "log of the database": Limit("MB", 0.10, 4.0),
     "database": Limit("MB"),
+    "age of the oldest message": Limit("s", 0.15, 10.0),
     "database for each message": Limit("KB", 0.15, 1.0),
     "database for each remembered call": Limit("KB", 0.15, 0.1),
 }

@@ -75,6 +75,8 @@ def _size(file):
     return file.stat().st_size / 1e6 if file.exists() else 0.0
 
 
+_COUNTS = "SELECT count(*), min(received_at), (SELECT count(*) FROM remembered_calls) FROM messages"
+
 _USED = """
 SELECT coalesce(sum(pgsize) FILTER (WHERE tbl_name = 'remembered_calls'), 0),
     coalesce(sum(pgsize) FILTER (WHERE tbl_name != 'remembered_calls'), 0)
@@ -83,22 +85,22 @@ FROM dbstat JOIN sqlite_schema USING (name) WHERE aggregate = TRUE
 
 
 def data_of(database):
-    """Return how many kilobytes of the database's pages each stored message and each remembered call uses.
+    """Return the age of the oldest message in seconds, and how many kilobytes of the database's pages each stored
+    message and each remembered call uses.
 
     The database file is as large as its data ever was, and the data depends on how fast the clients are. Therefore only
-    these two quantities show whether something is kept for too long. Without SQLite's table `dbstat`, return nothing.
+    these quantities show whether something is kept for too long. Without SQLite's table `dbstat`, return only the age.
     """
+    now = time.time()
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, isolation_level=None)) as reading:
-        if reading.execute("SELECT sqlite_compileoption_used('ENABLE_DBSTAT_VTAB')").fetchone() == (0,):
-            return {}
         reading.execute("BEGIN")
-        calls, rest = reading.execute(_USED).fetchone()
-        counts = "SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM remembered_calls)"
-        messages, remembered = reading.execute(counts).fetchone()
-    return {
-        "database for each message": rest / 1e3 / max(messages, 1),
-        "database for each remembered call": calls / 1e3 / max(remembered, 1),
-    }
+        messages, oldest, remembered = reading.execute(_COUNTS).fetchone()
+        found = {"age of the oldest message": now - oldest / 1e6 if messages else 0.0}
+        if reading.execute("SELECT sqlite_compileoption_used('ENABLE_DBSTAT_VTAB')").fetchone() == (1,):
+            calls, rest = reading.execute(_USED).fetchone()
+            found["database for each message"] = rest / 1e3 / max(messages, 1)
+            found["database for each remembered call"] = calls / 1e3 / max(remembered, 1)
+    return found
 
 
 @contextmanager
