@@ -1,6 +1,6 @@
 # `make` lists the targets. `make demo` and `make test` need only Python 3.11 or newer (with venv and pip).
 .DEFAULT_GOAL := help
-.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog flood kit scrape worst fuzz copy search growth migrations postgresql workers foreign corpora proofs machines soak model docs docs-site tutorial lock package sbom lint image installs fresh clean faults
+.PHONY: help demo cli quick test slow browser screenshots coverage check fix bench cost backlog sessions flood kit scrape worst fuzz copy search growth migrations postgresql workers foreign corpora proofs machines soak model docs docs-site tutorial lock package sbom lint image installs fresh clean faults
 
 PYTHON ?= python3
 # Servers and tests start often, so compile them only once.
@@ -131,6 +131,9 @@ cost: $(DEV) ## Count the instructions of 200 messages and 200 calls (`BESIDE=CO
 
 backlog: $(DEV) ## Measure mail while 100,000 deliveries wait for a destination that is down
 	@$(BIN)/python bench/backlog.py
+
+sessions: $(DEV) ## Measure one and two worker processes with 20, 200 and 400 clients at once (ten minutes)
+	@$(BIN)/python bench/sessions.py
 
 flood: $(DEV) ## Measure the server under thousands of mail clients (a few minutes)
 	@$(BIN)/python bench/flood.py
