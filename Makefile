@@ -182,19 +182,22 @@ SOAK := .cache/soak
 soak: $(DEV) ## Run a server under mixed load with faults, and check that nothing grows (an hour; `MINUTES=2`)
 	@$(BIN)/python -m faults.soak --minutes $(or $(MINUTES),60) --keep $(SOAK)
 
-# Without LONG, there are some faults of every kind. With it, there are at least 50 of each kind. Both continue where the
-# last run stopped; remove the files in FAULTS to begin again.
+# Without LONG, there is a fault of every kind, and the simulation runs for a minute. With it, there are at least 50 of each
+# kind. Campaigns and broken builds continue where the last run stopped; remove the files in FAULTS to begin again. The
+# report is written even if a program finds something wrong.
 FAULTS := .cache/campaign
 faults: $(DEV) ## Inject faults into real servers, and find broken builds (under fifteen minutes; `LONG=1`: hours, and docs/)
-	@$(BIN)/python -m faults.campaign --results $(FAULTS)/faults.jsonl --keep $(FAULTS)/kept \
-		$(if $(LONG),--each-kind 50 --minutes 600,--each-kind 1 --minutes 8)
-	@$(BIN)/python -m faults.broken --results $(FAULTS)/broken.jsonl \
-		$(if $(LONG),,--minutes 2 --only group-told-success body-after-commit claim-without-fence)
-	@$(BIN)/python -m faults.simulation --results $(FAULTS)/simulation.json \
-		$(if $(LONG),--seeds 9000 --resume,--seeds 100000 --minutes 1)
-	@$(BIN)/python -m faults.report $(FAULTS)/faults.jsonl --broken $(FAULTS)/broken.jsonl \
+	@status=0; \
+	$(BIN)/python -m faults.campaign --results $(FAULTS)/faults.jsonl --keep $(FAULTS)/kept \
+		$(if $(LONG),--each-kind 50 --minutes 600,--each-kind 1 --minutes 8) || status=1; \
+	$(BIN)/python -m faults.broken --results $(FAULTS)/broken.jsonl \
+		$(if $(LONG),,--minutes 2 --only group-told-success body-after-commit claim-without-fence) || status=1; \
+	$(BIN)/python -m faults.simulation --results $(FAULTS)/simulation.json \
+		$(if $(LONG),--seeds 9000 --resume,--seeds 100000 --minutes 1) || status=1; \
+	$(BIN)/python -m faults.report $(FAULTS)/faults.jsonl --broken $(FAULTS)/broken.jsonl \
 		--simulation $(FAULTS)/simulation.json --soak $(SOAK) --fuzzing fuzz/results.json \
-		$(if $(LONG),,--to $(FAULTS)/report.md)
+		$(if $(LONG),,--to $(FAULTS)/report.md) || status=1; \
+	exit $$status
 
 copy: $(DEV) ## Measure `waypost copy` with a million email addresses, in both directions (half an hour)
 	@$(BIN)/python bench/moving.py

@@ -1,13 +1,16 @@
 """Measures Waypost with one and two worker processes, with few and many clients at once (`make sessions`).
 
-A client waits for the reply to each command. Therefore, few clients cannot keep all cores busy, and only many clients
-show how much work the worker processes can do. All clients send messages of 4 KB to an alias over kept connections.
+A client waits for the reply to each command, and each reply to a message waits for the disk. Therefore, few clients
+cannot keep all cores busy, and only many clients show how much work the worker processes can do. All clients send
+messages of 4 KB to an alias over kept connections.
 """
 
 import argparse
 import contextlib
+import os
 import statistics
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,11 +48,14 @@ def main() -> None:
         recipients = {one.name: one.recipient(peer.INBOX) for one in running}
         for one in running:
             mail.send(one.port, recipients[one.name], WARM_UP, keep_connections=True)
+        syncs = []
         for _ in range(options.rounds):
+            syncs.append(1000 * _sync_seconds(Path(name)))
             for sessions in options.sessions:
                 for one in running:
                     figures = found.setdefault((sessions, one.name), Figures())
                     _measure(figures, one.port, recipients[one.name], options.messages, sessions)
+    print(f"A sync of 64 KiB takes {statistics.median(syncs):.1f} ms ({min(syncs):.1f}–{max(syncs):.1f}).\n")
     head = ["sessions", "server", "messages/s", "÷ one worker process", "used of all cores"]
     print(table(head, [_row(sessions, server, found) for sessions, server in sorted(found)]))
 
@@ -60,6 +66,19 @@ def _measure(figures: Figures, port: int, recipient: str, messages: int, session
     busy_after, available_after = _processor_time()
     figures.rates.append(messages / seconds)
     figures.shares.append((busy_after - busy) / (available_after - available))
+
+
+def _sync_seconds(directory: Path) -> float:
+    """Return the median time in which the disk stores 64 KiB that replace others in a file, in seconds."""
+    octets, seconds = os.urandom(65_536), []
+    with (directory / "synced").open("wb", buffering=0) as file:
+        for _ in range(50):
+            file.seek(0)
+            file.write(octets)
+            began = time.perf_counter()
+            os.fdatasync(file)
+            seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
 
 
 def _processor_time() -> tuple[int, int]:
