@@ -95,7 +95,7 @@ def data_of(database):
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, isolation_level=None)) as reading:
         reading.execute("BEGIN")
         messages, oldest, remembered = reading.execute(_COUNTS).fetchone()
-        found = {"age of the oldest message": now - oldest / 1e6 if messages else 0.0}
+        found = {"age of the oldest message": now - oldest / 1e3 if messages else 0.0}
         if reading.execute("SELECT sqlite_compileoption_used('ENABLE_DBSTAT_VTAB')").fetchone() == (1,):
             calls, rest = reading.execute(_USED).fetchone()
             found["database for each message"] = rest / 1e3 / max(messages, 1)

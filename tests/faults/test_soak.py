@@ -42,7 +42,7 @@ def test_the_data_of_a_database_is_measured_for_each_message_and_each_remembered
         has_dbstat = database.execute("SELECT sqlite_compileoption_used('ENABLE_DBSTAT_VTAB')").fetchone() == (1,)
         database.execute("PRAGMA page_size = 4096")
         database.executescript("CREATE TABLE messages (received_at, body); CREATE TABLE remembered_calls (answer)")
-        received = round((time.time() - 300) * 1e6)
+        received = round((time.time() - 300) * 1e3)
         database.executemany("INSERT INTO messages VALUES (?, zeroblob(2500))", [(received + n,) for n in range(10)])
         database.executemany("INSERT INTO remembered_calls VALUES (zeroblob(1000))", [()] * 40)
         database.commit()
