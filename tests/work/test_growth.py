@@ -47,7 +47,7 @@ def test_twice_the_input_takes_at_most_three_times_as_long(group):
 
 def test_quadratic_time_is_detected():
     slow = Parser("quadratic", Where.LOOP, 80_000, lambda size: " " * size, lambda text: sum(map(text.count, text)))
-    assert grows_evenly(slow) > LIMIT
+    assert any(grows_evenly(slow) > LIMIT for _ in range(5))  # another program may disturb one measurement
 
 
 def test_each_row_has_a_unique_name_and_can_build_its_inputs():
