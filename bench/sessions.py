@@ -16,6 +16,8 @@ from pathlib import Path
 
 import lineup
 import mail
+import report
+from figures import ratio_of
 from peers import peer
 from table import table
 
@@ -95,19 +97,18 @@ def _processor_time() -> tuple[int, int]:
 def _row(sessions: int, server: str, found: dict[tuple[int, str], Figures]) -> list[str]:
     figures = found[sessions, server]
     one_worker = found[sessions, server.removesuffix(", 2 workers")]
-    ratio = statistics.median(figures.rates) / statistics.median(one_worker.rates)
     return [
         f"{sessions:,}",
         server,
-        f"{statistics.median(figures.rates):,.0f} ({min(figures.rates):,.0f}–{max(figures.rates):,.0f})",
-        "" if figures is one_worker else f"{ratio:.2f} ×",
+        report.rate(figures.rates),
+        "" if figures is one_worker else f"{ratio_of(figures.rates, one_worker.rates):.2f} ×",
         f"{statistics.median(figures.shares):.0%} ({min(figures.shares):.0%}–{max(figures.shares):.0%})",
     ]
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sessions", type=int, nargs="+", default=[20, 200, 400], help="(default: 20, 200 and 400)")
+    parser.add_argument("--sessions", type=int, nargs="+", default=[20, 200, 400], help="(default: 20 200 400)")
     parser.add_argument("--messages", type=int, default=10_000, help="the messages of a round (default: 10000)")
     parser.add_argument("--rounds", type=int, default=5, help="the number of rounds (default: 5)")
     return parser.parse_args()

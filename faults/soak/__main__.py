@@ -6,7 +6,6 @@ error while no fault was active.
 
 import argparse
 import json
-import math
 import os
 import random
 import signal
@@ -134,7 +133,7 @@ def _report(clients, samples, faults, began, seconds):
             "unit": limit.unit,
             "before": verdict.before,
             "after": verdict.after,
-            "allowed": verdict.allowed if math.isfinite(verdict.allowed) else None,
+            "allowed": verdict.allowed,
             "grows": verdict.grows,
             "points": points,
         }

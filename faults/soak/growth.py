@@ -1,6 +1,5 @@
 """Decides whether a quantity that was measured repeatedly during a run grows."""
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ class Limit:
     """
 
     unit: str
-    share: float = math.inf
-    """The allowed growth, as a share of the value in the second quarter. By default, the quantity is only measured."""
+    share: float | None = None
+    """The allowed growth, as a share of the value in the second quarter. None if the quantity is only measured."""
     amount: float = 0.0
     """The growth that is always allowed, in the quantity's unit."""
 
@@ -29,8 +28,8 @@ LIMITS: Mapping[str, Limit] = {
     "database for each message": Limit("KB", 0.15, 1.0),
     "database for each remembered call": Limit("KB", 0.15, 0.1),
 }
-"""The quantities, by name. The clients keep a constant number of connections, and retention rules limit the mail. The
-file of the database may grow: it is as large as its data ever was, and the clients' tokens are remembered for a week.
+"""The quantities, by name. The clients keep a constant number of connections, and retention rules limit the mail.
+`place.data_of` says why the file of the database may grow.
 """
 
 
@@ -40,12 +39,12 @@ class Verdict:
 
     before: float
     after: float
-    allowed: float
-    """The largest value that is allowed in the last quarter."""
+    allowed: float | None
+    """The largest value that is allowed in the last quarter; None if there is no limit."""
 
     @property
     def grows(self) -> bool:
-        return self.after > self.allowed
+        return self.allowed is not None and self.after > self.allowed
 
 
 def judged(values: Sequence[float], limit: Limit) -> Verdict:
@@ -53,4 +52,5 @@ def judged(values: Sequence[float], limit: Limit) -> Verdict:
     quarter = len(values) // 4
     before = statistics.median(values[quarter : 2 * quarter])
     after = statistics.median(values[-quarter:])
-    return Verdict(before, after, before * (1 + limit.share) + limit.amount)
+    allowed = None if limit.share is None else before * (1 + limit.share) + limit.amount
+    return Verdict(before, after, allowed)

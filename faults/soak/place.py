@@ -88,8 +88,9 @@ def data_of(database):
     """Return the age of the oldest message in seconds, and how many kilobytes of the database's pages each stored
     message and each remembered call uses.
 
-    The database file is as large as its data ever was, and the data depends on how fast the clients are. Therefore only
-    these quantities show whether something is kept for too long. Without SQLite's table `dbstat`, return only the age.
+    The database file is as large as its data ever was. The data depends on how fast the clients are, and their tokens
+    are remembered for a week. Therefore only these quantities show whether something is kept for too long. Without
+    SQLite's table `dbstat`, return only the age.
     """
     now = time.time()
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, isolation_level=None)) as reading:
