@@ -42,7 +42,7 @@ def system(proxy, tmp_path):
     system.connect.close()
     if server._process.poll() is None:
         server._process.kill()
-    server._ended()
+    server._wait_for_end()
 
 
 def seconds_to_end(process, patience=PATIENCE):

@@ -48,7 +48,7 @@ def kill(server, number):
     if number != SUPERVISOR:
         wait_until(lambda: pid_of(server, number) != killed)
         return
-    server._ended()
+    server._wait_for_end()
     while True:
         try:
             server.start()
