@@ -23,7 +23,7 @@ class Networks(Struct, frozen=True):
     is_ipv6: bool = False
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=1024)
 def of(source: str) -> Networks:
     """Return the networks to which an IP address belongs.
 

@@ -89,7 +89,7 @@ class Groups(ABC):
             self._waiting.append(job)
             self._arrange()
             if await job.future:
-                result: T = job.result
+                result: T = job.take()
                 return result
             return await alone()
 

@@ -185,7 +185,7 @@ class Pool:
             raise ports.StoreUnavailable("the store is closed")
         task = _Task(self)
         try:
-            outcome = self._threads.submit(task.run, work)
+            future = self._threads.submit(task.run, work)
         except RuntimeError as error:  # no thread could be started, and the task must not run later
             task.give_up()
             self._free.release()
@@ -193,15 +193,17 @@ class Pool:
         # The timer runs even if the caller stops waiting, so that no thread waits forever for a reply from PostgreSQL.
         limit = time_limits.LIMITS.answer
         timer = self._loop.call_later(limit, task.give_up)
-        outcome.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._done, timer))
+        future.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._done, timer))
         bound = asyncio.timeout(limit)
         try:
             async with bound:
-                return await asyncio.wrap_future(outcome)
+                return await asyncio.wrap_future(future)
         except TimeoutError:
             if not bound.expired():
                 raise
             raise ports.StoreUnavailable(f"PostgreSQL did not answer in {limit:g} s") from None
+        finally:
+            del future  # the traceback of an exception refers to this frame, see `Outcome.take`
 
     def _done(self, timer: asyncio.TimerHandle) -> None:
         """Mark a thread as free again, and cancel the timer of its task."""
@@ -275,18 +277,20 @@ class _Task:
         """Run the work, and retry it after conflicts and lost connections. Exceptions that the work raises are not
         changed, except PostgreSQL errors, which are translated.
         """
-        given_up: Exception
+        had_conflict = False
         for attempt in range(ATTEMPTS):
             if self._is_over:
                 raise ports.StoreUnavailable("the transaction took too long and was cancelled")
             try:
                 return self._try(work)
             except postgres_errors.TryAgain:
-                given_up = refusals.Busy("Other calls are constantly changing the same resources. Please try again.")
+                had_conflict = True
                 time.sleep(random.uniform(0, time_limits.LIMITS.pause * 2**attempt))  # noqa: S311 - not a secret
             except _FoundDead:
-                given_up = ports.StoreUnavailable("several connections to PostgreSQL were lost, one after the other")
-        raise given_up
+                had_conflict = False
+        if had_conflict:
+            raise refusals.Busy("Other calls are constantly changing the same resources. Please try again.")
+        raise ports.StoreUnavailable("several connections to PostgreSQL were lost, one after the other")
 
     @property
     def _is_over(self) -> bool:
@@ -314,17 +318,21 @@ class _Task:
                 session.close()
                 if session.has_worked and not session.is_in_doubt and not self._is_over:
                     raise _FoundDead from None
-            meaning = postgres_errors.meaning(error)
-            if isinstance(meaning, postgres_errors.Unexpected):
-                session.close()  # a prepared statement may be the reason, and would keep causing this error
-            if isinstance(meaning, refusals.Busy) and self._pool.is_read_only:
-                meaning = ports.StoreUnavailable(f"PostgreSQL reported an error: {postgres_errors.name(error)}")
-            raise meaning from None
+            raise self._meaning(session, error) from None
         finally:
             session.undo()
             session.is_in_doubt = False
             self._work_on(None)
             self._pool.give_back(session)
+
+    def _meaning(self, session: Session, error: psycopg.Error) -> Exception:
+        """Return the exception to raise for an error of PostgreSQL, and close a connection that may keep causing it."""
+        meaning = postgres_errors.meaning(error)
+        if isinstance(meaning, postgres_errors.Unexpected):
+            session.close()  # a prepared statement may be the reason
+        if isinstance(meaning, refusals.Busy) and self._pool.is_read_only:
+            return ports.StoreUnavailable(f"PostgreSQL reported an error: {postgres_errors.name(error)}")
+        return meaning
 
     def _work_on(self, session: Session | None) -> None:
         with self._lock:  # so that `give_up` never cuts a connection that another task already uses

@@ -19,6 +19,7 @@ import psycopg
 from msgspec import Struct, field
 
 from waypost.store.common import rows
+from waypost.store.common.outcomes import Outcome
 from waypost.store.common.statements import Seal
 from waypost.store.postgres.pipelined import Parameters
 from waypost.store.postgres.transaction import QUERIES, PostgresQueries
@@ -66,20 +67,19 @@ class LookUp(Struct):
         return self.query, self.converted.types, *values
 
 
-class Job(Struct, eq=False):
+class Job(Outcome, eq=False):
     """A use case that waits for its turn or for a result, and everything that is known about its run."""
 
     use_case: Callable[[Any], Any]
     since: float
     """The time when the use case began to wait, on the event loop's clock."""
     future: "Future[bool]"
-    """The future gets the value True if the use case has its result, and False if it needs its own transaction."""
+    """The future gets the value True if the use case has its outcome, and False if it needs its own transaction."""
     look_ups: list[LookUp] = field(default_factory=list)
     """The look-ups of the use case so far, in order. Only the last may be unanswered."""
     inserts: list[tuple[str, Parameters]] = field(default_factory=list)
     octets: int = 0
     """The size of the values in `inserts`, in bytes."""
-    result: Any = None
     position: int = 0
     """The number of look-ups that the current run has already made."""
 
@@ -89,14 +89,15 @@ class Job(Struct, eq=False):
         return self.look_ups[-1] if self.look_ups and self.look_ups[-1].found is None else None
 
     def finish(self) -> None:
-        """Pass the result to the caller, unless the caller has stopped waiting."""
+        """Let the caller take the result, unless the caller has stopped waiting."""
         if not self.future.done():
             self.future.set_result(True)
 
     def fail(self, error: BaseException) -> None:
-        """Raise an exception in the caller."""
+        """Let the caller raise an exception, unless the caller has stopped waiting."""
         if not self.future.done():
-            self.future.set_exception(error)
+            self.error = error
+            self.future.set_result(True)
 
     def run_alone(self) -> None:
         """Let the caller run the use case in a transaction of its own."""

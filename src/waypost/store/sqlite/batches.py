@@ -10,26 +10,24 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from msgspec import Struct
-
 from waypost.app import ports
+from waypost.store.common.outcomes import Outcome
 from waypost.store.sqlite import drafts, failed_syncs
 from waypost.store.sqlite import file as sqlite_file
 from waypost.store.sqlite.drafts import Draft
 from waypost.store.sqlite.transaction import SqliteTransaction
 
 
-class Job(Struct):
+class Job(Outcome, eq=False):
     """A write that waits for the writer thread. The writer thread stores the outcome of the write in this object, and
-    the caller gets the outcome after the commit.
+    the caller takes the outcome after the commit.
     """
 
     use_case: Callable[[ports.WriteTx], Any]
-    future: "asyncio.Future[Any]"
+    future: "asyncio.Future[None]"
+    """The future is done when the caller can take the outcome."""
     draft: Draft | None = None
     """The use case's result and inserts, if they were decided before the turn."""
-    result: Any = None
-    error: BaseException | None = None
 
     def run(self, tx: ports.WriteTx) -> None:
         """Run the use case, and store its result or its exception."""
@@ -42,13 +40,11 @@ class Job(Struct):
             self.error = error
 
     def report(self) -> None:
-        """Pass the outcome to the caller, unless the caller has stopped waiting."""
+        """Wake the caller, unless the caller has stopped waiting."""
         if self.future.cancelled():
-            return
-        if self.error is None:
-            self.future.set_result(self.result)
+            self.error = None
         else:
-            self.future.set_exception(self.error)
+            self.future.set_result(None)
 
 
 class _HalfDone(Exception):

@@ -135,13 +135,16 @@ class SqliteStore:
         await self._turns.take(account)
         try:
             self._refuse_when_closed()
-            outcome = self._reader.submit(_long_read, self._long_reading, use_case, what)
+            future = self._reader.submit(_long_read, self._long_reading, use_case, what)
         except BaseException:
             self._turns.leave(account)
             raise
         # The turn ends when the thread is free again, even if the caller has stopped waiting.
-        outcome.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._turns.leave, account))
-        return await asyncio.wrap_future(outcome)
+        future.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._turns.leave, account))
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            del future  # the traceback of an exception refers to this frame, see `Outcome.take`
 
     async def write(self, use_case: Callable[[ports.WriteTx], T], *, may_share: bool = False) -> T:
         """Run a use case that changes data. When `write` returns, the changes are on the disk.
@@ -151,14 +154,16 @@ class SqliteStore:
         """
         self._refuse_when_closed()
         draft = self._drafting.draft(use_case) if may_share else None
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.append(Job(use_case, future, draft))
+        job = Job(use_case, self._loop.create_future(), draft)
+        self._jobs.append(job)
         # If other jobs wait, the writer will be woken, or looks for jobs again. The order matters: the writer may take
         # all other jobs at any moment, and must not fall asleep between this comparison and an `append` after it.
         if len(self._jobs) == 1:
             # The event loop first runs the tasks that are ready now, so that their writes are in the same batch.
             self._loop.call_soon(self._wakes.put, True)
-        return await future
+        await job.future
+        result: T = job.take()
+        return result
 
     def directory_version(self) -> int | None:
         """Return the version of the directory and the routes, which all processes share."""
@@ -207,8 +212,8 @@ class SqliteStore:
         while is_open:
             is_open = self._wakes.get()
             while self._jobs:
-                batch = self._run_next_batch()
-                self._loop.call_soon_threadsafe(self._report_all, batch, self._seconds)
+                # No variable refers to the batch, so that its messages are freed even if no other write follows.
+                self._loop.call_soon_threadsafe(self._report_all, self._run_next_batch(), self._seconds)
 
     def _run_next_batch(self) -> list[Job]:
         """Wait for the turn, run the waiting jobs, and return them. This method never raises an exception."""

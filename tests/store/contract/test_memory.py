@@ -1,0 +1,65 @@
+"""What a failed use case leaves in memory: nothing, or a client could fill the memory with calls that are refused."""
+
+import asyncio
+import gc
+import weakref
+
+import pytest
+
+from tests.kit.values import make_instance
+from waypost.domain import errors
+
+AT_ONCE = 5
+
+
+def refuses(_):
+    raise errors.NotFound("There is nothing with this id")
+
+
+def refuses_after_a_change(tx):
+    make_instance(tx, "i")
+    refuses(tx)
+
+
+def is_broken(tx):
+    tx.connection.execute("SELECT nothing")
+
+
+WAYS = {
+    "read": lambda store, use_case: store.read(use_case),
+    "long read": lambda store, use_case: store.long_read(use_case, what="the data of a test"),
+    "write": lambda store, use_case: store.write(use_case),
+    "write that may share a transaction": lambda store, use_case: store.write(use_case, may_share=True),
+}
+
+
+@pytest.mark.usefixtures("_no_garbage_collector")
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("use_case", [refuses, refuses_after_a_change, is_broken])
+def test_the_exception_of_a_use_case_is_freed_without_the_garbage_collector(store, way, use_case):
+    if use_case is refuses_after_a_change and "read" in way:
+        pytest.skip("a read cannot change anything")
+    seen = []
+
+    async def call():
+        try:
+            await WAYS[way](store.store, use_case)
+        except Exception as error:  # noqa: BLE001 - each store has its own for `is_broken`
+            seen.append(weakref.ref(error))
+
+    async def calls():
+        await asyncio.gather(*(call() for _ in range(AT_ONCE)))
+
+    store.run(calls())
+    for use_again in (store.read, store.long_read, store.write):  # a thread may refer to its last exception until then
+        use_again(lambda _: None)
+    assert len(seen) == AT_ONCE
+    assert [error() for error in seen if error()] == []
+
+
+@pytest.fixture
+def _no_garbage_collector():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
