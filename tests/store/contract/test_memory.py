@@ -6,6 +6,7 @@ import weakref
 
 import pytest
 
+from tests.kit.patience import until
 from tests.kit.values import make_instance
 from waypost.domain import errors
 
@@ -55,6 +56,24 @@ def test_the_exception_of_a_use_case_is_freed_without_the_garbage_collector(stor
         use_again(lambda _: None)
     assert len(seen) == AT_ONCE
     assert [error() for error in seen if error()] == []
+
+@pytest.mark.usefixtures("_no_garbage_collector")
+@pytest.mark.parametrize("way", WAYS)
+def test_a_use_case_is_freed_after_its_result_even_if_no_other_call_follows(store, way):
+    def use_case(_):
+        return 1
+
+    seen = weakref.ref(use_case)
+
+    async def call(use_case):
+        await WAYS[way](store.store, use_case)
+
+    async def wait():
+        await until(lambda: seen() is None)  # the thread that ran it may have it a moment longer than the caller
+
+    store.run(call(use_case))
+    del use_case
+    store.run(wait())
 
 
 @pytest.fixture

@@ -129,6 +129,8 @@ class SharedTransaction(PostgresQueries):
             job.run_alone()
         except BaseException as error:  # noqa: BLE001 - it is raised again in the caller
             job.fail(error)
+        finally:
+            del self._job  # otherwise the use case, and so a message, stays in memory until the next use case
 
     @property
     def connection(self) -> NoReturn:
