@@ -57,6 +57,7 @@ def test_the_exception_of_a_use_case_is_freed_without_the_garbage_collector(stor
     assert len(seen) == AT_ONCE
     assert [error() for error in seen if error()] == []
 
+
 @pytest.mark.usefixtures("_no_garbage_collector")
 @pytest.mark.parametrize("way", WAYS)
 def test_a_use_case_is_freed_after_its_result_even_if_no_other_call_follows(store, way):
