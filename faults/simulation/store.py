@@ -160,7 +160,8 @@ class SimulatedStore:
         if self._writer is None:
             # The store has one writer, whose task belongs to the server and not to the caller.
             self._writer = self._world.loop.in_process(self._process, self._write_batches())
-        return await job.future
+        await job.future
+        return job.take()
 
     async def _write_batches(self):
         try:
