@@ -28,7 +28,8 @@ def of(source: str) -> Networks:
     """Return the networks to which an IP address belongs.
 
     An IPv4-mapped address is treated as IPv4, and the scope of a link-local address is ignored. A peer without an IP
-    address, such as a client that connects over a Unix socket, is treated as a separate host.
+    address, such as a client that connects over a Unix socket, is treated as a separate host. The result is cached,
+    because the server needs it several times for each connection.
     """
     try:
         address = ip_address(source.partition("%")[0])

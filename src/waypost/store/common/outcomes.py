@@ -16,7 +16,8 @@ class Outcome(Struct, eq=False, kw_only=True):
 
         The traceback of an exception refers to everything that the use case had, and also to this object. If this
         object still referred to the exception, all of that would stay in memory until the garbage collector runs, which
-        is rare (`runtime.collect_less_garbage`). Therefore also no local variable must refer to the exception.
+        is rare (`runtime.collect_less_garbage`). For the same reason, no local variable of a frame in the traceback may
+        refer to the exception, or to a future that has it.
         """
         if self.error is not None:
             raise self._take_error(self.error)

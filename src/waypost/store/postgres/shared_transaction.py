@@ -67,7 +67,7 @@ class LookUp(Struct):
         return self.query, self.converted.types, *values
 
 
-class Job(Outcome, eq=False):
+class Job(Outcome):
     """A use case that waits for its turn or for a result, and everything that is known about its run."""
 
     use_case: Callable[[Any], Any]

@@ -18,7 +18,7 @@ from waypost.store.sqlite.drafts import Draft
 from waypost.store.sqlite.transaction import SqliteTransaction
 
 
-class Job(Outcome, eq=False):
+class Job(Outcome):
     """A write that waits for the writer thread. The writer thread stores the outcome of the write in this object, and
     the caller takes the outcome after the commit.
     """
