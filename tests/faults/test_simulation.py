@@ -50,6 +50,14 @@ def test_no_violation_is_found_in_the_unbroken_servers():
     assert not [violation for seed in range(5) for violation in run_seed(seed).violations]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "seed", [pytest.param(20411, id="a replay to an address that was created again puts a message there twice")]
+)
+def test_a_seed_that_once_found_a_defect_finds_it_no_longer(seed):
+    assert not run_seed(seed).violations
+
+
 @pytest.fixture
 def results(monkeypatch):
     """Let the command have these results of seeds, by seed, instead of running them. A missing seed finds nothing."""

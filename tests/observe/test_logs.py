@@ -186,7 +186,8 @@ def test_lines_that_do_not_fit_are_dropped_and_counted(log, monkeypatch):
     for _ in range(logs.BACKLOG + 100):
         log.emit(events.Stopped())
     gate.set()
-    log.close()
+    log.close()  # waits for two seconds at most
+    log._thread.join(PATIENCE)
     assert stream.written.count("stopped") == 1 + logs.BACKLOG
     assert "lines_dropped" in stream.written
     assert "100" in stream.written.splitlines()[-1]

@@ -195,6 +195,13 @@ class WriteMessages(Protocol):
         """Lock a delivery of any account until the transaction ends. Return it, or None if it does not exist."""
         ...
 
+    def lock_delivery_at(self, message_id: str, account: str, address_key: str) -> Delivery | None:
+        """Lock the delivery of a message to an address of an account, and return it, or None if there is none.
+
+        The delivery may belong to an email address that had the same address and was deleted.
+        """
+        ...
+
     def update_delivery(self, delivery: Delivery, *, status: Status, kept: bool, destination: str) -> None:
         """Set the status and the destination of a delivery, and whether the inbox keeps it."""
         ...

@@ -202,7 +202,9 @@ def _forward_again(
     tx.lock_delivery(message.id, kept.email_address_id)  # so that concurrent replays run in turn
     if tx.has_plan(message.id):  # the plan may include the primary's delivery, which will then be queued anyway
         return False
-    present = tx.lock_delivery(message.id, forwarded.email_address.id)
+    primary = forwarded.email_address
+    # Not by the primary's id: the inbox shows the mail of an email address with the same address that was deleted.
+    present = tx.lock_delivery_at(message.id, primary.account, primary.address.key)
     if present is None:
         delivery = accept.delivery_of(message, accept.planned_delivery(forwarded), deployment)
         tx.add_delivery(delivery)

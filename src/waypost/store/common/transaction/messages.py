@@ -128,6 +128,10 @@ class MessageQueries(QueueQueries):
         row = self._one("lock_delivery", message_id, email_address_id)
         return rows.delivery(row) if row else None
 
+    def lock_delivery_at(self, message_id: str, account: str, address_key: str) -> Delivery | None:
+        row = self._one("lock_delivery_at", message_id, account, address_key)
+        return rows.delivery(row) if row else None
+
     def add_delivery(self, delivery: Delivery) -> None:
         self._run("add_delivery", *rows.of_delivery(delivery))
 

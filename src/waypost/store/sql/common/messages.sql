@@ -39,6 +39,13 @@ SELECT {deliveries} FROM deliveries WHERE message_id = :message_id AND email_add
 SELECT {deliveries} FROM deliveries
 WHERE message_id = :message_id AND email_address_id = :email_address_id {postgres: FOR UPDATE};
 
+-- name: lock_delivery_at(message_id, account, address_key)
+-- Returns the delivery of a message to an address, and locks it. The delivery may belong to an email address that had the
+-- same address and was deleted.
+SELECT {deliveries} FROM deliveries
+WHERE message_id = :message_id AND account = :account AND address_key = :address_key
+ORDER BY kept DESC LIMIT 1 {postgres: FOR UPDATE};
+
 -- name: add_delivery({deliveries})
 -- Adds a delivery. A message can have only one delivery for each email address.
 INSERT INTO deliveries ({deliveries}) VALUES ({:deliveries});
