@@ -1,6 +1,6 @@
 """Decides whether a server kept its guarantees: compares what clients recorded with what was found after a fault.
 
-Every function here is a pure function of recorded values. `clients.py` records them, and `campaign/` reads what is in
+Every function here is a pure function of recorded values. `clients.py` records them, and `site.py` reads what is in
 the inboxes and at the peers. docs/durability.md says what each reply guarantees.
 """
 
