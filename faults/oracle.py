@@ -19,7 +19,7 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Kind(StrEnum):
+class ViolationKind(StrEnum):
     """The kinds of violation."""
 
     LOST = "an accepted message is missing"
@@ -40,7 +40,7 @@ class Kind(StrEnum):
     BROKEN = "stored data breaks a rule, or has no checksum"
 
 
-EVENTUALLY = {Kind.PARTIAL, Kind.STUCK, Kind.DOUBLED_AT_PEER}
+EVENTUALLY = {ViolationKind.PARTIAL, ViolationKind.STUCK, ViolationKind.DOUBLED_AT_PEER}
 """Kinds that may only seem to be violations for some time. Deliveries to peers, and messages with many recipients, take
 time, and a worker that has lost a lease logs that only when its attempt ends.
 """
@@ -50,7 +50,7 @@ time, and a worker that has lost a lease logs that only when its attempt ends.
 class Violation:
     """A guarantee that was not kept."""
 
-    kind: Kind
+    kind: ViolationKind
     what: str
 
     def __str__(self):
@@ -150,14 +150,16 @@ def check_inboxes(
         places = [address for address in group.inboxes if each.number in there.get(address, {})]
         missing = [address for address in group.inboxes if address not in places]
         if each.outcome is Outcome.REFUSED and places:
-            found.append(Violation(Kind.REFUSED_FOUND, f"{each.number} ({each.reply}) is in {', '.join(places)}"))
+            what = f"{each.number} ({each.reply}) is in {', '.join(places)}"
+            found.append(Violation(ViolationKind.REFUSED_FOUND, what))
         elif each.outcome is Outcome.ACCEPTED and missing and not group.in_parts:
-            found.append(Violation(Kind.LOST, f"{each.number} (id {each.id}) is not in {', '.join(missing)}"))
+            found.append(Violation(ViolationKind.LOST, f"{each.number} (id {each.id}) is not in {', '.join(missing)}"))
         elif missing and (places or each.outcome is Outcome.ACCEPTED):
-            found.append(Violation(Kind.PARTIAL, f"{each.number} ({each.outcome}) is not in {', '.join(missing)}"))
+            what = f"{each.number} ({each.outcome}) is not in {', '.join(missing)}"
+            found.append(Violation(ViolationKind.PARTIAL, what))
         ids = {there[address][each.number] for address in places} | ({each.id} if each.id and places else set())
         if len(ids) > 1:
-            found.append(Violation(Kind.STRANGE, f"{each.number} has the ids {', '.join(sorted(ids))}"))
+            found.append(Violation(ViolationKind.STRANGE, f"{each.number} has the ids {', '.join(sorted(ids))}"))
     return found
 
 
@@ -165,21 +167,21 @@ def _check_inbox(address, held, known, groups, *, is_ordered):
     found = []
     for number, count in Counter(one.number for one in held).items():
         if count > 1:
-            found.append(Violation(Kind.DOUBLED, f"{number} is {count} times in {address}"))
+            found.append(Violation(ViolationKind.DOUBLED, f"{number} is {count} times in {address}"))
     for message_id, count in Counter(one.id for one in held).items():
         if count > 1:
-            found.append(Violation(Kind.DOUBLED, f"the id {message_id} is {count} times in {address}"))
+            found.append(Violation(ViolationKind.DOUBLED, f"the id {message_id} is {count} times in {address}"))
     newest = {}
     for one in held:
         each = known.get(one.number)
         if each is None or address not in groups[each.group].inboxes:
-            found.append(Violation(Kind.STRANGE, f"{one.number} is in {address}"))
+            found.append(Violation(ViolationKind.STRANGE, f"{one.number} is in {address}"))
             continue
         if one.digest and one.digest != each.digest:
-            found.append(Violation(Kind.CHANGED, f"{one.number} in {address} has {one.digest.size} bytes"))
+            found.append(Violation(ViolationKind.CHANGED, f"{one.number} in {address} has {one.digest.size} bytes"))
         if is_ordered and each.turn < newest.get(each.client, each).turn:
             newer = newest[each.client].number
-            found.append(Violation(Kind.REORDERED, f"{each.number} is after {newer} in {address}"))
+            found.append(Violation(ViolationKind.REORDERED, f"{each.number} is after {newer} in {address}"))
         newest[each.client] = max(each, newest.get(each.client, each), key=lambda one: one.turn)
     return found
 
@@ -220,7 +222,7 @@ def check_peers(
             found += _check_second_copies(address, same, may_be_twice, doubled, is_unique=is_unique)
     there = {address: {one.number for one in taken} for address, taken in copies.items()}
     found += [
-        Violation(Kind.PARTIAL, f"{each.number} is not at the peer of {address}")
+        Violation(ViolationKind.PARTIAL, f"{each.number} is not at the peer of {address}")
         for each in known.values()
         for address in groups[each.group].peers
         if each.number in stored and each.number not in there.get(address, ())
@@ -231,14 +233,14 @@ def check_peers(
 def _check_copy(address, one, known, groups, stored):
     each = known.get(one.number)
     if each is None or address not in groups[each.group].peers:
-        return [Violation(Kind.STRANGE, f"{one.number} is at the peer of {address}")]
+        return [Violation(ViolationKind.STRANGE, f"{one.number} is at the peer of {address}")]
     found = []
     if one.digest != each.digest:
-        found.append(Violation(Kind.CHANGED, f"{one.number} at {address} has {one.digest.size} bytes"))
+        found.append(Violation(ViolationKind.CHANGED, f"{one.number} at {address} has {one.digest.size} bytes"))
     if each.outcome is Outcome.REFUSED:
-        found.append(Violation(Kind.REFUSED_FOUND, f"{one.number} ({each.reply}) is at the peer of {address}"))
+        found.append(Violation(ViolationKind.REFUSED_FOUND, f"{one.number} ({each.reply}) is at the peer of {address}"))
     if one.number not in stored:
-        found.append(Violation(Kind.PARTIAL, f"{one.number} is at the peer of {address}, but in no inbox"))
+        found.append(Violation(ViolationKind.PARTIAL, f"{one.number} is at the peer of {address}, but in no inbox"))
     return found
 
 
@@ -255,11 +257,11 @@ def _check_second_copies(address, same, why_twice, doubled, *, is_unique):
     found, number = [], same[0].number
     deliveries = {one.delivery for one in same}
     if len(deliveries) > 1 or (is_unique and len(same) > 1):
-        found.append(Violation(Kind.DOUBLED, f"{number} at {address}: {', '.join(sorted(deliveries))}"))
+        found.append(Violation(ViolationKind.DOUBLED, f"{number} at {address}: {', '.join(sorted(deliveries))}"))
     for one in sorted(same, key=lambda one: one.at)[:-1]:
         reason = why_twice(one)
         if reason is None:
-            found.append(Violation(Kind.DOUBLED_AT_PEER, f"{number} at {address}, first at {one.at:.3f}"))
+            found.append(Violation(ViolationKind.DOUBLED_AT_PEER, f"{number} at {address}, first at {one.at:.3f}"))
         else:
             doubled[reason] += 1
     return found
@@ -271,25 +273,27 @@ def check_links(aliases: Mapping[str, Sequence[str]]) -> list[Violation]:
     primaries_of = defaultdict(list)
     for primary, its in aliases.items():
         if len(its) > 1:
-            found.append(Violation(Kind.RULE, f"{primary} has the aliases {', '.join(its)}"))
+            found.append(Violation(ViolationKind.RULE, f"{primary} has the aliases {', '.join(its)}"))
         for alias in its:
             primaries_of[alias].append(primary)
             if alias == primary:
-                found.append(Violation(Kind.RULE, f"{primary} is its own alias"))
+                found.append(Violation(ViolationKind.RULE, f"{primary} is its own alias"))
             if alias not in aliases:
-                found.append(Violation(Kind.RULE, f"{alias}, the alias of {primary}, does not exist"))
+                found.append(Violation(ViolationKind.RULE, f"{alias}, the alias of {primary}, does not exist"))
             if aliases.get(alias):
-                found.append(Violation(Kind.RULE, f"{alias} is an alias of {primary}, and has an alias"))
+                found.append(Violation(ViolationKind.RULE, f"{alias} is an alias of {primary}, and has an alias"))
     for alias, primaries in primaries_of.items():
         if len(primaries) > 1:
-            found.append(Violation(Kind.RULE, f"{alias} is the alias of {', '.join(primaries)}"))
+            found.append(Violation(ViolationKind.RULE, f"{alias} is the alias of {', '.join(primaries)}"))
     return found
 
 
 def check_queue(deliveries: Sequence[Mapping], dead_letters: Sequence[Mapping]) -> list[Violation]:
     """Check that nothing is left in the queue, and that nothing was given up."""
-    found = [Violation(Kind.STUCK, f"{one['id']} to {one['destination']}: {one['because']}") for one in deliveries]
-    return found + [Violation(Kind.DEAD, str(one["id"])) for one in dead_letters]
+    return [
+        *(Violation(ViolationKind.STUCK, f"{it['id']} to {it['destination']}: {it['because']}") for it in deliveries),
+        *(Violation(ViolationKind.DEAD, str(it["id"])) for it in dead_letters),
+    ]
 
 
 UNEXPECTED = "failed"
@@ -299,7 +303,7 @@ UNEXPECTED = "failed"
 def check_log(lines: Iterable[Mapping]) -> list[Violation]:
     """Check that a server has logged no unexpected error."""
     return [
-        Violation(Kind.FAILED, f"{line.get('where', '')}: {line.get('error', line)}")
+        Violation(ViolationKind.FAILED, f"{line.get('where', '')}: {line.get('error', line)}")
         for line in lines
         if line.get("event") == UNEXPECTED
     ]

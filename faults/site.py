@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 
 from faults import oracle
 from faults.clients import Caller, Directory, Mailer, as_calls, digest
-from faults.oracle import Copy, Digest, Group, Held, Kind, Violation, Window
+from faults.oracle import Copy, Digest, Group, Held, Violation, ViolationKind, Window
 from faults.peers import Hook, PeerFailures
 from faults.proxy import Proxy
 from faults.servers import LEASE, Server, end
@@ -318,13 +318,13 @@ class Site:
         if self.store != "sqlite":
             return []
         found = [
-            Violation(Kind.BROKEN, f"{one.what} {one.id}")
+            Violation(ViolationKind.BROKEN, f"{one.what} {one.id}")
             for server in self.servers
             for one in backups.verify(server.data / "waypost.sqlite3", None, is_in_use=True)
         ]
         with closing(sqlite_file.connect(self.server.data / "waypost.sqlite3", "ro")) as connection:
             unchecked = connection.execute("SELECT DISTINCT message_id FROM message_bodies WHERE checksum IS NULL")
-            return found + [Violation(Kind.BROKEN, f"no checksum: {one}") for (one,) in unchecked.fetchall()]
+            return found + [Violation(ViolationKind.BROKEN, f"no checksum: {one}") for (one,) in unchecked.fetchall()]
 
     def _check_calls(self):
         """Check the history of API calls since the last fault, followed by a look at each email address."""
@@ -338,7 +338,7 @@ class Site:
         start = [fact for fact in self.state if len(fact) > 1 or fact[0] in named]
         found = []
         if violation := check([*as_calls(start), *history, *looks]):
-            found.append(Violation(Kind.HISTORY, str(violation)))
+            found.append(Violation(ViolationKind.HISTORY, str(violation)))
         there = {name: facts for name, facts in seen.items() if isinstance(facts, tuple)}
         aliases = {name: [fact for fact in facts if "=" not in fact] for name, facts in there.items()}
         found += oracle.check_links(aliases)

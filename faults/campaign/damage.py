@@ -8,7 +8,7 @@ import time
 from faults.at_rest import damage
 from faults.campaign.kills import start
 from faults.clients import digest
-from faults.oracle import Kind, Violation
+from faults.oracle import Violation, ViolationKind
 from faults.servers import Server, end
 from faults.site import SUBJECT
 from tests.kit.free_ports import at_free_ports
@@ -44,10 +44,10 @@ def _check(site, copy, done, accepted):
         server.start()
     except testing.ServerDied as died:
         if "Traceback" in str(died) or not TOLD.search(str(died)):
-            return [Violation(Kind.ERROR, f"{done}: {str(died)[-500:]}")]
+            return [Violation(ViolationKind.ERROR, f"{done}: {str(died)[-500:]}")]
         return []
     except Exception as error:  # noqa: BLE001 - the server ran, but its files cannot be read
-        return [Violation(Kind.ERROR, f"{done}: {type(error).__name__}: {error}")]
+        return [Violation(ViolationKind.ERROR, f"{done}: {type(error).__name__}: {error}")]
     try:
         return [*_served(site, server, done), *_listed(site, server, done, accepted)]
     finally:
@@ -66,7 +66,8 @@ def _served(site, server, done):
                 continue
             begins = SUBJECT.search(raw.body)
             if begins is None or digest(raw.body[begins.start() :]) != known[number]:
-                yield Violation(Kind.CHANGED, f"{done}: {number} in {address} was served with {len(raw.body)} bytes")
+                served = f"{number} in {address} was served with {len(raw.body)} bytes"
+                yield Violation(ViolationKind.CHANGED, f"{done}: {served}")
 
 
 def _listed(site, server, done, accepted):
@@ -80,7 +81,7 @@ def _listed(site, server, done, accepted):
             page = answer.json()["messages"] if answer else []
             listed |= {one["subject"].removeprefix("fault ") for one in page}
         for number in sorted({each.number for each in accepted.values() if each.group == name} - listed):
-            yield Violation(Kind.LOST, f"{done}: {number} is not in {address}")
+            yield Violation(ViolationKind.LOST, f"{done}: {number} is not in {address}")
 
 
 def _get(server, path, **query):

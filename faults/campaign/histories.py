@@ -4,7 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from faults.clients import Caller, Directory
-from faults.oracle import Kind, Violation
+from faults.oracle import Violation, ViolationKind
 from tests.linearizability.checker import check
 
 CLIENTS, ROUNDS, CALLS = 6, 8, 6
@@ -28,7 +28,7 @@ def conflict(site, chance):
         with ThreadPoolExecutor(CLIENTS) as threads:
             for number in range(ROUNDS):
                 if found := _round(callers, threads, f"h{chance.randrange(1 << 40):x}-{number}-"):
-                    site.found.append(Violation(Kind.HISTORY, str(found)))
+                    site.found.append(Violation(ViolationKind.HISTORY, str(found)))
                     return
     finally:
         for caller in callers:

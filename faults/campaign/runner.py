@@ -15,8 +15,7 @@ from pathlib import Path
 import waypost
 from faults.campaign import disks
 from faults.campaign.table import KINDS
-from faults.oracle import Kind as Violated
-from faults.oracle import Outcome, Violation
+from faults.oracle import Outcome, Violation, ViolationKind
 from faults.site import Site
 from waypost import testing
 
@@ -171,10 +170,10 @@ class Campaign:
         try:
             found = inject(site, row.kind, random.Random(seed), turn)
         except testing.ServerDied as died:
-            found = [Violation(Violated.NOT_STARTED, str(died)[-3_000:])]
+            found = [Violation(ViolationKind.NOT_STARTED, _why(died))]
         except Exception as error:  # noqa: BLE001 - the line says what happened
             (site.directory / "error.txt").write_text(traceback.format_exc())
-            found = [Violation(Violated.ERROR, f"{type(error).__name__}: {error}"[:700])]
+            found = [Violation(ViolationKind.ERROR, f"{type(error).__name__}: {error}"[:700])]
         outcomes = Counter(each.outcome for each in site.sent[before:])
         line = {
             "kind": row.kind.name,
@@ -229,6 +228,12 @@ def inject(site, kind, chance, turn):
     return site.check(
         is_ordered=kind.is_ordered, expects_failures=kind.expects_failures, may_lose_leases=kind.may_lose_leases
     )
+
+
+def _why(died):
+    """Return the last line of a server's log, which says why the server did not start, and then the end of the log."""
+    lines = str(died)[-3_000:].splitlines()
+    return "\n".join([*lines[-1:], *lines])
 
 
 def versions():

@@ -13,7 +13,7 @@ POSTGRES = (POSTGRESQL,)
 
 
 @dataclass(frozen=True)
-class Kind:
+class FaultKind:
     """A kind of fault. `inject(site, chance)` injects one, and returns when the server works again.
 
     `chance` is a random generator, which makes all random choices.
@@ -37,62 +37,62 @@ class Kind:
 
 
 KINDS = [
-    Kind("kill the server", kills.kill_server),
-    Kind("kill a worker", kills.kill_worker, workers=(2,)),
-    Kind("kill the supervisor", kills.kill_supervisor, workers=(2,)),
+    FaultKind("kill the server", kills.kill_server),
+    FaultKind("kill a worker", kills.kill_worker, workers=(2,)),
+    FaultKind("kill the supervisor", kills.kill_supervisor, workers=(2,)),
     *(
-        Kind(
+        FaultKind(
             f"kill {point}",
             kills.kill_at(point),
             stores=(SQLITE,) if point in failpoints.OF_SQLITE_ALONE else BOTH,
         )
         for point in failpoints.POINTS
     ),
-    Kind("kill while peers fail", kills.kill_while_peers_fail),
-    Kind("SIGSTOP for longer than the lease", kills.stop_for_longer_than_the_lease),
-    Kind("SIGSTOP after the peer's reply", kills.stop_at_reply, workers=(2,)),
-    Kind(
+    FaultKind("kill while peers fail", kills.kill_while_peers_fail),
+    FaultKind("SIGSTOP for longer than the lease", kills.stop_for_longer_than_the_lease),
+    FaultKind("SIGSTOP after the peer's reply", kills.stop_at_reply, workers=(2,)),
+    FaultKind(
         "peer slower than the lease", kills.wait_for_slow_peer, workers=(2,), site="long leases", may_lose_leases=False
     ),
-    Kind("out of memory", limits.out_of_memory, expects_failures=True),
-    Kind("no file descriptors", limits.no_descriptors, expects_failures=True),
-    Kind("clock set by minutes", clocks.jump, site="clock", is_ordered=False),
-    Kind("clock set by hours", clocks.jump_far, site="clock", is_ordered=False),
-    Kind("clock set, and kill", clocks.jump_and_kill, site="clock", is_ordered=False),
-    Kind("clocks of two servers drift", clocks.drift, POSTGRES, (1,), site="drifting clocks", is_ordered=False),
-    Kind("power cut", disks.cut_power, (SQLITE,), site="power cut"),
-    Kind("files damaged at rest", damage.at_rest, (SQLITE,), site="damage"),
-    Kind("fsync fails", disks.fail_calls("fsync"), (SQLITE,), site="disk"),
-    Kind("fsync of the log fails", disks.fail_calls("fsync", "*-wal"), (SQLITE,), site="disk"),
-    Kind("write fails", disks.fail_calls("write"), (SQLITE,), site="disk"),
-    Kind("write to a Maildir fails", disks.fail_calls("write", "maildir/*", after=4), (SQLITE,), site="disk"),
-    Kind("fsync of a Maildir fails, and power cut", disks.fail_sync_and_cut, (SQLITE,), site="disk and power cut"),
-    Kind("a system call fails, and power cut", disks.fail_call_and_cut, (SQLITE,), site="disk and power cut"),
-    Kind(
+    FaultKind("out of memory", limits.out_of_memory, expects_failures=True),
+    FaultKind("no file descriptors", limits.no_descriptors, expects_failures=True),
+    FaultKind("clock set by minutes", clocks.jump, site="clock", is_ordered=False),
+    FaultKind("clock set by hours", clocks.jump_far, site="clock", is_ordered=False),
+    FaultKind("clock set, and kill", clocks.jump_and_kill, site="clock", is_ordered=False),
+    FaultKind("clocks of two servers drift", clocks.drift, POSTGRES, (1,), site="drifting clocks", is_ordered=False),
+    FaultKind("power cut", disks.cut_power, (SQLITE,), site="power cut"),
+    FaultKind("files damaged at rest", damage.at_rest, (SQLITE,), site="damage"),
+    FaultKind("fsync fails", disks.fail_calls("fsync"), (SQLITE,), site="disk"),
+    FaultKind("fsync of the log fails", disks.fail_calls("fsync", "*-wal"), (SQLITE,), site="disk"),
+    FaultKind("write fails", disks.fail_calls("write"), (SQLITE,), site="disk"),
+    FaultKind("write to a Maildir fails", disks.fail_calls("write", "maildir/*", after=4), (SQLITE,), site="disk"),
+    FaultKind("fsync of a Maildir fails, and power cut", disks.fail_sync_and_cut, (SQLITE,), site="disk and power cut"),
+    FaultKind("a system call fails, and power cut", disks.fail_call_and_cut, (SQLITE,), site="disk and power cut"),
+    FaultKind(
         "fsync of the log fails, kill, and power cut",
         disks.fail_log_sync_kill_and_cut,
         (SQLITE,),
         site="disk and power cut",
     ),
-    Kind("disk full", disks.no_space, (SQLITE,), site="disk"),
-    Kind("file system read-only", disks.read_only, (SQLITE,), site="disk", has_doubt=True),
-    Kind("short writes", disks.shorten, (SQLITE,), site="disk"),
-    Kind("fsync slow and hanging", disks.slow_sync, (SQLITE,), site="disk"),
-    Kind("PostgreSQL kill -9", databases.kill, POSTGRES),
-    Kind("PostgreSQL kill -9 in a checkpoint", databases.kill_in_checkpoint, POSTGRES),
-    Kind("PostgreSQL immediate stop", databases.stop("immediate"), POSTGRES),
-    Kind("PostgreSQL fast stop", databases.stop("fast"), POSTGRES),
-    Kind("connection cut before COMMIT", databases.cut_commit("before"), POSTGRES),
-    Kind("connection cut after COMMIT", databases.cut_commit("after"), POSTGRES),
-    Kind("connections to PostgreSQL reset", databases.reset, POSTGRES),
-    Kind("network to PostgreSQL delayed", databases.delay, POSTGRES),
-    Kind("network to PostgreSQL cut one way", databases.cut_one_way, POSTGRES),
-    Kind("connections of PostgreSQL exhausted", databases.exhaust, POSTGRES),
-    Kind("failover to a synchronous standby", databases.fail_over, POSTGRES, site="standby"),
-    Kind("concurrent calls to two servers", histories.conflict, POSTGRES, (1,), site="two servers"),
-    Kind("kill one of two servers", kills.kill_server, POSTGRES, (1,), site="two servers"),
-    Kind("SIGSTOP one of two servers", kills.stop_for_longer_than_the_lease, POSTGRES, (1,), site="two servers"),
-    Kind("PostgreSQL's disk full", databases.disk_full, POSTGRES, site="small disk"),
+    FaultKind("disk full", disks.no_space, (SQLITE,), site="disk"),
+    FaultKind("file system read-only", disks.read_only, (SQLITE,), site="disk", has_doubt=True),
+    FaultKind("short writes", disks.shorten, (SQLITE,), site="disk"),
+    FaultKind("fsync slow and hanging", disks.slow_sync, (SQLITE,), site="disk"),
+    FaultKind("PostgreSQL kill -9", databases.kill, POSTGRES),
+    FaultKind("PostgreSQL kill -9 in a checkpoint", databases.kill_in_checkpoint, POSTGRES),
+    FaultKind("PostgreSQL immediate stop", databases.stop("immediate"), POSTGRES),
+    FaultKind("PostgreSQL fast stop", databases.stop("fast"), POSTGRES),
+    FaultKind("connection cut before COMMIT", databases.cut_commit("before"), POSTGRES),
+    FaultKind("connection cut after COMMIT", databases.cut_commit("after"), POSTGRES),
+    FaultKind("connections to PostgreSQL reset", databases.reset, POSTGRES),
+    FaultKind("network to PostgreSQL delayed", databases.delay, POSTGRES),
+    FaultKind("network to PostgreSQL cut one way", databases.cut_one_way, POSTGRES),
+    FaultKind("connections of PostgreSQL exhausted", databases.exhaust, POSTGRES),
+    FaultKind("failover to a synchronous standby", databases.fail_over, POSTGRES, site="standby"),
+    FaultKind("concurrent calls to two servers", histories.conflict, POSTGRES, (1,), site="two servers"),
+    FaultKind("kill one of two servers", kills.kill_server, POSTGRES, (1,), site="two servers"),
+    FaultKind("SIGSTOP one of two servers", kills.stop_for_longer_than_the_lease, POSTGRES, (1,), site="two servers"),
+    FaultKind("PostgreSQL's disk full", databases.disk_full, POSTGRES, site="small disk"),
 ]
 
 BY_NAME = {kind.name: kind for kind in KINDS}
@@ -109,6 +109,6 @@ NEEDS = {
 """Functions that return the reason why this machine cannot have a kind of deployment; empty if it can."""
 
 
-def why_not(kind: Kind) -> str:
+def why_not(kind: FaultKind) -> str:
     """Return the reason why this machine cannot inject a kind of fault; empty if it can."""
     return NEEDS[kind.site]() if kind.site in NEEDS else ""

@@ -15,8 +15,8 @@ from faults.campaign import __main__ as command
 from faults.campaign import runner, table
 from faults.campaign.runner import Campaign, rows
 from faults.campaign.table import KINDS
-from faults.oracle import Kind as Violated
-from faults.oracle import Violation
+from faults.oracle import Violation, ViolationKind
+from waypost import testing
 
 
 @pytest.mark.slow
@@ -52,7 +52,7 @@ def test_a_server_whose_message_disappears_is_a_violation_with_the_way_to_replay
     campaign = Campaign(chosen, seed=6, lines=tmp_path / "faults.jsonl", each=5, kept=tmp_path)
     campaign.run(seconds=600)
     (violation,) = campaign.violations
-    assert violation["violations"][0].startswith(Violated.LOST)
+    assert violation["violations"][0].startswith(ViolationKind.LOST)
     assert f"--replay {violation['seed']}" in capsys.readouterr().out
     assert list(tmp_path.glob("faults-*/site/data/1/waypost.sqlite3"))
 
@@ -95,10 +95,20 @@ def test_a_replayed_fault_is_not_a_result_and_leaves_no_data_if_all_is_right(fau
 
 
 def test_a_violation_in_a_replay_ends_it_and_keeps_the_data(faultless, tmp_path, capsys):
-    faultless.append(Violation(Violated.LOST, "m.1"))
+    faultless.append(Violation(ViolationKind.LOST, "m.1"))
     assert command.main([*CHOSEN, "--replay", "7", "--times", "3", "--keep", str(tmp_path / "kept")]) == 1
     assert "1 faults injected, 1 with violations" in capsys.readouterr().out
     assert [site.name for site in (tmp_path / "kept").glob("faults-*/*")] == ["site"]
+
+
+def test_a_server_that_does_not_start_is_reported_with_the_last_line_of_its_log(faultless, tmp_path, monkeypatch):
+    def inject(*_):
+        raise testing.ServerDied('{"event":"accepted"}\n' * 200 + "waypost: the log is damaged\n")
+
+    monkeypatch.setattr(runner, "inject", inject)
+    assert command.main([*CHOSEN, "--each", "1", "--keep", str(tmp_path / "kept")]) == 1
+    (found,) = json.loads(command.RESULTS.read_text())["violations"]
+    assert found.splitlines()[0] == f"{ViolationKind.NOT_STARTED}: waypost: the log is damaged"
 
 
 def test_a_run_counts_its_own_faults_and_says_how_to_begin_again(faultless, tmp_path, capsys):

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from faults import oracle
-from faults.oracle import Copy, Digest, Group, Held, Kind, Outcome, Sent, Window
+from faults.oracle import Copy, Digest, Group, Held, Outcome, Sent, ViolationKind, Window
 
 HELLO, OTHER = Digest(5, "hello"), Digest(4, "bye")
 GROUPS = {
@@ -53,18 +53,18 @@ def test_a_message_with_an_unknown_outcome_may_be_there_as_a_whole():
 
 
 WRONG = {
-    "an accepted message is in no inbox": (Kind.LOST, sent(), {"a": [], "p": []}),
-    "an accepted message is only at the alias": (Kind.LOST, sent(), {"p": []}),
-    "an unknown message is only at the alias": (Kind.PARTIAL, sent(outcome=Outcome.UNKNOWN), {"p": []}),
-    "a refused message is there": (Kind.REFUSED_FOUND, sent(outcome=Outcome.REFUSED), {}),
-    "a message is there twice": (Kind.DOUBLED, sent(), {"a": [held(), held(message_id="i1")]}),
-    "an id is there twice": (Kind.DOUBLED, sent(), {"a": [held(), held()]}),
-    "a message has other bytes": (Kind.CHANGED, sent(), {"a": [held(digest=OTHER)]}),
-    "a message that nobody sent is there": (Kind.STRANGE, sent(), {"b": [held("z.1", "i9")]}),
-    "a message is in another inbox too": (Kind.STRANGE, sent(), {"b": [held()]}),
-    "a message has another id than its 250 said": (Kind.STRANGE, sent(message_id="i7"), {}),
-    "only the plan of an accepted message is stored": (Kind.PARTIAL, sent(group="many"), {"a": [], "p": []}),
-    "an accepted message of many recipients is at some": (Kind.PARTIAL, sent(group="many"), {"p": []}),
+    "an accepted message is in no inbox": (ViolationKind.LOST, sent(), {"a": [], "p": []}),
+    "an accepted message is only at the alias": (ViolationKind.LOST, sent(), {"p": []}),
+    "an unknown message is only at the alias": (ViolationKind.PARTIAL, sent(outcome=Outcome.UNKNOWN), {"p": []}),
+    "a refused message is there": (ViolationKind.REFUSED_FOUND, sent(outcome=Outcome.REFUSED), {}),
+    "a message is there twice": (ViolationKind.DOUBLED, sent(), {"a": [held(), held(message_id="i1")]}),
+    "an id is there twice": (ViolationKind.DOUBLED, sent(), {"a": [held(), held()]}),
+    "a message has other bytes": (ViolationKind.CHANGED, sent(), {"a": [held(digest=OTHER)]}),
+    "a message that nobody sent is there": (ViolationKind.STRANGE, sent(), {"b": [held("z.1", "i9")]}),
+    "a message is in another inbox too": (ViolationKind.STRANGE, sent(), {"b": [held()]}),
+    "a message has another id than its 250 said": (ViolationKind.STRANGE, sent(message_id="i7"), {}),
+    "only the plan of an accepted message is stored": (ViolationKind.PARTIAL, sent(group="many"), {"a": [], "p": []}),
+    "an accepted message of many recipients is at some": (ViolationKind.PARTIAL, sent(group="many"), {"p": []}),
 }
 
 
@@ -77,7 +77,7 @@ def test_messages_of_one_client_must_keep_their_order():
     both = sent("c.0", message_id="i0"), sent("c.1", message_id="i1")
     backwards = [held("c.1", "i1"), held("c.0", "i0")]
     assert in_inboxes(*both, a=backwards[::-1], p=backwards[::-1]) == set()
-    assert in_inboxes(*both, a=backwards, p=backwards[::-1]) == {Kind.REORDERED}
+    assert in_inboxes(*both, a=backwards, p=backwards[::-1]) == {ViolationKind.REORDERED}
     assert in_inboxes(*both, a=backwards, p=backwards[::-1], ordered=False) == set()
 
 
@@ -106,20 +106,20 @@ def test_a_second_copy_is_allowed_if_the_peer_did_not_reply_or_a_kill_followed()
 
 
 def test_a_second_copy_without_such_a_reason_is_a_violation():
-    assert at_peer(copied(at=1), copied(at=3), windows=[KILL])[0] == {Kind.DOUBLED_AT_PEER}
+    assert at_peer(copied(at=1), copied(at=3), windows=[KILL])[0] == {ViolationKind.DOUBLED_AT_PEER}
 
 
 def test_a_second_delivery_or_file_for_one_message_is_a_violation():
-    assert Kind.DOUBLED in at_peer(copied(at=11), copied(at=12, delivery="i1.q"), windows=[KILL])[0]
-    assert Kind.DOUBLED in at_peer(copied(at=11), copied(at=12), windows=[KILL], unique=["q@x"])[0]
+    assert ViolationKind.DOUBLED in at_peer(copied(at=11), copied(at=12, delivery="i1.q"), windows=[KILL])[0]
+    assert ViolationKind.DOUBLED in at_peer(copied(at=11), copied(at=12), windows=[KILL], unique=["q@x"])[0]
 
 
 def test_a_stored_message_must_arrive_at_its_peer_and_no_other_may():
-    assert at_peer()[0] == {Kind.PARTIAL}
-    assert at_peer(copied(), stored=())[0] == {Kind.PARTIAL}
-    assert at_peer(copied(digest=OTHER))[0] == {Kind.CHANGED}
-    assert at_peer(copied("z.1"))[0] == {Kind.STRANGE, Kind.PARTIAL}
-    assert Kind.REFUSED_FOUND in at_peer(copied(), one=sent(group="peer", outcome=Outcome.REFUSED))[0]
+    assert at_peer()[0] == {ViolationKind.PARTIAL}
+    assert at_peer(copied(), stored=())[0] == {ViolationKind.PARTIAL}
+    assert at_peer(copied(digest=OTHER))[0] == {ViolationKind.CHANGED}
+    assert at_peer(copied("z.1"))[0] == {ViolationKind.STRANGE, ViolationKind.PARTIAL}
+    assert ViolationKind.REFUSED_FOUND in at_peer(copied(), one=sent(group="peer", outcome=Outcome.REFUSED))[0]
 
 
 def test_an_unknown_message_that_is_not_stored_need_not_be_at_the_peer():
@@ -137,7 +137,7 @@ LINKS = {
 
 @pytest.mark.parametrize("aliases", LINKS.values(), ids=LINKS.keys())
 def test_each_broken_rule_of_association_is_found(aliases):
-    assert {each.kind for each in oracle.check_links(aliases)} == {Kind.RULE}
+    assert {each.kind for each in oracle.check_links(aliases)} == {ViolationKind.RULE}
 
 
 def test_links_within_the_rules_are_right():
@@ -146,15 +146,16 @@ def test_links_within_the_rules_are_right():
 
 def test_what_is_left_in_the_queue_or_given_up_is_found():
     waiting = {"id": "d1", "destination": "smtp://peer", "because": "no"}
-    assert [each.kind for each in oracle.check_queue([waiting], [{"id": "d2"}])] == [Kind.STUCK, Kind.DEAD]
+    found = oracle.check_queue([waiting], [{"id": "d2"}])
+    assert [each.kind for each in found] == [ViolationKind.STUCK, ViolationKind.DEAD]
 
 
 def test_unexpected_errors_in_the_log_are_found():
     lines = [{"event": "failed", "where": "smtp"}, {"event": "store_failed"}, {"event": "lease_lost"}]
-    assert [each.kind for each in oracle.check_log(lines)] == [Kind.FAILED]
+    assert [each.kind for each in oracle.check_log(lines)] == [ViolationKind.FAILED]
 
 
 def test_each_kind_of_violation_has_a_sentence():
-    assert len({str(kind) for kind in Kind}) == len(Kind)
+    assert len({str(kind) for kind in ViolationKind}) == len(ViolationKind)
     assert dataclasses.replace(KILL, kind="x").has(10.0)
-    assert str(oracle.Violation(Kind.LOST, "c.0")) == "an accepted message is missing: c.0"
+    assert str(oracle.Violation(ViolationKind.LOST, "c.0")) == "an accepted message is missing: c.0"
