@@ -12,7 +12,8 @@ class Outcome(Struct, eq=False, kw_only=True):
     error: BaseException | None = None
 
     def take(self) -> Any:
-        """Return the result, or raise the exception. The outcome no longer refers to the exception afterwards.
+        """Return the result, or raise the exception. The outcome no longer refers to the exception afterwards, so this
+        method is called only once.
 
         The traceback of an exception refers to everything that the use case had, and also to this object. If this
         object still referred to the exception, all of that would stay in memory until the garbage collector runs, which
