@@ -203,7 +203,7 @@ def _forward_again(
     if tx.has_plan(message.id):  # the plan may include the primary's delivery, which will then be queued anyway
         return False
     primary = forwarded.email_address
-    # Not by the primary's id: the inbox shows the mail of an email address with the same address that was deleted.
+    # By its address, not by its id, because its inbox also has the mail of a deleted email address with this address.
     present = tx.lock_delivery_at(message.id, primary.account, primary.address.key)
     if present is None:
         delivery = accept.delivery_of(message, accept.planned_delivery(forwarded), deployment)
