@@ -97,3 +97,12 @@ def end(server):
     """Stop a server if it is running."""
     with suppress(subprocess.TimeoutExpired):
         running.end(server)
+
+
+def why_not_started(died, *, characters):
+    """Return the last line of the log of a server that did not start, which says why, and then the end of the log.
+
+    `died` is the `testing.ServerDied`, and `characters` the length of the end.
+    """
+    lines = str(died)[-characters:].splitlines()
+    return "\n".join([*lines[-1:], *lines])

@@ -9,7 +9,7 @@ from faults.at_rest import damage
 from faults.campaign.kills import start
 from faults.clients import digest
 from faults.oracle import Violation, ViolationKind
-from faults.servers import Server, end
+from faults.servers import Server, end, why_not_started
 from faults.site import SUBJECT
 from tests.kit.free_ports import at_free_ports
 from tests.kit.servers.running import inspect
@@ -44,7 +44,7 @@ def _check(site, copy, done, accepted):
         server.start()
     except testing.ServerDied as died:
         if "Traceback" in str(died) or not TOLD.search(str(died)):
-            return [Violation(ViolationKind.ERROR, f"{done}: {str(died)[-500:]}")]
+            return [Violation(ViolationKind.ERROR, f"{done}: {why_not_started(died, characters=500)}")]
         return []
     except Exception as error:  # noqa: BLE001 - the server ran, but its files cannot be read
         return [Violation(ViolationKind.ERROR, f"{done}: {type(error).__name__}: {error}")]

@@ -16,6 +16,7 @@ import waypost
 from faults.campaign import disks
 from faults.campaign.table import KINDS
 from faults.oracle import Outcome, Violation, ViolationKind
+from faults.servers import why_not_started
 from faults.site import Site
 from waypost import testing
 
@@ -170,7 +171,7 @@ class Campaign:
         try:
             found = inject(site, row.kind, random.Random(seed), turn)
         except testing.ServerDied as died:
-            found = [Violation(ViolationKind.NOT_STARTED, _why(died))]
+            found = [Violation(ViolationKind.NOT_STARTED, why_not_started(died, characters=3_000))]
         except Exception as error:  # noqa: BLE001 - the line says what happened
             (site.directory / "error.txt").write_text(traceback.format_exc())
             found = [Violation(ViolationKind.ERROR, f"{type(error).__name__}: {error}"[:700])]
@@ -228,12 +229,6 @@ def inject(site, kind, chance, turn):
     return site.check(
         is_ordered=kind.is_ordered, expects_failures=kind.expects_failures, may_lose_leases=kind.may_lose_leases
     )
-
-
-def _why(died):
-    """Return the last line of a server's log, which says why the server did not start, and then the end of the log."""
-    lines = str(died)[-3_000:].splitlines()
-    return "\n".join([*lines[-1:], *lines])
 
 
 def versions():

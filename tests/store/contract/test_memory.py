@@ -68,7 +68,7 @@ def test_the_exception_of_a_write_is_freed_if_its_caller_has_stopped_waiting(sto
         may_end.wait(PATIENCE)
         raise noted(errors.NotFound("There is nothing with this id"))
 
-    def noted(error):
+    def noted(error):  # a variable of `refuses_late` would keep the exception, whose traceback refers to that frame
         seen.append(weakref.ref(error))
         return error
 

@@ -9,9 +9,8 @@ from msgspec.structs import replace
 from tests.kit.stores.calls import all_deliveries_of, associate, create, disassociate
 from tests.kit.values import NOW, TENANT
 from tests.store.contract.mail.test_mail import DEPLOYMENT, RAW, accepting, copy, send
+from tests.store.contract.mail.test_replaying import replay
 from waypost.app.mail import accept, notify, retention, trace
-from waypost.app.queue import redrive
-from waypost.domain.directory import addresses
 from waypost.domain.mail.delivery import Status
 from waypost.domain.mail.messages import Dsn, RecipientDsn
 from waypost.domain.mail.retention import Delivered, Inbox
@@ -129,12 +128,6 @@ def test_messages_with_planned_deliveries_are_listed_by_age_and_page(system):
 def test_a_message_with_planned_deliveries_is_listed_if_the_clock_was_set_back(system):
     system.write(accepting(*ALIASES, now=NOW + timedelta(days=400)))
     assert planned(system, age=timedelta(minutes=1)) == ["m1"]
-
-
-def replay(system, alias):
-    since = NOW - timedelta(hours=1)
-    address = addresses.parse(f"{alias}@example.com")
-    return system.write(redrive.replay, DEPLOYMENT, TENANT.account, address, since=since, now=NOW).done
 
 
 def test_a_replay_leaves_a_message_with_planned_deliveries_alone(system):
